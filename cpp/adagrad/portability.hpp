@@ -1,0 +1,22 @@
+// The only compiler #ifdefs of the library: aliasing promises and prefetch hints.
+#pragma once
+
+#if defined(__GNUC__) || defined(__clang__)
+#define ADAGRAD_RESTRICT __restrict__
+#define ADAGRAD_PREFETCH(address) __builtin_prefetch(address)
+#elif defined(_MSC_VER)
+#include <intrin.h>
+#define ADAGRAD_RESTRICT __restrict
+#if defined(_M_X64)
+#define ADAGRAD_PREFETCH(address) _mm_prefetch(reinterpret_cast<const char*>(address), _MM_HINT_T0)
+#else
+#define ADAGRAD_PREFETCH(address) __prefetch(address)
+#endif
+#else
+#define ADAGRAD_RESTRICT
+#define ADAGRAD_PREFETCH(address) static_cast<void>(address)
+#endif
+
+#if defined(__FAST_MATH__)
+#error "adagrad promises IEEE arithmetic: compile without -ffast-math"
+#endif

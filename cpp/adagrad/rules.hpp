@@ -1,0 +1,194 @@
+// THE MATHS: the one place where the formulas of AdaGrad are written.
+//
+// A coordinate has a param w, an accumulator s and receives a gradient g. With every option set
+//
+//     h = clip(scale * g, clip_value) [+ weight_decay * w]          gradient()
+//     a = h^2 | (lr * h)^2 | (h != 0)                               statistic()
+//     n = accumulator_decay * s + a                                 accumulate()
+//     d = n, or s where the rule is lagged
+//     q = (d + eps_inside)^power + eps_outside                      root(), advance()
+//     w = w - lr * h / q                                            advance()
+//
+// (Duchi, Hazan and Singer, JMLR 12, 2011, section 1.1, with power 1/2.) Every operation is rounded
+// once in T, in the order written here; loops.hpp decides only which coordinates are visited. The
+// flags of isa.cmake (no contraction, no fast-math) are part of this contract: a C++ program that
+// includes this header gets the same bits when it is compiled with -ffp-contract=off.
+//
+// All functions have internal linkage: the header is compiled once per instruction set, and no
+// symbol of one build may replace another's at link time.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+#include "portability.hpp"
+
+namespace adagrad {
+
+// The three ways to round lr * h / q; equal in exact arithmetic, different in the last bit.
+enum class Evaluation : std::uint8_t { product_first, rate_first, quotient_first };
+enum class Statistic : std::uint8_t { square, scaled_square, count };
+enum class WeightDecay : std::uint8_t { none, coupled, decoupled };
+
+// x^power as a product of square roots: digit k of the binary fraction (the top bit is k = 1)
+// multiplies x^(2^-k) in. Only IEEE sqrt and multiply are used, so any power has the same bits on
+// every machine, which pow() does not promise.
+struct Power {
+  std::uint64_t digits = std::uint64_t{1} << 63;
+  bool whole = false;  // power 1: x itself
+
+  bool is_sqrt() const { return !whole && digits == std::uint64_t{1} << 63; }
+};
+
+// Hyperparameters in the compute type T. The defaults are neutral: they leave the textbook rule.
+template <class T>
+struct Params {
+  T lr = T(0.1);
+  T eps_inside = T(1e-6);
+  T eps_outside = T(0);
+  T scale = T(1);  // negative to maximize
+  T clip_value = std::numeric_limits<T>::infinity();
+  T weight_decay = T(0);
+  T accumulator_decay = T(1);
+  Power power;
+  Evaluation evaluation = Evaluation::product_first;
+  Statistic statistic = Statistic::square;
+  WeightDecay decay = WeightDecay::none;
+  bool lagged = false;
+  bool skip_zero_accumulator = false;
+  bool skip_nonfinite = false;
+
+  // True where only lr, eps and the evaluation differ from the defaults.
+  bool is_plain() const {
+    return scale == T(1) && clip_value == std::numeric_limits<T>::infinity() &&
+           accumulator_decay == T(1) && power.is_sqrt() && statistic == Statistic::square &&
+           decay == WeightDecay::none && !lagged && !skip_zero_accumulator && !skip_nonfinite;
+  }
+};
+
+// What a loop knows of its rule at compile time: the evaluation, and for Plain that every option
+// but lr and eps is neutral. Limit is no rule: the same loads and stores with the least arithmetic,
+// which the benchmarks hold the others against.
+template <Evaluation E>
+struct Plain {
+  static constexpr bool plain = true, limit = false;
+  static constexpr Evaluation evaluation = E;
+};
+template <Evaluation E>
+struct General {
+  static constexpr bool plain = false, limit = false;
+  static constexpr Evaluation evaluation = E;
+};
+struct Limit {
+  static constexpr bool plain = true, limit = true;
+  static constexpr Evaluation evaluation = Evaluation::product_first;
+};
+
+namespace {
+
+template <class T>
+inline bool is_finite(T x) {
+  return x - x == T(0);
+}
+
+template <class Form, class T>
+inline T gradient(const Params<T>& p, T g, T w) {
+  if constexpr (Form::plain)
+    return g;
+  T h = p.scale * g;
+  h = h < -p.clip_value ? -p.clip_value : h;
+  h = p.clip_value < h ? p.clip_value : h;
+  return p.decay == WeightDecay::coupled ? h + p.weight_decay * w : h;
+}
+
+template <class Form, class T>
+inline T statistic(const Params<T>& p, T h) {
+  if constexpr (Form::limit)
+    return h;
+  if constexpr (Form::plain)
+    return h * h;
+  const T u = p.statistic == Statistic::scaled_square ? p.lr * h : h;
+  return p.statistic == Statistic::count ? (h != T(0) ? T(1) : T(0)) : u * u;
+}
+
+template <class Form, class T>
+inline T accumulate(const Params<T>& p, T s, T a) {
+  if constexpr (Form::plain)
+    return s + a;
+  return p.accumulator_decay * s + a;
+}
+
+// x[i] = x[i]^power. The digits are the outer loop, so that a block of coordinates vectorises.
+template <class T>
+inline void raise(const Power& power, T* x, std::size_t n) {
+  if (power.whole)
+    return;
+  if (power.is_sqrt()) {
+    for (std::size_t i = 0; i < n; ++i)
+      x[i] = std::sqrt(x[i]);
+    return;
+  }
+  constexpr std::size_t most = 64;
+  T product[most];
+  for (std::size_t start = 0; start < n; start += most) {
+    const std::size_t count = n - start < most ? n - start : most;
+    T* const radical = x + start;
+    for (std::size_t i = 0; i < count; ++i)
+      product[i] = T(1);
+    for (std::uint64_t digits = power.digits; digits != 0; digits <<= 1) {
+      for (std::size_t i = 0; i < count; ++i)
+        radical[i] = std::sqrt(radical[i]);
+      if (digits >> 63 == 0)
+        continue;
+      for (std::size_t i = 0; i < count; ++i)
+        product[i] *= radical[i];
+    }
+    for (std::size_t i = 0; i < count; ++i)
+      radical[i] = product[i];
+  }
+}
+
+template <class Form, class T>
+inline T root(const Params<T>& p, T d) {
+  if constexpr (Form::limit)
+    return d;
+  T x = d + p.eps_inside;
+  if constexpr (Form::plain)
+    return std::sqrt(x);
+  raise(p.power, &x, 1);
+  return x;
+}
+
+// Decoupled weight decay, where it stands before the step.
+template <class T>
+inline T decayed(const Params<T>& p, T w) {
+  return w - w * p.weight_decay * p.lr;
+}
+
+// The new param, from the accumulator d that divides and its root.
+template <class Form, class T>
+inline T advance(const Params<T>& p, T w, T h, T d, T root) {
+  if constexpr (Form::limit)
+    return w - h;
+  constexpr Evaluation order = Form::evaluation;
+  const bool decoupled = !Form::plain && p.decay == WeightDecay::decoupled;
+  const bool skip_zero = !Form::plain && p.skip_zero_accumulator;
+  // MXNet decays inside the parentheses, lr * (h / q + w * weight_decay); Keras before the step.
+  const bool inside = decoupled && order == Evaluation::quotient_first;
+
+  const T numerator = order == Evaluation::product_first ? p.lr * h
+                      : order == Evaluation::rate_first  ? p.lr
+                                                         : h;
+  const T quotient = numerator / (root + p.eps_outside);
+  const T step = order == Evaluation::product_first ? quotient
+                 : order == Evaluation::rate_first  ? quotient * h
+                 : inside                           ? p.lr * (quotient + w * p.weight_decay)
+                                                    : p.lr * quotient;
+  const T start = decoupled && !inside ? decayed(p, w) : w;
+  return skip_zero && d == T(0) ? start : start - step;
+}
+
+}  // namespace
+}  // namespace adagrad

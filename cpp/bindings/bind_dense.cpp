@@ -1,0 +1,168 @@
+// _core.step and _core.step_many: checks, then one call into the dense kernels.
+#include <pybind11/stl.h>
+
+#include <atomic>
+
+#include "../adagrad/parallel.hpp"
+#include "../isa/cpu.hpp"
+#include "arrays.hpp"
+#include "hyperparameters.hpp"
+#include "module.hpp"
+
+namespace adagrad {
+namespace {
+
+// Below this many elements a thread costs more to start than it saves (bench/dense.py).
+constexpr std::size_t grain = std::size_t{1} << 18;
+
+// A param, its gradient and its accumulator, checked.
+struct Tensor {
+  py::array w, g, s;
+  Real real;
+  bool row_state;
+
+  std::size_t size() const { return static_cast<std::size_t>(w.size()); }
+};
+
+Tensor check_tensor(const char* function, py::ssize_t index, py::handle w, py::handle g,
+                    py::handle s) {
+  const Argument at_w{function, "w", index}, at_g = at_w.other("g"), at_s = at_w.other("s");
+  Tensor t{check_memory(at_w, w, Access::write), check_memory(at_g, g, Access::read),
+           check_memory(at_s, s, Access::write), Real::f32, false};
+  t.real = real_type(at_w, t.w);
+  check_same_real(at_g, t.real, t.g, "w", t.w);
+  check_same_real(at_s, t.real, t.s, "w", t.w);
+  if (!same_shape(t.w, t.g)) {
+    fail_value(at_g, "has shape " + shape_of(t.g) + ", but w has " + shape_of(t.w));
+  }
+  if (!same_shape(t.w, t.s)) {
+    t.row_state = t.w.ndim() == 2 && t.s.ndim() == 1 && t.s.shape(0) == t.w.shape(0);
+    if (!t.row_state) {
+      fail_value(at_s, "has shape " + shape_of(t.s) + ", but w has " + shape_of(t.w) +
+                           "; s has the shape of w, or [N] for a w of shape [N, D]");
+    }
+  }
+  return t;
+}
+
+void add_spans(std::vector<Span>& spans, const char* function, py::ssize_t index, const Tensor& t) {
+  const Argument at_w{function, "w", index};
+  spans.emplace_back(at_w, t.w, Access::write);
+  spans.emplace_back(at_w.other("g"), t.g, Access::read);
+  spans.emplace_back(at_w.other("s"), t.s, Access::write);
+}
+
+template <class T>
+std::size_t update(const Tensor& t, const Params<T>& params, bool limit, std::size_t threads) {
+  const KernelsOf<T>& kernels = kernels_for<T>(limit);
+  T* const w = static_cast<T*>(const_cast<void*>(t.w.data()));
+  T* const s = static_cast<T*>(const_cast<void*>(t.s.data()));
+  const T* const g = static_cast<const T*>(t.g.data());
+  const std::size_t n = t.size();
+  std::atomic<std::size_t> skipped{0};
+  if (n == 0)
+    return 0;
+  if (t.row_state) {
+    const std::size_t rows = static_cast<std::size_t>(t.w.shape(0)), dim = n / rows;
+    split(rows, threads, grain / dim + 1, 64 / sizeof(T), [&](std::size_t begin, std::size_t end) {
+      const Rows<T, EveryRow> part{w + begin * dim, s + begin, {},  g + begin * dim,
+                                   end - begin,     dim,       true};
+      skipped += kernels.every_row(part, params, Visit::update);
+    });
+  } else {
+    split(n, threads, grain, 64 / sizeof(T), [&](std::size_t begin, std::size_t end) {
+      skipped += kernels.dense(w + begin, g + begin, s + begin, end - begin, params);
+    });
+  }
+  return skipped;
+}
+
+std::size_t step(const py::object& w, const py::object& g, const py::object& s,
+                 const Hyperparameters& rule, double lr, bool limit) {
+  const Tensor t = check_tensor("step", -1, w, g, s);
+  const Span spans[] = {{{"step", "w"}, t.w, Access::write},
+                        {{"step", "g"}, t.g, Access::read},
+                        {{"step", "s"}, t.s, Access::write}};
+  check_disjoint(spans[0], spans[1]);
+  check_disjoint(spans[0], spans[2]);
+  check_disjoint(spans[1], spans[2]);
+  const auto run = [&](auto zero) {
+    using T = decltype(zero);
+    const Params<T> params = rule.params<T>(lr);
+    if (rule.on_nonfinite == NonFinite::raise)
+      check_finite<T>({"step", "g"}, t.g);
+    const std::size_t threads = num_threads();
+    return unlocked(t.size(), [&] { return update<T>(t, params, limit, threads); });
+  };
+  return t.real == Real::f32 ? run(0.0f) : run(0.0);
+}
+
+// lrs[i] is the rate of tensor i: parameters may have been stepped a different number of times.
+std::size_t step_many(const py::sequence& tensors, const Hyperparameters& rule,
+                      const std::vector<double>& lrs) {
+  std::vector<Tensor> checked;
+  std::vector<Span> spans;
+  std::vector<Params<float>> f32;
+  std::vector<Params<double>> f64;
+  std::size_t total = 0;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const py::ssize_t index = static_cast<py::ssize_t>(i);
+    const py::object item = tensors[i];
+    if (!py::isinstance<py::sequence>(item) || py::len(item) != 3) {
+      throw py::type_error("step_many: tensors[" + std::to_string(i) +
+                           "] must be a tuple (w, g, s), got " +
+                           text_of(py::type::of(item).attr("__name__")));
+    }
+    const py::sequence triple = item;
+    const py::object w = triple[0], g = triple[1], s = triple[2];
+    checked.push_back(check_tensor("step_many", index, w, g, s));
+    const Tensor& t = checked.back();
+    add_spans(spans, "step_many", index, t);
+    // One of the two is used; both are kept so that positions agree.
+    f32.push_back(t.real == Real::f32 ? rule.params<float>(lrs[i]) : Params<float>{});
+    f64.push_back(t.real == Real::f64 ? rule.params<double>(lrs[i]) : Params<double>{});
+    total += t.size();
+    if (rule.on_nonfinite == NonFinite::raise) {
+      const Argument at_g{"step_many", "g", index};
+      t.real == Real::f32 ? check_finite<float>(at_g, t.g) : check_finite<double>(at_g, t.g);
+    }
+  }
+  check_all_disjoint(std::move(spans));
+  const std::size_t threads = num_threads();
+  return unlocked(total, [&] {
+    std::size_t skipped = 0;
+    for (std::size_t i = 0; i < checked.size(); ++i) {
+      skipped += checked[i].real == Real::f32 ? update(checked[i], f32[i], false, threads)
+                                              : update(checked[i], f64[i], false, threads);
+    }
+    return skipped;
+  });
+}
+
+// The params an optimizer is to own: each can be updated in place, and no two share memory.
+void check_params(const py::sequence& params) {
+  std::vector<py::array> arrays;
+  std::vector<Span> spans;
+  for (std::size_t i = 0; i < params.size(); ++i) {
+    const Argument at{"Adagrad", "", static_cast<py::ssize_t>(i), "params"};
+    arrays.push_back(check_memory(at, py::object(params[i]), Access::write));
+    real_type(at, arrays.back());
+    spans.emplace_back(at, arrays.back(), Access::write);
+  }
+  check_all_disjoint(std::move(spans));
+}
+
+}  // namespace
+
+void bind_dense(py::module_& m) {
+  m.def("step", &step, py::arg("w"), py::arg("g"), py::arg("s"), py::arg("rule"), py::arg("lr"),
+        py::arg("limit") = false,
+        "One dense step in place; the number of skipped gradients. limit=True moves the same\n"
+        "memory with the least arithmetic, for benchmarks.");
+  m.def("step_many", &step_many, py::arg("tensors"), py::arg("rule"), py::arg("lrs"),
+        "One dense step of each (w, g, s); the number of skipped gradients.");
+  m.def("check_params", &check_params, py::arg("params"),
+        "Raise where a param cannot be updated in place, or two share memory.");
+}
+
+}  // namespace adagrad

@@ -1,0 +1,52 @@
+// The extension module adagrad._core: what the Python files call, and nothing a user calls himself.
+#include "module.hpp"
+
+#include <pybind11/stl.h>
+
+#include <atomic>
+#include <string>
+#include <vector>
+
+#include "../isa/cpu.hpp"
+
+namespace adagrad {
+namespace {
+
+std::atomic<std::size_t> threads{1};
+
+std::vector<std::string> isas() {
+  std::vector<std::string> names;
+  for (const Kernels* table : runnable_kernels())
+    names.emplace_back(table->isa);
+  return names;
+}
+
+}  // namespace
+
+std::size_t num_threads() { return threads.load(std::memory_order_relaxed); }
+
+}  // namespace adagrad
+
+PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
+  using namespace adagrad;
+  m.doc() = "Compiled kernels of adagrad.";
+  m.attr("__version__") = ADAGRAD_VERSION;
+  m.def("isas", &isas, "Names of the instruction sets this machine can run, the best one last.");
+  m.def("isa", [] { return std::string(kernels().isa); }, "Name of the instruction set in use.");
+  m.def("use_isa", &use_isa, pybind11::arg("name"),
+        "Use another one; False if it cannot run here.");
+  m.def("num_threads", &num_threads, "Threads that a call may use.");
+  m.def(
+      "set_num_threads", [](std::size_t n) { threads.store(n, std::memory_order_relaxed); },
+      pybind11::arg("n"), "Set how many threads a call may use.");
+  m.def("compiler", [] {
+#if defined(__VERSION__)
+    return std::string(__VERSION__);
+#else
+    return std::string("unknown");
+#endif
+  });
+  bind_rule(m);
+  bind_dense(m);
+  bind_rows(m);
+}

@@ -1,0 +1,47 @@
+# The list of instruction sets: adding one is one adagrad_isa() row and one row of cpu.cpp.
+#
+# kernels.cpp is compiled once per row, with that row's flags, into an object of its own. The order
+# is by preference, last is best; cpu.cpp picks the last one that the machine can run.
+
+# What makes the bits equal everywhere, and lets sqrt vectorise:
+#   -O3                  g++ 12 does not vectorise at -O2
+#   -fno-math-errno      sqrt need not set errno, so it may be an instruction
+#   -fno-trapping-math   selects may evaluate both sides
+#   -ffp-contract=off    a * b + c is rounded twice on every machine, as NumPy rounds it
+if(MSVC)
+  set(ADAGRAD_KERNEL_FLAGS /O2 /fp:precise)
+else()
+  set(ADAGRAD_KERNEL_FLAGS -O3 -fno-math-errno -fno-trapping-math -ffp-contract=off)
+endif()
+if(CMAKE_CXX_FLAGS MATCHES "fast-math|/fp:fast|Ofast|funsafe-math")
+  message(FATAL_ERROR "adagrad promises IEEE arithmetic: remove fast-math from CMAKE_CXX_FLAGS")
+endif()
+
+add_library(adagrad_kernels INTERFACE)
+
+# adagrad_isa(<name as in ADAGRAD_ISA> <C++ identifier> <flags>...)
+function(adagrad_isa name identifier)
+  set(target adagrad_kernels_${identifier})
+  add_library(${target} OBJECT cpp/isa/kernels.cpp)
+  target_link_libraries(${target} PRIVATE adagrad_options)
+  target_compile_options(${target} PRIVATE ${ADAGRAD_KERNEL_FLAGS} ${ARGN})
+  target_compile_definitions(${target} PRIVATE
+    ADAGRAD_KERNELS=kernels_${identifier} ADAGRAD_ISA="${name}")
+  target_link_libraries(adagrad_kernels INTERFACE ${target} $<TARGET_OBJECTS:${target}>)
+  target_compile_definitions(adagrad_kernels INTERFACE ADAGRAD_HAVE_${identifier})
+endfunction()
+
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+  adagrad_isa(x86-64 x86_64)
+  if(MSVC)
+    adagrad_isa(x86-64-v3 x86_64_v3 /arch:AVX2)
+    adagrad_isa(x86-64-v4 x86_64_v4 /arch:AVX512)
+  else()
+    adagrad_isa(x86-64-v3 x86_64_v3 -march=x86-64-v3)
+    adagrad_isa(x86-64-v4 x86_64_v4 -march=x86-64-v4)
+  endif()
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")
+  adagrad_isa(neon neon)
+else()
+  adagrad_isa(generic generic)
+endif()

@@ -1,0 +1,271 @@
+"""Functions on the caller's own arrays. Everything is checked before anything is written."""
+
+from __future__ import annotations
+
+import functools
+import numbers
+from collections.abc import Sequence
+from typing import Any, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from adagrad import _core
+from adagrad.rule import Duplicates, Rule
+
+Array = npt.NDArray[Any]
+Id = TypeVar("Id", np.int32, np.int64, np.uint32, np.uint64)
+Real = TypeVar("Real", np.float32, np.float64)
+
+
+@functools.lru_cache(maxsize=256, typed=True)
+def _textbook(lr: float, eps: float | None) -> Rule:
+    return Rule(lr=lr) if eps is None else Rule(lr=lr, eps=eps)
+
+
+def _resolve(lr: float | Rule, eps: float | None, rule: Rule | None, t: int | None) -> Rule:
+    """Return the rule that the arguments of a call name."""
+    if isinstance(lr, Rule):
+        if rule is not None:
+            raise TypeError("rule is given twice, by position and by name")
+        rule = lr
+    elif rule is not None and lr != 0.1:
+        raise TypeError("lr belongs to the rule: rule.replace(lr=...)")
+    if rule is None:
+        try:
+            return _textbook(lr, eps)  # type: ignore[arg-type]
+        except TypeError as error:
+            if isinstance(lr, numbers.Real):
+                raise
+            raise TypeError(f"lr must be a real number or a Rule, got {lr!r}") from error
+    if not isinstance(rule, Rule):
+        raise TypeError(f"rule must be an adagrad.Rule, got {rule!r}")
+    if eps is not None:
+        raise TypeError("eps belongs to the rule: rule.replace(eps=...)")
+    if rule.lr_decay != 0.0 and t is None:
+        raise TypeError("a rule with lr_decay needs the step number t (Adagrad counts by itself)")
+    return rule
+
+
+def _rate(rule: Rule, t: int | None) -> float:
+    if t is None:
+        return rule.lr
+    if isinstance(t, bool) or not isinstance(t, numbers.Integral):
+        raise TypeError(f"t must be an integer, got {t!r}")
+    if t < 1:
+        raise ValueError(f"t counts steps from 1, got {t}")
+    return rule.lr_at(int(t))
+
+
+@overload
+def step(
+    w: Array, g: Array, s: Array, lr: float = ..., eps: float | None = ..., *, t: int | None = ...
+) -> int | None: ...
+@overload
+def step(w: Array, g: Array, s: Array, lr: Rule, *, t: int | None = ...) -> int | None: ...
+@overload
+def step(w: Array, g: Array, s: Array, *, rule: Rule, t: int | None = ...) -> int | None: ...
+def step(
+    w: Array,
+    g: Array,
+    s: Array,
+    lr: float | Rule = 0.1,
+    eps: float | None = None,
+    *,
+    rule: Rule | None = None,
+    t: int | None = None,
+) -> int | None:
+    """Take one AdaGrad step in place: ``s += g*g; w -= (lr*g) / sqrt(s + eps)``.
+
+    Parameters
+    ----------
+    w : ndarray of float32 or float64, any shape
+        Param; C-contiguous, aligned, writeable. Updated.
+    g : ndarray, dtype and shape of `w`
+        Gradient. Never modified.
+    s : ndarray, dtype of `w`, and its shape, or [N] for a `w` of shape [N, D]
+        Accumulator; with one entry per row it accumulates the mean of ``g*g`` over the row, added
+        in NumPy's pairwise order. Updated.
+    lr : float or Rule, default 0.1
+        Step size of the textbook rule, or the rule itself.
+    eps : float, default 1e-6
+        Added to the accumulator under the root. Only with a step size.
+    rule : Rule, optional
+        The rule, by name.
+    t : int, optional
+        Step number from 1; needed where ``rule.lr_decay`` is not 0.
+
+    Returns
+    -------
+    None or int
+        None; where ``rule.on_nonfinite`` is "skip", the number of coordinates (or rows, with one
+        accumulator per row) that were left alone.
+
+    Raises
+    ------
+    TypeError
+        Where an argument is no ndarray, or dtypes differ or are not supported.
+    ValueError
+        Where shapes differ, memory is not contiguous, aligned or writeable, arrays overlap, or a
+        hyperparameter is out of range. No array has changed then.
+
+    Notes
+    -----
+    The result equals NumPy's ``s += g*g; w -= (lr*g) / np.sqrt(s + eps)`` with ``==``, whatever the
+    instruction set, the length, the alignment and the number of threads. The GIL is released for
+    4,096 elements or more. O(size) time, no memory.
+
+    Examples
+    --------
+    >>> w, g, s = np.ones(3), np.array([1.0, -2.0, 0.0]), np.zeros(3)
+    >>> adagrad.step(w, g, s, lr=0.5, eps=0.25)
+    >>> s
+    array([1., 4., 0.])
+    """
+    rule = _resolve(lr, eps, rule, t)
+    skipped = _core.step(w, g, s, rule._compiled, _rate(rule, t))
+    return skipped if rule.on_nonfinite == "skip" else None
+
+
+def step_many(
+    tensors: Sequence[tuple[Array, Array, Array]],
+    lr: float | Rule = 0.1,
+    eps: float | None = None,
+    *,
+    rule: Rule | None = None,
+    t: int | None = None,
+) -> int | None:
+    """Take one step of each of a model's tensors in a single call.
+
+    Parameters
+    ----------
+    tensors : sequence of (w, g, s)
+        Triples of arrays as for `step`. Dtypes may differ between triples.
+    lr, eps, rule, t
+        As for `step`; one rule for all.
+
+    Returns
+    -------
+    None or int
+        As for `step`, added up.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `step`, for any triple, or where written memory is shared between triples. No array
+        has changed then.
+
+    Examples
+    --------
+    >>> model = [(np.ones(2), np.ones(2), np.zeros(2)), (np.ones(1), np.zeros(1), np.zeros(1))]
+    >>> adagrad.step_many(model, adagrad.preset("torch", lr=0.5))
+    >>> model[0][0]
+    array([0.5, 0.5])
+    """
+    rule = _resolve(lr, eps, rule, t)
+    skipped = _core.step_many(tensors, rule._compiled, [_rate(rule, t)] * len(tensors))
+    return skipped if rule.on_nonfinite == "skip" else None
+
+
+def step_rows(
+    w: Array,
+    g: Array,
+    s: Array,
+    rows: Array,
+    lr: float | Rule = 0.1,
+    duplicates: Duplicates | None = None,
+    *,
+    eps: float | None = None,
+    rule: Rule | None = None,
+    t: int | None = None,
+    check_unique: bool = False,
+) -> int | None:
+    """Take one AdaGrad step of the named rows of a table, in place.
+
+    Parameters
+    ----------
+    w : ndarray of float32 or float64, shape [N] or [N, D]
+        Table of params. The named rows are updated.
+    g : ndarray, dtype of `w`, shape [n] or [n, D]
+        ``g[i]`` is a gradient of row ``rows[i]``. Never modified.
+    s : ndarray, dtype of `w`, shape of `w`, or [N] for a `w` of shape [N, D]
+        Accumulators, per element or per row. The named rows are updated.
+    rows : ndarray of int32, int64, uint32 or uint64, shape [n]
+        Ids in [0, N), in any order. N may exceed 2**31, and the table 4 GiB.
+    lr : float or Rule, default 0.1
+        Step size of the textbook rule, or the rule itself.
+    duplicates : {"sum", "sequential", "each", "unique"}, optional
+        What repeated ids mean; by default what the rule says, which is "sum" unless it says
+        otherwise. See `Rule`. With "unique" a repeated id is not detected, and takes one update
+        per occurrence.
+    eps, rule, t
+        As for `step`.
+    check_unique : bool, default False
+        Verify the promise of ``duplicates="unique"`` first. O(n) time and memory.
+
+    Returns
+    -------
+    None or int
+        None; where ``rule.on_nonfinite`` is "skip", the number of rows that were left alone: of
+        summed gradients under "sum", of occurrences otherwise.
+
+    Raises
+    ------
+    IndexError
+        Where an id is negative or not below N; names its position and value.
+    TypeError, ValueError
+        As for `step`. No array has changed then.
+
+    Notes
+    -----
+    O(n D) time. "sum" needs 8 to 16 bytes of memory per id; the other policies none.
+
+    Examples
+    --------
+    >>> w, s = np.zeros(4), np.zeros(4)
+    >>> rows, g = np.array([2, 0, 2]), np.array([1.0, 3.0, 1.0])
+    >>> adagrad.step_rows(w, g, s, rows, lr=1.0)
+    >>> s
+    array([9., 0., 4., 0.])
+    """
+    rule = _resolve(lr, eps, rule, t)
+    skipped = _core.step_rows(w, g, s, rows, rule._compiled, _rate(rule, t), duplicates, check_unique)
+    return skipped if rule.on_nonfinite == "skip" else None
+
+
+def coalesce(
+    rows: npt.NDArray[Id], g: npt.NDArray[Real]
+) -> tuple[npt.NDArray[Id], npt.NDArray[Real]]:
+    """Sum the gradients of repeated ids.
+
+    Parameters
+    ----------
+    rows : ndarray of int32, int64, uint32 or uint64, shape [n]
+        Ids, not negative, in any order.
+    g : ndarray of float32 or float64, shape [n] or [n, D]
+        Their gradients.
+
+    Returns
+    -------
+    unique_rows : ndarray, dtype of `rows`, shape [u]
+        The different ids, ascending.
+    summed : ndarray, dtype of `g`, shape [u] or [u, D]
+        For each, the sum of its gradients in order of appearance, rounded after each addition.
+
+    Raises
+    ------
+    IndexError
+        Where an id is negative; names its position and value.
+    TypeError, ValueError
+        Where an array has the wrong dtype or shape, or is not contiguous or aligned.
+
+    Notes
+    -----
+    O(n D) time for ids that are spread out, and 8 to 16 bytes of memory per id.
+
+    Examples
+    --------
+    >>> adagrad.coalesce(np.array([7, 3, 7]), np.array([1.0, 2.0, 0.5]))
+    (array([3, 7]), array([2. , 1.5]))
+    """
+    return _core.coalesce(rows, g)

@@ -1,0 +1,250 @@
+"""The update rule: one frozen, validated set of hyperparameters."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import numbers
+from typing import Any, Literal, get_args
+
+from adagrad import _core
+
+EpsPosition = Literal["inside", "outside"]
+WeightDecayMode = Literal["coupled", "decoupled"]
+WeightDecayRows = Literal["touched", "all"]
+Statistic = Literal["square", "scaled_square", "count"]
+Evaluation = Literal["lr*g/d", "lr/d*g", "g/d*lr"]
+AccumulatorShape = Literal["element", "row"]
+Duplicates = Literal["sum", "sequential", "each", "unique"]
+NonFinite = Literal["propagate", "raise", "skip"]
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "eps_position": get_args(EpsPosition),
+    "weight_decay_mode": get_args(WeightDecayMode),
+    "weight_decay_rows": get_args(WeightDecayRows),
+    "statistic": get_args(Statistic),
+    "evaluation": get_args(Evaluation),
+    "accumulator": get_args(AccumulatorShape),
+    "duplicates": get_args(Duplicates),
+    "on_nonfinite": get_args(NonFinite),
+}
+_FLAGS = ("lagged", "maximize", "skip_zero_accumulator")
+_NOT_NEGATIVE = ("lr", "eps", "initial_accumulator", "lr_decay", "weight_decay")
+# A power is applied digit by digit of its binary fraction, of which the core keeps 64.
+_SMALLEST_POWER = 2.0**-11
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rule:
+    r"""An AdaGrad update rule.
+
+    For a param ``w`` with gradient ``g`` and accumulator ``s``, step number ``t`` from 1::
+
+        eta = lr / (1 + (t - 1) * lr_decay)
+        h = clip(scale * g, clip_value)          # -g first where maximize
+        h = h + weight_decay * w                 # weight_decay_mode="coupled"
+        a = h * h                                # statistic="square"
+        s_new = accumulator_decay * s + a
+        d = (s_new + eps) ** power               # eps_position="inside"; s, not s_new, where lagged
+        w = w - eta * h / d
+
+    The defaults are the textbook's rule, ``s += g*g; w -= (lr*g) / sqrt(s + eps)``. Every operation
+    is rounded once in the dtype of the arrays, to which each hyperparameter is cast once.
+
+    Parameters
+    ----------
+    lr : float, default 0.1
+        Step size, finite and not negative.
+    eps : float, default 1e-6
+        Added to the accumulator under the root, or to the root; finite and not negative.
+    eps_position : {"inside", "outside"}, default "inside"
+        ``(s + eps) ** power`` or ``s ** power + eps``.
+    initial_accumulator : float, default 0.0
+        What `adagrad.Adagrad` fills a new accumulator with. The functions take ``s`` as it is.
+    lr_decay : float, default 0.0
+        ``eta = lr / (1 + (t - 1) * lr_decay)``, computed in double precision.
+    weight_decay : float, default 0.0
+        L2 penalty.
+    weight_decay_mode : {"coupled", "decoupled"}, default "coupled"
+        ``"coupled"`` adds ``weight_decay * w`` to the gradient. ``"decoupled"`` leaves the gradient
+        alone: ``w -= w * weight_decay * eta`` before the step, or where `evaluation` is
+        ``"g/d*lr"`` within it, ``w -= eta * (h / d + w * weight_decay)``.
+    weight_decay_rows : {"touched", "all"}, default "touched"
+        Which rows decay in a sparse step: those that have a gradient, once per update, or every
+        row of the table (decoupled only; O(N) per step).
+    power : float, default 0.5
+        Exponent of the divisor: 0 (a constant rate), or from 2**-11 to 1. Powers are products of
+        square roots, one per binary digit, so that they have the same bits on every machine.
+    accumulator_decay : float, default 1.0
+        Factor on the old accumulator, in (0, 1]; below 1 it forgets.
+    lagged : bool, default False
+        Divide by the accumulator from before this gradient.
+    maximize : bool, default False
+        Ascend: negate the gradient first.
+    scale : float, default 1.0
+        Factor on the gradient.
+    clip_value : float or None, default None
+        Clip the scaled gradient to ``[-clip_value, clip_value]``; positive.
+    statistic : {"square", "scaled_square", "count"}, default "square"
+        What is accumulated: ``h*h``; ``(eta*h)**2``; or 1 where ``h != 0``, the counter clock
+        ``eta / sqrt(count + eps)``.
+    evaluation : {"lr*g/d", "lr/d*g", "g/d*lr"}, default "lr*g/d"
+        Which product is rounded first, read from the left: equal in exact arithmetic, different in
+        the last bit.
+    skip_zero_accumulator : bool, default False
+        Take no step where the accumulator that divides is 0.
+    accumulator : {"element", "row"}, default "element"
+        The shape `adagrad.Adagrad` gives new accumulators of two-dimensional params: one entry per
+        element, or one per row that accumulates the mean of its statistics. The functions go by
+        the shape of ``s``.
+    duplicates : {"sum", "sequential", "each", "unique"}, default "sum"
+        What repeated ids in a sparse gradient mean: add them in order of appearance, then one
+        update; one update per occurrence, in order; every statistic first, then every occurrence
+        steps with the final accumulator; or a promise that there are none.
+    on_nonfinite : {"propagate", "raise", "skip"}, default "propagate"
+        What an infinite or NaN gradient does: what IEEE arithmetic does; ValueError before
+        anything is written; or leave that coordinate (dense) or row (sparse, or one accumulator
+        per row) alone and count it.
+
+    Raises
+    ------
+    TypeError
+        Where a value has the wrong type.
+    ValueError
+        Where it is out of range or not finite. Values that are lost in float32 (an overflow, or a
+        nonzero value that rounds to 0) raise when the rule meets float32 arrays.
+
+    See Also
+    --------
+    adagrad.preset : Rules of other systems by name.
+
+    References
+    ----------
+    Duchi, Hazan and Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic
+    Optimization", JMLR 12 (2011), section 1.1.
+
+    Examples
+    --------
+    >>> import adagrad, numpy as np
+    >>> w, g, s = np.ones(2), np.array([0.5, -2.0]), np.zeros(2)
+    >>> adagrad.step(w, g, s, adagrad.Rule(lr=0.5, eps=0.0))
+    >>> w
+    array([0.5, 1.5])
+    """
+
+    lr: float = 0.1
+    eps: float = 1e-6
+    eps_position: EpsPosition = "inside"
+    initial_accumulator: float = 0.0
+    lr_decay: float = 0.0
+    weight_decay: float = 0.0
+    weight_decay_mode: WeightDecayMode = "coupled"
+    weight_decay_rows: WeightDecayRows = "touched"
+    power: float = 0.5
+    accumulator_decay: float = 1.0
+    lagged: bool = False
+    maximize: bool = False
+    scale: float = 1.0
+    clip_value: float | None = None
+    statistic: Statistic = "square"
+    evaluation: Evaluation = "lr*g/d"
+    skip_zero_accumulator: bool = False
+    accumulator: AccumulatorShape = "element"
+    duplicates: Duplicates = "sum"
+    on_nonfinite: NonFinite = "propagate"
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name in _CHOICES:
+                _check_choice(field.name, value)
+            elif field.name in _FLAGS:
+                # bool(), as numpy.bool is not bool and its repr would show in ours
+                object.__setattr__(self, field.name, _check_flag(field.name, value))
+            elif not (field.name == "clip_value" and value is None):
+                object.__setattr__(self, field.name, _check_number(field.name, value))
+        if self.power != 0.0 and not _SMALLEST_POWER <= self.power <= 1.0:
+            raise ValueError(f"power must be 0 or in [2**-11, 1], got {self.power!r}")
+        if not 0.0 < self.accumulator_decay <= 1.0:
+            raise ValueError(f"accumulator_decay must be in (0, 1], got {self.accumulator_decay!r}")
+        if self.clip_value is not None and self.clip_value <= 0.0:
+            raise ValueError(f"clip_value must be positive or None, got {self.clip_value!r}")
+        if self.weight_decay_rows == "all" and self.weight_decay_mode == "coupled":
+            raise ValueError(
+                "weight_decay_rows='all' needs weight_decay_mode='decoupled': coupled decay is part"
+                " of a gradient, which the other rows do not have"
+            )
+
+    @functools.cached_property
+    def _compiled(self) -> _core.Hyperparameters:
+        return _core.Hyperparameters(**dataclasses.asdict(self))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without the compiled half, which has no pickle and is made again when it is needed.
+        return _rebuild, (dataclasses.asdict(self),)
+
+    def replace(self, **changes: Any) -> Rule:
+        """Return a copy with some fields changed.
+
+        Parameters
+        ----------
+        **changes
+            Fields of the rule by name.
+
+        Returns
+        -------
+        Rule
+
+        Raises
+        ------
+        TypeError
+            Where a name is not a field; other errors as for the constructor.
+        """
+        names = [field.name for field in dataclasses.fields(self)]
+        for name in changes:
+            if name not in names:
+                raise TypeError(f"Rule has no field {name!r}; its fields are {', '.join(names)}")
+        return dataclasses.replace(self, **changes)
+
+    def lr_at(self, t: int) -> float:
+        """Return the step size of step number `t`, counted from 1.
+
+        Parameters
+        ----------
+        t : int
+            Step number, at least 1.
+
+        Returns
+        -------
+        float
+            ``lr / (1 + (t - 1) * lr_decay)``.
+        """
+        return self.lr / (1 + (t - 1) * self.lr_decay)
+
+
+def _rebuild(fields: dict[str, Any]) -> Rule:
+    return Rule(**fields)
+
+
+def _check_choice(name: str, value: object) -> None:
+    if value not in _CHOICES[name]:
+        known = ", ".join(repr(choice) for choice in _CHOICES[name])
+        raise ValueError(f"{name} must be one of {known}, got {value!r}")
+
+
+def _check_flag(name: str, value: object) -> bool:
+    if type(value).__name__ not in ("bool", "bool_"):
+        raise TypeError(f"{name} must be a bool, got {value!r}")
+    return bool(value)
+
+
+def _check_number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a real number, got {value!r}")
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be finite, got {number!r}")
+    if number < 0.0 and name in _NOT_NEGATIVE:
+        raise ValueError(f"{name} must not be negative, got {number!r}")
+    return number
