@@ -7,6 +7,7 @@
 // while they are warm, which is what makes coalesce-and-update cheap (bench/rows.py).
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -26,8 +27,7 @@ struct Item {
 
 inline unsigned bit_width(std::uint64_t x) {
   unsigned width = 0;
-  for (; x != 0; x >>= 1)
-    ++width;
+  for (; x != 0; x >>= 1) ++width;
   return width;
 }
 
@@ -36,15 +36,43 @@ inline unsigned count_trailing_zeros(std::uint64_t x) {
   return static_cast<unsigned>(__builtin_ctzll(x));
 #else
   unsigned count = 0;
-  for (; (x & 1) == 0; x >>= 1)
-    ++count;
+  for (; (x & 1) == 0; x >>= 1) ++count;
   return count;
 #endif
 }
 
+// The memory of one call, in one piece: the allocator then keeps it for the next call, where
+// several pieces of this size are handed back to the system and faulted in again, page by page.
+class Arena {
+ public:
+  explicit Arena(std::size_t bytes) : memory_(static_cast<char*>(std::malloc(bytes))) {
+    if (!memory_) throw std::bad_alloc();
+  }
+
+  // Uninitialised room for n values, and how many bytes that takes.
+  template <class T>
+  T* take(std::size_t n) {
+    char* const taken = memory_.get() + used_;
+    used_ += bytes<T>(n);
+    return reinterpret_cast<T*>(taken);
+  }
+  template <class T>
+  static constexpr std::size_t bytes(std::size_t n) {
+    return (n * sizeof(T) + alignof(std::max_align_t) - 1) / alignof(std::max_align_t) *
+           alignof(std::max_align_t);
+  }
+
+ private:
+  struct Free {
+    void operator()(char* p) const { std::free(p); }
+  };
+  std::unique_ptr<char, Free> memory_;
+  std::size_t used_ = 0;
+};
+
 // Deals items into buckets, most significant bits first. Leaf has
 //     unsigned direct_bits() const       spans up to 2^direct_bits it can take unsorted, or 0
-//     void direct(const Item*, n, bits)  items in order of appearance that share all higher bits
+//     void direct(item, n, bits)         item(0..n) in order of appearance share all higher bits
 //     void sorted(const Item*, n)        items sorted by key, equal keys in order of appearance
 // and sees the buckets in ascending order. O(n) time for ids spread evenly, O(n * bits / 11) at
 // worst.
@@ -53,19 +81,23 @@ class Dealer {
  public:
   using Entry = Item<Key, Value>;
 
-  Dealer(std::size_t n, Leaf& leaf) : n_(n), leaf_(leaf) {}
+  static std::size_t bytes(std::size_t n) { return Arena::bytes<Entry>(n); }
+
+  Dealer(std::size_t n, Leaf& leaf, Arena& arena) : n_(n), leaf_(leaf) {
+    buffers_[0] = arena.take<Entry>(n);
+  }
 
   // item(i) is the i-th item; all keys are below 2^bits.
   template <class ItemAt>
   void run(ItemAt item, unsigned bits) {
-    if (n_ > small && bits > leaf_.direct_bits()) {
+    if (n_ > small && bits <= leaf_.direct_bits()) {
+      leaf_.direct(item, n_, bits);
+    } else if (n_ > small) {
       deal(item, 0, 0, n_, bits);
-      return;
+    } else {
+      for (std::size_t i = 0; i < n_; ++i) buffers_[0][i] = item(i);
+      finish(0, 0, n_, bits);
     }
-    Entry* const items = buffer(0);
-    for (std::size_t i = 0; i < n_; ++i)
-      items[i] = item(i);
-    finish(0, 0, n_, bits);
   }
 
  private:
@@ -74,9 +106,11 @@ class Dealer {
 
   // The second buffer is only needed where a bucket is dealt again; most calls never touch it.
   Entry* buffer(unsigned which) {
-    if (!buffers_[which])
-      buffers_[which].reset(new Entry[n_]);
-    return buffers_[which].get();
+    if (buffers_[which] == nullptr) {
+      second_.reset(new Entry[n_]);
+      buffers_[which] = second_.get();
+    }
+    return buffers_[which];
   }
 
   // Deals item(0..n) into buffer `which` from `start` on, and finishes each bucket there.
@@ -84,20 +118,16 @@ class Dealer {
   void deal(ItemAt item, unsigned which, std::size_t start, std::size_t n, unsigned bits) {
     const unsigned direct = leaf_.direct_bits();
     unsigned taken = bits > direct ? bits - direct : bits;
-    if (taken > most_buckets)
-      taken = most_buckets;
+    if (taken > most_buckets) taken = most_buckets;
     const unsigned useful = bit_width(n) - 1;
-    if (taken > useful)
-      taken = useful;
+    if (taken > useful) taken = useful;
     const unsigned rest = bits - taken;
 
     const std::size_t buckets = std::size_t{1} << taken, mask = buckets - 1;
     std::vector<std::size_t> ends(buckets + 1, 0);
     std::size_t* const end = ends.data();
-    for (std::size_t i = 0; i < n; ++i)
-      ++end[((item(i).key >> rest) & mask) + 1];
-    for (std::size_t b = 1; b <= buckets; ++b)
-      end[b] += end[b - 1];
+    for (std::size_t i = 0; i < n; ++i) ++end[((item(i).key >> rest) & mask) + 1];
+    for (std::size_t b = 1; b <= buckets; ++b) end[b] += end[b - 1];
     // end[b] is where bucket b starts; dealing moves it to where the bucket ends.
     Entry* const to = buffer(which) + start;
     for (std::size_t i = 0; i < n; ++i) {
@@ -106,8 +136,7 @@ class Dealer {
     }
     std::size_t done = 0;
     for (std::size_t b = 0; b < buckets; ++b) {
-      if (end[b] != done)
-        finish(which, start + done, end[b] - done, rest);
+      if (end[b] != done) finish(which, start + done, end[b] - done, rest);
       done = end[b];
     }
   }
@@ -120,7 +149,7 @@ class Dealer {
       insertion_sort(items, n);
       leaf_.sorted(items, n);
     } else if (bits <= leaf_.direct_bits()) {
-      leaf_.direct(items, n, bits);
+      leaf_.direct([items](std::size_t i) { return items[i]; }, n, bits);
     } else {
       deal([items](std::size_t i) { return items[i]; }, 1 - which, start, n, bits);
     }
@@ -130,15 +159,15 @@ class Dealer {
     for (std::size_t i = 1; i < n; ++i) {
       const Entry entry = items[i];
       std::size_t j = i;
-      for (; j > 0 && entry.key < items[j - 1].key; --j)
-        items[j] = items[j - 1];
+      for (; j > 0 && entry.key < items[j - 1].key; --j) items[j] = items[j - 1];
       items[j] = entry;
     }
   }
 
-  std::unique_ptr<Entry[]> buffers_[2];
   std::size_t n_;
   Leaf& leaf_;
+  Entry* buffers_[2] = {nullptr, nullptr};
+  std::unique_ptr<Entry[]> second_;
 };
 
 // out(key, sum) for each run of equal keys.
@@ -147,8 +176,7 @@ void sum_runs(const Entry* items, std::size_t n, Out&& out) {
   for (std::size_t i = 0; i < n;) {
     const auto key = items[i].key;
     auto sum = items[i].value;
-    for (++i; i < n && items[i].key == key; ++i)
-      sum += items[i].value;
+    for (++i; i < n && items[i].key == key; ++i) sum += items[i].value;
     out(key, sum);
   }
 }
@@ -158,23 +186,13 @@ auto pairs(const I* rows, const T* g) {
   return [rows, g](std::size_t i) { return Item<Key, T>{static_cast<Key>(rows[i]), g[i]}; };
 }
 
-// 2^16 float sums are 256 KiB: beside a bucket of items they fit every L2 of the last decade.
+// The span of ids that is summed in an array, as a power of two: at most 2^16, because 256 KiB of
+// float sums fit beside a bucket in every L2 of the last decade, and not much more than there are
+// ids, because a small batch should not pay for a large array.
 template <class T>
-constexpr unsigned span_bits() {
-  return sizeof(T) == 4 ? 16 : 15;
-}
-
-struct Free {
-  void operator()(void* p) const { std::free(p); }
-};
-
-// calloc: pages that no id falls on are never touched, nor paid for.
-template <class T>
-std::unique_ptr<T[], Free> zeros(std::size_t n) {
-  std::unique_ptr<T[], Free> p(static_cast<T*>(std::calloc(n, sizeof(T))));
-  if (!p)
-    throw std::bad_alloc();
-  return p;
+unsigned span_bits(std::size_t n) {
+  const unsigned most = sizeof(T) == 4 ? 16 : 15, useful = bit_width(n) + 2;
+  return useful < most ? useful : most;
 }
 
 // Sums scalar gradients; out(key, sum) receives ascending keys.
@@ -182,26 +200,39 @@ template <class Key, class T, class Out>
 class SortedSums {
  public:
   using Entry = Item<Key, T>;
-  explicit SortedSums(Out& out) : out_(out) {}
+  static std::size_t bytes(std::size_t n) {
+    const std::size_t span = std::size_t{1} << span_bits<T>(n);
+    return Arena::bytes<T>(span) + Arena::bytes<std::uint64_t>(span / 64 + 1) +
+           Arena::bytes<std::uint64_t>(span / 4096 + 1);
+  }
 
-  unsigned direct_bits() const { return span_bits<T>(); }
+  SortedSums(std::size_t n, Out& out, Arena& arena) : out_(out), span_bits_(span_bits<T>(n)) {
+    const std::size_t span = std::size_t{1} << span_bits_;
+    sums_ = arena.take<T>(span);
+    present_ = arena.take<std::uint64_t>(span / 64 + 1);
+    occupied_ = arena.take<std::uint64_t>(span / 4096 + 1);
+    std::fill_n(present_, span / 64 + 1, std::uint64_t{0});
+    std::fill_n(occupied_, span / 4096 + 1, std::uint64_t{0});
+  }
 
-  void direct(const Entry* items, std::size_t n, unsigned bits) {
-    if (!sums_)
-      allocate();
+  unsigned direct_bits() const { return span_bits_; }
+
+  template <class ItemAt>
+  void direct(ItemAt item, std::size_t n, unsigned bits) {
     const Key mask = static_cast<Key>((Key{1} << bits) - 1);
-    const Key base = static_cast<Key>(items[0].key & ~mask);
-    T* const sums = sums_.get();
-    std::uint64_t* const present = present_.get();
-    std::uint64_t* const occupied = occupied_.get();
+    const Key base = static_cast<Key>(item(0).key & ~mask);
+    T* const sums = sums_;
+    std::uint64_t* const present = present_;
+    std::uint64_t* const occupied = occupied_;
     for (std::size_t i = 0; i < n; ++i) {
-      const std::size_t k = static_cast<std::size_t>(items[i].key & mask);
+      const Entry entry = item(i);
+      const std::size_t k = static_cast<std::size_t>(entry.key & mask);
       const std::uint64_t bit = std::uint64_t{1} << (k % 64);
       const bool seen = (present[k / 64] & bit) != 0;
       // A select, not a branch: whether an id was seen is unpredictable. The first gradient is
       // kept, not added to zero, so that a single -0.0 stays -0.0.
-      const T sum = sums[k] + items[i].value;
-      sums[k] = seen ? sum : items[i].value;
+      const T sum = sums[k] + entry.value;
+      sums[k] = seen ? sum : entry.value;
       present[k / 64] |= bit;
       occupied[k / 4096] |= std::uint64_t{1} << (k / 64 % 64);
     }
@@ -222,16 +253,10 @@ class SortedSums {
   void sorted(const Entry* items, std::size_t n) { sum_runs(items, n, out_); }
 
  private:
-  void allocate() {
-    const std::size_t span = std::size_t{1} << direct_bits();
-    sums_ = zeros<T>(span);
-    present_ = zeros<std::uint64_t>(span / 64);
-    occupied_ = zeros<std::uint64_t>(span / 4096);
-  }
-
   Out& out_;
-  std::unique_ptr<T[], Free> sums_;
-  std::unique_ptr<std::uint64_t[], Free> present_, occupied_;  // a bit per id, per word of present_
+  unsigned span_bits_;
+  T* sums_;
+  std::uint64_t *present_, *occupied_;  // a bit per id, and a bit per word of present_
 };
 
 // Sums scalar gradients; out(keys, sums, n) receives batches of different keys, bucket by bucket
@@ -241,21 +266,33 @@ template <class Key, class T, class Out>
 class BatchedSums {
  public:
   using Entry = Item<Key, T>;
-  explicit BatchedSums(Out& out)
-      : out_(out), keys_(zeros<Key>(capacity)), sums_(zeros<T>(capacity)) {}
+  static std::size_t bytes(std::size_t n) {
+    return Arena::bytes<Key>(capacity(n)) + Arena::bytes<T>(capacity(n)) +
+           Arena::bytes<std::uint32_t>(std::size_t{1} << span_bits<T>(n));
+  }
 
-  unsigned direct_bits() const { return span_bits<T>(); }
+  BatchedSums(std::size_t n, Out& out, Arena& arena)
+      : out_(out), span_bits_(span_bits<T>(n)), keys_(arena.take<Key>(capacity(n))),
+        sums_(arena.take<T>(capacity(n))),
+        slots_(arena.take<std::uint32_t>(std::size_t{1} << span_bits_)) {}
 
-  void direct(const Entry* items, std::size_t n, unsigned bits) {
-    if (!slots_)
-      slots_ = zeros<std::uint32_t>(std::size_t{1} << direct_bits());
+  unsigned direct_bits() const { return span_bits_; }
+
+  template <class ItemAt>
+  void direct(ItemAt item, std::size_t n, unsigned bits) {
+    if (!slots_clear_) {
+      std::fill_n(slots_, std::size_t{1} << span_bits_, 0u);
+      slots_clear_ = true;
+    }
     const Key mask = static_cast<Key>((Key{1} << bits) - 1);
-    std::uint32_t* const slots = slots_.get();
-    Key* const keys = keys_.get() + filled_;
-    T* const sums = sums_.get() + filled_;
+    std::uint32_t* const slots = slots_;
+    Key* const keys = keys_ + filled_;
+    T* const sums = sums_ + filled_;
+    keys[0] = 0;
     std::uint32_t count = 0;
     for (std::size_t i = 0; i < n; ++i) {
-      const Key key = items[i].key;
+      const Entry entry = item(i);
+      const Key key = entry.key;
       const std::size_t k = static_cast<std::size_t>(key & mask);
       // A sparse set (Briggs and Torczon, 1993): a slot that an older bucket left behind names
       // another key or lies past the end, so slots are never cleared. Selects, not branches:
@@ -263,40 +300,44 @@ class BatchedSums {
       const std::uint32_t old = slots[k];
       const bool seen = old < count && keys[old < count ? old : 0] == key;
       const std::uint32_t slot = seen ? old : count;
-      const T sum = sums[slot] + items[i].value;
+      const T sum = sums[slot] + entry.value;
       slots[k] = slot;
       keys[slot] = key;
-      sums[slot] = seen ? sum : items[i].value;
+      sums[slot] = seen ? sum : entry.value;
       count += seen ? 0 : 1;
     }
     filled_ += count;
-    if (filled_ >= batch)
-      flush();
+    if (filled_ >= batch) flush();
   }
 
   void sorted(const Entry* items, std::size_t n) {
     sum_runs(items, n, [this](Key key, T sum) {
       keys_[filled_] = key;
       sums_[filled_] = sum;
-      if (++filled_ >= batch)
-        flush();
+      if (++filled_ >= batch) flush();
     });
   }
 
   void flush() {
-    if (filled_ != 0)
-      out_(keys_.get(), sums_.get(), filled_);
+    if (filled_ != 0) out_(keys_, sums_, filled_);
     filled_ = 0;
   }
 
  private:
   static constexpr std::size_t batch = 4096;
-  static constexpr std::size_t capacity = batch + (std::size_t{1} << span_bits<T>()) + 1;
+
+  // Room for a batch that is almost full and the bucket that fills it, and one past its end.
+  static std::size_t capacity(std::size_t n) {
+    const std::size_t most = batch + (std::size_t{1} << span_bits<T>(n));
+    return (n < most ? n : most) + 1;
+  }
 
   Out& out_;
-  std::unique_ptr<Key[], Free> keys_;
-  std::unique_ptr<T[], Free> sums_;
-  std::unique_ptr<std::uint32_t[], Free> slots_;
+  unsigned span_bits_;
+  Key* keys_;
+  T* sums_;
+  std::uint32_t* slots_;
+  bool slots_clear_ = false;
   std::size_t filled_ = 0;
 };
 
@@ -305,16 +346,18 @@ template <class Key, class Position, class Out>
 class GroupLeaf {
  public:
   using Entry = Item<Key, Position>;
-  explicit GroupLeaf(Out& out) : out_(out) {}
+  static std::size_t bytes(std::size_t) { return 0; }
+
+  GroupLeaf(std::size_t, Out& out, Arena&) : out_(out) {}
 
   unsigned direct_bits() const { return 0; }
-  void direct(const Entry*, std::size_t, unsigned) {}
+  template <class ItemAt>
+  void direct(ItemAt, std::size_t, unsigned) {}
 
   void sorted(const Entry* items, std::size_t n) {
     for (std::size_t i = 0; i < n;) {
       std::size_t end = i + 1;
-      while (end < n && items[end].key == items[i].key)
-        ++end;
+      while (end < n && items[end].key == items[i].key) ++end;
       out_(items[i].key, items + i, end - i);
       i = end;
     }
@@ -327,15 +370,19 @@ class GroupLeaf {
 // out(key, sum) for each different id of rows[0..n), in ascending order; all ids are below 2^bits.
 template <class Key, class I, class T, class Out>
 void sum_sorted(const I* rows, const T* g, std::size_t n, unsigned bits, Out out) {
-  SortedSums<Key, T, Out> leaf(out);
-  Dealer<Key, T, SortedSums<Key, T, Out>>(n, leaf).run(pairs<Key>(rows, g), bits);
+  using Leaf = SortedSums<Key, T, Out>;
+  Arena arena(Dealer<Key, T, Leaf>::bytes(n) + Leaf::bytes(n));
+  Leaf leaf(n, out, arena);
+  Dealer<Key, T, Leaf>(n, leaf, arena).run(pairs<Key>(rows, g), bits);
 }
 
 // out(keys, sums, count) for batches of different ids that together are all ids of rows[0..n).
 template <class Key, class I, class T, class Out>
 void sum_batches(const I* rows, const T* g, std::size_t n, unsigned bits, Out out) {
-  BatchedSums<Key, T, Out> leaf(out);
-  Dealer<Key, T, BatchedSums<Key, T, Out>>(n, leaf).run(pairs<Key>(rows, g), bits);
+  using Leaf = BatchedSums<Key, T, Out>;
+  Arena arena(Dealer<Key, T, Leaf>::bytes(n) + Leaf::bytes(n));
+  Leaf leaf(n, out, arena);
+  Dealer<Key, T, Leaf>(n, leaf, arena).run(pairs<Key>(rows, g), bits);
   leaf.flush();
 }
 
@@ -344,12 +391,14 @@ void sum_batches(const I* rows, const T* g, std::size_t n, unsigned bits, Out ou
 template <class Key, class Position, class I, class Out>
 void group_rows(const I* rows, std::size_t n, unsigned bits, Out out) {
   using Leaf = GroupLeaf<Key, Position, Out>;
-  Leaf leaf(out);
-  Dealer<Key, Position, Leaf>(n, leaf).run(
-      [=](std::size_t i) {
-        return Item<Key, Position>{static_cast<Key>(rows[i]), static_cast<Position>(i)};
-      },
-      bits);
+  Arena arena(Dealer<Key, Position, Leaf>::bytes(n) + Leaf::bytes(n));
+  Leaf leaf(n, out, arena);
+  Dealer<Key, Position, Leaf>(n, leaf, arena)
+      .run(
+          [rows](std::size_t i) {
+            return Item<Key, Position>{static_cast<Key>(rows[i]), static_cast<Position>(i)};
+          },
+          bits);
 }
 
 // to[0..dim) = the sum of the rows of g that the items name, added in their order.
@@ -357,12 +406,10 @@ template <class T, class Entry>
 void sum_row(const T* g, const Entry* items, std::size_t count, std::size_t dim,
              T* ADAGRAD_RESTRICT to) {
   const T* first = g + static_cast<std::size_t>(items[0].value) * dim;
-  for (std::size_t j = 0; j < dim; ++j)
-    to[j] = first[j];
+  for (std::size_t j = 0; j < dim; ++j) to[j] = first[j];
   for (std::size_t k = 1; k < count; ++k) {
     const T* next = g + static_cast<std::size_t>(items[k].value) * dim;
-    for (std::size_t j = 0; j < dim; ++j)
-      to[j] += next[j];
+    for (std::size_t j = 0; j < dim; ++j) to[j] += next[j];
   }
 }
 

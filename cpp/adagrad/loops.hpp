@@ -74,8 +74,7 @@ void dense(T* ADAGRAD_RESTRICT w, const T* ADAGRAD_RESTRICT g, T* ADAGRAD_RESTRI
            const Params<T>& params) {
   const Params<T> p = params;  // a copy that no store through w or s can alias
   if constexpr (Form::plain) {
-    for (std::size_t i = 0; i < n; ++i)
-      update<Form>(p, w[i], g[i], s[i]);
+    for (std::size_t i = 0; i < n; ++i) update<Form>(p, w[i], g[i], s[i]);
   } else {
     // In three short loops over a block, each of which vectorises; one loop with every option does
     // not, and the digits of the power need to be outermost.
@@ -85,8 +84,7 @@ void dense(T* ADAGRAD_RESTRICT w, const T* ADAGRAD_RESTRICT g, T* ADAGRAD_RESTRI
       for (std::size_t i = 0; i < count; ++i) {
         d[i] = dividing<Form>(p, w[start + i], g[start + i], s[start + i]);
       }
-      for (std::size_t i = 0; i < count; ++i)
-        x[i] = d[i] + p.eps_inside;
+      for (std::size_t i = 0; i < count; ++i) x[i] = d[i] + p.eps_inside;
       raise(p.power, x, count);
       for (std::size_t i = 0; i < count; ++i) {
         update<Form>(p, w[start + i], g[start + i], s[start + i], d[i], x[i]);
@@ -99,15 +97,13 @@ void dense(T* ADAGRAD_RESTRICT w, const T* ADAGRAD_RESTRICT g, T* ADAGRAD_RESTRI
 template <class T>
 void decay_all(T* w, std::size_t n, const Params<T>& params) {
   const Params<T> p = params;
-  for (std::size_t i = 0; i < n; ++i)
-    w[i] = decayed(p, w[i]);
+  for (std::size_t i = 0; i < n; ++i) w[i] = decayed(p, w[i]);
 }
 
 template <class T>
 std::size_t count_nonfinite(const T* g, std::size_t n) {
   std::size_t count = 0;
-  for (std::size_t i = 0; i < n; ++i)
-    count += is_finite(g[i]) ? 0 : 1;
+  for (std::size_t i = 0; i < n; ++i) count += is_finite(g[i]) ? 0 : 1;
   return count;
 }
 
@@ -126,16 +122,13 @@ T sum_statistic(const Params<T>& p, const T* g, const T* w, std::size_t n) {
   std::size_t i = 0;
   if (n >= lanes) {
     T lane[lanes];
-    for (std::size_t j = 0; j < lanes; ++j)
-      lane[j] = at(j);
+    for (std::size_t j = 0; j < lanes; ++j) lane[j] = at(j);
     for (i = lanes; i + lanes <= n; i += lanes) {
-      for (std::size_t j = 0; j < lanes; ++j)
-        lane[j] += at(i + j);
+      for (std::size_t j = 0; j < lanes; ++j) lane[j] += at(i + j);
     }
     sum = ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
   }
-  for (; i < n; ++i)
-    sum += at(i);
+  for (; i < n; ++i) sum += at(i);
   return sum;
 }
 
@@ -143,8 +136,7 @@ T sum_statistic(const Params<T>& p, const T* g, const T* w, std::size_t n) {
 template <class Form, class T>
 T row_statistic(const Params<T>& p, const T* g, const T* w, std::size_t dim) {
   const T sum = sum_statistic<Form>(p, g, w, dim);
-  if (!Form::plain && p.statistic == Statistic::count)
-    return sum > T(0) ? T(1) : T(0);
+  if (!Form::plain && p.statistic == Statistic::count) return sum > T(0) ? T(1) : T(0);
   return Form::limit ? g[0] : sum / static_cast<T>(dim);
 }
 
@@ -156,11 +148,9 @@ inline void update_row(const Params<T>& p, T* ADAGRAD_RESTRICT w, const T* ADAGR
     T d = *s;
     if (visit != Visit::advance) {
       *s = accumulate<Form>(p, d, row_statistic<Form>(p, g, w, dim));
-      if (!lagged<Form>(p))
-        d = *s;
+      if (!lagged<Form>(p)) d = *s;
     }
-    if (visit == Visit::accumulate)
-      return;
+    if (visit == Visit::accumulate) return;
     const T r = root<Form>(p, d);
     for (std::size_t j = 0; j < dim; ++j) {
       w[j] = advance<Form>(p, w[j], gradient<Form>(p, g[j], w[j]), d, r);
@@ -187,11 +177,9 @@ inline void prefetch_row(const Rows<T, Ids>& rows, std::size_t i) {
   const T* s = rows.row_state ? rows.s + id : rows.s + id * rows.dim;
   for (std::size_t j = 0; j < reach; j += line) {
     ADAGRAD_PREFETCH(w + j);
-    if (!rows.row_state)
-      ADAGRAD_PREFETCH(s + j);
+    if (!rows.row_state) ADAGRAD_PREFETCH(s + j);
   }
-  if (rows.row_state)
-    ADAGRAD_PREFETCH(s);
+  if (rows.row_state) ADAGRAD_PREFETCH(s);
 }
 
 // Rows of one element, in order. A row's cache lines are asked for 32 ids ahead: further ahead they
@@ -222,8 +210,7 @@ std::size_t wide_rows(const Rows<T, Ids>& rows, const Params<T>& p, Visit visit)
   const std::size_t ahead = rows.dim <= 16 ? 24 : 8;
   std::size_t skips = 0;
   for (std::size_t i = 0; i < rows.n; ++i) {
-    if (i + ahead < rows.n)
-      prefetch_row(rows, i + ahead);
+    if (i + ahead < rows.n) prefetch_row(rows, i + ahead);
     const std::size_t id = static_cast<std::size_t>(rows.ids[i]);
     const T* g = rows.g + i * rows.dim;
     if (!Form::plain && p.skip_nonfinite && count_nonfinite(g, rows.dim) != 0) {
@@ -239,8 +226,7 @@ std::size_t wide_rows(const Rows<T, Ids>& rows, const Params<T>& p, Visit visit)
 // The number of rows that on_nonfinite="skip" left alone.
 template <class Form, class T, class Ids>
 std::size_t visit_rows(const Rows<T, Ids>& rows, const Params<T>& p, Visit visit) {
-  if (rows.dim == 1 && visit == Visit::update)
-    return scalar_rows<Form>(rows, p);
+  if (rows.dim == 1 && visit == Visit::update) return scalar_rows<Form>(rows, p);
   return wide_rows<Form>(rows, p, visit);
 }
 

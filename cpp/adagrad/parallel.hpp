@@ -15,8 +15,7 @@ namespace adagrad {
 template <class F>
 void split(std::size_t n, std::size_t threads, std::size_t grain, std::size_t align, F f) {
   std::size_t parts = grain == 0 ? threads : n / grain;
-  if (parts > threads)
-    parts = threads;
+  if (parts > threads) parts = threads;
   if (parts <= 1) {
     f(std::size_t{0}, n);
     return;
@@ -37,10 +36,8 @@ void split(std::size_t n, std::size_t threads, std::size_t grain, std::size_t al
     // No more threads are to be had: this one does the rest, with the same result.
   }
   f(edge(0), edge(1));
-  for (std::size_t part = started; part < parts; ++part)
-    f(edge(part), edge(part + 1));
-  for (std::thread& worker : workers)
-    worker.join();
+  for (std::size_t part = started; part < parts; ++part) f(edge(part), edge(part + 1));
+  for (std::thread& worker : workers) worker.join();
 }
 
 }  // namespace adagrad

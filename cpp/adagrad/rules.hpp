@@ -95,8 +95,7 @@ inline bool is_finite(T x) {
 
 template <class Form, class T>
 inline T gradient(const Params<T>& p, T g, T w) {
-  if constexpr (Form::plain)
-    return g;
+  if constexpr (Form::plain) return g;
   T h = p.scale * g;
   h = h < -p.clip_value ? -p.clip_value : h;
   h = p.clip_value < h ? p.clip_value : h;
@@ -105,29 +104,24 @@ inline T gradient(const Params<T>& p, T g, T w) {
 
 template <class Form, class T>
 inline T statistic(const Params<T>& p, T h) {
-  if constexpr (Form::limit)
-    return h;
-  if constexpr (Form::plain)
-    return h * h;
+  if constexpr (Form::limit) return h;
+  if constexpr (Form::plain) return h * h;
   const T u = p.statistic == Statistic::scaled_square ? p.lr * h : h;
   return p.statistic == Statistic::count ? (h != T(0) ? T(1) : T(0)) : u * u;
 }
 
 template <class Form, class T>
 inline T accumulate(const Params<T>& p, T s, T a) {
-  if constexpr (Form::plain)
-    return s + a;
+  if constexpr (Form::plain) return s + a;
   return p.accumulator_decay * s + a;
 }
 
 // x[i] = x[i]^power. The digits are the outer loop, so that a block of coordinates vectorises.
 template <class T>
 inline void raise(const Power& power, T* x, std::size_t n) {
-  if (power.whole)
-    return;
+  if (power.whole) return;
   if (power.is_sqrt()) {
-    for (std::size_t i = 0; i < n; ++i)
-      x[i] = std::sqrt(x[i]);
+    for (std::size_t i = 0; i < n; ++i) x[i] = std::sqrt(x[i]);
     return;
   }
   constexpr std::size_t most = 64;
@@ -135,28 +129,21 @@ inline void raise(const Power& power, T* x, std::size_t n) {
   for (std::size_t start = 0; start < n; start += most) {
     const std::size_t count = n - start < most ? n - start : most;
     T* const radical = x + start;
-    for (std::size_t i = 0; i < count; ++i)
-      product[i] = T(1);
+    for (std::size_t i = 0; i < count; ++i) product[i] = T(1);
     for (std::uint64_t digits = power.digits; digits != 0; digits <<= 1) {
-      for (std::size_t i = 0; i < count; ++i)
-        radical[i] = std::sqrt(radical[i]);
-      if (digits >> 63 == 0)
-        continue;
-      for (std::size_t i = 0; i < count; ++i)
-        product[i] *= radical[i];
+      for (std::size_t i = 0; i < count; ++i) radical[i] = std::sqrt(radical[i]);
+      if (digits >> 63 == 0) continue;
+      for (std::size_t i = 0; i < count; ++i) product[i] *= radical[i];
     }
-    for (std::size_t i = 0; i < count; ++i)
-      radical[i] = product[i];
+    for (std::size_t i = 0; i < count; ++i) radical[i] = product[i];
   }
 }
 
 template <class Form, class T>
 inline T root(const Params<T>& p, T d) {
-  if constexpr (Form::limit)
-    return d;
+  if constexpr (Form::limit) return d;
   T x = d + p.eps_inside;
-  if constexpr (Form::plain)
-    return std::sqrt(x);
+  if constexpr (Form::plain) return std::sqrt(x);
   raise(p.power, &x, 1);
   return x;
 }
@@ -170,8 +157,7 @@ inline T decayed(const Params<T>& p, T w) {
 // The new param, from the accumulator d that divides and its root.
 template <class Form, class T>
 inline T advance(const Params<T>& p, T w, T h, T d, T root) {
-  if constexpr (Form::limit)
-    return w - h;
+  if constexpr (Form::limit) return w - h;
   constexpr Evaluation order = Form::evaluation;
   const bool decoupled = !Form::plain && p.decay == WeightDecay::decoupled;
   const bool skip_zero = !Form::plain && p.skip_zero_accumulator;

@@ -82,10 +82,8 @@ inline Real real_type(const Argument& a, const py::array& array) {
     fail_type(a, "has byte-swapped dtype " + text_of(dtype.attr("str")) +
                      "; native float32 or float64 is needed");
   }
-  if (dtype.num() == py::detail::npy_api::NPY_FLOAT_)
-    return Real::f32;
-  if (dtype.num() == py::detail::npy_api::NPY_DOUBLE_)
-    return Real::f64;
+  if (dtype.num() == py::detail::npy_api::NPY_FLOAT_) return Real::f32;
+  if (dtype.num() == py::detail::npy_api::NPY_DOUBLE_) return Real::f64;
   fail_type(a, "has dtype " + text_of(dtype) + "; float32 or float64 is needed");
 }
 
@@ -93,10 +91,8 @@ inline IdType id_type(const Argument& a, const py::array& array) {
   const py::dtype dtype = array.dtype();
   const bool is_signed = dtype.kind() == 'i', is_unsigned = dtype.kind() == 'u';
   if ((is_signed || is_unsigned) && is_native(dtype)) {
-    if (dtype.itemsize() == 4)
-      return is_signed ? IdType::i32 : IdType::u32;
-    if (dtype.itemsize() == 8)
-      return is_signed ? IdType::i64 : IdType::u64;
+    if (dtype.itemsize() == 4) return is_signed ? IdType::i32 : IdType::u32;
+    if (dtype.itemsize() == 8) return is_signed ? IdType::i64 : IdType::u64;
   }
   fail_type(a, "has dtype " + text_of(dtype.attr("str")) +
                    "; native int32, int64, uint32 or uint64 is needed");
@@ -142,14 +138,10 @@ inline void check_all_disjoint(std::vector<Span> spans) {
   const Span* widest = nullptr;   // of all spans so far, the one that ends last
   const Span* written = nullptr;  // and of the written ones
   for (const Span& span : spans) {
-    if (widest != nullptr && span.written)
-      check_disjoint(*widest, span);
-    if (written != nullptr)
-      check_disjoint(*written, span);
-    if (widest == nullptr || span.end > widest->end)
-      widest = &span;
-    if (span.written && (written == nullptr || span.end > written->end))
-      written = &span;
+    if (widest != nullptr && span.written) check_disjoint(*widest, span);
+    if (written != nullptr) check_disjoint(*written, span);
+    if (widest == nullptr || span.end > widest->end) widest = &span;
+    if (span.written && (written == nullptr || span.end > written->end)) written = &span;
   }
 }
 

@@ -60,8 +60,7 @@ std::size_t update(const Tensor& t, const Params<T>& params, bool limit, std::si
   const T* const g = static_cast<const T*>(t.g.data());
   const std::size_t n = t.size();
   std::atomic<std::size_t> skipped{0};
-  if (n == 0)
-    return 0;
+  if (n == 0) return 0;
   if (t.row_state) {
     const std::size_t rows = static_cast<std::size_t>(t.w.shape(0)), dim = n / rows;
     split(rows, threads, grain / dim + 1, 64 / sizeof(T), [&](std::size_t begin, std::size_t end) {
@@ -89,8 +88,7 @@ std::size_t step(const py::object& w, const py::object& g, const py::object& s,
   const auto run = [&](auto zero) {
     using T = decltype(zero);
     const Params<T> params = rule.params<T>(lr);
-    if (rule.on_nonfinite == NonFinite::raise)
-      check_finite<T>({"step", "g"}, t.g);
+    if (rule.on_nonfinite == NonFinite::raise) check_finite<T>({"step", "g"}, t.g);
     const std::size_t threads = num_threads();
     return unlocked(t.size(), [&] { return update<T>(t, params, limit, threads); });
   };

@@ -46,11 +46,9 @@ std::uint64_t check_ids(const Argument& a, const I* ids, std::size_t n, std::uin
     const std::uint64_t id = static_cast<std::uint64_t>(ids[i]);
     largest = id > largest ? id : largest;
   }
-  if (largest <= last)
-    return largest;
+  if (largest <= last) return largest;
   std::size_t i = 0;
-  while (static_cast<std::uint64_t>(ids[i]) <= last)
-    ++i;
+  while (static_cast<std::uint64_t>(ids[i]) <= last) ++i;
   throw py::index_error(a.text() + "[" + std::to_string(i) + "] = " + std::to_string(ids[i]) +
                         " is out of range" + range);
 }
@@ -62,8 +60,7 @@ void check_unique(const I* ids, std::size_t n, unsigned bits) {
   group_rows<std::uint64_t, std::uint64_t>(
       ids, n, bits,
       [&](std::uint64_t key, const Item<std::uint64_t, std::uint64_t>* items, std::size_t count) {
-        if (count < 2 || (found && items[1].value > second))
-          return;
+        if (count < 2 || (found && items[1].value > second)) return;
         found = true;
         id = key;
         first = items[0].value;
@@ -107,12 +104,10 @@ Arguments check_arguments(py::handle w, py::handle g, py::handle s, py::handle r
   if (a.w.ndim() != 1 && a.w.ndim() != 2) {
     fail_value(at_w, "must have shape [N] or [N, D], got " + shape_of(a.w));
   }
-  if (a.rows.ndim() != 1)
-    fail_value(at_rows, "must have shape [n], got " + shape_of(a.rows));
+  if (a.rows.ndim() != 1) fail_value(at_rows, "must have shape [n], got " + shape_of(a.rows));
   a.n = static_cast<std::size_t>(a.rows.shape(0));
   a.table_rows = static_cast<std::uint64_t>(a.w.shape(0));
-  if (a.w.ndim() == 2)
-    a.dim = static_cast<std::size_t>(a.w.shape(1));
+  if (a.w.ndim() == 2) a.dim = static_cast<std::size_t>(a.w.shape(1));
 
   const bool fits = a.g.ndim() == a.w.ndim() && a.g.shape(0) == a.rows.shape(0) &&
                     (a.w.ndim() == 1 || a.g.shape(1) == a.w.shape(1));
@@ -175,8 +170,7 @@ class RowsCall {
     std::uint64_t bad = ~std::uint64_t{0};
     summed([&](const Id* ids, const T* sums, std::size_t count) {
       for (std::size_t i = 0; i < count; ++i) {
-        if (count_nonfinite(sums + i * dim_, dim_) != 0 && ids[i] < bad)
-          bad = ids[i];
+        if (count_nonfinite(sums + i * dim_, dim_) != 0 && ids[i] < bad) bad = ids[i];
       }
     });
     return bad;
@@ -229,13 +223,11 @@ class RowsCall {
                              [&](Id id, const Item<Id, Position>* items, std::size_t repeats) {
                                ids[count] = id;
                                sum_row(g_, items, repeats, dim_, sums.data() + count * dim_);
-                               if (++count < most)
-                                 return;
+                               if (++count < most) return;
                                f(ids.data(), sums.data(), count);
                                count = 0;
                              });
-    if (count != 0)
-      f(ids.data(), sums.data(), count);
+    if (count != 0) f(ids.data(), sums.data(), count);
   }
 
   T* w_;
@@ -258,12 +250,9 @@ std::size_t run(const Arguments& a, const I* ids, const Hyperparameters& rule, d
                : check_ids({"step_rows", "rows"}, ids, a.n, a.table_rows - 1,
                            " for a table of " + std::to_string(a.table_rows) + " rows");
   const unsigned bits = bit_width(largest);
-  if (verify_unique)
-    check_unique(unsigned_ids(ids), a.n, bits);
-  if (rule.on_nonfinite == NonFinite::raise)
-    check_finite<T>({"step_rows", "g"}, a.g);
-  if (a.dim == 0)
-    return 0;
+  if (verify_unique) check_unique(unsigned_ids(ids), a.n, bits);
+  if (rule.on_nonfinite == NonFinite::raise) check_finite<T>({"step_rows", "g"}, a.g);
+  if (a.dim == 0) return 0;
 
   RowsCall call(a, params, unsigned_ids(ids), bits, limit);
   if (rule.on_nonfinite == NonFinite::raise && duplicates == Duplicates::sum) {
@@ -276,8 +265,7 @@ std::size_t run(const Arguments& a, const I* ids, const Hyperparameters& rule, d
   }
   const std::uint64_t swept = rule.decay_all_rows ? a.table_rows : 0;
   return unlocked((a.n + static_cast<std::size_t>(swept)) * a.dim, [&] {
-    if (rule.decay_all_rows)
-      call.decay_all(swept);
+    if (rule.decay_all_rows) call.decay_all(swept);
     return a.n == 0 ? 0 : call.run(duplicates);
   });
 }

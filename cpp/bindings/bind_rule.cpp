@@ -16,8 +16,7 @@ template <class Enum, std::size_t N>
 Enum parse(const char* field, const std::string& text, const Name<Enum> (&names)[N]) {
   std::string known;
   for (const Name<Enum>& entry : names) {
-    if (text == entry.name)
-      return entry.value;
+    if (text == entry.name) return entry.value;
     known += (known.empty() ? "'" : ", '") + std::string(entry.name) + "'";
   }
   throw py::value_error(std::string(field) + " must be one of " + known + ", got '" + text + "'");
@@ -105,8 +104,7 @@ Params<T> Hyperparameters::params(double lr) const {
   p.eps_inside = eps_outside_ ? T(0) : cast<T>("eps", eps_);
   p.eps_outside = eps_outside_ ? cast<T>("eps", eps_) : T(0);
   p.scale = cast<T>("scale", scale_);
-  if (clipped_)
-    p.clip_value = cast<T>("clip_value", clip_value_);
+  if (clipped_) p.clip_value = cast<T>("clip_value", clip_value_);
   p.weight_decay = cast<T>("weight_decay", weight_decay_);
   p.accumulator_decay = cast<T>("accumulator_decay", accumulator_decay_);
   p.power = digits_of(static_cast<double>(cast<T>("power", power_)));

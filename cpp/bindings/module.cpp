@@ -16,8 +16,7 @@ std::atomic<std::size_t> threads{1};
 
 std::vector<std::string> isas() {
   std::vector<std::string> names;
-  for (const Kernels* table : runnable_kernels())
-    names.emplace_back(table->isa);
+  for (const Kernels* table : runnable_kernels()) names.emplace_back(table->isa);
   return names;
 }
 

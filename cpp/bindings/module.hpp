@@ -18,8 +18,7 @@ std::size_t num_threads();
 template <class F>
 auto unlocked(std::size_t elements, F f) {
   constexpr std::size_t worth = 4096;
-  if (elements < worth)
-    return f();
+  if (elements < worth) return f();
   pybind11::gil_scoped_release release;
   return f();
 }

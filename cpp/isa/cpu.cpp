@@ -40,8 +40,7 @@ Features detect() {
   __cpuidex(leaf80000001, static_cast<int>(0x80000001u), 0);
   const auto bit = [](int word, int n) { return ((static_cast<unsigned>(word) >> n) & 1) != 0; };
   Features f;
-  if (!bit(leaf1[2], 27))
-    return f;  // OSXSAVE: without it the state below cannot be read
+  if (!bit(leaf1[2], 27)) return f;  // OSXSAVE: without it the state below cannot be read
   // The processor may have a register that the system does not save: XCR0 says which ones it does.
   const unsigned long long saved = _xgetbv(0);
   f.v3 = (saved & 0x6) == 0x6 && bit(leaf1[2], 12) && bit(leaf1[2], 22) && bit(leaf1[2], 28) &&
@@ -75,12 +74,10 @@ std::vector<const Kernels*> find_runnable() {
   found.push_back(&kernels_x86_64);
 #endif
 #if defined(ADAGRAD_HAVE_x86_64_v3)
-  if (features.v3)
-    found.push_back(&kernels_x86_64_v3);
+  if (features.v3) found.push_back(&kernels_x86_64_v3);
 #endif
 #if defined(ADAGRAD_HAVE_x86_64_v4)
-  if (features.v4)
-    found.push_back(&kernels_x86_64_v4);
+  if (features.v4) found.push_back(&kernels_x86_64_v4);
 #endif
 #if defined(ADAGRAD_HAVE_neon)
   found.push_back(&kernels_neon);

@@ -33,7 +33,7 @@ def _resolve(lr: float | Rule, eps: float | None, rule: Rule | None, t: int | No
         raise TypeError("lr belongs to the rule: rule.replace(lr=...)")
     if rule is None:
         try:
-            return _textbook(lr, eps)  # type: ignore[arg-type]
+            return _textbook(lr, eps)
         except TypeError as error:
             if isinstance(lr, numbers.Real):
                 raise

@@ -1,0 +1,23 @@
+"""The commands of the command line, one file each.
+
+Add a command by adding its file and its line below. What a command needs beyond click it imports
+when it runs, after ``require``, so that ``--help`` and ``--version`` stay quick and always work.
+"""
+
+from __future__ import annotations
+
+import click
+
+import adagrad as package
+from adagrad.commands import demo
+
+__all__ = ["adagrad"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package.__version__, prog_name="adagrad")
+def adagrad() -> None:
+    """AdaGrad for rare features, on CPUs."""
+
+
+adagrad.add_command(demo.demo)

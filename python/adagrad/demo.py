@@ -1,0 +1,316 @@
+"""What ``adagrad demo`` computes: three learners on one stream of examples, compared.
+
+AdaGrad (``adagrad.step_rows``), SGD at a constant rate and SGD at one global decaying rate train
+the same logistic regression. Called by the command line; printing and drawing belong there and
+in ``plotting``.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from adagrad import step_rows
+from adagrad.datasets import Log
+from adagrad.metrics import Metrics, entropy, measure
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "AdaGrad",
+    "Comparison",
+    "ConstantRate",
+    "GlobalRate",
+    "Run",
+    "compare",
+    "progressive",
+]
+
+EPS = 1e-6
+SWEEP_EXAMPLES = 5_000
+SWEEP_RATES = 5
+# Ten decades of the 1-2-5 series: enough for raw counts as well as for scaled features.
+MAX_RATES = 30
+REPORT_EVERY = 200
+
+Progress = Callable[[str, int, int], None]
+"""Called with the learner's title, the examples done and the examples planned so far."""
+
+
+class AdaGrad:
+    """Logistic regression by AdaGrad: every row has its own rate, ``lr / sqrt(s + eps)``.
+
+    Parameters
+    ----------
+    table_rows : int
+        Rows of the table, bias included.
+    lr : float
+        Learning rate, above 0.
+    """
+
+    title: ClassVar[str] = "AdaGrad"
+    first_rate: ClassVar[int] = -5  # 0.02; a place in the 1-2-5 series, see _series
+
+    def __init__(self, table_rows: int, lr: float) -> None:
+        self.lr = lr
+        self.w = np.zeros(table_rows, np.float32)
+        self.s = np.zeros(table_rows, np.float32)
+
+    def learn(self, rows: NDArray[np.int64], g: NDArray[np.float32]) -> None:
+        """Take one step with the gradient of one example, ``g`` [n] for ``rows`` [n]."""
+        step_rows(self.w, g, self.s, rows, lr=self.lr, eps=EPS)
+
+
+class ConstantRate:
+    """The same by ``w -= lr * g``; parameters as for :class:`AdaGrad`."""
+
+    title: ClassVar[str] = "constant-rate SGD"
+    first_rate: ClassVar[int] = -7  # 0.005
+
+    def __init__(self, table_rows: int, lr: float) -> None:
+        self.lr = lr
+        self.w = np.zeros(table_rows, np.float32)
+
+    def learn(self, rows: NDArray[np.int64], g: NDArray[np.float32]) -> None:
+        """Take one step; a row that occurs twice takes both gradients."""
+        np.subtract.at(self.w, rows, np.float32(self.lr) * g)
+
+
+class GlobalRate:
+    """The same by ``w -= lr / sqrt(t) * g`` in example ``t`` = 1, 2, ..., whatever the row."""
+
+    title: ClassVar[str] = "global-rate SGD"
+    first_rate: ClassVar[int] = -3  # 0.1
+
+    def __init__(self, table_rows: int, lr: float) -> None:
+        self.lr = lr
+        self.w = np.zeros(table_rows, np.float32)
+        self.t = 0
+
+    def learn(self, rows: NDArray[np.int64], g: NDArray[np.float32]) -> None:
+        """Take one step; a row that occurs twice takes both gradients."""
+        self.t += 1
+        np.subtract.at(self.w, rows, np.float32(self.lr / math.sqrt(self.t)) * g)
+
+
+Learner = AdaGrad | ConstantRate | GlobalRate
+
+
+@dataclass(frozen=True)
+class Run:
+    """One learner's pass over the whole log.
+
+    Attributes
+    ----------
+    learner : AdaGrad, ConstantRate or GlobalRate
+        After its last step.
+    tried : dict of float to float
+        Progressive logloss of every rate in the sweep, by rate; empty when the rate was given.
+    predictions : numpy.ndarray of float64, shape [examples]
+        Probability of a positive, predicted before learning from the example.
+    metrics : Metrics
+        Of these predictions.
+    seconds : float
+        Wall-clock time of the pass.
+    """
+
+    learner: Learner
+    tried: dict[float, float]
+    predictions: NDArray[np.float64]
+    metrics: Metrics
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What :func:`compare` found.
+
+    Attributes
+    ----------
+    log : Log
+        The examples.
+    sweep_examples : int
+        How many examples, from the first, chose the rates.
+    runs : tuple of Run
+        AdaGrad, constant-rate SGD, global-rate SGD.
+    base_rate : float
+        Share of positives in the log, in (0, 1).
+    base_logloss : float
+        Logloss of always predicting ``base_rate``: its entropy, in nats.
+    counts : numpy.ndarray of int64, shape [features]
+        How often each row occurred, for every row of the log whose accumulator is above 0.
+    effective_rates : numpy.ndarray of float64, shape [features]
+        AdaGrad's ``lr / sqrt(s + eps)`` of the same rows after the last example.
+    met_positive : numpy.ndarray of bool, shape [features]
+        Whether a positive example had the row.
+    """
+
+    log: Log
+    sweep_examples: int
+    runs: tuple[Run, ...]
+    base_rate: float
+    base_logloss: float
+    counts: NDArray[np.int64]
+    effective_rates: NDArray[np.float64]
+    met_positive: NDArray[np.bool_]
+
+
+def progressive(
+    log: Log, learner: Learner, progress: Callable[[int], None] | None = None
+) -> NDArray[np.float64]:
+    """Go once through ``log``: predict each example, then learn from it.
+
+    Parameters
+    ----------
+    log : Log
+        Examples; the learner's table has at least ``log.table_rows`` rows.
+    learner : AdaGrad, ConstantRate or GlobalRate
+        Changed in place.
+    progress : callable, optional
+        Called now and then with the number of examples done.
+
+    Returns
+    -------
+    numpy.ndarray of float64, shape [examples]
+        The predictions, NaN from where a diverging learner left the finite numbers.
+    """
+    predictions = np.full(len(log), np.nan)
+    starts = log.indptr.tolist()
+    labels = log.labels.tolist()
+    with np.errstate(over="ignore", invalid="ignore"):
+        for i, label in enumerate(labels):
+            rows = log.rows[starts[i] : starts[i + 1]]
+            values = log.values[starts[i] : starts[i + 1]]
+            p = _sigmoid(float(np.dot(learner.w[rows], values)))
+            predictions[i] = p
+            if math.isnan(p):
+                break
+            learner.learn(rows, (p - label) * values)
+            if progress is not None and i % REPORT_EVERY == 0:
+                progress(i)
+    if progress is not None:
+        progress(len(log))
+    return predictions
+
+
+def compare(log: Log, lr: float | None = None, progress: Progress | None = None) -> Comparison:
+    """Train the three learners on ``log``, each at the best rate of its own short sweep.
+
+    A sweep tries rates of the series 1, 2, 5, 10, ... on the first 5,000 examples, or half
+    of a log shorter than 10,000, and takes the one with the lowest progressive logloss. It starts
+    with five rates and goes on while the best one is at an end, or is worse than not learning at
+    all, so that no learner loses for want of a rate.
+
+    Parameters
+    ----------
+    log : Log
+        Examples of both classes.
+    lr : float, optional
+        AdaGrad's rate; without it AdaGrad has a sweep like the others.
+    progress : callable, optional
+        See :data:`Progress`.
+
+    Returns
+    -------
+    Comparison
+        The same for the same arguments, times excepted.
+    """
+    with_bias = _with_bias(log)
+    part = with_bias.first(min(SWEEP_EXAMPLES, (len(log) + 1) // 2))
+    runs = []
+    for kind in (AdaGrad, ConstantRate, GlobalRate):
+        given = lr if kind is AdaGrad else None
+        runs.append(_run(kind, with_bias, part, given, progress))
+    base_rate = float(log.labels.mean(dtype=np.float64))
+    rows, counts = np.unique(log.rows, return_counts=True)
+    positive = np.repeat(log.labels > 0, np.diff(log.indptr))
+    met_positive = np.isin(rows, log.rows[positive])
+    adagrad = runs[0].learner
+    assert isinstance(adagrad, AdaGrad)
+    s = adagrad.s[rows].astype(np.float64)
+    return Comparison(
+        log=log,
+        sweep_examples=len(part),
+        runs=tuple(runs),
+        base_rate=base_rate,
+        base_logloss=entropy(base_rate),
+        counts=counts[s > 0],
+        effective_rates=adagrad.lr / np.sqrt(s[s > 0] + EPS),
+        met_positive=met_positive[s > 0],
+    )
+
+
+def _run(
+    kind: type[Learner], log: Log, part: Log, lr: float | None, progress: Progress | None
+) -> Run:
+    """Choose the rate on ``part`` unless it is given, then pass over ``log``."""
+    done = 0
+    planned = len(log) + (SWEEP_RATES * len(part) if lr is None else 0)
+
+    def report(examples: int) -> None:
+        if progress is not None:
+            progress(kind.title, done + examples, planned)
+
+    tried: dict[float, float] = {}
+
+    def loss(place: int) -> float:
+        nonlocal done, planned
+        rate = _series(place)
+        planned += len(part) if len(tried) >= SWEEP_RATES else 0
+        predictions = progressive(part, kind(log.table_rows, rate), report)
+        done += len(part)
+        logloss = measure(part.labels, predictions).logloss
+        tried[rate] = math.inf if math.isnan(logloss) else logloss
+        return tried[rate]
+
+    if lr is None:
+        lowest, highest = kind.first_rate, kind.first_rate + SWEEP_RATES - 1
+        losses = [loss(place) for place in range(lowest, highest + 1)]
+        while len(tried) < MAX_RATES:
+            # A rate far too large can look best among its like; log 2 is the logloss of a learner
+            # that never moves, so that worse means: the useful rates lie below.
+            if min(losses) == losses[0] or min(losses) > math.log(2):
+                lowest -= 1
+                losses.insert(0, loss(lowest))
+            elif min(losses) == losses[-1]:
+                highest += 1
+                losses.append(loss(highest))
+            else:
+                break
+        lr = min(tried, key=lambda rate: (tried[rate], rate))
+    learner = kind(log.table_rows, lr)
+    start = time.perf_counter()
+    predictions = progressive(log, learner, report)
+    seconds = time.perf_counter() - start
+    return Run(learner, tried, predictions, measure(log.labels, predictions), seconds)
+
+
+def _with_bias(log: Log) -> Log:
+    """Append one more row with the value 1 to every example."""
+    ends = log.indptr[1:]
+    return Log(
+        name=log.name,
+        indptr=log.indptr + np.arange(len(log.indptr)),
+        rows=np.insert(log.rows, ends, log.table_rows),
+        values=np.insert(log.values, ends, np.float32(1)),
+        labels=log.labels,
+        table_rows=log.table_rows + 1,
+        hashed=log.hashed,
+    )
+
+
+def _series(place: int) -> float:
+    """Return 1, 2, 5, 10, 20, ... for 0, 1, 2, 3, 4, ... and 0.5, 0.2, 0.1, ... for -1, -2, ..."""
+    return float(f"{(1, 2, 5)[place % 3]}e{place // 3}")
+
+
+def _sigmoid(margin: float) -> float:
+    if margin >= 0:
+        return 1 / (1 + math.exp(-margin))
+    return math.exp(margin) / (1 + math.exp(margin))

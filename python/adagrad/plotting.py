@@ -1,0 +1,187 @@
+"""Pictures, each returned as a matplotlib ``Figure`` that belongs to no window and no backend.
+
+``pyplot`` and its global state stay out, so that drawing works in threads, servers and tests:
+save with ``figure.savefig(path)``, or show by returning the figure in a notebook cell.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+from adagrad.demo import EPS
+from adagrad.metrics import learning_curve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from adagrad.demo import Comparison
+
+__all__ = ["demo_figure"]
+
+# Okabe and Ito's colours, which every kind of colour vision tells apart; in the order of the runs.
+BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
+SKY, GREY = "#56B4E9", "#595959"
+SIZE_INCHES = (12.0, 5.2)
+# Before this share of the log a learning curve is mostly chance, and would set the axis.
+SETTLED = 0.05
+LABEL_POINTS = 9.0
+
+
+def demo_figure(comparison: Comparison) -> Figure:
+    """Draw what :func:`adagrad.demo.compare` found.
+
+    Left, learning curves: normalized entropy of everything seen so far against examples seen,
+    from 5 % of the log on. Right, AdaGrad's effective rate of every feature against how often it
+    occurred, with the rates which the two SGDs use for all features alike.
+
+    Parameters
+    ----------
+    comparison : adagrad.demo.Comparison
+        Result of the three runs.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        12 x 5.2 inches; ``savefig(path, dpi=120)`` gives 1440 x 624 pixels.
+    """
+    log = comparison.log
+    name = log.name if len(log.name) <= 60 else f"{log.name[:57]}..."
+    figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+    figure.suptitle(
+        f"{name}: {len(log):,} examples, {100 * comparison.base_rate:.3g} % positive",
+        x=0.01,
+        ha="left",
+        fontsize=12,
+        parse_math=False,
+    )
+    left, right = figure.subplots(1, 2)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=LABEL_POINTS)
+    _learning_curves(left, comparison)
+    _effective_rates(right, comparison)
+    return figure
+
+
+def _learning_curves(axes: Axes, comparison: Comparison) -> None:
+    log = comparison.log
+    curves = []
+    for run, colour in zip(comparison.runs, (BLUE, VERMILION, GREEN), strict=True):
+        seen, entropy = learning_curve(log.labels, run.predictions)
+        settled = (seen >= SETTLED * len(log)) & np.isfinite(entropy)
+        if settled.any():
+            curves.append((run.learner.title, colour, seen[settled], entropy[settled]))
+    labels = []
+    for title, colour, seen, entropy in curves:
+        axes.plot(seen, entropy, color=colour, linewidth=1.8)
+        labels.append((float(entropy[-1]), f"{title} {entropy[-1]:.3f}", colour))
+    low = min((float(entropy.min()) for *_, entropy in curves), default=0.9)
+    high = max((float(entropy.max()) for *_, entropy in curves), default=1.1)
+    # The base rate is a landmark, but not worth flattening the curves for.
+    if low - (high - low) <= 1 <= high + (high - low):
+        low, high = min(low, 1.0), max(high, 1.0)
+        axes.axhline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        labels.append((1.0, "base rate 1", GREY))
+    margin = 0.05 * (high - low) + 1e-4
+    axes.set_ylim(low - margin, high + margin)
+    axes.set_xlim(0, len(log))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(_number))
+    axes.set_xlabel("examples seen")
+    axes.set_ylabel("normalized entropy so far\n(logloss / entropy of the base rate)")
+    axes.set_title("Learning curves (lower is better)", loc="left", fontsize=11)
+    _label_right_edge(axes, labels)
+
+
+def _effective_rates(axes: Axes, comparison: Comparison) -> None:
+    adagrad, constant, decaying = (run.learner for run in comparison.runs)
+    counts, rates = comparison.counts, comparison.effective_rates
+    last = decaying.lr / len(comparison.log) ** 0.5
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    alpha = float(np.clip(10 / np.sqrt(max(len(counts), 1)), 0.25, 0.8))
+    for met, colour, text in (
+        (False, SKY, "AdaGrad, feature of negatives only"),
+        (True, BLUE, "AdaGrad, feature met in a positive"),
+    ):
+        chosen = comparison.met_positive == met
+        # In an SVG or PDF a dot each would make a file of megabytes.
+        axes.plot(
+            counts[chosen],
+            rates[chosen],
+            "o",
+            color=colour,
+            markersize=3.5,
+            markeredgewidth=0,
+            alpha=alpha,
+            rasterized=True,
+        )
+        axes.plot([], [], "o", color=colour, markersize=5, label=text)
+    everything = np.array([*rates, constant.lr, last])
+    low, high = float(everything.min()), float(everything.max())
+    most = int(counts.max(initial=10))
+    # Room above the highest dot for the three lines of the legend.
+    axes.set_ylim(low / 1.6, high * (high / low) ** 0.2)
+    axes.set_xlim(0.8, most * 1.3)
+    steps = np.array([1, most])
+    axes.plot(
+        steps,
+        adagrad.lr / np.sqrt(steps + EPS),
+        color="black",
+        linewidth=1,
+        linestyle=(0, (1, 2)),
+        label=f"{adagrad.lr:g} / √occurrences, as if every |g| were 1",
+    )
+    axes.axhline(constant.lr, color=VERMILION, linewidth=1.8)
+    axes.axhline(last, color=GREEN, linewidth=1.8)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(_number))
+        axis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("occurrences of the feature in the log")
+    axes.set_ylabel("effective learning rate at the end, lr / √(s + ε)")
+    axes.set_title("AdaGrad's step size for each feature", loc="left", fontsize=11)
+    axes.legend(loc="upper right", frameon=False, fontsize=LABEL_POINTS, borderaxespad=0)
+    _label_right_edge(
+        axes,
+        [
+            (constant.lr, f"constant rate {constant.lr:.2g}", VERMILION),
+            (last, f"global rate {last:.2g}", GREEN),
+        ],
+    )
+
+
+def _number(value: float, _: object = None) -> str:
+    return f"{value:,.0f}" if 1 <= value < 1e6 else f"{value:g}"
+
+
+def _label_right_edge(axes: Axes, labels: list[tuple[float, str, str]]) -> None:
+    """Write (height in data units, text, colour) right of the axes, pushed apart where too close.
+
+    Call it when limits and scales are final.
+    """
+    heights = [axes.transData.transform((1, height))[1] for height, *_ in labels]
+    moved = axes.transAxes.inverted().transform([(0.0, height) for height in heights])[:, 1]
+    order = np.argsort(moved, kind="stable")
+    # One line of text with some air, as a share of the height that the axes roughly have.
+    gap = 1.5 * LABEL_POINTS / (0.75 * SIZE_INCHES[1] * 72)
+    for _ in range(100):
+        for lower, upper in pairwise(order):
+            overlap = max(gap - (moved[upper] - moved[lower]), 0.0)
+            moved[lower] -= overlap / 2
+            moved[upper] += overlap / 2
+    for place, (_, text, colour) in zip(moved, labels, strict=True):
+        axes.annotate(
+            text,
+            (1, place),
+            xycoords="axes fraction",
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            color=colour,
+            fontsize=LABEL_POINTS,
+        )

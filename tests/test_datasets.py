@@ -1,0 +1,167 @@
+"""Reading logs: the shipped one, libsvm files, and every way in which a file can be wrong."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import importlib
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adagrad import datasets
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+CI = os.environ.get("CI") == "true"
+
+if CI:
+    importlib.import_module("sklearn")
+else:
+    pytest.importorskip("sklearn")
+
+
+def shared(name: str) -> Path:
+    """Return a file of the shared data; without it skip, except in CI."""
+    path = SHARED / name
+    if not path.exists():
+        assert not CI, f"{path} is missing"
+        pytest.skip(f"needs {path}")
+    return path
+
+
+def written(folder: Path, text: str | bytes, name: str = "log.svm") -> Path:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_click_log() -> None:
+    log = datasets.click_log()
+    assert len(log) == 10_000
+    assert log.labels.sum() == 435
+    assert len(np.unique(log.rows)) == 7062
+    assert set(np.diff(log.indptr)) == {16, 18}
+    assert log.rows.max() == log.table_rows - 1 < 2**24
+    assert not log.hashed
+    assert {log.indptr.dtype, log.rows.dtype} == {np.dtype(np.int64)}
+    assert {log.values.dtype, log.labels.dtype} == {np.dtype(np.float32)}
+    first = slice(*log.indptr[:2])
+    assert log.rows[first][:3].tolist() == [2383882, 268357, 2243070]
+    assert log.values[first][6] == np.float32(0.6931471805599453)
+
+
+def test_the_notice_names_the_shipped_file() -> None:
+    folder = Path(datasets.__file__).with_name("data")
+    digest = hashlib.sha256((folder / "adam_test_10000.tsv.gz").read_bytes()).hexdigest()
+    notice = (folder / "NOTICE").read_text()
+    assert digest in notice
+    assert "Apache License, Version 2.0" in notice
+
+
+def test_the_shipped_log_is_an_unchanged_copy() -> None:
+    folder = Path(datasets.__file__).with_name("data")
+    name = "adam_test_10000.tsv.gz"
+    assert (folder / name).read_bytes() == shared(name).read_bytes()
+
+
+def test_first_examples_share_memory() -> None:
+    log = datasets.click_log()
+    part = log.first(3)
+    assert len(part) == 3
+    assert len(part.rows) == part.indptr[-1] == log.indptr[3]
+    assert np.shares_memory(part.rows, log.rows)
+    assert len(log.first(20_000)) == 10_000
+
+
+@pytest.mark.parametrize("labels", ["0 1", "-1 +1", "1 2", "-1.0 1"])
+def test_libsvm(tmp_path: Path, labels: str) -> None:
+    low, high = labels.split()
+    log = datasets.libsvm(written(tmp_path, f"{low} 1:0.5 7:2\n{high}\n\n{high} 3:1 # note\n"))
+    assert log.name == "log.svm"
+    assert log.labels.tolist() == [0, 1, 1]
+    assert log.indptr.tolist() == [0, 2, 2, 3]
+    assert log.rows.tolist() == [1, 7, 3]
+    assert log.values.tolist() == [0.5, 2, 1]
+    assert log.table_rows == 8
+
+
+def test_libsvm_reads_gzip(tmp_path: Path) -> None:
+    log = datasets.libsvm(written(tmp_path, gzip.compress(b"0 0:1\n1 1:1\n"), "log.svm.gz"))
+    assert log.rows.tolist() == [0, 1]
+
+
+def test_large_ids_are_hashed(tmp_path: Path) -> None:
+    direct = datasets.libsvm(written(tmp_path, f"0 5:1\n1 {2**24 - 1}:1\n"))
+    assert direct.rows.tolist() == [5, 2**24 - 1]
+    assert (direct.table_rows, direct.hashed) == (2**24, False)
+    hashed = datasets.libsvm(written(tmp_path, f"0 5:1\n1 {2**24}:1\n"))
+    expected = [(i * 0x9E3779B97F4A7C15 % 2**64) >> 42 for i in (5, 2**24)]
+    assert hashed.rows.tolist() == expected
+    assert (hashed.table_rows, hashed.hashed) == (2**22, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "log.svm: no examples"),
+        ("# nothing\n", "log.svm: no examples"),
+        ("0 1:1\n1 2:1\n0 x\n1 y\n", "log.svm, line 3: "),
+        ("0 1:1\n1 2:one\n", "log.svm, line 2: .*could not convert"),
+        ("zero 1:1\n", "log.svm, line 1: expected 'label id:value ...' with increasing ids: could"),
+        ("0 1:1\n1 -2:1\n", "log.svm, line 2: .*Invalid index -2"),
+        ("0 1:1\n\n1 2:1 2:1\n", "log.svm, line 3: .*sorted and unique"),
+        ("0 1:1\n1 4294967296:1\n", r"log.svm, line 2: .*an id is 2\*\*31 or larger"),
+        ("0 1:1\n1 2:nan\n", "example 2 has a value that is not finite for id 2"),
+        ("0 1:1e39\n1 2:1\n", "example 1 has a value that is not finite for id 1"),
+        ("1 1:1\n1 2:1\n", "every label is 1, "),
+        ("0 1:1\n1 1:1\n2 1:1\n", "labels must be .* found 0, 1, 2$"),
+        ("3 1:1\n7 1:1\n", "labels must be .* found 3, 7$"),
+        ("nan 1:1\n1 1:1\n", "labels must be .* found 1, nan$"),
+        (b"\x89PNG\r\n\x1a\n\xff\x00", "log.svm, line 1: "),
+    ],
+)
+def test_libsvm_refuses(tmp_path: Path, text: str | bytes, message: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ValueError, match=message) as caught:
+        datasets.libsvm(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_refused_line_of_a_long_gzip_file(tmp_path: Path) -> None:
+    lines = [f"{i % 2} {i}:1" for i in range(1000)]
+    lines[617] += " oops"
+    path = written(tmp_path, gzip.compress("\n".join(lines).encode()), "log.svm.gz")
+    with pytest.raises(ValueError, match="line 618: "):
+        datasets.libsvm(path)
+
+
+def test_libsvm_needs_a_readable_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        datasets.libsvm(tmp_path / "none.svm")
+    with pytest.raises(IsADirectoryError):
+        datasets.libsvm(tmp_path)
+    whole = gzip.compress(b"0 1:1\n1 2:1\n" * 100)
+    for damaged in (whole[:20], b"plain text", whole[:12] + b"\xff" * 9):
+        with pytest.raises(OSError, match=r".+"):
+            datasets.libsvm(written(tmp_path, damaged, "log.svm.gz"))
+
+
+@pytest.mark.parametrize("line", ["1,x 0", "1:,2 0", "1,2", "1,,2 1", "1,2 a"])
+def test_malformed_lines_of_the_click_format(line: str) -> None:
+    with pytest.raises(ValueError, match=r"here, line 2: expected 'id,id:value,... label', got"):
+        datasets._parse(["1,2:0.5\t1\n", line + "\n"], "here")
+
+
+def test_negative_ids_of_the_click_format() -> None:
+    with pytest.raises(ValueError, match="here: id -7 is negative"):
+        datasets._parse(["1,-7 0", "2 1"], "here")
+
+
+def test_a9a() -> None:
+    log = datasets.libsvm(shared("a9a.gz"))
+    assert len(log) == 32_561
+    assert log.labels.sum() == 7841
+    assert log.table_rows == 124
+    assert (log.values == 1).all()

@@ -1,0 +1,183 @@
+"""``adagrad demo``: the learners against plain Python, their rates, and the picture."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adagrad import datasets
+
+CI = os.environ.get("CI") == "true"
+
+for _extra in ("matplotlib", "sklearn"):
+    if CI:
+        importlib.import_module(_extra)
+    else:
+        pytest.importorskip(_extra)
+
+from adagrad import demo, metrics, plotting  # noqa: E402
+
+KINDS = (demo.AdaGrad, demo.ConstantRate, demo.GlobalRate)
+
+
+def synthetic(examples: int = 600, seed: int = 0, scale: float = 1.0) -> datasets.Log:
+    """Ids by a power law, some twice in an example, labels from a true weight per id."""
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(size=300)
+    ids = np.minimum(rng.zipf(1.3, size=(examples, 5)) - 1, 299)
+    values = rng.uniform(0.5, 2, size=ids.shape) * scale
+    p = 1 / (1 + np.exp(-(truth[ids] * values / scale).sum(axis=1)))
+    labels = (rng.random(examples) < p).astype(np.float32)
+    return datasets.Log(
+        name="synthetic",
+        indptr=np.arange(examples + 1) * 5,
+        rows=ids.ravel(),
+        values=values.ravel().astype(np.float32),
+        labels=labels,
+        table_rows=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def comparison() -> demo.Comparison:
+    return demo.compare(synthetic())
+
+
+def plain_python(log: datasets.Log, kind: type[demo.Learner], lr: float) -> list[float]:
+    """The three rules in double precision, from the formulas."""
+    w: dict[int, float] = {}
+    s: dict[int, float] = {}
+    predictions = []
+    for t in range(len(log)):
+        entries = slice(*log.indptr[t : t + 2].tolist())
+        features = list(zip(log.rows[entries].tolist(), log.values[entries].tolist(), strict=True))
+        p = 1 / (1 + math.exp(-sum(w.get(row, 0.0) * value for row, value in features)))
+        predictions.append(p)
+        gradient: dict[int, float] = {}
+        for row, value in features:
+            gradient[row] = gradient.get(row, 0.0) + (p - log.labels[t]) * value
+        for row, g in gradient.items():
+            s[row] = s.get(row, 0.0) + g * g
+            rate = {
+                demo.AdaGrad: lr / math.sqrt(s[row] + 1e-6),
+                demo.ConstantRate: lr,
+                demo.GlobalRate: lr / math.sqrt(t + 1),
+            }[kind]
+            w[row] = w.get(row, 0.0) - rate * g
+    return predictions
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_learners_follow_their_formula(kind: type[demo.Learner]) -> None:
+    log = synthetic()
+    assert any(len(set(row)) < 5 for row in log.rows.reshape(-1, 5).tolist())
+    predictions = demo.progressive(log, kind(log.table_rows, 0.1))
+    np.testing.assert_allclose(predictions, plain_python(log, kind, 0.1), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_prediction_does_not_know_its_label(kind: type[demo.Learner]) -> None:
+    log = synthetic(50)
+    flipped = log.labels.copy()
+    flipped[-1] = 1 - flipped[-1]
+    other = datasets.Log(log.name, log.indptr, log.rows, log.values, flipped, log.table_rows)
+    before, after = (demo.progressive(data, kind(300, 0.1)) for data in (log, other))
+    assert (before == after).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_divergence_is_reported_as_nan(kind: type[demo.Learner]) -> None:
+    log = synthetic(200, scale=1e30)
+    predictions = demo.progressive(log, kind(log.table_rows, 1e30))
+    quality = metrics.measure(log.labels, predictions)
+    assert math.isnan(predictions[-1])
+    assert all(math.isnan(number) for number in vars(quality).values())
+
+
+def test_rates_come_from_the_series() -> None:
+    rates = [demo._series(place) for place in range(-5, 5)]
+    assert rates == [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20]
+
+
+def test_every_learner_gets_the_best_rate_of_its_sweep(comparison: demo.Comparison) -> None:
+    assert comparison.sweep_examples == 300
+    for run in comparison.runs:
+        rates = sorted(run.tried)
+        assert len(rates) >= 5
+        assert rates[0] < run.learner.lr < rates[-1]
+        assert run.tried[run.learner.lr] == min(run.tried.values())
+
+
+def test_a_sweep_goes_on_until_the_best_rate_is_inside() -> None:
+    adagrad, constant, decaying = demo.compare(synthetic(scale=10_000.0)).runs
+    for run in (adagrad, constant, decaying):
+        assert min(run.tried) < run.learner.lr < max(run.tried)
+        assert len(run.tried) > 5
+    assert constant.learner.lr < 0.001
+    # Rates that only thrash must not pass for a minimum.
+    for run in (adagrad, constant, decaying):
+        assert run.tried[run.learner.lr] <= math.log(2)
+
+
+def test_a_given_rate_has_no_sweep() -> None:
+    adagrad, *others = demo.compare(synthetic(100), lr=0.3).runs
+    assert (adagrad.learner.lr, adagrad.tried) == (0.3, {})
+    assert all(run.tried for run in others)
+
+
+def test_the_same_numbers_every_time(comparison: demo.Comparison) -> None:
+    again = demo.compare(synthetic())
+    for one, two in zip(comparison.runs, again.runs, strict=True):
+        assert one.metrics == two.metrics
+        assert (one.predictions == two.predictions).all()
+    assert (comparison.effective_rates == again.effective_rates).all()
+
+
+def test_progress_is_complete_and_never_goes_back() -> None:
+    calls: list[tuple[str, int, int]] = []
+    demo.compare(synthetic(), progress=lambda *call: calls.append(call))
+    for kind in KINDS:
+        done = [call[1] for call in calls if call[0] == kind.title]
+        assert done == sorted(done)
+        assert done[-1] == [call[2] for call in calls if call[0] == kind.title][-1]
+
+
+def test_effective_rates(comparison: demo.Comparison) -> None:
+    log = comparison.log
+    rows, counts = np.unique(log.rows, return_counts=True)
+    assert (comparison.counts == counts).all()
+    adagrad = comparison.runs[0].learner
+    assert isinstance(adagrad, demo.AdaGrad)
+    expected = adagrad.lr / np.sqrt(adagrad.s[rows] + np.float64(1e-6))
+    np.testing.assert_allclose(comparison.effective_rates, expected)
+    positive_rows = set(log.rows.reshape(-1, 5)[log.labels > 0].ravel().tolist())
+    assert comparison.met_positive.tolist() == [row in positive_rows for row in rows.tolist()]
+
+
+def test_the_picture_has_no_overlapping_text(comparison: demo.Comparison, tmp_path: Path) -> None:
+    figure = plotting.demo_figure(comparison)
+    figure.savefig(tmp_path / "demo.png", dpi=100)
+    texts = [text for axes in figure.axes for text in axes.texts]
+    shown = " ".join(text.get_text() for text in texts)
+    for word in ("AdaGrad", "constant-rate SGD", "global-rate SGD", "global rate"):
+        assert word in shown
+    boxes = [text.get_window_extent() for text in texts]
+    legend = figure.axes[1].get_legend()
+    assert legend is not None
+    boxes.append(legend.get_window_extent())
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:i])
+        assert figure.bbox.padded(1).containsx(box.x0)
+        assert figure.bbox.padded(1).containsx(box.x1)
+    assert all(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes)
+
+
+def test_the_picture_of_a_tiny_log(tmp_path: Path) -> None:
+    log = synthetic(4)
+    figure = plotting.demo_figure(demo.compare(log, lr=1e38))
+    figure.savefig(tmp_path / "tiny.png")

@@ -1,0 +1,88 @@
+"""Trajectories recorded from the frameworks themselves (tests/data/golden) replay."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from conftest import DATA, assert_same_bits
+
+import adagrad
+
+GOLDEN = DATA / "golden"
+
+# What the recordings call a field of Rule, where it has another name there.
+NAMES = {
+    "learning_rate": "lr",
+    "epsilon": "eps",
+    "initial_accumulator_value": "initial_accumulator",
+    "wd": "weight_decay",
+    "clip_gradient": "clip_value",
+    "clipvalue": "clip_value",
+    "rescale_grad": "scale",
+}
+FIELDS = {"lr", "eps", "initial_accumulator", "lr_decay", "weight_decay", "maximize"}
+FIELDS |= {"clip_value", "scale"}
+
+# (absolute, relative) tolerance; (0, 0) is bit for bit. The reasons stand in golden/README.md:
+# torch and XLA fuse or reorder operations, Keras reduces norms and decays in a graph of its own.
+TOLERANCE = {
+    "torch": (2.5e-7, 0.0),
+    "optax": (4e-7, 0.0),
+    "fbgemm": (2.5e-7, 0.0),
+    "keras-dense-weight_decay": (0.0, 3e-6),
+    "keras-dense-clipnorm": (0.0, 3e-6),
+}
+
+
+def load(name):
+    with np.load(GOLDEN / f"{name}.npz") as z:
+        arrays = {k: z[k] for k in z.files if k != "config"}
+        return arrays, json.loads(str(z["config"]))
+
+
+def rule_of(config):
+    framework = config["framework"]
+    given = {**config.get("defaults", {}), **config}
+    fields = {NAMES.get(k, k): v for k, v in given.items()}
+    return adagrad.preset(framework, **{k: v for k, v in fields.items() if k in FIELDS})
+
+
+CASES = sorted(p.stem for p in GOLDEN.glob("*.npz"))
+
+
+def test_there_are_recordings():
+    assert len(CASES) == 23
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_replay(name, isa):
+    golden, config = load(name)
+    rule = rule_of(config)
+    w = golden["w0"].copy()
+    opt = adagrad.Adagrad([w], rule=rule)
+    for k in range(40):
+        if "indices" in golden:
+            opt.step_rows(0, golden["indices"][k], golden["values"][k])
+        else:
+            g = golden["grads"][k]
+            if "clipnorm" in config:
+                norm = np.sqrt(np.sum(np.square(g)))
+                g = g * np.float32(config["clipnorm"]) / max(norm, np.float32(config["clipnorm"]))
+            opt.step([g])
+        check(name, w, golden["w"][k], (name, k, "w"))
+        check(name, opt.accumulators[0], golden["s"][k], (name, k, "s"))
+
+
+def check(name, actual, expected, context):
+    absolute, relative = TOLERANCE.get(name, TOLERANCE.get(name.split("-")[0], (0.0, 0.0)))
+    if absolute == relative == 0.0:
+        assert_same_bits(actual, expected, context)
+    elif context[-1] == "s" and relative == 0.0:
+        # The absolute tolerances are of params; an accumulator of 1e6 has coarser units.
+        np.testing.assert_allclose(actual, expected, rtol=3e-7, atol=absolute, err_msg=str(context))
+    else:
+        np.testing.assert_allclose(
+            actual, expected, rtol=relative, atol=absolute, err_msg=str(context)
+        )

@@ -1,0 +1,193 @@
+"""Sparse steps equal the NumPy reference with ==, for every rule, policy, id type and layout."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import reference
+from conftest import assert_same_bits, wide_range
+from hypothesis import given
+from hypothesis import strategies as st
+from rules import RULES
+
+import adagrad
+
+DTYPES = ["float32", "float64"]
+IDS = ["int32", "int64", "uint32", "uint64"]
+POLICIES = ["sum", "sequential", "each", "unique"]
+
+
+def table(rng, n, dim, dtype, row_state, s0):
+    shape = (n,) if dim is None else (n, dim)
+    w = rng.standard_normal(shape).astype(dtype)
+    s = np.full(shape[:1] if row_state else shape, s0, dtype)
+    return w, s
+
+
+def check(rule, w, g, s, rows, context):
+    expected = reference.step_rows(rule, w, g, s, rows)
+    sent, sent_rows = g.copy(), rows.copy()
+    adagrad.step_rows(w, g, s, rows, rule=rule)
+    assert_same_bits(w, expected[0], (context, "w"))
+    assert_same_bits(s, expected[1], (context, "s"))
+    assert_same_bits(g, sent, "the gradient was modified")
+    np.testing.assert_array_equal(rows, sent_rows)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", RULES)
+def test_every_rule_and_policy(name, dtype, policy, isa, rng):
+    rule = RULES[name].replace(duplicates=policy)
+    layouts = [(None, False), (1, False), (1, True), (3, False), (8, True), (21, False), (21, True)]
+    for (dim, row_state), ids in zip(layouts, IDS * 2, strict=False):
+        w, s = table(rng, 40, dim, dtype, row_state, max(rule.initial_accumulator, 0.01))
+        for n in (1, 5, 90):
+            rows = rng.integers(0, 40, n).astype(ids)
+            if policy == "unique":
+                rows = rng.permutation(40)[:n].astype(ids)
+            g = wide_range(rng, (len(rows), *w.shape[1:]), dtype)
+            check(rule, w, g, s, rows, (name, policy, dim, row_state, n))
+
+
+@pytest.mark.parametrize("ids", IDS)
+@pytest.mark.parametrize("dim", [*range(1, 20), 31, 32, 33, 63, 64, 65, 100, 127, 128, 129])
+def test_every_dim(dim, ids, isa, rng):
+    for row_state in (False, True):
+        for policy in POLICIES[:3]:
+            w, s = table(rng, 30, dim, "float32", row_state, 0.0)
+            rows = rng.integers(0, 30, 45).astype(ids)
+            g = wide_range(rng, (45, dim), "float32")
+            check(adagrad.Rule(duplicates=policy), w, g, s, rows, (dim, ids, row_state, policy))
+
+
+@pytest.mark.parametrize("dim", [None, 4])
+@pytest.mark.parametrize("policy", POLICIES[:3])
+def test_nonfinite_rows_are_skipped_whole(policy, dim, rng):
+    rule = adagrad.Rule(on_nonfinite="skip", duplicates=policy)
+    w, s = table(rng, 10, dim, "float32", False, 0.0)
+    rows = np.array([3, 1, 3, 7, 1, 9])
+    g = wide_range(rng, (6, *w.shape[1:]), "float32")
+    g[2] = np.nan  # the second gradient of row 3
+    g.reshape(6, -1)[5, -1] = np.inf
+    expected = reference.step_rows(rule, w, g, s, rows)
+    assert adagrad.step_rows(w, g, s, rows, rule=rule) == 2
+    assert_same_bits(w, expected[0])
+    assert_same_bits(s, expected[1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("spread", [1, 40, 3000, 1 << 17, 1 << 22])
+def test_large_batches(spread, dtype, isa, rng):
+    # Long enough for every way a bucket can be finished; duplicates from all to hardly any.
+    n = 20_000
+    rows = (rng.zipf(1.3, n) * 2654435761 % spread).astype(np.int64)
+    g = wide_range(rng, n, dtype)
+    w, s = np.zeros(spread, dtype), np.zeros(spread, dtype)
+    unique, inverse = np.unique(rows, return_inverse=True)
+    summed = np.zeros(len(unique), dtype)
+    np.add.at(summed, inverse, g)  # in order of appearance
+    expected = reference.step(adagrad.Rule(), w[unique], summed, s[unique])
+    adagrad.step_rows(w, g, s, rows)
+    assert_same_bits(w[unique], expected[0])
+    assert_same_bits(s[unique], expected[1])
+    assert np.count_nonzero(s) <= len(unique)
+
+
+@given(st.data())
+def test_policies_agree_where_ids_differ(data):
+    n = data.draw(st.integers(0, 60))
+    rows = np.array(data.draw(st.permutations(range(60)))[:n], np.int64)
+    finite = st.floats(-1e3, 1e3, width=32)
+    g = np.array(data.draw(st.lists(finite, min_size=n, max_size=n)), np.float32)
+    name = data.draw(st.sampled_from(sorted(RULES)))
+    results = []
+    for policy in POLICIES:
+        if policy == "each" and RULES[name].weight_decay_mode == "coupled":
+            # "each" takes the gradient twice, and coupled decay sees the param move in between.
+            if RULES[name].weight_decay and RULES[name].lagged:
+                continue
+        w, s = np.linspace(-1, 1, 60, dtype=np.float32), np.full(60, 0.1, np.float32)
+        adagrad.step_rows(w, g, s, rows, rule=RULES[name], duplicates=policy)
+        results.append((w, s))
+    for w, s in results[1:]:
+        assert_same_bits(w, results[0][0])
+        assert_same_bits(s, results[0][1])
+
+
+def test_order_of_distinct_ids_does_not_matter(rng):
+    rows = rng.permutation(1000)
+    g = rng.standard_normal(1000).astype(np.float32)
+    w, s = np.zeros(1000, np.float32), np.zeros(1000, np.float32)
+    adagrad.step_rows(w, g, s, rows)
+    dense = np.empty(1000, np.float32)
+    dense[rows] = g
+    w2, s2 = np.zeros(1000, np.float32), np.zeros(1000, np.float32)
+    adagrad.step(w2, dense, s2)
+    assert_same_bits(w, w2)
+    assert_same_bits(s, s2)
+
+
+@pytest.mark.parametrize("ids", IDS)
+def test_coalesce(ids, rng):
+    for n, spread in [(0, 1), (1, 1), (33, 5), (500, 50), (5000, 1 << 16), (40_000, 1 << 30)]:
+        rows = rng.integers(0, spread, n).astype(ids)
+        for shape in ((n,), (n, 1), (n, 6)):
+            g = wide_range(rng, shape, "float32")
+            unique, summed = adagrad.coalesce(rows, g)
+            assert unique.dtype == rows.dtype
+            expected, inverse = np.unique(rows, return_inverse=True)
+            np.testing.assert_array_equal(unique, expected)
+            sums = np.zeros((len(expected), *shape[1:]), np.float32)
+            np.add.at(sums, inverse, g)
+            np.testing.assert_array_equal(summed, sums)  # with ==: add.at turns -0.0 into 0.0
+
+
+def test_coalesce_keeps_the_first_value_and_the_order(rng):
+    big = np.float32(2.0**24)
+    rows = np.array([5, 5, 5, 9], np.uint64)
+    g = np.array([big, 1.0, -big, -0.0], np.float32)  # (2^24 + 1) - 2^24 is 0 in float32
+    unique, summed = adagrad.coalesce(rows, g)
+    assert unique.tolist() == [5, 9]
+    assert summed.tolist() == [0.0, 0.0]
+    assert np.signbit(summed).tolist() == [False, True]
+
+
+def test_coalesce_ids_past_two_to_the_63(rng):
+    base = np.array([2**64 - 1, 2**63, 0, 2**63 + 7], np.uint64)
+    rows = base[rng.integers(0, 4, 2000)]
+    g = rng.standard_normal(2000)
+    unique, summed = adagrad.coalesce(rows, g)
+    assert unique.tolist() == sorted(base.tolist())
+    expected = reference.sum_rows(rows, g)
+    assert_same_bits(summed, expected[1])
+
+
+@pytest.mark.parametrize("bits", [1, 12, 16, 17, 20, 27, 28, 32, 33, 45, 63])
+@pytest.mark.parametrize("shape", [(3000,), (3000, 2)])
+def test_coalesce_every_width_of_ids(bits, shape, rng):
+    # Uniform, clustered at the top, and one hot id: the widths at which buckets change their kind.
+    top = np.uint64(2**bits - 1)
+    for rows in (
+        rng.integers(0, int(top), shape[0], dtype=np.uint64, endpoint=True),
+        top - np.minimum(rng.integers(0, 50, shape[0], dtype=np.uint64), top),
+        np.where(rng.random(shape[0]) < 0.9, top, np.uint64(0)),
+    ):
+        g = rng.standard_normal(shape).astype(np.float32)
+        unique, summed = adagrad.coalesce(rows, g)
+        expected = reference.sum_rows(rows, g)
+        np.testing.assert_array_equal(unique, expected[0])
+        assert_same_bits(summed, expected[1])
+
+
+def test_check_unique(rng):
+    w, s = np.zeros(100), np.zeros(100)
+    rows = rng.permutation(100)[:50]
+    adagrad.step_rows(w, np.ones(50), s, rows, duplicates="unique", check_unique=True)
+    rows[[40, 45]] = rows[[7, 3]]
+    before = w.copy()
+    with pytest.raises(ValueError, match=rf"rows\[40\] = {rows[7]} repeats rows\[7\]"):
+        adagrad.step_rows(w, np.ones(50), s, rows, duplicates="unique", check_unique=True)
+    np.testing.assert_array_equal(w, before)
+    with pytest.raises(ValueError, match="needs duplicates='unique'"):
+        adagrad.step_rows(w, np.ones(50), s, rows, check_unique=True)
