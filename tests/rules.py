@@ -5,10 +5,7 @@ from __future__ import annotations
 import adagrad
 from adagrad import Rule
 
-RULES: dict[str, Rule] = {
-    name: adagrad.preset(name, lr=0.1)
-    for name in adagrad.presets()
-}
+RULES: dict[str, Rule] = {name: adagrad.preset(name, lr=0.1) for name in adagrad.presets()}
 RULES.update(
     {
         "eps outside": Rule(eps=1e-3, eps_position="outside"),
@@ -17,6 +14,7 @@ RULES.update(
         "quotient first": Rule(evaluation="g/d*lr"),
         "coupled": Rule(weight_decay=0.01),
         "coupled, maximize": Rule(weight_decay=0.01, maximize=True),
+        "coupled, lagged": Rule(weight_decay=0.01, lagged=True, initial_accumulator=0.1),
         "decoupled": Rule(weight_decay=0.01, weight_decay_mode="decoupled"),
         "decoupled, rate first": Rule(
             weight_decay=0.01, weight_decay_mode="decoupled", evaluation="lr/d*g"

@@ -81,10 +81,10 @@ class Dealer {
  public:
   using Entry = Item<Key, Value>;
 
-  static std::size_t bytes(std::size_t n) { return Arena::bytes<Entry>(n); }
+  static std::size_t bytes(std::size_t n) { return 2 * Arena::bytes<Entry>(n); }
 
   Dealer(std::size_t n, Leaf& leaf, Arena& arena) : n_(n), leaf_(leaf) {
-    buffers_[0] = arena.take<Entry>(n);
+    for (Entry*& buffer : buffers_) buffer = arena.take<Entry>(n);
   }
 
   // item(i) is the i-th item; all keys are below 2^bits.
@@ -104,15 +104,6 @@ class Dealer {
   static constexpr std::size_t small = 32;
   static constexpr unsigned most_buckets = 11;  // as a power of two: their ends stay in L1 and TLB
 
-  // The second buffer is only needed where a bucket is dealt again; most calls never touch it.
-  Entry* buffer(unsigned which) {
-    if (buffers_[which] == nullptr) {
-      second_.reset(new Entry[n_]);
-      buffers_[which] = second_.get();
-    }
-    return buffers_[which];
-  }
-
   // Deals item(0..n) into buffer `which` from `start` on, and finishes each bucket there.
   template <class ItemAt>
   void deal(ItemAt item, unsigned which, std::size_t start, std::size_t n, unsigned bits) {
@@ -129,7 +120,7 @@ class Dealer {
     for (std::size_t i = 0; i < n; ++i) ++end[((item(i).key >> rest) & mask) + 1];
     for (std::size_t b = 1; b <= buckets; ++b) end[b] += end[b - 1];
     // end[b] is where bucket b starts; dealing moves it to where the bucket ends.
-    Entry* const to = buffer(which) + start;
+    Entry* const to = buffers_[which] + start;
     for (std::size_t i = 0; i < n; ++i) {
       const Entry entry = item(i);
       to[end[(entry.key >> rest) & mask]++] = entry;
@@ -142,7 +133,7 @@ class Dealer {
   }
 
   void finish(unsigned which, std::size_t start, std::size_t n, unsigned bits) {
-    Entry* const items = buffer(which) + start;
+    Entry* const items = buffers_[which] + start;
     if (bits == 0) {
       leaf_.sorted(items, n);
     } else if (n <= small) {
@@ -166,8 +157,7 @@ class Dealer {
 
   std::size_t n_;
   Leaf& leaf_;
-  Entry* buffers_[2] = {nullptr, nullptr};
-  std::unique_ptr<Entry[]> second_;
+  Entry* buffers_[2];  // the second is touched only where a bucket is dealt again
 };
 
 // out(key, sum) for each run of equal keys.

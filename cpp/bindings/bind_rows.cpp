@@ -26,7 +26,7 @@ auto with_ids(IdType type, const py::array& rows, F f) {
 }
 
 // Non-negative ids have the same bits in the signed and the unsigned type, so the kernels and the
-// coalescer are compiled for two id types, not four. Only valid after check_ids().
+// coalescer are compiled for two id types, not four. Only valid once they are checked.
 inline const std::uint32_t* unsigned_ids(const std::int32_t* ids) {
   return reinterpret_cast<const std::uint32_t*>(ids);
 }
@@ -36,19 +36,22 @@ inline const std::uint64_t* unsigned_ids(const std::int64_t* ids) {
 }
 inline const std::uint64_t* unsigned_ids(const std::uint64_t* ids) { return ids; }
 
-// The largest id. Raises IndexError that names the first one outside [0, last].
+// A negative id sign-extends to a value that no table has.
 template <class I>
-std::uint64_t check_ids(const Argument& a, const I* ids, std::size_t n, std::uint64_t last,
-                        const std::string& range) {
+std::uint64_t largest_id(const I* ids, std::size_t n) {
   std::uint64_t largest = 0;
   for (std::size_t i = 0; i < n; ++i) {
-    // A negative id sign-extends to a value no table has.
     const std::uint64_t id = static_cast<std::uint64_t>(ids[i]);
     largest = id > largest ? id : largest;
   }
-  if (largest <= last) return largest;
+  return largest;
+}
+
+// Raises IndexError that names the first id for which `is_valid` is false.
+template <class I, class F>
+[[noreturn]] void fail_ids(const Argument& a, const I* ids, const std::string& range, F is_valid) {
   std::size_t i = 0;
-  while (static_cast<std::uint64_t>(ids[i]) <= last) ++i;
+  while (is_valid(static_cast<std::uint64_t>(ids[i]))) ++i;
   throw py::index_error(a.text() + "[" + std::to_string(i) + "] = " + std::to_string(ids[i]) +
                         " is out of range" + range);
 }
@@ -245,10 +248,12 @@ template <class T, class I>
 std::size_t run(const Arguments& a, const I* ids, const Hyperparameters& rule, double lr,
                 Duplicates duplicates, bool verify_unique, bool limit) {
   const Params<T> params = rule.params<T>(lr);
-  const std::uint64_t largest =
-      a.n == 0 ? 0
-               : check_ids({"step_rows", "rows"}, ids, a.n, a.table_rows - 1,
-                           " for a table of " + std::to_string(a.table_rows) + " rows");
+  const std::uint64_t largest = largest_id(ids, a.n);
+  if (a.n != 0 && largest >= a.table_rows) {
+    fail_ids({"step_rows", "rows"}, ids,
+             " for a table of " + std::to_string(a.table_rows) + " rows",
+             [&](std::uint64_t id) { return id < a.table_rows; });
+  }
   const unsigned bits = bit_width(largest);
   if (verify_unique) check_unique(unsigned_ids(ids), a.n, bits);
   if (rule.on_nonfinite == NonFinite::raise) check_finite<T>({"step_rows", "g"}, a.g);
@@ -363,7 +368,12 @@ py::tuple coalesce(const py::object& rows, const py::object& g) {
   return with_ids(ids_type, ids_array, [&](const auto* ids) {
     using I = std::remove_cv_t<std::remove_pointer_t<decltype(ids)>>;
     const std::uint64_t last = static_cast<std::uint64_t>(std::numeric_limits<I>::max());
-    const unsigned bits = bit_width(check_ids(at_rows, ids, n, last, ": ids are not negative"));
+    const std::uint64_t largest = largest_id(ids, n);
+    if (largest > last) {
+      fail_ids(at_rows, ids, ": ids are not negative",
+               [&](std::uint64_t id) { return id <= last; });
+    }
+    const unsigned bits = bit_width(largest);
     const auto run = [&](auto zero) {
       using T = decltype(zero);
       return g_array.ndim() == 1 ? coalesce_scalars<T>(ids, g_array, n, bits)

@@ -1,5 +1,3 @@
-"""Types of the compiled module, which no user calls himself."""
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,9 +19,7 @@ def check_params(params: Sequence[Any]) -> None: ...
 def step(
     w: object, g: object, s: object, rule: Hyperparameters, lr: float, limit: bool = False
 ) -> int: ...
-def step_many(
-    tensors: Sequence[Any], rule: Hyperparameters, lrs: Sequence[float]
-) -> int: ...
+def step_many(tensors: Sequence[Any], rule: Hyperparameters, lrs: Sequence[float]) -> int: ...
 def step_rows(
     w: object,
     g: object,

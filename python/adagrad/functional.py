@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -128,7 +128,7 @@ def step(
 
 
 def step_many(
-    tensors: Sequence[tuple[Array, Array, Array]],
+    tensors: Iterable[tuple[Array, Array, Array]],
     lr: float | Rule = 0.1,
     eps: float | None = None,
     *,
@@ -139,7 +139,7 @@ def step_many(
 
     Parameters
     ----------
-    tensors : sequence of (w, g, s)
+    tensors : iterable of (w, g, s)
         Triples of arrays as for `step`. Dtypes may differ between triples.
     lr, eps, rule, t
         As for `step`; one rule for all.
@@ -162,6 +162,7 @@ def step_many(
     >>> model[0][0]
     array([0.5, 0.5])
     """
+    tensors = list(tensors)
     rule = _resolve(lr, eps, rule, t)
     skipped = _core.step_many(tensors, rule._compiled, [_rate(rule, t)] * len(tensors))
     return skipped if rule.on_nonfinite == "skip" else None
@@ -229,7 +230,9 @@ def step_rows(
     array([9., 0., 4., 0.])
     """
     rule = _resolve(lr, eps, rule, t)
-    skipped = _core.step_rows(w, g, s, rows, rule._compiled, _rate(rule, t), duplicates, check_unique)
+    skipped = _core.step_rows(
+        w, g, s, rows, rule._compiled, _rate(rule, t), duplicates, check_unique
+    )
     return skipped if rule.on_nonfinite == "skip" else None
 
 

@@ -101,7 +101,8 @@ class Rule:
     duplicates : {"sum", "sequential", "each", "unique"}, default "sum"
         What repeated ids in a sparse gradient mean: add them in order of appearance, then one
         update; one update per occurrence, in order; every statistic first, then every occurrence
-        steps with the final accumulator; or a promise that there are none.
+        steps with the final accumulator (where lagged, every step with the accumulator from
+        before, then every statistic); or a promise that there are none.
     on_nonfinite : {"propagate", "raise", "skip"}, default "propagate"
         What an infinite or NaN gradient does: what IEEE arithmetic does; ValueError before
         anything is written; or leave that coordinate (dense) or row (sparse, or one accumulator

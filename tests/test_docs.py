@@ -1,0 +1,81 @@
+"""The documentation is true: docstring examples, the README's code, the table of presets."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import adagrad
+
+ROOT = Path(__file__).parents[1]
+MODULES = ["rule", "presets", "functional", "optimizer", "config"]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name):
+    module = importlib.import_module(f"adagrad.{name}")
+    finder = doctest.DocTestFinder()
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    for test in finder.find(module, globs={"adagrad": adagrad, "np": np}):
+        runner.run(test)
+    assert runner.failures == 0
+
+
+def test_examples_were_found():
+    assert ">>>" in adagrad.step.__doc__
+    assert ">>>" in adagrad.Rule.__doc__
+
+
+@pytest.mark.parametrize("name", adagrad.__all__)
+def test_every_public_name_is_documented(name):
+    if name != "__version__":
+        doc = inspect.getdoc(getattr(adagrad, name))
+        assert doc
+        assert len(doc) > 20
+
+
+def test_readme_code_runs():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 2
+    exec("\n".join(blocks), {})
+
+
+def test_readme_has_two_commands():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    first = re.search(r"```console\n(.*?)```", text, re.DOTALL).group(1)
+    assert first.splitlines() == [
+        "$ pip install '.[ctr]' && adagrad demo",
+        "$ pip install '.[test]' && pytest",
+    ]
+
+
+@pytest.mark.parametrize("name", adagrad.presets())
+def test_presets_table(name):
+    text = (ROOT / "docs" / "presets.md").read_text(encoding="utf-8")
+    row = re.search(rf"^\| `{name}`[^|]*\|(.*)\|$", text, re.MULTILINE).group(1)
+    _, lr, eps, start, duplicates, _ = (cell.strip() for cell in row.split("|"))
+    rule = adagrad.preset(name, **({"lr": 1.0} if lr == "required" else {}))
+    assert lr == "required" or float(lr) == rule.lr
+    assert float(eps) == rule.eps
+    assert float(start) == rule.initial_accumulator
+    assert duplicates == rule.duplicates
+
+
+def test_presets_table_has_no_other_rows():
+    text = (ROOT / "docs" / "presets.md").read_text(encoding="utf-8")
+    table = text.split("## ")[0]
+    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == list(adagrad.presets())
+
+
+def test_changelog_and_links():
+    for page in ROOT.glob("*.md"):
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (ROOT / link).exists(), (page.name, link)
+    assert f"## {adagrad.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

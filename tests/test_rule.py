@@ -1,0 +1,155 @@
+"""Rule and presets: validation, immutability, names."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+
+import numpy as np
+import pytest
+
+import adagrad
+from adagrad import Rule
+
+BAD = [
+    ({"lr": float("nan")}, ValueError, "lr must be finite"),
+    ({"eps": float("inf")}, ValueError, "eps must be finite"),
+    ({"lr": -1.0}, ValueError, "lr must not be negative"),
+    ({"lr": "fast"}, TypeError, "lr must be a real number, got 'fast'"),
+    ({"lr": 1j}, TypeError, "lr must be a real number"),
+    ({"lr": True}, TypeError, "lr must be a real number"),
+    ({"initial_accumulator": -0.1}, ValueError, "initial_accumulator must not be negative"),
+    ({"lr_decay": -1}, ValueError, "lr_decay must not be negative"),
+    ({"weight_decay": -1}, ValueError, "weight_decay must not be negative"),
+    ({"power": -0.5}, ValueError, r"power must be 0 or in \[2\*\*-11, 1\]"),
+    ({"power": 1.5}, ValueError, "power must be 0 or in"),
+    ({"power": 1e-9}, ValueError, "power must be 0 or in"),
+    ({"accumulator_decay": 0.0}, ValueError, r"accumulator_decay must be in \(0, 1\]"),
+    ({"accumulator_decay": 1.1}, ValueError, r"accumulator_decay must be in \(0, 1\]"),
+    ({"clip_value": 0.0}, ValueError, "clip_value must be positive or None"),
+    ({"clip_value": float("nan")}, ValueError, "clip_value must be finite"),
+    ({"scale": float("inf")}, ValueError, "scale must be finite"),
+    ({"lagged": 1}, TypeError, "lagged must be a bool, got 1"),
+    ({"maximize": "yes"}, TypeError, "maximize must be a bool"),
+    ({"eps_position": "under"}, ValueError, "eps_position must be one of 'inside', 'outside'"),
+    ({"weight_decay_mode": None}, ValueError, "weight_decay_mode must be one of"),
+    ({"duplicates": "add"}, ValueError, "duplicates must be one of 'sum', 'sequential'"),
+    ({"on_nonfinite": "warn"}, ValueError, "on_nonfinite must be one of"),
+    ({"statistic": "cube"}, ValueError, "statistic must be one of"),
+    ({"evaluation": "g*lr/d"}, ValueError, r"evaluation must be one of 'lr\*g/d'"),
+    ({"accumulator": "column"}, ValueError, "accumulator must be one of 'element', 'row'"),
+    ({"weight_decay_rows": "all"}, ValueError, "needs weight_decay_mode='decoupled'"),
+]
+
+
+@pytest.mark.parametrize(("fields", "error", "message"), BAD)
+def test_bad_fields(fields, error, message):
+    with pytest.raises(error, match=message):
+        Rule(**fields)
+    with pytest.raises(error, match=message):
+        adagrad.preset("textbook", **fields)
+
+
+def test_frozen():
+    rule = Rule()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        rule.lr = 0.5
+    with pytest.raises(TypeError, match="positional"):
+        Rule(0.1)
+
+
+def test_values_are_plain_python():
+    rule = Rule(lr=np.float32(0.5), eps=0, lagged=np.True_, clip_value=np.int64(2))
+    assert [type(x) for x in (rule.lr, rule.eps, rule.lagged, rule.clip_value)] == [
+        float,
+        float,
+        bool,
+        float,
+    ]
+    assert "np." not in repr(rule)
+
+
+def test_equality_hash_copy_pickle():
+    rule = Rule(lr=0.5, power=0.25)
+    w, s = np.ones(3), np.zeros(3)
+    adagrad.step(w, np.ones(3), s, rule=rule)  # compiles it
+    for other in (copy.copy(rule), copy.deepcopy(rule), pickle.loads(pickle.dumps(rule))):
+        assert other == rule
+        assert hash(other) == hash(rule)
+        adagrad.step(w, np.ones(3), s, rule=other)
+    assert rule != Rule(lr=0.5)
+    assert eval(repr(rule), {"Rule": Rule}) == rule
+
+
+def test_replace():
+    rule = Rule(lr=0.5).replace(eps=1e-3)
+    assert (rule.lr, rule.eps) == (0.5, 1e-3)
+    with pytest.raises(TypeError, match="Rule has no field 'epsilon'; its fields are lr, eps"):
+        rule.replace(epsilon=1)
+
+
+def test_lr_at():
+    rule = Rule(lr=1.0, lr_decay=0.5)
+    assert [rule.lr_at(t) for t in (1, 2, 3)] == [1.0, 1 / 1.5, 0.5]
+    w, s = np.zeros(2), np.zeros(2)
+    adagrad.step(w, np.ones(2), s, rule=rule.replace(eps=0.0), t=3)
+    assert w.tolist() == [-0.5, -0.5]
+
+
+def test_defaults_are_the_textbook():
+    assert adagrad.preset("textbook") == Rule()
+    assert (Rule().lr, Rule().eps, Rule().eps_position) == (0.1, 1e-6, "inside")
+    assert Rule().initial_accumulator == 0.0
+
+
+# name: divisor's eps position, eps, initial accumulator, lr, duplicates
+TABLE = {
+    "textbook": ("inside", 1e-6, 0.0, 0.1, "sum"),
+    "torch": ("outside", 1e-10, 0.0, 0.01, "sum"),
+    "keras": ("inside", 1e-7, 0.1, 0.001, "each"),
+    "optax": ("inside", 1e-7, 0.1, None, "sum"),
+    "mxnet": ("inside", 1e-7, 0.0, 0.01, "sum"),
+    "tf1": ("inside", 0.0, 0.1, None, "sum"),
+    "fbgemm": ("outside", 1e-8, 0.0, 0.01, "sum"),
+    "fbgemm_rowwise": ("outside", 1e-8, 0.0, 0.01, "sum"),
+    "torchrec_rowwise": ("outside", 1e-10, 0.0, 0.01, "sum"),
+    "caffe2": ("outside", 1e-4, 0.0, 0.01, "sequential"),
+    "libffm": ("inside", 0.0, 1.0, 0.2, "sequential"),
+    "lightfm": ("inside", 0.0, 1.0, 0.05, "sequential"),
+    "glove": ("inside", 0.0, 1.0, 0.05, "sequential"),
+    "river": ("inside", 1e-8, 0.0, 0.1, "sum"),
+}
+
+
+@pytest.mark.parametrize("name", adagrad.presets())
+def test_preset_defaults(name):
+    position, eps, start, lr, duplicates = TABLE[name]
+    if lr is None:
+        with pytest.raises(ValueError, match=f"{name} has no default lr"):
+            adagrad.preset(name)
+    rule = adagrad.preset(name, **({} if lr else {"lr": 0.3}))
+    assert rule.lr == (lr or 0.3)
+    assert (rule.eps_position, rule.eps) == (position, eps)
+    assert (rule.initial_accumulator, rule.duplicates) == (start, duplicates)
+    assert adagrad.preset(name, lr=0.25, eps=0.5).eps == 0.5
+
+
+def test_unknown_presets_and_overrides():
+    with pytest.raises(ValueError, match="there is no preset 'adam'; presets are textbook, torch"):
+        adagrad.preset("adam")
+    with pytest.raises(TypeError, match="Rule has no field 'learning_rate'"):
+        adagrad.preset("keras", learning_rate=0.1)
+
+
+def test_first_steps_differ_by_orders_of_magnitude():
+    # "AdaGrad" is many updates: the first step for g = 1e-4, over lr.
+    steps = {}
+    for name in ("torch", "textbook", "keras"):
+        rule = adagrad.preset(name, lr=1.0)
+        w, s = np.zeros(1), np.full(1, rule.initial_accumulator)
+        adagrad.step(w, np.full(1, 1e-4), s, rule=rule)
+        steps[name] = -w[0]
+    assert steps["torch"] == pytest.approx(1.0, rel=1e-5)
+    assert steps["textbook"] == pytest.approx(0.0995, rel=1e-3)
+    assert steps["keras"] == pytest.approx(0.000316, rel=1e-2)
