@@ -171,7 +171,7 @@ def test_coalesce_every_width_of_ids(bits, shape, rng):
         top - np.minimum(rng.integers(0, 50, shape[0], dtype=np.uint64), top),
         np.where(rng.random(shape[0]) < 0.9, top, np.uint64(0)),
     ):
-        g = rng.standard_normal(shape).astype(np.float32)
+        g = np.where(rng.random(shape) < 0.3, -0.0, rng.standard_normal(shape)).astype(np.float32)
         unique, summed = adagrad.coalesce(rows, g)
         expected = reference.sum_rows(rows, g)
         np.testing.assert_array_equal(unique, expected[0])

@@ -28,12 +28,17 @@ struct Rows {
   bool row_state;  // s has one element per row, not dim
 };
 
-// Row i of a table that is visited whole, in order.
-struct EveryRow {
-  std::size_t operator[](std::size_t i) const { return i; }
-};
+// The ids of a table that is visited whole, in order.
+struct EveryRow {};
 
 namespace {
+
+inline std::size_t id_at(EveryRow, std::size_t i) { return i; }
+
+template <class Id>
+inline std::size_t id_at(const Id* ids, std::size_t i) {
+  return static_cast<std::size_t>(ids[i]);
+}
 
 template <class Form, class T>
 inline bool lagged(const Params<T>& p) {
@@ -65,6 +70,18 @@ template <class Form, class T>
 inline void update(const Params<T>& p, T& w, T g, T& s) {
   const T d = dividing<Form>(p, w, g, s);
   update<Form>(p, w, g, s, d, root<Form>(p, d));
+}
+
+// The parts of the update of a coordinate that `visit` names.
+template <class Form, Visit visit, class T>
+inline void apply(const Params<T>& p, T& w, T g, T& s) {
+  if constexpr (visit == Visit::update) {
+    update<Form>(p, w, g, s);
+  } else if constexpr (visit == Visit::accumulate) {
+    s = accumulate<Form>(p, s, statistic<Form>(p, gradient<Form>(p, g, w)));
+  } else {
+    w = advance<Form>(p, w, gradient<Form>(p, g, w), s, root<Form>(p, s));
+  }
 }
 
 constexpr std::size_t block = 64;
@@ -156,35 +173,17 @@ inline void update_row(const Params<T>& p, T* ADAGRAD_RESTRICT w, const T* ADAGR
       w[j] = advance<Form>(p, w[j], gradient<Form>(p, g[j], w[j]), d, r);
     }
   } else if (visit == Visit::accumulate) {
-    for (std::size_t j = 0; j < dim; ++j) {
-      s[j] = accumulate<Form>(p, s[j], statistic<Form>(p, gradient<Form>(p, g[j], w[j])));
-    }
+    for (std::size_t j = 0; j < dim; ++j) apply<Form, Visit::accumulate>(p, w[j], g[j], s[j]);
   } else if (visit == Visit::advance) {
-    for (std::size_t j = 0; j < dim; ++j) {
-      w[j] = advance<Form>(p, w[j], gradient<Form>(p, g[j], w[j]), s[j], root<Form>(p, s[j]));
-    }
+    for (std::size_t j = 0; j < dim; ++j) apply<Form, Visit::advance>(p, w[j], g[j], s[j]);
   } else {
     dense<Form>(w, g, s, dim, p);
   }
 }
 
-template <class T, class Ids>
-inline void prefetch_row(const Rows<T, Ids>& rows, std::size_t i) {
-  constexpr std::size_t line = 64 / sizeof(T), most = 8 * line;
-  const std::size_t id = static_cast<std::size_t>(rows.ids[i]);
-  const std::size_t reach = rows.dim < most ? rows.dim : most;
-  const T* w = rows.w + id * rows.dim;
-  const T* s = rows.row_state ? rows.s + id : rows.s + id * rows.dim;
-  for (std::size_t j = 0; j < reach; j += line) {
-    ADAGRAD_PREFETCH(w + j);
-    if (!rows.row_state) ADAGRAD_PREFETCH(s + j);
-  }
-  if (rows.row_state) ADAGRAD_PREFETCH(s);
-}
-
 // Rows of one element, in order. A row's cache lines are asked for 32 ids ahead: further ahead they
 // start to be evicted again, nearer they are not there yet (bench/rows.py).
-template <class Form, class T, class Ids>
+template <class Form, Visit visit, class T, class Ids>
 std::size_t scalar_rows(const Rows<T, Ids>& rows, const Params<T>& params) {
   constexpr std::size_t ahead = 32;
   const Params<T> p = params;
@@ -193,32 +192,44 @@ std::size_t scalar_rows(const Rows<T, Ids>& rows, const Params<T>& params) {
   std::size_t skips = 0;
   for (std::size_t i = 0; i < rows.n; ++i) {
     if (i + ahead < rows.n) {
-      const std::size_t next = static_cast<std::size_t>(rows.ids[i + ahead]);
-      ADAGRAD_PREFETCH(w + next);
+      const std::size_t next = id_at(rows.ids, i + ahead);
+      if (visit != Visit::accumulate) ADAGRAD_PREFETCH(w + next);
       ADAGRAD_PREFETCH(s + next);
     }
-    const std::size_t id = static_cast<std::size_t>(rows.ids[i]);
-    skips += skipped<Form>(p, rows.g[i]) ? 1 : 0;
-    update<Form>(p, w[id], rows.g[i], s[id]);
+    if (skipped<Form>(p, rows.g[i])) {
+      ++skips;
+      continue;
+    }
+    const std::size_t id = id_at(rows.ids, i);
+    apply<Form, visit>(p, w[id], rows.g[i], s[id]);
   }
   return skips;
 }
 
-// Rows of any length, in order. Short rows are asked for further ahead than long ones.
+// Rows of any length, in order. Short rows are asked for further ahead than long ones, and of rows
+// longer than eight cache lines the first eight: the hardware follows from there. This stands in
+// the loop because g++ 12 deletes calls of a function that does nothing but prefetch.
 template <class Form, class T, class Ids>
 std::size_t wide_rows(const Rows<T, Ids>& rows, const Params<T>& p, Visit visit) {
-  const std::size_t ahead = rows.dim <= 16 ? 24 : 8;
+  constexpr std::size_t line = 64 / sizeof(T), most = 8 * line;
+  const std::size_t dim = rows.dim, state_dim = rows.row_state ? 1 : dim;
+  const std::size_t ahead = dim <= 16 ? 24 : 8, reach = dim < most ? dim : most;
   std::size_t skips = 0;
   for (std::size_t i = 0; i < rows.n; ++i) {
-    if (i + ahead < rows.n) prefetch_row(rows, i + ahead);
-    const std::size_t id = static_cast<std::size_t>(rows.ids[i]);
-    const T* g = rows.g + i * rows.dim;
-    if (!Form::plain && p.skip_nonfinite && count_nonfinite(g, rows.dim) != 0) {
+    if (i + ahead < rows.n) {
+      const std::size_t next = id_at(rows.ids, i + ahead);
+      for (std::size_t j = 0; j < reach; j += line) {
+        ADAGRAD_PREFETCH(rows.w + next * dim + j);
+        if (j < state_dim) ADAGRAD_PREFETCH(rows.s + next * state_dim + j);
+      }
+    }
+    const T* g = rows.g + i * dim;
+    if (!Form::plain && p.skip_nonfinite && count_nonfinite(g, dim) != 0) {
       ++skips;
       continue;
     }
-    T* s = rows.row_state ? rows.s + id : rows.s + id * rows.dim;
-    update_row<Form>(p, rows.w + id * rows.dim, g, s, rows.dim, rows.row_state, visit);
+    const std::size_t id = id_at(rows.ids, i);
+    update_row<Form>(p, rows.w + id * dim, g, rows.s + id * state_dim, dim, rows.row_state, visit);
   }
   return skips;
 }
@@ -226,13 +237,19 @@ std::size_t wide_rows(const Rows<T, Ids>& rows, const Params<T>& p, Visit visit)
 // The number of rows that on_nonfinite="skip" left alone.
 template <class Form, class T, class Ids>
 std::size_t visit_rows(const Rows<T, Ids>& rows, const Params<T>& p, Visit visit) {
-  if (rows.dim == 1 && visit == Visit::update) return scalar_rows<Form>(rows, p);
+  if (rows.dim == 1) {
+    switch (visit) {
+      case Visit::accumulate: return scalar_rows<Form, Visit::accumulate>(rows, p);
+      case Visit::advance: return scalar_rows<Form, Visit::advance>(rows, p);
+      default: return scalar_rows<Form, Visit::update>(rows, p);
+    }
+  }
   return wide_rows<Form>(rows, p, visit);
 }
 
 template <Evaluation E, class T, class F>
 auto with_evaluation(const Params<T>& p, F f) {
-  return p.is_plain() ? f(Plain<E>{}) : f(General<E>{});
+  return is_plain(p) ? f(Plain<E>{}) : f(General<E>{});
 }
 
 // Calls f with the Form that covers the params.

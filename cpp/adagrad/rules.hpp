@@ -14,8 +14,8 @@
 // flags of isa.cmake (no contraction, no fast-math) are part of this contract: a C++ program that
 // includes this header gets the same bits when it is compiled with -ffp-contract=off.
 //
-// All functions have internal linkage: the header is compiled once per instruction set, and no
-// symbol of one build may replace another's at link time.
+// All functions have internal linkage, and no type has member functions: the header is compiled
+// once per instruction set, and no symbol of one build may replace another's at link time.
 #pragma once
 
 #include <cmath>
@@ -38,8 +38,6 @@ enum class WeightDecay : std::uint8_t { none, coupled, decoupled };
 struct Power {
   std::uint64_t digits = std::uint64_t{1} << 63;
   bool whole = false;  // power 1: x itself
-
-  bool is_sqrt() const { return !whole && digits == std::uint64_t{1} << 63; }
 };
 
 // Hyperparameters in the compute type T. The defaults are neutral: they leave the textbook rule.
@@ -59,13 +57,6 @@ struct Params {
   bool lagged = false;
   bool skip_zero_accumulator = false;
   bool skip_nonfinite = false;
-
-  // True where only lr, eps and the evaluation differ from the defaults.
-  bool is_plain() const {
-    return scale == T(1) && clip_value == std::numeric_limits<T>::infinity() &&
-           accumulator_decay == T(1) && power.is_sqrt() && statistic == Statistic::square &&
-           decay == WeightDecay::none && !lagged && !skip_zero_accumulator && !skip_nonfinite;
-  }
 };
 
 // What a loop knows of its rule at compile time: the evaluation, and for Plain that every option
@@ -91,6 +82,18 @@ namespace {
 template <class T>
 inline bool is_finite(T x) {
   return x - x == T(0);
+}
+
+inline bool is_sqrt(const Power& power) {
+  return !power.whole && power.digits == std::uint64_t{1} << 63;
+}
+
+// True where only lr, eps and the evaluation differ from the defaults.
+template <class T>
+inline bool is_plain(const Params<T>& p) {
+  return p.scale == T(1) && p.clip_value == std::numeric_limits<T>::infinity() &&
+         p.accumulator_decay == T(1) && is_sqrt(p.power) && p.statistic == Statistic::square &&
+         p.decay == WeightDecay::none && !p.lagged && !p.skip_zero_accumulator && !p.skip_nonfinite;
 }
 
 template <class Form, class T>
@@ -120,7 +123,7 @@ inline T accumulate(const Params<T>& p, T s, T a) {
 template <class T>
 inline void raise(const Power& power, T* x, std::size_t n) {
   if (power.whole) return;
-  if (power.is_sqrt()) {
+  if (is_sqrt(power)) {
     for (std::size_t i = 0; i < n; ++i) x[i] = std::sqrt(x[i]);
     return;
   }
