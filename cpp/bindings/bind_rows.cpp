@@ -1,60 +1,16 @@
-// _core.step_rows and _core.coalesce: checks, then the duplicate policy, then the row kernels.
+// _core.step_rows: checks, then the duplicate policy, then the row kernels.
 #include <algorithm>
 #include <cstdint>
-#include <limits>
-#include <type_traits>
 
 #include "../adagrad/coalesce.hpp"
 #include "../isa/cpu.hpp"
 #include "arrays.hpp"
 #include "hyperparameters.hpp"
+#include "ids.hpp"
 #include "module.hpp"
 
 namespace adagrad {
 namespace {
-
-// Calls f with a pointer to the ids in their own type.
-template <class F>
-auto with_ids(IdType type, const py::array& rows, F f) {
-  const void* ids = rows.data();
-  switch (type) {
-    case IdType::i32: return f(static_cast<const std::int32_t*>(ids));
-    case IdType::i64: return f(static_cast<const std::int64_t*>(ids));
-    case IdType::u32: return f(static_cast<const std::uint32_t*>(ids));
-    default: return f(static_cast<const std::uint64_t*>(ids));
-  }
-}
-
-// Non-negative ids have the same bits in the signed and the unsigned type, so the kernels and the
-// coalescer are compiled for two id types, not four. Only valid once they are checked.
-inline const std::uint32_t* unsigned_ids(const std::int32_t* ids) {
-  return reinterpret_cast<const std::uint32_t*>(ids);
-}
-inline const std::uint32_t* unsigned_ids(const std::uint32_t* ids) { return ids; }
-inline const std::uint64_t* unsigned_ids(const std::int64_t* ids) {
-  return reinterpret_cast<const std::uint64_t*>(ids);
-}
-inline const std::uint64_t* unsigned_ids(const std::uint64_t* ids) { return ids; }
-
-// A negative id sign-extends to a value that no table has.
-template <class I>
-std::uint64_t largest_id(const I* ids, std::size_t n) {
-  std::uint64_t largest = 0;
-  for (std::size_t i = 0; i < n; ++i) {
-    const std::uint64_t id = static_cast<std::uint64_t>(ids[i]);
-    largest = id > largest ? id : largest;
-  }
-  return largest;
-}
-
-// Raises IndexError that names the first id for which `is_valid` is false.
-template <class I, class F>
-[[noreturn]] void fail_ids(const Argument& a, const I* ids, const std::string& range, F is_valid) {
-  std::size_t i = 0;
-  while (is_valid(static_cast<std::uint64_t>(ids[i]))) ++i;
-  throw py::index_error(a.text() + "[" + std::to_string(i) + "] = " + std::to_string(ids[i]) +
-                        " is out of range" + range);
-}
 
 template <class I>
 void check_unique(const I* ids, std::size_t n, unsigned bits) {
@@ -290,99 +246,6 @@ std::size_t step_rows(const py::object& w, const py::object& g, const py::object
   });
 }
 
-// Arrays that were made for n ids, cut to the number that turned out to be different.
-template <class T>
-py::array_t<T> cut(py::array_t<T> array, std::size_t length) {
-  array.resize({static_cast<py::ssize_t>(length)}, false);
-  return array;
-}
-
-template <class T, class I>
-py::tuple coalesce_scalars(const I* ids, const py::array& g, std::size_t n, unsigned bits) {
-  py::array_t<I> unique(static_cast<py::ssize_t>(n));
-  py::array_t<T> sums(static_cast<py::ssize_t>(n));
-  I* const to_ids = unique.mutable_data();
-  T* const to_sums = sums.mutable_data();
-  const T* const from = static_cast<const T*>(g.data());
-  std::size_t count = 0;
-  const auto out = [&, to_ids, to_sums](auto key, T sum) {
-    to_ids[count] = static_cast<I>(key);
-    to_sums[count++] = sum;
-  };
-  unlocked(n, [&] {
-    const auto* keys = unsigned_ids(ids);
-    if (bits <= 32) {
-      sum_sorted<std::uint32_t>(keys, from, n, bits, out);
-    } else {
-      sum_sorted<std::uint64_t>(keys, from, n, bits, out);
-    }
-  });
-  return py::make_tuple(cut(std::move(unique), count), cut(std::move(sums), count));
-}
-
-template <class T, class I>
-py::tuple coalesce_wide(const I* ids, const py::array& g, std::size_t n, unsigned bits) {
-  using Entry = Item<std::uint64_t, std::uint64_t>;
-  const std::size_t dim = static_cast<std::size_t>(g.shape(1));
-  const T* const from = static_cast<const T*>(g.data());
-  std::vector<Entry> items;         // all ids with their positions, grouped
-  std::vector<std::size_t> starts;  // where each group begins in items
-  unlocked(n * dim, [&] {
-    items.reserve(n);
-    group_rows<std::uint64_t, std::uint64_t>(
-        unsigned_ids(ids), n, bits, [&](std::uint64_t, const Entry* group, std::size_t count) {
-          starts.push_back(items.size());
-          items.insert(items.end(), group, group + count);
-        });
-  });
-  const std::size_t count = starts.size();
-  starts.push_back(items.size());
-  py::array_t<I> unique(static_cast<py::ssize_t>(count));
-  py::array_t<T> sums({count, dim});
-  I* const to_ids = unique.mutable_data();
-  T* const to_sums = sums.mutable_data();
-  unlocked(n * dim, [&] {
-    for (std::size_t u = 0; u < count; ++u) {
-      const Entry* group = items.data() + starts[u];
-      to_ids[u] = static_cast<I>(group->key);
-      sum_row(from, group, starts[u + 1] - starts[u], dim, to_sums + u * dim);
-    }
-  });
-  return py::make_tuple(unique, sums);
-}
-
-py::tuple coalesce(const py::object& rows, const py::object& g) {
-  const Argument at_rows{"coalesce", "rows"}, at_g{"coalesce", "g"};
-  const py::array ids_array = check_memory(at_rows, rows, Access::read);
-  const py::array g_array = check_memory(at_g, g, Access::read);
-  const IdType ids_type = id_type(at_rows, ids_array);
-  const Real real = real_type(at_g, g_array);
-  if (ids_array.ndim() != 1) {
-    fail_value(at_rows, "must have shape [n], got " + shape_of(ids_array));
-  }
-  if ((g_array.ndim() != 1 && g_array.ndim() != 2) || g_array.shape(0) != ids_array.shape(0)) {
-    fail_value(at_g, "has shape " + shape_of(g_array) + ", but rows of shape " +
-                         shape_of(ids_array) + " need [n] or [n, D]");
-  }
-  const std::size_t n = static_cast<std::size_t>(ids_array.shape(0));
-  return with_ids(ids_type, ids_array, [&](const auto* ids) {
-    using I = std::remove_cv_t<std::remove_pointer_t<decltype(ids)>>;
-    const std::uint64_t last = static_cast<std::uint64_t>(std::numeric_limits<I>::max());
-    const std::uint64_t largest = largest_id(ids, n);
-    if (largest > last) {
-      fail_ids(at_rows, ids, ": ids are not negative",
-               [&](std::uint64_t id) { return id <= last; });
-    }
-    const unsigned bits = bit_width(largest);
-    const auto run = [&](auto zero) {
-      using T = decltype(zero);
-      return g_array.ndim() == 1 ? coalesce_scalars<T>(ids, g_array, n, bits)
-                                 : coalesce_wide<T>(ids, g_array, n, bits);
-    };
-    return real == Real::f32 ? run(0.0f) : run(0.0);
-  });
-}
-
 }  // namespace
 
 void bind_rows(py::module_& m) {
@@ -390,8 +253,6 @@ void bind_rows(py::module_& m) {
         py::arg("rule"), py::arg("lr"), py::arg("duplicates") = py::none(),
         py::arg("check_unique") = false, py::arg("limit") = false,
         "One step of the named rows in place; the number of skipped rows.");
-  m.def("coalesce", &coalesce, py::arg("rows"), py::arg("g"),
-        "The different ids in ascending order, and for each the sum of its gradients.");
 }
 
 }  // namespace adagrad

@@ -48,4 +48,5 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bind_rule(m);
   bind_dense(m);
   bind_rows(m);
+  bind_coalesce(m);
 }

@@ -1,0 +1,155 @@
+// Dealing (key, value) pairs into buckets by the top bits of their keys, stably, until a bucket is
+// small enough to finish. Used by coalesce.hpp, which says what finishing means.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <vector>
+
+namespace adagrad {
+
+template <class Key, class Value>
+struct Item {
+  Key key;
+  Value value;
+};
+
+inline unsigned bit_width(std::uint64_t x) {
+  unsigned width = 0;
+  for (; x != 0; x >>= 1) ++width;
+  return width;
+}
+
+inline unsigned count_trailing_zeros(std::uint64_t x) {
+#if defined(__GNUC__) || defined(__clang__)
+  return static_cast<unsigned>(__builtin_ctzll(x));
+#else
+  unsigned count = 0;
+  for (; (x & 1) == 0; x >>= 1) ++count;
+  return count;
+#endif
+}
+
+// The memory of one call, in one piece: the allocator then keeps it for the next call, where
+// several pieces of this size are handed back to the system and faulted in again, page by page.
+class Arena {
+ public:
+  explicit Arena(std::size_t bytes) : memory_(static_cast<char*>(std::malloc(bytes))) {
+    if (!memory_) throw std::bad_alloc();
+  }
+
+  // Uninitialised room for n values, and how many bytes that takes.
+  template <class T>
+  T* take(std::size_t n) {
+    char* const taken = memory_.get() + used_;
+    used_ += bytes<T>(n);
+    return reinterpret_cast<T*>(taken);
+  }
+  template <class T>
+  static constexpr std::size_t bytes(std::size_t n) {
+    return (n * sizeof(T) + alignof(std::max_align_t) - 1) / alignof(std::max_align_t) *
+           alignof(std::max_align_t);
+  }
+
+ private:
+  struct Free {
+    void operator()(char* p) const { std::free(p); }
+  };
+  std::unique_ptr<char, Free> memory_;
+  std::size_t used_ = 0;
+};
+
+// Deals items into buckets, most significant bits first. Leaf has
+//     unsigned direct_bits() const       spans up to 2^direct_bits it can take unsorted, or 0
+//     void direct(item, n, bits)         item(0..n) in order of appearance share all higher bits
+//     void sorted(const Item*, n)        items sorted by key, equal keys in order of appearance
+// and sees the buckets in ascending order. O(n) time for ids spread evenly, O(n * bits / 11) at
+// worst.
+template <class Key, class Value, class Leaf>
+class Dealer {
+ public:
+  using Entry = Item<Key, Value>;
+
+  static std::size_t bytes(std::size_t n) { return 2 * Arena::bytes<Entry>(n); }
+
+  Dealer(std::size_t n, Leaf& leaf, Arena& arena) : n_(n), leaf_(leaf) {
+    for (Entry*& buffer : buffers_) buffer = arena.take<Entry>(n);
+  }
+
+  // item(i) is the i-th item; all keys are below 2^bits.
+  template <class ItemAt>
+  void run(ItemAt item, unsigned bits) {
+    if (n_ > small && bits <= leaf_.direct_bits()) {
+      leaf_.direct(item, n_, bits);
+    } else if (n_ > small) {
+      deal(item, 0, 0, n_, bits);
+    } else {
+      for (std::size_t i = 0; i < n_; ++i) buffers_[0][i] = item(i);
+      finish(0, 0, n_, bits);
+    }
+  }
+
+ private:
+  static constexpr std::size_t small = 32;
+  static constexpr unsigned most_buckets = 11;  // as a power of two: their ends stay in L1 and TLB
+
+  // Deals item(0..n) into buffer `which` from `start` on, and finishes each bucket there.
+  template <class ItemAt>
+  void deal(ItemAt item, unsigned which, std::size_t start, std::size_t n, unsigned bits) {
+    const unsigned direct = leaf_.direct_bits();
+    unsigned taken = bits > direct ? bits - direct : bits;
+    if (taken > most_buckets) taken = most_buckets;
+    const unsigned useful = bit_width(n) - 1;
+    if (taken > useful) taken = useful;
+    const unsigned rest = bits - taken;
+
+    const std::size_t buckets = std::size_t{1} << taken, mask = buckets - 1;
+    std::vector<std::size_t> ends(buckets + 1, 0);
+    std::size_t* const end = ends.data();
+    for (std::size_t i = 0; i < n; ++i) ++end[((item(i).key >> rest) & mask) + 1];
+    for (std::size_t b = 1; b <= buckets; ++b) end[b] += end[b - 1];
+    // end[b] is where bucket b starts; dealing moves it to where the bucket ends.
+    Entry* const to = buffers_[which] + start;
+    for (std::size_t i = 0; i < n; ++i) {
+      const Entry entry = item(i);
+      to[end[(entry.key >> rest) & mask]++] = entry;
+    }
+    std::size_t done = 0;
+    for (std::size_t b = 0; b < buckets; ++b) {
+      if (end[b] != done) finish(which, start + done, end[b] - done, rest);
+      done = end[b];
+    }
+  }
+
+  void finish(unsigned which, std::size_t start, std::size_t n, unsigned bits) {
+    Entry* const items = buffers_[which] + start;
+    if (bits == 0) {
+      leaf_.sorted(items, n);
+    } else if (n <= small) {
+      insertion_sort(items, n);
+      leaf_.sorted(items, n);
+    } else if (bits <= leaf_.direct_bits()) {
+      leaf_.direct([items](std::size_t i) { return items[i]; }, n, bits);
+    } else {
+      deal([items](std::size_t i) { return items[i]; }, 1 - which, start, n, bits);
+    }
+  }
+
+  static void insertion_sort(Entry* items, std::size_t n) {
+    for (std::size_t i = 1; i < n; ++i) {
+      const Entry entry = items[i];
+      std::size_t j = i;
+      for (; j > 0 && entry.key < items[j - 1].key; --j) items[j] = items[j - 1];
+      items[j] = entry;
+    }
+  }
+
+  std::size_t n_;
+  Leaf& leaf_;
+  Entry* buffers_[2];  // the second is touched only where a bucket is dealt again
+};
+
+}  // namespace adagrad
