@@ -1,0 +1,49 @@
+"""``python -m bench QUESTION``: asks one file of this folder to measure and to answer."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+from bench.harness import Report
+
+# Each is a module with run(report), which measures, prints, and returns (claims, panels).
+QUESTIONS = {
+    "dense": "step: sizes from L1 to DRAM, beside NumPy, torch, numba and the limit",
+    "rows": "step_rows on [N]: policies for duplicates, uniform and Zipf ids, table sizes",
+    "wide": "step_rows on [N, D], with one accumulator per element and per row",
+    "coalesce": "coalesce alone, beside np.unique and torch",
+    "call": "what one call costs, and what an import costs",
+}
+
+
+def main() -> None:
+    """Parse the command line and run one benchmark."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="questions:\n" + "\n".join(f"  {k:10}{v}" for k, v in QUESTIONS.items()),
+    )
+    parser.add_argument("question", choices=QUESTIONS, metavar="QUESTION")
+    parser.add_argument("--quick", action="store_true", help="a smoke run: seconds, small shapes")
+    parser.add_argument("--large", action="store_true", help="also 64 M elements, 2^28 coordinates")
+    parser.add_argument("--budget", type=float, metavar="S", help="seconds for each measurement")
+    parser.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="dense: also with N threads"
+    )
+    parser.add_argument(
+        "--align", type=int, metavar="BYTES", help="dense: start arrays there, not where NumPy does"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write every number here")
+    parser.add_argument("--picture", metavar="FILE", help="draw the ratios here (needs matplotlib)")
+    args = parser.parse_args()
+    if args.threads < 1:
+        parser.error("--threads must be at least 1")
+
+    report = Report(args, QUESTIONS[args.question])
+    panels = importlib.import_module(f"bench.{args.question}").run(report)
+    report.finish(panels)
+
+
+if __name__ == "__main__":
+    main()

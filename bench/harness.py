@@ -1,0 +1,182 @@
+"""What every question shares: timing in rotation, and the report of what was found.
+
+A question makes shapes and variants and says what to print; no shape, peer or target stands here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import adagrad
+from bench import machine
+from bench.results import US, Claim, Result, Shape, Variant, number, table
+
+MIN_ROUNDS, MAX_ROUNDS = 5, 201
+MIN_SAMPLE = 2e-4  # seconds: perf_counter costs 1e-7, so it is below 0.1 % of a sample
+
+
+class Report:
+    """Times variants shape by shape, and keeps, prints and writes what was found."""
+
+    def __init__(self, args: argparse.Namespace, title: str) -> None:
+        self.args = args
+        self.quick: bool = args.quick
+        self.claims: list[Claim] = []
+        self.results: list[Result] = []
+        adagrad.set_num_threads(1)
+        self.machine = machine.describe()
+        print(f"{args.question}: {title}\n{machine.header(self.machine)}")
+        print(
+            "One thread unless said. Variants take turns in one process, in a new order each "
+            "round;\nmedians, ± is half the distance between the quartiles.",
+            flush=True,
+        )
+
+    def measure(
+        self, shape: Shape, variants: Sequence[Variant], repeat: bool, budget: float = 2.0
+    ) -> None:
+        """Time all variants in rotation.
+
+        Parameters
+        ----------
+        shape : Shape
+            What they work on.
+        variants : sequence of Variant
+            Already checked to do the same work, and thereby warmed up.
+        repeat : bool
+            Whether a sample may call several times on the same memory, after one call that is not
+            timed: in-cache numbers. Otherwise each sample is one call on what `prepare` made.
+        budget : float, default 2.0
+            Seconds, as long as there are five rounds. ``--budget`` replaces it.
+
+        Notes
+        -----
+        A shape that is measured again, on other memory, adds to the samples of the first time.
+        """
+        budget = self.args.budget or (0.1 if self.quick else budget)
+        if sys.stderr.isatty():
+            print(f"... {shape.label}", file=sys.stderr)
+        samples: list[list[float]] = [[] for _ in variants]
+        calls = [1] * len(variants)
+        order = np.random.default_rng(0)
+        gc.collect()
+        gc.disable()
+        start, rounds = time.perf_counter(), 0
+        while rounds < MAX_ROUNDS:
+            # The first round is not kept: it says how many calls make a sample.
+            for k in order.permutation(len(variants)):
+                v = variants[k]
+                x = v.prepare(rounds * len(variants) + int(k))
+                if repeat:
+                    v.call(x)
+                call, turns = v.call, range(calls[k])
+                begin = time.perf_counter()
+                for _ in turns:
+                    call(x)
+                seconds = (time.perf_counter() - begin) / calls[k]
+                if rounds != 0:
+                    samples[k].append(seconds)
+                elif repeat:
+                    calls[k] = 1 + int(MIN_SAMPLE / seconds)
+            rounds += 1
+            if rounds > (3 if self.quick else MIN_ROUNDS) and time.perf_counter() - start > budget:
+                break
+        gc.enable()
+        for v, seconds in zip(variants, samples, strict=True):
+            before = self.get(shape.label, v.name, v.group)
+            if before is not None:
+                self.results[self.results.index(before)] = Result(
+                    shape, v, before.seconds + tuple(seconds)
+                )
+            else:
+                self.results.append(Result(shape, v, tuple(seconds)))
+
+    def get(self, label: str, name: str = US, group: str = "") -> Result | None:
+        """Return one result, or None where it was not measured."""
+        for r in self.results:
+            if (r.shape.label, r.variant.name, r.variant.group) == (label, name, group):
+                return r
+        return None
+
+    def ratio(self, label: str, name: str, group: str = "", of: str = US) -> float | None:
+        """Return the time of variant `name` in units of `of`'s."""
+        a, b = self.get(label, name, group), self.get(label, of, group)
+        return None if a is None or b is None else a.ns / b.ns
+
+    def names(self, group: str = "") -> list[str]:
+        """Return the variants of a group in the order of their first result."""
+        return list(dict.fromkeys(r.variant.name for r in self.results if r.variant.group == group))
+
+    def shapes(self, group: str = "") -> list[Shape]:
+        """Return the shapes of a group in order."""
+        return list(
+            {r.shape.label: r.shape for r in self.results if r.variant.group == group}.values()
+        )
+
+    def by_shape(self, title: str, group: str = "") -> None:
+        """Print a group: a row per shape, a column per variant, with its ratio to us."""
+        rows = []
+        if not self.shapes(group):
+            return
+        for shape in self.shapes(group):
+            row = [shape.label]
+            for name in self.names(group):
+                r, ratio = self.get(shape.label, name, group), self.ratio(shape.label, name, group)
+                tail = "" if name == US or ratio is None else f"{number(ratio):>6}x"
+                row.append("-" if r is None else f"{r.text()}{tail}")
+            rows.append(row)
+        table(title, ["", *self.names(group)], rows)
+
+    def finish(self, panels: Sequence[Any]) -> None:
+        """Print where we lose and which claims hold; write the files that were asked for."""
+        print("\nWhere a peer is faster than adagrad (its time / ours):")
+        lost = []
+        for r in self.results:
+            ratio = self.ratio(r.shape.label, r.variant.name, r.variant.group)
+            if r.variant.is_peer and ratio is not None and ratio < 1.0:
+                group = f"{r.variant.group}, " if r.variant.group else ""
+                lost.append(f"  {r.shape.label}: {group}{r.variant.name} {ratio:.2f}")
+        print("\n".join(lost) if lost else "  nowhere in this run")
+
+        print("\nClaims:" if self.claims else "\nNo claims are made here.")
+        for c in self.claims:
+            verdict = {True: "met", False: "NOT MET", None: "not measured"}[c.met]
+            value = "" if c.value is None else f"{number(c.value)} {c.unit}, "
+            print(f"  {verdict:12}  {c.text}: {value}asked {c.relation} {c.target:g} {c.unit}")
+        drawn = self.args.picture and machine.peer("matplotlib") is not None
+        if machine.left_out():
+            print(f"Left out, not installed: {', '.join(machine.left_out())}")
+        if self.args.json:
+            text = json.dumps(self.as_dict(), indent=1) + "\n"
+            Path(self.args.json).write_text(text, encoding="utf-8")
+        if drawn:
+            from bench.picture import draw
+
+            draw(panels, self.args.picture, f"python -m bench {self.args.question}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything that was measured, for the JSON."""
+        cells = []
+        for r in self.results:
+            q1, median, q3 = r.quartiles()
+            cells.append(
+                {"shape": r.shape.label, "count": r.shape.count, **r.shape.facts}
+                | {"variant": r.variant.name, "group": r.variant.group, "rounds": len(r.seconds)}
+                | {"ns_q1": q1, "ns_median": median, "ns_q3": q3}
+            )
+        claims = [c.__dict__ | {"met": c.met} for c in self.claims]
+        return {
+            "question": self.args.question,
+            "machine": self.machine,
+            "results": cells,
+            "claims": claims,
+        }

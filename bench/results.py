@@ -1,0 +1,108 @@
+"""What a benchmark measures and says: shapes, variants, results, claims, a table of text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+US = "adagrad"
+LIMIT = "limit"
+
+
+def _nothing(_: int) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One row of the table: its label, what it is counted in, and facts for the JSON."""
+
+    label: str
+    count: int  # elements or ids of one call
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to do the work. `prepare(i)` is not timed; what it returns is handed to `call`."""
+
+    name: str
+    call: Callable[[Any], object]
+    prepare: Callable[[int], Any] = _nothing
+    group: str = ""
+
+    @property
+    def is_peer(self) -> bool:
+        """True for the work of others."""
+        return not self.name.startswith((US, LIMIT))
+
+
+@dataclass(frozen=True)
+class Result:
+    """The seconds of each sample of one variant at one shape."""
+
+    shape: Shape
+    variant: Variant
+    seconds: tuple[float, ...]
+
+    def quartiles(self) -> tuple[float, float, float]:
+        """Return the quartiles in nanoseconds per element or id."""
+        q = np.percentile(self.seconds, [25, 50, 75]) / self.shape.count * 1e9
+        return float(q[0]), float(q[1]), float(q[2])
+
+    @property
+    def ns(self) -> float:
+        """Median in nanoseconds per element or id."""
+        return self.quartiles()[1]
+
+    def text(self) -> str:
+        """Median and half the distance between the quartiles, as a share of it."""
+        low, median, high = self.quartiles()
+        return f"{number(median)} ±{round(50 * (high - low) / median)}%"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A target, and the value measured for it (None: not measured in this run)."""
+
+    text: str
+    value: float | None
+    relation: str  # ">=" or "<="
+    target: float
+    unit: str = "x"
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the value reaches the target."""
+        if self.value is None:
+            return None
+        return self.value >= self.target if self.relation == ">=" else self.value <= self.target
+
+
+def number(x: float) -> str:
+    """Return three digits, without exponents."""
+    return f"{x:.0f}" if x >= 100 else f"{x:.1f}" if x >= 10 else f"{x:.2f}"
+
+
+def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under headers: the first column to the left, the others to the right."""
+    lines = [list(headers), *(list(row) for row in rows)]
+    widths = [max(len(line[k]) for line in lines) for k in range(len(headers))]
+    print(f"\n{title}")
+    for k, line in enumerate(lines):
+        cells = [line[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        print("  ".join(cells).rstrip())
+        if k == 0:
+            print("-" * (sum(widths) + 2 * (len(widths) - 1)))
+
+
+def check(name: str, got: np.ndarray, want: np.ndarray, rtol: float = 0.0) -> None:
+    """Raise where a variant does not compute what it is timed for; rtol 0 asks for ``==``."""
+    same = np.array_equal(got, want) if rtol == 0.0 else np.allclose(got, want, rtol, atol=0.0)
+    if not same:
+        worst = float(np.max(np.abs(got - want) / np.abs(want)))
+        raise RuntimeError(f"{name} computes something else: off by {worst:.2g}, allowed {rtol}")
