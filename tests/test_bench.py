@@ -1,0 +1,40 @@
+"""The benchmarks run without their optional peers, and name what they left out."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# The peers cannot be imported, as where they are not installed.
+RUN = """
+import runpy, sys
+sys.modules.update(torch=None, numba=None)
+sys.argv = ["bench", *sys.argv[1:]]
+runpy.run_module("bench", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("question", ["dense", "rows", "wide", "coalesce", "call"])
+def test_quick_run(question, tmp_path):
+    out = tmp_path / "results.json"
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, question, "--quick", "--budget", "0.01", "--json", str(out)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONWARNINGS": "error"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout
+    assert "torch" in done.stdout.split("Left out, not installed:")[1]
+    results = json.loads(out.read_text(encoding="utf-8"))["results"]
+    assert {"adagrad", "NumPy"} & {cell["variant"] for cell in results}
+    assert all(0 < c["ns_q1"] <= c["ns_median"] <= c["ns_q3"] for c in results)
