@@ -6,9 +6,9 @@ import json
 
 import numpy as np
 import pytest
-from conftest import DATA, assert_same_bits
 
 import adagrad
+from conftest import DATA, assert_same_bits
 
 GOLDEN = DATA / "golden"
 

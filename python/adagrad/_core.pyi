@@ -6,7 +6,10 @@ import numpy.typing as npt
 
 __version__: str
 
-class Hyperparameters:
+# The metaclass that pybind11 gives its classes; it has no name to import.
+class _PybindType(type): ...
+
+class Hyperparameters(metaclass=_PybindType):
     def __init__(self, **fields: float | bool | str | None) -> None: ...
 
 def isas() -> list[str]: ...

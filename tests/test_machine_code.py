@@ -1,0 +1,243 @@
+"""What the compiler made of the kernels, read from the disassembly.
+
+A compiler may stop vectorising a loop, fuse a multiply and an add, or delete a prefetch, and every
+result stays as good as before or differs in the last bit. So each kernel is found as the bindings
+find it, through the table of its instruction set, and everything it can reach is looked at.
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections import defaultdict
+from itertools import combinations, product
+from pathlib import Path
+
+import pytest
+
+import adagrad
+import toolchain
+from adagrad import _core
+
+# kernels.hpp: an array of pointers, the first to the name of the ISA.
+ENTRIES = ("dense", "decay_all", "every_row", "rows_u32", "rows_u64")
+KINDS = ("f32", "limit_f32", "f64", "limit_f64")
+SLOTS = ("isa", *(f"{kind}.{entry}" for kind in KINDS for entry in ENTRIES))
+
+# The full width of each ISA; compilers may prefer half of AVX-512's.
+PACKED = {
+    "x86_64": r"{}p{}\s.*%xmm",
+    "x86_64_v3": r"v{}p{}\s.*%ymm",
+    "x86_64_v4": r"v{}p{}\s.*%[yz]mm",
+    "neon": r"f{}\s+v\d+\.{}",
+}
+LANES = {"f32": {"neon": "4s"}, "f64": {"neon": "2d"}}
+BRANCH = re.compile(r"(?:j\w+|call\w*|bl?|b\.\w+|cbn?z|tbn?z)\s+(?:.*[ ,])?([0-9a-f]+) <")
+CALL = re.compile(r"call|bl\s")
+PREFETCH = re.compile(r"prefetch|prfm")
+ARITHMETIC = re.compile(r"v?(add|sub)[ps][sd]|f(add|sub)")
+# Fused multiply-adds, and approximate reciprocals and roots.
+NOT_IEEE = re.compile(
+    r"vfn?m(add|sub)|vfm(addsub|subadd)|v?(rsqrt|rcp)(14|28)?[ps][sd]"
+    r"|fml[as]|fn?m(add|sub)|frsqrt[es]|frecp[esx]"
+)
+AVX = re.compile(r"v[a-z].*%[xyz]mm")
+
+
+class MachineCode:
+    """A linked module: its functions, and the tables of kernels in it."""
+
+    def __init__(self, path: str | Path, objdump: str) -> None:
+        self.functions: dict[int, tuple[str, list[tuple[int, str]]]] = {}
+        code: list[tuple[int, str]] = []
+        for line in toolchain.run(objdump, "-d", "--no-show-raw-insn", path).splitlines():
+            if match := re.match(r"([0-9a-f]+) <(.*)>:$", line):
+                code = []
+                self.functions[int(match[1], 16)] = match[2], code
+            elif match := re.match(r" *([0-9a-f]+):\t(.*)", line):
+                code.append((int(match[1], 16), match[2].strip()))
+        self.starts = sorted(self.functions)
+        symbols = toolchain.run(objdump, "-t", path)
+        relocations = toolchain.run(objdump, "-R", path)
+        relative = r"^([0-9a-f]+) \S+_RELATIVE\s+\*ABS\*\+0x([0-9a-f]+)"
+        pointers = re.findall(relative, relocations, re.M)
+        target = {int(where, 16): int(what, 16) for where, what in pointers}
+        tables = re.findall(r"^([0-9a-f]+) .*\.data\S*\s.*\dkernels_(\w+)E$", symbols, re.M)
+        self.tables = {
+            isa: {slot: target[int(start, 16) + 8 * i] for i, slot in enumerate(SLOTS)}
+            for start, isa in tables
+        }
+
+    def reachable(self, *entries: int) -> set[int]:
+        """Functions of this module that may run when these are called."""
+        found: set[int] = set()
+        todo = list(entries)
+        while todo:
+            start = self.starts[bisect.bisect_right(self.starts, todo.pop()) - 1]
+            name, code = self.functions[start]
+            if start not in found and not name.endswith("@plt"):
+                found.add(start)
+                todo += [int(match[1], 16) for _, text in code if (match := BRANCH.match(text))]
+        return found
+
+    def instructions(self, functions: set[int]) -> list[str]:
+        return [text for start in functions for _, text in self.functions[start][1]]
+
+    def loops(self, *entries: int) -> list[list[tuple[int, str]]]:
+        """The innermost loops that are reachable: from a target to the last branch back to it."""
+        found = []
+        for start in self.reachable(*entries):
+            code = self.functions[start][1]
+            ends: dict[int, int] = {}
+            for address, text in code:
+                match = BRANCH.match(text)
+                if match and not CALL.match(text) and start <= int(match[1], 16) <= address:
+                    ends[int(match[1], 16)] = address
+            for begin, end in ends.items():
+                if not any(begin < b and e <= end for b, e in ends.items()):
+                    found.append([line for line in code if begin <= line[0] <= end])
+        return found
+
+    def owned(self) -> dict[str, set[int]]:
+        """By ISA, all functions behind its table."""
+        return {
+            isa: self.reachable(*(table[slot] for slot in SLOTS[1:]))
+            for isa, table in self.tables.items()
+        }
+
+
+def not_vectorised(code: MachineCode) -> list[str]:
+    """Dense loops that are missing: packed sqrt and division together for each evaluation of a
+    plain rule; apart for the general form, whose roots are taken in two loops (1/2 and digits)."""
+    wanted = {(True, True): 3, (True, False): 2, (False, True): 3}
+    missing = []
+    for isa, table in code.tables.items():
+        for dtype, lanes in LANES.items():
+            suffix = lanes.get(isa, {"f32": "s", "f64": "d"}[dtype])
+            sqrt, div = (re.compile(PACKED[isa].format(op, suffix)) for op in ("sqrt", "div"))
+            for entry in ("dense", "every_row", "rows_u32", "rows_u64"):
+                counts: dict[tuple[bool, ...], int] = defaultdict(int)
+                for loop in code.loops(table[f"{dtype}.{entry}"]):
+                    kind = (any(op.match(text) for _, text in loop) for op in (sqrt, div))
+                    counts[tuple(kind)] += 1
+                missing += [
+                    f"{isa} {dtype}.{entry}: {counts[kind]} loops with (sqrt, div) = {kind}"
+                    for kind, least in wanted.items()
+                    if counts[kind] < least
+                ]
+    return missing
+
+
+def not_ieee(code: MachineCode) -> list[str]:
+    return [text for text in code.instructions(set(code.starts)) if NOT_IEEE.match(text)]
+
+
+def lost_prefetches(code: MachineCode) -> list[str]:
+    """Loops over rows without a prefetch in them.
+
+    In the form with the least arithmetic a prefetch in a loop that computes is for rows of one
+    element. For longer rows there have to be others, in that form and in the other six.
+    """
+    lost = []
+    for isa, table in code.tables.items():
+        for dtype, entry in product(("f32", "f64"), ("rows_u32", "rows_u64")):
+            limit, rows = table[f"limit_{dtype}.{entry}"], table[f"{dtype}.{entry}"]
+            scalar = {
+                address
+                for loop in code.loops(limit)
+                if any(ARITHMETIC.match(text) for _, text in loop)
+                for address, text in loop
+                if PREFETCH.match(text)
+            }
+            for start, forms in ((limit, 1), (rows, 6)):
+                texts = code.instructions(code.reachable(start))
+                count = sum(PREFETCH.match(text) is not None for text in texts)
+                if not scalar or count <= forms * len(scalar):
+                    lost.append(f"{isa} {dtype}.{entry}: {count} prefetches in {forms} forms")
+    return lost
+
+
+def mixed(code: MachineCode) -> list[str]:
+    """Functions that two ISAs share, and AVX outside the tables that may use it."""
+    names, owned = code.functions, code.owned()
+    shared = [
+        f"{a} and {b}: {names[start][0]}"
+        for (a, of_a), (b, of_b) in combinations(owned.items(), 2)
+        for start in of_a & of_b
+    ]
+    behind_avx = set().union(*(owned.get(isa, set()) for isa in ("x86_64_v3", "x86_64_v4")))
+    outside = set(code.starts) - behind_avx
+    return shared + [
+        f"AVX in {names[start][0]}"
+        for start in sorted(outside)
+        if any(AVX.match(text) for text in code.instructions({start}))
+    ]
+
+
+CHECKS = (not_vectorised, not_ieee, lost_prefetches, mixed)
+
+
+def external_symbols(path: Path, nm: str) -> set[str]:
+    """What an object file offers to, or wants from, others."""
+    lines = toolchain.run(nm, "-C", "--extern-only", "--format=posix", path).splitlines()
+    return {re.sub(r" (\S)( [0-9a-f]+)*\s*$", r" \1", line) for line in lines}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return toolchain.folder(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def installed():
+    toolchain.host_isa()  # only ELF files are read
+    return MachineCode(_core.__file__, toolchain.tool("objdump"))
+
+
+@pytest.fixture(scope="module")
+def neon(folder):
+    cxx = toolchain.tool(toolchain.CROSS + "g++")
+    module = folder / "neon.so"
+    toolchain.run(cxx, "-shared", toolchain.kernels(folder, cxx, "neon"), "-o", module)
+    return MachineCode(module, toolchain.tool(toolchain.CROSS + "objdump"))
+
+
+def test_every_isa_has_a_table(installed):
+    assert {isa.replace("_", "-") for isa in installed.tables} >= set(adagrad.isas())
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_installed_module(installed, check):
+    assert check(installed) == []
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_aarch64(neon, check):
+    assert list(neon.tables) == ["neon"]
+    assert check(neon) == []
+
+
+def test_the_checks_can_fail(folder):
+    """On broken kernels, of which the tables of two ISAs are made one."""
+    isa, kernels = toolchain.broken_kernels(folder)
+    module = folder / "broken.so"
+    toolchain.run(toolchain.compiler(), "-shared", kernels, "-o", module)
+    code = MachineCode(module, toolchain.tool("objdump"))
+    assert mixed(code) == []
+    code.tables["x86_64"] = code.tables[isa]
+    for check in CHECKS:
+        assert check(code) != [], check.__name__
+
+
+def test_only_the_table_is_external(folder):
+    cxx, isa = toolchain.compiler(), toolchain.host_isa()
+    symbols = external_symbols(toolchain.kernels(folder, cxx, isa), toolchain.tool("nm"))
+    allowed = {"memcpy U", "memset U", "memmove U", "_GLOBAL_OFFSET_TABLE_ U"}
+    assert symbols - allowed == {f"adagrad::kernels_{isa} D"}
+
+
+def test_a_weak_symbol_is_seen(tmp_path):
+    source, path = tmp_path / "weak.cpp", tmp_path / "weak.o"
+    source.write_text("template <class T> T f(T x) { return x; }\nint g() { return f(1); }\n")
+    toolchain.run(toolchain.compiler(), "-O0", "-c", source, "-o", path)
+    assert external_symbols(path, toolchain.tool("nm")) >= {"g() T", "int f<int>(int) W"}
