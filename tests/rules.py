@@ -53,3 +53,8 @@ RULES.update(
         ),
     }
 )
+
+
+def is_coupled(rule: Rule) -> bool:
+    """Whether the gradient depends on the param, which duplicates="each" refuses."""
+    return rule.weight_decay != 0.0 and rule.weight_decay_mode == "coupled"

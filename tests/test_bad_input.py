@@ -251,6 +251,7 @@ BAD_HYPERPARAMETERS = [
     ({"eps": 1e-60}, ValueError, "eps=1e-60 is 0 in float32"),
     ({"rule": adagrad.Rule(), "eps": 0.1}, TypeError, "eps belongs to the rule"),
     ({"rule": adagrad.Rule(), "lr": 0.2}, TypeError, "lr belongs to the rule"),
+    ({"rule": adagrad.Rule(lr=0.7), "lr": float("0.1")}, TypeError, "lr belongs to the rule"),
     ({"rule": "torch"}, TypeError, "rule must be an adagrad.Rule, got 'torch'"),
     ({"rule": adagrad.Rule(), "lr": adagrad.Rule()}, TypeError, "rule is given twice"),
     ({"rule": adagrad.Rule(lr_decay=0.1)}, TypeError, "lr_decay needs the step number t"),
@@ -281,6 +282,12 @@ def test_bad_policy():
     w, g, s = good()
     with pytest.raises(ValueError, match="duplicates must be one of 'sum'"):
         adagrad.step_rows(w, g, s, np.arange(8), duplicates="add")
+    with pytest.raises(ValueError, match=r"duplicates must be one of 'sum'.*, got 3"):
+        adagrad.step_rows(w, g, s, np.arange(8), duplicates=3)
+    with pytest.raises(ValueError, match=r"duplicates must be one of 'sum'.*, got 3"):
+        adagrad.Adagrad([w]).step_rows(0, np.arange(8), g, duplicates=3)
+    with pytest.raises(TypeError, match="tensors must be an iterable"):
+        adagrad.step_many(3)
 
 
 def test_coalesce():
@@ -295,6 +302,9 @@ def test_coalesce():
 
 
 def test_threads():
-    for bad, error in [(0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)]:
-        with pytest.raises(error, match="n must be"):
+    for bad in (0, -1, 2**70):
+        with pytest.raises(ValueError, match="n must be from 1 to 1024"):
+            adagrad.set_num_threads(bad)
+    for bad in (1.5, True, None):
+        with pytest.raises(TypeError, match="n must be an integer"):
             adagrad.set_num_threads(bad)

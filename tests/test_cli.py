@@ -92,8 +92,10 @@ def test_the_demo_on_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (["one.svm"], "one.svm: every label is 1, but learning needs examples of both classes"),
         (["-o", "none/a.png"], "cannot write none/a.png: there is no directory none"),
         (["-o", "folder.png"], "cannot write folder.png: it is a directory"),
-        (["--lr", "0"], "--lr must be above 0 and finite, got 0"),
-        (["--lr", "nan"], "--lr must be above 0 and finite, got nan"),
+        (["--lr", "0"], "--lr must be above 0 and finite in float32, got 0"),
+        (["--lr", "1e300"], "--lr must be above 0 and finite in float32, got 1e+300"),
+        (["--lr", "1e-300"], "--lr must be above 0 and finite in float32, got 1e-300"),
+        (["--lr", "nan"], "--lr must be above 0 and finite in float32, got nan"),
     ],
 )
 def test_mistakes_get_one_line(

@@ -23,7 +23,7 @@ import adagrad
 import toolchain
 from adagrad.rule import Rule
 from conftest import assert_same_bits, need, wide_range
-from rules import RULES
+from rules import RULES, is_coupled
 
 LENGTHS = [*range(68), 97, 1000]
 LAYOUTS = ["dense", "every_row", "rows_u32", "rows_u64"]
@@ -111,6 +111,8 @@ def cases() -> list[Case]:
         made.append(Case(name, rules[name], layout, policy, w, s, g, ids))
 
     def add_rows(name, policy, shape, n, dtype, row_state):
+        if policy == "each" and is_coupled(rules[name]):
+            return  # refused
         layout, id_type = [("rows_u32", np.uint32), ("rows_u64", np.uint64)][len(made) % 2]
         ids = rng.integers(0, shape[0], n).astype(id_type)
         add(name, layout, policy, shape, n, dtype, row_state, ids)

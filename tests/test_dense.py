@@ -20,6 +20,13 @@ LENGTHS = [*range(68), 97, 1000, 4097]
 DTYPES = ["float32", "float64"]
 
 
+def placed(n, dtype, offset):
+    """n zeros that begin `offset` elements after a 64-byte boundary."""
+    room = np.zeros(n + 64, dtype)
+    start = -(room.ctypes.data // room.itemsize) % (64 // room.itemsize) + offset
+    return room[start : start + n]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", RULES)
 def test_every_length_and_offset(name, dtype, isa, rng):
@@ -28,11 +35,7 @@ def test_every_length_and_offset(name, dtype, isa, rng):
     row_state = rule.accumulator == "row"
     for k, n in enumerate(LENGTHS):
         offset = k % 16
-        room = np.zeros((3, n + 31), dtype)
-        start = (-(room.ctypes.data // room.itemsize) % 16) + offset
-        w, g, s = (room[i].ravel()[start : start + n] for i in range(3))
-        if start + n > room.shape[1]:
-            w, g, s = (np.zeros(n, dtype) for _ in range(3))
+        w, g, s = (placed(n, dtype, offset) for _ in range(3))
         w[:] = rng.standard_normal(n)
         s[:] = rule.initial_accumulator
         if row_state:
@@ -47,18 +50,19 @@ def test_every_length_and_offset(name, dtype, isa, rng):
             assert_same_bits(g, sent, "the gradient was modified")
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", RULES)
-@pytest.mark.parametrize("offset", range(16))
-def test_every_offset(name, offset, isa, rng):
+def test_every_offset(name, dtype, isa, rng):
+    # Lengths around the widths of vectors and of blocks, each at every offset.
     rule = RULES[name].replace(accumulator="element")
-    n = 67
-    buffers = [np.zeros(n + 32, np.float32) for _ in range(3)]
-    w, g, s = (b[(-(b.ctypes.data // 4) % 16) + offset :][:n] for b in buffers)
-    w[:], g[:], s[:] = rng.standard_normal(n), wide_range(rng, n, "float32"), 0.1
-    expected = reference.step(rule, w, g, s)
-    adagrad.step(w, g, s, rule=rule)
-    assert_same_bits(w, expected[0], (name, offset))
-    assert_same_bits(s, expected[1], (name, offset))
+    for n in (3, 17, 67, 131):
+        for offset in range(16):
+            w, g, s = (placed(n, dtype, offset) for _ in range(3))
+            w[:], g[:], s[:] = rng.standard_normal(n), wide_range(rng, n, dtype), 0.1
+            expected = reference.step(rule, w, g, s)
+            adagrad.step(w, g, s, rule=rule)
+            assert_same_bits(w, expected[0], (name, n, offset))
+            assert_same_bits(s, expected[1], (name, n, offset))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -80,10 +80,12 @@ def test_nothing_changes_on_a_bad_call():
     a, b = np.ones(2), np.ones(3)
     opt = Adagrad([a, b])
     for bad, error, message in [
-        ([np.ones(2), np.ones(2)], ValueError, r"g of tensors\[1\] has shape \(2,\)"),
+        ([np.ones(2), np.ones(2)], ValueError, r"Adagrad.step: g of params\[1\] has shape \(2,\)"),
         ([np.ones(2)], ValueError, "1 entries for 2 params"),
         ([np.ones(2), np.ones(3, "f4")], TypeError, "nothing is cast"),
         ([np.ones(2), a], ValueError, "shape|overlap"),
+        ([None, np.ones(4)], ValueError, r"g of params\[1\] has shape \(4,\)"),
+        (None, TypeError, "grads must be an array or a sequence of arrays, got None"),
     ]:
         with pytest.raises(error, match=message):
             opt.step(bad)
@@ -104,6 +106,7 @@ def test_bad_construction():
         (([1.0],), {}, TypeError, r"params\[0\] must be a numpy.ndarray, got float"),
         (([w.astype(int)],), {}, TypeError, r"params\[0\] has dtype int64"),
         (([w[::2]],), {}, ValueError, r"params\[0\] must be C-contiguous"),
+        ((None,), {}, TypeError, "params must be an array or an iterable"),
         (([w],), {"rule": Rule(), "lr": 0.1}, TypeError, "lr cannot be given beside it"),
         (([w],), {"rule": Rule(), "preset": "torch"}, TypeError, "preset cannot be given"),
         (([w],), {"rule": 0.1}, TypeError, "rule must be an adagrad.Rule"),
@@ -143,6 +146,8 @@ def test_bad_states_change_nothing():
         ({"steps": np.array([1])}, ValueError, "steps must be 2 integers"),
         ({"steps": np.array([1.0, 2.0])}, ValueError, "steps must be 2 integers"),
         ({"steps": np.array([1, -2])}, ValueError, "steps must be 2 integers"),
+        ({"skipped": "x"}, ValueError, "skipped must be an integer from 0"),
+        ({"skipped": -1}, ValueError, "skipped must be an integer from 0"),
         ({"accumulators": good["accumulators"][:1]}, ValueError, "1 accumulators for 2"),
         ({"accumulators": [np.ones(3), np.ones(3)]}, ValueError, r"accumulators\[1\] has shape"),
         ({"accumulators": [np.ones(3, "f4"), np.ones((2, 2))]}, TypeError, r"accumulators\[0\]"),
@@ -150,10 +155,11 @@ def test_bad_states_change_nothing():
     ]:
         with pytest.raises(error, match=message):
             opt.load_state_dict({**good, **change})
-    missing = dict(good)
-    del missing["steps"]
-    with pytest.raises(KeyError, match="steps"):
-        opt.load_state_dict(missing)
+    for name in good:
+        missing = {**good, "rule": {"lr": 0.7}}
+        del missing[name]
+        with pytest.raises(KeyError, match=name):
+            opt.load_state_dict(missing)
     assert opt.steps == [1, 1]
     assert (opt.accumulators[0] == 1.0).all()
     assert opt.rule == Rule()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +14,7 @@ from hypothesis import strategies as st
 import adagrad
 import reference
 from conftest import assert_same_bits, wide_range
-from rules import RULES
+from rules import RULES, is_coupled
 
 DTYPES = ["float32", "float64"]
 IDS = ["int32", "int64", "uint32", "uint64"]
@@ -38,6 +42,10 @@ def check(rule, w, g, s, rows, context):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", RULES)
 def test_every_rule_and_policy(name, dtype, policy, isa, rng):
+    if policy == "each" and is_coupled(RULES[name]):
+        with pytest.raises(ValueError, match="coupled"):
+            RULES[name].replace(duplicates=policy)
+        return
     rule = RULES[name].replace(duplicates=policy)
     layouts = [(None, False), (1, False), (1, True), (3, False), (8, True), (21, False), (21, True)]
     for (dim, row_state), ids in zip(layouts, IDS * 2, strict=False):
@@ -103,8 +111,8 @@ def test_policies_agree_where_ids_differ(data):
     name = data.draw(st.sampled_from(sorted(RULES)))
     results = []
     for policy in POLICIES:
-        if policy == "each" and name == "coupled, lagged":
-            continue  # steps come first there, and the statistics then see other params
+        if policy == "each" and is_coupled(RULES[name]):
+            continue  # refused: see test_each_refuses_coupled_decay
         w, s = np.linspace(-1, 1, 60, dtype=np.float32), np.full(60, 0.1, np.float32)
         adagrad.step_rows(w, g, s, rows, rule=RULES[name], duplicates=policy)
         results.append((w, s))
@@ -161,7 +169,7 @@ def test_coalesce_ids_past_two_to_the_63(rng):
     assert_same_bits(summed, expected[1])
 
 
-@pytest.mark.parametrize("bits", [1, 12, 16, 17, 20, 27, 28, 32, 33, 45, 63])
+@pytest.mark.parametrize("bits", [0, 1, 12, 16, 17, 20, 27, 28, 32, 33, 45, 63])
 @pytest.mark.parametrize("shape", [(3000,), (3000, 2)])
 def test_coalesce_every_width_of_ids(bits, shape, rng):
     # Uniform, clustered at the top, and one hot id: the widths at which buckets change their kind.
@@ -189,3 +197,65 @@ def test_check_unique(rng):
     np.testing.assert_array_equal(w, before)
     with pytest.raises(ValueError, match="needs duplicates='unique'"):
         adagrad.step_rows(w, np.ones(50), s, rows, check_unique=True)
+
+
+@pytest.mark.parametrize("n", [1, 32, 33, 64, 3000])
+@pytest.mark.parametrize("dim", [None, 1, 3])
+@pytest.mark.parametrize("id_", [0, 5])
+def test_all_ids_the_same(id_, dim, n, isa):
+    # A batch of a padding id, or a table of one row.
+    rows = np.full(n, id_)
+    shape = () if dim is None else (dim,)
+    g = np.full((n, *shape), 0.5, np.float32)
+    unique, summed = adagrad.coalesce(rows, g)
+    assert unique.tolist() == [id_]
+    np.testing.assert_array_equal(summed, np.full((1, *shape), n / 2))
+    for policy in POLICIES[:3]:
+        w, s = (np.zeros((id_ + 1, *shape), np.float32) for _ in range(2))
+        check(adagrad.Rule(duplicates=policy), w, g, s, rows, (policy, n))
+        assert (s[id_] > 0).all()
+    if n > 1:
+        with pytest.raises(ValueError, match=rf"rows\[1\] = {id_} repeats rows\[0\]"):
+            adagrad.step_rows(w, g, s, rows, duplicates="unique", check_unique=True)
+        rule = adagrad.Rule(on_nonfinite="raise")
+        with pytest.raises(ValueError, match="sum of the gradients of row"):
+            adagrad.step_rows(w, np.full_like(g, 3e38), s, rows, rule=rule)
+
+
+def test_each_refuses_coupled_decay():
+    rule = adagrad.Rule(weight_decay=0.1)
+    w, g, s = np.ones(3), np.ones(2), np.zeros(3)
+    with pytest.raises(ValueError, match="coupled weight decay makes a gradient depend"):
+        adagrad.step_rows(w, g, s, np.array([0, 1]), rule=rule, duplicates="each")
+    assert w.tolist() == [1.0, 1.0, 1.0]
+    with pytest.raises(ValueError, match="duplicates='each' takes all statistics"):
+        rule.replace(duplicates="each")
+    adagrad.step_rows(w, g, s, np.array([0, 1]), duplicates="each", rule=adagrad.Rule(lagged=True))
+
+
+def test_no_memory_no_change():
+    # The memory for the sums is found before anything is written, decay of all rows included.
+    code = """
+import resource, numpy as np, adagrad
+n = 20_000_000
+w, s = np.ones(8, "f4"), np.full(8, 0.1, "f4")
+rows, g = np.arange(n) % 8, np.ones(n, "f4")
+rule = adagrad.preset("keras", weight_decay=0.1, lr=0.5, duplicates="sum")
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + (100 << 20), -1))
+try:
+    adagrad.step_rows(w, g, s, rows, rule=rule)
+except MemoryError:
+    print(bool((w == 1).all() and (s == np.float32(0.1)).all()))
+"""
+    if "asan" in os.environ.get("LD_PRELOAD", "") or sys.platform != "linux":
+        return  # the sanitizer maps terabytes, and stops where there is no memory
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+
+
+def test_decay_of_all_rows_without_ids():
+    rule = adagrad.preset("keras", weight_decay=0.5, lr=0.5)
+    w, s = np.ones(4), np.full(4, 0.1)
+    adagrad.step_rows(w, np.zeros(0), s, np.zeros(0, np.int64), rule=rule)
+    assert w.tolist() == [0.75] * 4

@@ -39,6 +39,18 @@ BAD = [
     ({"statistic": "cube"}, ValueError, "statistic must be one of"),
     ({"evaluation": "g*lr/d"}, ValueError, r"evaluation must be one of 'lr\*g/d'"),
     ({"accumulator": "column"}, ValueError, "accumulator must be one of 'element', 'row'"),
+    ({"lr": 10**400}, ValueError, "lr must be finite"),
+    ({"duplicates": np.array(["a", "b"])}, ValueError, "duplicates must be one of"),
+    ({"duplicates": "each", "weight_decay": 0.1}, ValueError, "takes all statistics before"),
+    (
+        {
+            "weight_decay_rows": "all",
+            "weight_decay_mode": "decoupled",
+            "evaluation": "g/d*lr",
+        },
+        ValueError,
+        "decays before the step",
+    ),
     ({"weight_decay_rows": "all"}, ValueError, "needs weight_decay_mode='decoupled'"),
 ]
 
@@ -138,6 +150,8 @@ def test_preset_defaults(name):
 def test_unknown_presets_and_overrides():
     with pytest.raises(ValueError, match="there is no preset 'adam'; presets are textbook, torch"):
         adagrad.preset("adam")
+    with pytest.raises(ValueError, match="there is no preset"):
+        adagrad.preset(["torch"])
     with pytest.raises(TypeError, match="Rule has no field 'learning_rate'"):
         adagrad.preset("keras", learning_rate=0.1)
 

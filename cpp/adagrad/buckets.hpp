@@ -2,12 +2,12 @@
 // small enough to finish. Used by coalesce.hpp, which says what finishing means.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <new>
-#include <vector>
 
 namespace adagrad {
 
@@ -37,7 +37,7 @@ inline unsigned count_trailing_zeros(std::uint64_t x) {
 // several pieces of this size are handed back to the system and faulted in again, page by page.
 class Arena {
  public:
-  explicit Arena(std::size_t bytes) : memory_(static_cast<char*>(std::malloc(bytes))) {
+  explicit Arena(std::size_t bytes) : memory_(static_cast<char*>(std::malloc(bytes + 1))) {
     if (!memory_) throw std::bad_alloc();
   }
 
@@ -73,32 +73,43 @@ class Dealer {
  public:
   using Entry = Item<Key, Value>;
 
-  static std::size_t bytes(std::size_t n) { return 2 * Arena::bytes<Entry>(n); }
+  static std::size_t bytes(std::size_t n) {
+    return 2 * Arena::bytes<Entry>(n) + Arena::bytes<std::size_t>(most_levels * ends_of_level(n));
+  }
 
   Dealer(std::size_t n, Leaf& leaf, Arena& arena) : n_(n), leaf_(leaf) {
     for (Entry*& buffer : buffers_) buffer = arena.take<Entry>(n);
+    ends_ = arena.take<std::size_t>(most_levels * ends_of_level(n));
   }
 
   // item(i) is the i-th item; all keys are below 2^bits.
   template <class ItemAt>
   void run(ItemAt item, unsigned bits) {
-    if (n_ > small && bits <= leaf_.direct_bits()) {
+    if (n_ > small && bits > leaf_.direct_bits()) {
+      deal(item, 0, 0, n_, bits, 0);
+    } else if (n_ > small && leaf_.direct_bits() != 0) {
       leaf_.direct(item, n_, bits);
-    } else if (n_ > small) {
-      deal(item, 0, 0, n_, bits);
     } else {
       for (std::size_t i = 0; i < n_; ++i) buffers_[0][i] = item(i);
-      finish(0, 0, n_, bits);
+      finish(0, 0, n_, bits, 0);
     }
   }
 
  private:
   static constexpr std::size_t small = 32;
+  // More than `small` items are dealt by five bits or more, unless fewer are left to deal by.
+  static constexpr unsigned most_levels = 64 / 5 + 2;
   static constexpr unsigned most_buckets = 11;  // as a power of two: their ends stay in L1 and TLB
+
+  static std::size_t ends_of_level(std::size_t n) {
+    const std::size_t most = std::size_t{1} << most_buckets;
+    return (n < most ? n : most) + 1;
+  }
 
   // Deals item(0..n) into buffer `which` from `start` on, and finishes each bucket there.
   template <class ItemAt>
-  void deal(ItemAt item, unsigned which, std::size_t start, std::size_t n, unsigned bits) {
+  void deal(ItemAt item, unsigned which, std::size_t start, std::size_t n, unsigned bits,
+            unsigned level) {
     const unsigned direct = leaf_.direct_bits();
     unsigned taken = bits > direct ? bits - direct : bits;
     if (taken > most_buckets) taken = most_buckets;
@@ -107,8 +118,8 @@ class Dealer {
     const unsigned rest = bits - taken;
 
     const std::size_t buckets = std::size_t{1} << taken, mask = buckets - 1;
-    std::vector<std::size_t> ends(buckets + 1, 0);
-    std::size_t* const end = ends.data();
+    std::size_t* const end = ends_ + level * ends_of_level(n_);
+    std::fill_n(end, buckets + 1, std::size_t{0});
     for (std::size_t i = 0; i < n; ++i) ++end[((item(i).key >> rest) & mask) + 1];
     for (std::size_t b = 1; b <= buckets; ++b) end[b] += end[b - 1];
     // end[b] is where bucket b starts; dealing moves it to where the bucket ends.
@@ -119,12 +130,12 @@ class Dealer {
     }
     std::size_t done = 0;
     for (std::size_t b = 0; b < buckets; ++b) {
-      if (end[b] != done) finish(which, start + done, end[b] - done, rest);
+      if (end[b] != done) finish(which, start + done, end[b] - done, rest, level + 1);
       done = end[b];
     }
   }
 
-  void finish(unsigned which, std::size_t start, std::size_t n, unsigned bits) {
+  void finish(unsigned which, std::size_t start, std::size_t n, unsigned bits, unsigned level) {
     Entry* const items = buffers_[which] + start;
     if (bits == 0) {
       leaf_.sorted(items, n);
@@ -134,7 +145,7 @@ class Dealer {
     } else if (bits <= leaf_.direct_bits()) {
       leaf_.direct([items](std::size_t i) { return items[i]; }, n, bits);
     } else {
-      deal([items](std::size_t i) { return items[i]; }, 1 - which, start, n, bits);
+      deal([items](std::size_t i) { return items[i]; }, 1 - which, start, n, bits, level);
     }
   }
 
@@ -149,6 +160,7 @@ class Dealer {
 
   std::size_t n_;
   Leaf& leaf_;
+  std::size_t* ends_;  // of the buckets of each level, because levels nest
   Entry* buffers_[2];  // the second is touched only where a bucket is dealt again
 };
 

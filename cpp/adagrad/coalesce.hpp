@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 
 #include "buckets.hpp"
 #include "portability.hpp"
@@ -196,9 +197,11 @@ class GroupLeaf {
 
   GroupLeaf(std::size_t, Out& out, Arena&) : out_(out) {}
 
-  unsigned direct_bits() const { return 0; }
+  unsigned direct_bits() const { return 0; }  // so that direct() is never called
   template <class ItemAt>
-  void direct(ItemAt, std::size_t, unsigned) {}
+  void direct(ItemAt, std::size_t, unsigned) {
+    std::abort();
+  }
 
   void sorted(const Entry* items, std::size_t n) {
     for (std::size_t i = 0; i < n;) {

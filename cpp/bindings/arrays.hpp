@@ -31,7 +31,7 @@ struct Argument {
     return index < 0 ? name : *name == '\0' ? item : name + std::string(" of ") + item;
   }
   std::string text() const { return std::string(function) + ": " + role(); }
-  Argument other(const char* other_name) const { return {function, other_name, index}; }
+  Argument other(const char* other_name) const { return {function, other_name, index, list}; }
 };
 
 [[noreturn]] inline void fail_type(const Argument& a, const std::string& what) {

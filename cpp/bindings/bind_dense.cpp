@@ -24,9 +24,8 @@ struct Tensor {
   std::size_t size() const { return static_cast<std::size_t>(w.size()); }
 };
 
-Tensor check_tensor(const char* function, py::ssize_t index, py::handle w, py::handle g,
-                    py::handle s) {
-  const Argument at_w{function, "w", index}, at_g = at_w.other("g"), at_s = at_w.other("s");
+Tensor check_tensor(const Argument& at_w, py::handle w, py::handle g, py::handle s) {
+  const Argument at_g = at_w.other("g"), at_s = at_w.other("s");
   Tensor t{check_memory(at_w, w, Access::write), check_memory(at_g, g, Access::read),
            check_memory(at_s, s, Access::write), Real::f32, false};
   t.real = real_type(at_w, t.w);
@@ -45,8 +44,7 @@ Tensor check_tensor(const char* function, py::ssize_t index, py::handle w, py::h
   return t;
 }
 
-void add_spans(std::vector<Span>& spans, const char* function, py::ssize_t index, const Tensor& t) {
-  const Argument at_w{function, "w", index};
+void add_spans(std::vector<Span>& spans, const Argument& at_w, const Tensor& t) {
   spans.emplace_back(at_w, t.w, Access::write);
   spans.emplace_back(at_w.other("g"), t.g, Access::read);
   spans.emplace_back(at_w.other("s"), t.s, Access::write);
@@ -78,7 +76,7 @@ std::size_t update(const Tensor& t, const Params<T>& params, bool limit, std::si
 
 std::size_t step(const py::object& w, const py::object& g, const py::object& s,
                  const Hyperparameters& rule, double lr, bool limit) {
-  const Tensor t = check_tensor("step", -1, w, g, s);
+  const Tensor t = check_tensor({"step", "w"}, w, g, s);
   const Span spans[] = {{{"step", "w"}, t.w, Access::write},
                         {{"step", "g"}, t.g, Access::read},
                         {{"step", "s"}, t.s, Access::write}};
@@ -95,16 +93,18 @@ std::size_t step(const py::object& w, const py::object& g, const py::object& s,
   return t.real == Real::f32 ? run(0.0f) : run(0.0);
 }
 
-// lrs[i] is the rate of tensor i: parameters may have been stepped a different number of times.
+// lrs[i] is the rate of tensor i: params may have been stepped a different number of times.
+// Adagrad.step calls with numbers[i], the number of the param that tensor i is, for its errors.
 std::size_t step_many(const py::sequence& tensors, const Hyperparameters& rule,
-                      const std::vector<double>& lrs) {
+                      const std::vector<double>& lrs, const std::vector<py::ssize_t>& numbers) {
   std::vector<Tensor> checked;
   std::vector<Span> spans;
   std::vector<Params<float>> f32;
   std::vector<Params<double>> f64;
   std::size_t total = 0;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
-    const py::ssize_t index = static_cast<py::ssize_t>(i);
+    const Argument at_w = numbers.empty() ? Argument{"step_many", "w", static_cast<py::ssize_t>(i)}
+                                          : Argument{"Adagrad.step", "w", numbers[i], "params"};
     const py::object item = tensors[i];
     if (!py::isinstance<py::sequence>(item) || py::len(item) != 3) {
       throw py::type_error("step_many: tensors[" + std::to_string(i) +
@@ -113,15 +113,15 @@ std::size_t step_many(const py::sequence& tensors, const Hyperparameters& rule,
     }
     const py::sequence triple = item;
     const py::object w = triple[0], g = triple[1], s = triple[2];
-    checked.push_back(check_tensor("step_many", index, w, g, s));
+    checked.push_back(check_tensor(at_w, w, g, s));
     const Tensor& t = checked.back();
-    add_spans(spans, "step_many", index, t);
+    add_spans(spans, at_w, t);
     // One of the two is used; both are kept so that positions agree.
     f32.push_back(t.real == Real::f32 ? rule.params<float>(lrs[i]) : Params<float>{});
     f64.push_back(t.real == Real::f64 ? rule.params<double>(lrs[i]) : Params<double>{});
     total += t.size();
     if (rule.on_nonfinite == NonFinite::raise) {
-      const Argument at_g{"step_many", "g", index};
+      const Argument at_g = at_w.other("g");
       t.real == Real::f32 ? check_finite<float>(at_g, t.g) : check_finite<double>(at_g, t.g);
     }
   }
@@ -158,6 +158,7 @@ void bind_dense(py::module_& m) {
         "One dense step in place; the number of skipped gradients. limit=True moves the same\n"
         "memory with the least arithmetic, for benchmarks.");
   m.def("step_many", &step_many, py::arg("tensors"), py::arg("rule"), py::arg("lrs"),
+        py::arg("numbers") = std::vector<py::ssize_t>{},
         "One dense step of each (w, g, s); the number of skipped gradients.");
   m.def("check_params", &check_params, py::arg("params"),
         "Raise where a param cannot be updated in place, or two share memory.");

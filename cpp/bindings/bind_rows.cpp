@@ -111,12 +111,16 @@ class RowsCall {
         ids_(ids), n_(a.n), dim_(a.dim), row_state_(a.row_state), bits_(bits), params_(params),
         kernels_(kernels_for<T>(limit)) {}
 
+  // Every param decays, not only those with a gradient: before the first update, but after the
+  // memory that a policy needs has been found.
   void decay_all(std::uint64_t table_rows) {
-    kernels_.decay_all(w_, static_cast<std::size_t>(table_rows) * dim_, params_);
+    sweep_params_ = params_;
+    sweep_ = static_cast<std::size_t>(table_rows) * dim_;
     params_.decay = WeightDecay::none;
   }
 
-  std::size_t run(Duplicates duplicates) const {
+  std::size_t run(Duplicates duplicates) {
+    if (n_ == 0) sweep();
     switch (duplicates) {
       case Duplicates::sum: return sum();
       case Duplicates::each: return each();
@@ -136,12 +140,18 @@ class RowsCall {
   }
 
  private:
-  std::size_t visit(const Id* ids, const T* g, std::size_t n, Visit parts) const {
+  void sweep() {
+    if (sweep_ != 0) kernels_.decay_all(w_, sweep_, sweep_params_);
+    sweep_ = 0;
+  }
+
+  std::size_t visit(const Id* ids, const T* g, std::size_t n, Visit parts) {
+    sweep();
     const Rows<T, const Id*> rows{w_, s_, ids, g, n, dim_, row_state_};
     return rows_kernel(kernels_, ids)(rows, params_, parts);
   }
 
-  std::size_t sum() const {
+  std::size_t sum() {
     std::size_t skipped = 0;
     summed([&](const Id* ids, const T* sums, std::size_t count) {
       skipped += visit(ids, sums, count, Visit::update);
@@ -151,7 +161,7 @@ class RowsCall {
 
   // Every square first, then every step with the final accumulator; a lagged rule divides by the
   // accumulator from before, so its steps come first.
-  std::size_t each() const {
+  std::size_t each() {
     const Visit first = params_.lagged ? Visit::advance : Visit::accumulate;
     const Visit second = params_.lagged ? Visit::accumulate : Visit::advance;
     const std::size_t skipped = visit(ids_, g_, n_, first);
@@ -196,7 +206,8 @@ class RowsCall {
   std::size_t n_, dim_;
   bool row_state_;
   unsigned bits_;
-  Params<T> params_;
+  Params<T> params_, sweep_params_;
+  std::size_t sweep_ = 0;
   const KernelsOf<T>& kernels_;
 };
 
@@ -227,7 +238,7 @@ std::size_t run(const Arguments& a, const I* ids, const Hyperparameters& rule, d
   const std::uint64_t swept = rule.decay_all_rows ? a.table_rows : 0;
   return unlocked((a.n + static_cast<std::size_t>(swept)) * a.dim, [&] {
     if (rule.decay_all_rows) call.decay_all(swept);
-    return a.n == 0 ? 0 : call.run(duplicates);
+    return call.run(duplicates);
   });
 }
 
@@ -238,6 +249,12 @@ std::size_t step_rows(const py::object& w, const py::object& g, const py::object
       duplicates.is_none() ? rule.duplicates : parse_duplicates(duplicates.cast<std::string>());
   if (verify_unique && policy != Duplicates::unique) {
     throw py::value_error("step_rows: check_unique=True needs duplicates='unique'");
+  }
+  if (policy == Duplicates::each && rule.is_coupled()) {
+    throw py::value_error(
+        "step_rows: duplicates='each' takes all statistics before the first step, and coupled "
+        "weight decay makes a gradient depend on the steps before it: use another policy, or "
+        "weight_decay_mode='decoupled'");
   }
   const Arguments a = check_arguments(w, g, s, rows);
   return with_ids(a.ids, a.rows, [&](const auto* ids) {

@@ -28,6 +28,8 @@ class Hyperparameters {
   template <class T>
   Params<T> params(double lr) const;
 
+  bool is_coupled() const { return options_.decay == WeightDecay::coupled; }
+
   Duplicates duplicates = Duplicates::sum;
   NonFinite on_nonfinite = NonFinite::propagate;
   bool decay_all_rows = false;

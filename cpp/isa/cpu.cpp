@@ -55,9 +55,13 @@ Features detect() {
   // The compiler's run time checks the saved register state (XCR0) as well as the processor.
   __builtin_cpu_init();
   Features f;
+#if defined(__clang__) || __GNUC__ < 12
   f.v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
          __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
          __builtin_cpu_supports("popcnt");
+#else
+  f.v3 = __builtin_cpu_supports("x86-64-v3");
+#endif
   f.v4 = f.v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vl");

@@ -22,7 +22,12 @@ def check_params(params: Sequence[Any]) -> None: ...
 def step(
     w: object, g: object, s: object, rule: Hyperparameters, lr: float, limit: bool = False
 ) -> int: ...
-def step_many(tensors: Sequence[Any], rule: Hyperparameters, lrs: Sequence[float]) -> int: ...
+def step_many(
+    tensors: Sequence[Any],
+    rule: Hyperparameters,
+    lrs: Sequence[float],
+    numbers: Sequence[int] = [],
+) -> int: ...
 def step_rows(
     w: object,
     g: object,

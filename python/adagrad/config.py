@@ -39,18 +39,18 @@ def set_num_threads(n: int) -> None:
     Parameters
     ----------
     n : int
-        At least 1, which is also the number at import. Dense steps of 2**19 elements or more are
-        divided; `step_rows` and `coalesce` use one thread.
+        From 1, which is also the number at import, to 1024. Dense steps of 2**19 elements or more
+        are divided; `step_rows` and `coalesce` use one thread.
 
     Raises
     ------
     TypeError, ValueError
-        Where `n` is not a positive integer.
+        Where `n` is not an integer from 1 to 1024.
     """
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
         raise TypeError(f"n must be an integer, got {n!r}")
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}")
+    if not 1 <= n <= 1024:
+        raise ValueError(f"n must be from 1 to 1024, got {n}")
     _core.set_num_threads(int(n))
 
 
@@ -73,7 +73,8 @@ def get_include() -> str:
         Put it on the compiler's include path; ``#include <adagrad/loops.hpp>`` then works.
         Compile with ``-ffp-contract=off`` to get the bits that Python gets.
     """
-    return str(Path(__file__).parent / "include")
+    # Beside the compiled module: an editable install keeps the Python files elsewhere.
+    return str(Path(_core.__file__).parent / "include")
 
 
 def show_config() -> None:

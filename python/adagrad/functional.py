@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adagrad import _core
-from adagrad.rule import Duplicates, Rule
+from adagrad.rule import Duplicates, Rule, check_choice
 
 Array = npt.NDArray[Any]
 Id = TypeVar("Id", np.int32, np.int64, np.uint32, np.uint64)
@@ -23,13 +23,17 @@ def _textbook(lr: float, eps: float | None) -> Rule:
     return Rule(lr=lr) if eps is None else Rule(lr=lr, eps=eps)
 
 
+# A float of its own, so that an lr that is given beside a rule is seen even if it is 0.1.
+_LR = float("0.1")
+
+
 def _resolve(lr: float | Rule, eps: float | None, rule: Rule | None, t: int | None) -> Rule:
     """Return the rule that the arguments of a call name."""
     if isinstance(lr, Rule):
         if rule is not None:
             raise TypeError("rule is given twice, by position and by name")
         rule = lr
-    elif rule is not None and lr != 0.1:
+    elif rule is not None and lr is not _LR:
         raise TypeError("lr belongs to the rule: rule.replace(lr=...)")
     if rule is None:
         try:
@@ -69,7 +73,7 @@ def step(
     w: Array,
     g: Array,
     s: Array,
-    lr: float | Rule = 0.1,
+    lr: float | Rule = _LR,
     eps: float | None = None,
     *,
     rule: Rule | None = None,
@@ -129,7 +133,7 @@ def step(
 
 def step_many(
     tensors: Iterable[tuple[Array, Array, Array]],
-    lr: float | Rule = 0.1,
+    lr: float | Rule = _LR,
     eps: float | None = None,
     *,
     rule: Rule | None = None,
@@ -162,6 +166,8 @@ def step_many(
     >>> model[0][0]
     array([0.5, 0.5])
     """
+    if not isinstance(tensors, Iterable):
+        raise TypeError(f"tensors must be an iterable of (w, g, s), got {tensors!r}")
     tensors = list(tensors)
     rule = _resolve(lr, eps, rule, t)
     skipped = _core.step_many(tensors, rule._compiled, [_rate(rule, t)] * len(tensors))
@@ -173,7 +179,7 @@ def step_rows(
     g: Array,
     s: Array,
     rows: Array,
-    lr: float | Rule = 0.1,
+    lr: float | Rule = _LR,
     duplicates: Duplicates | None = None,
     *,
     eps: float | None = None,
@@ -230,6 +236,8 @@ def step_rows(
     array([9., 0., 4., 0.])
     """
     rule = _resolve(lr, eps, rule, t)
+    if duplicates is not None:
+        check_choice("duplicates", duplicates)
     skipped = _core.step_rows(
         w, g, s, rows, rule._compiled, _rate(rule, t), duplicates, check_unique
     )

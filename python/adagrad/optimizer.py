@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from adagrad import _core
 from adagrad.presets import preset as preset_rule
-from adagrad.rule import Duplicates, Rule
+from adagrad.rule import Duplicates, Rule, check_choice
 
 Array = npt.NDArray[Any]
 
@@ -83,6 +84,8 @@ class Adagrad:
             names = ", ".join((["preset"] if preset is not None else []) + list(overrides))
             raise TypeError(f"rule is the whole rule: {names} cannot be given beside it")
         self.rule = rule
+        if not isinstance(params, Iterable):
+            raise TypeError(f"params must be an array or an iterable of arrays, got {params!r}")
         self.params: list[Array] = [params] if isinstance(params, np.ndarray) else list(params)
         _core.check_params(self.params)
         self.accumulators: list[Array] = [self._new_accumulator(w) for w in self.params]
@@ -111,12 +114,14 @@ class Adagrad:
         """
         if isinstance(grads, np.ndarray):
             grads = [grads]
+        if not isinstance(grads, Sequence):
+            raise TypeError(f"grads must be an array or a sequence of arrays, got {grads!r}")
         if len(grads) != len(self.params):
             raise ValueError(f"grads has {len(grads)} entries for {len(self.params)} params")
         given = [i for i, g in enumerate(grads) if g is not None]
         triples = [(self.params[i], grads[i], self.accumulators[i]) for i in given]
         rates = [self.rule.lr_at(self.steps[i] + 1) for i in given]
-        self.skipped += _core.step_many(triples, self.rule._compiled, rates)
+        self.skipped += _core.step_many(triples, self.rule._compiled, rates, given)
         for i in given:
             self.steps[i] += 1
 
@@ -145,6 +150,8 @@ class Adagrad:
         """
         if not 0 <= i < len(self.params):
             raise IndexError(f"there is no param {i}: there are {len(self.params)}")
+        if duplicates is not None:
+            check_choice("duplicates", duplicates)
         rate = self.rule.lr_at(self.steps[i] + 1)
         self.skipped += _core.step_rows(
             self.params[i], g, self.accumulators[i], rows, self.rule._compiled, rate, duplicates
@@ -190,6 +197,9 @@ class Adagrad:
         rule = Rule(**state["rule"])
         steps = np.asarray(state["steps"])
         accumulators = list(state["accumulators"])
+        skipped = state["skipped"]
+        if isinstance(skipped, bool) or not isinstance(skipped, numbers.Integral) or skipped < 0:
+            raise ValueError(f"skipped must be an integer from 0, got {skipped!r}")
         if steps.dtype.kind not in "iu" or steps.shape != (len(self.params),) or (steps < 0).any():
             raise ValueError(f"steps must be {len(self.params)} integers from 0, got {steps!r}")
         if len(accumulators) != len(self.params):
@@ -207,7 +217,7 @@ class Adagrad:
         self.rule = rule
         self.accumulators = [np.array(s, order="C") for s in accumulators]
         self.steps = [int(t) for t in steps]
-        self.skipped = int(state["skipped"])
+        self.skipped = int(skipped)
 
     def __repr__(self) -> str:
         shapes = ", ".join(str(w.shape) for w in self.params[:4])

@@ -122,7 +122,7 @@ def preset(name: str, **overrides: Any) -> Rule:
     >>> adagrad.preset("torch", lr=0.05).eps_position
     'outside'
     """
-    if name not in _PRESETS:
+    if not isinstance(name, str) or name not in _PRESETS:
         raise ValueError(f"there is no preset {name!r}; presets are {', '.join(_PRESETS)}")
     fields = {**_PRESETS[name], **overrides}
     if fields.get("lr", 0.0) is None:

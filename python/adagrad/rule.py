@@ -72,7 +72,8 @@ class Rule:
         ``"g/d*lr"`` within it, ``w -= eta * (h / d + w * weight_decay)``.
     weight_decay_rows : {"touched", "all"}, default "touched"
         Which rows decay in a sparse step: those that have a gradient, once per update, or every
-        row of the table (decoupled only; O(N) per step).
+        row of the table, before the step, skipped rows included (decoupled only, and not where
+        `evaluation` decays within the step; O(N) per step).
     power : float, default 0.5
         Exponent of the divisor: 0 (a constant rate), or from 2**-11 to 1. Powers are products of
         square roots, one per binary digit, so that they have the same bits on every machine.
@@ -102,7 +103,8 @@ class Rule:
         What repeated ids in a sparse gradient mean: add them in order of appearance, then one
         update; one update per occurrence, in order; every statistic first, then every occurrence
         steps with the final accumulator (where lagged, every step with the accumulator from
-        before, then every statistic); or a promise that there are none.
+        before, then every statistic; not with coupled weight decay); or a promise that there are
+        none.
     on_nonfinite : {"propagate", "raise", "skip"}, default "propagate"
         What an infinite or NaN gradient does: what IEEE arithmetic does; ValueError before
         anything is written; or leave that coordinate (dense) or row (sparse, or one accumulator
@@ -159,7 +161,7 @@ class Rule:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name in _CHOICES:
-                _check_choice(field.name, value)
+                check_choice(field.name, value)
             elif field.name in _FLAGS:
                 # bool(), as numpy.bool is not bool and its repr would show in ours
                 object.__setattr__(self, field.name, _check_flag(field.name, value))
@@ -175,6 +177,15 @@ class Rule:
             raise ValueError(
                 "weight_decay_rows='all' needs weight_decay_mode='decoupled': coupled decay is part"
                 " of a gradient, which the other rows do not have"
+            )
+        if self.weight_decay_rows == "all" and self.evaluation == "g/d*lr":
+            raise ValueError(
+                "weight_decay_rows='all' decays before the step, and evaluation='g/d*lr' within it"
+            )
+        if self.duplicates == "each" and self.weight_decay and self.weight_decay_mode == "coupled":
+            raise ValueError(
+                "duplicates='each' takes all statistics before the first step, and coupled"
+                " weight_decay makes a gradient depend on the steps before it"
             )
 
     @functools.cached_property
@@ -228,8 +239,9 @@ def _rebuild(fields: dict[str, Any]) -> Rule:
     return Rule(**fields)
 
 
-def _check_choice(name: str, value: object) -> None:
-    if value not in _CHOICES[name]:
+def check_choice(name: str, value: object) -> None:
+    """Raise ValueError where a field that takes one of some words has another value."""
+    if not isinstance(value, str) or value not in _CHOICES[name]:
         known = ", ".join(repr(choice) for choice in _CHOICES[name])
         raise ValueError(f"{name} must be one of {known}, got {value!r}")
 
@@ -243,7 +255,10 @@ def _check_flag(name: str, value: object) -> bool:
 def _check_number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a real number, got {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {number!r}")
     if number < 0.0 and name in _NOT_NEGATIVE:

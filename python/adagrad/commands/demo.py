@@ -46,8 +46,10 @@ def demo(file: Path | None, output: Path, lr: float | None) -> None:
     numbers, speed aside.
     """
     require("adagrad demo", "rich", "matplotlib", "sklearn")
-    if lr is not None and not (lr > 0 and math.isfinite(lr)):
-        raise click.ClickException(f"--lr must be above 0 and finite, got {lr:g}")
+    with np.errstate(over="ignore"):  # the tables are float32
+        usable = lr is None or (np.float32(lr) > 0 and math.isfinite(np.float32(lr)))
+    if not usable:
+        raise click.ClickException(f"--lr must be above 0 and finite in float32, got {lr:g}")
     _check_output(output)
     from rich.console import Console
     from rich.markup import escape
