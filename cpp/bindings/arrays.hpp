@@ -110,6 +110,14 @@ inline bool same_shape(const py::array& a, const py::array& b) {
   return a.ndim() == b.ndim() && std::equal(a.shape(), a.shape() + a.ndim(), b.shape());
 }
 
+// Whether s has one accumulator per row of w, not one per element; raises where it has neither.
+inline bool has_row_state(const Argument& at_s, const py::array& w, const py::array& s) {
+  if (same_shape(w, s)) return false;
+  if (w.ndim() == 2 && s.ndim() == 1 && s.shape(0) == w.shape(0)) return true;
+  fail_value(at_s, "has shape " + shape_of(s) + ", but w has " + shape_of(w) +
+                       "; s has the shape of w, or [N] for a w of shape [N, D]");
+}
+
 // The bytes of an argument, to find overlaps. `written` memory may be shared with nothing.
 struct Span {
   const char* begin;

@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include <atomic>
+#include <variant>
 
 #include "../adagrad/parallel.hpp"
 #include "../isa/cpu.hpp"
@@ -34,13 +35,7 @@ Tensor check_tensor(const Argument& at_w, py::handle w, py::handle g, py::handle
   if (!same_shape(t.w, t.g)) {
     fail_value(at_g, "has shape " + shape_of(t.g) + ", but w has " + shape_of(t.w));
   }
-  if (!same_shape(t.w, t.s)) {
-    t.row_state = t.w.ndim() == 2 && t.s.ndim() == 1 && t.s.shape(0) == t.w.shape(0);
-    if (!t.row_state) {
-      fail_value(at_s, "has shape " + shape_of(t.s) + ", but w has " + shape_of(t.w) +
-                           "; s has the shape of w, or [N] for a w of shape [N, D]");
-    }
-  }
+  t.row_state = has_row_state(at_s, t.w, t.s);
   return t;
 }
 
@@ -99,8 +94,7 @@ std::size_t step_many(const py::sequence& tensors, const Hyperparameters& rule,
                       const std::vector<double>& lrs, const std::vector<py::ssize_t>& numbers) {
   std::vector<Tensor> checked;
   std::vector<Span> spans;
-  std::vector<Params<float>> f32;
-  std::vector<Params<double>> f64;
+  std::vector<std::variant<Params<float>, Params<double>>> params;
   std::size_t total = 0;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const Argument at_w = numbers.empty() ? Argument{"step_many", "w", static_cast<py::ssize_t>(i)}
@@ -116,9 +110,11 @@ std::size_t step_many(const py::sequence& tensors, const Hyperparameters& rule,
     checked.push_back(check_tensor(at_w, w, g, s));
     const Tensor& t = checked.back();
     add_spans(spans, at_w, t);
-    // One of the two is used; both are kept so that positions agree.
-    f32.push_back(t.real == Real::f32 ? rule.params<float>(lrs[i]) : Params<float>{});
-    f64.push_back(t.real == Real::f64 ? rule.params<double>(lrs[i]) : Params<double>{});
+    if (t.real == Real::f32) {
+      params.emplace_back(rule.params<float>(lrs[i]));
+    } else {
+      params.emplace_back(rule.params<double>(lrs[i]));
+    }
     total += t.size();
     if (rule.on_nonfinite == NonFinite::raise) {
       const Argument at_g = at_w.other("g");
@@ -130,8 +126,8 @@ std::size_t step_many(const py::sequence& tensors, const Hyperparameters& rule,
   return unlocked(total, [&] {
     std::size_t skipped = 0;
     for (std::size_t i = 0; i < checked.size(); ++i) {
-      skipped += checked[i].real == Real::f32 ? update(checked[i], f32[i], false, threads)
-                                              : update(checked[i], f64[i], false, threads);
+      skipped += std::visit([&](const auto& p) { return update(checked[i], p, false, threads); },
+                            params[i]);
     }
     return skipped;
   });

@@ -76,13 +76,7 @@ Arguments check_arguments(py::handle w, py::handle g, py::handle s, py::handle r
     fail_value(at_g, "has shape " + shape_of(a.g) + ", but rows of shape " + shape_of(a.rows) +
                          " and w of shape " + shape_of(a.w) + " need " + wanted);
   }
-  if (!same_shape(a.w, a.s)) {
-    a.row_state = a.w.ndim() == 2 && a.s.ndim() == 1 && a.s.shape(0) == a.w.shape(0);
-    if (!a.row_state) {
-      fail_value(at_s, "has shape " + shape_of(a.s) + ", but w has " + shape_of(a.w) +
-                           "; s has the shape of w, or [N] for a w of shape [N, D]");
-    }
-  }
+  a.row_state = has_row_state(at_s, a.w, a.s);
   const Span span_w{at_w, a.w, Access::write}, span_s{at_s, a.s, Access::write};
   check_disjoint(span_w, span_s);
   for (const Span& read : {Span{at_g, a.g, Access::read}, Span{at_rows, a.rows, Access::read}}) {
