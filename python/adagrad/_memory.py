@@ -1,0 +1,90 @@
+"""Anonymous memory for tables: zeroed lazily, private, and on huge pages where there are some."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import sys
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Bytes = npt.NDArray[np.uint8]
+
+_HUGE = 2 << 20
+_LINE = 64
+
+
+def allocate(nbytes: int) -> Bytes:
+    """Return zeroed memory, of which pages that nobody touches cost nothing.
+
+    Parameters
+    ----------
+    nbytes : int
+        From 4 MiB the memory starts at a multiple of 2 MiB and huge pages are asked for: a step on
+        random rows of a large table is bound by misses of the TLB. Below it starts at a cache line.
+
+    Returns
+    -------
+    ndarray of uint8
+        Exactly `nbytes`. A forked process gets a copy of it, page by page as they are written.
+
+    Raises
+    ------
+    MemoryError
+        Where the system refuses.
+    """
+    alignment = _HUGE if nbytes >= 2 * _HUGE else _LINE
+    try:
+        if sys.platform == "linux" and alignment == _HUGE:
+            private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            mapped = mmap.mmap(-1, nbytes + alignment, flags=private)
+            room = np.frombuffer(mapped, np.uint8)
+            start = -room.ctypes.data % alignment
+            with contextlib.suppress(OSError):  # a kernel without huge pages
+                # Not the tail: a whole huge page for it would be memory that was not asked for.
+                mapped.madvise(mmap.MADV_HUGEPAGE, start, nbytes - nbytes % alignment)
+        else:
+            room = np.zeros(nbytes + alignment, np.uint8)
+            start = -room.ctypes.data % alignment
+    except (MemoryError, OSError, OverflowError, ValueError) as error:
+        size = f"{nbytes} bytes ({nbytes >> 30} GiB)"
+        raise MemoryError(f"a table needs {size} of memory: {error}") from error
+    return room[start : start + nbytes]
+
+
+def pages(array: Bytes) -> Literal["huge", "ordinary"]:
+    """Return what backs memory from `allocate`, which only asks for huge pages.
+
+    Parameters
+    ----------
+    array : ndarray of uint8
+
+    Returns
+    -------
+    {"huge", "ordinary"}
+        What most of the touched pages are; while none is, what the kernel says it would give.
+        "ordinary" where the system does not tell.
+    """
+    if array.nbytes < _HUGE:
+        return "ordinary"
+    first = array.ctypes.data
+    resident = huge = eligible = 0
+    inside = False
+    with contextlib.suppress(OSError), Path("/proc/self/smaps").open() as maps:
+        for line in maps:
+            name, *values = line.split()
+            if not name.endswith(":"):  # the head of the next mapping: its addresses
+                begin, end = (int(address, 16) for address in name.split("-"))
+                inside = begin < first + array.nbytes and first < end
+            elif not inside:
+                continue
+            elif name == "Rss:":
+                resident += int(values[0])
+            elif name == "AnonHugePages:":
+                huge += int(values[0])
+            elif name == "THPeligible:":
+                eligible |= int(values[0])
+    return "huge" if 2 * huge > resident or (resident == 0 and eligible) else "ordinary"
