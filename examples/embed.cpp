@@ -2,7 +2,7 @@
        -I "$(python -c 'import adagrad; print(adagrad.get_include())')"
 
    AdaGrad without Python: the bits of adagrad.step and adagrad.step_rows for the same input. */
-#include <adagrad/loops.hpp>
+#include <adagrad/rows.hpp>
 #include <cstdio>
 
 int main() {
@@ -15,8 +15,9 @@ int main() {
 
   // The same arrays as a table of three rows of two; row 2 has two gradients, taken in turn.
   const std::size_t ids[] = {2, 0, 2};
-  const adagrad::Rows<float, const std::size_t*> rows{w, s, ids, g, 3, 2, false};
-  adagrad::visit_rows<Textbook>(rows, params, adagrad::Visit::update);
+  const auto table = adagrad::separate(w, s, 2, false);
+  const adagrad::Batch<float, const std::size_t*> batch{ids, g, nullptr, nullptr, 3, false, false};
+  adagrad::visit_rows<Textbook>(table, batch, params, adagrad::Visit::update);
 
   for (float x : w) std::printf("%a\n", static_cast<double>(x));
 }

@@ -32,6 +32,8 @@ RULES.update(
         "scale and clip": Rule(scale=0.125, clip_value=0.5),
         "count": Rule(statistic="count", eps=1.0),
         "scaled square": Rule(statistic="scaled_square"),
+        "largest of a row": Rule(row_statistic="max"),
+        "largest of a row, count": Rule(row_statistic="max", statistic="count", eps=0.5),
         "skip zero": Rule(eps=0.0, skip_zero_accumulator=True),
         "skip non-finite": Rule(on_nonfinite="skip"),
         "raise non-finite": Rule(on_nonfinite="raise"),

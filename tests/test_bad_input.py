@@ -37,7 +37,7 @@ BAD_ARRAYS = {
     "scalar": (lambda a: np.float32(1), TypeError, "must be a numpy.ndarray, got float32"),
     "None": (lambda a: None, TypeError, "must be a numpy.ndarray, got NoneType"),
     "int64": (lambda a: a.astype("int64"), TypeError, "dtype int64"),
-    "float16": (lambda a: a.astype("float16"), TypeError, "dtype float16"),
+    "int16": (lambda a: a.astype("int16"), TypeError, "dtype int16"),
     "longdouble": (lambda a: a.astype("longdouble"), TypeError, "dtype float128|dtype longdouble"),
     "complex": (lambda a: a.astype("complex64"), TypeError, "dtype complex64"),
     "object": (lambda a: a.astype(object), TypeError, "dtype object"),

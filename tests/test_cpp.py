@@ -14,6 +14,7 @@ import shlex
 import struct
 import sys
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ import adagrad
 import toolchain
 from adagrad.rule import Rule
 from conftest import assert_same_bits, need, wide_range
+from halves import HALVES
 from rules import RULES, is_coupled
 
 LENGTHS = [*range(68), 97, 1000]
@@ -31,7 +33,7 @@ POLICIES = ["sequential", "sum_in_batches", "sum_sorted", "each"]
 EVALUATIONS = ["lr*g/d", "lr/d*g", "g/d*lr"]
 STATISTICS = ["square", "scaled_square", "count"]
 DECAYS = ["none", "coupled", "decoupled"]
-HEADER = struct.Struct("=16Q7d")
+HEADER = struct.Struct("=23Q7d")
 
 
 @dataclass
@@ -44,12 +46,16 @@ class Case:
     s: np.ndarray
     g: np.ndarray
     ids: np.ndarray | None = None
+    interleaved: bool = False
+    threads: int = 1
+    table: adagrad.Table | None = None  # of 16 bits; then w and s are what it has, as floats
 
     def header(self) -> bytes:
         """What replay.cpp calls Case; hyperparameters are cast there as the bindings cast them."""
         rule, dim = self.rule, self.w.shape[1] if self.w.ndim == 2 else 1
         power = float(self.w.dtype.type(rule.power))
         inside = rule.eps_position == "inside"
+        half = self.table
         return HEADER.pack(
             self.w.itemsize,
             LAYOUTS.index(self.layout),
@@ -58,11 +64,18 @@ class Case:
             dim,
             len(self.g),
             self.s.shape != self.w.shape,
+            self.interleaved,
+            self.threads,
+            0 if half is None else 1 + list(HALVES).index(half.dtype),
+            half is not None and half.state_dtype == half.dtype,
+            0 if half is None else half.seed,
+            0 if half is None else half.steps + 1,
             rule.weight_decay_rows == "all" and bool(rule.weight_decay) and self.ids is not None,
             int(math.ldexp(power, 64)) if power < 1.0 else 0,
             power == 1.0,
             EVALUATIONS.index(rule.evaluation),
             STATISTICS.index(rule.statistic),
+            rule.row_statistic == "max",
             DECAYS.index(rule.weight_decay_mode if rule.weight_decay else "none"),
             rule.lagged,
             rule.skip_zero_accumulator,
@@ -77,18 +90,30 @@ class Case:
         )
 
     def packed(self) -> bytes:
-        arrays = [self.w, self.s, self.g, *([] if self.ids is None else [self.ids])]
+        stored = [self.w, self.s] if self.table is None else [memory(self.table)]
+        arrays = [*stored, self.g, *([] if self.ids is None else [self.ids])]
         return self.header() + b"".join(a.tobytes() for a in arrays)
 
     def results(self) -> tuple[np.ndarray, np.ndarray]:
-        """New w and s, from Python."""
+        """New w and s, from Python; of a table, its memory and the sum of all that were named."""
         w, s = self.w.copy(), self.s.copy()
+        duplicates = "sum" if self.policy.startswith("sum") else self.policy
+        if self.table is not None:
+            table = self.table.copy()
+            table.step(self.ids, self.g, duplicates)
+            offsets = np.array([0, len(self.ids)])
+            return memory(table), table.pool(self.ids, offsets, "mean").reshape(-1)
         if self.ids is None:
             adagrad.step(w, self.g, s, self.rule, t=1)
         else:
-            duplicates = "sum" if self.policy.startswith("sum") else self.policy
             adagrad.step_rows(w, self.g, s, self.ids, self.rule, duplicates, t=1)
         return w, s
+
+
+def memory(table):
+    """The rows of a table, as bytes."""
+    parts = (np.ascontiguousarray(x.reshape(len(x), -1)) for x in (table.weights, table.state))
+    return np.hstack([part.view(np.uint8) for part in parts])
 
 
 def gradients(rng, rule, shape, dtype):
@@ -116,8 +141,30 @@ def cases() -> list[Case]:
         layout, id_type = [("rows_u32", np.uint32), ("rows_u64", np.uint64)][len(made) % 2]
         ids = rng.integers(0, shape[0], n).astype(id_type)
         add(name, layout, policy, shape, n, dtype, row_state, ids)
+        made[-1].interleaved = len(made) % 3 == 0
+        made[-1].threads = 1 + len(made) % 4 // 2 * (len(made) % 5)
+
+    def add_table(name, policy, dim, dtype, state_dtype, row_state):
+        layout, id_type = [("rows_u32", np.uint32), ("rows_u64", np.uint64)][len(made) % 2]
+        state = "row" if row_state else "element"
+        given = {"dtype": dtype, "state": state, "state_dtype": state_dtype, "init": "normal"}
+        table = adagrad.Table(60, dim, rules[name], seed=2**63 + len(made), **given)
+        # Not 0, since 0 / 0 is a NaN whose sign differs between machines.
+        table.state[...] = 0.01 + np.abs(wide_range(rng, table.state.shape, np.float32))
+        ids = rng.integers(0, 60, 150).astype(id_type)
+        g = gradients(rng, rules[name], (150, dim) if dim > 1 else 150, np.float32)
+        w, s = table.weights.astype(np.float32), table.state.astype(np.float32)
+        made.append(Case(name, rules[name], layout, policy, w, s, g, ids, table=table))
+        made[-1].threads = 1 + len(made) % 3
 
     for name in rules:
+        for dtype in HALVES:
+            for policy in ("sequential", "sum_in_batches", "each"):
+                if policy == "each" and is_coupled(rules[name]):
+                    continue
+                for state_dtype in (dtype, "float32"):
+                    for dim, row_state in ((1, False), (5, True), (16, False), (33, True)):
+                        add_table(name, policy, dim, dtype, state_dtype, row_state)
         for dtype in (np.float32, np.float64):
             for n in LENGTHS:
                 add(name, "dense", "sequential", (n,), n, dtype, False)
@@ -177,7 +224,9 @@ def test_cases_cover_the_options():
     assert {rule.eps_position for rule in rules} == {"inside", "outside"}
     assert {rule.weight_decay_mode for rule in rules if rule.weight_decay} == set(DECAYS[1:])
     assert {rule.power for rule in rules} >= {0.0, 0.3, 0.5, 1.0}
-    assert {case.header()[7 * 8] for case in cases()} == {0, 1}, "weight_decay_rows='all'"
+    assert {case.header()[13 * 8] for case in cases()} == {0, 1}, "weight_decay_rows='all'"
+    assert {rule.row_statistic for rule in rules} == {"mean", "max"}
+    assert {(case.interleaved, case.threads > 1) for case in cases()} == set(product(*[[0, 1]] * 2))
     for wanted in ("lagged", "maximize", "clip_value", "skip_zero_accumulator"):
         assert any(getattr(rule, wanted) for rule in rules), wanted
 

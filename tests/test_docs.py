@@ -14,7 +14,7 @@ import pytest
 import adagrad
 
 ROOT = Path(__file__).parents[1]
-MODULES = ["rule", "presets", "functional", "optimizer", "config"]
+MODULES = ["rule", "presets", "functional", "optimizer", "config", "table"]
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -40,10 +40,12 @@ def test_every_public_name_is_documented(name):
         assert len(doc) > 20
 
 
-def test_readme_code_runs():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("page", "count"), [("README.md", 3), ("docs/tables.md", 2)])
+def test_code_runs(page, count, tmp_path, monkeypatch):
+    text = (ROOT / page).read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == count
+    monkeypatch.chdir(tmp_path)
     exec("\n".join(blocks), {})
 
 
@@ -66,6 +68,21 @@ def test_presets_table(name):
     assert float(eps) == rule.eps
     assert float(start) == rule.initial_accumulator
     assert duplicates == rule.duplicates
+
+
+def test_storage_table():
+    text = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
+    _, *rows = re.findall(r"^\| (`.*)\|$", text, re.MULTILINE)
+    assert len(rows) == 4
+    for row in rows:
+        dtypes, state, *sizes = (cell.strip(" `") for cell in row.split("|"))
+        for dtype in re.split("`, `", dtypes):
+            kind = dtype if state == "the same" else state
+            for size, (dim, shape) in zip(
+                sizes, ((1, "element"), (16, "element"), (16, "row")), strict=True
+            ):
+                table = adagrad.Table(10, dim, dtype=dtype, state=shape, state_dtype=kind)
+                assert table.nbytes == 10 * int(size)
 
 
 def test_presets_table_has_no_other_rows():

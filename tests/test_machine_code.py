@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections import defaultdict
+from collections import Counter
 from itertools import combinations, product
 from pathlib import Path
 
@@ -20,9 +20,36 @@ import toolchain
 from adagrad import _core
 
 # kernels.hpp: an array of pointers, the first to the name of the ISA.
-ENTRIES = ("dense", "decay_all", "every_row", "rows_u32", "rows_u64")
+READS = ("gather_u32", "gather_u64", "pool_u32", "pool_u64", "initialise", "fade")
+STEPPING = ("dense", "decay_rows", "every_row", "rows_u32", "rows_u64")
+ENTRIES = (*STEPPING, *READS[:4], "collect_u32", "collect_u64", *READS[4:])
 KINDS = ("f32", "limit_f32", "f64", "limit_f64")
+HALF = ("half.decay_rows", "half.rows_u32", "half.rows_u64", *(f"half.{entry}" for entry in READS))
 SLOTS = ("isa", *(f"{kind}.{entry}" for kind in KINDS for entry in ENTRIES))
+SLOTS += ("mixed", "limit_mixed", *HALF)
+
+STEPS = [f"{t}.{e}" for t in ("f32", "f64") for e in ("dense", "every_row", "rows_u32", "rows_u64")]
+STEPS += ["mixed", "half.rows_u32", "half.rows_u64"]
+IDS = ("u32", "u64")
+# What else is vectorised: sums of bags, random numbers, forgetting.
+READS_PACKED = {
+    **{f"{t}.pool_{ids}": [(t, "add")] for t in ("f32", "f64") for ids in IDS},
+    **{f"half.pool_{ids}": [("f32", "add")] for ids in IDS},
+    **{f"{t}.initialise": [("f64", "div"), ("f64", "sqrt")] for t in ("f32", "f64", "half")},
+    "f32.fade": [("f32", "mul")],
+    "f64.fade": [("f64", "mul")],
+    "half.fade": [("f32", "mul")],
+}
+HASHED = ("half.rows_u32", "half.rows_u64", "half.fade", "half.decay_rows")
+# Where finding what a thread owns is written by hand.
+COLLECTED = ("f32.collect_u32", "f32.collect_u64")
+# The least of them behind these entries.
+PREFETCHES = {
+    **{f"{t}.gather_{ids}": 1 for t in ("f32", "f64", "half") for ids in IDS},
+    **{f"{t}.pool_{ids}": 2 for t in ("f32", "f64") for ids in IDS},
+    **{f"half.pool_{ids}": 1 for ids in IDS},
+    **{f"half.rows_{ids}": 12 for ids in IDS},
+}
 
 # The full width of each ISA; compilers may prefer half of AVX-512's.
 PACKED = {
@@ -32,8 +59,11 @@ PACKED = {
     "neon": r"f{}\s+v\d+\.{}",
 }
 LANES = {"f32": {"neon": "4s"}, "f64": {"neon": "2d"}}
+# Where the loops over pairs of a param and its accumulator are written by hand, and how wide.
+PAIRED, PAIRS = ("x86_64_v3", "x86_64_v4"), {"f32": 8, "f64": 4}
 BRANCH = re.compile(r"(?:j\w+|call\w*|bl?|b\.\w+|cbn?z|tbn?z)\s+(?:.*[ ,])?([0-9a-f]+) <")
 CALL = re.compile(r"call|bl\s")
+HASH = re.compile(r"v?pmul(ld|udq|lq).*%[xyz]mm|mul\s+v\d+\.4s")
 PREFETCH = re.compile(r"prefetch|prfm")
 ARITHMETIC = re.compile(r"v?(add|sub)[ps][sd]|f(add|sub)")
 # Fused multiply-adds, and approximate reciprocals and roots.
@@ -42,6 +72,8 @@ NOT_IEEE = re.compile(
     r"|fml[as]|fn?m(add|sub)|frsqrt[es]|frecp[esx]"
 )
 AVX = re.compile(r"v[a-z].*%[xyz]mm")
+# Conversions between 16 and 32 bits shift; nothing else that a mixed step reaches does.
+PACKED_SHIFT = re.compile(r"v?ps[rl][la]d\s.*%[xyz]mm|[su]?sh(r|l|ll)2?\s+v\d+\.")
 
 
 class MachineCode:
@@ -98,6 +130,10 @@ class MachineCode:
                     found.append([line for line in code if begin <= line[0] <= end])
         return found
 
+    def count(self, pattern: re.Pattern[str], start: int) -> int:
+        texts = self.instructions(self.reachable(start))
+        return sum(pattern.match(text) is not None for text in texts)
+
     def owned(self) -> dict[str, set[int]]:
         """By ISA, all functions behind its table."""
         return {
@@ -106,25 +142,49 @@ class MachineCode:
         }
 
 
+def packed(isa: str, dtype: str, op: str) -> re.Pattern[str]:
+    suffix = LANES[dtype].get(isa, {"f32": "s", "f64": "d"}[dtype])
+    return re.compile(PACKED[isa].format(op, suffix))
+
+
+def has(loop: list[tuple[int, str]], *patterns: re.Pattern[str]) -> tuple[bool, ...]:
+    return tuple(any(pattern.match(text) for _, text in loop) for pattern in patterns)
+
+
 def not_vectorised(code: MachineCode) -> list[str]:
-    """Dense loops that are missing: packed sqrt and division together for each evaluation of a
-    plain rule; apart for the general form, whose roots are taken in two loops (1/2 and digits)."""
+    """Loops that are missing: packed sqrt and division together for each evaluation of a plain
+    rule; apart for the general form, whose roots are taken in two loops (1/2 and digits); and those
+    that convert to and from 16 bits, sum, and make random numbers."""
     wanted = {(True, True): 3, (True, False): 2, (False, True): 3}
     missing = []
     for isa, table in code.tables.items():
-        for dtype, lanes in LANES.items():
-            suffix = lanes.get(isa, {"f32": "s", "f64": "d"}[dtype])
-            sqrt, div = (re.compile(PACKED[isa].format(op, suffix)) for op in ("sqrt", "div"))
-            for entry in ("dense", "every_row", "rows_u32", "rows_u64"):
-                counts: dict[tuple[bool, ...], int] = defaultdict(int)
-                for loop in code.loops(table[f"{dtype}.{entry}"]):
-                    kind = (any(op.match(text) for _, text in loop) for op in (sqrt, div))
-                    counts[tuple(kind)] += 1
-                missing += [
-                    f"{isa} {dtype}.{entry}: {counts[kind]} loops with (sqrt, div) = {kind}"
-                    for kind, least in wanted.items()
-                    if counts[kind] < least
-                ]
+        for entry in STEPS:
+            dtype = "f64" if entry.startswith("f64") else "f32"
+            ops = [packed(isa, dtype, op) for op in ("sqrt", "div")]
+            counts = Counter(has(loop, *ops) for loop in code.loops(table[entry]))
+            missing += [
+                f"{isa} {entry}: {counts[kind]} loops with (sqrt, div) = {kind}"
+                for kind, least in wanted.items()
+                if counts[kind] < least
+            ]
+            if isa in PAIRED and "rows_u" in entry and not entry.startswith("half"):
+                pairs = [x for x in code.loops(table[entry]) if prefetches(x) >= PAIRS[dtype]]
+                count = sum(has(loop, *ops) == (True, True) for loop in pairs)
+                if count < 3:
+                    missing.append(f"{isa} {entry}: {count} loops over pairs")
+        for entry, ops in READS_PACKED.items():
+            if isa == "neon" and entry.endswith("initialise"):
+                continue  # which has no vectors of 64-bit products
+            patterns = [packed(isa, dtype, op) for dtype, op in ops]
+            found = zip(*(has(loop, *patterns) for loop in code.loops(table[entry])), strict=True)
+            if not all(any(column) for column in found):
+                missing.append(f"{isa} {entry}: not all of {ops}")
+        conversions = sum(has(loop, PACKED_SHIFT)[0] for loop in code.loops(table["mixed"]))
+        if conversions < 4:
+            missing.append(f"{isa} mixed: {conversions} loops to and from two 16-bit types")
+        for entry in (*HASHED, *(COLLECTED if isa in PAIRED else ())):
+            if not any(has(loop, HASH) == (True,) for loop in code.loops(table[entry])):
+                missing.append(f"{isa} {entry}: random words or owners")
     return missing
 
 
@@ -132,28 +192,33 @@ def not_ieee(code: MachineCode) -> list[str]:
     return [text for text in code.instructions(set(code.starts)) if NOT_IEEE.match(text)]
 
 
+def prefetches(loop: list[tuple[int, str]]) -> int:
+    return sum(PREFETCH.match(text) is not None for _, text in loop)
+
+
 def lost_prefetches(code: MachineCode) -> list[str]:
     """Loops over rows without a prefetch in them.
 
-    In the form with the least arithmetic a prefetch in a loop that computes is for rows of one
-    element. For longer rows there have to be others, in that form and in the other six.
+    A prefetch in an innermost loop that computes is for rows of one element: there are five such
+    loops at least in each form, of which the limit is one and the rules are six, and on some
+    instruction sets one more with a prefetch for each lane. All others are for longer rows.
     """
     lost = []
     for isa, table in code.tables.items():
         for dtype, entry in product(("f32", "f64"), ("rows_u32", "rows_u64")):
-            limit, rows = table[f"limit_{dtype}.{entry}"], table[f"{dtype}.{entry}"]
-            scalar = {
-                address
-                for loop in code.loops(limit)
-                if any(ARITHMETIC.match(text) for _, text in loop)
-                for address, text in loop
-                if PREFETCH.match(text)
-            }
-            for start, forms in ((limit, 1), (rows, 6)):
-                texts = code.instructions(code.reachable(start))
-                count = sum(PREFETCH.match(text) is not None for text in texts)
-                if not scalar or count <= forms * len(scalar):
-                    lost.append(f"{isa} {dtype}.{entry}: {count} prefetches in {forms} forms")
+            for kind, forms in ((f"limit_{dtype}", 1), (dtype, 6)):
+                start = table[f"{kind}.{entry}"]
+                counts = [
+                    prefetches(loop) for loop in code.loops(start) if has(loop, ARITHMETIC)[0]
+                ]
+                scalar = sum(0 < count <= 2 for count in counts)
+                paired = sum(count >= PAIRS[dtype] for count in counts) if isa in PAIRED else 6
+                rest = code.count(PREFETCH, start) - sum(counts)
+                if scalar < 5 * forms or paired < (forms + 1) // 2 or rest < 3 * forms:
+                    lost.append(f"{isa} {kind}.{entry}: {scalar}, {paired}, {rest} prefetches")
+        for entry, least in PREFETCHES.items():
+            if (count := code.count(PREFETCH, table[entry])) < least:
+                lost.append(f"{isa} {entry}: {count} prefetches")
     return lost
 
 

@@ -82,7 +82,7 @@ def kernels(folder: Path, cxx: str, isa: str, *flags: str) -> Path:
 def broken_kernels(folder: Path) -> tuple[str, Path]:
     """Kernels without anything that the tests look for: scalar, fused, without a prefetch."""
     flags = ["-fno-tree-vectorize", "-fno-tree-slp-vectorize", "-ffp-contract=fast"]
-    flags += ["-D__builtin_prefetch(address)=static_cast<void>(address)"]
+    flags += ["-D__builtin_prefetch(...)=static_cast<void>((__VA_ARGS__))"]
     isa = host_isa()
     if isa == "x86_64":  # the baseline has no instruction that fuses
         isa, flags = "x86_64_v3", ["-march=x86-64-v3", *flags]

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <memory>
 #include <new>
+#include <utility>
 
 namespace adagrad {
 
@@ -37,9 +38,13 @@ inline unsigned count_trailing_zeros(std::uint64_t x) {
 // several pieces of this size are handed back to the system and faulted in again, page by page.
 class Arena {
  public:
-  explicit Arena(std::size_t bytes) : memory_(static_cast<char*>(std::malloc(bytes + 1))) {
+  explicit Arena(std::size_t bytes)
+      : memory_(static_cast<char*>(std::malloc(bytes + 1)), std::free) {
     if (!memory_) throw std::bad_alloc();
   }
+
+  // The same memory from `start` on, as if nothing had been taken of it.
+  Arena again(std::size_t start) const { return Arena(memory_, start); }
 
   // Uninitialised room for n values, and how many bytes that takes.
   template <class T>
@@ -55,10 +60,10 @@ class Arena {
   }
 
  private:
-  struct Free {
-    void operator()(char* p) const { std::free(p); }
-  };
-  std::unique_ptr<char, Free> memory_;
+  Arena(std::shared_ptr<char> memory, std::size_t start)
+      : memory_(std::move(memory)), used_(start) {}
+
+  std::shared_ptr<char> memory_;
   std::size_t used_ = 0;
 };
 
@@ -82,18 +87,22 @@ class Dealer {
     ends_ = arena.take<std::size_t>(most_levels * ends_of_level(n));
   }
 
-  // item(i) is the i-th item; all keys are below 2^bits.
+  // item(i) is the i-th of n items, at most as many as there is room for; all keys are below
+  // 2^bits.
   template <class ItemAt>
-  void run(ItemAt item, unsigned bits) {
-    if (n_ > small && bits > leaf_.direct_bits()) {
-      deal(item, 0, 0, n_, bits, 0);
-    } else if (n_ > small && leaf_.direct_bits() != 0) {
-      leaf_.direct(item, n_, bits);
+  void run(ItemAt item, std::size_t n, unsigned bits) {
+    if (n > small && bits > leaf_.direct_bits()) {
+      deal(item, 0, 0, n, bits, 0);
+    } else if (n > small && leaf_.direct_bits() != 0) {
+      leaf_.direct(item, n, bits);
     } else {
-      for (std::size_t i = 0; i < n_; ++i) buffers_[0][i] = item(i);
-      finish(0, 0, n_, bits, 0);
+      for (std::size_t i = 0; i < n; ++i) buffers_[0][i] = item(i);
+      finish(0, 0, n, bits, 0);
     }
   }
+
+  // Room for the items of run(), which are read before anything is written there.
+  Entry* spare() const { return buffers_[1]; }
 
  private:
   static constexpr std::size_t small = 32;

@@ -11,6 +11,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
+#include <type_traits>
 
 #include "buckets.hpp"
 #include "portability.hpp"
@@ -26,6 +28,29 @@ void sum_runs(const Entry* items, std::size_t n, Out&& out) {
     for (++i; i < n && items[i].key == key; ++i) sum += items[i].value;
     out(key, sum);
   }
+}
+
+// Whether an id was seen before cannot be predicted, and g++ makes branches even of selects: so
+// they are made with masks, all ones where `choice` is true.
+template <class U>
+inline U select(bool choice, U yes, U no) {
+  return static_cast<U>(no ^ ((yes ^ no) & (U{0} - static_cast<U>(choice))));
+}
+
+// x, or what changes nothing when it is added: -0.0, as even -0.0 + -0.0 is -0.0.
+inline float addend(bool counts, float x) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  bits = select(counts, bits, std::uint32_t{1} << 31);
+  std::memcpy(&x, &bits, sizeof bits);
+  return x;
+}
+inline double addend(bool counts, double x) {
+  std::uint64_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  bits = select(counts, bits, std::uint64_t{1} << 63);
+  std::memcpy(&x, &bits, sizeof bits);
+  return x;
 }
 
 template <class Key, class I, class T>
@@ -76,10 +101,7 @@ class SortedSums {
       const std::size_t k = static_cast<std::size_t>(entry.key & mask);
       const std::uint64_t bit = std::uint64_t{1} << (k % 64);
       const bool seen = (present[k / 64] & bit) != 0;
-      // A select, not a branch: whether an id was seen is unpredictable. The first gradient is
-      // kept, not added to zero, so that a single -0.0 stays -0.0.
-      const T sum = sums[k] + entry.value;
-      sums[k] = seen ? sum : entry.value;
+      sums[k] = addend(seen, sums[k]) + entry.value;
       present[k / 64] |= bit;
       occupied[k / 4096] |= std::uint64_t{1} << (k / 64 % 64);
     }
@@ -107,52 +129,42 @@ class SortedSums {
 };
 
 // Sums scalar gradients; out(keys, sums, n) receives batches of different keys, bucket by bucket
-// but within a bucket in order of first appearance. The batch is where the sums are made: nothing
-// is sorted, cleared or copied.
+// but within a bucket in order of first appearance: nothing is sorted or cleared.
 template <class Key, class T, class Out>
 class BatchedSums {
  public:
   using Entry = Item<Key, T>;
-  static std::size_t bytes(std::size_t n) {
-    return Arena::bytes<Key>(capacity(n)) + Arena::bytes<T>(capacity(n)) +
-           Arena::bytes<std::uint32_t>(std::size_t{1} << span_bits<T>(n));
+  static std::size_t bytes(std::size_t n, unsigned bits) {
+    const unsigned span = cell_bits(n, bits);
+    return Arena::bytes<Key>(capacity(n, span)) + Arena::bytes<T>(capacity(n, span)) +
+           Arena::bytes<Cell>(std::size_t{1} << span);
   }
 
-  BatchedSums(std::size_t n, Out& out, Arena& arena)
-      : out_(out), span_bits_(span_bits<T>(n)), keys_(arena.take<Key>(capacity(n))),
-        sums_(arena.take<T>(capacity(n))),
-        slots_(arena.take<std::uint32_t>(std::size_t{1} << span_bits_)) {}
+  BatchedSums(std::size_t n, unsigned bits, Out& out, Arena& arena)
+      : out_(out), span_bits_(cell_bits(n, bits)), keys_(arena.take<Key>(capacity(n, span_bits_))),
+        sums_(arena.take<T>(capacity(n, span_bits_))),
+        cells_(arena.take<Cell>(std::size_t{1} << span_bits_)) {}
 
   unsigned direct_bits() const { return span_bits_; }
 
   template <class ItemAt>
   void direct(ItemAt item, std::size_t n, unsigned bits) {
-    if (!slots_clear_) {
-      std::fill_n(slots_, std::size_t{1} << span_bits_, 0u);
-      slots_clear_ = true;
-    }
+    if (bucket_ == 0) std::fill_n(cells_, std::size_t{1} << span_bits_, Cell{0, T(0)});
     const Key mask = static_cast<Key>((Key{1} << bits) - 1);
-    std::uint32_t* const slots = slots_;
+    const Stamp bucket = ++bucket_;
+    Cell* const cells = cells_;
     Key* const keys = keys_ + filled_;
-    T* const sums = sums_ + filled_;
-    keys[0] = 0;
-    std::uint32_t count = 0;
+    std::size_t count = 0;
     for (std::size_t i = 0; i < n; ++i) {
       const Entry entry = item(i);
-      const Key key = entry.key;
-      const std::size_t k = static_cast<std::size_t>(key & mask);
-      // A sparse set (Briggs and Torczon, 1993): a slot that an older bucket left behind names
-      // another key or lies past the end, so slots are never cleared. Selects, not branches:
-      // whether an id was seen is unpredictable.
-      const std::uint32_t old = slots[k];
-      const bool seen = old < count && keys[old < count ? old : 0] == key;
-      const std::uint32_t slot = seen ? old : count;
-      const T sum = sums[slot] + entry.value;
-      slots[k] = slot;
-      keys[slot] = key;
-      sums[slot] = seen ? sum : entry.value;
+      Cell& cell = cells[entry.key & mask];
+      const bool seen = cell.bucket == bucket;
+      cell.bucket = bucket;
+      cell.sum = addend(seen, cell.sum) + entry.value;
+      keys[count] = entry.key;
       count += seen ? 0 : 1;
     }
+    for (std::size_t j = 0; j < count; ++j) sums_[filled_ + j] = cells[keys[j] & mask].sum;
     filled_ += count;
     if (filled_ >= batch) flush();
   }
@@ -173,18 +185,31 @@ class BatchedSums {
  private:
   static constexpr std::size_t batch = 4096;
 
+  // The sum of a key, if it was made in this bucket; as wide as two T, for one access.
+  using Stamp = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+  struct Cell {
+    Stamp bucket;
+    T sum;
+  };
+
+  // All ids at once where their cells fit in a few MiB and there are not many more than ids:
+  // dealing costs more than what is then found in L3 instead of L2.
+  static unsigned cell_bits(std::size_t n, unsigned bits) {
+    return bits <= 19 && bits < bit_width(n) + 1 ? bits : span_bits<T>(n) - 1;
+  }
+
   // Room for a batch that is almost full and the bucket that fills it, and one past its end.
-  static std::size_t capacity(std::size_t n) {
-    const std::size_t most = batch + (std::size_t{1} << span_bits<T>(n));
-    return (n < most ? n : most) + 1;
+  static std::size_t capacity(std::size_t n, unsigned span_bits) {
+    const std::size_t span = std::size_t{1} << span_bits;
+    return batch + (n < span ? n : span) + 1;
   }
 
   Out& out_;
   unsigned span_bits_;
   Key* keys_;
   T* sums_;
-  std::uint32_t* slots_;
-  bool slots_clear_ = false;
+  Cell* cells_;
+  Stamp bucket_ = 0;
   std::size_t filled_ = 0;
 };
 
@@ -203,11 +228,13 @@ class GroupLeaf {
     std::abort();
   }
 
-  void sorted(const Entry* items, std::size_t n) {
+  void sorted(const Entry* items, std::size_t n) { runs(items, n, out_); }
+
+  static void runs(const Entry* items, std::size_t n, Out& out) {
     for (std::size_t i = 0; i < n;) {
       std::size_t end = i + 1;
       while (end < n && items[end].key == items[i].key) ++end;
-      out_(items[i].key, items + i, end - i);
+      out(items[i].key, items + i, end - i);
       i = end;
     }
   }
@@ -216,48 +243,226 @@ class GroupLeaf {
   Out& out_;
 };
 
+// As GroupLeaf, but within a bucket the ids come in order of first appearance: nothing is sorted.
+template <class Key, class Position, class Out>
+class UnsortedGroups {
+ public:
+  using Entry = Item<Key, Position>;
+  static std::size_t bytes(std::size_t n) {
+    return 2 * Arena::bytes<std::uint32_t>(n + 1) + Arena::bytes<Entry>(n) +
+           Arena::bytes<Cell>(std::size_t{1} << cell_bits(n));
+  }
+
+  UnsortedGroups(std::size_t n, Out& out, Arena& arena)
+      : out_(out), span_bits_(n <= ~std::uint32_t{0} ? cell_bits(n) : 0),
+        group_of_(arena.take<std::uint32_t>(n + 1)), ends_(arena.take<std::uint32_t>(n + 1)),
+        grouped_(arena.take<Entry>(n)), cells_(arena.take<Cell>(std::size_t{1} << cell_bits(n))) {
+    std::fill_n(cells_, std::size_t{1} << cell_bits(n), Cell{0, 0});
+  }
+
+  unsigned direct_bits() const { return span_bits_; }
+
+  template <class ItemAt>
+  void direct(ItemAt item, std::size_t n, unsigned bits) {
+    const Key mask = static_cast<Key>((Key{1} << bits) - 1);
+    const std::uint32_t bucket = ++bucket_;
+    Cell* const cells = cells_;
+    std::uint32_t *const group_of = group_of_, *const ends = ends_;
+    std::uint32_t groups = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+      Cell& cell = cells[item(i).key & mask];
+      const bool seen = cell.bucket == bucket;
+      const std::uint32_t group = select(seen, cell.group, groups);
+      cell = {bucket, group};
+      group_of[i] = group;
+      ends[group] = select(seen, ends[group], 0u) + 1;  // first a count
+      groups += seen ? 0 : 1;
+    }
+    std::uint32_t end = 0;
+    for (std::uint32_t group = 0; group < groups; ++group) {
+      end += ends[group];
+      ends[group] = end - ends[group];  // then where it begins, which dealing moves to its end
+    }
+    Entry* const grouped = grouped_;
+    for (std::size_t i = 0; i < n; ++i) grouped[ends[group_of[i]]++] = item(i);
+    std::uint32_t begin = 0;
+    for (std::uint32_t group = 0; group < groups; ++group) {
+      out_(grouped[begin].key, grouped + begin, std::size_t{ends[group] - begin});
+      begin = ends[group];
+    }
+  }
+
+  void sorted(const Entry* items, std::size_t n) {
+    GroupLeaf<Key, Position, Out>::runs(items, n, out_);
+  }
+
+ private:
+  // The group of a key, if it was found in this bucket.
+  struct Cell {
+    std::uint32_t bucket, group;
+  };
+
+  static unsigned cell_bits(std::size_t n) { return span_bits<float>(n) - 1; }
+
+  Out& out_;
+  unsigned span_bits_;
+  std::uint32_t *group_of_, *ends_;
+  Entry* grouped_;
+  Cell* cells_;
+  std::uint32_t bucket_ = 0;
+};
+
 // out(key, sum) for each different id of rows[0..n), in ascending order; all ids are below 2^bits.
 template <class Key, class I, class T, class Out>
 void sum_sorted(const I* rows, const T* g, std::size_t n, unsigned bits, Out out) {
   using Leaf = SortedSums<Key, T, Out>;
   Arena arena(Dealer<Key, T, Leaf>::bytes(n) + Leaf::bytes(n));
   Leaf leaf(n, out, arena);
-  Dealer<Key, T, Leaf>(n, leaf, arena).run(pairs<Key>(rows, g), bits);
+  Dealer<Key, T, Leaf>(n, leaf, arena).run(pairs<Key>(rows, g), n, bits);
 }
 
-// out(keys, sums, count) for batches of different ids that together are all ids of rows[0..n).
+// Sums of ids that come often, made without dealing: the first ids to come take the slots of a
+// small table, and keep them, so that each sum is still made in order of appearance. What finds its
+// slot taken is dealt like everything where ids rarely repeat.
+template <class Key, class T>
+class FrequentSums {
+ public:
+  static constexpr std::size_t slots = std::size_t{1} << 13;
+  static std::size_t bytes() { return Arena::bytes<Key>(slots) + Arena::bytes<T>(slots); }
+
+  explicit FrequentSums(Arena& arena)
+      : keys_(arena.take<Key>(slots)), sums_(arena.take<T>(slots)) {}
+
+  // Whether in a sample of the ids many repeat. No id has all bits set.
+  template <class I>
+  bool pays(const I* rows, std::size_t n) {
+    constexpr std::size_t sample = 2048;
+    if (n < 16 * sample) return false;
+    clear();
+    std::size_t repeats = 0;
+    for (std::size_t i = 0; i < sample; ++i) {
+      const Key key = static_cast<Key>(rows[n / sample * i]);
+      Key& slot = keys_[slot_of(key)];
+      repeats += slot == key ? 1 : 0;
+      slot = key;
+    }
+    return repeats * 5 > sample;
+  }
+
+  // Copies to `rest` what is left to be dealt, and returns how much that is.
+  template <class I>
+  std::size_t absorb(const I* rows, const T* g, std::size_t n, Item<Key, T>* rest) {
+    clear();
+    Key* const ADAGRAD_RESTRICT keys = keys_;
+    T* const ADAGRAD_RESTRICT sums = sums_;
+    std::size_t left = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+      const Key key = static_cast<Key>(rows[i]);
+      const std::size_t slot = slot_of(key);
+      const Key holder = keys[slot];
+      const T before = sums[slot];
+      const bool is_free = holder == none, counts = is_free | (holder == key);
+      keys[slot] = select(is_free, key, holder);
+      sums[slot] = addend(!is_free, before) + addend(counts, g[i]);
+      rest[left] = {key, g[i]};
+      left += counts ? 0 : 1;
+    }
+    return left;
+  }
+
+  // The sums that were made; returns how many, at the front of keys and sums.
+  std::size_t compact() {
+    std::size_t count = 0;
+    for (std::size_t slot = 0; slot < slots; ++slot) {
+      const Key key = keys_[slot];
+      keys_[count] = key;
+      sums_[count] = sums_[slot];
+      count += key == none ? 0 : 1;
+    }
+    return count;
+  }
+  const Key* keys() const { return keys_; }
+  const T* sums() const { return sums_; }
+
+ private:
+  static constexpr Key none = static_cast<Key>(~Key{0});
+  static std::size_t slot_of(Key key) {
+    return static_cast<std::uint32_t>(key) * 0x9E3779B1u >> (32 - 13);
+  }
+  void clear() { std::fill_n(keys_, slots, none); }
+
+  Key* keys_;
+  T* sums_;
+};
+
+// out(keys, sums, count) for batches of different ids that together are all ids of rows[0..n), in
+// memory of the arena, of which sum_batches_bytes(n, bits) suffice.
+template <class Key, class T>
+std::size_t sum_batches_bytes(std::size_t n, unsigned bits) {
+  using Leaf = BatchedSums<Key, T, int>;
+  return Dealer<Key, T, Leaf>::bytes(n + 1) + Leaf::bytes(n, bits) + FrequentSums<Key, T>::bytes();
+}
+
 template <class Key, class I, class T, class Out>
-void sum_batches(const I* rows, const T* g, std::size_t n, unsigned bits, Out out) {
+void sum_batches(const I* rows, const T* g, std::size_t n, unsigned bits, Arena& arena, Out out) {
   using Leaf = BatchedSums<Key, T, Out>;
-  Arena arena(Dealer<Key, T, Leaf>::bytes(n) + Leaf::bytes(n));
-  Leaf leaf(n, out, arena);
-  Dealer<Key, T, Leaf>(n, leaf, arena).run(pairs<Key>(rows, g), bits);
+  Leaf leaf(n, bits, out, arena);
+  Dealer<Key, T, Leaf> dealer(n + 1, leaf, arena);  // absorb() may write one item too many
+  FrequentSums<Key, T> frequent(arena);
+  if (bits > leaf.direct_bits() && bits < 8 * sizeof(Key) && frequent.pays(rows, n)) {
+    Item<Key, T>* const rest = dealer.spare();
+    const std::size_t left = frequent.absorb(rows, g, n, rest);
+    const std::size_t count = frequent.compact();
+    out(frequent.keys(), frequent.sums(), count);
+    dealer.run([rest](std::size_t i) { return rest[i]; }, left, bits);
+  } else {
+    dealer.run(pairs<Key>(rows, g), n, bits);
+  }
   leaf.flush();
 }
 
 // out(key, items, count) for each different id, in ascending order; items[k].value are its
-// positions in rows, ascending.
+// positions in rows, ascending. As above, group_rows_bytes(n) suffice.
+template <class Key, class Position>
+std::size_t group_rows_bytes(std::size_t n) {
+  return Dealer<Key, Position, GroupLeaf<Key, Position, int>>::bytes(n);
+}
+
 template <class Key, class Position, class I, class Out>
-void group_rows(const I* rows, std::size_t n, unsigned bits, Out out) {
+void group_rows(const I* rows, std::size_t n, unsigned bits, Arena& arena, Out out) {
   using Leaf = GroupLeaf<Key, Position, Out>;
-  Arena arena(Dealer<Key, Position, Leaf>::bytes(n) + Leaf::bytes(n));
   Leaf leaf(n, out, arena);
   Dealer<Key, Position, Leaf>(n, leaf, arena)
       .run(
           [rows](std::size_t i) {
             return Item<Key, Position>{static_cast<Key>(rows[i]), static_cast<Position>(i)};
           },
-          bits);
+          n, bits);
 }
 
-// to[0..dim) = the sum of the rows of g that the items name, added in their order.
-template <class T, class Entry>
-void sum_row(const T* g, const Entry* items, std::size_t count, std::size_t dim,
+// The same in no order of the ids; the items may have any positions.
+template <class Key, class Position>
+std::size_t group_unsorted_bytes(std::size_t n) {
+  using Leaf = UnsortedGroups<Key, Position, int>;
+  return Dealer<Key, Position, Leaf>::bytes(n) + Leaf::bytes(n);
+}
+
+template <class Key, class Position, class ItemAt, class Out>
+void group_unsorted(ItemAt item, std::size_t n, unsigned bits, Arena& arena, Out out) {
+  using Leaf = UnsortedGroups<Key, Position, Out>;
+  Leaf leaf(n, out, arena);
+  Dealer<Key, Position, Leaf>(n, leaf, arena).run(item, n, bits);
+}
+
+// to[0..dim) = the sum of the rows of gradients that the items name, added in their order; at(i)
+// is the i-th.
+template <class T, class At, class Entry>
+void sum_row(At at, const Entry* items, std::size_t count, std::size_t dim,
              T* ADAGRAD_RESTRICT to) {
-  const T* first = g + static_cast<std::size_t>(items[0].value) * dim;
+  const T* first = at(items[0].value);
   for (std::size_t j = 0; j < dim; ++j) to[j] = first[j];
   for (std::size_t k = 1; k < count; ++k) {
-    const T* next = g + static_cast<std::size_t>(items[k].value) * dim;
+    const T* next = at(items[k].value);
     for (std::size_t j = 0; j < dim; ++j) to[j] += next[j];
   }
 }

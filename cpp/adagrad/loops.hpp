@@ -1,5 +1,6 @@
-// The only update loops: a dense array, rows of a table with one accumulator per element, rows with
-// one accumulator per row. They visit coordinates; every formula they apply stands in rules.hpp.
+// The only update loops, with rows.hpp: here of coordinates that lie side by side, a dense array or
+// one row, with one accumulator per element or one for the row. They visit coordinates; every
+// formula they apply stands in rules.hpp.
 //
 // Callers have checked all arguments: nothing here allocates, throws, prints or reads out of
 // bounds. The loops are plain C++ that the compiler vectorises; a test disassembles them to see
@@ -16,29 +17,7 @@ namespace adagrad {
 // The parts of an update that a visit to a row applies: both, or one pass of the "each" policy.
 enum class Visit : std::uint8_t { update, accumulate, advance };
 
-// n rows of a table: ids[i] names the row of w and s that receives the gradient g[i * dim ...].
-template <class T, class Ids>
-struct Rows {
-  T* w;
-  T* s;
-  Ids ids;
-  const T* g;
-  std::size_t n;
-  std::size_t dim;
-  bool row_state;  // s has one element per row, not dim
-};
-
-// The ids of a table that is visited whole, in order.
-struct EveryRow {};
-
 namespace {
-
-inline std::size_t id_at(EveryRow, std::size_t i) { return i; }
-
-template <class Id>
-inline std::size_t id_at(const Id* ids, std::size_t i) {
-  return static_cast<std::size_t>(ids[i]);
-}
 
 template <class Form, class T>
 inline bool lagged(const Params<T>& p) {
@@ -51,24 +30,34 @@ inline bool skipped(const Params<T>& p, T g) {
 }
 
 // The accumulator that divides this coordinate's step.
-template <class Form, class T>
-inline T dividing(const Params<T>& p, T w, T g, T s) {
-  return lagged<Form>(p) ? s : accumulate<Form>(p, s, statistic<Form>(p, gradient<Form>(p, g, w)));
+template <class Form, class T, class V>
+inline V dividing(const Params<T>& p, V w, V g, V s) {
+  const V n = accumulate<Form>(p, s, statistic<Form>(p, gradient<Form>(p, g, w)));
+  if constexpr (Form::plain) {
+    return n;
+  } else {
+    return p.lagged ? s : n;
+  }
 }
 
-template <class Form, class T>
-inline void update(const Params<T>& p, T& w, T g, T& s, T d, T root) {
-  const T h = gradient<Form>(p, g, w);
-  const T n = accumulate<Form>(p, s, statistic<Form>(p, h));
-  const T moved = advance<Form>(p, w, h, d, root);
-  const bool skip = skipped<Form>(p, g);
-  w = skip ? w : moved;
-  s = skip ? s : n;
+template <class Form, class T, class V>
+inline void update(const Params<T>& p, V& w, V g, V& s, V d, V root) {
+  const V h = gradient<Form>(p, g, w);
+  const V n = accumulate<Form>(p, s, statistic<Form>(p, h));
+  const V moved = advance<Form>(p, w, h, d, root);
+  if constexpr (Form::plain) {
+    w = moved;
+    s = n;
+  } else {
+    const bool skip = skipped<Form>(p, g);
+    w = skip ? w : moved;
+    s = skip ? s : n;
+  }
 }
 
-template <class Form, class T>
-inline void update(const Params<T>& p, T& w, T g, T& s) {
-  const T d = dividing<Form>(p, w, g, s);
+template <class Form, class T, class V>
+inline void update(const Params<T>& p, V& w, V g, V& s) {
+  const V d = dividing<Form>(p, w, g, s);
   update<Form>(p, w, g, s, d, root<Form>(p, d));
 }
 
@@ -110,13 +99,6 @@ void dense(T* ADAGRAD_RESTRICT w, const T* ADAGRAD_RESTRICT g, T* ADAGRAD_RESTRI
   }
 }
 
-// Decoupled weight decay of every param, for rules that decay rows without a gradient too.
-template <class T>
-void decay_all(T* w, std::size_t n, const Params<T>& params) {
-  const Params<T> p = params;
-  for (std::size_t i = 0; i < n; ++i) w[i] = decayed(p, w[i]);
-}
-
 template <class T>
 std::size_t count_nonfinite(const T* g, std::size_t n) {
   std::size_t count = 0;
@@ -126,22 +108,25 @@ std::size_t count_nonfinite(const T* g, std::size_t n) {
 
 // Sums of up to 128 statistics in eight lanes, longer rows halved at a multiple of eight: the order
 // of NumPy's own pairwise summation, so that the mean of a row equals (h * h).mean() with ==.
+constexpr std::size_t sum_lanes = 8, sum_leaf = 128;
+
+inline std::size_t pairwise_half(std::size_t n) { return n / 2 - n / 2 % sum_lanes; }
+
 template <class Form, class T>
 T sum_statistic(const Params<T>& p, const T* g, const T* w, std::size_t n) {
-  constexpr std::size_t lanes = 8, leaf = 128;
   const auto at = [&](std::size_t i) { return statistic<Form>(p, gradient<Form>(p, g[i], w[i])); };
-  if (n > leaf) {
-    const std::size_t half = n / 2 - n / 2 % lanes;
+  if (n > sum_leaf) {
+    const std::size_t half = pairwise_half(n);
     return sum_statistic<Form>(p, g, w, half) +
            sum_statistic<Form>(p, g + half, w + half, n - half);
   }
   T sum = T(0);
   std::size_t i = 0;
-  if (n >= lanes) {
-    T lane[lanes];
-    for (std::size_t j = 0; j < lanes; ++j) lane[j] = at(j);
-    for (i = lanes; i + lanes <= n; i += lanes) {
-      for (std::size_t j = 0; j < lanes; ++j) lane[j] += at(i + j);
+  if (n >= sum_lanes) {
+    T lane[sum_lanes];
+    for (std::size_t j = 0; j < sum_lanes; ++j) lane[j] = at(j);
+    for (i = sum_lanes; i + sum_lanes <= n; i += sum_lanes) {
+      for (std::size_t j = 0; j < sum_lanes; ++j) lane[j] += at(i + j);
     }
     sum = ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
   }
@@ -149,12 +134,89 @@ T sum_statistic(const Params<T>& p, const T* g, const T* w, std::size_t n) {
   return sum;
 }
 
-// One statistic for a row: the mean over its elements, or for `count` whether any is not zero.
+// A NaN counts as larger than any number, as in NumPy's max().
+template <class T>
+inline T larger(T a, T b) {
+  return b > a || b != b ? b : a;
+}
+
+template <class Form, class T>
+T max_statistic(const Params<T>& p, const T* g, const T* w, std::size_t n) {
+  T most = statistic<Form>(p, gradient<Form>(p, g[0], w[0]));
+  for (std::size_t i = 1; i < n; ++i) {
+    most = larger(most, statistic<Form>(p, gradient<Form>(p, g[i], w[i])));
+  }
+  return most;
+}
+
+template <class Form, class T>
+inline bool takes_max(const Params<T>& p) {
+  return !Form::plain && p.row_statistic == RowStatistic::max;
+}
+
+// The sum of a row's statistics or, where the rule takes the largest, that.
+template <class Form, class T>
+inline T fold_statistic(const Params<T>& p, const T* g, const T* w, std::size_t n) {
+  return takes_max<Form>(p) ? max_statistic<Form>(p, g, w, n) : sum_statistic<Form>(p, g, w, n);
+}
+
+// One statistic for a row, from what was folded over its elements: their mean, or the largest, or
+// for `count` whether any is not zero.
+template <class Form, class T>
+inline T row_statistic(const Params<T>& p, T folded, std::size_t dim) {
+  if (!Form::plain && p.statistic == Statistic::count) return folded > T(0) ? T(1) : T(0);
+  return takes_max<Form>(p) ? folded : folded / static_cast<T>(dim);
+}
+
 template <class Form, class T>
 T row_statistic(const Params<T>& p, const T* g, const T* w, std::size_t dim) {
-  const T sum = sum_statistic<Form>(p, g, w, dim);
-  if (!Form::plain && p.statistic == Statistic::count) return sum > T(0) ? T(1) : T(0);
-  return Form::limit ? g[0] : sum / static_cast<T>(dim);
+  if constexpr (Form::limit) return g[0];
+  return row_statistic<Form>(p, fold_statistic<Form>(p, g, w, dim), dim);
+}
+
+// Adds a row's statistic to its accumulator, and returns the one that divides the row's step.
+template <class Form, class T>
+inline T accumulate_row(const Params<T>& p, T& s, T a) {
+  const T before = s;
+  s = accumulate<Form>(p, s, a);
+  return lagged<Form>(p) ? before : s;
+}
+
+// Steps a row, or a part of one, whose accumulator is d and has that root.
+template <class Form, class T>
+inline void advance_row(const Params<T>& p, T* ADAGRAD_RESTRICT w, const T* ADAGRAD_RESTRICT g,
+                        std::size_t n, T d, T root) {
+  for (std::size_t j = 0; j < n; ++j) {
+    w[j] = advance<Form>(p, w[j], gradient<Form>(p, g[j], w[j]), d, root);
+  }
+}
+
+#if defined(__GNUC__)
+// The elements of a row from the j-th on, by vectors of so many bytes while they fill one; returns
+// the first that is left. Compilers vectorise short rows not at all (g++ 12 with 4, 8 or 16).
+template <class Form, std::size_t bytes, class T>
+inline std::size_t update_lanes(const Params<T>& p, T* w, const T* g, T* s, std::size_t dim,
+                                std::size_t j) {
+  using V = typename Lanes<T, bytes>::type;
+  for (; j + bytes / sizeof(T) <= dim; j += bytes / sizeof(T)) {
+    V params = load<V>(w + j), accumulators = load<V>(s + j);
+    update<Form>(p, params, load<V>(g + j), accumulators);
+    store(w + j, params);
+    store(s + j, accumulators);
+  }
+  return j;
+}
+#endif
+
+// One row with one accumulator per element, under a plain rule.
+template <class Form, class T>
+inline void update_elements(const Params<T>& p, T* w, const T* g, T* s, std::size_t dim) {
+  std::size_t j = 0;
+#if defined(__GNUC__)
+  if constexpr (vector_bytes >= 32) j = update_lanes<Form, 32>(p, w, g, s, dim, j);
+  if constexpr (vector_bytes >= 16) j = update_lanes<Form, 16>(p, w, g, s, dim, j);
+#endif
+  for (; j < dim; ++j) update<Form>(p, w[j], g[j], s[j]);
 }
 
 // w and s of one row; `visit` names the parts of the update that are applied.
@@ -163,88 +225,18 @@ inline void update_row(const Params<T>& p, T* ADAGRAD_RESTRICT w, const T* ADAGR
                        T* ADAGRAD_RESTRICT s, std::size_t dim, bool row_state, Visit visit) {
   if (row_state) {
     T d = *s;
-    if (visit != Visit::advance) {
-      *s = accumulate<Form>(p, d, row_statistic<Form>(p, g, w, dim));
-      if (!lagged<Form>(p)) d = *s;
-    }
+    if (visit != Visit::advance) d = accumulate_row<Form>(p, *s, row_statistic<Form>(p, g, w, dim));
     if (visit == Visit::accumulate) return;
-    const T r = root<Form>(p, d);
-    for (std::size_t j = 0; j < dim; ++j) {
-      w[j] = advance<Form>(p, w[j], gradient<Form>(p, g[j], w[j]), d, r);
-    }
+    advance_row<Form>(p, w, g, dim, d, root<Form>(p, d));
   } else if (visit == Visit::accumulate) {
     for (std::size_t j = 0; j < dim; ++j) apply<Form, Visit::accumulate>(p, w[j], g[j], s[j]);
   } else if (visit == Visit::advance) {
     for (std::size_t j = 0; j < dim; ++j) apply<Form, Visit::advance>(p, w[j], g[j], s[j]);
+  } else if constexpr (Form::plain) {
+    update_elements<Form>(p, w, g, s, dim);
   } else {
     dense<Form>(w, g, s, dim, p);
   }
-}
-
-// Rows of one element, in order. A row's cache lines are asked for 32 ids ahead: further ahead they
-// start to be evicted again, nearer they are not there yet (bench/rows.py).
-template <class Form, Visit visit, class T, class Ids>
-std::size_t scalar_rows(const Rows<T, Ids>& rows, const Params<T>& params) {
-  constexpr std::size_t ahead = 32;
-  const Params<T> p = params;
-  T* const w = rows.w;
-  T* const s = rows.s;
-  std::size_t skips = 0;
-  for (std::size_t i = 0; i < rows.n; ++i) {
-    if (i + ahead < rows.n) {
-      const std::size_t next = id_at(rows.ids, i + ahead);
-      if (visit != Visit::accumulate) ADAGRAD_PREFETCH(w + next);
-      ADAGRAD_PREFETCH(s + next);
-    }
-    if (skipped<Form>(p, rows.g[i])) {
-      ++skips;
-      continue;
-    }
-    const std::size_t id = id_at(rows.ids, i);
-    apply<Form, visit>(p, w[id], rows.g[i], s[id]);
-  }
-  return skips;
-}
-
-// Rows of any length, in order. Short rows are asked for further ahead than long ones, and of rows
-// longer than eight cache lines the first eight: the hardware follows from there. This stands in
-// the loop because g++ 12 deletes calls of a function that does nothing but prefetch.
-template <class Form, class T, class Ids>
-std::size_t wide_rows(const Rows<T, Ids>& rows, const Params<T>& p, Visit visit) {
-  constexpr std::size_t line = 64 / sizeof(T), most = 8 * line;
-  const std::size_t dim = rows.dim, state_dim = rows.row_state ? 1 : dim;
-  const std::size_t ahead = dim <= 16 ? 24 : 8, reach = dim < most ? dim : most;
-  std::size_t skips = 0;
-  for (std::size_t i = 0; i < rows.n; ++i) {
-    if (i + ahead < rows.n) {
-      const std::size_t next = id_at(rows.ids, i + ahead);
-      for (std::size_t j = 0; j < reach; j += line) {
-        ADAGRAD_PREFETCH(rows.w + next * dim + j);
-        if (j < state_dim) ADAGRAD_PREFETCH(rows.s + next * state_dim + j);
-      }
-    }
-    const T* g = rows.g + i * dim;
-    if (!Form::plain && p.skip_nonfinite && count_nonfinite(g, dim) != 0) {
-      ++skips;
-      continue;
-    }
-    const std::size_t id = id_at(rows.ids, i);
-    update_row<Form>(p, rows.w + id * dim, g, rows.s + id * state_dim, dim, rows.row_state, visit);
-  }
-  return skips;
-}
-
-// The number of rows that on_nonfinite="skip" left alone.
-template <class Form, class T, class Ids>
-std::size_t visit_rows(const Rows<T, Ids>& rows, const Params<T>& p, Visit visit) {
-  if (rows.dim == 1) {
-    switch (visit) {
-      case Visit::accumulate: return scalar_rows<Form, Visit::accumulate>(rows, p);
-      case Visit::advance: return scalar_rows<Form, Visit::advance>(rows, p);
-      default: return scalar_rows<Form, Visit::update>(rows, p);
-    }
-  }
-  return wide_rows<Form>(rows, p, visit);
 }
 
 template <Evaluation E, class T, class F>

@@ -1,12 +1,15 @@
-// The only compiler #ifdefs of the library: aliasing promises and prefetch hints.
+// The only compiler #ifdefs of the library: aliasing promises, prefetch hints, and functions that
+// are called with blocks, of which one copy is enough.
 #pragma once
 
 #if defined(__GNUC__) || defined(__clang__)
 #define ADAGRAD_RESTRICT __restrict__
+#define ADAGRAD_NOINLINE __attribute__((noinline))
 #define ADAGRAD_PREFETCH(address) __builtin_prefetch(address)
 #elif defined(_MSC_VER)
 #include <intrin.h>
 #define ADAGRAD_RESTRICT __restrict
+#define ADAGRAD_NOINLINE __declspec(noinline)
 #if defined(_M_X64)
 #define ADAGRAD_PREFETCH(address) _mm_prefetch(reinterpret_cast<const char*>(address), _MM_HINT_T0)
 #else
@@ -14,6 +17,7 @@
 #endif
 #else
 #define ADAGRAD_RESTRICT
+#define ADAGRAD_NOINLINE
 #define ADAGRAD_PREFETCH(address) static_cast<void>(address)
 #endif
 

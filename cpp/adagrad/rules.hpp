@@ -14,16 +14,19 @@
 // flags of isa.cmake (no contraction, no fast-math) are part of this contract: a C++ program that
 // includes this header gets the same bits when it is compiled with -ffp-contract=off.
 //
+// A coordinate is a scalar or, under a plain rule, a vector of lanes (vectors.hpp): V stands for
+// either, and T for the type of its elements.
+//
 // All functions have internal linkage, and no type has member functions: the header is compiled
 // once per instruction set, and no symbol of one build may replace another's at link time.
 #pragma once
 
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 
 #include "portability.hpp"
+#include "vectors.hpp"
 
 namespace adagrad {
 
@@ -31,6 +34,8 @@ namespace adagrad {
 enum class Evaluation : std::uint8_t { product_first, rate_first, quotient_first };
 enum class Statistic : std::uint8_t { square, scaled_square, count };
 enum class WeightDecay : std::uint8_t { none, coupled, decoupled };
+// What a row with one accumulator accumulates of the statistics of its elements.
+enum class RowStatistic : std::uint8_t { mean, max };
 
 // x^power as a product of square roots: digit k of the binary fraction (the top bit is k = 1)
 // multiplies x^(2^-k) in. Only IEEE sqrt and multiply are used, so any power has the same bits on
@@ -53,6 +58,7 @@ struct Params {
   Power power;
   Evaluation evaluation = Evaluation::product_first;
   Statistic statistic = Statistic::square;
+  RowStatistic row_statistic = RowStatistic::mean;
   WeightDecay decay = WeightDecay::none;
   bool lagged = false;
   bool skip_zero_accumulator = false;
@@ -93,30 +99,41 @@ template <class T>
 inline bool is_plain(const Params<T>& p) {
   return p.scale == T(1) && p.clip_value == std::numeric_limits<T>::infinity() &&
          p.accumulator_decay == T(1) && is_sqrt(p.power) && p.statistic == Statistic::square &&
-         p.decay == WeightDecay::none && !p.lagged && !p.skip_zero_accumulator && !p.skip_nonfinite;
+         p.row_statistic == RowStatistic::mean && p.decay == WeightDecay::none && !p.lagged &&
+         !p.skip_zero_accumulator && !p.skip_nonfinite;
 }
 
-template <class Form, class T>
-inline T gradient(const Params<T>& p, T g, T w) {
-  if constexpr (Form::plain) return g;
-  T h = p.scale * g;
-  h = h < -p.clip_value ? -p.clip_value : h;
-  h = p.clip_value < h ? p.clip_value : h;
-  return p.decay == WeightDecay::coupled ? h + p.weight_decay * w : h;
+template <class Form, class T, class V>
+inline V gradient(const Params<T>& p, V g, V w) {
+  if constexpr (Form::plain) {
+    return g;
+  } else {
+    T h = p.scale * g;
+    h = h < -p.clip_value ? -p.clip_value : h;
+    h = p.clip_value < h ? p.clip_value : h;
+    return p.decay == WeightDecay::coupled ? h + p.weight_decay * w : h;
+  }
 }
 
-template <class Form, class T>
-inline T statistic(const Params<T>& p, T h) {
-  if constexpr (Form::limit) return h;
-  if constexpr (Form::plain) return h * h;
-  const T u = p.statistic == Statistic::scaled_square ? p.lr * h : h;
-  return p.statistic == Statistic::count ? (h != T(0) ? T(1) : T(0)) : u * u;
+template <class Form, class T, class V>
+inline V statistic(const Params<T>& p, V h) {
+  if constexpr (Form::limit) {
+    return h;
+  } else if constexpr (Form::plain) {
+    return h * h;
+  } else {
+    const T u = p.statistic == Statistic::scaled_square ? p.lr * h : h;
+    return p.statistic == Statistic::count ? (h != T(0) ? T(1) : T(0)) : u * u;
+  }
 }
 
-template <class Form, class T>
-inline T accumulate(const Params<T>& p, T s, T a) {
-  if constexpr (Form::plain) return s + a;
-  return p.accumulator_decay * s + a;
+template <class Form, class T, class V>
+inline V accumulate(const Params<T>& p, V s, V a) {
+  if constexpr (Form::plain) {
+    return s + a;
+  } else {
+    return p.accumulator_decay * s + a;
+  }
 }
 
 // x[i] = x[i]^power. The digits are the outer loop, so that a block of coordinates vectorises.
@@ -124,7 +141,7 @@ template <class T>
 inline void raise(const Power& power, T* x, std::size_t n) {
   if (power.whole) return;
   if (is_sqrt(power)) {
-    for (std::size_t i = 0; i < n; ++i) x[i] = std::sqrt(x[i]);
+    for (std::size_t i = 0; i < n; ++i) x[i] = square_root(x[i]);
     return;
   }
   constexpr std::size_t most = 64;
@@ -134,7 +151,7 @@ inline void raise(const Power& power, T* x, std::size_t n) {
     T* const radical = x + start;
     for (std::size_t i = 0; i < count; ++i) product[i] = T(1);
     for (std::uint64_t digits = power.digits; digits != 0; digits <<= 1) {
-      for (std::size_t i = 0; i < count; ++i) radical[i] = std::sqrt(radical[i]);
+      for (std::size_t i = 0; i < count; ++i) radical[i] = square_root(radical[i]);
       if (digits >> 63 == 0) continue;
       for (std::size_t i = 0; i < count; ++i) product[i] *= radical[i];
     }
@@ -142,13 +159,17 @@ inline void raise(const Power& power, T* x, std::size_t n) {
   }
 }
 
-template <class Form, class T>
-inline T root(const Params<T>& p, T d) {
-  if constexpr (Form::limit) return d;
-  T x = d + p.eps_inside;
-  if constexpr (Form::plain) return std::sqrt(x);
-  raise(p.power, &x, 1);
-  return x;
+template <class Form, class T, class V>
+inline V root(const Params<T>& p, V d) {
+  if constexpr (Form::limit) {
+    return d;
+  } else if constexpr (Form::plain) {
+    return square_root(d + p.eps_inside);
+  } else {
+    T x = d + p.eps_inside;
+    raise(p.power, &x, 1);
+    return x;
+  }
 }
 
 // Decoupled weight decay, where it stands before the step.
@@ -157,26 +178,36 @@ inline T decayed(const Params<T>& p, T w) {
   return w - w * p.weight_decay * p.lr;
 }
 
-// The new param, from the accumulator d that divides and its root.
-template <class Form, class T>
-inline T advance(const Params<T>& p, T w, T h, T d, T root) {
-  if constexpr (Form::limit) return w - h;
-  constexpr Evaluation order = Form::evaluation;
-  const bool decoupled = !Form::plain && p.decay == WeightDecay::decoupled;
-  const bool skip_zero = !Form::plain && p.skip_zero_accumulator;
-  // MXNet decays inside the parentheses, lr * (h / q + w * weight_decay); Keras before the step.
-  const bool inside = decoupled && order == Evaluation::quotient_first;
+// lr * h / (root + eps_outside), in the order of rounding that the rule names.
+template <class Form, class T, class V>
+inline V quotient(const Params<T>& p, V h, V root) {
+  const V divisor = root + p.eps_outside;
+  if constexpr (Form::evaluation == Evaluation::product_first) {
+    return p.lr * h / divisor;
+  } else if constexpr (Form::evaluation == Evaluation::rate_first) {
+    return p.lr / divisor * h;
+  } else {
+    return h / divisor;  // lr comes last, see advance()
+  }
+}
 
-  const T numerator = order == Evaluation::product_first ? p.lr * h
-                      : order == Evaluation::rate_first  ? p.lr
-                                                         : h;
-  const T quotient = numerator / (root + p.eps_outside);
-  const T step = order == Evaluation::product_first ? quotient
-                 : order == Evaluation::rate_first  ? quotient * h
-                 : inside                           ? p.lr * (quotient + w * p.weight_decay)
-                                                    : p.lr * quotient;
-  const T start = decoupled && !inside ? decayed(p, w) : w;
-  return skip_zero && d == T(0) ? start : start - step;
+// The new param, from the accumulator d that divides and its root.
+template <class Form, class T, class V>
+inline V advance(const Params<T>& p, V w, V h, [[maybe_unused]] V d, V root) {
+  constexpr bool lr_last = Form::evaluation == Evaluation::quotient_first;
+  if constexpr (Form::limit) {
+    return w - h;
+  } else if constexpr (Form::plain) {
+    const V q = quotient<Form>(p, h, root);
+    return w - (lr_last ? p.lr * q : q);
+  } else {
+    const T q = quotient<Form>(p, h, root);
+    const bool decoupled = p.decay == WeightDecay::decoupled;
+    // MXNet decays inside the parentheses, lr * (h / q + w * weight_decay); Keras before the step.
+    const T step = !lr_last ? q : decoupled ? p.lr * (q + w * p.weight_decay) : p.lr * q;
+    const T start = decoupled && !lr_last ? decayed(p, w) : w;
+    return p.skip_zero_accumulator && d == T(0) ? start : start - step;
+  }
 }
 
 }  // namespace

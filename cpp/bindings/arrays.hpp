@@ -7,15 +7,19 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "../adagrad/half.hpp"
+#include "../adagrad/rules.hpp"
 
 namespace adagrad {
 
 namespace py = pybind11;
 
-enum class Real : std::uint8_t { f32, f64 };
+enum class Real : std::uint8_t { f32, f64, bfloat16, float16 };
 enum class IdType : std::uint8_t { i32, i64, u32, u64 };
 enum class Access : std::uint8_t { read, write };
 
@@ -76,15 +80,31 @@ inline bool is_native(const py::dtype& dtype) {
   return dtype.byteorder() == '=' || dtype.byteorder() == '|';
 }
 
-inline Real real_type(const Argument& a, const py::array& array) {
-  const py::dtype dtype = array.dtype();
-  if (!is_native(dtype)) {
-    fail_type(a, "has byte-swapped dtype " + text_of(dtype.attr("str")) +
-                     "; native float32 or float64 is needed");
-  }
+inline bool is_half(Real real) { return real == Real::bfloat16 || real == Real::float16; }
+
+// bfloat16 is no dtype of NumPy's. That of ml_dtypes, which others register too, has this name.
+inline std::optional<Real> find_real(const py::dtype& dtype) {
   if (dtype.num() == py::detail::npy_api::NPY_FLOAT_) return Real::f32;
   if (dtype.num() == py::detail::npy_api::NPY_DOUBLE_) return Real::f64;
-  fail_type(a, "has dtype " + text_of(dtype) + "; float32 or float64 is needed");
+  if (dtype.itemsize() != 2) return std::nullopt;
+  if (dtype.kind() == 'f') return Real::float16;
+  if (text_of(dtype.attr("name")) == "bfloat16") return Real::bfloat16;
+  return std::nullopt;
+}
+
+// 16 bits are for dense steps alone.
+inline Real real_type(const Argument& a, const py::array& array, bool halves_allowed = false) {
+  const char* const wanted =
+      halves_allowed ? "float32, float64, bfloat16 or float16" : "float32 or float64";
+  const py::dtype dtype = array.dtype();
+  if (!is_native(dtype)) {
+    fail_type(a, "has byte-swapped dtype " + text_of(dtype.attr("str")) + "; native " + wanted +
+                     " is needed");
+  }
+  const std::optional<Real> real = find_real(dtype);
+  if (real && (halves_allowed || !is_half(*real))) return *real;
+  fail_type(a, "has dtype " + text_of(dtype) + "; " + wanted + " is needed" +
+                   (real ? " (step and step_many take 16 bits)" : ""));
 }
 
 inline IdType id_type(const Argument& a, const py::array& array) {
@@ -104,6 +124,19 @@ inline void check_same_real(const Argument& a, Real real, const py::array& array
     fail_type(a, "has dtype " + text_of(array.dtype()) + ", but " + reference + " has " +
                      text_of(reference_array.dtype()) + "; nothing is cast");
   }
+}
+
+// Whether g or s of a dense step is in 16 bits. It has the dtype of w; beside a w in 16 bits it may
+// have float32 too.
+inline bool check_storage(const Argument& a, Real real, const py::array& array,
+                          const py::array& w) {
+  const Real found = real_type(a, array, true);
+  if (found == real) return is_half(real);
+  if (is_half(real) && found == Real::f32) return false;
+  const std::string type = text_of(w.dtype());
+  fail_type(a, "has dtype " + text_of(array.dtype()) + ", but w has " + type +
+                   (is_half(real) ? ", beside which float32 or " + type + " is needed"
+                                  : "; nothing is cast"));
 }
 
 inline bool same_shape(const py::array& a, const py::array& b) {
@@ -164,17 +197,29 @@ inline std::string element_text(const py::array& array, std::size_t flat) {
   return "[" + text + "]";
 }
 
+[[noreturn]] inline void fail_nonfinite(const Argument& a, const py::array& array, std::size_t i,
+                                        double value) {
+  throw py::value_error(a.text() + element_text(array, i) + " = " + text_of(py::float_(value)) +
+                        " is not finite, and on_nonfinite is 'raise'");
+}
+
 // Raises ValueError that names the first gradient that is not finite.
 template <class T>
 void check_finite(const Argument& a, const py::array& array) {
   const T* data = static_cast<const T*>(array.data());
   const std::size_t n = static_cast<std::size_t>(array.size());
   for (std::size_t i = 0; i < n; ++i) {
-    if (!(data[i] - data[i] == T(0))) {
-      throw py::value_error(a.text() + element_text(array, i) + " = " +
-                            text_of(py::float_(static_cast<double>(data[i]))) +
-                            " is not finite, and on_nonfinite is 'raise'");
-    }
+    if (!is_finite(data[i])) fail_nonfinite(a, array, i, static_cast<double>(data[i]));
+  }
+}
+
+inline void check_finite(const Argument& a, const py::array& array, Half half) {
+  const char* data = static_cast<const char*>(array.data());
+  const std::size_t n = static_cast<std::size_t>(array.size());
+  for (std::size_t i = 0; i < n; ++i) {
+    float x;
+    load_half(half, data + 2 * i, &x, 1);
+    if (!is_finite(x)) fail_nonfinite(a, array, i, static_cast<double>(x));
   }
 }
 

@@ -52,8 +52,10 @@ py::tuple coalesce_wide(const I* ids, const py::array& g, std::size_t n, unsigne
   std::vector<std::size_t> starts;  // where each group begins in items
   unlocked(n * dim, [&] {
     items.reserve(n);
+    Arena arena(group_rows_bytes<std::uint64_t, std::uint64_t>(n));
     group_rows<std::uint64_t, std::uint64_t>(
-        unsigned_ids(ids), n, bits, [&](std::uint64_t, const Entry* group, std::size_t count) {
+        unsigned_ids(ids), n, bits, arena,
+        [&](std::uint64_t, const Entry* group, std::size_t count) {
           starts.push_back(items.size());
           items.insert(items.end(), group, group + count);
         });
@@ -68,7 +70,8 @@ py::tuple coalesce_wide(const I* ids, const py::array& g, std::size_t n, unsigne
     for (std::size_t u = 0; u < count; ++u) {
       const Entry* group = items.data() + starts[u];
       to_ids[u] = static_cast<I>(group->key);
-      sum_row(from, group, starts[u + 1] - starts[u], dim, to_sums + u * dim);
+      const auto at = [&](std::uint64_t i) { return from + i * dim; };
+      sum_row(at, group, starts[u + 1] - starts[u], dim, to_sums + u * dim);
     }
   });
   return py::make_tuple(unique, sums);

@@ -2,9 +2,11 @@
 #include <pybind11/stl.h>
 
 #include <atomic>
+#include <type_traits>
 #include <variant>
 
 #include "../adagrad/parallel.hpp"
+#include "../adagrad/rows.hpp"
 #include "../isa/cpu.hpp"
 #include "arrays.hpp"
 #include "hyperparameters.hpp"
@@ -19,19 +21,22 @@ constexpr std::size_t grain = std::size_t{1} << 18;
 // A param, its gradient and its accumulator, checked.
 struct Tensor {
   py::array w, g, s;
-  Real real;
-  bool row_state;
+  Real real = Real::f32;
+  bool half_g = false, half_s = false;  // of the 16 bits that w is of
+  bool row_state = false;
 
   std::size_t size() const { return static_cast<std::size_t>(w.size()); }
+  bool is_mixed() const { return is_half(real); }
+  Half half() const { return real == Real::bfloat16 ? Half::bfloat16 : Half::float16; }
 };
 
 Tensor check_tensor(const Argument& at_w, py::handle w, py::handle g, py::handle s) {
   const Argument at_g = at_w.other("g"), at_s = at_w.other("s");
   Tensor t{check_memory(at_w, w, Access::write), check_memory(at_g, g, Access::read),
-           check_memory(at_s, s, Access::write), Real::f32, false};
-  t.real = real_type(at_w, t.w);
-  check_same_real(at_g, t.real, t.g, "w", t.w);
-  check_same_real(at_s, t.real, t.s, "w", t.w);
+           check_memory(at_s, s, Access::write)};
+  t.real = real_type(at_w, t.w, true);
+  t.half_g = check_storage(at_g, t.real, t.g, t.w);
+  t.half_s = check_storage(at_s, t.real, t.s, t.w);
   if (!same_shape(t.w, t.g)) {
     fail_value(at_g, "has shape " + shape_of(t.g) + ", but w has " + shape_of(t.w));
   }
@@ -45,21 +50,53 @@ void add_spans(std::vector<Span>& spans, const Argument& at_w, const Tensor& t) 
   spans.emplace_back(at_w.other("s"), t.s, Access::write);
 }
 
+void check_gradient(const Argument& at_g, const Tensor& t) {
+  if (t.half_g) return check_finite(at_g, t.g, t.half());
+  t.real == Real::f64 ? check_finite<double>(at_g, t.g) : check_finite<float>(at_g, t.g);
+}
+
+// Of a w in 16 bits.
+std::size_t update_mixed(const Tensor& t, const Params<float>& params, bool limit,
+                         std::size_t threads) {
+  const auto kernel = limit ? kernels().limit_mixed : kernels().mixed;
+  const std::size_t n = t.row_state ? static_cast<std::size_t>(t.w.shape(0)) : t.size();
+  const std::size_t dim = t.size() / n;
+  std::atomic<std::size_t> skipped{0};
+  split(n, threads, grain / dim + 1, 64 / sizeof(std::uint16_t),
+        [&](std::size_t begin, std::size_t end) {
+          const Mixed part{t.half(),
+                           t.half_g,
+                           t.half_s,
+                           address(const_cast<void*>(t.w.data()), true, begin * dim),
+                           address(t.g.data(), t.half_g, begin * dim),
+                           address(const_cast<void*>(t.s.data()), t.half_s, begin),
+                           end - begin,
+                           dim,
+                           t.row_state};
+          skipped += kernel(part, params);
+        });
+  return skipped;
+}
+
 template <class T>
 std::size_t update(const Tensor& t, const Params<T>& params, bool limit, std::size_t threads) {
+  if (t.size() == 0) return 0;
+  if constexpr (std::is_same_v<T, float>) {
+    if (t.is_mixed()) return update_mixed(t, params, limit, threads);
+  }
   const KernelsOf<T>& kernels = kernels_for<T>(limit);
   T* const w = static_cast<T*>(const_cast<void*>(t.w.data()));
   T* const s = static_cast<T*>(const_cast<void*>(t.s.data()));
   const T* const g = static_cast<const T*>(t.g.data());
   const std::size_t n = t.size();
   std::atomic<std::size_t> skipped{0};
-  if (n == 0) return 0;
   if (t.row_state) {
     const std::size_t rows = static_cast<std::size_t>(t.w.shape(0)), dim = n / rows;
     split(rows, threads, grain / dim + 1, 64 / sizeof(T), [&](std::size_t begin, std::size_t end) {
-      const Rows<T, EveryRow> part{w + begin * dim, s + begin, {},  g + begin * dim,
-                                   end - begin,     dim,       true};
-      skipped += kernels.every_row(part, params, Visit::update);
+      const Target<T> part = separate(w + begin * dim, s + begin, dim, true);
+      const Batch<T, EveryRow> every{{},   g + begin * dim, nullptr, nullptr, end - begin, true,
+                                     false};
+      skipped += kernels.every_row(part, every, params, Visit::update);
     });
   } else {
     split(n, threads, grain, 64 / sizeof(T), [&](std::size_t begin, std::size_t end) {
@@ -70,7 +107,7 @@ std::size_t update(const Tensor& t, const Params<T>& params, bool limit, std::si
 }
 
 std::size_t step(const py::object& w, const py::object& g, const py::object& s,
-                 const Hyperparameters& rule, double lr, bool limit) {
+                 const Hyperparameters& rule, double lr, bool limit, std::size_t threads) {
   const Tensor t = check_tensor({"step", "w"}, w, g, s);
   const Span spans[] = {{{"step", "w"}, t.w, Access::write},
                         {{"step", "g"}, t.g, Access::read},
@@ -81,17 +118,17 @@ std::size_t step(const py::object& w, const py::object& g, const py::object& s,
   const auto run = [&](auto zero) {
     using T = decltype(zero);
     const Params<T> params = rule.params<T>(lr);
-    if (rule.on_nonfinite == NonFinite::raise) check_finite<T>({"step", "g"}, t.g);
-    const std::size_t threads = num_threads();
-    return unlocked(t.size(), [&] { return update<T>(t, params, limit, threads); });
+    if (rule.on_nonfinite == NonFinite::raise) check_gradient({"step", "g"}, t);
+    return unlocked(t.size(), [&] { return update<T>(t, params, limit, num_threads(threads)); });
   };
-  return t.real == Real::f32 ? run(0.0f) : run(0.0);
+  return t.real == Real::f64 ? run(0.0) : run(0.0f);
 }
 
 // lrs[i] is the rate of tensor i: params may have been stepped a different number of times.
 // Adagrad.step calls with numbers[i], the number of the param that tensor i is, for its errors.
 std::size_t step_many(const py::sequence& tensors, const Hyperparameters& rule,
-                      const std::vector<double>& lrs, const std::vector<py::ssize_t>& numbers) {
+                      const std::vector<double>& lrs, const std::vector<py::ssize_t>& numbers,
+                      std::size_t threads) {
   std::vector<Tensor> checked;
   std::vector<Span> spans;
   std::vector<std::variant<Params<float>, Params<double>>> params;
@@ -110,19 +147,16 @@ std::size_t step_many(const py::sequence& tensors, const Hyperparameters& rule,
     checked.push_back(check_tensor(at_w, w, g, s));
     const Tensor& t = checked.back();
     add_spans(spans, at_w, t);
-    if (t.real == Real::f32) {
-      params.emplace_back(rule.params<float>(lrs[i]));
-    } else {
+    if (t.real == Real::f64) {
       params.emplace_back(rule.params<double>(lrs[i]));
+    } else {
+      params.emplace_back(rule.params<float>(lrs[i]));
     }
     total += t.size();
-    if (rule.on_nonfinite == NonFinite::raise) {
-      const Argument at_g = at_w.other("g");
-      t.real == Real::f32 ? check_finite<float>(at_g, t.g) : check_finite<double>(at_g, t.g);
-    }
+    if (rule.on_nonfinite == NonFinite::raise) check_gradient(at_w.other("g"), t);
   }
   check_all_disjoint(std::move(spans));
-  const std::size_t threads = num_threads();
+  threads = num_threads(threads);
   return unlocked(total, [&] {
     std::size_t skipped = 0;
     for (std::size_t i = 0; i < checked.size(); ++i) {
@@ -150,11 +184,11 @@ void check_params(const py::sequence& params) {
 
 void bind_dense(py::module_& m) {
   m.def("step", &step, py::arg("w"), py::arg("g"), py::arg("s"), py::arg("rule"), py::arg("lr"),
-        py::arg("limit") = false,
+        py::arg("limit") = false, py::arg("threads") = 0,
         "One dense step in place; the number of skipped gradients. limit=True moves the same\n"
         "memory with the least arithmetic, for benchmarks.");
   m.def("step_many", &step_many, py::arg("tensors"), py::arg("rule"), py::arg("lrs"),
-        py::arg("numbers") = std::vector<py::ssize_t>{},
+        py::arg("numbers") = std::vector<py::ssize_t>{}, py::arg("threads") = 0,
         "One dense step of each (w, g, s); the number of skipped gradients.");
   m.def("check_params", &check_params, py::arg("params"),
         "Raise where a param cannot be updated in place, or two share memory.");

@@ -88,6 +88,9 @@ Hyperparameters::Hyperparameters(const py::kwargs& fields) {
                                         {{"square", Statistic::square},
                                          {"scaled_square", Statistic::scaled_square},
                                          {"count", Statistic::count}});
+  options_.row_statistic =
+      parse<RowStatistic>("row_statistic", text("row_statistic"),
+                          {{"mean", RowStatistic::mean}, {"max", RowStatistic::max}});
   options_.decay = weight_decay_ == 0.0                     ? WeightDecay::none
                    : text("weight_decay_mode") == "coupled" ? WeightDecay::coupled
                                                             : WeightDecay::decoupled;
@@ -110,6 +113,7 @@ Params<T> Hyperparameters::params(double lr) const {
   p.power = digits_of(static_cast<double>(cast<T>("power", power_)));
   p.evaluation = options_.evaluation;
   p.statistic = options_.statistic;
+  p.row_statistic = options_.row_statistic;
   p.decay = options_.decay;
   p.lagged = options_.lagged;
   p.skip_zero_accumulator = options_.skip_zero_accumulator;

@@ -8,13 +8,12 @@
 #include <cstdint>
 #include <string>
 
-#include "../adagrad/rules.hpp"
+#include "../adagrad/policies.hpp"
 
 namespace adagrad {
 
 namespace py = pybind11;
 
-enum class Duplicates : std::uint8_t { sum, sequential, each, unique };
 enum class NonFinite : std::uint8_t { propagate, raise, skip };
 
 Duplicates parse_duplicates(const std::string& name);

@@ -12,7 +12,7 @@
 namespace adagrad {
 namespace {
 
-std::atomic<std::size_t> threads{1};
+std::atomic<std::size_t> threads{1}, grain{std::size_t{1} << 17};
 
 std::vector<std::string> isas() {
   std::vector<std::string> names;
@@ -22,7 +22,11 @@ std::vector<std::string> isas() {
 
 }  // namespace
 
-std::size_t num_threads() { return threads.load(std::memory_order_relaxed); }
+std::size_t num_threads(std::size_t asked) {
+  return asked != 0 ? asked : threads.load(std::memory_order_relaxed);
+}
+
+std::size_t sparse_grain() { return grain.load(std::memory_order_relaxed); }
 
 }  // namespace adagrad
 
@@ -34,10 +38,14 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   m.def("isa", [] { return std::string(kernels().isa); }, "Name of the instruction set in use.");
   m.def("use_isa", &use_isa, pybind11::arg("name"),
         "Use another one; False if it cannot run here.");
-  m.def("num_threads", &num_threads, "Threads that a call may use.");
+  m.def("num_threads", [] { return num_threads(0); }, "Threads that a call may use.");
   m.def(
       "set_num_threads", [](std::size_t n) { threads.store(n, std::memory_order_relaxed); },
       pybind11::arg("n"), "Set how many threads a call may use.");
+  m.def(
+      "set_sparse_grain",
+      [](std::size_t elements) { return grain.exchange(elements, std::memory_order_relaxed); },
+      pybind11::arg("elements"), "Set the least work of a thread of a sparse call; the old one.");
   m.def("compiler", [] {
 #if defined(__VERSION__)
     return std::string(__VERSION__);
@@ -49,4 +57,5 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bind_dense(m);
   bind_rows(m);
   bind_coalesce(m);
+  bind_table(m);
 }

@@ -17,16 +17,24 @@ def isa() -> str: ...
 def use_isa(name: str) -> bool: ...
 def num_threads() -> int: ...
 def set_num_threads(n: int) -> None: ...
+def set_sparse_grain(elements: int) -> int: ...
 def compiler() -> str: ...
 def check_params(params: Sequence[Any]) -> None: ...
 def step(
-    w: object, g: object, s: object, rule: Hyperparameters, lr: float, limit: bool = False
+    w: object,
+    g: object,
+    s: object,
+    rule: Hyperparameters,
+    lr: float,
+    limit: bool = False,
+    threads: int = 0,
 ) -> int: ...
 def step_many(
     tensors: Sequence[Any],
     rule: Hyperparameters,
     lrs: Sequence[float],
     numbers: Sequence[int] = [],
+    threads: int = 0,
 ) -> int: ...
 def step_rows(
     w: object,
@@ -38,7 +46,55 @@ def step_rows(
     duplicates: str | None = None,
     check_unique: bool = False,
     limit: bool = False,
+    threads: int = 0,
 ) -> int: ...
 def coalesce(
     rows: npt.NDArray[np.integer[Any]], g: npt.NDArray[np.floating[Any]]
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]: ...
+
+class Table(metaclass=_PybindType):
+    def __init__(
+        self,
+        memory: npt.NDArray[np.uint8],
+        rows: int,
+        dim: int,
+        dtype: str,
+        half_state: bool,
+        row_state: bool,
+    ) -> None: ...
+    def step(
+        self,
+        rows: object,
+        g: object,
+        rule: Hyperparameters,
+        lr: float,
+        duplicates: str | None,
+        check_unique: bool,
+        seed: int,
+        steps: int,
+        threads: int,
+        limit: bool = False,
+    ) -> int: ...
+    def step_pooled(
+        self,
+        rows: object,
+        offsets: object,
+        g: object,
+        mean: bool,
+        weights: object,
+        rule: Hyperparameters,
+        lr: float,
+        duplicates: str | None,
+        seed: int,
+        steps: int,
+        threads: int,
+        limit: bool = False,
+    ) -> int: ...
+    def gather(self, rows: object, out: object, threads: int) -> npt.NDArray[Any]: ...
+    def pool(
+        self, rows: object, offsets: object, mean: bool, weights: object, threads: int
+    ) -> npt.NDArray[Any]: ...
+    def initialise(
+        self, init: str, scale: float, seed: int, accumulator: float, threads: int
+    ) -> None: ...
+    def fade(self, gamma: float, floor: float, seed: int, steps: int, threads: int) -> None: ...

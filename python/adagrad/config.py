@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from adagrad import _core
+from adagrad.functional import check_threads
 
 
 def isas() -> tuple[str, ...]:
@@ -38,19 +39,15 @@ def set_num_threads(n: int) -> None:
     Parameters
     ----------
     n : int
-        From 1, which is also the number at import, to 1024. Dense steps of 2**19 elements or more
-        are divided; `step_rows` and `coalesce` use one thread.
+        From 1, which is also the number at import, to 1024. Small calls take fewer than they may,
+        and `coalesce` takes one. The functions take ``threads=`` for a single call.
 
     Raises
     ------
     TypeError, ValueError
         Where `n` is not an integer from 1 to 1024.
     """
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
-        raise TypeError(f"n must be an integer, got {n!r}")
-    if not 1 <= n <= 1024:
-        raise ValueError(f"n must be from 1 to 1024, got {n}")
-    _core.set_num_threads(int(n))
+    _core.set_num_threads(check_threads(n, "n"))
 
 
 def get_num_threads() -> int:

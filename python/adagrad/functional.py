@@ -51,6 +51,20 @@ def _resolve(lr: float | Rule, eps: float | None, rule: Rule | None, t: int | No
     return rule
 
 
+def check_threads(threads: object, name: str = "threads") -> int:
+    """Return a number of threads, or raise."""
+    if isinstance(threads, bool) or not isinstance(threads, numbers.Integral):
+        raise TypeError(f"{name} must be an integer, got {threads!r}")
+    number = int(threads)
+    if not 1 <= number <= 1024:
+        raise ValueError(f"{name} must be from 1 to 1024, got {number}")
+    return number
+
+
+def _threads(threads: int | None) -> int:
+    return 0 if threads is None else check_threads(threads)
+
+
 def _rate(rule: Rule, t: int | None) -> float:
     if t is None:
         return rule.lr
@@ -63,12 +77,23 @@ def _rate(rule: Rule, t: int | None) -> float:
 
 @overload
 def step(
-    w: Array, g: Array, s: Array, lr: float = ..., eps: float | None = ..., *, t: int | None = ...
+    w: Array,
+    g: Array,
+    s: Array,
+    lr: float = ...,
+    eps: float | None = ...,
+    *,
+    t: int | None = ...,
+    threads: int | None = ...,
 ) -> int | None: ...
 @overload
-def step(w: Array, g: Array, s: Array, lr: Rule, *, t: int | None = ...) -> int | None: ...
+def step(
+    w: Array, g: Array, s: Array, lr: Rule, *, t: int | None = ..., threads: int | None = ...
+) -> int | None: ...
 @overload
-def step(w: Array, g: Array, s: Array, *, rule: Rule, t: int | None = ...) -> int | None: ...
+def step(
+    w: Array, g: Array, s: Array, *, rule: Rule, t: int | None = ..., threads: int | None = ...
+) -> int | None: ...
 def step(
     w: Array,
     g: Array,
@@ -78,16 +103,18 @@ def step(
     *,
     rule: Rule | None = None,
     t: int | None = None,
+    threads: int | None = None,
 ) -> int | None:
     """Take one AdaGrad step in place: ``s += g*g; w -= (lr*g) / sqrt(s + eps)``.
 
     Parameters
     ----------
-    w : ndarray of float32 or float64, any shape
-        Param; C-contiguous, aligned, writeable. Updated.
-    g : ndarray, dtype and shape of `w`
+    w : ndarray of float32, float64, float16 or bfloat16, any shape
+        Param; C-contiguous, aligned, writeable. Updated. One of 16 bits is only stored so: it is
+        updated in float32, and rounded to nearest even. bfloat16 is the dtype of ml_dtypes.
+    g : ndarray, dtype and shape of `w`; or of float32, where `w` has 16 bits
         Gradient. Never modified.
-    s : ndarray, dtype of `w`, and its shape, or [N] for a `w` of shape [N, D]
+    s : ndarray, dtype of `w` or float32 as for `g`; shape of `w`, or [N] for a `w` of shape [N, D]
         Accumulator; with one entry per row it accumulates the mean of ``g*g`` over the row, added
         in NumPy's pairwise order. Updated.
     lr : float or Rule, default 0.1
@@ -127,7 +154,7 @@ def step(
     array([1., 4., 0.])
     """
     rule = _resolve(lr, eps, rule, t)
-    skipped = _core.step(w, g, s, rule._compiled, _rate(rule, t))
+    skipped = _core.step(w, g, s, rule._compiled, _rate(rule, t), threads=_threads(threads))
     return skipped if rule.on_nonfinite == "skip" else None
 
 
@@ -138,6 +165,7 @@ def step_many(
     *,
     rule: Rule | None = None,
     t: int | None = None,
+    threads: int | None = None,
 ) -> int | None:
     """Take one step of each of a model's tensors in a single call.
 
@@ -170,7 +198,9 @@ def step_many(
         raise TypeError(f"tensors must be an iterable of (w, g, s), got {tensors!r}")
     tensors = list(tensors)
     rule = _resolve(lr, eps, rule, t)
-    skipped = _core.step_many(tensors, rule._compiled, [_rate(rule, t)] * len(tensors))
+    skipped = _core.step_many(
+        tensors, rule._compiled, [_rate(rule, t)] * len(tensors), threads=_threads(threads)
+    )
     return skipped if rule.on_nonfinite == "skip" else None
 
 
@@ -185,6 +215,7 @@ def step_rows(
     eps: float | None = None,
     rule: Rule | None = None,
     t: int | None = None,
+    threads: int | None = None,
     check_unique: bool = False,
 ) -> int | None:
     """Take one AdaGrad step of the named rows of a table, in place.
@@ -239,7 +270,15 @@ def step_rows(
     if duplicates is not None:
         check_choice("duplicates", duplicates)
     skipped = _core.step_rows(
-        w, g, s, rows, rule._compiled, _rate(rule, t), duplicates, check_unique
+        w,
+        g,
+        s,
+        rows,
+        rule._compiled,
+        _rate(rule, t),
+        duplicates,
+        check_unique,
+        threads=_threads(threads),
     )
     return skipped if rule.on_nonfinite == "skip" else None
 

@@ -15,6 +15,7 @@ WeightDecayMode = Literal["coupled", "decoupled"]
 WeightDecayRows = Literal["touched", "all"]
 Statistic = Literal["square", "scaled_square", "count"]
 Evaluation = Literal["lr*g/d", "lr/d*g", "g/d*lr"]
+RowStatistic = Literal["mean", "max"]
 AccumulatorShape = Literal["element", "row"]
 Duplicates = Literal["sum", "sequential", "each", "unique"]
 NonFinite = Literal["propagate", "raise", "skip"]
@@ -24,6 +25,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "weight_decay_mode": get_args(WeightDecayMode),
     "weight_decay_rows": get_args(WeightDecayRows),
     "statistic": get_args(Statistic),
+    "row_statistic": get_args(RowStatistic),
     "evaluation": get_args(Evaluation),
     "accumulator": get_args(AccumulatorShape),
     "duplicates": get_args(Duplicates),
@@ -35,7 +37,7 @@ _NOT_NEGATIVE = ("lr", "eps", "initial_accumulator", "lr_decay", "weight_decay")
 _SMALLEST_POWER = 2.0**-11
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Rule:
     r"""An AdaGrad update rule.
 
@@ -90,6 +92,9 @@ class Rule:
     statistic : {"square", "scaled_square", "count"}, default "square"
         What is accumulated: ``h*h``; ``(eta*h)**2``; or 1 where ``h != 0``, the counter clock
         ``eta / sqrt(count + eps)``.
+    row_statistic : {"mean", "max"}, default "mean"
+        What a row with one accumulator accumulates: the mean or the largest of the statistics of
+        its elements; either way 1 for `statistic` "count" where any element is not zero.
     evaluation : {"lr*g/d", "lr/d*g", "g/d*lr"}, default "lr*g/d"
         Which product is rounded first, read from the left: equal in exact arithmetic, different in
         the last bit.
@@ -97,7 +102,7 @@ class Rule:
         Take no step where the accumulator that divides is 0.
     accumulator : {"element", "row"}, default "element"
         The shape `adagrad.Adagrad` gives new accumulators of two-dimensional params: one entry per
-        element, or one per row that accumulates the mean of its statistics. The functions go by
+        element, or one per row, which accumulates what `row_statistic` says. The functions go by
         the shape of ``s``.
     duplicates : {"sum", "sequential", "each", "unique"}, default "sum"
         What repeated ids in a sparse gradient mean: add them in order of appearance, then one
@@ -151,6 +156,7 @@ class Rule:
     scale: float = 1.0
     clip_value: float | None = None
     statistic: Statistic = "square"
+    row_statistic: RowStatistic = "mean"
     evaluation: Evaluation = "lr*g/d"
     skip_zero_accumulator: bool = False
     accumulator: AccumulatorShape = "element"
@@ -191,6 +197,10 @@ class Rule:
     @functools.cached_property
     def _compiled(self) -> _core.Hyperparameters:
         return _core.Hyperparameters(**dataclasses.asdict(self))
+
+    def __repr__(self) -> str:
+        changed = (f for f in dataclasses.fields(self) if getattr(self, f.name) != f.default)
+        return f"Rule({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in changed)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Without the compiled half, which has no pickle and is made again when it is needed.
@@ -239,11 +249,11 @@ def _rebuild(fields: dict[str, Any]) -> Rule:
     return Rule(**fields)
 
 
-def check_choice(name: str, value: object) -> None:
+def check_choice(name: str, value: object, shown: str | None = None) -> None:
     """Raise ValueError where a field that takes one of some words has another value."""
     if not isinstance(value, str) or value not in _CHOICES[name]:
         known = ", ".join(repr(choice) for choice in _CHOICES[name])
-        raise ValueError(f"{name} must be one of {known}, got {value!r}")
+        raise ValueError(f"{shown or name} must be one of {known}, got {value!r}")
 
 
 def _check_flag(name: str, value: object) -> bool:

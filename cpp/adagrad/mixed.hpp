@@ -1,0 +1,134 @@
+// A dense step of params that are stored in 16 bits, with gradients and accumulators in 16 or in
+// 32: each is loaded exactly to float, updated by the formulas and loops of loops.hpp, and what is
+// stored in 16 bits is rounded to nearest even. It goes by blocks that stay on the stack, so a row
+// of any length needs no memory.
+#pragma once
+
+#include <cstddef>
+
+#include "half.hpp"
+#include "loops.hpp"
+
+namespace adagrad {
+
+// n rows of dim elements: w of `half`, g and s of it too or of float.
+struct Mixed {
+  Half half;
+  bool half_g, half_s;
+  void* w;
+  const void* g;
+  void* s;
+  std::size_t n;
+  std::size_t dim;
+  bool row_state;  // s has one element per row, not dim
+};
+
+namespace {
+
+constexpr std::size_t mixed_block = 256;
+
+// Element i of an array of 2 or 4 bytes an element.
+inline const char* address(const void* memory, bool is_half, std::size_t i) {
+  return static_cast<const char*>(memory) + i * (is_half ? 2 : sizeof(float));
+}
+
+inline char* address(void* memory, bool is_half, std::size_t i) {
+  return static_cast<char*>(memory) + i * (is_half ? 2 : sizeof(float));
+}
+
+// The n floats at `from`: where they are, or in `room` where they have to be converted.
+inline const float* floats(Half half, const char* from, bool is_half, float* room, std::size_t n) {
+  if (!is_half) return reinterpret_cast<const float*>(from);
+  load_half(half, from, room, n);
+  return room;
+}
+
+inline float* floats(Half half, char* from, bool is_half, float* room, std::size_t n) {
+  if (!is_half) return reinterpret_cast<float*>(from);
+  load_half(half, from, room, n);
+  return room;
+}
+
+// f(w, g, n, first) on the floats of each block of w and g from element `begin` to `end`.
+template <class F>
+inline void for_blocks(const Mixed& a, std::size_t begin, std::size_t end, F f) {
+  float w_room[mixed_block], g_room[mixed_block];
+  for (std::size_t i = begin; i < end; i += mixed_block) {
+    const std::size_t n = end - i < mixed_block ? end - i : mixed_block;
+    load_half(a.half, address(a.w, true, i), w_room, n);
+    f(w_room, floats(a.half, address(a.g, a.half_g, i), a.half_g, g_room, n), n, i);
+  }
+}
+
+// One accumulator per element.
+template <class Form>
+std::size_t mixed_elements(const Mixed& a, const Params<float>& p) {
+  std::size_t skips = 0;
+  for_blocks(a, 0, a.n * a.dim, [&](float* w, const float* g, std::size_t n, std::size_t i) {
+    float room[mixed_block];
+    char* const stored = address(a.s, a.half_s, i);
+    float* const s = floats(a.half, stored, a.half_s, room, n);
+    dense<Form>(w, g, s, n, p);
+    store_nearest(a.half, w, address(a.w, true, i), n);
+    if (a.half_s) store_nearest(a.half, s, stored, n);
+    if (!Form::plain && p.skip_nonfinite) skips += count_nonfinite(g, n);
+  });
+  return skips;
+}
+
+// What fold_statistic() gives for a row that is loaded whole: longer ones are halved as it halves.
+template <class Form>
+float mixed_fold(const Mixed& a, const Params<float>& p, std::size_t begin, std::size_t n) {
+  if (n > mixed_block) {
+    const std::size_t half = pairwise_half(n);
+    const float x = mixed_fold<Form>(a, p, begin, half);
+    const float y = mixed_fold<Form>(a, p, begin + half, n - half);
+    return takes_max<Form>(p) ? larger(x, y) : x + y;
+  }
+  float folded = 0.0f;
+  for_blocks(a, begin, begin + n,
+             [&](const float* w, const float* g, std::size_t count, std::size_t) {
+               folded = fold_statistic<Form>(p, g, w, count);
+             });
+  return folded;
+}
+
+// One accumulator per row; every row is loaded twice, as its step needs all of its gradient.
+template <class Form>
+std::size_t mixed_rows(const Mixed& a, const Params<float>& p) {
+  std::size_t skips = 0;
+  for (std::size_t row = 0; row < a.n; ++row) {
+    const std::size_t begin = row * a.dim, end = begin + a.dim;
+    if (!Form::plain && p.skip_nonfinite) {
+      std::size_t nonfinite = 0;
+      for_blocks(a, begin, end, [&](const float*, const float* g, std::size_t n, std::size_t) {
+        nonfinite += count_nonfinite(g, n);
+      });
+      if (nonfinite != 0) {
+        ++skips;
+        continue;
+      }
+    }
+    float room;
+    char* const stored = address(a.s, a.half_s, row);
+    float* const s = floats(a.half, stored, a.half_s, &room, 1);
+    const float a_row = row_statistic<Form>(p, mixed_fold<Form>(a, p, begin, a.dim), a.dim);
+    const float d = accumulate_row<Form>(p, *s, a_row);
+    const float r = root<Form>(p, d);
+    for_blocks(a, begin, end, [&](float* w, const float* g, std::size_t n, std::size_t i) {
+      advance_row<Form>(p, w, g, n, d, r);
+      store_nearest(a.half, w, address(a.w, true, i), n);
+    });
+    if (a.half_s) store_nearest(a.half, s, stored, 1);
+  }
+  return skips;
+}
+
+// The number of gradients, or of rows, that on_nonfinite="skip" left alone.
+template <class Form>
+std::size_t mixed_step(const Mixed& a, const Params<float>& p) {
+  return a.row_state ? mixed_rows<Form>(a, p) : mixed_elements<Form>(a, p);
+}
+
+}  // namespace
+}  // namespace adagrad

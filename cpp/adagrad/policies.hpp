@@ -1,0 +1,296 @@
+// What repeated ids mean, on any number of threads: the duplicate policies over the loops of
+// rows.hpp.
+//
+// Threads share rows by ownership: each reads all ids, and updates the rows that it owns in the
+// order of their occurrences. A row's updates are thereby those of one thread, bit for bit, for
+// every policy and every number of threads, without a sort, a lock or an atomic.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "coalesce.hpp"
+#include "owners.hpp"
+#include "parallel.hpp"
+#include "rows.hpp"
+
+namespace adagrad {
+
+enum class Duplicates : std::uint8_t { sum, sequential, each, unique };
+
+// The n gradients of a call: ids[i] receives g + i * dim or, where `source` is not null, g +
+// source[i] * dim.
+template <class T, class Id>
+struct Occurrences {
+  const Id* ids;
+  const T* g;
+  const std::uint32_t* source;
+  std::size_t n;
+  bool distinct, by_position;  // as in Batch
+};
+
+// One call on n gradients of rows of dim elements. kernels.apply(batch, visit, k)
+// updates the rows of a batch, and returns how many it skipped; it is called from each thread k,
+// with ids of the type of the call or of 32 bits. kernels.collect() is that of owners.hpp.
+template <class T, class Id, class Kernels>
+class RowsCall {
+ public:
+  using All = Occurrences<T, Id>;
+
+  // All ids are below 2^bits. Every allocation is made here, before the first write.
+  RowsCall(const All& all, std::size_t dim, unsigned bits, Duplicates duplicates,
+           std::size_t threads, std::size_t row_bytes, Kernels& kernels)
+      : all_(all), dim_(dim), bits_(bits), duplicates_(duplicates),
+        threads_(static_cast<std::uint32_t>(threads)), shift_(block_shift(row_bytes)),
+        kernels_(kernels) {
+    owned_.assign(threads, all.n);
+    if (threads > 1 && duplicates == Duplicates::sum) {
+      for_each_part(threads, [&](std::size_t k) { owned_[k] = count(owner(k, threads)); });
+    }
+    std::size_t total = 0;
+    for (const std::size_t n : owned_) {
+      starts_.push_back(total);
+      total += bits <= 32 ? bytes<std::uint32_t>(n) : bytes<Id>(n);
+    }
+    arena_.emplace(total);
+  }
+
+  // The number of rows that were skipped. A lagged rule divides by the accumulator from before, so
+  // under "each" its steps come first.
+  std::size_t run(bool lagged) {
+    std::atomic<std::size_t> skipped{0};
+    for_each_part(threads_, [&](std::size_t k) { skipped += run_part(k, lagged); });
+    return skipped;
+  }
+
+  // f(batch) for batches of different ids with their summed gradients, on this thread.
+  template <class F>
+  void summed(F f) {
+    sum_part(0, 1, f);
+  }
+
+ private:
+  static constexpr std::size_t slack = 8;
+  static constexpr std::size_t chunk = 2048;   // owned occurrences that are collected at a time
+  static constexpr std::size_t groups = 1024;  // rows that are summed at a time
+  static constexpr std::size_t sums_bytes = std::size_t{1} << 16;  // of their sums: stays in L2
+
+  // Occurrences that a thread owns, in order: with their gradients where these are scalars, with
+  // their positions where not or where they matter. Up to eight more are written than are owned.
+  template <class Key>
+  struct Owned {
+    Key* ids;
+    T* g;
+    std::size_t* positions;
+    const T** scattered;
+  };
+
+  bool has_positions() const { return dim_ != 1 || all_.by_position || all_.source != nullptr; }
+
+  template <class Key>
+  std::size_t owned_bytes(std::size_t n) const {
+    return Arena::bytes<Key>(n + slack) + (dim_ == 1 ? Arena::bytes<T>(n + slack) : 0) +
+           (has_positions() ? Arena::bytes<std::size_t>(n + slack) : 0) +
+           (dim_ == 1 ? 0 : Arena::bytes<const T*>(n + slack));
+  }
+
+  template <class Key>
+  Owned<Key> take(Arena& arena, std::size_t n) const {
+    return {arena.take<Key>(n + slack), dim_ == 1 ? arena.take<T>(n + slack) : nullptr,
+            has_positions() ? arena.take<std::size_t>(n + slack) : nullptr,
+            dim_ == 1 ? nullptr : arena.take<const T*>(n + slack)};
+  }
+
+  std::size_t sums() const { return std::max<std::size_t>(1, sums_bytes / (dim_ * sizeof(T))); }
+  bool is_short() const { return all_.n <= ~std::uint32_t{0}; }  // positions fit in 32 bits
+
+  // The memory of a thread that owns n occurrences.
+  template <class Key>
+  std::size_t bytes(std::size_t n) const {
+    if (duplicates_ != Duplicates::sum) return owned_bytes<Key>(std::min(n, chunk));
+    const std::size_t owned = threads_ == 1 ? 0 : owned_bytes<Key>(n);
+    if (dim_ == 1) return owned + sum_batches_bytes<Key, T>(n, bits_);
+    const std::size_t dealt = is_short() ? group_unsorted_bytes<Key, std::uint32_t>(n)
+                                         : group_unsorted_bytes<Key, std::uint64_t>(n);
+    return owned + dealt + Arena::bytes<Key>(groups) + Arena::bytes<const T*>(groups) +
+           Arena::bytes<T>(sums() * dim_);
+  }
+
+  Owner owner(std::size_t k, std::size_t owners) const { return make_owner(k, owners, shift_); }
+
+  std::size_t count(const Owner owner) const {
+    const Id* const ids = all_.ids;
+    std::size_t n = 0;
+    for (std::size_t i = 0; i < all_.n; ++i) n += owns(owner, ids[i]) ? 1 : 0;
+    return n;
+  }
+
+  std::size_t run_part(std::size_t k, bool lagged) {
+    std::size_t skipped = 0;
+    switch (duplicates_) {
+      case Duplicates::sum:
+        sum_part(k, threads_,
+                 [&](const auto& batch) { skipped += kernels_.apply(batch, Visit::update, k); });
+        return skipped;
+      case Duplicates::each:
+        skipped = walk(k, lagged ? Visit::advance : Visit::accumulate);
+        walk(k, lagged ? Visit::accumulate : Visit::advance);
+        return skipped;
+      default: return walk(k, Visit::update);
+    }
+  }
+
+  // The occurrences of thread k, in order.
+  std::size_t walk(std::size_t k, Visit visit) {
+    if (threads_ == 1 && all_.source == nullptr) {
+      return kernels_.apply(Batch<T, const Id*>{all_.ids, all_.g, nullptr, nullptr, all_.n,
+                                                all_.distinct, all_.by_position},
+                            visit, k);
+    }
+    return bits_ <= 32 ? walk_by<std::uint32_t>(k, visit) : walk_by<Id>(k, visit);
+  }
+
+  template <class Key>
+  std::size_t walk_by(std::size_t k, Visit visit) {
+    Arena arena = arena_->again(starts_[k]);
+    const Owned<Key> owned = take<Key>(arena, std::min(all_.n, chunk));
+    std::size_t skipped = 0;
+    for (std::size_t i = 0; i < all_.n;) {
+      std::size_t n = 0;
+      while (i < all_.n && n < chunk) {  // of what is read next, all may be owned
+        const std::size_t end = std::min(all_.n, i + chunk - n);
+        n = collect(owner(k, threads_), i, end, owned, n);
+        i = end;
+      }
+      skipped +=
+          kernels_.apply(Batch<T, const Key*>{owned.ids, owned.g, owned.scattered, owned.positions,
+                                              n, all_.distinct, all_.by_position},
+                         visit, k);
+    }
+    return skipped;
+  }
+
+  // Appends the occurrences [begin, end) that are owned to the n that are there, without a branch
+  // to mispredict; returns how many there are then.
+  template <class Key>
+  std::size_t collect(const Owner owner, std::size_t begin, std::size_t end,
+                      const Owned<Key>& owned, std::size_t n) const {
+    if (!has_positions()) {
+      const Id* const ids = all_.ids + begin;
+      const T* const g = all_.g + begin;
+      if constexpr (sizeof(Key) == sizeof(std::uint32_t)) {
+        return n + kernels_.collect(owner, ids, g, end - begin, owned.ids + n, owned.g + n);
+      } else {
+        return n + collect_one_by_one(owner, ids, g, end - begin, owned.ids + n, owned.g + n);
+      }
+    }
+    const Id* const ADAGRAD_RESTRICT ids = all_.ids;
+    Key* const ADAGRAD_RESTRICT keys = owned.ids;
+    const std::size_t before = n;
+    std::size_t* const ADAGRAD_RESTRICT positions = owned.positions;
+    for (std::size_t i = begin; i < end; ++i) {
+      keys[n] = static_cast<Key>(ids[i]);
+      positions[n] = i;
+      n += owns(owner, ids[i]) ? 1 : 0;
+    }
+    for (std::size_t j = before; j < n; ++j) {
+      const T* const g = gradient(source(positions[j]));
+      if (dim_ == 1) {
+        owned.g[j] = *g;
+      } else {
+        owned.scattered[j] = g;
+      }
+    }
+    return n;
+  }
+
+  std::size_t source(std::size_t i) const { return all_.source != nullptr ? all_.source[i] : i; }
+  const T* gradient(std::size_t of) const { return all_.g + of * dim_; }
+
+  // Keys of 32 bits where the ids fit, whatever their type: half the memory to deal.
+  template <class F>
+  void sum_part(std::size_t k, std::uint32_t threads, F f) {
+    if (bits_ <= 32) {
+      sum_by<std::uint32_t>(k, threads, f);
+    } else {
+      sum_by<Id>(k, threads, f);
+    }
+  }
+
+  template <class Key, class F>
+  void sum_by(std::size_t k, std::uint32_t threads, F f) {
+    Arena arena = arena_->again(starts_[k]);
+    if (threads == 1) {
+      const auto at = [this](std::size_t i) { return i; };
+      return dim_ == 1 ? sum_scalars<Key>(all_.ids, all_.g, all_.n, arena, f)
+                       : sum_wide<Key>(all_.ids, at, all_.n, arena, f);
+    }
+    const Owned<Key> owned = take<Key>(arena, owned_[k]);
+    const std::size_t n = collect(owner(k, threads), 0, all_.n, owned, 0);
+    const auto at = [&owned](std::size_t i) { return owned.positions[i]; };
+    return dim_ == 1 ? sum_scalars<Key>(owned.ids, owned.g, n, arena, f)
+                     : sum_wide<Key>(owned.ids, at, n, arena, f);
+  }
+
+  template <class Key, class I, class F>
+  void sum_scalars(const I* ids, const T* g, std::size_t n, Arena& arena, F f) const {
+    sum_batches<Key>(ids, g, n, bits_, arena, [&](const Key* keys, const T* sums, std::size_t m) {
+      f(Batch<T, const Key*>{keys, sums, nullptr, nullptr, m, true, false});
+    });
+  }
+
+  // at(i) is the position of ids[i] in the call.
+  template <class Key, class I, class At, class F>
+  void sum_wide(const I* ids, At at, std::size_t n, Arena& arena, F f) const {
+    is_short() ? sum_groups<Key, std::uint32_t>(ids, at, n, arena, f)
+               : sum_groups<Key, std::uint64_t>(ids, at, n, arena, f);
+  }
+
+  // Gradients of rows that occur once are not copied.
+  template <class Key, class Position, class I, class At, class F>
+  void sum_groups(const I* ids, At at, std::size_t n, Arena& arena, F f) const {
+    Key* const keys = arena.take<Key>(groups);
+    const T** const gradients = arena.take<const T*>(groups);
+    T* const sum = arena.take<T>(sums() * dim_);
+    std::size_t count = 0, used = 0;
+    const auto flush = [&] {
+      if (count != 0) {
+        f(Batch<T, const Key*>{keys, nullptr, gradients, nullptr, count, true, false});
+      }
+      count = used = 0;
+    };
+    const auto item = [&](std::size_t i) {
+      return Item<Key, Position>{static_cast<Key>(ids[i]), static_cast<Position>(source(at(i)))};
+    };
+    const auto row = [this](Position of) { return gradient(of); };
+    group_unsorted<Key, Position>(item, n, bits_, arena,
+                                  [&](Key key, const auto* items, std::size_t occurrences) {
+                                    keys[count] = key;
+                                    gradients[count] = row(items->value);
+                                    if (occurrences > 1) {
+                                      T* const to = sum + used++ * dim_;
+                                      sum_row(row, items, occurrences, dim_, to);
+                                      gradients[count] = to;
+                                    }
+                                    if (++count == groups || used == sums()) flush();
+                                  });
+    flush();
+  }
+
+  All all_;
+  std::size_t dim_;
+  unsigned bits_;
+  Duplicates duplicates_;
+  std::uint32_t threads_;
+  unsigned shift_;
+  Kernels& kernels_;
+  std::vector<std::size_t> owned_;   // by thread, how many occurrences; all where not counted
+  std::vector<std::size_t> starts_;  // by thread, of its memory in the arena
+  std::optional<Arena> arena_;
+};
+
+}  // namespace adagrad

@@ -1,0 +1,266 @@
+// The loops over rows of a table that are named by id, in order. What happens to a row stands in
+// loops.hpp, and its formulas in rules.hpp; here is which memory is asked for, and when.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "loops.hpp"
+#include "random.hpp"
+#include "vectors.hpp"
+
+namespace adagrad {
+
+// A table: row r of w starts at w + r * w_stride, its accumulators at s + r * s_stride. The two are
+// arrays of their own, or interleaved: s = w + dim, and one stride.
+template <class T>
+struct Target {
+  T* w;
+  T* s;
+  std::size_t w_stride, s_stride;
+  std::size_t dim;
+  bool row_state;  // s has one element per row, not dim
+};
+
+// n gradients, and the rows that they are of.
+template <class T, class Ids>
+struct Batch {
+  Ids ids;
+  const T* g;                    // ids[i] receives g + i * dim
+  const T* const* scattered;     // or, where this is not null, scattered[i]
+  const std::size_t* positions;  // of each in the call; null where that is i
+  std::size_t n;
+  bool distinct;     // no id repeats
+  bool by_position;  // what happens to a row depends on the positions (half_rows.hpp)
+};
+
+// What the rows of a new table hold. Params that are not random stay as they are.
+struct Start {
+  bool random;
+  Distribution distribution;
+  std::uint64_t key;
+  double scale, accumulator;
+};
+
+// The ids of a table that is visited whole, in order.
+struct EveryRow {};
+
+namespace {
+
+inline std::size_t id_at(EveryRow, std::size_t i) { return i; }
+
+template <class Id>
+inline std::size_t id_at(const Id* ids, std::size_t i) {
+  return static_cast<std::size_t>(ids[i]);
+}
+
+template <class T>
+inline Target<T> separate(T* w, T* s, std::size_t dim, bool row_state) {
+  return {w, s, dim, row_state ? 1 : dim, dim, row_state};
+}
+
+// Decoupled weight decay of rows [first, last), for rules that decay rows without a gradient too.
+template <class T>
+void decay_rows(const Target<T>& table, std::size_t first, std::size_t last,
+                const Params<T>& params) {
+  const Params<T> p = params;
+  const bool packed = table.w_stride == table.dim;
+  const std::size_t runs = packed ? 1 : last - first;
+  const std::size_t length = packed ? (last - first) * table.dim : table.dim;
+  for (std::size_t i = 0; i < runs; ++i) {
+    T* const w = table.w + (first + i) * table.w_stride;
+    for (std::size_t j = 0; j < length; ++j) w[j] = decayed(p, w[j]);
+  }
+}
+
+// How long streams forget: a factor on an accumulator, down to a floor. A NaN stays.
+template <class T>
+inline T faded(T s, T gamma, T floor) {
+  const T x = gamma * s;
+  return x < floor ? floor : x;
+}
+
+template <class T>
+void fade_rows(const Target<T>& table, std::size_t first, std::size_t last, T gamma, T floor) {
+  const std::size_t n = table.row_state ? 1 : table.dim;
+  for (std::size_t id = first; id < last; ++id) {
+    T* const s = table.s + id * table.s_stride;
+    for (std::size_t j = 0; j < n; ++j) s[j] = faded(s[j], gamma, floor);
+  }
+}
+
+template <class T>
+void initialise_rows(const Target<T>& table, const Start& start, std::size_t first,
+                     std::size_t last) {
+  constexpr std::size_t most = 256;
+  const std::size_t dim = table.dim, n = table.row_state ? 1 : dim;
+  for (std::size_t id = first; id < last; ++id) {
+    T* const s = table.s + id * table.s_stride;
+    for (std::size_t j = 0; j < n; ++j) s[j] = static_cast<T>(start.accumulator);
+  }
+  if (!start.random) return;
+  // By runs of coordinates, which may span rows: short ones would not fill a vector.
+  T run[most];
+  std::size_t id = first, j = 0;
+  for (std::uint64_t c = std::uint64_t{first} * dim; c < std::uint64_t{last} * dim; c += most) {
+    const std::uint64_t left = std::uint64_t{last} * dim - c;
+    const std::size_t count = left < most ? static_cast<std::size_t>(left) : most;
+    initialise(start.distribution, start.key, c, start.scale, run, count);
+    for (std::size_t k = 0; k < count; ++k) {
+      table.w[id * table.w_stride + j] = run[k];
+      if (++j == dim) {
+        ++id;
+        j = 0;
+      }
+    }
+  }
+}
+
+// Rows of one element. A row's cache lines are asked for 32 ids ahead: further ahead they start to
+// be evicted again, nearer they are not there yet (bench/rows.py).
+constexpr std::size_t scalars_ahead = 32;
+
+// One coordinate, at a distance of one element from the next, or of two where it is interleaved.
+template <class Form, Visit visit, std::size_t stride, class T>
+inline void scalar_row(const Params<T>& p, T* w, T* s, std::size_t id, T g) {
+  T param = w[stride * id], accumulator = s[stride * id];
+  apply<Form, visit>(p, param, g, accumulator);
+  if constexpr (visit == Visit::accumulate) {
+    s[stride * id] = accumulator;
+  } else if constexpr (visit == Visit::advance) {
+    w[stride * id] = param;
+  } else if constexpr (stride == 2) {
+    store_pair(w + stride * id, param, accumulator);
+  } else {
+    w[stride * id] = param;
+    s[stride * id] = accumulator;
+  }
+}
+
+template <class Form, Visit visit, std::size_t stride, class T, class Ids>
+std::size_t scalar_rows(const Target<T>& table, const Batch<T, Ids>& batch,
+                        const Params<T>& params) {
+  const Params<T> p = params;  // a copy that no store through w or s can alias
+  T* const w = table.w;
+  T* const s = table.s;
+  std::size_t skips = 0;
+  for (std::size_t i = 0; i < batch.n; ++i) {
+    if (i + scalars_ahead < batch.n) {
+      const std::size_t next = id_at(batch.ids, i + scalars_ahead);
+      if (stride == 2 || visit != Visit::accumulate) ADAGRAD_PREFETCH(w + stride * next);
+      if (stride == 1) ADAGRAD_PREFETCH(s + next);
+    }
+    if (skipped<Form>(p, batch.g[i])) {
+      ++skips;
+      continue;
+    }
+    scalar_row<Form, visit, stride>(p, w, s, id_at(batch.ids, i), batch.g[i]);
+  }
+  return skips;
+}
+
+// Interleaved coordinates by vectors: as many at a time as fill one, unless an id repeats among
+// them; those are taken one by one.
+template <class Form, class T, class Id>
+std::size_t paired_rows(const Target<T>& table, const Batch<T, const Id*>& batch,
+                        const Params<T>& params) {
+#if defined(__GNUC__) && defined(__AVX2__)
+  using V = typename Lanes<T, 32>::type;
+  constexpr std::size_t lanes = 32 / sizeof(T);
+  const Params<T> p = params;
+  T* const pairs = table.w;
+  const Id* const ids = batch.ids;
+  std::size_t i = 0;
+  for (; i + lanes <= batch.n; i += lanes) {
+    if (i + lanes + scalars_ahead <= batch.n) {
+      for (std::size_t k = 0; k < lanes; ++k) {
+        ADAGRAD_PREFETCH(pairs + 2 * id_at(ids, i + scalars_ahead + k));
+      }
+    }
+    V w, s;
+    if (batch.distinct || !any_repeat(ids + i, V{})) {
+      load_pairs(pairs, ids + i, w, s);
+      update<Form>(p, w, load<V>(batch.g + i), s);
+      store_pairs(pairs, ids + i, w, s);
+    } else {
+      for (std::size_t k = i; k < i + lanes; ++k) {
+        scalar_row<Form, Visit::update, 2>(p, pairs, pairs + 1, id_at(ids, k), batch.g[k]);
+      }
+    }
+  }
+  const Batch<T, const Id*> rest{ids + i, batch.g + i, nullptr, nullptr, batch.n - i, true, false};
+  return scalar_rows<Form, Visit::update, 2>(table, rest, params);
+#else
+  return scalar_rows<Form, Visit::update, 2>(table, batch, params);
+#endif
+}
+
+// Rows of any length. Short rows are asked for further ahead than long ones, and of rows longer
+// than 16 cache lines the first 16: the hardware follows from there. This stands in the loop
+// because g++ 12 deletes calls of a function that does nothing but prefetch.
+template <class Form, class T, class Ids>
+std::size_t wide_rows(const Target<T>& table, const Batch<T, Ids>& batch, const Params<T>& params,
+                      Visit visit) {
+  constexpr std::size_t line = 64 / sizeof(T), most = 16 * line;
+  const Params<T> p = params;
+  const std::size_t dim = table.dim, state = table.row_state ? 1 : dim;
+  const bool interleaved = table.s == table.w + dim;
+  const std::size_t ahead = dim <= 16 ? 24 : 8;
+  const std::size_t run = interleaved ? dim + state : dim, reach = run < most ? run : most;
+  const std::size_t apart = interleaved ? 0 : state < most ? state : most;
+  std::size_t skips = 0;
+  for (std::size_t i = 0; i < batch.n; ++i) {
+    if (i + ahead < batch.n) {
+      const std::size_t next = id_at(batch.ids, i + ahead);
+      const T* const w = table.w + next * table.w_stride;
+      const T* const s = table.s + next * table.s_stride;
+      for (std::size_t j = 0; j < reach; j += line) ADAGRAD_PREFETCH(w + j);
+      ADAGRAD_PREFETCH(w + reach - 1);  // a line more, unless rows start with one
+      for (std::size_t j = 0; j < apart; j += line) ADAGRAD_PREFETCH(s + j);
+      if (batch.scattered != nullptr) {
+        const T* const g = batch.scattered[i + ahead];
+        for (std::size_t j = 0; j < dim && j < most; j += line) ADAGRAD_PREFETCH(g + j);
+      }
+    }
+    const T* const g = batch.scattered != nullptr ? batch.scattered[i] : batch.g + i * dim;
+    if (!Form::plain && p.skip_nonfinite && count_nonfinite(g, dim) != 0) {
+      ++skips;
+      continue;
+    }
+    const std::size_t id = id_at(batch.ids, i);
+    update_row<Form>(p, table.w + id * table.w_stride, g, table.s + id * table.s_stride, dim,
+                     table.row_state, visit);
+  }
+  return skips;
+}
+
+template <class Form, std::size_t stride, class T, class Ids>
+std::size_t visit_scalars(const Target<T>& table, const Batch<T, Ids>& batch, const Params<T>& p,
+                          Visit visit) {
+  switch (visit) {
+    case Visit::accumulate: return scalar_rows<Form, Visit::accumulate, stride>(table, batch, p);
+    case Visit::advance: return scalar_rows<Form, Visit::advance, stride>(table, batch, p);
+    default: return scalar_rows<Form, Visit::update, stride>(table, batch, p);
+  }
+}
+
+// The number of rows that on_nonfinite="skip" left alone.
+template <class Form, class T, class Ids>
+std::size_t visit_rows(const Target<T>& table, const Batch<T, Ids>& batch, const Params<T>& p,
+                       Visit visit) {
+  if constexpr (!std::is_same_v<Ids, EveryRow>) {
+    if (table.dim == 1 && batch.scattered == nullptr) {
+      const bool interleaved = table.s == table.w + 1 && table.w_stride == 2;
+      if constexpr (Form::plain) {
+        if (interleaved && visit == Visit::update) return paired_rows<Form>(table, batch, p);
+      }
+      if (interleaved) return visit_scalars<Form, 2>(table, batch, p, visit);
+      if (table.w_stride == 1) return visit_scalars<Form, 1>(table, batch, p, visit);
+    }
+  }
+  return wide_rows<Form>(table, batch, p, visit);
+}
+
+}  // namespace
+}  // namespace adagrad
