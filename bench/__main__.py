@@ -11,7 +11,11 @@ from bench.harness import Report
 QUESTIONS = {
     "dense": "step: sizes from L1 to DRAM, beside NumPy, torch, numba and the limit",
     "rows": "step_rows on [N]: policies for duplicates, uniform and Zipf ids, table sizes",
+    "table": "Table.step on rows of one, from L1 to 2 GiB, beside its limit and two arrays",
     "wide": "step_rows on [N, D], with one accumulator per element and per row",
+    "bags": "Table.step on rows of more; bags of rows, forward and backward, beside fbgemm",
+    "threads": "two threads, or --threads N, beside one: tables, step_rows and the dense step",
+    "precision": "tables and arrays of 16 bits: bytes, time and loss beside float32",
     "coalesce": "coalesce alone, beside np.unique and torch",
     "call": "what one call costs, and what an import costs",
 }
@@ -29,7 +33,16 @@ def main() -> None:
     parser.add_argument("--large", action="store_true", help="also 64 M elements, 2^28 coordinates")
     parser.add_argument("--budget", type=float, metavar="S", help="seconds for each measurement")
     parser.add_argument(
-        "--threads", type=int, default=1, metavar="N", help="dense: also with N threads"
+        "--threads", type=int, default=1, metavar="N", help="dense: also with N; threads: N, not 2"
+    )
+    parser.add_argument(
+        "--grain", type=int, metavar="N", help="threads: least work of a thread, in elements"
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="TEXT",
+        help="table, bags, threads, precision: only shapes whose label holds this; may be repeated",
     )
     parser.add_argument(
         "--align", type=int, metavar="BYTES", help="dense: start arrays there, not where NumPy does"

@@ -100,6 +100,10 @@ class Report:
             else:
                 self.results.append(Result(shape, v, tuple(seconds)))
 
+    def wants(self, label: str) -> bool:
+        """Return whether ``--only`` lets a shape be measured."""
+        return any(text in label for text in self.args.only or [""])
+
     def get(self, label: str, name: str = US, group: str = "") -> Result | None:
         """Return one result, or None where it was not measured."""
         for r in self.results:
@@ -161,7 +165,11 @@ class Report:
         if drawn:
             from bench.picture import draw
 
-            draw(panels, self.args.picture, f"python -m bench {self.args.question}")
+            draw(
+                [panel for panel in panels if panel.series],
+                self.args.picture,
+                f"python -m bench {self.args.question}",
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything that was measured, for the JSON."""

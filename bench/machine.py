@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
+import importlib.metadata
 import os
 import platform
 from pathlib import Path
@@ -23,7 +25,7 @@ def peer(name: str) -> ModuleType | None:
     """Return an optional package that is compared with, or None; one thread where it has any."""
     try:
         module = importlib.import_module(name)
-    except ImportError:
+    except (ImportError, OSError):  # OSError: compiled for another torch
         _absent.add(name)
         return None
     if name == "torch":
@@ -90,6 +92,8 @@ def describe() -> dict[str, Any]:
         module = peer(name)
         if module is not None:
             versions[name] = module.__version__
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # its import takes seconds
+        versions["fbgemm"] = importlib.metadata.version("fbgemm-gpu-cpu")
     return {
         "adagrad": adagrad.__version__,
         "compiler": _core.compiler(),

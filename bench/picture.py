@@ -33,6 +33,12 @@ def _spread(values: Sequence[float], gap: float) -> np.ndarray:
     return y
 
 
+def _tick(x: float) -> str:
+    """Return a number for people: sizes of tables are powers of two."""
+    bits = int(x).bit_length() - 1
+    return f"$2^{{{bits}}}$" if x == 1 << bits and bits >= 10 else f"{x:g}"
+
+
 def draw(panels: Sequence[Panel], path: str, title: str) -> None:
     """Draw panels two or three to a row, with one vertical axis."""
     import matplotlib
@@ -98,7 +104,7 @@ def draw(panels: Sequence[Panel], path: str, title: str) -> None:
         ax.grid(True, which="major", color="0.88", lw=0.6)
         points = sorted({x for xs, _ in panel.series.values() for x in xs})
         if points[-1] < 100 * points[0]:  # too short for powers of ten
-            ax.set_xticks(points, [f"{x:g}" for x in points])
+            ax.set_xticks(points, [_tick(x) for x in points])
             ax.xaxis.set_minor_locator(NullLocator())
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}x"))

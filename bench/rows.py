@@ -45,11 +45,13 @@ class Table:
         for got, expected in zip(results[1], results[0], strict=True):
             check(f"{v.group}: {v.name}", got, expected, rtol)
 
-    def step(self, duplicates: str, limit: bool = False) -> Apply:
+    def step(self, duplicates: str, limit: bool = False, threads: int = 1) -> Apply:
         """Return our step_rows, or its limit."""
         w, s = self.w, self.s
         if not limit:
-            return lambda b: adagrad.step_rows(w, b[1], s, b[0], LR, duplicates, eps=EPS)
+            return lambda b: adagrad.step_rows(
+                w, b[1], s, b[0], LR, duplicates, eps=EPS, threads=threads
+            )
         rule = adagrad.Rule(lr=LR, eps=EPS)._compiled
         return lambda b: _core.step_rows(w, b[1], s, b[0], rule, LR, duplicates, limit=True)
 

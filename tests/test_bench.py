@@ -10,18 +10,29 @@ from pathlib import Path
 
 import pytest
 
+QUESTIONS = (
+    "dense",
+    "rows",
+    "table",
+    "wide",
+    "bags",
+    "threads",
+    "precision",
+    "coalesce",
+    "call",
+)
 ROOT = Path(__file__).parents[1]
 
 # The peers cannot be imported, as where they are not installed.
 RUN = """
 import runpy, sys
-sys.modules.update(torch=None, numba=None)
+sys.modules.update(torch=None, numba=None, fbgemm_gpu=None)
 sys.argv = ["bench", *sys.argv[1:]]
 runpy.run_module("bench", run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("question", ["dense", "rows", "wide", "coalesce", "call"])
+@pytest.mark.parametrize("question", QUESTIONS)
 def test_quick_run(question, tmp_path):
     out = tmp_path / "results.json"
     done = subprocess.run(
