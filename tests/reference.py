@@ -300,7 +300,8 @@ class Table:
 
     def __init__(self, table: adagrad.Table) -> None:
         real = np.float64 if table.dtype == "float64" else np.float32
-        self.rule, self.seed, self.steps = table.rule, table.seed, table.steps
+        self.rule, self.seed = table.rule, table.seed
+        self.steps, self.decays = table.steps, table.decays
         self.dtype, self.state_dtype = table.dtype, table.state_dtype
         self.w = table.weights.astype(real).reshape(table.rows, table.dim)
         self.s = table.state.astype(real)
@@ -371,7 +372,8 @@ class Table:
     def decay(self, gamma: float, floor: float = 0.0) -> None:
         faded = self.s.dtype.type(gamma) * self.s
         faded = np.where(faded < floor, self.s.dtype.type(floor), faded)
-        of_decay = key(self.seed, "decay", self.steps)
+        self.decays += 1
+        of_decay = key(self.seed, "decay", self.decays)
         self._store(np.arange(len(self.w)), of_decay, s=faded)
 
     def pool(

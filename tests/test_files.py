@@ -35,7 +35,13 @@ resource = pytest.importorskip("resource")
 
 COUNTER = "0" * 20
 METADATA = {
-    **{"adagrad_version": "0.1.0", "rule": '{"lr": 0.1}', "steps": COUNTER, "skipped": COUNTER},
+    **{
+        "adagrad_version": "0.1.0",
+        "rule": '{"lr": 0.1}',
+        "steps": COUNTER,
+        "skipped": COUNTER,
+        "decays": COUNTER,
+    },
     **{"seed": "7", "rows": "12", "dim": "1", "dtype": "float32", "state": "element"},
     "state_dtype": "float32",
 }
@@ -161,10 +167,10 @@ BAD_FILES = {
     "short": (raw(header())[:5], "not a safetensors file: it has 5 bytes"),
     "header too long": (b"\xff" * 8 + b"{}" + bytes(99), "header would have 18446744073709551615 "),
     "header too short": (bytes(8) + b"{}", "header would have 0 bytes, expected 2 to 100000000"),
-    "half a header": (raw(header())[:100], r"truncated: it has 100 bytes, .* alone promises 3\d\d"),
-    "half the data": (raw(header())[:-48], r"truncated: it has 4.. bytes, .* promises 4\d\d"),
+    "half a header": (raw(header())[:100], r"truncated: it has 100 bytes, .* alone promises \d{3}"),
+    "half the data": (raw(header())[:-48], r"truncated: it has \d{3} bytes, .* promises \d{3}"),
     "a byte too few": (raw(header())[:-1], "truncated"),
-    "a byte too many": (raw(header()) + b"\0", "goes on after its end: it has 4.. bytes"),
+    "a byte too many": (raw(header()) + b"\0", "goes on after its end: it has \d{3} bytes"),
     "not JSON": (raw(b"{'a': 1}"), "corrupted: its header is not JSON: Expecting"),
     "not UTF-8": (raw(b'{"a": "\xff"}'), "corrupted: its header is not JSON"),
     "deep JSON": (raw(b'{"a":' + b"[" * 99999), "corrupted: its header is not JSON"),

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from adagrad._header import DIGITS, Header, TableFileError, data_bytes
+from adagrad._header import COUNTERS, DIGITS, Header, TableFileError, data_bytes
 from adagrad._header import encode as _encode
 from adagrad._header import parse as _parse
 
@@ -242,13 +242,13 @@ class Mapping:
         self._open_map()
         return self._data
 
-    def flush(self, steps: int, skipped: int) -> None:
+    def flush(self, *values: int) -> None:
         """Bring the data to the disk, and then the counters, which so never promise too much.
 
         Parameters
         ----------
-        steps, skipped : int
-            What the header is to say.
+        *values : int
+            What the header is to say, in the order of `COUNTERS`; the others stay.
 
         Raises
         ------
@@ -256,7 +256,7 @@ class Mapping:
             Where the disk fails.
         """
         self._open_map().flush()
-        counters = {"steps": f"{steps:0{DIGITS}}", "skipped": f"{skipped:0{DIGITS}}"}
+        counters = {name: f"{n:0{DIGITS}}" for name, n in zip(COUNTERS, values, strict=False)}
         header = dataclasses.replace(self.header, metadata={**self.header.metadata, **counters})
         os.pwrite(self._file.fileno(), _encode(header.metadata, header.dtype, header.shape), 0)
         os.fsync(self._file)

@@ -12,8 +12,9 @@ StrPath = str | os.PathLike[str]
 
 FORMAT = "adagrad.Table"
 FORMAT_VERSION = "1"
+COUNTERS = ("steps", "skipped", "decays")
 METADATA = (
-    *("format", "format_version", "adagrad_version", "rule", "steps", "skipped", "seed"),
+    *("format", "format_version", "adagrad_version", "rule", *COUNTERS, "seed"),
     *("rows", "dim", "dtype", "state", "state_dtype"),
 )
 ITEM_BYTES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "U8": 1}
@@ -132,7 +133,7 @@ def _decode(path: StrPath, text: bytes) -> tuple[dict[str, str], str, tuple[int,
     missing = [name for name in METADATA if name not in metadata]
     if missing:
         raise TableFileError(f"{path} is corrupted: its metadata lack {', '.join(missing)}")
-    for name in ("steps", "skipped"):
+    for name in COUNTERS:
         value = metadata[name]
         if len(value) != DIGITS or not (value.isascii() and value.isdecimal()):
             raise corrupted(name, value, f"{DIGITS} digits")

@@ -26,6 +26,7 @@ def merge(tables: Sequence[Table], weights: str) -> Table:
         return merged
     merged.steps = sum(t.steps for t in tables)
     merged.skipped = sum(t.skipped for t in tables)
+    merged.decays = sum(t.decays for t in tables)
     # As it is stored, so that a row that nobody touched has gathered nothing.
     start = np.array(merged.rule.initial_accumulator).astype(merged.state.dtype).astype(np.float64)
     of_rows = merged._layout.state == "row" and merged.dim != 1

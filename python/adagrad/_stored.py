@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adagrad import _core, _files, _memory
-from adagrad._header import Header, TableFileError
+from adagrad._header import COUNTERS, DIGITS, Header, TableFileError
 from adagrad._layout import BYTES, Layout, check_integer, check_layout, dtype_of, name_of
 from adagrad.rule import Rule
 
@@ -30,6 +30,7 @@ class StoredTable:
     seed: int
     steps: int
     skipped: int
+    decays: int
     path: str | None
     _layout: Layout
     _mapping: _files.Mapping | None
@@ -202,7 +203,8 @@ class StoredTable:
                 f"{path} is corrupted: its tensor is {header.dtype} of shape {header.shape}, its"
                 f" metadata need {self._layout.tensor}"
             )
-        self.steps, self.skipped = int(found["steps"]), int(found["skipped"])
+        for name in COUNTERS:
+            setattr(self, name, int(found[name]))
         self._mapping = self.path = None
 
     def _metadata(self) -> dict[str, str]:
@@ -210,10 +212,10 @@ class StoredTable:
         return {
             "adagrad_version": _core.__version__,
             "rule": json.dumps(dataclasses.asdict(self.rule)),
-            "steps": f"{self.steps:020d}",
-            "skipped": f"{self.skipped:020d}",
             "seed": str(self.seed),
-        } | {name: str(value) for name, value in fields.items()}
+            **{name: f"{getattr(self, name):0{DIGITS}}" for name in COUNTERS},
+            **{name: str(value) for name, value in fields.items()},
+        }
 
     def flush(self) -> None:
         """Make all of a mapped table durable, and then its step count.
@@ -233,7 +235,7 @@ class StoredTable:
         self._alive()
         if self._mapping is None:
             raise ValueError("only a table with a path can be flushed: save(path) writes this one")
-        self._mapping.flush(self.steps, self.skipped)
+        self._mapping.flush(*(getattr(self, name) for name in COUNTERS))
 
     def close(self) -> None:
         """Flush a mapped table, and give up the file; any other gives up its memory.
@@ -273,7 +275,7 @@ class StoredTable:
         return self.copy()
 
     def _fields(self) -> dict[str, Any]:
-        names = ("rule", "seed", "steps", "skipped", "_layout")
+        names = ("rule", "seed", *COUNTERS, "_layout")
         return {name: getattr(self, name) for name in names}
 
     def __getstate__(self) -> dict[str, Any]:

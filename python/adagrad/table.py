@@ -65,6 +65,8 @@ class Table(StoredTable):
         How many steps the table has taken.
     skipped : int
         How many rows ``on_nonfinite="skip"`` has left alone so far.
+    decays : int
+        How many times `decay` was called.
 
     Raises
     ------
@@ -121,7 +123,7 @@ class Table(StoredTable):
         self.rule = Rule() if rule is None else rule
         self.seed = check_integer("seed", 0 if seed is None else seed, 0, 2**64 - 1)
         self._layout = check_layout(rows, dim, dtype, state or self.rule.accumulator, state_dtype)
-        self.steps = self.skipped = 0
+        self.steps = self.skipped = self.decays = 0
         self._mapping: _files.Mapping | None = None
         self.path = None if path is None else os.fspath(path)
 
@@ -352,7 +354,8 @@ class Table(StoredTable):
         if not 0.0 <= check_real("gamma", gamma) <= 1.0:
             raise ValueError(f"gamma must be in [0, 1], got {gamma!r}")
         floor = check_real("floor", floor)
-        self._core.fade(float(gamma), floor, self.seed, self.steps, _threads(threads))
+        self._core.fade(float(gamma), floor, self.seed, self.decays + 1, _threads(threads))
+        self.decays += 1
 
     def stalled(self, rows: Array, g: Array) -> float:
         """Return how much of a gradient the accumulators are too large to notice.
@@ -403,8 +406,8 @@ class Table(StoredTable):
         Returns
         -------
         Table
-            In memory. Its accumulators are what all have gathered together; ``steps`` and
-            ``skipped`` are added up, and the seed is the first one's.
+            In memory. Its accumulators are what all have gathered together; ``steps`` and the
+            other counts are added up, and the seed is the first one's.
 
         Raises
         ------
