@@ -170,7 +170,7 @@ BAD_FILES = {
     "half a header": (raw(header())[:100], r"truncated: it has 100 bytes, .* alone promises \d{3}"),
     "half the data": (raw(header())[:-48], r"truncated: it has \d{3} bytes, .* promises \d{3}"),
     "a byte too few": (raw(header())[:-1], "truncated"),
-    "a byte too many": (raw(header()) + b"\0", "goes on after its end: it has \d{3} bytes"),
+    "a byte too many": (raw(header()) + b"\0", r"goes on after its end: it has \d{3} bytes"),
     "not JSON": (raw(b"{'a': 1}"), "corrupted: its header is not JSON: Expecting"),
     "not UTF-8": (raw(b'{"a": "\xff"}'), "corrupted: its header is not JSON"),
     "deep JSON": (raw(b'{"a":' + b"[" * 99999), "corrupted: its header is not JSON"),

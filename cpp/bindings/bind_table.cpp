@@ -88,6 +88,7 @@ class Table {
     const IdsArgument ids = check_ids(function, rows);
     const std::vector<std::size_t> starts = check_offsets(function, offsets, ids.n);
     const std::size_t bags = starts.size() - 1;
+    if (bags > ~std::uint32_t{0}) fail_value({function, "offsets"}, "have 2**32 bags or more");
     const py::array gradients = check_reals({function, "g"}, g, bags, "offsets", Access::read);
     const std::optional<py::array> factors = check_weights(function, weights, ids.n);
     return with_kernels(rule, lr, limit, [&](auto& kernels) {

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from adagrad.table import Table
+
+
+def largest(dtype: np.dtype[Any]) -> float:
+    if dtype.name != "bfloat16":
+        return float(np.finfo(dtype).max)
+    return float(np.finfo(np.float32).max)
 
 
 def merge(tables: Sequence[Table], weights: str) -> Table:
@@ -43,6 +50,12 @@ def merge(tables: Sequence[Table], weights: str) -> Table:
             divisor = total[:, None] if of_rows else total
             with np.errstate(divide="ignore", invalid="ignore"):
                 mean = np.where(divisor > 0, by_state / divisor, mean)
+        most = largest(merged.state.dtype)
+        if (total + start > most).any():
+            raise OverflowError(
+                f"what the tables have gathered is more than {most:g}, the most that accumulators"
+                f" of {merged.state_dtype} hold"
+            )
         merged.weights[part] = mean
         merged.state[part] = total + start
     return merged

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from adagrad import _core, _files, _memory
 from adagrad._header import COUNTERS, DIGITS, Header, TableFileError
 from adagrad._layout import BYTES, Layout, check_integer, check_layout, dtype_of, name_of
-from adagrad.rule import Rule
+from adagrad.rule import AccumulatorShape, Rule
 
 Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
@@ -75,6 +75,11 @@ class StoredTable:
     def state_dtype(self) -> str:
         """Name of the dtype of the accumulators."""
         return self._layout.state_dtype
+
+    @property
+    def accumulator(self) -> AccumulatorShape:
+        """Whether there is an accumulator for each "element" or one for each "row"."""
+        return self._layout.state
 
     @property
     def rows(self) -> int:
@@ -222,8 +227,9 @@ class StoredTable:
 
         What was there at the last flush survives a loss of power; what happened since also
         survives the death of the process, but may be in the file without being counted. Updates
-        of one element (``dim=1``) are in it whole or not at all, except under "each", which writes
-        accumulators first.
+        of one element (``dim=1``) of float32 or float64 are in it whole or not at all, except
+        under "each", which writes accumulators first; longer rows, and rows of 16 bits, may be in
+        it in part.
 
         Raises
         ------

@@ -49,8 +49,8 @@ class Table(StoredTable):
     path : str or PathLike, optional
         Map this file instead of allocating memory, so that the table may be larger than that. A
         file that does not exist is made (sparse: pages that nobody touched take no room); one that
-        exists is opened as it is, and whatever else is given has to fit it. One table maps a file
-        at a time. See `flush`.
+        exists is opened as it is, and whatever else is given has to fit it (`init` is for a new
+        one only). One table maps a file at a time. See `flush`.
     init_scale : float, default 0.01
         Finite and not negative.
     state_dtype : str, optional
@@ -61,6 +61,8 @@ class Table(StoredTable):
     ----------
     rows, dim, dtype, state_dtype, seed, rule
         As given. ``dtype`` and ``state_dtype`` are names.
+    accumulator : {"element", "row"}
+        The `state` that was given.
     steps : int
         How many steps the table has taken.
     skipped : int
@@ -160,7 +162,8 @@ class Table(StoredTable):
         g : ndarray, shape [n], or [n, dim] where `dim` is not 1
             ``g[i]`` is a gradient of row ``rows[i]``: float64 for a table of float64, else float32.
         duplicates : {"sum", "sequential", "each", "unique"}, optional
-            What repeated ids mean; by default what the rule says. See `Rule`.
+            What repeated ids mean; by default what the rule says. See `Rule`. With "unique" an id
+            that repeats nevertheless may lose updates, depending on the instruction set.
         lr : float, optional
             Step size of this step, for schedules of your own; by default ``rule.lr_at(steps + 1)``.
         check_unique : bool, default False
@@ -413,6 +416,8 @@ class Table(StoredTable):
         ------
         TypeError, ValueError
             Where there is no table, one is not a Table, or they do not fit each other.
+        OverflowError
+            Where accumulators of 16 bits cannot hold what was gathered.
 
         References
         ----------
