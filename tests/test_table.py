@@ -469,7 +469,7 @@ def test_merge(storage):
                 eps = {"float64": 2.0**-50, "float32": 2.0**-23}.get(actual.dtype.name, 2.0**-8)
                 np.testing.assert_allclose(actual.astype("f8"), wanted, rtol=eps, atol=1e-7)
             # Rows that no replica touched are as they were.
-            for what in ("weights", "state") if storage != "float64" else ("state",):
+            for what in ("weights", "state"):
                 held, was = getattr(merged, what)[15:], getattr(start, what)[15:]
                 assert_same_bits(held.astype("f8"), was.astype("f8"), (what, weights))
             assert (merged.steps, merged.seed, merged.path) == (9, 9, None)
@@ -488,6 +488,31 @@ def test_merge_of_one_and_of_identical_ones(weights):
     np.testing.assert_allclose(twice.weights, table.weights, rtol=1e-15)
     np.testing.assert_allclose(twice.state - 0.1, 2 * (table.state - 0.1), rtol=1e-12, atol=1e-15)
     assert content(Table.merge([start, start], weights)) == content(start)
+
+
+def test_merge_after_decay():
+    """An accumulator below its start has gathered nothing, and gives no negative weight."""
+    tables = [Table(2, rule=Rule(initial_accumulator=1.0)) for _ in range(3)]
+    for table in tables:
+        table.decay(0.1)
+    tables[0].weights[0], tables[1].weights[0] = 1.0, 2.0
+    tables[0].state[0], tables[1].state[0] = 0.6, 1.5
+    merged = Table.merge(tables)
+    np.testing.assert_array_equal(merged.state, np.array([1.5, 0.1], "f4"))
+    np.testing.assert_array_equal(merged.weights, np.array([2.0, 0.0], "f4"))
+    tables[0].state[0] = np.inf
+    with pytest.raises(OverflowError, match="not a number, or more than"):
+        Table.merge(tables)
+
+
+def test_each_decay_rounds_by_numbers_of_its_own():
+    table = Table(
+        4096, dtype="bfloat16", state_dtype="bfloat16", rule=Rule(initial_accumulator=1.0)
+    )
+    for _ in range(50):
+        table.decay(0.999)
+    assert table.decays == 50
+    assert abs(float(table.state.astype("f8").mean()) - 0.999**50) < 2e-3
 
 
 def test_merge_weighs_by_what_was_gathered():

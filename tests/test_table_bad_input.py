@@ -3,6 +3,7 @@ byte, no count and no file."""
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import subprocess
@@ -413,7 +414,7 @@ def test_metadata_that_do_not_fit_each_other(tmp_path):
         assert good.count(old) == 1, old
         path.write_bytes(good.replace(old, new))
         for call in (Table.load, Table.open):
-            with pytest.raises(TableFileError, match="is corrupted"):
+            with pytest.raises(TableFileError, match=r"is corrupted|another version"):
                 call(path)
 
 
@@ -481,3 +482,73 @@ def test_a_closed_table(where, tmp_path):
 
 def test_public_names():
     assert {"Table", "TableFileError"} <= set(adagrad.__all__)
+
+
+@pytest.mark.parametrize("policy", ["sum", "sequential", "each", "unique"])
+@pytest.mark.parametrize("dim", [1, 3])
+def test_a_product_with_a_weight_that_is_not_finite(dim, policy):
+    table = Table(4, dim, rule=Rule(on_nonfinite="raise"))
+    g = np.full((1, dim) if dim > 1 else 1, 1e30, np.float32)
+    weights = np.array([1e30, 1.0], np.float32)
+    with pytest.raises(ValueError, match="times its weight is not finite"):
+        table.step_pooled(np.array([1, 2]), np.array([0, 2]), g, "sum", weights, policy)
+    assert not table.state.any()
+    assert table.steps == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"rule": Rule(initial_accumulator=1e300)},
+            "accumulator=1e\\+300 overflows float32",
+        ),
+        ({"rule": Rule(initial_accumulator=1e-60)}, "initial_accumulator=1e-60 is 0 in float32"),
+        (
+            {"rule": Rule(initial_accumulator=1e5), "dtype": "float16", "state_dtype": "float16"},
+            "overflows float16",
+        ),
+        ({"init": "normal", "init_scale": 1e300}, "init_scale=1e\\+300 overflows float32"),
+    ],
+)
+def test_numbers_that_are_lost(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Table(2, **arguments)
+
+
+def test_decays_that_are_lost():
+    table = Table(2, rule=Rule(initial_accumulator=1.0))
+    for given in ((1.0, 1e300), (1e-60,)):
+        with pytest.raises(ValueError, match="float32"):
+            table.decay(*given)
+    assert (table.state == 1.0).all()
+    assert table.decays == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda rule: rule | {"momentum": 0.9},
+            "another version of adagrad: .* momentum",
+        ),
+        (lambda rule: {k: v for k, v in rule.items() if k != "eps"}, "its rule lacks eps"),
+        (lambda rule: [], "its rule is"),
+    ],
+)
+def test_rules_of_other_versions(tmp_path, monkeypatch, change, message):
+    path, table = tmp_path / "table", Table(4)
+    metadata = table._metadata()
+    changed = metadata | {"rule": json.dumps(change(json.loads(metadata["rule"])))}
+    monkeypatch.setattr(Table, "_metadata", lambda self: changed)
+    table.save(path)
+    with pytest.raises(adagrad.TableFileError, match=message):
+        Table.load(path)
+
+
+def test_counts_that_are_not(tmp_path):
+    table = Table(4)
+    table.steps = -5
+    with pytest.raises(ValueError, match="steps must be from 0"):
+        table.save(tmp_path / "table")
+    assert list(tmp_path.iterdir()) == []

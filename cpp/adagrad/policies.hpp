@@ -43,7 +43,7 @@ class RowsCall {
 
   // All ids are below 2^bits. Every allocation is made here, before the first write.
   RowsCall(const All& all, std::size_t dim, unsigned bits, Duplicates duplicates,
-           std::size_t threads, std::size_t row_bytes, Kernels& kernels)
+           std::size_t threads, std::size_t row_bytes, Kernels& kernels, bool summing_alone = false)
       : all_(all), dim_(dim), bits_(bits), duplicates_(duplicates),
         threads_(static_cast<std::uint32_t>(threads)), shift_(block_shift(row_bytes)),
         kernels_(kernels) {
@@ -56,7 +56,9 @@ class RowsCall {
       starts_.push_back(total);
       total += bits <= 32 ? bytes<std::uint32_t>(n) : bytes<Id>(n);
     }
-    arena_.emplace(total);
+    // summed() lays out everything for one thread.
+    const std::size_t alone = bits <= 32 ? bytes<std::uint32_t>(all.n) : bytes<Id>(all.n);
+    arena_.emplace(summing_alone ? std::max(total, alone) : total);
   }
 
   // The number of rows that were skipped. A lagged rule divides by the accumulator from before, so
@@ -67,7 +69,8 @@ class RowsCall {
     return skipped;
   }
 
-  // f(batch) for batches of different ids with their summed gradients, on this thread.
+  // f(batch) for batches of different ids with their summed gradients, on this thread; only of a
+  // call that was made with summing_alone.
   template <class F>
   void summed(F f) {
     sum_part(0, 1, f);

@@ -103,6 +103,12 @@ class Table {
         using Id = std::remove_const_t<std::remove_pointer_t<decltype(unsigned_ids(given))>>;
         const unsigned bits = check_range(ids, given);
         const BagGradients<T> each(data, w, starts, dim_, mean);
+        if (rule.on_nonfinite == NonFinite::raise && w != nullptr &&
+            count_nonfinite(each.g(), ids.n * dim_) != 0) {
+          throw py::value_error(std::string(function) +
+                                ": a gradient times its weight is not finite, and on_nonfinite is "
+                                "'raise'");
+        }
         const Occurrences<T, Id> all{
             unsigned_ids(given), each.g(), each.source(), ids.n, false, false};
         return run(ids, options, bits, all, kernels, seed, steps);

@@ -12,7 +12,7 @@
 namespace adagrad {
 namespace {
 
-std::atomic<std::size_t> threads{1}, grain{std::size_t{1} << 17};
+std::atomic<std::size_t> threads{1}, grain{std::size_t{1} << 19};
 
 std::vector<std::string> isas() {
   std::vector<std::string> names;

@@ -39,7 +39,7 @@ inline std::size_t sparse_threads(std::size_t n, std::size_t dim, std::size_t as
 // thread longer than updating its own.
 inline std::size_t update_threads(const IdsArgument& a, std::size_t dim, std::size_t row_bytes,
                                   std::size_t asked) {
-  const bool in_cache = dim == 1 && a.table_rows * row_bytes <= 16 * sparse_grain();
+  const bool in_cache = dim == 1 && a.table_rows * row_bytes <= 4 * sparse_grain();
   return in_cache ? 1 : sparse_threads(a.n, dim, asked);
 }
 
@@ -172,7 +172,8 @@ std::size_t step_sparse(const IdsArgument& a, const SparseOptions& options, unsi
   if (options.verify_unique) check_unique(a, all.ids, bits);
   if (dim == 0) return 0;
   RowsCall call(all, dim, bits, options.duplicates,
-                update_threads(a, dim, row_bytes, options.threads), row_bytes, kernels);
+                update_threads(a, dim, row_bytes, options.threads), row_bytes, kernels,
+                options.rule.on_nonfinite == NonFinite::raise);
   if (options.rule.on_nonfinite == NonFinite::raise && options.duplicates == Duplicates::sum) {
     std::uint64_t bad = ~std::uint64_t{0};
     call.summed([&](const auto& batch) {

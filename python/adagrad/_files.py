@@ -233,6 +233,9 @@ class Mapping:
         except BaseException:
             self._file.close()
             raise
+        # Rows are read at random: reading ahead of each would read pages that nobody asked for.
+        with contextlib.suppress(AttributeError, OSError):
+            self._mapped.madvise(mmap.MADV_RANDOM)
         self._data = np.frombuffer(self._mapped, np.uint8, offset=self.header.start)
         # The lock outlives this where views do: a mmap has its own descriptor of the open file.
         self._close_file = weakref.finalize(self, self._file.close)

@@ -113,3 +113,13 @@ def check_real(name: str, value: Any) -> float:
     if not 0.0 <= number < math.inf:
         raise ValueError(f"{name} must be finite and not negative, got {number!r}")
     return number
+
+
+def check_storable(name: str, value: float, dtype: str) -> None:
+    """Raise where a number is lost in a dtype: more than its largest, or rounded to 0."""
+    wide = "float32" if dtype == "bfloat16" else dtype  # which has the same range
+    with np.errstate(over="ignore", under="ignore"):
+        stored = float(np.array(value).astype(wide))
+    if math.isinf(stored) or (stored == 0.0 and value != 0.0):
+        what = "overflows" if stored else "is 0 in"
+        raise ValueError(f"{name}={value!r} {what} {dtype}")

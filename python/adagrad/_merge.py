@@ -40,22 +40,30 @@ def merge(tables: Sequence[Table], weights: str) -> Table:
     block = max(1, (1 << 16) // merged.dim)
     for begin in range(0, merged.rows, block):
         part = slice(begin, begin + block)
-        gathered = [t.state[part].astype(np.float64) - start for t in tables]
-        params = [t.weights[part].astype(np.float64) for t in tables]
-        total = np.sum(gathered, axis=0)
-        mean = np.sum(params, axis=0) / len(tables)
-        if weights == "state":
-            shares = [x[:, None] if of_rows else x for x in gathered]
-            by_state = np.sum([x * w for x, w in zip(shares, params, strict=True)], axis=0)
-            divisor = total[:, None] if of_rows else total
-            with np.errstate(divide="ignore", invalid="ignore"):
-                mean = np.where(divisor > 0, by_state / divisor, mean)
+        states = np.array([t.state[part] for t in tables], dtype=np.float64)
+        params = np.array([t.weights[part] for t in tables], dtype=np.float64)
+        # Decay may have brought an accumulator below its start.
+        gathered = np.maximum(states - start, 0.0)
+        total = gathered.sum(axis=0)
         most = largest(merged.state.dtype)
-        if (total + start > most).any():
+        if not (total + start <= most).all():
             raise OverflowError(
-                f"what the tables have gathered is more than {most:g}, the most that accumulators"
-                f" of {merged.state_dtype} hold"
+                f"what the tables have gathered is not a number, or more than {most:g}, the most"
+                f" that accumulators of {merged.state_dtype} hold"
             )
+        # From the first on, by differences: what all agree on is not changed by rounding.
+        shares, divisor = gathered, total
+        if weights == "equal":
+            shares, divisor = np.ones_like(gathered), np.full_like(total, len(tables))
+        silent = divisor == 0.0
+        shares = np.where(silent, 1.0, shares)
+        divisor = np.where(silent, float(len(tables)), divisor)
+        if of_rows:
+            shares, divisor = shares[..., None], divisor[..., None]
+        mean = params[0] + ((shares * (params - params[0])).sum(axis=0) / divisor)
+        alone = (shares == divisor).argmax(axis=0)
+        only = np.take_along_axis(params, np.broadcast_to(alone, mean.shape)[None], axis=0)[0]
+        mean = np.where((shares == divisor).any(axis=0), only, mean)
         merged.weights[part] = mean
-        merged.state[part] = total + start
+        merged.state[part] = np.where(total > 0.0, total + start, states.max(axis=0))
     return merged

@@ -199,9 +199,11 @@ class StoredTable:
                 found["state"],
                 found["state_dtype"],
             )
-            self.rule = Rule(**json.loads(found["rule"]))
+            self.rule = _rule_of(path, json.loads(found["rule"]))
             self.seed = check_integer("seed", int(found["seed"]), 0, 2**64 - 1)
-        except (TypeError, ValueError) as error:
+        except TableFileError:
+            raise
+        except (TypeError, ValueError, RecursionError) as error:
             raise TableFileError(f"{path} is corrupted: {error}") from error
         if (header.dtype, header.shape) != self._layout.tensor:
             raise TableFileError(
@@ -218,9 +220,12 @@ class StoredTable:
             "adagrad_version": _core.__version__,
             "rule": json.dumps(dataclasses.asdict(self.rule)),
             "seed": str(self.seed),
-            **{name: f"{getattr(self, name):0{DIGITS}}" for name in COUNTERS},
+            **{name: f"{self._counter(name):0{DIGITS}}" for name in COUNTERS},
             **{name: str(value) for name, value in fields.items()},
         }
+
+    def _counter(self, name: str) -> int:
+        return check_integer(name, getattr(self, name), 0, 2**64 - 1)
 
     def flush(self) -> None:
         """Make all of a mapped table durable, and then its step count.
@@ -241,7 +246,7 @@ class StoredTable:
         self._alive()
         if self._mapping is None:
             raise ValueError("only a table with a path can be flushed: save(path) writes this one")
-        self._mapping.flush(*(getattr(self, name) for name in COUNTERS))
+        self._mapping.flush(*(self._counter(name) for name in COUNTERS))
 
     def close(self) -> None:
         """Flush a mapped table, and give up the file; any other gives up its memory.
@@ -311,3 +316,18 @@ class StoredTable:
             f"Table({at.rows}, dim={at.dim}, dtype={at.dtype!r}, state={at.state!r}, "
             f"steps={self.steps}{mapped}{closed}, {self.rule})"
         )
+
+
+def _rule_of(path: StrPath, found: Any) -> Rule:
+    """Return the rule in a file, which has to have the fields of this version's."""
+    fields = {field.name for field in dataclasses.fields(Rule)}
+    if not isinstance(found, dict):
+        raise TypeError(f"its rule is {found!r:.60}")
+    if unknown := sorted(found.keys() - fields):
+        raise TableFileError(
+            f"{path} was written by another version of adagrad: its rule has {', '.join(unknown)},"
+            " which this one does not know"
+        )
+    if missing := sorted(fields - found.keys()):
+        raise TableFileError(f"{path} is corrupted: its rule lacks {', '.join(missing)}")
+    return Rule(**found)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adagrad import _files, _memory
-from adagrad._layout import check_integer, check_layout, check_real
+from adagrad._layout import check_integer, check_layout, check_real, check_storable
 from adagrad._stored import Bytes, StoredTable, StrPath
 from adagrad.functional import _threads
 from adagrad.rule import AccumulatorShape, Duplicates, Rule, check_choice
@@ -125,12 +125,14 @@ class Table(StoredTable):
         self.rule = Rule() if rule is None else rule
         self.seed = check_integer("seed", 0 if seed is None else seed, 0, 2**64 - 1)
         self._layout = check_layout(rows, dim, dtype, state or self.rule.accumulator, state_dtype)
+        start = self.rule.initial_accumulator
+        check_storable("initial_accumulator", start, self._layout.state_dtype)
+        check_storable("init_scale", scale, self._layout.dtype)
         self.steps = self.skipped = self.decays = 0
         self._mapping: _files.Mapping | None = None
         self.path = None if path is None else os.fspath(path)
 
         def fill(memory: Bytes) -> None:
-            start = self.rule.initial_accumulator
             if init != "zeros" or start != 0.0:
                 self._over(memory).initialise(init, scale, self.seed, start, 0)
 
@@ -357,6 +359,9 @@ class Table(StoredTable):
         if not 0.0 <= check_real("gamma", gamma) <= 1.0:
             raise ValueError(f"gamma must be in [0, 1], got {gamma!r}")
         floor = check_real("floor", floor)
+        compute = "float64" if self.dtype == "float64" else "float32"
+        check_storable("gamma", float(gamma), compute)
+        check_storable("floor", floor, self.state_dtype)
         self._core.fade(float(gamma), floor, self.seed, self.decays + 1, _threads(threads))
         self.decays += 1
 
@@ -373,7 +378,8 @@ class Table(StoredTable):
         float
             The share, of the coordinates of `g` that are not 0, of those for which
             ``s + g * g == s``: in float32 about ``s > 2**24 * g**2``. Such a coordinate still
-            learns, but its learning rate has stopped to fall. `decay` makes room.
+            learns, but its learning rate has stopped to fall. `decay` makes room. The rule's own
+            scale, clipping and statistic are not applied.
 
         Raises
         ------
