@@ -17,10 +17,15 @@ if(CMAKE_CXX_FLAGS MATCHES "fast-math|/fp:fast|Ofast|funsafe-math")
   message(FATAL_ERROR "adagrad promises IEEE arithmetic: remove fast-math from CMAKE_CXX_FLAGS")
 endif()
 
+set(ADAGRAD_ISAS "" CACHE STRING "Compile only these rows (a list of names); all where empty")
+
 add_library(adagrad_kernels INTERFACE)
 
 # adagrad_isa(<name as in ADAGRAD_ISA> <C++ identifier> <flags>...)
 function(adagrad_isa name identifier)
+  if(ADAGRAD_ISAS AND NOT name IN_LIST ADAGRAD_ISAS)
+    return()
+  endif()
   set(target adagrad_kernels_${identifier})
   add_library(${target} OBJECT cpp/isa/kernels.cpp)
   target_link_libraries(${target} PRIVATE adagrad_options)
