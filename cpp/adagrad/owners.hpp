@@ -38,6 +38,14 @@ inline unsigned block_shift(std::size_t row_bytes) {
   return shift;
 }
 
+template <class Id>
+std::size_t count_owned(const Owner& owner, const Id* ids, std::size_t n) {
+  const Owner mine = owner;
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < n; ++i) count += owns(mine, ids[i]) ? 1 : 0;
+  return count;
+}
+
 // Writes the ids that are owned, and their gradients, in order; returns how many these are. Room
 // for eight more of each is needed. No branch depends on an owner, as none could be predicted.
 template <class Id, class Key, class T>

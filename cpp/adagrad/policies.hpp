@@ -35,7 +35,7 @@ struct Occurrences {
 
 // One call on n gradients of rows of dim elements. kernels.apply(batch, visit, k)
 // updates the rows of a batch, and returns how many it skipped; it is called from each thread k,
-// with ids of the type of the call or of 32 bits. kernels.collect() is that of owners.hpp.
+// with ids of the type of the call or of 32 bits. kernels.collect() and count() are those of owners.hpp.
 template <class T, class Id, class Kernels>
 class RowsCall {
  public:
@@ -49,7 +49,9 @@ class RowsCall {
         kernels_(kernels) {
     owned_.assign(threads, all.n);
     if (threads > 1 && duplicates == Duplicates::sum) {
-      for_each_part(threads, [&](std::size_t k) { owned_[k] = count(owner(k, threads)); });
+      for_each_part(threads, [&](std::size_t k) {
+        owned_[k] = kernels.count(owner(k, threads), all.ids, all.n);
+      });
     }
     std::size_t total = 0;
     for (const std::size_t n : owned_) {
@@ -124,13 +126,6 @@ class RowsCall {
   }
 
   Owner owner(std::size_t k, std::size_t owners) const { return make_owner(k, owners, shift_); }
-
-  std::size_t count(const Owner owner) const {
-    const Id* const ids = all_.ids;
-    std::size_t n = 0;
-    for (std::size_t i = 0; i < all_.n; ++i) n += owns(owner, ids[i]) ? 1 : 0;
-    return n;
-  }
 
   std::size_t run_part(std::size_t k, bool lagged) {
     std::size_t skipped = 0;

@@ -198,13 +198,14 @@ std::size_t paired_rows(const Target<T>& table, const Batch<T, const Id*>& batch
 
 // Rows of any length. Short rows are asked for further ahead than long ones, and of rows longer
 // than 16 cache lines the first 16: the hardware follows from there. This stands in the loop
-// because g++ 12 deletes calls of a function that does nothing but prefetch.
-template <class Form, class T, class Ids>
+// because g++ 12 deletes calls of a function that does nothing but prefetch. `known` is the length
+// of a row where the compiler is told it, or 0.
+template <class Form, std::size_t known, class T, class Ids>
 std::size_t wide_rows(const Target<T>& table, const Batch<T, Ids>& batch, const Params<T>& params,
                       Visit visit) {
   constexpr std::size_t line = 64 / sizeof(T), most = 16 * line;
   const Params<T> p = params;
-  const std::size_t dim = table.dim, state = table.row_state ? 1 : dim;
+  const std::size_t dim = known != 0 ? known : table.dim, state = table.row_state ? 1 : dim;
   const bool interleaved = table.s == table.w + dim;
   const std::size_t ahead = dim <= 16 ? 24 : 8;
   const std::size_t run = interleaved ? dim + state : dim, reach = run < most ? run : most;
@@ -258,8 +259,16 @@ std::size_t visit_rows(const Target<T>& table, const Batch<T, Ids>& batch, const
       if (interleaved) return visit_scalars<Form, 2>(table, batch, p, visit);
       if (table.w_stride == 1) return visit_scalars<Form, 1>(table, batch, p, visit);
     }
+    if constexpr (Form::plain) {
+      switch (visit == Visit::update ? table.dim : 0) {
+        case 4: return wide_rows<Form, 4>(table, batch, p, Visit::update);
+        case 8: return wide_rows<Form, 8>(table, batch, p, Visit::update);
+        case 16: return wide_rows<Form, 16>(table, batch, p, Visit::update);
+        default: break;
+      }
+    }
   }
-  return wide_rows<Form>(table, batch, p, visit);
+  return wide_rows<Form, 0>(table, batch, p, visit);
 }
 
 }  // namespace

@@ -114,6 +114,13 @@ const auto& pick_collect(const K& k, const std::uint64_t*) {
   return k.collect_u64;
 }
 
+inline std::size_t count_occurrences(const Owner& owner, const std::uint32_t* ids, std::size_t n) {
+  return kernels().count_u32(owner, ids, n);
+}
+inline std::size_t count_occurrences(const Owner& owner, const std::uint64_t* ids, std::size_t n) {
+  return kernels().count_u64(owner, ids, n);
+}
+
 // The kernels on a table of float or double. Decaying all rows is a sweep before the first update,
 // but after the memory that a policy needs has been found.
 template <class T>
@@ -127,6 +134,10 @@ struct TargetKernels {
   template <class Id>
   std::size_t apply(const Batch<T, const Id*>& batch, Visit visit, std::size_t) const {
     return pick_rows(kernels, batch.ids)(table, batch, params, visit);
+  }
+  template <class Id>
+  std::size_t count(const Owner& owner, const Id* ids, std::size_t n) const {
+    return count_occurrences(owner, ids, n);
   }
   template <class Id>
   std::size_t collect(const Owner& owner, const Id* ids, const T* g, std::size_t n,

@@ -41,6 +41,10 @@ struct HalfTableKernels {
     return pick_rows(kernels, batch.ids)(table, batch, params, visit, scratch(k));
   }
   template <class Id>
+  std::size_t count(const Owner& owner, const Id* ids, std::size_t n) const {
+    return count_occurrences(owner, ids, n);
+  }
+  template <class Id>
   std::size_t collect(const Owner& owner, const Id* ids, const float* g, std::size_t n,
                       std::uint32_t* to_ids, float* to_g) const {
     return pick_collect(adagrad::kernels().f32, ids)(owner, ids, g, n, to_ids, to_g);

@@ -90,8 +90,15 @@ constexpr HalfKernels half_kernels() {
 }  // namespace
 
 extern const Kernels ADAGRAD_KERNELS;
-const Kernels ADAGRAD_KERNELS = {ADAGRAD_ISA,          kernels_of<float>(), limits_of<float>(),
-                                 kernels_of<double>(), limits_of<double>(), mixed_entry,
-                                 mixed_step<Limit>,    half_kernels()};
+const Kernels ADAGRAD_KERNELS = {ADAGRAD_ISA,
+                                 kernels_of<float>(),
+                                 limits_of<float>(),
+                                 kernels_of<double>(),
+                                 limits_of<double>(),
+                                 mixed_entry,
+                                 mixed_step<Limit>,
+                                 half_kernels(),
+                                 count_owned<std::uint32_t>,
+                                 count_owned<std::uint64_t>};
 
 }  // namespace adagrad

@@ -67,12 +67,17 @@ struct HalfKernels {
 };
 
 struct Kernels {
+  template <class Id>
+  using Count = std::size_t (*)(const Owner&, const Id* ids, std::size_t n);
+
   const char* isa;
   KernelsOf<float> f32, limit_f32;
   KernelsOf<double> f64, limit_f64;
   std::size_t (*mixed)(const Mixed&, const Params<float>&);
   std::size_t (*limit_mixed)(const Mixed&, const Params<float>&);
   HalfKernels half;
+  Count<std::uint32_t> count_u32;
+  Count<std::uint64_t> count_u64;
 };
 
 }  // namespace adagrad
