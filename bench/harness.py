@@ -95,10 +95,10 @@ class Report:
             before = self.get(shape.label, v.name, v.group)
             if before is not None:
                 self.results[self.results.index(before)] = Result(
-                    shape, v, before.seconds + tuple(seconds)
+                    shape, v.label_only(), before.seconds + tuple(seconds)
                 )
             else:
-                self.results.append(Result(shape, v, tuple(seconds)))
+                self.results.append(Result(shape, v.label_only(), tuple(seconds)))
 
     def wants(self, label: str) -> bool:
         """Return whether ``--only`` lets a shape be measured."""

@@ -34,6 +34,10 @@ class Variant:
     prepare: Callable[[int], Any] = _nothing
     group: str = ""
 
+    def label_only(self) -> Variant:
+        """Return what a result needs to know: its calls would keep whole tables in memory."""
+        return Variant(self.name, _nothing, group=self.group)
+
     @property
     def is_peer(self) -> bool:
         """True for the work of others."""

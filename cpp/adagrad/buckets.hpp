@@ -5,10 +5,8 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
-#include <memory>
-#include <new>
-#include <utility>
+
+#include "arena.hpp"
 
 namespace adagrad {
 
@@ -33,39 +31,6 @@ inline unsigned count_trailing_zeros(std::uint64_t x) {
   return count;
 #endif
 }
-
-// The memory of one call, in one piece: the allocator then keeps it for the next call, where
-// several pieces of this size are handed back to the system and faulted in again, page by page.
-class Arena {
- public:
-  explicit Arena(std::size_t bytes)
-      : memory_(static_cast<char*>(std::malloc(bytes + 1)), std::free) {
-    if (!memory_) throw std::bad_alloc();
-  }
-
-  // The same memory from `start` on, as if nothing had been taken of it.
-  Arena again(std::size_t start) const { return Arena(memory_, start); }
-
-  // Uninitialised room for n values, and how many bytes that takes.
-  template <class T>
-  T* take(std::size_t n) {
-    char* const taken = memory_.get() + used_;
-    used_ += bytes<T>(n);
-    return reinterpret_cast<T*>(taken);
-  }
-  template <class T>
-  static constexpr std::size_t bytes(std::size_t n) {
-    return (n * sizeof(T) + alignof(std::max_align_t) - 1) / alignof(std::max_align_t) *
-           alignof(std::max_align_t);
-  }
-
- private:
-  Arena(std::shared_ptr<char> memory, std::size_t start)
-      : memory_(std::move(memory)), used_(start) {}
-
-  std::shared_ptr<char> memory_;
-  std::size_t used_ = 0;
-};
 
 // Deals items into buckets, most significant bits first. Leaf has
 //     unsigned direct_bits() const       spans up to 2^direct_bits it can take unsorted, or 0
