@@ -92,7 +92,7 @@ inline std::size_t collect(const Owner& owner, const Id* ids, const float* g, st
   const __m256i width = _mm256_set1_epi32(static_cast<int>(owner.width - 0x80000000u));
   std::size_t count = 0, i = 0;
   for (; i + 8 <= n; i += 8) {
-    const __m256i id = in_order(ids + i);
+    const __m256i id = low_halves(ids + i);
     const __m256i product = _mm256_mullo_epi32(_mm256_srl_epi32(id, shift), multiplier);
     const __m256i hash = _mm256_and_si256(product, even);
     const __m256i mine = _mm256_cmpgt_epi32(width, _mm256_sub_epi32(hash, first));

@@ -33,10 +33,9 @@ struct Occurrences {
   bool distinct, by_position;  // as in Batch
 };
 
-// One call on n gradients of rows of dim elements. kernels.apply(batch, visit, k)
-// updates the rows of a batch, and returns how many it skipped; it is called from each thread k,
-// with ids of the type of the call or of 32 bits. kernels.collect() and count() are those of
-// owners.hpp.
+// One call on n gradients of rows of dim elements. kernels.apply(batch, visit, k) updates the rows
+// of a batch, and returns how many it skipped; it is called from each thread k, with ids of the
+// type of the call or of 32 bits. kernels.collect() and count() are those of owners.hpp.
 template <class T, class Id, class Kernels>
 class RowsCall {
  public:

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 
 #include "loops.hpp"
 #include "random.hpp"
@@ -20,7 +21,8 @@ struct Target {
   T* s;
   std::size_t w_stride, s_stride;
   std::size_t dim;
-  bool row_state;  // s has one element per row, not dim
+  bool row_state;            // s has one element per row, not dim
+  bool whole_pairs = false;  // of dim 1: no update is ever in the memory by half
 };
 
 // n gradients, and the rows that they are of.
@@ -34,6 +36,10 @@ struct Batch {
   bool distinct;     // no id repeats
   bool by_position;  // what happens to a row depends on the positions (half_rows.hpp)
 };
+
+// Rows are asked for so long before their turn that this many cache lines are on their way: fewer
+// leave the memory idle, more would push one another out of L1 (bench/rows.py).
+constexpr std::size_t lines_ahead = 128;
 
 // What the rows of a new table hold. Params that are not random stay as they are.
 struct Start {
@@ -117,9 +123,10 @@ void initialise_rows(const Target<T>& table, const Start& start, std::size_t fir
   }
 }
 
-// Rows of one element. A row's cache lines are asked for 32 ids ahead: further ahead they start to
-// be evicted again, nearer they are not there yet (bench/rows.py).
-constexpr std::size_t scalars_ahead = 32;
+inline std::size_t rows_ahead(std::size_t lines_of_row) {
+  const std::size_t rows = lines_ahead / lines_of_row;
+  return rows < 8 ? 8 : rows;
+}
 
 // One coordinate, at a distance of one element from the next, or of two where it is interleaved.
 template <class Form, Visit visit, std::size_t stride, class T>
@@ -144,13 +151,16 @@ std::size_t scalar_rows(const Target<T>& table, const Batch<T, Ids>& batch,
   const Params<T> p = params;  // a copy that no store through w or s can alias
   T* const w = table.w;
   T* const s = table.s;
+  const std::size_t ahead = rows_ahead(stride == 1 ? 2 : 1);
   std::size_t skips = 0;
-  for (std::size_t i = 0; i < batch.n; ++i) {
-    if (i + scalars_ahead < batch.n) {
-      const std::size_t next = id_at(batch.ids, i + scalars_ahead);
-      if (stride == 2 || visit != Visit::accumulate) ADAGRAD_PREFETCH(w + stride * next);
-      if (stride == 1) ADAGRAD_PREFETCH(s + next);
+  for (std::size_t next = 0; next < batch.n + ahead; ++next) {
+    if (next < batch.n) {
+      const std::size_t id = id_at(batch.ids, next);
+      if (stride == 2 || visit != Visit::accumulate) ADAGRAD_PREFETCH(w + stride * id);
+      if (stride == 1) ADAGRAD_PREFETCH(s + id);
     }
+    if (next < ahead) continue;
+    const std::size_t i = next - ahead;
     if (skipped<Form>(p, batch.g[i])) {
       ++skips;
       continue;
@@ -160,46 +170,48 @@ std::size_t scalar_rows(const Target<T>& table, const Batch<T, Ids>& batch,
   return skips;
 }
 
-// Interleaved coordinates by vectors: as many at a time as fill one, unless an id repeats among
-// them; those are taken one by one.
-template <class Form, class T, class Id>
-std::size_t paired_rows(const Target<T>& table, const Batch<T, const Id*>& batch,
-                        const Params<T>& params) {
-#if defined(__GNUC__) && defined(__AVX2__)
-  using V = typename Lanes<T, 32>::type;
-  constexpr std::size_t lanes = 32 / sizeof(T);
-  const Params<T> p = params;
-  T* const pairs = table.w;
-  const Id* const ids = batch.ids;
-  std::size_t i = 0;
-  for (; i + lanes <= batch.n; i += lanes) {
-    if (i + lanes + scalars_ahead <= batch.n) {
-      for (std::size_t k = 0; k < lanes; ++k) {
-        ADAGRAD_PREFETCH(pairs + 2 * id_at(ids, i + scalars_ahead + k));
-      }
-    }
-    V w, s;
-    if (batch.distinct || !any_repeat(ids + i, V{})) {
-      load_pairs(pairs, ids + i, w, s);
-      update<Form>(p, w, load<V>(batch.g + i), s);
-      store_pairs(pairs, ids + i, w, s);
-    } else {
-      for (std::size_t k = i; k < i + lanes; ++k) {
-        scalar_row<Form, Visit::update, 2>(p, pairs, pairs + 1, id_at(ids, k), batch.g[k]);
-      }
-    }
-  }
-  const Batch<T, const Id*> rest{ids + i, batch.g + i, nullptr, nullptr, batch.n - i, true, false};
-  return scalar_rows<Form, Visit::update, 2>(table, rest, params);
-#else
-  return scalar_rows<Form, Visit::update, 2>(table, batch, params);
-#endif
+#if defined(__GNUC__)
+template <class V, class F, std::size_t... k>
+inline V each_lane(F f, std::index_sequence<k...>) {
+  return V{f(k)...};
 }
 
-// Rows of any length. Short rows are asked for further ahead than long ones, and of rows longer
-// than 16 cache lines the first 16: the hardware follows from there. This stands in the loop
-// because g++ 12 deletes calls of a function that does nothing but prefetch. `known` is the length
-// of a row where the compiler is told it, or 0.
+// Plain updates of as many coordinates at a time as fill a vector: their accumulators grow one by
+// one, their steps are worked out together, and their params move one by one. So an id that repeats
+// needs no care, and does not wait for the root and the division of the one before.
+template <class Form, std::size_t stride, class T, class Ids>
+void vector_rows(const Target<T>& table, const Batch<T, Ids>& batch, const Params<T>& params) {
+  using V = typename Lanes<T, vector_bytes>::type;
+  constexpr std::size_t lanes = vector_bytes / sizeof(T);
+  const Params<T> p = params;
+  T* const w = table.w;
+  T* const s = table.s;
+  const std::size_t ahead = rows_ahead(stride == 1 ? 2 : 1), whole = batch.n / lanes * lanes;
+  for (std::size_t next = 0; next < whole + ahead; next += lanes) {
+    for (std::size_t k = next; k < next + lanes && next < whole; ++k) {
+      ADAGRAD_PREFETCH(w + stride * id_at(batch.ids, k));
+      if (stride == 1) ADAGRAD_PREFETCH(s + id_at(batch.ids, k));
+    }
+    if (next < ahead) continue;
+    const std::size_t i = next - ahead;
+    const V h = load<V>(batch.g + i), a = statistic<Form>(p, h);
+    const auto grown = [&](std::size_t k) {
+      T& x = s[stride * id_at(batch.ids, i + k)];
+      return x = accumulate<Form>(p, x, a[k]);
+    };
+    const V d = each_lane<V>(grown, std::make_index_sequence<lanes>());
+    const V step = plain_step<Form>(p, h, root<Form>(p, d));
+    for (std::size_t k = 0; k < lanes; ++k) w[stride * id_at(batch.ids, i + k)] -= step[k];
+  }
+  const Batch<T, Ids> rest{
+      batch.ids + whole, batch.g + whole, nullptr, nullptr, batch.n - whole, true, false};
+  scalar_rows<Form, Visit::update, stride>(table, rest, p);
+}
+#endif
+
+// Rows of any length. Of rows longer than 16 cache lines the first 16 are asked for: the hardware
+// follows from there. This stands in the loop because g++ 12 deletes calls of a function that does
+// nothing but prefetch. `known` is the length of a row where the compiler is told it, or 0.
 template <class Form, std::size_t known, class T, class Ids>
 std::size_t wide_rows(const Target<T>& table, const Batch<T, Ids>& batch, const Params<T>& params,
                       Visit visit) {
@@ -207,23 +219,28 @@ std::size_t wide_rows(const Target<T>& table, const Batch<T, Ids>& batch, const 
   const Params<T> p = params;
   const std::size_t dim = known != 0 ? known : table.dim, state = table.row_state ? 1 : dim;
   const bool interleaved = table.s == table.w + dim;
-  const std::size_t ahead = dim <= 16 ? 24 : 8;
   const std::size_t run = interleaved ? dim + state : dim, reach = run < most ? run : most;
   const std::size_t apart = interleaved ? 0 : state < most ? state : most;
+  const std::size_t scattered = batch.scattered == nullptr ? 0 : dim < most ? dim : most;
+  const std::size_t lines = (reach + line - 1) / line + (apart + line - 1) / line;
+  // More gradients from anywhere than these slow rows of several lines down by a third.
+  const std::size_t ahead = scattered == 0 ? rows_ahead(lines) : dim <= 16 ? 24 : 8;
   std::size_t skips = 0;
-  for (std::size_t i = 0; i < batch.n; ++i) {
-    if (i + ahead < batch.n) {
-      const std::size_t next = id_at(batch.ids, i + ahead);
-      const T* const w = table.w + next * table.w_stride;
-      const T* const s = table.s + next * table.s_stride;
+  for (std::size_t next = 0; next < batch.n + ahead; ++next) {
+    if (next < batch.n) {
+      const std::size_t id = id_at(batch.ids, next);
+      const T* const w = table.w + id * table.w_stride;
+      const T* const s = table.s + id * table.s_stride;
       for (std::size_t j = 0; j < reach; j += line) ADAGRAD_PREFETCH(w + j);
       ADAGRAD_PREFETCH(w + reach - 1);  // a line more, unless rows start with one
       for (std::size_t j = 0; j < apart; j += line) ADAGRAD_PREFETCH(s + j);
-      if (batch.scattered != nullptr) {
-        const T* const g = batch.scattered[i + ahead];
-        for (std::size_t j = 0; j < dim && j < most; j += line) ADAGRAD_PREFETCH(g + j);
+      if (scattered != 0) {
+        const T* const g = batch.scattered[next];
+        for (std::size_t j = 0; j < scattered; j += line) ADAGRAD_PREFETCH(g + j);
       }
     }
+    if (next < ahead) continue;
+    const std::size_t i = next - ahead;
     const T* const g = batch.scattered != nullptr ? batch.scattered[i] : batch.g + i * dim;
     if (!Form::plain && p.skip_nonfinite && count_nonfinite(g, dim) != 0) {
       ++skips;
@@ -253,11 +270,15 @@ std::size_t visit_rows(const Target<T>& table, const Batch<T, Ids>& batch, const
   if constexpr (!std::is_same_v<Ids, EveryRow>) {
     if (table.dim == 1 && batch.scattered == nullptr) {
       const bool interleaved = table.s == table.w + 1 && table.w_stride == 2;
-      if constexpr (Form::plain) {
-        if (interleaved && visit == Visit::update) return paired_rows<Form>(table, batch, p);
+      if constexpr (Form::plain && vector_bytes != 0) {
+        if (visit == Visit::update && !table.whole_pairs) {
+          interleaved ? vector_rows<Form, 2>(table, batch, p)
+                      : vector_rows<Form, 1>(table, batch, p);
+          return 0;
+        }
       }
       if (interleaved) return visit_scalars<Form, 2>(table, batch, p, visit);
-      if (table.w_stride == 1) return visit_scalars<Form, 1>(table, batch, p, visit);
+      return visit_scalars<Form, 1>(table, batch, p, visit);
     }
     if constexpr (Form::plain) {
       switch (visit == Visit::update ? table.dim : 0) {

@@ -191,16 +191,24 @@ inline V quotient(const Params<T>& p, V h, V root) {
   }
 }
 
+// What a plain rule takes off a param, whatever the param is.
+template <class Form, class T, class V>
+inline V plain_step(const Params<T>& p, V h, V root) {
+  if constexpr (Form::limit) {
+    return h;
+  } else {
+    const V q = quotient<Form>(p, h, root);
+    return Form::evaluation == Evaluation::quotient_first ? p.lr * q : q;
+  }
+}
+
 // The new param, from the accumulator d that divides and its root.
 template <class Form, class T, class V>
 inline V advance(const Params<T>& p, V w, V h, [[maybe_unused]] V d, V root) {
-  constexpr bool lr_last = Form::evaluation == Evaluation::quotient_first;
-  if constexpr (Form::limit) {
-    return w - h;
-  } else if constexpr (Form::plain) {
-    const V q = quotient<Form>(p, h, root);
-    return w - (lr_last ? p.lr * q : q);
+  if constexpr (Form::plain) {
+    return w - plain_step<Form>(p, h, root);
   } else {
+    constexpr bool lr_last = Form::evaluation == Evaluation::quotient_first;
     const T q = quotient<Form>(p, h, root);
     const bool decoupled = p.decay == WeightDecay::decoupled;
     // MXNet decays inside the parentheses, lr * (h / q + w * weight_decay); Keras before the step.

@@ -83,7 +83,7 @@ std::size_t run(const Arguments& a, const I* ids, const SparseOptions& options, 
                 bool limit) {
   using Id = std::remove_const_t<std::remove_pointer_t<decltype(unsigned_ids(ids))>>;
   const Params<T> params = options.rule.params<T>(lr);
-  const unsigned bits = check_range(a.ids, ids);
+  const unsigned bits = check_range(a.ids, ids, options.threads);
   if (options.rule.on_nonfinite == NonFinite::raise) check_finite<T>({"step_rows", "g"}, a.g);
   const Target<T> table =
       separate(static_cast<T*>(const_cast<void*>(a.w.data())),

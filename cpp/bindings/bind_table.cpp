@@ -48,9 +48,10 @@ std::vector<std::size_t> check_offsets(const char* function, py::handle object, 
 class Table {
  public:
   Table(py::array memory, std::size_t rows, std::size_t dim, const std::string& dtype,
-        bool half_state, bool row_state)
+        bool half_state, bool row_state, bool whole_pairs)
       : memory_(std::move(memory)), rows_(rows), dim_(dim), is_double_(dtype == "float64"),
-        half_(half_of(dtype)), half_state_(half_state), row_state_(row_state) {
+        half_(half_of(dtype)), half_state_(half_state), row_state_(row_state),
+        whole_pairs_(whole_pairs) {
     const std::size_t state = row_state ? 1 : dim, size = is_double_ ? 8 : 4;
     stride_ = (half_ ? 2 : size) * dim + (half_state ? 2 : size) * state;
     check_memory({"Table", "memory"}, memory_, Access::write);
@@ -73,7 +74,7 @@ class Table {
       return with_ids(ids.type, ids.rows, [&](const auto* given) {
         using Id = std::remove_const_t<std::remove_pointer_t<decltype(unsigned_ids(given))>>;
         const Occurrences<T, Id> all{unsigned_ids(given), data, nullptr, ids.n, false, false};
-        return run(ids, options, check_range(ids, given), all, kernels, seed, steps);
+        return run(ids, options, check_range(ids, given, threads), all, kernels, seed, steps);
       });
     });
   }
@@ -101,7 +102,7 @@ class Table {
       const T* const data = static_cast<const T*>(gradients.data());
       return with_ids(ids.type, ids.rows, [&](const auto* given) {
         using Id = std::remove_const_t<std::remove_pointer_t<decltype(unsigned_ids(given))>>;
-        const unsigned bits = check_range(ids, given);
+        const unsigned bits = check_range(ids, given, threads);
         const BagGradients<T> each(data, w, starts, dim_, mean);
         if (rule.on_nonfinite == NonFinite::raise && w != nullptr &&
             count_nonfinite(each.g(), ids.n * dim_) != 0) {
@@ -130,7 +131,7 @@ class Table {
       using T = typename std::decay_t<decltype(kernels)>::Real;
       T* const data = static_cast<T*>(const_cast<void*>(to.data()));
       with_ids(ids.type, ids.rows, [&](const auto* given) {
-        check_range(ids, given);
+        check_range(ids, given, threads);
         unlocked(ids.n * dim_, [&] {
           split_rows(ids.n, threads, [&](std::size_t first, std::size_t last) {
             kernels.gather(unsigned_ids(given) + first, last - first, data + first * dim_);
@@ -154,7 +155,7 @@ class Table {
       T* const data = static_cast<T*>(const_cast<void*>(to.data()));
       const T* const w = factors ? static_cast<const T*>(factors->data()) : nullptr;
       with_ids(ids.type, ids.rows, [&](const auto* given) {
-        check_range(ids, given);
+        check_range(ids, given, threads);
         using Id = std::remove_const_t<std::remove_pointer_t<decltype(unsigned_ids(given))>>;
         const Bags<T, Id> all{unsigned_ids(given), starts.data(), w, data, mean};
         unlocked(ids.n * dim_, [&] {
@@ -203,7 +204,7 @@ class Table {
   Target<T> target() const {
     T* const w = reinterpret_cast<T*>(data());
     const std::size_t stride = stride_ / sizeof(T);
-    return {w, w + dim_, stride, stride, dim_, row_state_};
+    return {w, w + dim_, stride, stride, dim_, row_state_, whole_pairs_};
   }
 
   // Calls f with the kernels for the storage of this table.
@@ -317,16 +318,16 @@ class Table {
   std::size_t rows_, dim_, stride_ = 0;
   bool is_double_;
   std::optional<Half> half_;
-  bool half_state_, row_state_;
+  bool half_state_, row_state_, whole_pairs_;
 };
 
 }  // namespace
 
 void bind_table(py::module_& m) {
   py::class_<Table>(m, "Table")
-      .def(py::init<py::array, std::size_t, std::size_t, const std::string&, bool, bool>(),
+      .def(py::init<py::array, std::size_t, std::size_t, const std::string&, bool, bool, bool>(),
            py::arg("memory"), py::arg("rows"), py::arg("dim"), py::arg("dtype"),
-           py::arg("half_state"), py::arg("row_state"))
+           py::arg("half_state"), py::arg("row_state"), py::arg("whole_pairs"))
       .def("step", &Table::step, py::arg("rows"), py::arg("g"), py::arg("rule"), py::arg("lr"),
            py::arg("duplicates"), py::arg("check_unique"), py::arg("seed"), py::arg("steps"),
            py::arg("threads"), py::arg("limit") = false)

@@ -1,6 +1,7 @@
 // Arrays of ids: their type, their range, and the error that names the one that is out of it.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -32,15 +33,21 @@ inline const std::uint64_t* unsigned_ids(const std::int64_t* ids) {
 }
 inline const std::uint64_t* unsigned_ids(const std::uint64_t* ids) { return ids; }
 
-// A negative id sign-extends to a value that no table has.
+// A negative id sign-extends to a value that no table has. Several maxima, as each waits for the
+// one before it.
 template <class I>
 std::uint64_t largest_id(const I* ids, std::size_t n) {
-  std::uint64_t largest = 0;
-  for (std::size_t i = 0; i < n; ++i) {
-    const std::uint64_t id = static_cast<std::uint64_t>(ids[i]);
-    largest = id > largest ? id : largest;
+  constexpr std::size_t chains = 8;
+  std::uint64_t largest[chains] = {};
+  const auto take = [&](std::size_t chain, I id) {
+    largest[chain] = std::max(largest[chain], static_cast<std::uint64_t>(id));
+  };
+  std::size_t i = 0;
+  for (; i + chains <= n; i += chains) {
+    for (std::size_t k = 0; k < chains; ++k) take(k, ids[i + k]);
   }
-  return largest;
+  for (; i < n; ++i) take(0, ids[i]);
+  return *std::max_element(largest, largest + chains);
 }
 
 // Raises IndexError that names the first id for which `is_valid` is false.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <string>
 
 #include "../adagrad/policies.hpp"
@@ -49,8 +50,15 @@ SparseOptions check_options(const char* function, const Hyperparameters& rule,
 
 // Raises IndexError where an id is out of range. Returns how many bits the ids take.
 template <class I>
-unsigned check_range(const IdsArgument& a, const I* ids) {
-  const std::uint64_t largest = largest_id(ids, a.n);
+unsigned check_range(const IdsArgument& a, const I* ids, std::size_t threads) {
+  std::atomic<std::uint64_t> largest{0};
+  const std::size_t grain = sparse_grain() / 8 + 1;
+  split(a.n, num_threads(threads), grain, 1, [&](std::size_t first, std::size_t last) {
+    const std::uint64_t part = largest_id(ids + first, last - first);
+    std::uint64_t before = largest;
+    while (part > before && !largest.compare_exchange_weak(before, part)) {
+    }
+  });
   if (a.n != 0 && largest >= a.table_rows) {
     fail_ids({a.function, "rows"}, ids, " for a table of " + std::to_string(a.table_rows) + " rows",
              [&](std::uint64_t id) { return id < a.table_rows; });

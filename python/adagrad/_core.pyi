@@ -61,6 +61,7 @@ class Table(metaclass=_PybindType):
         dtype: str,
         half_state: bool,
         row_state: bool,
+        whole_pairs: bool,
     ) -> None: ...
     def step(
         self,

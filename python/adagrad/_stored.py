@@ -43,7 +43,11 @@ class StoredTable:
     def _over(self, memory: Bytes) -> _core.Table:
         at = self._layout
         half_state = BYTES[at.state_dtype] == 2
-        return _core.Table(memory, at.rows, at.dim, at.dtype, half_state, at.state == "row")
+        # A file outlives a process that is killed between a param and its accumulator.
+        whole_pairs = self._mapping is not None
+        return _core.Table(
+            memory, at.rows, at.dim, at.dtype, half_state, at.state == "row", whole_pairs
+        )
 
     @property
     def weights(self) -> Array:
