@@ -111,8 +111,11 @@ std::size_t visit_half_rows(const HalfTable& table, const Batch<float, const Id*
   if (is_scalar && batch.distinct && visit == Visit::update) {
     return visit_half_scalars<Form>(table, batch, p);
   }
-  const std::size_t dim = t.dim, state = state_size(t), ahead = t.stride <= 128 ? 24 : 8;
-  const std::size_t reach = t.stride < 8 * line ? t.stride : 8 * line;
+  const std::size_t dim = t.dim, state = state_size(t),
+                    reach = t.stride < 8 * line ? t.stride : 8 * line;
+  const std::size_t ahead = batch.scattered == nullptr ? rows_ahead(reach / line + 1)
+                            : t.stride <= 128          ? 24
+                                                       : 8;
   std::size_t skips = 0;
   for (std::size_t i = 0; i < batch.n; ++i) {
     if (i + ahead < batch.n) {
@@ -189,12 +192,14 @@ inline void initialise_half_rows(const HalfTable& t, const Start& start, std::si
 
 template <class Id>
 void gather_half_rows(const HalfTable& t, const Id* ids, std::size_t n, float* out) {
-  constexpr std::size_t line = 64, ahead = 24;
+  constexpr std::size_t line = 64;
   const std::size_t reach = 2 * t.dim < 8 * line ? 2 * t.dim : 8 * line;
+  const std::size_t ahead = rows_ahead(reach / line + 1);
   for (std::size_t i = 0; i < n; ++i) {
     if (i + ahead < n) {
       const char* const row = t.memory + id_at(ids, i + ahead) * t.stride;
       for (std::size_t j = 0; j < reach; j += line) ADAGRAD_PREFETCH(row + j);
+      ADAGRAD_PREFETCH(row + reach - 1);
     }
     load_half(t.type, t.memory + id_at(ids, i) * t.stride, out + i * t.dim, t.dim);
   }
@@ -204,8 +209,9 @@ void gather_half_rows(const HalfTable& t, const Id* ids, std::size_t n, float* o
 template <class Id>
 void pool_half_bags(const HalfTable& t, const Bags<float, Id>& bags, std::size_t all,
                     std::size_t first, std::size_t last) {
-  constexpr std::size_t line = 64, ahead = 24, most = 64;
+  constexpr std::size_t line = 64, most = 64;
   const std::size_t reach = 2 * t.dim < 8 * line ? 2 * t.dim : 8 * line;
+  const std::size_t ahead = rows_ahead(reach / line + 1);
   for (std::size_t b = first; b < last; ++b) {
     const std::size_t begin = bags.offsets[b], end = bags.offsets[b + 1];
     for (std::size_t i = begin + ahead; i < end + ahead && i < all; ++i) {

@@ -30,7 +30,8 @@ template <class V, std::size_t vectors, class T, class Id>
 inline void sum_bag(const Target<T>& table, const Id* ids, const T* weights, std::size_t n,
                     std::size_t left, T count, T* out) {
   constexpr std::size_t lanes = sizeof(V) / sizeof(T), dim = lanes * vectors;
-  constexpr std::size_t line = 64 / sizeof(T), ahead = dim <= 16 ? 32 : 16;
+  constexpr std::size_t line = 64 / sizeof(T);
+  const std::size_t ahead = rows_ahead(dim / line + 1);
   V sum[vectors];
   for (std::size_t i = 0; i < n; ++i) {
     if (i + ahead < left) {
@@ -56,8 +57,8 @@ template <class T, class Id>
 inline void sum_long_bag(const Target<T>& table, const Id* ids, const T* weights, std::size_t n,
                          std::size_t left, T count, T* ADAGRAD_RESTRICT out) {
   constexpr std::size_t line = 64 / sizeof(T), most = pooled_lines * line;
-  const std::size_t dim = table.dim, ahead = dim <= 16 ? 32 : 16;
-  const std::size_t reach = dim < most ? dim : most;
+  const std::size_t dim = table.dim, reach = dim < most ? dim : most;
+  const std::size_t ahead = rows_ahead(reach / line + 1);
   for (std::size_t i = 0; i < n; ++i) {
     if (i + ahead < left) {
       const T* const next = table.w + id_at(ids, i + ahead) * table.w_stride;
@@ -113,12 +114,13 @@ void pool_bags(const Target<T>& table, const Bags<T, Id>& bags, std::size_t all,
 template <class T, class Id>
 void gather_rows(const Target<T>& table, const Id* ids, std::size_t n, T* out) {
   constexpr std::size_t line = 64 / sizeof(T), most = pooled_lines * line;
-  const std::size_t dim = table.dim, stride = table.w_stride, ahead = dim <= 16 ? 32 : 16;
-  const std::size_t reach = dim < most ? dim : most;
+  const std::size_t dim = table.dim, stride = table.w_stride, reach = dim < most ? dim : most;
+  const std::size_t ahead = rows_ahead(reach / line + 1);
   for (std::size_t i = 0; i < n; ++i) {
     if (i + ahead < n) {
       const T* const row = table.w + id_at(ids, i + ahead) * stride;
       for (std::size_t j = 0; j < reach; j += line) ADAGRAD_PREFETCH(row + j);
+      ADAGRAD_PREFETCH(row + reach - 1);
     }
     const T* const row = table.w + id_at(ids, i) * stride;
     for (std::size_t j = 0; j < dim; ++j) out[i * dim + j] = row[j];
