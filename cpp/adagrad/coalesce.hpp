@@ -360,10 +360,13 @@ class FrequentSums {
       const Key key = static_cast<Key>(rows[i]);
       const std::size_t slot = slot_of(key);
       const Key holder = keys[slot];
-      const T before = sums[slot];
-      const bool is_free = holder == none, counts = is_free | (holder == key);
-      keys[slot] = select(is_free, key, holder);
-      sums[slot] = addend(!is_free, before) + addend(counts, g[i]);
+      if (holder == none) {  // rare: there are few slots
+        keys[slot] = key;
+        sums[slot] = g[i];
+        continue;
+      }
+      const bool counts = holder == key;
+      sums[slot] += addend(counts, g[i]);
       rest[left] = {key, g[i]};
       left += counts ? 0 : 1;
     }
