@@ -335,7 +335,9 @@ def test_properties():
     table.step(np.array([1, 2]), np.ones((2, 3), np.float32))
     assert table.steps == 1
     assert table.skipped == 0
-    assert repr(table).startswith("Table(12, dim=3, dtype='bfloat16', state='row', steps=1, Rule(")
+    stored = "dtype='bfloat16', state='row', state_dtype='float32'"
+    assert repr(table).startswith(f"Table(12, dim=3, {stored}, steps=1, Rule(")
+    assert "state_dtype" not in repr(Table(1))
     table.close()
     assert "closed" in repr(table)
     assert Table(2, dtype=np.float64).dtype == "float64"

@@ -5,6 +5,7 @@ The files themselves are tested in test_files.py.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -137,3 +138,51 @@ os._exit(0)
     assert (table.steps, table.skipped) == (3, 2)
     assert table.state.tolist() == [5.0, 1.0, 0.0, 0.0]  # also the steps that were not flushed
     table.close()
+
+
+FORKED = """
+import os, sys
+import numpy as np
+from adagrad import Table
+from adagrad._files import read_header
+
+path = sys.argv[1]
+table = Table(4, path=path)
+table.step(np.array([1]), np.ones(1, "f4"))
+child = os.fork()
+if not child:
+    try:
+        table.flush()
+    except RuntimeError as error:
+        told = "by its child" in str(error)
+    table.close()
+    os._exit(0 if told else 1)
+assert os.waitpid(child, 0)[1] == 0, "the child could flush"
+assert read_header(path).metadata["steps"].strip("0") == "", "the child has counted"
+table.step(np.array([1]), np.ones(1, "f4"))
+table.close()
+with Table.open(path) as table:
+    assert table.steps == 2
+    print(table.state[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_leaves_counting_to_its_parent(tmp_path):
+    printed = toolchain.run(sys.executable, "-W", "error", "-c", FORKED, tmp_path / "table")
+    assert printed.strip() == "2.0"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("policy", ["sequential", "unique", "sum", "each"])
+def test_a_mapped_table_has_the_bits_of_one_in_memory(tmp_path, dtype, policy):
+    """Two loops: one stores pairs whole, the other params and accumulators apart."""
+    rng = np.random.default_rng(11)
+    args = {"dtype": dtype, "init": "normal", "seed": 2}
+    mapped, held = Table(300, path=tmp_path / "table", **args), Table(300, **args)
+    for n in (1, 7, 8, 129, 200):
+        ids = rng.permutation(300)[:n] if policy == "unique" else rng.zipf(1.2, n) % 300
+        g = rng.standard_normal(n).astype(dtype)
+        mapped.step(ids, g, policy)
+        held.step(ids, g, policy)
+        assert content(mapped) == content(held), n

@@ -241,6 +241,11 @@ class Mapping:
         self._close_file = weakref.finalize(self, self._file.close)
 
     @property
+    def is_ours(self) -> bool:
+        """Whether this process made the mapping, not one that it was forked from."""
+        return os.getpid() == self._process
+
+    @property
     def data(self) -> Bytes:
         self._open_map()
         return self._data
@@ -257,8 +262,13 @@ class Mapping:
         ------
         OSError
             Where the disk fails.
+        RuntimeError
+            In a forked child: it shares the data with its parent, whose counters say more.
         """
-        self._open_map().flush()
+        mapped = self._open_map()
+        if not self.is_ours:
+            raise RuntimeError("a table is flushed by the process that mapped it, not by its child")
+        mapped.flush()
         counters = {name: f"{n:0{DIGITS}}" for name, n in zip(COUNTERS, values, strict=False)}
         header = dataclasses.replace(self.header, metadata={**self.header.metadata, **counters})
         os.pwrite(self._file.fileno(), _encode(header.metadata, header.dtype, header.shape), 0)
@@ -277,7 +287,7 @@ class Mapping:
         self._data = np.empty(0, np.uint8)
         # Explicitly, as views keep a descriptor. A forked child shares its parent's lock, and must
         # not give it up.
-        if os.getpid() == self._process:
+        if self.is_ours:
             fcntl.flock(self._file, fcntl.LOCK_UN)
         self._close_file()
 

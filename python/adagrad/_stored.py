@@ -246,6 +246,8 @@ class StoredTable:
             Where the table is not mapped, or closed.
         OSError
             Where writing fails.
+        RuntimeError
+            In a forked child of the process that mapped the table.
         """
         self._alive()
         if self._mapping is None:
@@ -255,15 +257,24 @@ class StoredTable:
     def close(self) -> None:
         """Flush a mapped table, and give up the file; any other gives up its memory.
 
+        A forked child gives up its own view of the file, and leaves flushing to its parent.
         Views that were handed out stay valid, and those of a file still write to it.
         """
         if self._memory is None:
             return
         if self._mapping is not None:
-            self.flush()
+            if self._mapping.is_ours:
+                self.flush()
             self._mapping.close()
         self._memory = None
         del self._core
+
+    def __enter__(self) -> Self:
+        self._alive()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
 
     def _alive(self) -> Bytes:
         if self._memory is None:
@@ -316,8 +327,9 @@ class StoredTable:
         at = self._layout
         mapped = "" if self.path is None else f", path={self.path!r}"
         closed = ", closed" if self._memory is None else ""
+        mixed = "" if at.state_dtype == at.dtype else f", state_dtype={at.state_dtype!r}"
         return (
-            f"Table({at.rows}, dim={at.dim}, dtype={at.dtype!r}, state={at.state!r}, "
+            f"Table({at.rows}, dim={at.dim}, dtype={at.dtype!r}, state={at.state!r}{mixed}, "
             f"steps={self.steps}{mapped}{closed}, {self.rule})"
         )
 
