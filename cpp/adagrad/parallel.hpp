@@ -5,25 +5,79 @@
 
 #include <cstddef>
 #include <exception>
+#include <functional>
+#include <list>
+#include <system_error>
 #include <thread>
-#include <vector>
+#include <utility>
+
+#if defined(__GLIBC__)
+#include <pthread.h>
+#include <sched.h>
+#endif
 
 namespace adagrad {
+
+#if defined(__GLIBC__)
+// A thread that starts on another CPU than its maker's. Linux may leave a new thread, or one that
+// it wakes, where its maker runs until that has to wait: on virtual machines of two cores for all
+// of a call (bench/threads.py, where threads have slept before). Once it runs it may go anywhere.
+class Worker {
+ public:
+  explicit Worker(std::function<void()> body) : body_(std::move(body)) {
+    const int here = sched_getcpu();
+    const bool known = sched_getaffinity(0, sizeof allowed_, &allowed_) == 0 && here >= 0;
+    cpu_set_t others = allowed_;
+    if (known) CPU_CLR(static_cast<std::size_t>(here), &others);
+    elsewhere_ = known && CPU_COUNT(&others) != 0;
+    pthread_attr_t attributes;
+    int error = pthread_attr_init(&attributes);
+    if (error == 0) {
+      if (elsewhere_) pthread_attr_setaffinity_np(&attributes, sizeof others, &others);
+      error = pthread_create(&thread_, &attributes, run, this);
+      pthread_attr_destroy(&attributes);
+    }
+    if (error != 0 && elsewhere_) {  // a sandbox may forbid to choose
+      elsewhere_ = false;
+      error = pthread_create(&thread_, nullptr, run, this);
+    }
+    if (error != 0) throw std::system_error(error, std::generic_category());
+  }
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  void join() { pthread_join(thread_, nullptr); }
+
+ private:
+  static void* run(void* self) {
+    const Worker& worker = *static_cast<const Worker*>(self);
+    if (worker.elsewhere_) sched_setaffinity(0, sizeof worker.allowed_, &worker.allowed_);
+    worker.body_();
+    return nullptr;
+  }
+
+  std::function<void()> body_;
+  cpu_set_t allowed_ = {};
+  bool elsewhere_ = false;
+  pthread_t thread_ = {};
+};
+#else
+using Worker = std::thread;
+#endif
 
 // Calls f(part) for each part of [0, parts), on a thread each.
 template <class F>
 void for_each_part(std::size_t parts, F f) {
-  std::vector<std::thread> workers;
+  std::list<Worker> workers;
   std::size_t started = 1;
   try {
-    workers.reserve(parts - 1);
     for (; started < parts; ++started) workers.emplace_back([=] { f(started); });
   } catch (const std::exception&) {
     // No more threads are to be had: this one does the rest, with the same result.
   }
   f(0);
   for (std::size_t part = started; part < parts; ++part) f(part);
-  for (std::thread& worker : workers) worker.join();
+  for (Worker& worker : workers) worker.join();
 }
 
 // How many threads share `work`, of which each should have `grain` at least.

@@ -270,6 +270,7 @@ std::size_t visit_rows(const Target<T>& table, const Batch<T, Ids>& batch, const
   if constexpr (!std::is_same_v<Ids, EveryRow>) {
     if (table.dim == 1 && batch.scattered == nullptr) {
       const bool interleaved = table.s == table.w + 1 && table.w_stride == 2;
+#if defined(__GNUC__)
       if constexpr (Form::plain && vector_bytes != 0) {
         if (visit == Visit::update && !table.whole_pairs) {
           interleaved ? vector_rows<Form, 2>(table, batch, p)
@@ -277,6 +278,7 @@ std::size_t visit_rows(const Target<T>& table, const Batch<T, Ids>& batch, const
           return 0;
         }
       }
+#endif
       if (interleaved) return visit_scalars<Form, 2>(table, batch, p, visit);
       return visit_scalars<Form, 1>(table, batch, p, visit);
     }

@@ -111,6 +111,12 @@ struct Callee {
   const Apply& apply;
   const KernelsOf<T>& kernels = kernels_for<T>(false);
 
+  std::size_t count(const Owner& owner, const std::uint32_t* ids, std::size_t n) const {
+    return adagrad::kernels().count_u32(owner, ids, n);
+  }
+  std::size_t count(const Owner& owner, const std::uint64_t* ids, std::size_t n) const {
+    return adagrad::kernels().count_u64(owner, ids, n);
+  }
   std::size_t collect(const Owner& owner, const std::uint32_t* ids, const T* g, std::size_t n,
                       std::uint32_t* to_ids, T* to_g) const {
     return kernels.collect_u32(owner, ids, g, n, to_ids, to_g);
