@@ -52,7 +52,7 @@ SparseOptions check_options(const char* function, const Hyperparameters& rule,
 template <class I>
 unsigned check_range(const IdsArgument& a, const I* ids, std::size_t threads) {
   std::atomic<std::uint64_t> largest{0};
-  const std::size_t grain = sparse_grain() / 8 + 1;
+  const std::size_t grain = sparse_grain() / 2 + 1;
   split(a.n, num_threads(threads), grain, 1, [&](std::size_t first, std::size_t last) {
     const std::uint64_t part = largest_id(ids + first, last - first);
     std::uint64_t before = largest;
