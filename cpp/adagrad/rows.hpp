@@ -37,10 +37,6 @@ struct Batch {
   bool by_position;  // what happens to a row depends on the positions (half_rows.hpp)
 };
 
-// Rows are asked for so long before their turn that this many cache lines are on their way: fewer
-// leave the memory idle, more would push one another out of L1 (bench/rows.py).
-constexpr std::size_t lines_ahead = 128;
-
 // What the rows of a new table hold. Params that are not random stay as they are.
 struct Start {
   bool random;
@@ -122,6 +118,10 @@ void initialise_rows(const Target<T>& table, const Start& start, std::size_t fir
     }
   }
 }
+
+// Rows are asked for so long before their turn that this many cache lines are on their way. Fewer
+// leave the memory idle (docs/benchmarks.md); these fill a quarter of a small L1.
+constexpr std::size_t lines_ahead = 128;
 
 inline std::size_t rows_ahead(std::size_t lines_of_row) {
   const std::size_t rows = lines_ahead / lines_of_row;
