@@ -1,5 +1,5 @@
 // Dealing (key, value) pairs into buckets by the top bits of their keys, stably, until a bucket is
-// small enough to finish. Used by coalesce.hpp, which says what finishing means.
+// small enough to finish. Used by coalesce.hpp and groups.hpp, which say what finishing means.
 #pragma once
 
 #include <algorithm>
@@ -30,6 +30,13 @@ inline unsigned count_trailing_zeros(std::uint64_t x) {
   for (; (x & 1) == 0; x >>= 1) ++count;
   return count;
 #endif
+}
+
+// Whether an id was seen before cannot be predicted, and g++ makes branches even of selects: so
+// they are made with masks, all ones where `choice` is true.
+template <class U>
+inline U select(bool choice, U yes, U no) {
+  return static_cast<U>(no ^ ((yes ^ no) & (U{0} - static_cast<U>(choice))));
 }
 
 // Deals items into buckets, most significant bits first. Leaf has

@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <type_traits>
 
@@ -28,13 +27,6 @@ void sum_runs(const Entry* items, std::size_t n, Out&& out) {
     for (++i; i < n && items[i].key == key; ++i) sum += items[i].value;
     out(key, sum);
   }
-}
-
-// Whether an id was seen before cannot be predicted, and g++ makes branches even of selects: so
-// they are made with masks, all ones where `choice` is true.
-template <class U>
-inline U select(bool choice, U yes, U no) {
-  return static_cast<U>(no ^ ((yes ^ no) & (U{0} - static_cast<U>(choice))));
 }
 
 // x, or what changes nothing when it is added: -0.0, as even -0.0 + -0.0 is -0.0.
@@ -213,105 +205,6 @@ class BatchedSums {
   std::size_t filled_ = 0;
 };
 
-// Groups positions instead of summing: out(key, items, n) receives the items of one id.
-template <class Key, class Position, class Out>
-class GroupLeaf {
- public:
-  using Entry = Item<Key, Position>;
-  static std::size_t bytes(std::size_t) { return 0; }
-
-  GroupLeaf(std::size_t, Out& out, Arena&) : out_(out) {}
-
-  unsigned direct_bits() const { return 0; }  // so that direct() is never called
-  template <class ItemAt>
-  void direct(ItemAt, std::size_t, unsigned) {
-    std::abort();
-  }
-
-  void sorted(const Entry* items, std::size_t n) { runs(items, n, out_); }
-
-  static void runs(const Entry* items, std::size_t n, Out& out) {
-    for (std::size_t i = 0; i < n;) {
-      std::size_t end = i + 1;
-      while (end < n && items[end].key == items[i].key) ++end;
-      out(items[i].key, items + i, end - i);
-      i = end;
-    }
-  }
-
- private:
-  Out& out_;
-};
-
-// As GroupLeaf, but within a bucket the ids come in order of first appearance: nothing is sorted.
-template <class Key, class Position, class Out>
-class UnsortedGroups {
- public:
-  using Entry = Item<Key, Position>;
-  static std::size_t bytes(std::size_t n) {
-    return 2 * Arena::bytes<std::uint32_t>(n + 1) + Arena::bytes<Entry>(n) +
-           Arena::bytes<Cell>(std::size_t{1} << cell_bits(n));
-  }
-
-  UnsortedGroups(std::size_t n, Out& out, Arena& arena)
-      : out_(out), span_bits_(n <= ~std::uint32_t{0} ? cell_bits(n) : 0),
-        group_of_(arena.take<std::uint32_t>(n + 1)), ends_(arena.take<std::uint32_t>(n + 1)),
-        grouped_(arena.take<Entry>(n)), cells_(arena.take<Cell>(std::size_t{1} << cell_bits(n))) {
-    std::fill_n(cells_, std::size_t{1} << cell_bits(n), Cell{0, 0});
-  }
-
-  unsigned direct_bits() const { return span_bits_; }
-
-  template <class ItemAt>
-  void direct(ItemAt item, std::size_t n, unsigned bits) {
-    const Key mask = static_cast<Key>((Key{1} << bits) - 1);
-    const std::uint32_t bucket = ++bucket_;
-    Cell* const cells = cells_;
-    std::uint32_t *const group_of = group_of_, *const ends = ends_;
-    std::uint32_t groups = 0;
-    for (std::size_t i = 0; i < n; ++i) {
-      Cell& cell = cells[item(i).key & mask];
-      const bool seen = cell.bucket == bucket;
-      const std::uint32_t group = select(seen, cell.group, groups);
-      cell = {bucket, group};
-      group_of[i] = group;
-      ends[group] = select(seen, ends[group], 0u) + 1;  // first a count
-      groups += seen ? 0 : 1;
-    }
-    std::uint32_t end = 0;
-    for (std::uint32_t group = 0; group < groups; ++group) {
-      end += ends[group];
-      ends[group] = end - ends[group];  // then where it begins, which dealing moves to its end
-    }
-    Entry* const grouped = grouped_;
-    for (std::size_t i = 0; i < n; ++i) grouped[ends[group_of[i]]++] = item(i);
-    std::uint32_t begin = 0;
-    for (std::uint32_t group = 0; group < groups; ++group) {
-      out_(grouped[begin].key, grouped + begin, std::size_t{ends[group] - begin});
-      begin = ends[group];
-    }
-  }
-
-  void sorted(const Entry* items, std::size_t n) {
-    GroupLeaf<Key, Position, Out>::runs(items, n, out_);
-  }
-
- private:
-  // The group of a key, if it was found in this bucket.
-  struct Cell {
-    std::uint32_t bucket, group;
-  };
-
-  static unsigned cell_bits(std::size_t n) { return span_bits<float>(n) - 1; }
-
-  Out& out_;
-  unsigned span_bits_;
-  std::uint32_t *group_of_, *ends_;
-  Entry* grouped_;
-  Cell* cells_;
-  std::uint32_t bucket_ = 0;
-};
-
 // out(key, sum) for each different id of rows[0..n), in ascending order; all ids are below 2^bits.
 template <class Key, class I, class T, class Out>
 void sum_sorted(const I* rows, const T* g, std::size_t n, unsigned bits, Out out) {
@@ -422,52 +315,6 @@ void sum_batches(const I* rows, const T* g, std::size_t n, unsigned bits, Arena&
     dealer.run(pairs<Key>(rows, g), n, bits);
   }
   leaf.flush();
-}
-
-// out(key, items, count) for each different id, in ascending order; items[k].value are its
-// positions in rows, ascending. As above, group_rows_bytes(n) suffice.
-template <class Key, class Position>
-std::size_t group_rows_bytes(std::size_t n) {
-  return Dealer<Key, Position, GroupLeaf<Key, Position, int>>::bytes(n);
-}
-
-template <class Key, class Position, class I, class Out>
-void group_rows(const I* rows, std::size_t n, unsigned bits, Arena& arena, Out out) {
-  using Leaf = GroupLeaf<Key, Position, Out>;
-  Leaf leaf(n, out, arena);
-  Dealer<Key, Position, Leaf>(n, leaf, arena)
-      .run(
-          [rows](std::size_t i) {
-            return Item<Key, Position>{static_cast<Key>(rows[i]), static_cast<Position>(i)};
-          },
-          n, bits);
-}
-
-// The same in no order of the ids; the items may have any positions.
-template <class Key, class Position>
-std::size_t group_unsorted_bytes(std::size_t n) {
-  using Leaf = UnsortedGroups<Key, Position, int>;
-  return Dealer<Key, Position, Leaf>::bytes(n) + Leaf::bytes(n);
-}
-
-template <class Key, class Position, class ItemAt, class Out>
-void group_unsorted(ItemAt item, std::size_t n, unsigned bits, Arena& arena, Out out) {
-  using Leaf = UnsortedGroups<Key, Position, Out>;
-  Leaf leaf(n, out, arena);
-  Dealer<Key, Position, Leaf>(n, leaf, arena).run(item, n, bits);
-}
-
-// to[0..dim) = the sum of the rows of gradients that the items name, added in their order; at(i)
-// is the i-th.
-template <class T, class At, class Entry>
-void sum_row(At at, const Entry* items, std::size_t count, std::size_t dim,
-             T* ADAGRAD_RESTRICT to) {
-  const T* first = at(items[0].value);
-  for (std::size_t j = 0; j < dim; ++j) to[j] = first[j];
-  for (std::size_t k = 1; k < count; ++k) {
-    const T* next = at(items[k].value);
-    for (std::size_t j = 0; j < dim; ++j) to[j] += next[j];
-  }
 }
 
 }  // namespace adagrad

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "coalesce.hpp"
+#include "groups.hpp"
 #include "owners.hpp"
 #include "parallel.hpp"
 #include "rows.hpp"

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "../adagrad/coalesce.hpp"
+#include "../adagrad/groups.hpp"
 #include "arrays.hpp"
 #include "ids.hpp"
 #include "module.hpp"
