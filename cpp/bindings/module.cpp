@@ -58,4 +58,6 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bind_rows(m);
   bind_coalesce(m);
   bind_table(m);
+  bind_examples(m);
+  bind_hashing(m);
 }

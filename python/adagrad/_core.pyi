@@ -99,3 +99,16 @@ class Table(metaclass=_PybindType):
         self, init: str, scale: float, seed: int, accumulator: float, threads: int
     ) -> None: ...
     def fade(self, gamma: float, floor: float, seed: int, steps: int, threads: int) -> None: ...
+
+def check_examples(
+    slots: object,
+    bounds: object,
+    n_slots: int,
+    n_examples: int,
+    values: object,
+    fields: object,
+    n_fields: int,
+) -> None: ...
+def arrange(
+    indptr: object, slots: object, values: object, fields: object, region_size: int
+) -> npt.NDArray[np.uint32]: ...
