@@ -1,5 +1,5 @@
-// The only compiler #ifdefs of the library: aliasing promises, prefetch hints, and functions that
-// are called with blocks, of which one copy is enough.
+// The only compiler #ifdefs of the library: aliasing promises, prefetch hints, functions that are
+// called with blocks, of which one copy is enough, and what a thread that spins says.
 #pragma once
 
 #if defined(__GNUC__) || defined(__clang__)
@@ -19,6 +19,16 @@
 #define ADAGRAD_RESTRICT
 #define ADAGRAD_NOINLINE
 #define ADAGRAD_PREFETCH(address) static_cast<void>(address)
+#endif
+
+#if defined(__GNUC__) && defined(__x86_64__)
+#define ADAGRAD_PAUSE() __builtin_ia32_pause()
+#elif defined(__GNUC__) && defined(__aarch64__)
+#define ADAGRAD_PAUSE() __asm__ __volatile__("yield")
+#elif defined(_MSC_VER) && defined(_M_X64)
+#define ADAGRAD_PAUSE() _mm_pause()
+#else
+#define ADAGRAD_PAUSE() static_cast<void>(0)
 #endif
 
 #if defined(__FAST_MATH__)

@@ -145,16 +145,17 @@ inline void scalar_row(const Params<T>& p, T* w, T* s, std::size_t id, T g) {
   }
 }
 
-template <class Form, Visit visit, std::size_t stride, class T, class Ids>
+// `resident`: the rows are in the cache, and need not be asked for.
+template <class Form, Visit visit, std::size_t stride, bool resident = false, class T, class Ids>
 std::size_t scalar_rows(const Target<T>& table, const Batch<T, Ids>& batch,
                         const Params<T>& params) {
   const Params<T> p = params;  // a copy that no store through w or s can alias
   T* const w = table.w;
   T* const s = table.s;
-  const std::size_t ahead = rows_ahead(stride == 1 ? 2 : 1);
+  const std::size_t ahead = resident ? 0 : rows_ahead(stride == 1 ? 2 : 1);
   std::size_t skips = 0;
   for (std::size_t next = 0; next < batch.n + ahead; ++next) {
-    if (next < batch.n) {
+    if (!resident && next < batch.n) {
       const std::size_t id = id_at(batch.ids, next);
       if (stride == 2 || visit != Visit::accumulate) ADAGRAD_PREFETCH(w + stride * id);
       if (stride == 1) ADAGRAD_PREFETCH(s + id);
@@ -179,16 +180,17 @@ inline V each_lane(F f, std::index_sequence<k...>) {
 // Plain updates of as many coordinates at a time as fill a vector: their accumulators grow one by
 // one, their steps are worked out together, and their params move one by one. So an id that repeats
 // needs no care, and does not wait for the root and the division of the one before.
-template <class Form, std::size_t stride, class T, class Ids>
+template <class Form, std::size_t stride, bool resident = false, class T, class Ids>
 void vector_rows(const Target<T>& table, const Batch<T, Ids>& batch, const Params<T>& params) {
   using V = typename Lanes<T, vector_bytes>::type;
   constexpr std::size_t lanes = vector_bytes / sizeof(T);
   const Params<T> p = params;
   T* const w = table.w;
   T* const s = table.s;
-  const std::size_t ahead = rows_ahead(stride == 1 ? 2 : 1), whole = batch.n / lanes * lanes;
+  const std::size_t ahead = resident ? 0 : rows_ahead(stride == 1 ? 2 : 1);
+  const std::size_t whole = batch.n / lanes * lanes;
   for (std::size_t next = 0; next < whole + ahead; next += lanes) {
-    for (std::size_t k = next; k < next + lanes && next < whole; ++k) {
+    for (std::size_t k = next; k < next + lanes && next < whole && !resident; ++k) {
       ADAGRAD_PREFETCH(w + stride * id_at(batch.ids, k));
       if (stride == 1) ADAGRAD_PREFETCH(s + id_at(batch.ids, k));
     }
@@ -205,9 +207,23 @@ void vector_rows(const Target<T>& table, const Batch<T, Ids>& batch, const Param
   }
   const Batch<T, Ids> rest{
       batch.ids + whole, batch.g + whole, nullptr, nullptr, batch.n - whole, true, false};
-  scalar_rows<Form, Visit::update, stride>(table, rest, p);
+  scalar_rows<Form, Visit::update, stride, resident>(table, rest, p);
 }
 #endif
+
+// Updates in order of pairs that were read a moment ago.
+template <class Form, class T, class Ids>
+std::size_t resident_pairs(T* pairs, const Ids ids, const T* g, std::size_t n, const Params<T>& p) {
+  const Target<T> table{pairs, pairs + 1, 2, 2, 1, false};
+  const Batch<T, Ids> batch{ids, g, nullptr, nullptr, n, false, false};
+#if defined(__GNUC__)
+  if constexpr (Form::plain && vector_bytes != 0) {
+    vector_rows<Form, 2, true>(table, batch, p);
+    return 0;
+  }
+#endif
+  return scalar_rows<Form, Visit::update, 2, true>(table, batch, p);
+}
 
 // Rows of any length. Of rows longer than 16 cache lines the first 16 are asked for: the hardware
 // follows from there. This stands in the loop because g++ 12 deletes calls of a function that does

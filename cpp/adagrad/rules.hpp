@@ -172,6 +172,11 @@ inline V root(const Params<T>& p, V d) {
   }
 }
 
+// The rate of step t, counted from 1. (Rule.lr_at is the same in Python.)
+inline double decayed_rate(double lr, double lr_decay, std::uint64_t t) {
+  return lr / (1.0 + static_cast<double>(t - 1) * lr_decay);
+}
+
 // Decoupled weight decay, where it stands before the step.
 template <class T>
 inline T decayed(const Params<T>& p, T w) {

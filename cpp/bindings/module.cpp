@@ -60,4 +60,5 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bind_table(m);
   bind_examples(m);
   bind_hashing(m);
+  bind_learners(m);
 }

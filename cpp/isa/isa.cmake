@@ -1,6 +1,6 @@
 # The list of instruction sets: adding one is one adagrad_isa() row and one row of cpu.cpp.
 #
-# kernels.cpp is compiled once per row, with that row's flags, into an object of its own. The order
+# kernels.cpp and ctr_kernels.cpp are compiled once per row, with that row's flags. The order
 # is by preference, last is best; cpu.cpp picks the last one that the machine can run.
 
 # What makes the bits equal everywhere, and lets sqrt vectorise:
@@ -27,11 +27,12 @@ function(adagrad_isa name identifier)
     return()
   endif()
   set(target adagrad_kernels_${identifier})
-  add_library(${target} OBJECT cpp/isa/kernels.cpp)
+  add_library(${target} OBJECT cpp/isa/kernels.cpp cpp/isa/ctr_kernels.cpp)
   target_link_libraries(${target} PRIVATE adagrad_options)
   target_compile_options(${target} PRIVATE ${ADAGRAD_KERNEL_FLAGS} ${ARGN})
   target_compile_definitions(${target} PRIVATE
-    ADAGRAD_KERNELS=kernels_${identifier} ADAGRAD_ISA="${name}")
+    ADAGRAD_KERNELS=kernels_${identifier} ADAGRAD_CTR_KERNELS=ctr_kernels_${identifier}
+    ADAGRAD_ISA="${name}")
   target_link_libraries(adagrad_kernels INTERFACE ${target} $<TARGET_OBJECTS:${target}>)
   target_compile_definitions(adagrad_kernels INTERFACE ADAGRAD_HAVE_${identifier})
 endfunction()

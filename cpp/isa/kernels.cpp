@@ -89,6 +89,7 @@ constexpr HalfKernels half_kernels() {
 
 }  // namespace
 
+extern const CtrKernels ADAGRAD_CTR_KERNELS;
 extern const Kernels ADAGRAD_KERNELS;
 const Kernels ADAGRAD_KERNELS = {ADAGRAD_ISA,
                                  kernels_of<float>(),
@@ -99,6 +100,7 @@ const Kernels ADAGRAD_KERNELS = {ADAGRAD_ISA,
                                  mixed_step<Limit>,
                                  half_kernels(),
                                  count_owned<std::uint32_t>,
-                                 count_owned<std::uint64_t>};
+                                 count_owned<std::uint64_t>,
+                                 &ADAGRAD_CTR_KERNELS};
 
 }  // namespace adagrad

@@ -66,6 +66,8 @@ struct HalfKernels {
                const HalfScratch&);
 };
 
+struct CtrKernels;
+
 struct Kernels {
   template <class Id>
   using Count = std::size_t (*)(const Owner&, const Id* ids, std::size_t n);
@@ -78,6 +80,7 @@ struct Kernels {
   HalfKernels half;
   Count<std::uint32_t> count_u32;
   Count<std::uint64_t> count_u64;
+  const CtrKernels* ctr;
 };
 
 }  // namespace adagrad

@@ -112,3 +112,27 @@ def check_examples(
 def arrange(
     indptr: object, slots: object, values: object, fields: object, region_size: int
 ) -> npt.NDArray[np.uint32]: ...
+
+class Learner(metaclass=_PybindType):
+    def learn(
+        self,
+        x: object,
+        y: npt.NDArray[np.float32],
+        weights: npt.NDArray[np.float32] | None,
+        t: int,
+        threads: int,
+    ) -> npt.NDArray[np.float32]: ...
+    def margins(self, x: object, threads: int) -> npt.NDArray[np.float32]: ...
+
+class LinearLearner(Learner):
+    def __init__(
+        self,
+        table: object,
+        slots: int,
+        bias: object,
+        rule: Hyperparameters,
+        lr: float,
+        lr_decay: float,
+        l1: float,
+    ) -> None: ...
+    def rates(self, x: object, t: int, threads: int) -> npt.NDArray[np.float32]: ...

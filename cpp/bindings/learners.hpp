@@ -1,0 +1,89 @@
+// What the learners of bind_learners.cpp share: examples and targets as arrays, and the calls.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "../ctr/rounds.hpp"
+#include "../isa/cpu.hpp"
+#include "../isa/ctr_kernels.hpp"
+#include "arrays.hpp"
+#include "hyperparameters.hpp"
+#include "module.hpp"
+
+namespace adagrad {
+
+// adagrad.ctr.Examples, which were checked when they were made; holds on to their arrays.
+class HeldExamples {
+ public:
+  HeldExamples(py::handle x, std::size_t slots)
+      : slots_(x.attr("slots")), bounds_(x.attr("bounds")), values_(x.attr("values")),
+        fields_(x.attr("fields")) {
+    const std::size_t n_slots = x.attr("n_slots").cast<std::size_t>();
+    if (n_slots != slots) {
+      throw py::value_error("X has " + std::to_string(n_slots) + " slots, but the model has " +
+                            std::to_string(slots));
+    }
+    const auto* bounds = static_cast<const std::uint32_t*>(array(bounds_).data());
+    const std::size_t n = x.attr("n_examples").cast<std::size_t>();
+    const bool fixed = array(bounds_).size() == static_cast<py::ssize_t>(regions + 1);
+    view_ = {static_cast<const std::uint32_t*>(array(slots_).data()),
+             values_.is_none() ? nullptr : static_cast<const float*>(array(values_).data()),
+             bounds,
+             fields_.is_none() ? nullptr : static_cast<const std::uint16_t*>(array(fields_).data()),
+             n,
+             fixed};
+  }
+
+  const Examples& operator*() const { return view_; }
+  const Examples* operator->() const { return &view_; }
+
+ private:
+  static py::array array(py::handle object) { return py::reinterpret_borrow<py::array>(object); }
+
+  py::object slots_, bounds_, values_, fields_;
+  Examples view_;
+};
+
+// The rule of a learner: the params of the step after t examples.
+class Schedule {
+ public:
+  Schedule(const Hyperparameters& rule, double lr, double lr_decay)
+      : rule_(rule), lr_(lr), lr_decay_(lr_decay), first_(rule.params<float>(lr)) {}
+
+  Params<float> at(std::uint64_t t) const {
+    return lr_decay_ == 0.0 ? first_ : rule_.params<float>(decayed_rate(lr_, lr_decay_, t + 1));
+  }
+
+ private:
+  Hyperparameters rule_;
+  double lr_, lr_decay_;
+  Params<float> first_;
+};
+
+// The memory of a table of adagrad.Table: rows of `length` float32, in all.
+inline float* table_memory(const char* name, const py::array& memory, std::size_t rows,
+                           std::size_t length) {
+  const Argument a{"Learner", name};
+  check_memory(a, memory, Access::write);
+  if (static_cast<std::size_t>(memory.nbytes()) != rows * length * sizeof(float)) {
+    fail_value(a, "has " + std::to_string(memory.nbytes()) + " bytes; " + std::to_string(rows) +
+                      " rows of " + std::to_string(length) + " float32 are needed");
+  }
+  return static_cast<float*>(const_cast<void*>(memory.data()));
+}
+
+// Raises where an array of targets is not float32 [n].
+inline const float* check_targets(const char* name, const py::array& array, std::size_t n) {
+  const Argument a{"learn", name};
+  check_memory(a, array, Access::read);
+  if (real_type(a, array) != Real::f32) fail_type(a, "must have dtype float32");
+  if (array.ndim() != 1 || static_cast<std::size_t>(array.size()) != n) {
+    fail_value(a,
+               "has shape " + shape_of(array) + ", but X has " + std::to_string(n) + " examples");
+  }
+  return static_cast<const float*>(array.data());
+}
+
+}  // namespace adagrad

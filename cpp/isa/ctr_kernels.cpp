@@ -1,0 +1,45 @@
+// The click learners, compiled once per instruction set; see kernels.cpp, whose rules hold here.
+#include "ctr_kernels.hpp"
+
+#include "../ctr/sigmoid.hpp"
+
+namespace adagrad {
+namespace {
+
+void linear_sums_entry(const LinearModel& model, const Round& round, std::size_t region,
+                       float* partial) {
+  round.x->fixed ? linear_sums<true>(model, round, region, partial)
+                 : linear_sums<false>(model, round, region, partial);
+}
+
+void linear_steps_entry(const LinearModel& model, const Round& round, std::size_t region,
+                        const float* g, const Params<float>& p) {
+  with_form(p, [&](auto form) {
+    using Form = decltype(form);
+    round.x->fixed ? linear_steps<Form, true>(model, round, region, g, p)
+                   : linear_steps<Form, false>(model, round, region, g, p);
+  });
+}
+
+void linear_rates_entry(const LinearModel& model, const Round& round, const Params<float>& p,
+                        float* out) {
+  with_form(p, [&](auto form) {
+    using Form = decltype(form);
+    round.x->fixed ? linear_rates<Form, true>(model, round, p, out)
+                   : linear_rates<Form, false>(model, round, p, out);
+  });
+}
+
+void gradients_entry(const float* margins, const float* y, const float* weights, std::size_t n,
+                     float* g) {
+  for (std::size_t i = 0; i < n; ++i) g[i] = sigmoid(margins[i]) - y[i];
+  for (std::size_t i = 0; i < n && weights != nullptr; ++i) g[i] *= weights[i];
+}
+
+}  // namespace
+
+extern const CtrKernels ADAGRAD_CTR_KERNELS;
+const CtrKernels ADAGRAD_CTR_KERNELS = {linear_sums_entry, linear_steps_entry, linear_margins,
+                                        linear_rates_entry, gradients_entry};
+
+}  // namespace adagrad

@@ -1,0 +1,23 @@
+// The entry points of the click learners, a table of which each instruction set fills in.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../ctr/logistic.hpp"
+
+namespace adagrad {
+
+struct CtrKernels {
+  void (*linear_sums)(const LinearModel&, const Round&, std::size_t region, float* partial);
+  void (*linear_steps)(const LinearModel&, const Round&, std::size_t region, const float* g,
+                       const Params<float>&);
+  // Adds the sums of the regions, which lie `apart` floats from one another.
+  void (*linear_margins)(const float* partial, std::size_t apart, std::size_t n, float* margins);
+  void (*linear_rates)(const LinearModel&, const Round&, const Params<float>&, float* out);
+  // g[i] = (sigmoid(margins[i]) - y[i]) * weights[i], a null array of weights being 1
+  void (*gradients)(const float* margins, const float* y, const float* weights, std::size_t n,
+                    float* g);
+};
+
+}  // namespace adagrad
