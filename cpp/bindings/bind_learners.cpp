@@ -1,6 +1,10 @@
 // The learners of adagrad.ctr: models over the memory of tables, trained and asked in rounds.
-#include <utility>
+#include <pybind11/stl.h>
 
+#include <utility>
+#include <vector>
+
+#include "../ctr/sigmoid.hpp"
 #include "learners.hpp"
 
 namespace adagrad {
@@ -108,6 +112,72 @@ class LinearLearner final : public BoundModel {
   LinearModel model_;
 };
 
+// Adds examples to the tally that the arrays hold: sums [4], and bins [2, 32768].
+void add_tally(const py::array& margins, const py::array& y, const py::object& weights,
+               py::array_t<double, py::array::c_style> sums,
+               py::array_t<double, py::array::c_style> counts) {
+  const std::size_t n = static_cast<std::size_t>(margins.size());
+  const float* const of_examples = check_targets("margins", margins, n);
+  const float* const labels = check_targets("y", y, n);
+  const float* const given =
+      weights.is_none()
+          ? nullptr
+          : check_targets("sample_weight", py::reinterpret_borrow<py::array>(weights), n);
+  double* const sum = sums.mutable_data();
+  double* const bin = counts.mutable_data();
+  Tally tally{sum[0], sum[1], sum[2], sum[3], bin, bin + bins};
+  unlocked(n, [&] { kernels().ctr->tally(of_examples, labels, given, n, tally); });
+  sum[0] = tally.weight;
+  sum[1] = tally.positive;
+  sum[2] = tally.loss;
+  sum[3] = tally.predicted;
+}
+
+// Margins [n, 8] of eight models that learn at eight rates; table and bias hold them.
+py::array_t<float> sweep_rates(py::handle x, const py::array& y, const py::object& weights,
+                               const py::array& table, const py::object& bias,
+                               const Hyperparameters& rule, const std::vector<double>& lrs) {
+  const HeldExamples examples(x, x.attr("n_slots").cast<std::size_t>());
+  const std::size_t n = examples->n;
+  const std::size_t rows = static_cast<std::size_t>(table.nbytes()) / (2 * rates * sizeof(float));
+  if (lrs.size() != rates || rows == 0 || (rows & (rows - 1)) != 0 || rows > (1u << 31)) {
+    fail_value({"sweep", "table"}, "needs eight rates and a power of two rows");
+  }
+  const SweepModel model{
+      table_memory("table", table, rows, 2 * rates), static_cast<std::uint32_t>(rows - 1),
+      bias.is_none() ? nullptr
+                     : table_memory("bias", py::reinterpret_borrow<py::array>(bias), 1, 2 * rates)};
+  Params<float> params[rates];
+  for (std::size_t k = 0; k < rates; ++k) params[k] = rule.params<float>(lrs[k]);
+  const float* const labels = check_targets("y", y, n);
+  const float* const given =
+      weights.is_none()
+          ? nullptr
+          : check_targets("sample_weight", py::reinterpret_borrow<py::array>(weights), n);
+  py::array_t<float> margins({static_cast<py::ssize_t>(n), static_cast<py::ssize_t>(rates)});
+  float* const to = margins.mutable_data();
+  unlocked(64 * n, [&] { kernels().ctr->sweep(model, *examples, labels, given, params, to); });
+  return margins;
+}
+
+// 1 / (1 + e^-margin) of each.
+py::array_t<double> probabilities(const py::array& margins) {
+  const std::size_t n = static_cast<std::size_t>(margins.size());
+  const float* const from = check_targets("margins", margins, n);
+  py::array_t<double> result({static_cast<py::ssize_t>(n), py::ssize_t{2}});
+  double* const to = result.mutable_data();
+  unlocked(n, [&] {
+    for (std::size_t i = 0; i < n; ++i) {
+      const double e = static_cast<double>(exp_of_minus(from[i] < 0.0f ? -from[i] : from[i]));
+      const double likely = 1.0 / (1.0 + e), unlikely = e / (1.0 + e);
+      const double nan = static_cast<double>(from[i] - from[i]);
+      to[2 * i] = (from[i] < 0.0f ? likely : unlikely) + nan;
+      to[2 * i + 1] = (from[i] < 0.0f ? unlikely : likely) + nan;
+    }
+  });
+  return result;
+}
+
 }  // namespace
 
 void bind_learners(py::module_& m) {
@@ -125,6 +195,13 @@ void bind_learners(py::module_& m) {
            py::arg("table"), py::arg("slots"), py::arg("bias"), py::arg("rule"), py::arg("lr"),
            py::arg("lr_decay"), py::arg("l1"))
       .def("rates", &LinearLearner::rates_of, py::arg("x"), py::arg("t"), py::arg("threads"));
+  m.def("tally", &add_tally, py::arg("margins"), py::arg("y"), py::arg("weights"), py::arg("sums"),
+        py::arg("bins"), "Add predictions to sums [4] and bins [2, 32768].");
+  m.def("sweep", &sweep_rates, py::arg("x"), py::arg("y"), py::arg("weights"), py::arg("table"),
+        py::arg("bias"), py::arg("rule"), py::arg("lrs"),
+        "Learn at eight rates side by side; the margins [n, 8].");
+  m.def("probabilities", &probabilities, py::arg("margins"),
+        "Of the negative and the positive class: [n, 2].");
 }
 
 }  // namespace adagrad

@@ -36,10 +36,20 @@ void gradients_entry(const float* margins, const float* y, const float* weights,
   for (std::size_t i = 0; i < n && weights != nullptr; ++i) g[i] *= weights[i];
 }
 
+void sweep_entry(const SweepModel& model, const Examples& x, const float* y, const float* weights,
+                 const Params<float>* p, float* margins) {
+  with_form(*p, [&](auto form) {
+    using Form = decltype(form);
+    x.fixed ? sweep<Form, true>(model, x, y, weights, p, margins)
+            : sweep<Form, false>(model, x, y, weights, p, margins);
+  });
+}
+
 }  // namespace
 
 extern const CtrKernels ADAGRAD_CTR_KERNELS;
-const CtrKernels ADAGRAD_CTR_KERNELS = {linear_sums_entry, linear_steps_entry, linear_margins,
-                                        linear_rates_entry, gradients_entry};
+const CtrKernels ADAGRAD_CTR_KERNELS = {linear_sums_entry,  linear_steps_entry, linear_margins,
+                                        linear_rates_entry, gradients_entry,    tally,
+                                        sweep_entry};
 
 }  // namespace adagrad

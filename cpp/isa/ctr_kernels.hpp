@@ -5,6 +5,8 @@
 #include <cstdint>
 
 #include "../ctr/logistic.hpp"
+#include "../ctr/progressive.hpp"
+#include "../ctr/sweep.hpp"
 
 namespace adagrad {
 
@@ -18,6 +20,10 @@ struct CtrKernels {
   // g[i] = (sigmoid(margins[i]) - y[i]) * weights[i], a null array of weights being 1
   void (*gradients)(const float* margins, const float* y, const float* weights, std::size_t n,
                     float* g);
+  void (*tally)(const float* margins, const float* y, const float* weights, std::size_t n, Tally&);
+  // margins[8 * i + k]: of example i at rate k
+  void (*sweep)(const SweepModel&, const Examples&, const float* y, const float* weights,
+                const Params<float>*, float* margins);
 };
 
 }  // namespace adagrad

@@ -136,3 +136,21 @@ class LinearLearner(Learner):
         l1: float,
     ) -> None: ...
     def rates(self, x: object, t: int, threads: int) -> npt.NDArray[np.float32]: ...
+
+def tally(
+    margins: npt.NDArray[np.float32],
+    y: npt.NDArray[np.float32],
+    weights: npt.NDArray[np.float32] | None,
+    sums: npt.NDArray[np.float64],
+    bins: npt.NDArray[np.float64],
+) -> None: ...
+def sweep(
+    x: object,
+    y: npt.NDArray[np.float32],
+    weights: npt.NDArray[np.float32] | None,
+    table: object,
+    bias: object,
+    rule: Hyperparameters,
+    lrs: Sequence[float],
+) -> npt.NDArray[np.float32]: ...
+def probabilities(margins: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]: ...

@@ -1,1 +1,8 @@
 """Click learners: from logs to a calibrated model, in one pass, on every core."""
+
+from __future__ import annotations
+
+from adagrad.ctr.examples import Examples
+from adagrad.ctr.logistic import LogisticRegression
+
+__all__ = ["Examples", "LogisticRegression"]

@@ -190,10 +190,13 @@ class Examples:
             f" in {self.n_slots} slots{fields}>"
         )
 
-    def __getitem__(self, key: slice) -> Examples:
-        """Return consecutive examples as views."""
+    def __getitem__(self, key: Any) -> Examples:
+        """Return consecutive examples as views, or those that an array picks as copies."""
+        if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
+            key = key[0]  # scikit-learn indexes x[key, ...]
         if not isinstance(key, slice):
-            raise TypeError(f"Examples are sliced, or taken by take(), got {key!r}")
+            picked = np.asarray(key)
+            return self.take(np.flatnonzero(picked) if picked.dtype == bool else picked)
         start, stop, step = key.indices(self.n_examples)
         if step != 1:
             raise ValueError("a slice of Examples has step 1; take() picks any")

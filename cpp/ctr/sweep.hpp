@@ -1,0 +1,66 @@
+// Eight learning rates side by side: a logistic regression of eight params and eight accumulators a
+// slot, one cache line, which each learn at a rate of their own. One example at a time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "logistic.hpp"
+#include "sigmoid.hpp"
+
+namespace adagrad {
+
+constexpr std::size_t rates = 8;
+
+struct SweepModel {
+  float* table;        // rows of 8 params and 8 accumulators
+  std::uint32_t mask;  // slots are folded: row = slot & mask
+  float* bias;         // such a row, or null
+};
+
+namespace {
+
+template <class Form>
+inline void step_rates(const Params<float>* p, float* row, const float* g) {
+  for (std::size_t k = 0; k < rates; ++k) update<Form>(p[k], row[k], g[k], row[rates + k]);
+}
+
+template <class Form, bool fixed>
+void sweep(const SweepModel& model, const Examples& x, const float* y, const float* weights,
+           const Params<float>* params, float* margins) {
+  constexpr std::size_t ahead = 4;
+  Params<float> p[rates];
+  for (std::size_t k = 0; k < rates; ++k) p[k] = params[k];
+  const auto row = [&](std::size_t k) {
+    return model.table + 2 * rates * std::size_t{x.slots[k] & model.mask};
+  };
+  for (std::size_t next = 0; next < x.n + ahead; ++next) {
+    if (next < x.n) {
+      const std::size_t stop = first<fixed>(x, next, regions);
+      for (std::size_t k = first<fixed>(x, next, 0); k < stop; ++k) ADAGRAD_PREFETCH(row(k));
+    }
+    if (next < ahead) continue;
+    const std::size_t i = next - ahead;
+    const std::size_t begin = first<fixed>(x, i, 0), end = first<fixed>(x, i, regions);
+    float z[rates] = {}, g[rates], of_entry[rates];
+    for (std::size_t k = begin; k < end; ++k) {
+      const float* const w = row(k);
+      const float value = x.values == nullptr ? 1.0f : x.values[k];
+      for (std::size_t j = 0; j < rates; ++j) z[j] += w[j] * value;
+    }
+    for (std::size_t j = 0; j < rates && model.bias != nullptr; ++j) z[j] += model.bias[j];
+    for (std::size_t j = 0; j < rates; ++j) {
+      margins[i * rates + j] = z[j];
+      g[j] = (sigmoid(z[j]) - y[i]) * (weights == nullptr ? 1.0f : weights[i]);
+    }
+    for (std::size_t k = begin; k < end; ++k) {
+      const float value = x.values == nullptr ? 1.0f : x.values[k];
+      for (std::size_t j = 0; j < rates; ++j) of_entry[j] = g[j] * value;
+      step_rates<Form>(p, row(k), of_entry);
+    }
+    if (model.bias != nullptr) step_rates<Form>(p, model.bias, g);
+  }
+}
+
+}  // namespace
+}  // namespace adagrad

@@ -1,0 +1,390 @@
+"""What the three learners share: scikit-learn's interface on a model."""
+
+from __future__ import annotations
+
+import dataclasses
+import numbers
+import os
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+
+from adagrad import _core
+from adagrad._layout import check_integer, check_real
+from adagrad.ctr.examples import Examples, concatenate
+from adagrad.ctr.model import Model, Settings
+from adagrad.ctr.sweep import SWEEP_EXAMPLES, sweep
+from adagrad.rule import Rule
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
+Batch = tuple[Examples, Floats, "Floats | None"]
+
+CHUNK = 65_536
+"""Examples between two looks at interrupts; a multiple of the learners' rounds of 64."""
+
+
+class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Common part of the learners; see `LogisticRegression`."""
+
+    lr: float | Literal["auto"] | None
+    rule: Rule | None
+    l2: float
+    passes: int
+    shuffle: bool
+    seed: int
+    encoder: Any
+    warm_start: bool
+    n_jobs: int | None
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        validation: tuple[Any, Any] | None = None,
+    ) -> ClickLearner:
+        """Learn from examples, once or `passes` times.
+
+        Parameters
+        ----------
+        X : Examples, sparse matrix or 2-D array, or raw columns where there is an `encoder`
+            Of shape [n, n_slots]; a column of a matrix is a slot.
+        y : array-like, shape [n]
+            Labels of two classes; the larger one is the positive.
+        sample_weight : array-like, shape [n], optional
+            Factors of the gradients, finite and not negative.
+        validation : tuple of X and y, optional
+            Stop after the first pass whose logloss on these is not lower than the best one
+            before, and keep the model of that.
+
+        Returns
+        -------
+        self
+        """
+        go_on = self.warm_start and hasattr(self, "classes_")
+        batch = self._batch(X, y, sample_weight, None, reset=not go_on)
+        held_out = None if validation is None else self._batch(*validation, None, None, False)
+        passes = check_integer("passes", self.passes, 1, 2**31)
+        if not go_on:
+            self._start(batch[0])
+        best: tuple[float, Model] | None = None
+        self.n_passes_ = 0
+        for number in range(passes):
+            self._pass(batch, number)
+            self.n_passes_ += 1
+            if held_out is None:
+                continue
+            loss = _logloss(self._model, held_out, self._threads())
+            if best is not None and not loss < best[0]:
+                self._model = best[1]
+                break
+            best = (loss, self._model.copy() if number + 1 < passes else self._model)
+        if best is not None:
+            self.validation_logloss_ = best[0]
+        return self
+
+    def _pass(self, batch: Batch, number: int) -> None:
+        x, y, weights = batch
+        order = None
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, number]).permutation(len(x))
+        for start in range(0, len(x), CHUNK):
+            if order is None:
+                part: Any = slice(start, start + CHUNK)
+                some = x[part]
+            else:
+                part = order[start : start + CHUNK]
+                some = x.take(part)
+            of_part = None if weights is None else weights[part]
+            self._learn(some, y[part], of_part, count=number == 0)
+        if number == 0:
+            self._settle()
+
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+    ) -> ClickLearner:
+        """Learn from more examples, once.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`.
+        classes : array-like, shape [2], optional
+            The two classes; needed in the first call where `y` may lack one.
+
+        Returns
+        -------
+        self
+
+        Notes
+        -----
+        A stream cut at multiples of 64 examples gives the bits of one call, and of `fit`.
+        """
+        first = not hasattr(self, "classes_")
+        batch = self._batch(X, y, sample_weight, classes, reset=first)
+        if first:
+            self._start(batch[0])
+        for start in range(0, len(batch[0]), CHUNK):
+            x, labels, weights = (
+                None if part is None else part[start : start + CHUNK] for part in batch
+            )
+            self._learn(x, labels, weights, count=True)
+        return self
+
+    # -- from arguments to batches ------------------------------------------------------------
+
+    def _batch(self, X: Any, y: Any, sample_weight: Any, classes: Any, reset: bool) -> Batch:
+        """Check everything; nothing of a batch that raises is learned from."""
+        x = self._examples(X, reset=reset)
+        labels = self._labels(y, classes, reset)
+        if len(labels) != len(x):
+            raise ValueError(f"X has {len(x)} examples, but y has {len(labels)}")
+        if not reset and x.n_slots != self._n_slots:
+            raise ValueError(f"X has {x.n_slots} slots, but the model has {self._n_slots}")
+        return x, labels, _weights(sample_weight, len(x))
+
+    def _examples(self, X: Any, reset: bool) -> Examples:
+        if self.encoder is not None and not isinstance(X, Examples):
+            X = self.encoder.transform(X)
+        if not isinstance(X, Examples):
+            X = validate_data(
+                self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=reset
+            )
+            return Examples.from_csr(X)
+        if len(X) == 0 and reset:
+            raise ValueError("X has no examples")
+        if reset:
+            self.n_features_in_ = X.n_slots
+        elif X.n_slots != self.n_features_in_:
+            raise ValueError(
+                f"X has {X.n_slots} features, but {type(self).__name__} is expecting"
+                f" {self.n_features_in_} features as input"
+            )
+        return X
+
+    def _labels(self, y: Any, classes: Any, reset: bool) -> Floats:
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None"
+            )
+        y = column_or_1d(y, warn=True)
+        if reset or classes is not None:
+            known = np.unique(y if classes is None else np.asarray(classes))
+            if classes is None:
+                check_classification_targets(y)
+            if len(known) > 2:
+                kind = type_of_target(known)
+                raise ValueError(
+                    f"Only binary classification is supported. The type of the target is {kind}."
+                )
+            if len(known) < 2:
+                raise ValueError(
+                    f"two classes are needed, found one class: {known.tolist()};"
+                    " partial_fit(X, y, classes=[0, 1]) names both"
+                )
+            if not reset and not np.array_equal(known, self.classes_):
+                raise ValueError(f"classes were {self.classes_.tolist()}, got {known.tolist()}")
+            self.classes_ = known
+        positive = y == self.classes_[1]
+        strange = ~(positive | (y == self.classes_[0]))
+        if strange.any():
+            at = int(np.flatnonzero(strange)[0])
+            raise ValueError(f"y[{at}] = {y[at]!r} is none of the classes {self.classes_.tolist()}")
+        return np.asarray(positive, np.float32)
+
+    # -- the model ------------------------------------------------------------------------------
+
+    def _settings(self, x: Examples, rule: Rule) -> Settings:
+        raise NotImplementedError
+
+    def _start(self, x: Examples) -> None:
+        """Begin a new model for examples like these."""
+        self._n_slots = x.n_slots
+        self._model = Model(self._settings(x, self._rule()))
+        self._held: list[Batch] | None = [] if self.lr == "auto" else None
+        self._tried: Model | None = None
+
+    def _rule(self) -> Rule:
+        rule = Rule() if self.rule is None else self.rule
+        if not isinstance(rule, Rule):
+            raise TypeError(f"rule must be an adagrad.Rule or None, got {rule!r}")
+        if rule.on_nonfinite == "raise":
+            raise ValueError(
+                "a rule with on_nonfinite='raise' needs gradients before their steps, of which"
+                " these learners have none; use 'skip' or 'propagate'"
+            )
+        if isinstance(self.lr, str):
+            if self.lr != "auto":
+                raise ValueError(f"lr must be a number, None or 'auto', got {self.lr!r}")
+        elif self.lr is not None:
+            rule = rule.replace(lr=self.lr)
+        l2 = check_real("l2", self.l2)
+        if l2 != 0.0:
+            if rule.weight_decay != 0.0:
+                raise ValueError("l2 and the rule's weight_decay are the same penalty, given twice")
+            rule = rule.replace(weight_decay=l2)
+        return rule
+
+    def _learn(self, x: Any, y: Any, weights: Any, count: bool) -> None:
+        self._tried = None
+        if self._held is None:
+            self._model.learn(x, y, weights, threads=self._threads(), count=count)
+            return
+        room = SWEEP_EXAMPLES - sum(len(held[0]) for held in self._held)
+        weight = None if weights is None else weights[:room]
+        self._held.append((x[:room], y[:room], weight))
+        if len(x) >= room:
+            self._settle()
+            weight = None if weights is None else weights[room:]
+            self._model.learn(x[room:], y[room:], weight, threads=self._threads(), count=count)
+
+    def _choose(self) -> Model:
+        """Return a model that has learned the examples held back, at the rate they show best."""
+        assert self._held is not None
+        model = Model(self._model.settings)
+        if not self._held:
+            return model
+        x = concatenate([held[0] for held in self._held])
+        y = np.concatenate([held[1] for held in self._held])
+        some = [np.ones(len(h[1]), np.float32) if h[2] is None else h[2] for h in self._held]
+        weights = None if all(h[2] is None for h in self._held) else np.concatenate(some)
+        lr, margins = sweep(model, x, y, weights)
+        model = Model(dataclasses.replace(model.settings, rule=model.settings.rule.replace(lr=lr)))
+        model.learn(x, y, weights, threads=self._threads(), count=False)
+        model.progressive.add(margins, y, weights)
+        return model
+
+    def _settle(self) -> None:
+        """Fix the rate of ``lr="auto"``."""
+        if self._held is not None:
+            self._model = self._choose()
+            self._held = None
+
+    def _ready(self) -> Model:
+        """Return the model as it would be if no more examples came."""
+        check_is_fitted(self, "classes_")
+        if self._held is None:
+            return self._model
+        if self._tried is None:
+            self._tried = self._choose()
+        return self._tried
+
+    def _threads(self) -> int:
+        if self.n_jobs is None:
+            return 0
+        if isinstance(self.n_jobs, bool) or not isinstance(self.n_jobs, numbers.Integral):
+            raise TypeError(f"n_jobs must be an integer or None, got {self.n_jobs!r}")
+        if self.n_jobs < 0:
+            return max(1, (os.cpu_count() or 1) + 1 + int(self.n_jobs))
+        return check_integer("n_jobs", self.n_jobs, 1, 1024)
+
+    # -- what it has learned --------------------------------------------------------------------
+
+    @property
+    def lr_(self) -> float:
+        """The rate in use: with ``lr="auto"`` the best one so far."""
+        return self._ready().settings.rule.lr
+
+    @property
+    def n_examples_(self) -> int:
+        """How many examples it has learned from, in all passes."""
+        return self._ready().examples
+
+    @property
+    def progressive_(self) -> dict[str, float]:
+        """Metrics of the predictions that came before learning, over everything seen so far.
+
+        ``logloss`` (mean, nats), ``normalized_entropy``, ``auc`` and ``calibration`` (sum of
+        predictions over sum of labels). Later passes over the same examples do not count.
+        """
+        return self._ready().progressive.metrics()
+
+    @property
+    def intercept_(self) -> Floats:
+        """The bias, [1]."""
+        bias = self._ready().bias
+        return np.zeros(1, np.float32) if bias is None else bias[:1]
+
+    @property
+    def coef_(self) -> Floats:
+        """The linear params, [1, n_slots]: a view of the model's table."""
+        return self._ready().tables["linear"].weights[None, :]
+
+    def decision_function(self, X: Any) -> Floats:
+        """Return log-odds, [n].
+
+        Parameters
+        ----------
+        X
+            As for `fit`.
+        """
+        model = self._ready()
+        return model.margins(self._examples(X, reset=False), threads=self._threads())
+
+    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
+        """Return the probabilities of both classes, [n, 2], in the order of ``classes_``.
+
+        Parameters
+        ----------
+        X
+            As for `fit`.
+        """
+        return _core.probabilities(self.decision_function(X))
+
+    def predict(self, X: Any) -> Array:
+        """Return the likelier class of each example, [n].
+
+        Parameters
+        ----------
+        X
+            As for `fit`.
+        """
+        positive = self.decision_function(X) > 0
+        classes: Array = self.classes_[positive.astype(np.intp)]
+        return classes
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.classifier_tags.multi_class = False
+        return tags
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "classes_")
+
+
+def _weights(sample_weight: Any, n: int) -> Floats | None:
+    if sample_weight is None:
+        return None
+    given = np.asarray(sample_weight)
+    if given.ndim == 0:
+        given = np.full(n, given)
+    if given.ndim != 1:
+        raise ValueError(f"Sample weights must be 1D array or scalar, got shape {given.shape}")
+    if len(given) != n:
+        raise ValueError(f"sample_weight.shape == ({len(given)},), expected ({n},)!")
+    with np.errstate(over="ignore"):
+        weights = np.ascontiguousarray(given, np.float32)
+    wrong = ~(np.isfinite(weights) & (weights >= 0))
+    if wrong.any():
+        at = int(np.flatnonzero(wrong)[0])
+        raise ValueError(f"sample_weight[{at}] = {given[at]} must be finite and not negative")
+    if n and not weights.any():
+        raise ValueError("sample_weight is zero for every example")
+    return weights
+
+
+def _logloss(model: Model, batch: Batch, threads: int) -> float:
+    from adagrad.ctr.progressive import Progressive
+
+    board = Progressive()
+    for start in range(0, len(batch[0]), CHUNK):
+        part = slice(start, start + CHUNK)
+        board.add(model.margins(batch[0][part], threads=threads), batch[1][part])
+    return board.metrics()["logloss"]

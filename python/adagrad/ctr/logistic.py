@@ -1,0 +1,151 @@
+"""Logistic regression by AdaGrad."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from adagrad._layout import check_real
+from adagrad.ctr._estimator import ClickLearner
+from adagrad.ctr.examples import Examples
+from adagrad.ctr.model import Settings
+from adagrad.rule import Rule
+
+__all__ = ["LogisticRegression"]
+
+
+class LogisticRegression(ClickLearner):
+    """Logistic regression for rare features: one pass, a rate for every coordinate.
+
+    The margin of an example is the bias plus the sum of ``w * x`` over its entries; its gradient in
+    a param is ``(p - y) * x`` and every entry takes one step of the rule. All arithmetic is in
+    float32 and in a fixed order, so a model has the same bits on any number of threads.
+
+    Parameters
+    ----------
+    lr : float, "auto" or None, default None
+        Step size; None leaves that of the rule. "auto" trains eight rates from 0.01 to 1 side by
+        side on the first 20,480 examples (or all, if there are fewer), predicts by the running best
+        and goes on with the best: the model is that of a fixed rate, bit for bit.
+    rule : adagrad.Rule or None, default None
+        Any rule; None is the textbook's. Repeated slots take a step each, in order.
+    l1 : float, default 0.0
+        L1 penalty: after each step a touched param moves towards 0 by ``l1`` times its own rate.
+    l2 : float, default 0.0
+        L2 penalty: ``l2 * w`` is added to the gradients of touched params.
+    fit_intercept : bool, default True
+        Whether there is a bias. It takes no penalty by L1.
+    passes : int, default 1
+        How often `fit` goes through the examples, at most.
+    shuffle : bool, default False
+        Whether each pass has an order of its own, from `seed`.
+    seed : int, default 0
+        Of the shuffle.
+    encoder : HashingEncoder, optional
+        Turns raw columns into examples.
+    warm_start : bool, default False
+        Whether `fit` goes on from the model there is.
+    n_jobs : int, optional
+        At most so many threads; ``adagrad.get_num_threads()`` where None, all processors where -1.
+
+    Attributes
+    ----------
+    classes_ : ndarray, shape [2]
+        The negative and the positive class.
+    progressive_ : dict of str to float
+        ``logloss``, ``normalized_entropy``, ``auc``, ``calibration`` of the predictions that came
+        before learning.
+    coef_ : ndarray of float32, shape [1, n_slots]
+        The params: a view.
+    intercept_ : ndarray of float32, shape [1]
+        The bias.
+    lr_ : float
+        The rate in use.
+    n_examples_ : int
+        Examples learned from.
+    n_passes_ : int
+        Passes that `fit` made.
+    validation_logloss_ : float
+        Of the model that was kept, where `fit` had a validation set.
+
+    Notes
+    -----
+    Threads own regions of slots (eight, whatever their number); examples come in rounds of up to
+    64 on params that stand still, the first 1,024 one by one. Entries of a region are added one by
+    one, then the regions in order.
+
+    References
+    ----------
+    Duchi, Hazan and Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic
+    Optimization", JMLR 12 (2011). McMahan et al., "Ad Click Prediction: a View from the Trenches",
+    KDD 2013.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad.ctr import LogisticRegression
+    >>> x = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.0, 0.0]])
+    >>> model = LogisticRegression(lr=0.5).fit(x, [1, 0, 1, 0])
+    >>> model.predict(x)
+    array([1, 0, 1, 0])
+    """
+
+    def __init__(
+        self,
+        lr: float | Literal["auto"] | None = None,
+        *,
+        rule: Rule | None = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        fit_intercept: bool = True,
+        passes: int = 1,
+        shuffle: bool = False,
+        seed: int = 0,
+        encoder: Any = None,
+        warm_start: bool = False,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.lr = lr
+        self.rule = rule
+        self.l1 = l1
+        self.l2 = l2
+        self.fit_intercept = fit_intercept
+        self.passes = passes
+        self.shuffle = shuffle
+        self.seed = seed
+        self.encoder = encoder
+        self.warm_start = warm_start
+        self.n_jobs = n_jobs
+
+    def _settings(self, x: Examples, rule: Rule) -> Settings:
+        return Settings(
+            "lr",
+            x.n_slots,
+            rule,
+            l1=check_real("l1", self.l1),
+            intercept=bool(self.fit_intercept),
+        )
+
+    def uncertainty(self, X: Any) -> npt.NDArray[np.float32]:
+        """Return how little is known of each example: for exploration of rare ads.
+
+        Parameters
+        ----------
+        X
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray of float32, shape [n]
+            Sum over the entries of ``lr / sqrt(s + eps) * x**2`` (the rule's effective rate): a
+            bound of how far one more example could move the margin. Large where features are rare.
+            Not a variance; its scale is that of the rate.
+
+        References
+        ----------
+        McMahan et al., "Ad Click Prediction: a View from the Trenches", KDD 2013, section 6.
+        """
+        model = self._ready()
+        return model.uncertainty(self._examples(X, reset=False), threads=self._threads())
