@@ -15,7 +15,7 @@ class BoundModel : public Model {
   explicit BoundModel(std::size_t slots) : slots_(slots) {}
 
   py::array_t<float> learn_from(py::handle x, const py::array& y, const py::object& weights,
-                                std::uint64_t t, std::size_t threads) {
+                                std::uint64_t t, std::uint64_t alone, std::size_t threads) {
     const HeldExamples examples(x, slots_);
     check(*examples);
     const Targets targets{
@@ -32,8 +32,8 @@ class BoundModel : public Model {
     float* const to = margins.mutable_data();
     const std::size_t most = num_threads(threads);
     py::gil_scoped_release unlocked;
-    learn(*this, *examples, targets, t, most < units() ? most : units(), kernels().ctr->gradients,
-          to);
+    learn(*this, *examples, targets, t, alone, most < units() ? most : units(),
+          kernels().ctr->gradients, to);
     return margins;
   }
 
@@ -88,6 +88,15 @@ class LinearLearner final : public BoundModel {
   void step(const Round& round, std::size_t region, const float*, const float* g,
             std::uint64_t t) override {
     kernels().ctr->linear_steps(model_, round, region, g, schedule_.at(t));
+  }
+  void each(const Round& round, const Targets& targets, std::uint64_t t, float* margins) override {
+    // A rate that falls is that of one example.
+    const std::size_t at_once = schedule_.is_constant() ? round.end - round.begin : 1;
+    for (std::size_t i = round.begin; i < round.end; i += at_once) {
+      const Targets of_round = targets.from(i);
+      kernels().ctr->linear_each(model_, {round.x, i, i + at_once}, of_round.y, of_round.weights,
+                                 schedule_.at(t + i), margins + i);
+    }
   }
 
   // The sums over the entries of effective learning rate times x^2.
@@ -183,7 +192,7 @@ py::array_t<double> probabilities(const py::array& margins) {
 void bind_learners(py::module_& m) {
   py::class_<BoundModel>(m, "Learner")
       .def("learn", &BoundModel::learn_from, py::arg("x"), py::arg("y"), py::arg("weights"),
-           py::arg("t"), py::arg("threads"),
+           py::arg("t"), py::arg("alone"), py::arg("threads"),
            "Learn from examples in order; the margins that each had before.")
       .def("margins", &BoundModel::margins_of, py::arg("x"), py::arg("threads"));
   py::class_<LinearLearner, BoundModel>(m, "LinearLearner")

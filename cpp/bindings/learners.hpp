@@ -52,8 +52,9 @@ class Schedule {
   Schedule(const Hyperparameters& rule, double lr, double lr_decay)
       : rule_(rule), lr_(lr), lr_decay_(lr_decay), first_(rule.params<float>(lr)) {}
 
+  bool is_constant() const { return lr_decay_ == 0.0; }
   Params<float> at(std::uint64_t t) const {
-    return lr_decay_ == 0.0 ? first_ : rule_.params<float>(decayed_rate(lr_, lr_decay_, t + 1));
+    return is_constant() ? first_ : rule_.params<float>(decayed_rate(lr_, lr_decay_, t + 1));
   }
 
  private:

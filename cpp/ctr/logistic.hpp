@@ -13,6 +13,7 @@
 
 #include "../adagrad/rows.hpp"
 #include "examples.hpp"
+#include "sigmoid.hpp"
 
 namespace adagrad {
 
@@ -29,6 +30,11 @@ struct Round {
 };
 
 namespace {
+
+// Of the logloss in the margin.
+inline float gradient_of(float margin, float y, float weight) {
+  return (sigmoid(margin) - y) * weight;
+}
 
 // How many runs (the entries of an example in a region) ahead their cache lines are asked for.
 constexpr std::size_t runs_ahead = 16;
@@ -133,6 +139,42 @@ void linear_steps(const LinearModel& model, const Round& round, std::size_t regi
     const std::size_t left = round.end - i;
     step_pairs<Form>(model.bias, zeros, g + (i - round.begin),
                      left < step_block ? left : step_block, 0.0f, params);
+  }
+}
+
+// Rounds of one example each, without what rounds of many need: the same bits.
+template <class Form, bool fixed>
+void linear_each(const LinearModel& model, const Round& round, const float* y, const float* weights,
+                 const Params<float>& params, float* margins) {
+  constexpr std::size_t ahead = 4;
+  const Examples x = *round.x;
+  float g[step_block];
+  for (std::size_t next = round.begin; next < round.end + ahead; ++next) {
+    if (next < round.end) {
+      const std::size_t stop = first<fixed>(x, next, regions);
+      for (std::size_t k = first<fixed>(x, next, 0); k < stop; ++k) {
+        ADAGRAD_PREFETCH(model.table + 2 * std::size_t{x.slots[k]});
+      }
+    }
+    if (next < round.begin + ahead) continue;
+    const std::size_t i = next - ahead;
+    float margin = 0.0f;
+    for (std::size_t region = 0; region < regions; ++region) {
+      const float sum = region_sum<fixed>(x, model.table, i, region);
+      margin += region + 1 == regions && model.bias != nullptr ? sum + *model.bias : sum;
+    }
+    margins[i - round.begin] = margin;
+    const float of_margin = gradient_of(margin, y[i - round.begin],
+                                        weights == nullptr ? 1.0f : weights[i - round.begin]);
+    const std::size_t last = first<fixed>(x, i, regions);
+    for (std::size_t k = first<fixed>(x, i, 0); k < last; k += step_block) {
+      const std::size_t count = last - k < step_block ? last - k : step_block;
+      for (std::size_t j = 0; j < count; ++j) {
+        g[j] = x.values == nullptr ? of_margin : of_margin * x.values[k + j];
+      }
+      step_pairs<Form>(model.table, x.slots + k, g, count, model.l1, params);
+    }
+    if (model.bias != nullptr) step_pairs<Form>(model.bias, zeros, &of_margin, 1, 0.0f, params);
   }
 }
 

@@ -6,8 +6,8 @@
 // gradients; then every unit takes its steps in the order of the examples. Who owns a unit changes
 // nothing, so threads divide them.
 //
-// Rounds of one example cost a cold model nothing, rounds of 64 up to a fifth of its early logloss:
-// the first examples of a model come one by one (bench/ctr.py).
+// Rounds of many cost a model that knows nothing yet much of its logloss: its first examples come
+// one by one (bench/ctr.py).
 #pragma once
 
 #include <algorithm>
@@ -27,7 +27,14 @@
 namespace adagrad {
 
 constexpr std::size_t round_size = 64;
-constexpr std::size_t one_by_one = 1024;  // examples of a new model
+
+// What the examples of a round are learned from, the first one's first.
+struct Targets {
+  const float* y;        // 0 or 1
+  const float* weights;  // null where all are 1
+
+  Targets from(std::size_t i) const { return {y + i, weights == nullptr ? nullptr : weights + i}; }
+};
 
 // What rounds need of a model. Each thread calls it for the units that it owns.
 class Model {
@@ -54,12 +61,10 @@ class Model {
   // Steps of a unit; g[i - round.begin] is the gradient in a margin. `t` examples came before.
   virtual void step(const Round& round, std::size_t unit, const float* totals, const float* g,
                     std::uint64_t t) = 0;
-};
 
-// What the examples are learned from.
-struct Targets {
-  const float* y;        // 0 or 1
-  const float* weights;  // null where all are 1
+  // Rounds of one example each, all units.
+  virtual void each(const Round& round, const Targets& targets, std::uint64_t t,
+                    float* margins) = 0;
 };
 
 // All threads wait until the last one is here. They are few, and rounds short, so that a thread
@@ -111,51 +116,39 @@ inline std::vector<std::vector<std::size_t>> deal_units(const Model& model, cons
 using Gradients = void (*)(const float* margins, const float* y, const float* weights,
                            std::size_t n, float* g);
 
-// Predicts every example, writes its margin, then learns from it. `t` examples were learned before.
+// Predicts every example, writes its margin, then learns from it. `t` examples were learned before,
+// `alone` of a model's first come one by one.
 inline void learn(Model& model, const Examples& x, const Targets& targets, std::uint64_t t,
-                  std::size_t threads, Gradients gradients, float* margins) {
-  const std::size_t units = model.units(), width = model.width();
-  const std::size_t apart = round_size * width;
+                  std::uint64_t alone, std::size_t threads, Gradients gradients, float* margins) {
+  const std::uint64_t left = t < alone ? alone - t : 0;
+  const std::size_t start = left < x.n ? static_cast<std::size_t>(left) : x.n;
+  model.each({&x, 0, start}, targets, t, margins);
+  if (start == x.n) return;
+
+  const std::size_t units = model.units(), apart = round_size * model.width();
   // Two sets of sums: who is ahead writes the next round's while another still reads these.
   std::vector<float> partial(2 * units * apart), all_totals(threads * apart);
   Barrier barrier;
-
-  // Rounds end at multiples of 64 of all examples ever learned, so that calls may cut the stream
-  // anywhere that is one.
-  const auto end_of = [=](std::size_t begin) {
-    const std::uint64_t at = t + begin;
-    const std::size_t most =
-        at < one_by_one ? 1 : round_size - static_cast<std::size_t>(at % round_size);
-    return x.n - begin < most ? x.n : begin + most;
-  };
-  const auto work_through = [&, t](std::size_t thread, std::size_t from, std::size_t to,
-                                   const std::vector<std::size_t>& mine, bool alone) {
+  const auto work_through = [&](std::size_t thread, const std::vector<std::size_t>& mine) {
     float* const totals = all_totals.data() + thread * apart;
     float g[round_size], own_margins[round_size];
     bool odd = false;
-    for (std::size_t begin = from; begin < to; odd = !odd) {
-      const std::size_t end = end_of(begin);
+    for (std::size_t begin = start, end; begin < x.n; begin = end, odd = !odd) {
+      // Rounds end at multiples of 64 of all examples ever learned, so that calls may cut the
+      // stream at any that is one.
+      end = begin + round_size - static_cast<std::size_t>((t + begin) % round_size);
+      end = end < x.n ? end : x.n;
       const Round round{&x, begin, end};
       float* const sums = partial.data() + (odd ? units * apart : 0);
       for (const std::size_t unit : mine) model.sum(round, unit, sums + unit * apart);
-      if (!alone) barrier.wait();
+      barrier.wait();
       float* const found = thread == 0 ? margins + begin : own_margins;
       model.finish(round, sums, apart, totals, found);
-      const float* const weights = targets.weights == nullptr ? nullptr : targets.weights + begin;
-      gradients(found, targets.y + begin, weights, end - begin, g);
+      const Targets of_round = targets.from(begin);
+      gradients(found, of_round.y, of_round.weights, end - begin, g);
       for (const std::size_t unit : mine) model.step(round, unit, totals, g, t + begin);
-      begin = end;
     }
   };
-
-  // Rounds of one example are not worth sharing.
-  std::size_t shared_from = x.n;
-  if (threads > 1) {
-    shared_from = t < one_by_one ? static_cast<std::size_t>(one_by_one - t) : 0;
-    if (shared_from > x.n) shared_from = x.n;
-  }
-  work_through(0, 0, shared_from, deal_units(model, x, 1)[0], true);
-  if (shared_from == x.n) return;
 
   std::vector<std::vector<std::size_t>> owned;
   std::atomic<bool> ready{false};
@@ -165,7 +158,7 @@ inline void learn(Model& model, const Examples& x, const Targets& targets, std::
     for (; started < threads; ++started) {
       workers.emplace_back([&, started] {
         while (!ready.load(std::memory_order_acquire)) std::this_thread::yield();
-        work_through(started, shared_from, x.n, owned[started], false);
+        work_through(started, owned[started]);
       });
     }
   } catch (const std::exception&) {
@@ -174,7 +167,7 @@ inline void learn(Model& model, const Examples& x, const Targets& targets, std::
   owned = deal_units(model, x, started);
   barrier.threads = started;
   ready.store(true, std::memory_order_release);
-  work_through(0, shared_from, x.n, owned[0], false);
+  work_through(0, owned[0]);
   for (Worker& worker : workers) worker.join();
 }
 

@@ -6,7 +6,6 @@
 #include <cstdint>
 
 #include "logistic.hpp"
-#include "sigmoid.hpp"
 
 namespace adagrad {
 
@@ -51,7 +50,7 @@ void sweep(const SweepModel& model, const Examples& x, const float* y, const flo
     for (std::size_t j = 0; j < rates && model.bias != nullptr; ++j) z[j] += model.bias[j];
     for (std::size_t j = 0; j < rates; ++j) {
       margins[i * rates + j] = z[j];
-      g[j] = (sigmoid(z[j]) - y[i]) * (weights == nullptr ? 1.0f : weights[i]);
+      g[j] = gradient_of(z[j], y[i], weights == nullptr ? 1.0f : weights[i]);
     }
     for (std::size_t k = begin; k < end; ++k) {
       const float value = x.values == nullptr ? 1.0f : x.values[k];

@@ -1,8 +1,6 @@
 // The click learners, compiled once per instruction set; see kernels.cpp, whose rules hold here.
 #include "ctr_kernels.hpp"
 
-#include "../ctr/sigmoid.hpp"
-
 namespace adagrad {
 namespace {
 
@@ -30,10 +28,22 @@ void linear_rates_entry(const LinearModel& model, const Round& round, const Para
   });
 }
 
+void linear_each_entry(const LinearModel& model, const Round& round, const float* y,
+                       const float* weights, const Params<float>& p, float* margins) {
+  with_form(p, [&](auto form) {
+    using Form = decltype(form);
+    round.x->fixed ? linear_each<Form, true>(model, round, y, weights, p, margins)
+                   : linear_each<Form, false>(model, round, y, weights, p, margins);
+  });
+}
+
 void gradients_entry(const float* margins, const float* y, const float* weights, std::size_t n,
                      float* g) {
-  for (std::size_t i = 0; i < n; ++i) g[i] = sigmoid(margins[i]) - y[i];
-  for (std::size_t i = 0; i < n && weights != nullptr; ++i) g[i] *= weights[i];
+  if (weights == nullptr) {
+    for (std::size_t i = 0; i < n; ++i) g[i] = gradient_of(margins[i], y[i], 1.0f);
+  } else {
+    for (std::size_t i = 0; i < n; ++i) g[i] = gradient_of(margins[i], y[i], weights[i]);
+  }
 }
 
 void sweep_entry(const SweepModel& model, const Examples& x, const float* y, const float* weights,
@@ -48,8 +58,8 @@ void sweep_entry(const SweepModel& model, const Examples& x, const float* y, con
 }  // namespace
 
 extern const CtrKernels ADAGRAD_CTR_KERNELS;
-const CtrKernels ADAGRAD_CTR_KERNELS = {linear_sums_entry,  linear_steps_entry, linear_margins,
-                                        linear_rates_entry, gradients_entry,    tally,
-                                        sweep_entry};
+const CtrKernels ADAGRAD_CTR_KERNELS = {
+    linear_sums_entry,  linear_steps_entry, linear_margins, linear_each_entry,
+    linear_rates_entry, gradients_entry,    tally,          sweep_entry};
 
 }  // namespace adagrad

@@ -120,6 +120,7 @@ class Learner(metaclass=_PybindType):
         y: npt.NDArray[np.float32],
         weights: npt.NDArray[np.float32] | None,
         t: int,
+        alone: int,
         threads: int,
     ) -> npt.NDArray[np.float32]: ...
     def margins(self, x: object, threads: int) -> npt.NDArray[np.float32]: ...

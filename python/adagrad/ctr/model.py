@@ -18,7 +18,10 @@ from adagrad.ctr.progressive import Progressive
 from adagrad.rule import Rule
 from adagrad.table import Table
 
-__all__ = ["Kind", "Model", "Settings"]
+__all__ = ["ONE_BY_ONE", "Kind", "Model", "Settings"]
+
+ONE_BY_ONE = 1024
+"""So many first examples of a model are learned one by one, later ones in rounds of up to 64."""
 
 Kind = Literal["lr", "fm", "ffm"]
 Floats = npt.NDArray[np.float32]
@@ -125,7 +128,7 @@ class Model:
         ndarray of float32, shape [n]
             The margins that were predicted.
         """
-        margins = self._learner.learn(x, y, weights, self.examples, threads)
+        margins = self._learner.learn(x, y, weights, self.examples, ONE_BY_ONE, threads)
         self.examples += len(x)
         if count:
             self.progressive.add(margins, y, weights)
