@@ -183,9 +183,9 @@ inline T decayed(const Params<T>& p, T w) {
   return w - w * p.weight_decay * p.lr;
 }
 
-// lr * h / (root + eps_outside), in the order of rounding that the rule names.
-template <class Form, class T, class V>
-inline V quotient(const Params<T>& p, V h, V root) {
+// lr * h / (root + eps_outside), in the order of rounding that the rule names. P has these two.
+template <class Form, class P, class V>
+inline V quotient(const P& p, V h, V root) {
   const V divisor = root + p.eps_outside;
   if constexpr (Form::evaluation == Evaluation::product_first) {
     return p.lr * h / divisor;
@@ -197,8 +197,8 @@ inline V quotient(const Params<T>& p, V h, V root) {
 }
 
 // What a plain rule takes off a param, whatever the param is.
-template <class Form, class T, class V>
-inline V plain_step(const Params<T>& p, V h, V root) {
+template <class Form, class P, class V>
+inline V plain_step(const P& p, V h, V root) {
   if constexpr (Form::limit) {
     return h;
   } else {

@@ -19,17 +19,53 @@ struct SweepModel {
 
 namespace {
 
+// Steps of a row at all rates.
 template <class Form>
-inline void step_rates(const Params<float>* p, float* row, const float* g) {
-  for (std::size_t k = 0; k < rates; ++k) update<Form>(p[k], row[k], g[k], row[rates + k]);
-}
+class RateSteps {
+ public:
+  explicit RateSteps(const Params<float>* params) {
+    for (std::size_t k = 0; k < rates; ++k) params_[k] = params[k];
+#if defined(__GNUC__)
+    for (std::size_t k = 0; k < rates; ++k) lanes_[k / width].lr[k % width] = params[k].lr;
+    for (auto& lane : lanes_) lane.eps_outside = params[0].eps_outside;
+#endif
+  }
+
+  void operator()(float* row, const float* g) const {
+#if defined(__GNUC__)
+    if constexpr (Form::plain) {
+      for (std::size_t k = 0; k < rates; k += width) {
+        const V h = load<V>(g + k), s = load<V>(row + rates + k);
+        const V d = accumulate<Form>(params_[0], s, statistic<Form>(params_[0], h));
+        const V step = plain_step<Form>(lanes_[k / width], h, root<Form>(params_[0], d));
+        store(row + k, load<V>(row + k) - step);
+        store(row + rates + k, d);
+      }
+      return;
+    }
+#endif
+    for (std::size_t k = 0; k < rates; ++k) update<Form>(params_[k], row[k], g[k], row[rates + k]);
+  }
+
+ private:
+  Params<float> params_[rates];
+#if defined(__GNUC__)
+  static constexpr std::size_t bytes = vector_bytes == 0 ? 16 : vector_bytes;
+  static constexpr std::size_t width = bytes / sizeof(float);
+  using V = typename Lanes<float, bytes>::type;
+  struct OfLanes {
+    V lr;
+    float eps_outside;
+  };
+  OfLanes lanes_[rates / width];
+#endif
+};
 
 template <class Form, bool fixed>
 void sweep(const SweepModel& model, const Examples& x, const float* y, const float* weights,
            const Params<float>* params, float* margins) {
   constexpr std::size_t ahead = 4;
-  Params<float> p[rates];
-  for (std::size_t k = 0; k < rates; ++k) p[k] = params[k];
+  const RateSteps<Form> step(params);
   const auto row = [&](std::size_t k) {
     return model.table + 2 * rates * std::size_t{x.slots[k] & model.mask};
   };
@@ -55,9 +91,9 @@ void sweep(const SweepModel& model, const Examples& x, const float* y, const flo
     for (std::size_t k = begin; k < end; ++k) {
       const float value = x.values == nullptr ? 1.0f : x.values[k];
       for (std::size_t j = 0; j < rates; ++j) of_entry[j] = g[j] * value;
-      step_rates<Form>(p, row(k), of_entry);
+      step(row(k), of_entry);
     }
-    if (model.bias != nullptr) step_rates<Form>(p, model.bias, g);
+    if (model.bias != nullptr) step(model.bias, g);
   }
 }
 
