@@ -112,3 +112,28 @@ def check_examples(
 def arrange(
     indptr: object, slots: object, values: object, fields: object, region_size: int
 ) -> npt.NDArray[np.uint32]: ...
+
+class Hasher(metaclass=_PybindType):
+    def __init__(
+        self,
+        columns: list[tuple[str, str, bool]],
+        crosses: list[tuple[str, list[int], bool]],
+        bits: int,
+        seed: int,
+        skip_missing: bool,
+        mean: bool,
+    ) -> None: ...
+    def encode(
+        self, batches: list[Any]
+    ) -> tuple[
+        npt.NDArray[np.uint32],
+        npt.NDArray[np.uint16],
+        npt.NDArray[np.uint32],
+        npt.NDArray[np.float32] | None,
+    ]: ...
+    def hashes(
+        self, batches: list[Any]
+    ) -> list[tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32], npt.NDArray[np.uint32]]]: ...
+    def homes(self) -> list[tuple[int, int, int]]: ...
+
+def xxh64(data: bytes, seed: int = 0) -> int: ...
