@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "../ctr/rounds.hpp"
 #include "../isa/cpu.hpp"
@@ -116,7 +117,7 @@ class BoundModel : public Model {
   explicit BoundModel(std::size_t slots) : slots_(slots) {}
 
   py::array_t<float> learn_from(py::handle x, const py::array& y, const py::object& weights,
-                                std::uint64_t t, std::size_t threads) {
+                                std::uint64_t t, std::uint64_t alone, std::size_t threads) {
     const HeldExamples examples(x, slots_);
     check(*examples);
     const Targets targets{
@@ -133,8 +134,8 @@ class BoundModel : public Model {
     float* const to = margins.mutable_data();
     const std::size_t most = num_threads(threads);
     py::gil_scoped_release unlocked;
-    learn(*this, *examples, targets, t, most < units() ? most : units(), kernels().ctr->gradients,
-          to);
+    learn(*this, *examples, targets, t, alone, most < units() ? most : units(),
+          kernels().ctr->gradients, to);
     return margins;
   }
 
@@ -146,6 +147,20 @@ class BoundModel : public Model {
     const std::size_t most = num_threads(threads);
     unlocked(64 * examples->n, [&] { predict(*this, *examples, most, to); });
     return margins;
+  }
+
+  void each(const Round& round, const Targets& targets, std::uint64_t t, float* margins) override {
+    const std::size_t apart = round_size * width();
+    std::vector<float> partial(units() * apart), totals(apart);
+    for (std::size_t i = round.begin; i < round.end; ++i) {
+      const Round one{round.x, i, i + 1};
+      const Targets of_one = targets.from(i);
+      for (std::size_t u = 0; u < units(); ++u) sum(one, u, partial.data() + u * apart);
+      finish(one, partial.data(), apart, totals.data(), margins + i);
+      float g;
+      kernels().ctr->gradients(margins + i, of_one.y, of_one.weights, 1, &g);
+      for (std::size_t u = 0; u < units(); ++u) step(one, u, totals.data(), &g, t + i);
+    }
   }
 
  protected:

@@ -122,3 +122,72 @@ using Gradients = void (*)(const float* margins, const float* y, const float* we
 // Predicts every example, writes its margin, then learns from it. `t` examples were learned before,
 // `alone` of a model's first come one by one.
 inline void learn(Model& model, const Examples& x, const Targets& targets, std::uint64_t t,
+                  std::uint64_t alone, std::size_t threads, Gradients gradients, float* margins) {
+  const std::size_t length = model.round_length();
+  const std::uint64_t left = t < alone && length != 1 ? alone - t : 0;
+  const std::size_t start = left < x.n ? static_cast<std::size_t>(left) : x.n;
+  model.each({&x, 0, start}, targets, t, margins);
+  if (start == x.n) return;
+
+  const std::size_t units = model.units(), apart = round_size * model.width();
+  // Two sets of sums: who is ahead writes the next round's while another still reads these.
+  std::vector<float> partial(2 * units * apart), all_totals(threads * apart);
+  Barrier barrier;
+  const auto work_through = [&](std::size_t thread, const std::vector<std::size_t>& mine) {
+    float* const totals = all_totals.data() + thread * apart;
+    float g[round_size], own_margins[round_size];
+    bool odd = false;
+    for (std::size_t begin = start, end; begin < x.n; begin = end, odd = !odd) {
+      // Rounds end at multiples of 64 of all examples ever learned, so that calls may cut the
+      // stream at any that is one.
+      end = begin + length - static_cast<std::size_t>((t + begin) % length);
+      end = end < x.n ? end : x.n;
+      const Round round{&x, begin, end};
+      float* const sums = partial.data() + (odd ? units * apart : 0);
+      for (const std::size_t unit : mine) model.sum(round, unit, sums + unit * apart);
+      barrier.wait();
+      float* const found = thread == 0 ? margins + begin : own_margins;
+      model.finish(round, sums, apart, totals, found);
+      const Targets of_round = targets.from(begin);
+      gradients(found, of_round.y, of_round.weights, end - begin, g);
+      for (const std::size_t unit : mine) model.step(round, unit, totals, g, t + begin);
+    }
+  };
+
+  std::vector<std::vector<std::size_t>> owned;
+  std::atomic<bool> ready{false};
+  std::list<Worker> workers;
+  std::size_t started = 1;
+  try {
+    for (; started < threads; ++started) {
+      workers.emplace_back([&, started] {
+        while (!ready.load(std::memory_order_acquire)) std::this_thread::yield();
+        work_through(started, owned[started]);
+      });
+    }
+  } catch (const std::exception&) {
+    // No more threads are to be had: these share the units, with the same result.
+  }
+  owned = deal_units(model, x, started);
+  barrier.threads = started;
+  ready.store(true, std::memory_order_release);
+  work_through(0, owned[0]);
+  for (Worker& worker : workers) worker.join();
+}
+
+// The margins alone. Threads divide the examples.
+inline void predict(const Model& model, const Examples& x, std::size_t threads, float* margins) {
+  const std::size_t units = model.units(), width = model.width();
+  const std::size_t apart = round_size * width;
+  split(x.n, threads, 16 * round_size, round_size, [&](std::size_t first, std::size_t last) {
+    std::vector<float> partial(units * apart), totals(apart);
+    for (std::size_t begin = first; begin < last; begin += round_size) {
+      const std::size_t end = last - begin < round_size ? last : begin + round_size;
+      const Round round{&x, begin, end};
+      for (std::size_t u = 0; u < units; ++u) model.sum(round, u, partial.data() + u * apart);
+      model.finish(round, partial.data(), apart, totals.data(), margins + begin);
+    }
+  });
+}
+
+}  // namespace adagrad

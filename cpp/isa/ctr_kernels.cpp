@@ -104,3 +104,5 @@ const CtrKernels ADAGRAD_CTR_KERNELS = {linear_sums_entry,
                                         pair_sums_entry,
                                         pair_margins,
                                         pair_steps_entry};
+
+}  // namespace adagrad

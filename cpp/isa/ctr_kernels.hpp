@@ -16,15 +16,10 @@ struct CtrKernels {
   void (*linear_sums)(const LinearModel&, const Round&, std::size_t region, float* partial);
   void (*linear_steps)(const LinearModel&, const Round&, std::size_t region, const float* g,
                        const Params<float>&);
-<<<<<<< HEAD
-  // Adds the sums of the regions, which lie `apart` floats from one another.
-  void (*linear_margins)(const float* partial, std::size_t apart, std::size_t n, float* margins);
-  void (*linear_each)(const LinearModel&, const Round&, const float* y, const float* weights,
-                      const Params<float>&, float* margins);
-=======
   void (*add_units)(const float* partial, std::size_t apart, std::size_t units, std::size_t n,
                     float* sums);
->>>>>>> 2b53404 (Learn factorization machines, plain and field-aware)
+  void (*linear_each)(const LinearModel&, const Round&, const float* y, const float* weights,
+                      const Params<float>&, float* margins);
   void (*linear_rates)(const LinearModel&, const Round&, const Params<float>&, float* out);
   // g[i] = (sigmoid(margins[i]) - y[i]) * weights[i], a null array of weights being 1
   void (*gradients)(const float* margins, const float* y, const float* weights, std::size_t n,
