@@ -42,6 +42,15 @@ class LinearLearner final : public BoundModel {
     }
   }
 
+  // What learning one by one reads and writes, for bench/ctr.py. Params mean nothing afterwards.
+  void limit(py::handle x, const py::array& y) {
+    const HeldExamples examples(x, slots_);
+    const float* const labels = check_targets("y", y, examples->n);
+    std::vector<float> margins(examples->n);
+    kernels().ctr->linear_limit(*linear_, {&*examples, 0, examples->n}, labels, nullptr,
+                                schedule_.at(0), margins.data());
+  }
+
   // The sums over the entries of effective learning rate times x^2.
   py::array_t<float> rates_of(py::handle x, std::uint64_t t, std::size_t threads) const {
     const HeldExamples examples(x, slots_);
@@ -144,6 +153,7 @@ void bind_learners(py::module_& m) {
            }),
            py::arg("table"), py::arg("slots"), py::arg("bias"), py::arg("rule"), py::arg("lr"),
            py::arg("lr_decay"), py::arg("l1"))
+      .def("limit", &LinearLearner::limit, py::arg("x"), py::arg("y"))
       .def("rates", &LinearLearner::rates_of, py::arg("x"), py::arg("t"), py::arg("threads"));
   m.def("tally", &add_tally, py::arg("margins"), py::arg("y"), py::arg("weights"), py::arg("sums"),
         py::arg("bins"), "Add predictions to sums [4] and bins [2, 32768].");

@@ -37,6 +37,13 @@ void linear_each_entry(const LinearModel& model, const Round& round, const float
   });
 }
 
+// The same memory, with the least arithmetic.
+void linear_limit(const LinearModel& model, const Round& round, const float* y,
+                  const float* weights, const Params<float>& p, float* margins) {
+  round.x->fixed ? linear_each<Limit, true>(model, round, y, weights, p, margins)
+                 : linear_each<Limit, false>(model, round, y, weights, p, margins);
+}
+
 void gradients_entry(const float* margins, const float* y, const float* weights, std::size_t n,
                      float* g) {
   if (weights == nullptr) {
@@ -90,19 +97,9 @@ void pair_steps_entry(const FieldModel& model, const Round& round, PairBlock pai
 }  // namespace
 
 extern const CtrKernels ADAGRAD_CTR_KERNELS;
-const CtrKernels ADAGRAD_CTR_KERNELS = {linear_sums_entry,
-                                        linear_steps_entry,
-                                        add_units,
-                                        linear_each_entry,
-                                        linear_rates_entry,
-                                        gradients_entry,
-                                        tally,
-                                        sweep_entry,
-                                        factor_sums_entry,
-                                        factor_margins,
-                                        factor_steps_entry,
-                                        pair_sums_entry,
-                                        pair_margins,
-                                        pair_steps_entry};
+const CtrKernels ADAGRAD_CTR_KERNELS = {
+    linear_sums_entry,  linear_steps_entry, add_units,       linear_each_entry, linear_limit,
+    linear_rates_entry, gradients_entry,    tally,           sweep_entry,       factor_sums_entry,
+    factor_margins,     factor_steps_entry, pair_sums_entry, pair_margins,      pair_steps_entry};
 
 }  // namespace adagrad

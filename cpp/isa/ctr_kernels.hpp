@@ -18,8 +18,9 @@ struct CtrKernels {
                        const Params<float>&);
   void (*add_units)(const float* partial, std::size_t apart, std::size_t units, std::size_t n,
                     float* sums);
-  void (*linear_each)(const LinearModel&, const Round&, const float* y, const float* weights,
-                      const Params<float>&, float* margins);
+  using Each = void (*)(const LinearModel&, const Round&, const float* y, const float* weights,
+                        const Params<float>&, float* margins);
+  Each linear_each, linear_limit;
   void (*linear_rates)(const LinearModel&, const Round&, const Params<float>&, float* out);
   // g[i] = (sigmoid(margins[i]) - y[i]) * weights[i], a null array of weights being 1
   void (*gradients)(const float* margins, const float* y, const float* weights, std::size_t n,
