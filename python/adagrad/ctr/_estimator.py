@@ -27,6 +27,10 @@ Batch = tuple[Examples, Floats, "Floats | None"]
 CHUNK = 65_536
 """Examples between two looks at interrupts; a multiple of the learners' rounds of 64."""
 
+DEFAULT_RULE = Rule(lr=0.1, eps=1.0)
+"""Accumulators that start at 1, as libffm's do, and take no memory until they are touched: a first
+gradient moves a param by no more than its rate, however small it is."""
+
 
 class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Common part of the learners; see `LogisticRegression`."""
@@ -211,7 +215,7 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._tried: Model | None = None
 
     def _rule(self) -> Rule:
-        rule = Rule() if self.rule is None else self.rule
+        rule = DEFAULT_RULE if self.rule is None else self.rule
         if not isinstance(rule, Rule):
             raise TypeError(f"rule must be an adagrad.Rule or None, got {rule!r}")
         if rule.on_nonfinite == "raise":

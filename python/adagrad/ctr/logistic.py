@@ -27,10 +27,12 @@ class LogisticRegression(ClickLearner):
     ----------
     lr : float, "auto" or None, default None
         Step size; None leaves that of the rule. "auto" trains eight rates from 0.01 to 1 side by
-        side on the first 20,480 examples (or all, if there are fewer), predicts by the running best
-        and goes on with the best: the model is that of a fixed rate, bit for bit.
+        side on the first 20,480 examples (or all, if there are fewer), predicts these by the mean
+        of the eight, weighted by how well each has done, and goes on with the best: the model is
+        that of a fixed rate, bit for bit.
     rule : adagrad.Rule or None, default None
-        Any rule; None is the textbook's. Repeated slots take a step each, in order.
+        Any rule; None is ``Rule(lr=0.1, eps=1.0)``: the textbook's with accumulators from 1, which
+        was best over several logs (bench/ctr.py). Repeated slots take a step each, in order.
     l1 : float, default 0.0
         L1 penalty: after each step a touched param moves towards 0 by ``l1`` times its own rate.
     l2 : float, default 0.0
