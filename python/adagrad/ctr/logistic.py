@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from adagrad._layout import check_real
+from adagrad._layout import check_real, check_storable
 from adagrad.ctr._estimator import ClickLearner
 from adagrad.ctr.examples import Examples
 from adagrad.ctr.model import Settings
@@ -120,13 +120,9 @@ class LogisticRegression(ClickLearner):
         self.n_jobs = n_jobs
 
     def _settings(self, x: Examples, rule: Rule) -> Settings:
-        return Settings(
-            "lr",
-            x.n_slots,
-            rule,
-            l1=check_real("l1", self.l1),
-            intercept=bool(self.fit_intercept),
-        )
+        l1 = check_real("l1", self.l1)
+        check_storable("l1", l1, "float32")
+        return Settings("lr", x.n_slots, rule, l1=l1, intercept=bool(self.fit_intercept))
 
     def uncertainty(self, X: Any) -> npt.NDArray[np.float32]:
         """Return how little is known of each example: for exploration of rare ads.
