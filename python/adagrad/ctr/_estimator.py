@@ -379,6 +379,23 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes: Array = self.classes_[positive.astype(np.intp)]
         return classes
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the learner to a file, in the safetensors format; `adagrad.ctr.load` reads it.
+
+        Parameters
+        ----------
+        path : str or PathLike
+            A file that is there is replaced as a whole, or not at all.
+
+        Notes
+        -----
+        While ``lr="auto"`` is undecided, the model is written as it would be if no more examples
+        came, and what is loaded goes on with its rate.
+        """
+        from adagrad.ctr import files
+
+        files.write(path, self)
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
