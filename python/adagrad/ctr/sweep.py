@@ -64,7 +64,8 @@ def sweep(
         loss = np.where(weights[:, None] > 0, loss * weights[:, None], 0.0)
     total = np.cumsum(loss, axis=0)
     before = np.vstack([np.zeros(len(RATES)), total])[: len(x)]
-    mixed = _log_mean(before, negative) - _log_mean(before, positive)
+    with np.errstate(invalid="ignore"):  # NaN where all rates have diverged
+        mixed = _log_mean(before, negative) - _log_mean(before, positive)
     best = int(np.argmin(total[-1])) if len(x) else 0
     return RATES[best], mixed.astype(np.float32)
 
