@@ -78,8 +78,8 @@ def _log_mean(
     least = total.min(axis=1, keepdims=True)
     least[np.isinf(least)] = 0.0
     with np.errstate(divide="ignore"):
-        logs: npt.NDArray[np.float64] = np.log(np.exp(least - total).sum(axis=1))
-    return least[:, 0] - logs
+        mean: npt.NDArray[np.float64] = least[:, 0] - np.log(np.exp(least - total).sum(axis=1))
+    return mean
 
 
 def _side_by_side(
