@@ -92,7 +92,7 @@ class LogisticRegression(ClickLearner):
     >>> import numpy as np
     >>> from adagrad.ctr import LogisticRegression
     >>> x = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.0, 0.0]])
-    >>> model = LogisticRegression(lr=0.5).fit(x, [1, 0, 1, 0])
+    >>> model = LogisticRegression(lr=0.5, passes=20).fit(x, [1, 0, 1, 0])
     >>> model.predict(x)
     array([1, 0, 1, 0])
     """
