@@ -1,0 +1,1 @@
+"""Click-through rate learners: from click logs to a calibrated model."""
