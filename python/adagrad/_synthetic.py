@@ -56,7 +56,7 @@ TAILS = {
 FIELDS = [list(TAILS)[field % len(TAILS)] for field in range(CATEGORIES)]
 # Fields whose values act together, by position: steep ones, so that it can be learnt.
 PAIRS = ((3, 4), (4, 7), (3, 15), (11, 12), (2, 20))
-# A twentieth of these categories and a tenth of these integers is missing.
+# In these fields a twentieth of the categories, or a tenth of the integers, is missing.
 SPARSE_CATEGORIES = (2, 10, 18)
 SPARSE_INTEGERS = (0, 4, 8, 12)
 
@@ -204,7 +204,7 @@ def _drawn(rng: np.random.Generator, tail: Tail, rows: int) -> NDArray[np.int64]
     rest = 1.0 - tail.power
     low, high = tail.shift**rest, (tail.size + tail.shift) ** rest
     ranks = (low + rng.random(rows) * (high - low)) ** (1.0 / rest) - tail.shift
-    values = np.clip(ranks, 0, tail.size - 1).astype(np.int64)
+    values: NDArray[np.int64] = np.clip(ranks, 0, tail.size - 1).astype(np.int64)
     if tail.fresh:
         fresh = rng.random(rows) < tail.fresh
         values[fresh] = tail.size + rng.integers(0, 1 << 31, np.count_nonzero(fresh))
@@ -278,4 +278,4 @@ def _texts(field: int, values: NDArray[np.int64]) -> pa.StringArray:
     missing = values < 0
     if not missing.any():
         return texts
-    return pa.array(texts).take(pa.array(np.arange(len(values)), mask=missing))
+    return texts.take(pa.array(np.arange(len(values)), mask=missing))
