@@ -1,4 +1,4 @@
-"""Example logs as flat arrays: the click log that ships with the package, and libsvm files.
+"""Example logs: the click log that ships, libsvm files, and made-up clicks of any number.
 
 Called by ``adagrad demo`` and by whoever wants data to try something on. Only reading belongs
 here; learning and pictures do not.
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from adagrad._synthetic import synthetic_clicks
+
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Log", "click_log", "libsvm"]
+__all__ = ["Log", "click_log", "libsvm", "synthetic_clicks"]
 
 MAX_DIRECT_ROWS = 1 << 24
 HASH_BITS = 22
