@@ -114,6 +114,8 @@ def vw_files(clicks: Clicks) -> Iterator[tuple[Path, Path]]:
     with TemporaryDirectory() as folder:
         text, cache = Path(folder) / "log.txt", Path(folder) / "log.cache"
         names = clicks.x.slots.astype(str)
+        if clicks.x.values is not None:
+            names = [f"{name}:{value}" for name, value in zip(names, clicks.x.values, strict=True)]
         with text.open("w") as file:
             for i, label in enumerate(clicks.y):
                 entries = " ".join(names[indptr[i] : indptr[i + 1]])

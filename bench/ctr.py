@@ -29,7 +29,7 @@ from adagrad.ctr import (
     LogisticRegression,
 )
 from adagrad.ctr.model import ONE_BY_ONE, Model, Settings
-from bench import clicks
+from bench import clicks, endtoend
 from bench.clicks import FIELDS, Clicks, logloss
 from bench.harness import Report
 from bench.machine import peer
@@ -328,6 +328,8 @@ def run(report: Report) -> list[Panel]:
     questions[BUSY] = functools.partial(busy, report, bits)
     questions[AUTO] = functools.partial(auto, report, bits)
     questions["machines: FM, FFM"] = functools.partial(machines, report)
+    questions[endtoend.END_TO_END] = functools.partial(endtoend.end_to_end, report)
+    questions["quality"] = functools.partial(endtoend.quality, report)
     questions[PREDICT] = functools.partial(predict, report, bits)
     for label, ask in questions.items():
         if report.wants(label):

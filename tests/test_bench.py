@@ -19,6 +19,7 @@ QUESTIONS = (
     "threads",
     "precision",
     "coalesce",
+    "ctr",
     "call",
 )
 ROOT = Path(__file__).parents[1]
@@ -26,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 # The peers cannot be imported, as where they are not installed.
 RUN = """
 import runpy, sys
-sys.modules.update(torch=None, numba=None, fbgemm_gpu=None)
+sys.modules.update(torch=None, numba=None, fbgemm_gpu=None, vowpalwabbit=None)
 sys.argv = ["bench", *sys.argv[1:]]
 runpy.run_module("bench", run_name="__main__")
 """
@@ -45,7 +46,8 @@ def test_quick_run(question, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout
-    assert "torch" in done.stdout.split("Left out, not installed:")[1]
+    left_out = done.stdout.split("Left out, not installed:")[1]
+    assert ("vowpalwabbit" if question == "ctr" else "torch") in left_out
     results = json.loads(out.read_text(encoding="utf-8"))["results"]
     assert {"adagrad", "NumPy"} & {cell["variant"] for cell in results}
     assert all(0 < c["ns_q1"] <= c["ns_median"] <= c["ns_q3"] for c in results)

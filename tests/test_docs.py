@@ -43,7 +43,9 @@ def test_every_public_name_is_documented(name):
         assert len(doc) > 20
 
 
-@pytest.mark.parametrize(("page", "count"), [("README.md", 4), ("docs/tables.md", 2), ("docs/click-logs.md", 1)])
+@pytest.mark.parametrize(
+    ("page", "count"), [("README.md", 4), ("docs/tables.md", 2), ("docs/click-logs.md", 1)]
+)
 def test_code_runs(page, count, tmp_path, monkeypatch):
     text = (ROOT / page).read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

@@ -1,0 +1,165 @@
+"""Parts of bench/ctr.py that start from a log: end to end from files, and how good defaults are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from adagrad import datasets
+from adagrad.ctr import Examples, HashingEncoder, LogisticRegression
+from adagrad.ctr.logs import open_log
+from bench import clicks
+from bench.harness import Report
+from bench.machine import peer
+from bench.results import US, Claim, Shape, Variant, table
+
+END_TO_END = "end to end, on one processor"
+ROWS = 200_000
+BITS = 22
+DATA = Path(__file__).parents[2] / "shared" / "data"  # logs that may not ship: where there are some
+
+
+@contextmanager
+def one_processor() -> Iterator[None]:
+    """Keep every thread of this process on one processor."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def train(path: Path) -> LogisticRegression:
+    """Learn from a file in one pass, as the command line does."""
+    encoder, model = HashingEncoder(BITS), LogisticRegression(n_jobs=1)
+    with open_log(path, label="click") as log:
+        for batch in log:
+            x = encoder.transform(batch.drop_columns(["click"]))
+            model.partial_fit(x, batch.column("click").to_numpy(), classes=[0.0, 1.0])
+    return model
+
+
+def write_logs(folder: Path, rows: int) -> dict[str, Path]:
+    """Write one synthetic log in each format."""
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    paths = {name: folder / name for name in ("log.tsv", "log.parquet", "log.vw")}
+    whole = datasets.synthetic_clicks(rows, dictionary=True).read_all()
+    plain = datasets.synthetic_clicks(rows).read_all()
+    pyarrow.parquet.write_table(whole, paths["log.parquet"])
+    options = pyarrow.csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
+    with paths["log.tsv"].open("wb") as file:
+        file.write(("\t".join(plain.column_names) + "\n").encode())  # pyarrow's has quotes
+        pyarrow.csv.write_csv(plain, file, options)
+    names = [name for name in plain.column_names if name != "click"]
+    columns = [plain.column(name).to_pylist() for name in names]
+    labels = plain.column("click").to_pylist()
+    with paths["log.vw"].open("w") as file:
+        for label, row in zip(labels, zip(*columns, strict=True), strict=True):
+            entries = " ".join(f"{n}={v}" for n, v in zip(names, row, strict=True))
+            file.write(f"{1 if label else -1} | {entries}\n")
+    return paths
+
+
+def end_to_end(report: Report) -> None:
+    """Measure a pass from a file to a trained model."""
+    rows = 4096 if report.quick else ROWS
+    with TemporaryDirectory() as name:
+        paths = write_logs(Path(name), rows)
+        variants = [
+            Variant(f"{US}, TSV", lambda _: train(paths["log.tsv"]), group=END_TO_END),
+            Variant(US, lambda _: train(paths["log.parquet"]), group=END_TO_END),
+        ]
+        if peer("vowpalwabbit") is not None:
+            call = lambda _: clicks.vw_pass(f"-d {paths['log.vw']}", BITS)  # noqa: E731
+            variants.append(Variant("VW, text", call, group=END_TO_END))
+        with one_processor():
+            report.measure(Shape("synthetic log", rows), variants, repeat=False, budget=15)
+    of_text = report.ratio("synthetic log", "VW, text", END_TO_END, of=f"{US}, TSV")
+    of_parquet = report.ratio("synthetic log", "VW, text", END_TO_END)
+    report.claims += [
+        Claim("from TSV, VW from its text", of_text, ">=", 4),
+        Claim("from dictionaries in Parquet, VW from its text", of_parquet, ">=", 8),
+    ]
+    report.by_shape(f"{END_TO_END}: ns a row", END_TO_END)
+
+
+def a9a() -> tuple[Examples, np.ndarray]:
+    """Return UCI Adult."""
+    return _matrix(datasets.libsvm(DATA / "a9a.gz"), 128)
+
+
+def shipped() -> tuple[Examples, np.ndarray]:
+    """Return the log that ships."""
+    return _matrix(datasets.click_log(), 1 << 24)
+
+
+def _matrix(log: datasets.Log, n_slots: int) -> tuple[Examples, np.ndarray]:
+    import scipy.sparse
+
+    shape = (len(log), n_slots)
+    matrix = scipy.sparse.csr_matrix((log.values, log.rows, log.indptr), shape=shape)
+    return Examples.from_csr(matrix), log.labels
+
+
+def ipinyou() -> tuple[Examples, np.ndarray]:
+    """Return a day of iPinYou."""
+    import pyarrow.csv
+
+    log = pyarrow.csv.read_csv(DATA / "ipinyou_fh.train.csv.gz")
+    y = log.column("IsClick").to_numpy().astype(np.float32)
+    return HashingEncoder(BITS).transform(log.drop_columns(["IsClick"])), y
+
+
+def synthetic() -> tuple[Examples, np.ndarray]:
+    """Return a synthetic log."""
+    log = datasets.synthetic_clicks(ROWS).read_all()
+    y = log.column("click").to_numpy().astype(np.float32)
+    return HashingEncoder(BITS).transform(log.drop_columns(["click"])), y
+
+
+def quality(report: Report) -> None:
+    """Compare progressive loglosses: defaults with Vowpal Wabbit's, 'auto' with a sweep."""
+    logs: dict[str, Callable[[], Any]] = {"shipped log": shipped}
+    if not report.quick:
+        logs["synthetic"] = synthetic
+        if DATA.is_dir():
+            logs |= {"a9a": a9a, "iPinYou": ipinyou}
+    lines = []
+    for name, load in logs.items():
+        x, y = load()
+        found = {
+            str(lr): LogisticRegression(lr).fit(x, y).progressive_
+            for lr in (None, "auto", 0.02, 0.05, 0.1, 0.2, 0.5)
+        }
+        ours, auto = found["None"]["logloss"], found["auto"]["logloss"]
+        best = min(v["logloss"] for k, v in found.items() if k not in ("None", "auto"))
+        theirs = None
+        if peer("vowpalwabbit") is not None:
+            with clicks.vw_files(clicks.Clicks(name, x, y)) as (text, _):
+                theirs = clicks.vw_pass(f"-d {text}", 24)[1]
+        calibration = found["None"]["calibration"]
+        numbers = (ours, auto, best)
+        other = "-" if theirs is None else f"{theirs:.5f}"
+        lines.append([name, *(f"{x:.5f}" for x in numbers), other, f"{calibration:.3f}"])
+        behind = None if theirs is None else 100 * (ours / theirs - 1)
+        report.claims += [
+            Claim(f"{name}: logloss of the defaults over VW's", behind, "<=", 0, "%"),
+            Claim(f"{name}: of 'auto' over the best rate", 100 * (auto / best - 1), "<=", 1, "%"),
+        ]
+        if name == "synthetic":
+            off = 100 * abs(calibration - 1)
+            report.claims.append(Claim(f"{name}: calibration off by", off, "<=", 2, "%"))
+    head = ["", "defaults", "lr='auto'", "best of a sweep", "VW's defaults", "calibration"]
+    table("Progressive logloss of one pass", head, lines)
