@@ -152,14 +152,16 @@ class FFMLearner final : public BoundModel {
       const std::size_t width = factors * fields_.count(part);
       model_.widths[part] = width;
       if (width == 0) continue;
-      model_.tables[part] = table_memory({"Learner", "", static_cast<py::ssize_t>(part)},
+      model_.tables[part] = table_memory({"Learner", "", static_cast<py::ssize_t>(part), "tables"},
                                          memory_[part], slots, 2 * width);
     }
   }
 
   std::size_t units() const override { return linear_units() + count_blocks(model_.parts); }
   std::size_t width() const override { return 1; }
-  std::size_t round_length() const override { return 1; }
+  // The rows of 8 examples of many fields stay in a cache between sums and steps, and 8 examples of
+  // few fields are worth a barrier.
+  std::size_t round_length() const override { return 8; }
 
   std::size_t work(const Examples& x, std::size_t unit) const override {
     if (unit < linear_units()) return count_entries(x, unit);

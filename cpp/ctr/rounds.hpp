@@ -1,8 +1,8 @@
 // Learning from examples in order, on any number of threads with the same bits.
 //
 // A model is cut into units (regions of its slots, or pairs of them) that share no memory. Examples
-// come in rounds of up to 64. First the partial sum of every unit is worked out for each example of
-// the round, on params that do not move; then the sums are added in a fixed order and give the
+// come in rounds of up to 64. First the partial sum of every unit is worked out for each example
+// of the round, on params that do not move; then the sums are added in a fixed order and give the
 // gradients; then every unit takes its steps in the order of the examples. Who owns a unit changes
 // nothing, so threads divide them.
 //
@@ -47,7 +47,7 @@ class Model {
   virtual std::size_t units() const = 0;
   virtual std::size_t width() const = 0;  // floats of a partial sum, and of a total
 
-  // The most examples of a round: round_size, or 1 where one is work enough to be shared.
+  // The most examples of a round: a power of two, at most round_size.
   virtual std::size_t round_length() const { return round_size; }
 
   // How much there is to do in a unit, in any measure.
@@ -123,13 +123,13 @@ using Gradients = void (*)(const float* margins, const float* y, const float* we
 // `alone` of a model's first come one by one.
 inline void learn(Model& model, const Examples& x, const Targets& targets, std::uint64_t t,
                   std::uint64_t alone, std::size_t threads, Gradients gradients, float* margins) {
-  const std::size_t length = model.round_length();
-  const std::uint64_t left = t < alone && length != 1 ? alone - t : 0;
+  const std::uint64_t left = t < alone ? alone - t : 0;
   const std::size_t start = left < x.n ? static_cast<std::size_t>(left) : x.n;
   model.each({&x, 0, start}, targets, t, margins);
   if (start == x.n) return;
 
   const std::size_t units = model.units(), apart = round_size * model.width();
+  const std::size_t length = model.round_length();
   // Two sets of sums: who is ahead writes the next round's while another still reads these.
   std::vector<float> partial(2 * units * apart), all_totals(threads * apart);
   Barrier barrier;
@@ -138,8 +138,8 @@ inline void learn(Model& model, const Examples& x, const Targets& targets, std::
     float g[round_size], own_margins[round_size];
     bool odd = false;
     for (std::size_t begin = start, end; begin < x.n; begin = end, odd = !odd) {
-      // Rounds end at multiples of 64 of all examples ever learned, so that calls may cut the
-      // stream at any that is one.
+      // Rounds end at multiples of their length of all examples ever learned, so that calls may cut
+      // the stream at any that is one.
       end = begin + length - static_cast<std::size_t>((t + begin) % length);
       end = end < x.n ? end : x.n;
       const Round round{&x, begin, end};

@@ -65,7 +65,9 @@ void sweep_entry(const SweepModel& model, const Examples& x, const float* y, con
 void factor_sums_entry(const FactorModel& model, const Round& round, std::size_t region,
                        float* partial) {
   with_lanes<true>(model.factors, [&](auto lanes) {
-    factor_sums<decltype(lanes)>(model, round, region, partial);
+    using L = decltype(lanes);
+    round.x->fixed ? factor_sums<L, true>(model, round, region, partial)
+                   : factor_sums<L, false>(model, round, region, partial);
   });
 }
 
@@ -74,7 +76,9 @@ void factor_steps_entry(const FactorModel& model, const Round& round, std::size_
   with_form(p, [&](auto form) {
     using Form = decltype(form);
     with_lanes<Form::plain>(model.factors, [&](auto lanes) {
-      factor_steps<Form, decltype(lanes)>(model, round, region, totals, g, p);
+      using L = decltype(lanes);
+      round.x->fixed ? factor_steps<Form, L, true>(model, round, region, totals, g, p)
+                     : factor_steps<Form, L, false>(model, round, region, totals, g, p);
     });
   });
 }

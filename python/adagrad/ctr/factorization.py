@@ -130,8 +130,8 @@ class FieldAwareFactorizationMachine(ClickLearner):
     -----
     X must have fields: it comes from a `HashingEncoder`, or is `Examples` that were made with
     some. Threads share the pairs where every field keeps to one region of the slots, as a
-    `HashingEncoder` of at least eight fields, none of them wide, deals them. Examples are learned
-    one by one.
+    `HashingEncoder` of at least eight fields, none of them wide, deals them. Examples come in
+    rounds of up to 8, the first 1,024 one by one.
 
     References
     ----------
