@@ -43,7 +43,7 @@ def main() -> None:
         "--only",
         action="append",
         metavar="TEXT",
-        help="table, bags, threads, precision, ctr: only shapes with this in their label; repeatable",
+        help="table, bags, threads, precision, ctr: only shapes with this in the label; repeatable",
     )
     parser.add_argument(
         "--align", type=int, metavar="BYTES", help="dense: start arrays there, not where NumPy does"

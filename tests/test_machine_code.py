@@ -27,6 +27,8 @@ KINDS = ("f32", "limit_f32", "f64", "limit_f64")
 HALF = ("half.decay_rows", "half.rows_u32", "half.rows_u64", *(f"half.{entry}" for entry in READS))
 SLOTS = ("isa", *(f"{kind}.{entry}" for kind in KINDS for entry in ENTRIES))
 SLOTS += ("mixed", "limit_mixed", *HALF, "count_u32", "count_u64")
+# ctr_kernels.hpp: an array of pointers too.
+CTR_HEADER = Path(__file__).parents[1] / "cpp" / "isa" / "ctr_kernels.hpp"
 
 STEPS = [f"{t}.{e}" for t in ("f32", "f64") for e in ("dense", "every_row", "rows_u32", "rows_u64")]
 STEPS += ["mixed", "half.rows_u32", "half.rows_u64"]
@@ -50,6 +52,10 @@ PREFETCHES = {
     **{f"half.pool_{ids}": 1 for ids in IDS},
     **{f"half.rows_{ids}": 12 for ids in IDS},
 }
+
+# The learners: those that ask for memory ahead, and those whose plain steps are vectors.
+ASKING = ("linear_sums", "linear_each", "linear_limit", "sweep", "factor_sums", "pair_sums")
+STEPPING_LEARNERS = ("linear_steps", "linear_each", "sweep", "factor_steps", "pair_steps")
 
 # The full width of each ISA; compilers may prefer half of AVX-512's.
 PACKED = {
@@ -76,6 +82,16 @@ AVX = re.compile(r"v[a-z].*%[xyz]mm")
 PACKED_SHIFT = re.compile(r"v?ps[rl][la]d\s.*%[xyz]mm|[su]?sh(r|l|ll)2?\s+v\d+\.")
 
 
+def ctr_slots() -> list[str]:
+    """The entries of CtrKernels in order."""
+    text = CTR_HEADER.read_text(encoding="utf-8")
+    struct = text[text.index("struct CtrKernels {") :]
+    slots = []
+    for match in re.finditer(r"void \(\*(\w+)\)|^  Each (.*);", struct, re.M):
+        slots += [match[1]] if match[1] else match[2].split(", ")
+    return slots
+
+
 class MachineCode:
     """A linked module: its functions, and the tables of kernels in it."""
 
@@ -98,6 +114,11 @@ class MachineCode:
         self.tables = {
             isa: {slot: target[int(start, 16) + 8 * i] for i, slot in enumerate(SLOTS)}
             for start, isa in tables
+        }
+        learners = re.findall(r"^([0-9a-f]+) .*\.data\S*\s.*\dctr_kernels_(\w+)E$", symbols, re.M)
+        self.learners = {
+            isa: {slot: target[int(start, 16) + 8 * i] for i, slot in enumerate(ctr_slots())}
+            for start, isa in learners
         }
 
     def reachable(self, *entries: int) -> set[int]:
@@ -137,7 +158,9 @@ class MachineCode:
     def owned(self) -> dict[str, set[int]]:
         """By ISA, all functions behind its table."""
         return {
-            isa: self.reachable(*(table[slot] for slot in SLOTS[1:]))
+            isa: self.reachable(
+                *(table[slot] for slot in SLOTS[1:]), *self.learners.get(isa, {}).values()
+            )
             for isa, table in self.tables.items()
         }
 
@@ -185,6 +208,11 @@ def not_vectorised(code: MachineCode) -> list[str]:
         for entry in (*HASHED, *(COLLECTED if isa in PAIRED else ())):
             if not any(has(loop, HASH) == (True,) for loop in code.loops(table[entry])):
                 missing.append(f"{isa} {entry}: random words or owners")
+        ops = [packed(isa, "f32", op) for op in ("sqrt", "div")]
+        for entry in STEPPING_LEARNERS:
+            loops = code.loops(code.learners[isa][entry])
+            if not any(has(loop, *ops) == (True, True) for loop in loops):
+                missing.append(f"{isa} {entry}: steps")
     return missing
 
 
@@ -219,6 +247,9 @@ def lost_prefetches(code: MachineCode) -> list[str]:
         for entry, least in PREFETCHES.items():
             if (count := code.count(PREFETCH, table[entry])) < least:
                 lost.append(f"{isa} {entry}: {count} prefetches")
+        for entry in ASKING:
+            if code.count(PREFETCH, code.learners[isa][entry]) == 0:
+                lost.append(f"{isa} {entry}: no prefetch")
     return lost
 
 
@@ -290,6 +321,7 @@ def test_the_checks_can_fail(folder):
     code = MachineCode(module, toolchain.tool("objdump"))
     assert mixed(code) == []
     code.tables["x86_64"] = code.tables[isa]
+    code.learners["x86_64"] = code.learners[isa]
     for check in CHECKS:
         assert check(code) != [], check.__name__
 
@@ -298,7 +330,8 @@ def test_only_the_table_is_external(folder):
     cxx, isa = toolchain.compiler(), toolchain.host_isa()
     symbols = external_symbols(toolchain.kernels(folder, cxx, isa), toolchain.tool("nm"))
     allowed = {"memcpy U", "memset U", "memmove U", "_GLOBAL_OFFSET_TABLE_ U"}
-    assert symbols - allowed == {f"adagrad::kernels_{isa} D"}
+    tables = {f"adagrad::kernels_{isa} D", f"adagrad::ctr_kernels_{isa} D"}
+    assert symbols - allowed == tables
 
 
 def test_a_weak_symbol_is_seen(tmp_path):

@@ -66,16 +66,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def kernels(folder: Path, cxx: str, isa: str, *flags: str) -> Path:
-    """Object file of kernels.cpp for one ISA; compiled once per folder, as it takes seconds."""
-    name = "-".join([Path(cxx).name, isa, *flags])
-    path = folder / (re.sub(r"[^\w.+-]", "_", name) + ".o")
+    """Object file of the kernels of one ISA; compiled once per folder, as it takes seconds."""
+    name = re.sub(r"[^\w.+-]", "_", "-".join([Path(cxx).name, isa, *flags]))
+    path = folder / (name + ".o")
     if not path.exists():
-        shown = isa.replace("_", "-")
-        run(
-            *(cxx, "-std=c++17", "-fPIC", *kernel_flags(), *WARNINGS, *flags),
-            *(f"-DADAGRAD_KERNELS=kernels_{isa}", f'-DADAGRAD_ISA="{shown}"'),
-            *("-c", ROOT / "cpp" / "isa" / "kernels.cpp", "-o", path),
-        )
+        parts = []
+        for source in ("kernels", "ctr_kernels"):
+            parts.append(folder / f"{name}.{source}.o")
+            run(
+                *(cxx, "-std=c++17", "-fPIC", *kernel_flags(), *WARNINGS, *flags),
+                f"-DADAGRAD_KERNELS=kernels_{isa}",
+                f"-DADAGRAD_CTR_KERNELS=ctr_kernels_{isa}",
+                f'-DADAGRAD_ISA="{isa.replace("_", "-")}"',
+                *("-c", ROOT / "cpp" / "isa" / f"{source}.cpp", "-o", parts[-1]),
+            )
+        run(cxx, "-r", "-nostdlib", *parts, "-o", path)
     return path
 
 
