@@ -13,6 +13,17 @@
 
 namespace adagrad {
 
+// out(key, items, n) for each run of equal keys.
+template <class Entry, class Out>
+void runs(const Entry* items, std::size_t n, Out& out) {
+  for (std::size_t i = 0; i < n;) {
+    std::size_t end = i + 1;
+    while (end < n && items[end].key == items[i].key) ++end;
+    out(items[i].key, items + i, end - i);
+    i = end;
+  }
+}
+
 // Groups positions instead of summing: out(key, items, n) receives the items of one id.
 template <class Key, class Position, class Out>
 class GroupLeaf {
@@ -30,33 +41,26 @@ class GroupLeaf {
 
   void sorted(const Entry* items, std::size_t n) { runs(items, n, out_); }
 
-  static void runs(const Entry* items, std::size_t n, Out& out) {
-    for (std::size_t i = 0; i < n;) {
-      std::size_t end = i + 1;
-      while (end < n && items[end].key == items[i].key) ++end;
-      out(items[i].key, items + i, end - i);
-      i = end;
-    }
-  }
-
  private:
   Out& out_;
 };
 
 // As GroupLeaf, but within a bucket the ids come in order of first appearance: nothing is sorted.
+// out(key, positions, n) receives the positions of one id.
 template <class Key, class Position, class Out>
 class UnsortedGroups {
  public:
   using Entry = Item<Key, Position>;
   static std::size_t bytes(std::size_t n) {
-    return 2 * Arena::bytes<std::uint32_t>(n + 1) + Arena::bytes<Entry>(n) +
-           Arena::bytes<Cell>(std::size_t{1} << cell_bits(n));
+    return 2 * Arena::bytes<std::uint32_t>(n + 1) + Arena::bytes<Key>(n + 1) +
+           Arena::bytes<Position>(n) + Arena::bytes<Cell>(std::size_t{1} << cell_bits(n));
   }
 
   UnsortedGroups(std::size_t n, Out& out, Arena& arena)
       : out_(out), span_bits_(n <= ~std::uint32_t{0} ? cell_bits(n) : 0),
         group_of_(arena.take<std::uint32_t>(n + 1)), ends_(arena.take<std::uint32_t>(n + 1)),
-        grouped_(arena.take<Entry>(n)), cells_(arena.take<Cell>(std::size_t{1} << cell_bits(n))) {
+        keys_(arena.take<Key>(n + 1)), grouped_(arena.take<Position>(n)),
+        cells_(arena.take<Cell>(std::size_t{1} << cell_bits(n))) {
     std::fill_n(cells_, std::size_t{1} << cell_bits(n), Cell{0, 0});
   }
 
@@ -68,13 +72,16 @@ class UnsortedGroups {
     const std::uint32_t bucket = ++bucket_;
     Cell* const cells = cells_;
     std::uint32_t *const group_of = group_of_, *const ends = ends_;
+    Key* const keys = keys_;
     std::uint32_t groups = 0;
     for (std::size_t i = 0; i < n; ++i) {
-      Cell& cell = cells[item(i).key & mask];
+      const Key key = item(i).key;
+      Cell& cell = cells[key & mask];
       const bool seen = cell.bucket == bucket;
       const std::uint32_t group = select(seen, cell.group, groups);
       cell = {bucket, group};
       group_of[i] = group;
+      keys[groups] = key;
       ends[group] = select(seen, ends[group], 0u) + 1;  // first a count
       groups += seen ? 0 : 1;
     }
@@ -83,17 +90,21 @@ class UnsortedGroups {
       end += ends[group];
       ends[group] = end - ends[group];  // then where it begins, which dealing moves to its end
     }
-    Entry* const grouped = grouped_;
-    for (std::size_t i = 0; i < n; ++i) grouped[ends[group_of[i]]++] = item(i);
+    Position* const grouped = grouped_;
+    for (std::size_t i = 0; i < n; ++i) grouped[ends[group_of[i]]++] = item(i).value;
     std::uint32_t begin = 0;
     for (std::uint32_t group = 0; group < groups; ++group) {
-      out_(grouped[begin].key, grouped + begin, std::size_t{ends[group] - begin});
+      out_(keys[group], grouped + begin, std::size_t{ends[group] - begin});
       begin = ends[group];
     }
   }
 
   void sorted(const Entry* items, std::size_t n) {
-    GroupLeaf<Key, Position, Out>::runs(items, n, out_);
+    for (std::size_t i = 0; i < n; ++i) grouped_[i] = items[i].value;
+    const auto run = [&](Key key, const Entry* first, std::size_t count) {
+      out_(key, grouped_ + (first - items), count);
+    };
+    runs(items, n, run);
   }
 
  private:
@@ -107,7 +118,8 @@ class UnsortedGroups {
   Out& out_;
   unsigned span_bits_;
   std::uint32_t *group_of_, *ends_;
-  Entry* grouped_;
+  Key* keys_;  // of the groups; one more is written than there are
+  Position* grouped_;
   Cell* cells_;
   std::uint32_t bucket_ = 0;
 };
@@ -131,7 +143,8 @@ void group_rows(const I* rows, std::size_t n, unsigned bits, Arena& arena, Out o
           n, bits);
 }
 
-// The same in no order of the ids; the items may have any positions.
+// The same in no order of the ids, with what UnsortedGroups hands on; the items may have any
+// positions.
 template <class Key, class Position>
 std::size_t group_unsorted_bytes(std::size_t n) {
   using Leaf = UnsortedGroups<Key, Position, int>;
@@ -143,19 +156,6 @@ void group_unsorted(ItemAt item, std::size_t n, unsigned bits, Arena& arena, Out
   using Leaf = UnsortedGroups<Key, Position, Out>;
   Leaf leaf(n, out, arena);
   Dealer<Key, Position, Leaf>(n, leaf, arena).run(item, n, bits);
-}
-
-// to[0..dim) = the sum of the rows of gradients that the items name, added in their order; at(i)
-// is the i-th.
-template <class T, class At, class Entry>
-void sum_row(At at, const Entry* items, std::size_t count, std::size_t dim,
-             T* ADAGRAD_RESTRICT to) {
-  const T* first = at(items[0].value);
-  for (std::size_t j = 0; j < dim; ++j) to[j] = first[j];
-  for (std::size_t k = 1; k < count; ++k) {
-    const T* next = at(items[k].value);
-    for (std::size_t j = 0; j < dim; ++j) to[j] += next[j];
-  }
 }
 
 }  // namespace adagrad

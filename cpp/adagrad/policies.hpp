@@ -18,6 +18,7 @@
 #include "owners.hpp"
 #include "parallel.hpp"
 #include "rows.hpp"
+#include "sums.hpp"
 
 namespace adagrad {
 
@@ -36,7 +37,8 @@ struct Occurrences {
 
 // One call on n gradients of rows of dim elements. kernels.apply(batch, visit, k) updates the rows
 // of a batch, and returns how many it skipped; it is called from each thread k, with ids of the
-// type of the call or of 32 bits. kernels.collect() and count() are those of owners.hpp.
+// type of the call or of 32 bits. kernels.collect() and count() are those of owners.hpp, and sum()
+// is sum_rows() of sums.hpp.
 template <class T, class Id, class Kernels>
 class RowsCall {
  public:
@@ -265,14 +267,13 @@ class RowsCall {
     const auto item = [&](std::size_t i) {
       return Item<Key, Position>{static_cast<Key>(ids[i]), static_cast<Position>(source(at(i)))};
     };
-    const auto row = [this](Position of) { return gradient(of); };
     group_unsorted<Key, Position>(item, n, bits_, arena,
-                                  [&](Key key, const auto* items, std::size_t occurrences) {
+                                  [&](Key key, const Position* positions, std::size_t occurrences) {
                                     keys[count] = key;
-                                    gradients[count] = row(items->value);
+                                    gradients[count] = gradient(positions[0]);
                                     if (occurrences > 1) {
                                       T* const to = sum + used++ * dim_;
-                                      sum_row(row, items, occurrences, dim_, to);
+                                      kernels_.sum(all_.g, positions, occurrences, dim_, to);
                                       gradients[count] = to;
                                     }
                                     if (++count == groups || used == sums()) flush();

@@ -71,6 +71,14 @@ template <>
 struct Lanes<double, 32> {
   typedef double type __attribute__((vector_size(32)));
 };
+template <>
+struct Lanes<float, 64> {
+  typedef float type __attribute__((vector_size(64)));
+};
+template <>
+struct Lanes<double, 64> {
+  typedef double type __attribute__((vector_size(64)));
+};
 
 namespace {
 

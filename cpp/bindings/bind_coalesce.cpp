@@ -7,6 +7,7 @@
 
 #include "../adagrad/coalesce.hpp"
 #include "../adagrad/groups.hpp"
+#include "../isa/cpu.hpp"
 #include "arrays.hpp"
 #include "ids.hpp"
 #include "module.hpp"
@@ -47,32 +48,33 @@ py::tuple coalesce_scalars(const I* ids, const py::array& g, std::size_t n, unsi
 template <class T, class I>
 py::tuple coalesce_wide(const I* ids, const py::array& g, std::size_t n, unsigned bits) {
   using Entry = Item<std::uint64_t, std::uint64_t>;
+  const auto sum = kernels_for<T>(false).sum_u64;
   const std::size_t dim = static_cast<std::size_t>(g.shape(1));
   const T* const from = static_cast<const T*>(g.data());
-  std::vector<Entry> items;         // all ids with their positions, grouped
-  std::vector<std::size_t> starts;  // where each group begins in items
+  std::vector<std::uint64_t> keys, positions;  // the different ids, and of all ids, grouped
+  std::vector<std::size_t> starts;             // where each group begins in positions
   unlocked(n * dim, [&] {
-    items.reserve(n);
+    positions.reserve(n);
     Arena arena(group_rows_bytes<std::uint64_t, std::uint64_t>(n));
     group_rows<std::uint64_t, std::uint64_t>(
         unsigned_ids(ids), n, bits, arena,
-        [&](std::uint64_t, const Entry* group, std::size_t count) {
-          starts.push_back(items.size());
-          items.insert(items.end(), group, group + count);
+        [&](std::uint64_t key, const Entry* group, std::size_t count) {
+          keys.push_back(key);
+          starts.push_back(positions.size());
+          for (std::size_t k = 0; k < count; ++k) positions.push_back(group[k].value);
         });
   });
-  const std::size_t count = starts.size();
-  starts.push_back(items.size());
+  const std::size_t count = keys.size();
+  starts.push_back(n);
   py::array_t<I> unique(static_cast<py::ssize_t>(count));
   py::array_t<T> sums({count, dim});
   I* const to_ids = unique.mutable_data();
   T* const to_sums = sums.mutable_data();
   unlocked(n * dim, [&] {
     for (std::size_t u = 0; u < count; ++u) {
-      const Entry* group = items.data() + starts[u];
-      to_ids[u] = static_cast<I>(group->key);
-      const auto at = [&](std::uint64_t i) { return from + i * dim; };
-      sum_row(at, group, starts[u + 1] - starts[u], dim, to_sums + u * dim);
+      const std::size_t begin = starts[u];
+      to_ids[u] = static_cast<I>(keys[u]);
+      sum(from, positions.data() + begin, starts[u + 1] - begin, dim, to_sums + u * dim);
     }
   });
   return py::make_tuple(unique, sums);

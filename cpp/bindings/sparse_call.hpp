@@ -122,6 +122,15 @@ const auto& pick_collect(const K& k, const std::uint64_t*) {
   return k.collect_u64;
 }
 
+template <class K>
+const auto& pick_sum(const K& k, const std::uint32_t*) {
+  return k.sum_u32;
+}
+template <class K>
+const auto& pick_sum(const K& k, const std::uint64_t*) {
+  return k.sum_u64;
+}
+
 inline std::size_t count_occurrences(const Owner& owner, const std::uint32_t* ids, std::size_t n) {
   return kernels().count_u32(owner, ids, n);
 }
@@ -151,6 +160,10 @@ struct TargetKernels {
   std::size_t collect(const Owner& owner, const Id* ids, const T* g, std::size_t n,
                       std::uint32_t* to_ids, T* to_g) const {
     return pick_collect(kernels, ids)(owner, ids, g, n, to_ids, to_g);
+  }
+  template <class Position>
+  void sum(const T* g, const Position* at, std::size_t n, std::size_t dim, T* to) const {
+    pick_sum(kernels, at)(g, at, n, dim, to);
   }
   void sweep(std::uint64_t rows, std::size_t threads) {
     split(static_cast<std::size_t>(rows), threads, sparse_grain() / table.dim + 1, 1,

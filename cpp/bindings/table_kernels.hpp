@@ -49,6 +49,10 @@ struct HalfTableKernels {
                       std::uint32_t* to_ids, float* to_g) const {
     return pick_collect(adagrad::kernels().f32, ids)(owner, ids, g, n, to_ids, to_g);
   }
+  template <class Position>
+  void sum(const float* g, const Position* at, std::size_t n, std::size_t dim, float* to) const {
+    pick_sum(adagrad::kernels().f32, at)(g, at, n, dim, to);
+  }
   void sweep(std::uint64_t rows, std::size_t) {
     HalfTable swept = table;
     swept.key = key(seed, Stream::weight_decay, steps);

@@ -64,6 +64,8 @@ constexpr KernelsOf<T> kernels_of() {
           pool_bags<T, U64>,
           collect_entry<T, U32>,
           collect_entry<T, U64>,
+          sum_rows<T, U32>,
+          sum_rows<T, U64>,
           initialise_rows<T>,
           fade_rows<T>};
 }

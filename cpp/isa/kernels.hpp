@@ -8,6 +8,7 @@
 #include "../adagrad/half_rows.hpp"
 #include "../adagrad/mixed.hpp"
 #include "../adagrad/owners.hpp"
+#include "../adagrad/sums.hpp"
 
 namespace adagrad {
 
@@ -37,6 +38,10 @@ struct KernelsOf {
                                   std::uint32_t* to_ids, T* to_g);
   Collect<std::uint32_t> collect_u32;
   Collect<std::uint64_t> collect_u64;
+  template <class Position>
+  using Sum = void (*)(const T* g, const Position* at, std::size_t n, std::size_t dim, T* to);
+  Sum<std::uint32_t> sum_u32;
+  Sum<std::uint64_t> sum_u64;
   void (*initialise)(const Target<T>&, const Start&, std::size_t first, std::size_t last);
   void (*fade)(const Target<T>&, std::size_t first, std::size_t last, T gamma, T floor);
 };

@@ -125,6 +125,12 @@ struct Callee {
                       std::uint32_t* to_ids, T* to_g) const {
     return kernels.collect_u64(owner, ids, g, n, to_ids, to_g);
   }
+  void sum(const T* g, const std::uint32_t* at, std::size_t n, std::size_t dim, T* to) const {
+    kernels.sum_u32(g, at, n, dim, to);
+  }
+  void sum(const T* g, const std::uint64_t* at, std::size_t n, std::size_t dim, T* to) const {
+    kernels.sum_u64(g, at, n, dim, to);
+  }
 };
 
 Duplicates duplicates_of(const Case& c) {

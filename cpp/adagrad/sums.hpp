@@ -1,0 +1,83 @@
+// Sums of rows of gradients that are named by their positions: those of an id that repeats.
+#pragma once
+
+#include <cstddef>
+
+#include "portability.hpp"
+#include "vectors.hpp"
+
+namespace adagrad {
+namespace {
+
+// The widest vector that sums are made in.
+#if defined(__GNUC__) && defined(__AVX512F__)
+constexpr std::size_t sum_bytes = 64;
+#else
+constexpr std::size_t sum_bytes = vector_bytes;
+#endif
+
+#if defined(__GNUC__)
+// So many vectors of columns from the j-th on, in registers: the first row is taken as it is, the
+// others are added in order.
+template <std::size_t bytes, std::size_t vectors, class T, class Position>
+inline void sum_columns(const T* g, const Position* at, std::size_t n, std::size_t dim,
+                        std::size_t j, T* to) {
+  using V = typename Lanes<T, bytes>::type;
+  constexpr std::size_t lanes = bytes / sizeof(T);
+  V sum[vectors];
+  for (std::size_t k = 0; k < vectors; ++k) {
+    sum[k] = load<V>(g + std::size_t{at[0]} * dim + j + k * lanes);
+  }
+  for (std::size_t i = 1; i < n; ++i) {
+    const T* const row = g + std::size_t{at[i]} * dim + j;
+    for (std::size_t k = 0; k < vectors; ++k) sum[k] += load<V>(row + k * lanes);
+  }
+  for (std::size_t k = 0; k < vectors; ++k) store(to + j + k * lanes, sum[k]);
+}
+
+// The columns from the j-th on, by vectors of so many bytes while they fill one; returns the first
+// that is left. Narrower vectors than the widest are for what that leaves, one of each at most.
+template <std::size_t bytes, class T, class Position>
+inline std::size_t sum_by(const T* g, const Position* at, std::size_t n, std::size_t dim,
+                          std::size_t j, T* to) {
+  constexpr std::size_t lanes = bytes / sizeof(T);
+  if constexpr (bytes == sum_bytes) {
+    for (; j + 8 * lanes <= dim; j += 8 * lanes) sum_columns<bytes, 8>(g, at, n, dim, j, to);
+    if (j + 4 * lanes <= dim) {
+      sum_columns<bytes, 4>(g, at, n, dim, j, to);
+      j += 4 * lanes;
+    }
+    if (j + 2 * lanes <= dim) {
+      sum_columns<bytes, 2>(g, at, n, dim, j, to);
+      j += 2 * lanes;
+    }
+  }
+  if (j + lanes <= dim) {
+    sum_columns<bytes, 1>(g, at, n, dim, j, to);
+    j += lanes;
+  }
+  return j;
+}
+#endif
+
+// to[0..dim) = the sum of n rows of gradients, added in order: the i-th is g + at[i] * dim.
+template <class T, class Position>
+void sum_rows(const T* g, const Position* at, std::size_t n, std::size_t dim,
+              T* ADAGRAD_RESTRICT to) {
+  std::size_t j = 0;
+#if defined(__GNUC__)
+  if constexpr (sum_bytes >= 64) j = sum_by<64>(g, at, n, dim, j, to);
+  if constexpr (sum_bytes >= 32) j = sum_by<32>(g, at, n, dim, j, to);
+  if constexpr (sum_bytes >= 16) j = sum_by<16>(g, at, n, dim, j, to);
+#endif
+  if (j == dim) return;
+  const T* const first = g + std::size_t{at[0]} * dim;
+  for (std::size_t c = j; c < dim; ++c) to[c] = first[c];
+  for (std::size_t i = 1; i < n; ++i) {
+    const T* const row = g + std::size_t{at[i]} * dim;
+    for (std::size_t c = j; c < dim; ++c) to[c] += row[c];
+  }
+}
+
+}  // namespace
+}  // namespace adagrad
