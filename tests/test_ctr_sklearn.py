@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from adagrad.ctr import LogisticRegression
+from adagrad.ctr import FactorizationMachine, LogisticRegression
 
 ONLINE = "an online learner takes one step for weight 2, not two"
 
@@ -21,6 +21,7 @@ def expected_failures(_):
         LogisticRegression(),
         LogisticRegression(lr="auto"),
         LogisticRegression(passes=3, shuffle=True, l1=1e-4, l2=1e-4, n_jobs=2),
+        FactorizationMachine(4, passes=3),
     ],
     expected_failed_checks=expected_failures,
 )

@@ -19,8 +19,8 @@ void check_factors(std::size_t factors) {
 class FMLearner final : public BoundModel {
  public:
   FMLearner(py::array table, std::size_t slots, py::object bias, py::array factor_table,
-            std::size_t factors, Schedule schedule)
-      : BoundModel(slots), linear_(std::move(table), slots, std::move(bias)),
+            std::size_t factors, Schedule schedule, float l1)
+      : BoundModel(slots), linear_(std::move(table), slots, std::move(bias), l1),
         memory_(std::move(factor_table)), schedule_(std::move(schedule)), model_{nullptr, factors} {
     check_factors(factors);
     model_.table = table_memory("factor_table", memory_, slots, 2 * factors);
@@ -210,21 +210,22 @@ void bind_factorization(py::module_& m) {
   py::class_<FMLearner, BoundModel>(m, "FMLearner")
       .def(py::init([](py::array table, std::size_t slots, py::object bias, py::array factor_table,
                        std::size_t factors, const Hyperparameters& rule, double lr,
-                       double lr_decay) {
+                       double lr_decay, float l1) {
              return std::make_unique<FMLearner>(std::move(table), slots, std::move(bias),
                                                 std::move(factor_table), factors,
-                                                Schedule(rule, lr, lr_decay));
+                                                Schedule(rule, lr, lr_decay), l1);
            }),
            py::arg("table"), py::arg("slots"), py::arg("bias"), py::arg("factor_table"),
-           py::arg("factors"), py::arg("rule"), py::arg("lr"), py::arg("lr_decay"));
+           py::arg("factors"), py::arg("rule"), py::arg("lr"), py::arg("lr_decay"),
+           py::arg("l1") = 0.0f);
   py::class_<FFMLearner, BoundModel>(m, "FFMLearner")
       .def(py::init([](std::vector<py::array> tables, std::size_t slots, std::size_t factors,
                        std::vector<std::uint32_t> part_of_field,
                        std::vector<std::uint32_t> place_in_part, std::optional<py::array> table,
                        py::object bias, bool normalise, const Hyperparameters& rule, double lr,
-                       double lr_decay) {
+                       double lr_decay, float l1) {
              std::optional<LinearPart> linear;
-             if (table) linear.emplace(std::move(*table), slots, std::move(bias));
+             if (table) linear.emplace(std::move(*table), slots, std::move(bias), l1);
              return std::make_unique<FFMLearner>(std::move(tables), slots, factors,
                                                  std::move(part_of_field), std::move(place_in_part),
                                                  std::move(linear), normalise,
@@ -232,7 +233,7 @@ void bind_factorization(py::module_& m) {
            }),
            py::arg("tables"), py::arg("slots"), py::arg("factors"), py::arg("part_of_field"),
            py::arg("place_in_part"), py::arg("table"), py::arg("bias"), py::arg("normalise"),
-           py::arg("rule"), py::arg("lr"), py::arg("lr_decay"));
+           py::arg("rule"), py::arg("lr"), py::arg("lr_decay"), py::arg("l1") = 0.0f);
 }
 
 }  // namespace adagrad

@@ -193,6 +193,7 @@ class FMLearner(Learner):
         rule: Hyperparameters,
         lr: float,
         lr_decay: float,
+        l1: float = 0.0,
     ) -> None: ...
 
 class FFMLearner(Learner):
@@ -209,4 +210,5 @@ class FFMLearner(Learner):
         rule: Hyperparameters,
         lr: float,
         lr_decay: float,
+        l1: float = 0.0,
     ) -> None: ...

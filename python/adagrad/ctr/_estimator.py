@@ -17,7 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from adagrad import _core
-from adagrad._layout import check_integer, check_real
+from adagrad._layout import check_integer, check_real, check_storable
 from adagrad.ctr.examples import Examples, concatenate
 from adagrad.ctr.model import Model, Settings
 from adagrad.ctr.sweep import SWEEP_EXAMPLES, sweep
@@ -40,6 +40,7 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     lr: float | Literal["auto"] | None
     rule: Rule | None
+    l1: float
     l2: float
     passes: int
     shuffle: bool
@@ -263,6 +264,11 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 raise ValueError("l2 and the rule's weight_decay are the same penalty, given twice")
             rule = rule.replace(weight_decay=l2)
         return rule
+
+    def _l1(self) -> float:
+        l1 = check_real("l1", self.l1)
+        check_storable("l1", l1, "float32")
+        return l1
 
     def _learn(self, x: Any, y: Any, weights: Any, count: bool) -> None:
         self._tried = None

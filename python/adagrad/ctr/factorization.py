@@ -30,8 +30,9 @@ class FactorizationMachine(ClickLearner):
         Step size; None leaves that of the rule. "auto" learns the first 20,480 examples at eight
         rates from 0.01 to 1, one after the other, in small tables, and goes on with the best: the
         model is that of a fixed rate, bit for bit.
-    rule, l2, fit_intercept, passes, shuffle, seed, encoder, warm_start, n_jobs
-        As for `LogisticRegression`. `seed` is that of the first vectors too.
+    rule, l1, l2, fit_intercept, passes, shuffle, seed, encoder, warm_start, n_jobs
+        As for `LogisticRegression`. `l1` is of the linear params alone, `seed` that of the first
+        vectors too.
     init_scale : float, default 0.01
         Standard deviation of the first vectors; the linear params start at 0.
 
@@ -63,6 +64,7 @@ class FactorizationMachine(ClickLearner):
         *,
         lr: float | Literal["auto"] | None = None,
         rule: Rule | None = None,
+        l1: float = 0.0,
         l2: float = 0.0,
         fit_intercept: bool = True,
         init_scale: float = 0.01,
@@ -76,6 +78,7 @@ class FactorizationMachine(ClickLearner):
         self.factors = factors
         self.lr = lr
         self.rule = rule
+        self.l1 = l1
         self.l2 = l2
         self.fit_intercept = fit_intercept
         self.init_scale = init_scale
@@ -91,6 +94,7 @@ class FactorizationMachine(ClickLearner):
             "fm",
             x.n_slots,
             rule,
+            l1=self._l1(),
             intercept=bool(self.fit_intercept),
             factors=check_integer("factors", self.factors, 1, 4096),
             init_scale=check_real("init_scale", self.init_scale),
@@ -118,7 +122,7 @@ class FieldAwareFactorizationMachine(ClickLearner):
         Length of the vectors; 4 and 8 are fast.
     normalize : bool, default True
         Divide the values of each example by their Euclidean length, in the pairs.
-    lr, rule, l2, fit_intercept, init_scale, passes, shuffle, seed, encoder, warm_start, n_jobs
+    lr, rule, l1, l2, fit_intercept, init_scale, passes, shuffle, seed, encoder, warm_start, n_jobs
         As for `FactorizationMachine`.
 
     Attributes
@@ -146,6 +150,7 @@ class FieldAwareFactorizationMachine(ClickLearner):
         normalize: bool = True,
         lr: float | Literal["auto"] | None = None,
         rule: Rule | None = None,
+        l1: float = 0.0,
         l2: float = 0.0,
         fit_intercept: bool = True,
         init_scale: float = 0.1,
@@ -160,6 +165,7 @@ class FieldAwareFactorizationMachine(ClickLearner):
         self.normalize = normalize
         self.lr = lr
         self.rule = rule
+        self.l1 = l1
         self.l2 = l2
         self.fit_intercept = fit_intercept
         self.init_scale = init_scale
@@ -180,6 +186,7 @@ class FieldAwareFactorizationMachine(ClickLearner):
             "ffm",
             x.n_slots,
             rule,
+            l1=self._l1(),
             intercept=bool(self.fit_intercept),
             factors=check_integer("factors", self.factors, 1, 4096),
             n_fields=x.n_fields,

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from adagrad._layout import check_real, check_storable
 from adagrad.ctr import text
 from adagrad.ctr._estimator import ClickLearner
 from adagrad.ctr.examples import Examples
@@ -125,9 +124,7 @@ class LogisticRegression(ClickLearner):
         self.n_jobs = n_jobs
 
     def _settings(self, x: Examples, rule: Rule) -> Settings:
-        l1 = check_real("l1", self.l1)
-        check_storable("l1", l1, "float32")
-        return Settings("lr", x.n_slots, rule, l1=l1, intercept=bool(self.fit_intercept))
+        return Settings("lr", x.n_slots, rule, l1=self._l1(), intercept=bool(self.fit_intercept))
 
     def to_text(self, path: str | os.PathLike[str], *, state: bool = False) -> None:
         """Write the params as text, for people and for diffs; like ``vw --readable_model``.

@@ -203,7 +203,7 @@ def _learner(settings: Settings, tables: dict[str, Table], bias: Floats | None) 
         return _core.LinearLearner(linear, settings.n_slots, bias, *rates, settings.l1)
     if settings.kind == "fm":
         factors = tables["factors"]._memory
-        return _core.FMLearner(linear, settings.n_slots, bias, factors, k, *rates)
+        return _core.FMLearner(linear, settings.n_slots, bias, factors, k, *rates, settings.l1)
     part_of_field, places = _parts(settings)
     memory = [tables[f"factors{part}"]._memory for part in range(settings.parts)]
     return _core.FFMLearner(
@@ -216,4 +216,5 @@ def _learner(settings: Settings, tables: dict[str, Table], bias: Floats | None) 
         bias,
         settings.normalize,
         *rates,
+        settings.l1,
     )
