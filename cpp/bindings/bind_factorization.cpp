@@ -209,8 +209,8 @@ class FFMLearner final : public BoundModel {
 void bind_factorization(py::module_& m) {
   py::class_<FMLearner, BoundModel>(m, "FMLearner")
       .def(py::init([](py::array table, std::size_t slots, py::object bias, py::array factor_table,
-                       std::size_t factors, const Hyperparameters& rule, double lr,
-                       double lr_decay, float l1) {
+                       std::size_t factors, const Hyperparameters& rule, double lr, double lr_decay,
+                       float l1) {
              return std::make_unique<FMLearner>(std::move(table), slots, std::move(bias),
                                                 std::move(factor_table), factors,
                                                 Schedule(rule, lr, lr_decay), l1);

@@ -114,6 +114,7 @@ def arrange(
 ) -> npt.NDArray[np.uint32]: ...
 
 class Learner(metaclass=_PybindType):
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
     def learn(
         self,
         x: object,
