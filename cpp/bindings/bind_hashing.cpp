@@ -1,8 +1,248 @@
-// The encoder's kernels.
+// _core.Hasher: record batches, taken through Arrow's C data interface, to the parts of examples.
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "../ctr/encode.hpp"
 #include "module.hpp"
 
-namespace adagrad {
+namespace py = pybind11;
 
-void bind_hashing(pybind11::module_&) {}
+namespace adagrad {
+namespace {
+
+Type type_of(std::string_view format) {
+  constexpr std::pair<std::string_view, Type> names[] = {
+      {"n", Type::null},    {"b", Type::boolean},    {"c", Type::i8},         {"s", Type::i16},
+      {"i", Type::i32},     {"l", Type::i64},        {"C", Type::u8},         {"S", Type::u16},
+      {"I", Type::u32},     {"L", Type::u64},        {"e", Type::f16},        {"f", Type::f32},
+      {"g", Type::f64},     {"u", Type::text32},     {"z", Type::text32},     {"U", Type::text64},
+      {"Z", Type::text64},  {"vu", Type::text_view}, {"vz", Type::text_view}, {"+l", Type::list32},
+      {"+L", Type::list64},
+  };
+  for (const auto& [name, type] : names) {
+    if (format == name) return type;
+  }
+  throw py::type_error("has Arrow format '" + std::string(format) + "', which is not encoded");
+}
+
+Kind kind_of(const std::string& name) {
+  if (name == "categorical") return Kind::category;
+  if (name == "log2-bins") return Kind::bins;
+  if (name == "value") return Kind::value;
+  throw py::value_error("no kind of field: '" + name + "'");
+}
+
+bool is_number(const Column& c) {
+  return c.type == Type::null || (c.type >= Type::i8 && c.type <= Type::f64);
+}
+
+Column column_of(const ArrowSchema& schema, const ArrowArray& array) {
+  const Type type = type_of(schema.format);
+  const auto buffer = [&](std::int64_t i) {
+    return i < array.n_buffers ? array.buffers[i] : nullptr;
+  };
+  Column c{};
+  c.type = type;
+  c.offset = static_cast<std::size_t>(array.offset);
+  c.length = static_cast<std::size_t>(array.length);
+  if (array.null_count != 0) c.validity = static_cast<const std::uint8_t*>(buffer(0));
+  const bool is_text = type == Type::text32 || type == Type::text64;
+  if (is_text || is_list(c)) c.offsets = buffer(1);
+  c.data = buffer(is_text ? 2 : 1);
+  if (type == Type::text_view) c.view_bytes = array.buffers + 2;
+  if (schema.dictionary != nullptr) {
+    c.type = Type::dictionary;
+    c.index = type;
+    c.child.push_back(column_of(*schema.dictionary, *array.dictionary));
+  } else if (is_list(c)) {
+    c.child.push_back(column_of(*schema.children[0], *array.children[0]));
+  }
+  if (!c.child.empty() && (is_list(c.child[0]) ||
+                           (schema.dictionary != nullptr && c.child[0].type == Type::dictionary))) {
+    throw py::type_error("is nested more deeply than a list of values");
+  }
+  return c;
+}
+
+class Hasher {
+ public:
+  Hasher(const std::vector<std::tuple<std::string, std::string, bool>>& columns,
+         const std::vector<std::tuple<std::string, std::vector<std::size_t>, bool>>& crosses,
+         unsigned bits, std::uint64_t seed, bool skip_missing, bool mean)
+      : plan_{{}, bits, skip_missing, mean, mean}, n_columns_(columns.size()) {
+    const std::size_t n = columns.size() + crosses.size();
+    if (bits < 8 || bits > 32) throw py::value_error("bits must be from 8 to 32");
+    if (n < 1 || n > 0xFFFF) throw py::value_error("1 to 65535 fields are needed");
+    const auto add = [&](const std::string& name, Kind kind, std::vector<std::size_t> parts,
+                         bool wide) {
+      const std::size_t j = plan_.fields.size();
+      plan_.has_values = plan_.has_values || kind == Kind::value;
+      plan_.fields.push_back(
+          {name, kind, std::move(parts), hash_text(name, seed), home_of(j, n, wide)});
+    };
+    for (const auto& [name, kind, wide] : columns) add(name, kind_of(kind), {}, wide);
+    for (const auto& [name, parts, wide] : crosses) {
+      for (const std::size_t part : parts) {
+        if (part >= n_columns_) throw py::index_error("a cross is of columns");
+      }
+      if (parts.size() < 2) throw py::value_error("a cross has at least two parts");
+      add(name, Kind::category, parts, wide);
+    }
+  }
+
+  // Bounds, fields, slots and values (or None) of the examples that are the rows of the batches.
+  py::tuple encode(const py::list& objects) const {
+    Lent lent(*this, objects);
+    const bool fixed = is_fixed(plan_, lent.batches);
+    if (!fixed) {
+      Varied out;
+      {
+        py::gil_scoped_release unlocked;
+        encode_varied(plan_, lent.batches, out);
+      }
+      py::object values = py::none();
+      if (plan_.has_values) values = array_of(std::move(out.values));
+      return py::make_tuple(array_of(std::move(out.bounds)), array_of(std::move(out.fields)),
+                            array_of(std::move(out.slots)), values);
+    }
+    std::vector<std::uint32_t> bounds(regions + 1);
+    for (const Field& field : plan_.fields) ++bounds[field.home.first + 1];
+    for (std::size_t r = 0; r < regions; ++r) bounds[r + 1] += bounds[r];
+    const py::ssize_t size = static_cast<py::ssize_t>(lent.rows * plan_.fields.size());
+    py::array_t<std::uint32_t> slots(size);
+    py::array_t<float> values(plan_.has_values ? size : 0);
+    std::uint32_t* const to_slots = slots.mutable_data();
+    float* const to_values = plan_.has_values ? values.mutable_data() : nullptr;
+    {
+      py::gil_scoped_release unlocked;
+      encode_fixed(plan_, lent.batches, to_slots, to_values);
+    }
+    return py::make_tuple(array_of(std::move(bounds)), array_of(fixed_order(plan_)), slots,
+                          plan_.has_values ? py::object(values) : py::none());
+  }
+
+  // For each field the hashes and slots of its entries, in the order of rows, and how many entries
+  // each row has.
+  py::list hashes(const py::list& objects) const {
+    Lent lent(*this, objects);
+    const std::size_t n_fields = plan_.fields.size();
+    std::vector<std::vector<std::uint64_t>> all(n_fields);
+    std::vector<std::vector<std::uint32_t>> slots(n_fields), lengths(n_fields);
+    {
+      py::gil_scoped_release unlocked;
+      for_each_block(
+          plan_, lent.batches, false, [&](const std::vector<Entries>& entries, std::size_t rows) {
+            for (std::size_t f = 0; f < n_fields; ++f) {
+              const Entries& x = entries[f];
+              for (std::size_t i = 0; i < rows; ++i) {
+                lengths[f].push_back(static_cast<std::uint32_t>(x.start(i + 1) - x.start(i)));
+              }
+              for (const std::uint64_t hash : x.hashes) {
+                all[f].push_back(hash);
+                slots[f].push_back(slot_of(hash, plan_.fields[f].home, plan_.bits));
+              }
+            }
+          });
+    }
+    py::list out;
+    for (std::size_t f = 0; f < n_fields; ++f) {
+      out.append(py::make_tuple(array_of(std::move(all[f])), array_of(std::move(slots[f])),
+                                array_of(std::move(lengths[f]))));
+    }
+    return out;
+  }
+
+  // For each field how many slots are its own to choose from, and in which regions.
+  py::list homes() const {
+    py::list out;
+    for (const Field& field : plan_.fields) {
+      out.append(py::make_tuple(field.home.first, field.home.step, field.home.count));
+    }
+    return out;
+  }
+
+ private:
+  // Batches, and the capsules that keep their memory.
+  struct Lent {
+    std::vector<Batch> batches;
+    std::vector<py::tuple> capsules;
+    std::size_t rows = 0;
+
+    Lent(const Hasher& hasher, const py::list& objects) {
+      for (const py::handle object : objects) {
+        capsules.push_back(object.attr("__arrow_c_array__")());
+        const auto& schema = *static_cast<const ArrowSchema*>(
+            PyCapsule_GetPointer(py::object(capsules.back()[0]).ptr(), "arrow_schema"));
+        const auto& array = *static_cast<const ArrowArray*>(
+            PyCapsule_GetPointer(py::object(capsules.back()[1]).ptr(), "arrow_array"));
+        batches.push_back(hasher.batch_of(schema, array));
+        rows += batches.back().rows;
+      }
+    }
+  };
+
+  Batch batch_of(const ArrowSchema& schema, const ArrowArray& array) const {
+    if (std::string_view(schema.format) != "+s" || array.null_count > 0 ||
+        static_cast<std::size_t>(schema.n_children) != n_columns_) {
+      throw py::type_error("record batches of the columns are needed");
+    }
+    Batch batch{static_cast<std::size_t>(array.length), {}};
+    for (std::size_t f = 0; f < n_columns_; ++f) {
+      const std::string name = label(plan_.fields[f]) + " ";
+      try {
+        batch.columns.push_back(column_of(*schema.children[f], *array.children[f]));
+      } catch (const py::type_error& error) {
+        throw py::type_error(name + error.what());
+      }
+      Column& c = batch.columns.back();
+      c.offset += static_cast<std::size_t>(array.offset);
+      c.length = batch.rows;
+      const Kind kind = plan_.fields[f].kind;
+      const bool fits = kind == Kind::category || is_number(c) ||
+                        (kind == Kind::bins && is_list(c) && is_number(c.child[0]));
+      if (!fits) throw py::type_error(name + "needs numbers");
+    }
+    return batch;
+  }
+
+  template <class T>
+  static py::array array_of(std::vector<T>&& vector) {
+    auto* const owned = new std::vector<T>(std::move(vector));
+    const py::capsule owner(owned, [](void* p) { delete static_cast<std::vector<T>*>(p); });
+    return py::array_t<T>(static_cast<py::ssize_t>(owned->size()), owned->data(), owner);
+  }
+
+  Plan plan_;
+  std::size_t n_columns_;
+};
+
+}  // namespace
+
+void bind_hashing(py::module_& m) {
+  py::class_<Hasher>(m, "Hasher")
+      .def(py::init<const std::vector<std::tuple<std::string, std::string, bool>>&,
+                    const std::vector<std::tuple<std::string, std::vector<std::size_t>, bool>>&,
+                    unsigned, std::uint64_t, bool, bool>(),
+           py::arg("columns"), py::arg("crosses"), py::arg("bits"), py::arg("seed"),
+           py::arg("skip_missing"), py::arg("mean"))
+      .def("encode", &Hasher::encode, py::arg("batches"),
+           "Bounds, fields, slots and values of the rows of record batches.")
+      .def("hashes", &Hasher::hashes, py::arg("batches"),
+           "For each field, hashes and slots of its entries, and how many each row has.")
+      .def("homes", &Hasher::homes, "First region, step and number of regions of each field.");
+  m.def(
+      "xxh64",
+      [](const py::bytes& data, std::uint64_t seed) {
+        const std::string_view text = data;
+        return hash_text(text, seed);
+      },
+      py::arg("data"), py::arg("seed") = 0, "XXH64 of bytes.");
+}
 
 }  // namespace adagrad

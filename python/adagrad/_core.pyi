@@ -155,3 +155,28 @@ def sweep(
     lrs: Sequence[float],
 ) -> npt.NDArray[np.float32]: ...
 def probabilities(margins: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]: ...
+
+class Hasher(metaclass=_PybindType):
+    def __init__(
+        self,
+        columns: list[tuple[str, str, bool]],
+        crosses: list[tuple[str, list[int], bool]],
+        bits: int,
+        seed: int,
+        skip_missing: bool,
+        mean: bool,
+    ) -> None: ...
+    def encode(
+        self, batches: list[Any]
+    ) -> tuple[
+        npt.NDArray[np.uint32],
+        npt.NDArray[np.uint16],
+        npt.NDArray[np.uint32],
+        npt.NDArray[np.float32] | None,
+    ]: ...
+    def hashes(
+        self, batches: list[Any]
+    ) -> list[tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32], npt.NDArray[np.uint32]]]: ...
+    def homes(self) -> list[tuple[int, int, int]]: ...
+
+def xxh64(data: bytes, seed: int = 0) -> int: ...

@@ -1,0 +1,228 @@
+// Columns in Apache Arrow's memory layout (arrow.apache.org/docs/format), read without copying:
+// the hash of each of their values, and the numbers in them.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "../adagrad/half.hpp"
+#include "hashing.hpp"
+
+// The C data interface, as its specification prints it.
+#ifndef ARROW_C_DATA_INTERFACE
+#define ARROW_C_DATA_INTERFACE
+extern "C" {
+struct ArrowSchema {
+  const char* format;
+  const char* name;
+  const char* metadata;
+  std::int64_t flags;
+  std::int64_t n_children;
+  struct ArrowSchema** children;
+  struct ArrowSchema* dictionary;
+  void (*release)(struct ArrowSchema*);
+  void* private_data;
+};
+struct ArrowArray {
+  std::int64_t length;
+  std::int64_t null_count;
+  std::int64_t offset;
+  std::int64_t n_buffers;
+  std::int64_t n_children;
+  const void** buffers;
+  struct ArrowArray** children;
+  struct ArrowArray* dictionary;
+  void (*release)(struct ArrowArray*);
+  void* private_data;
+};
+}
+#endif
+
+namespace adagrad {
+
+enum class Type : std::uint8_t {
+  null,
+  boolean,
+  i8,
+  i16,
+  i32,
+  i64,
+  u8,
+  u16,
+  u32,
+  u64,
+  f16,
+  f32,
+  f64,
+  text32,
+  text64,
+  text_view,
+  list32,
+  list64,
+  dictionary
+};  // text is any bytes; the number is that of an offset's bits
+
+struct Column {
+  Type type;
+  Type index;  // of a dictionary
+  std::size_t offset, length;
+  const std::uint8_t* validity;         // a bit per value, or null
+  const void* data;                     // values, indices, views, or the bytes of texts
+  const void* offsets;                  // of texts and lists
+  const void* const* view_bytes;        // the buffers that views point into
+  std::vector<Column> child;            // one: a list's elements, a dictionary's values
+  std::vector<std::uint64_t> distinct;  // hashes of a dictionary's values, where that pays
+};
+
+namespace {
+
+inline bool bit(const std::uint8_t* bits, std::size_t i) { return (bits[i / 8] >> i % 8 & 1) != 0; }
+
+template <class T>
+inline const T* as(const void* p) {
+  return static_cast<const T*>(p);
+}
+
+// Calls f with a pointer to the values of a column of numbers.
+template <class F>
+void with_numbers(Type type, const void* data, F f) {
+  switch (type) {
+    case Type::i8: return f(as<std::int8_t>(data));
+    case Type::i16: return f(as<std::int16_t>(data));
+    case Type::i32: return f(as<std::int32_t>(data));
+    case Type::i64: return f(as<std::int64_t>(data));
+    case Type::u8: return f(as<std::uint8_t>(data));
+    case Type::u16: return f(as<std::uint16_t>(data));
+    case Type::u32: return f(as<std::uint32_t>(data));
+    case Type::u64: return f(as<std::uint64_t>(data));
+    case Type::f32: return f(as<float>(data));
+    case Type::f64: return f(as<double>(data));
+    default: throw std::logic_error("a column of numbers is needed");
+  }
+}
+
+inline float half_at(const Column& c, std::size_t i) {
+  return to_float<Half::float16>(as<std::uint16_t>(c.data)[i]);
+}
+
+// out[i] = f(position of value begin + i), or `missing`.
+template <class Out, class F>
+inline void for_each(const Column& c, std::size_t begin, std::size_t n, Out missing, Out* out,
+                     F f) {
+  const std::size_t at = c.offset + begin;
+  if (c.validity == nullptr) {
+    for (std::size_t i = 0; i < n; ++i) out[i] = f(at + i);
+  } else {
+    for (std::size_t i = 0; i < n; ++i) out[i] = bit(c.validity, at + i) ? f(at + i) : missing;
+  }
+}
+
+// Values begin .. begin + n as doubles, missing ones as NaN.
+inline void read_numbers(const Column& c, std::size_t begin, std::size_t n, double* out) {
+  constexpr double missing = std::numeric_limits<double>::quiet_NaN();
+  if (c.type == Type::null) {
+    std::fill(out, out + n, missing);
+  } else if (c.type == Type::f16) {
+    for_each(c, begin, n, missing, out,
+             [&](std::size_t i) { return static_cast<double>(half_at(c, i)); });
+  } else {
+    with_numbers(c.type, c.data, [&](const auto* x) {
+      for_each(c, begin, n, missing, out, [=](std::size_t i) { return static_cast<double>(x[i]); });
+    });
+  }
+}
+
+template <class Integer>
+inline std::uint64_t hash_number(Integer x, std::uint64_t seed) {
+  if constexpr (std::is_floating_point_v<Integer>)
+    return x == x ? hash_real(x, seed) : seed;
+  else
+    return hash_integer(x, seed);
+}
+
+template <class Offset>
+inline std::string_view text_at(const Column& c, std::size_t i) {
+  const Offset* const at = as<Offset>(c.offsets) + i;
+  return {as<char>(c.data) + at[0], static_cast<std::size_t>(at[1] - at[0])};
+}
+
+// A view is the length and up to 12 bytes, or the length, 4 bytes, a buffer's number and a place.
+inline std::string_view view_at(const Column& c, std::size_t i) {
+  const std::int32_t* const view = as<std::int32_t>(c.data) + 4 * i;
+  const std::size_t length = static_cast<std::size_t>(view[0]);
+  return {length <= 12 ? as<char>(view + 1) : as<char>(c.view_bytes[view[2]]) + view[3], length};
+}
+
+// Hashes of values begin .. begin + n as categories.
+inline void hash_categories(const Column& c, std::size_t begin, std::size_t n, std::uint64_t seed,
+                            std::uint64_t* out) {
+  const auto each = [&](auto f) { for_each(c, begin, n, seed, out, f); };
+  switch (c.type) {
+    case Type::null: std::fill(out, out + n, seed); return;
+    case Type::boolean: {
+      const std::uint64_t hash[2] = {hash_text("0", seed), hash_text("1", seed)};
+      return each([&](std::size_t i) { return hash[bit(as<std::uint8_t>(c.data), i)]; });
+    }
+    case Type::f16: return each([&](std::size_t i) { return hash_number(half_at(c, i), seed); });
+    case Type::text32:
+      return each([&](std::size_t i) { return hash_text(text_at<std::int32_t>(c, i), seed); });
+    case Type::text64:
+      return each([&](std::size_t i) { return hash_text(text_at<std::int64_t>(c, i), seed); });
+    case Type::text_view:
+      return each([&](std::size_t i) { return hash_text(view_at(c, i), seed); });
+    case Type::dictionary: {
+      const Column& values = c.child[0];
+      const std::uint64_t* const distinct = c.distinct.empty() ? nullptr : c.distinct.data();
+      return with_numbers(c.index, c.data, [&](const auto* index) {
+        each([&](std::size_t i) {
+          const std::uint64_t k = static_cast<std::uint64_t>(index[i]);
+          if (k >= values.length)
+            throw std::invalid_argument("has an index outside its dictionary");
+          if (distinct != nullptr) return distinct[k];
+          std::uint64_t hash;
+          hash_categories(values, static_cast<std::size_t>(k), 1, seed, &hash);
+          return hash;
+        });
+      });
+    }
+    default:
+      return with_numbers(c.type, c.data, [&](const auto* x) {
+        each([=](std::size_t i) { return hash_number(x[i], seed); });
+      });
+  }
+}
+
+// Hashes the values of a dictionary once, where it has no more of them than `n` values to come.
+inline void prepare(Column& c, std::size_t n, std::uint64_t seed) {
+  if (c.type != Type::dictionary || c.child[0].length > n) return;
+  c.distinct.resize(c.child[0].length);
+  hash_categories(c.child[0], 0, c.distinct.size(), seed, c.distinct.data());
+}
+
+// Whether a value may be missing: exact but for dictionaries with a null among their values.
+inline bool has_missing(const Column& c) {
+  if (c.type == Type::null) return c.length > 0;
+  if (c.validity != nullptr) {
+    for (std::size_t i = 0; i < c.length; ++i) {
+      if (!bit(c.validity, c.offset + i)) return true;
+    }
+  }
+  bool found = false;
+  const auto find_nan = [&](const auto* x) {
+    for (std::size_t i = c.offset; i < c.offset + c.length; ++i) found = found || x[i] != x[i];
+  };
+  if (c.type == Type::f32) find_nan(as<float>(c.data));
+  if (c.type == Type::f64) find_nan(as<double>(c.data));
+  for (std::size_t i = c.offset; c.type == Type::f16 && i < c.offset + c.length; ++i) {
+    found = found || half_at(c, i) != half_at(c, i);
+  }
+  return found || (c.type == Type::dictionary && has_missing(c.child[0]));
+}
+
+}  // namespace
+}  // namespace adagrad
