@@ -10,93 +10,45 @@
 namespace adagrad {
 namespace {
 
-class BoundModel : public Model {
- public:
-  explicit BoundModel(std::size_t slots) : slots_(slots) {}
-
-  py::array_t<float> learn_from(py::handle x, const py::array& y, const py::object& weights,
-                                std::uint64_t t, std::uint64_t alone, std::size_t threads) {
-    const HeldExamples examples(x, slots_);
-    check(*examples);
-    const Targets targets{
-        check_targets("y", y, examples->n),
-        weights.is_none() ? nullptr
-                          : check_targets("sample_weight",
-                                          py::reinterpret_borrow<py::array>(weights), examples->n)};
-    for (std::size_t i = 0; i < examples->n; ++i) {
-      if (targets.y[i] != 0.0f && targets.y[i] != 1.0f) {
-        fail_value({"learn", "y"}, "must be 0 or 1");
-      }
-    }
-    py::array_t<float> margins(static_cast<py::ssize_t>(examples->n));
-    float* const to = margins.mutable_data();
-    const std::size_t most = num_threads(threads);
-    py::gil_scoped_release unlocked;
-    learn(*this, *examples, targets, t, alone, most < units() ? most : units(),
-          kernels().ctr->gradients, to);
-    return margins;
-  }
-
-  py::array_t<float> margins_of(py::handle x, std::size_t threads) const {
-    const HeldExamples examples(x, slots_);
-    check(*examples);
-    py::array_t<float> margins(static_cast<py::ssize_t>(examples->n));
-    float* const to = margins.mutable_data();
-    const std::size_t most = num_threads(threads);
-    unlocked(64 * examples->n, [&] { predict(*this, *examples, most, to); });
-    return margins;
-  }
-
- protected:
-  virtual void check(const Examples&) const {}
-
-  const std::size_t slots_;
-};
-
-std::size_t entries_of(const Examples& x, std::size_t region) {
-  if (x.fixed) return x.n * (x.bounds[region + 1] - x.bounds[region]);
-  std::size_t count = 0;
-  for (std::size_t i = 0; i < x.n; ++i) {
-    count += first<false>(x, i, region + 1) - first<false>(x, i, region);
-  }
-  return count;
-}
-
 class LinearLearner final : public BoundModel {
  public:
   LinearLearner(py::array table, std::size_t slots, py::object bias, Schedule schedule, float l1)
-      : BoundModel(slots), table_(std::move(table)), bias_(std::move(bias)),
-        schedule_(std::move(schedule)),
-        model_{table_memory("table", table_, slots, 2), nullptr, l1} {
-    if (!bias_.is_none()) {
-      model_.bias = table_memory("bias", py::reinterpret_borrow<py::array>(bias_), 1, 2);
-    }
-  }
+      : BoundModel(slots), linear_(std::move(table), slots, std::move(bias), l1),
+        schedule_(std::move(schedule)) {}
 
   std::size_t units() const override { return regions; }
   std::size_t width() const override { return 1; }
   std::size_t work(const Examples& x, std::size_t region) const override {
-    return entries_of(x, region);
+    return count_entries(x, region);
   }
   void sum(const Round& round, std::size_t region, float* to) const override {
-    kernels().ctr->linear_sums(model_, round, region, to);
+    kernels().ctr->linear_sums(*linear_, round, region, to);
   }
   void finish(const Round& round, const float* partial, std::size_t apart, float*,
               float* margins) const override {
-    kernels().ctr->linear_margins(partial, apart, round.end - round.begin, margins);
+    kernels().ctr->add_units(partial, apart, regions, round.end - round.begin, margins);
   }
   void step(const Round& round, std::size_t region, const float*, const float* g,
             std::uint64_t t) override {
-    kernels().ctr->linear_steps(model_, round, region, g, schedule_.at(t));
+    kernels().ctr->linear_steps(*linear_, round, region, g, schedule_.at(t));
   }
   void each(const Round& round, const Targets& targets, std::uint64_t t, float* margins) override {
     // A rate that falls is that of one example.
     const std::size_t at_once = schedule_.is_constant() ? round.end - round.begin : 1;
     for (std::size_t i = round.begin; i < round.end; i += at_once) {
       const Targets of_round = targets.from(i);
-      kernels().ctr->linear_each(model_, {round.x, i, i + at_once}, of_round.y, of_round.weights,
+      kernels().ctr->linear_each(*linear_, {round.x, i, i + at_once}, of_round.y, of_round.weights,
                                  schedule_.at(t + i), margins + i);
     }
+  }
+
+  // What learning one by one reads and writes, for bench/ctr.py. Params mean nothing afterwards.
+  void limit(py::handle x, const py::array& y) {
+    const HeldExamples examples(x, slots_);
+    const float* const labels = check_targets("y", y, examples->n);
+    std::vector<float> margins(examples->n);
+    kernels().ctr->linear_limit(*linear_, {&*examples, 0, examples->n}, labels, nullptr,
+                                schedule_.at(0), margins.data());
   }
 
   // The sums over the entries of effective learning rate times x^2.
@@ -108,17 +60,15 @@ class LinearLearner final : public BoundModel {
     const std::size_t most = num_threads(threads);
     unlocked(64 * examples->n, [&] {
       split(examples->n, most, 1024, round_size, [&](std::size_t begin, std::size_t end) {
-        kernels().ctr->linear_rates(model_, {&*examples, begin, end}, params, to + begin);
+        kernels().ctr->linear_rates(*linear_, {&*examples, begin, end}, params, to + begin);
       });
     });
     return rates;
   }
 
  private:
-  py::array table_;
-  py::object bias_;
+  LinearPart linear_;
   Schedule schedule_;
-  LinearModel model_;
 };
 
 // Adds examples to the tally that the arrays hold: sums [4], and bins [2, 32768].
@@ -203,6 +153,7 @@ void bind_learners(py::module_& m) {
            }),
            py::arg("table"), py::arg("slots"), py::arg("bias"), py::arg("rule"), py::arg("lr"),
            py::arg("lr_decay"), py::arg("l1"))
+      .def("limit", &LinearLearner::limit, py::arg("x"), py::arg("y"))
       .def("rates", &LinearLearner::rates_of, py::arg("x"), py::arg("t"), py::arg("threads"));
   m.def("tally", &add_tally, py::arg("margins"), py::arg("y"), py::arg("weights"), py::arg("sums"),
         py::arg("bins"), "Add predictions to sums [4] and bins [2, 32768].");

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "../ctr/rounds.hpp"
 #include "../isa/cpu.hpp"
@@ -64,15 +66,19 @@ class Schedule {
 };
 
 // The memory of a table of adagrad.Table: rows of `length` float32, in all.
-inline float* table_memory(const char* name, const py::array& memory, std::size_t rows,
+inline float* table_memory(const Argument& a, const py::array& memory, std::size_t rows,
                            std::size_t length) {
-  const Argument a{"Learner", name};
   check_memory(a, memory, Access::write);
   if (static_cast<std::size_t>(memory.nbytes()) != rows * length * sizeof(float)) {
     fail_value(a, "has " + std::to_string(memory.nbytes()) + " bytes; " + std::to_string(rows) +
                       " rows of " + std::to_string(length) + " float32 are needed");
   }
   return static_cast<float*>(const_cast<void*>(memory.data()));
+}
+
+inline float* table_memory(const char* name, const py::array& memory, std::size_t rows,
+                           std::size_t length) {
+  return table_memory({"Learner", name}, memory, rows, length);
 }
 
 // Raises where an array of targets is not float32 [n].
@@ -85,6 +91,91 @@ inline const float* check_targets(const char* name, const py::array& array, std:
                "has shape " + shape_of(array) + ", but X has " + std::to_string(n) + " examples");
   }
   return static_cast<const float*>(array.data());
+}
+
+// The arrays of a LinearModel, which it holds on to.
+class LinearPart {
+ public:
+  LinearPart(py::array table, std::size_t slots, py::object bias, float l1 = 0.0f)
+      : table_(std::move(table)), bias_(std::move(bias)),
+        model_{table_memory("table", table_, slots, 2), nullptr, l1} {
+    if (!bias_.is_none()) {
+      model_.bias = table_memory("bias", py::reinterpret_borrow<py::array>(bias_), 1, 2);
+    }
+  }
+
+  const LinearModel& operator*() const { return model_; }
+
+ private:
+  py::array table_;
+  py::object bias_;
+  LinearModel model_;
+};
+
+class BoundModel : public Model {
+ public:
+  explicit BoundModel(std::size_t slots) : slots_(slots) {}
+
+  py::array_t<float> learn_from(py::handle x, const py::array& y, const py::object& weights,
+                                std::uint64_t t, std::uint64_t alone, std::size_t threads) {
+    const HeldExamples examples(x, slots_);
+    check(*examples);
+    const Targets targets{
+        check_targets("y", y, examples->n),
+        weights.is_none() ? nullptr
+                          : check_targets("sample_weight",
+                                          py::reinterpret_borrow<py::array>(weights), examples->n)};
+    for (std::size_t i = 0; i < examples->n; ++i) {
+      if (targets.y[i] != 0.0f && targets.y[i] != 1.0f) {
+        fail_value({"learn", "y"}, "must be 0 or 1");
+      }
+    }
+    py::array_t<float> margins(static_cast<py::ssize_t>(examples->n));
+    float* const to = margins.mutable_data();
+    const std::size_t most = num_threads(threads);
+    py::gil_scoped_release unlocked;
+    learn(*this, *examples, targets, t, alone, most < units() ? most : units(),
+          kernels().ctr->gradients, to);
+    return margins;
+  }
+
+  py::array_t<float> margins_of(py::handle x, std::size_t threads) const {
+    const HeldExamples examples(x, slots_);
+    check(*examples);
+    py::array_t<float> margins(static_cast<py::ssize_t>(examples->n));
+    float* const to = margins.mutable_data();
+    const std::size_t most = num_threads(threads);
+    unlocked(64 * examples->n, [&] { predict(*this, *examples, most, to); });
+    return margins;
+  }
+
+  void each(const Round& round, const Targets& targets, std::uint64_t t, float* margins) override {
+    const std::size_t apart = round_size * width();
+    std::vector<float> partial(units() * apart), totals(apart);
+    for (std::size_t i = round.begin; i < round.end; ++i) {
+      const Round one{round.x, i, i + 1};
+      const Targets of_one = targets.from(i);
+      for (std::size_t u = 0; u < units(); ++u) sum(one, u, partial.data() + u * apart);
+      finish(one, partial.data(), apart, totals.data(), margins + i);
+      float g;
+      kernels().ctr->gradients(margins + i, of_one.y, of_one.weights, 1, &g);
+      for (std::size_t u = 0; u < units(); ++u) step(one, u, totals.data(), &g, t + i);
+    }
+  }
+
+ protected:
+  virtual void check(const Examples&) const {}
+
+  const std::size_t slots_;
+};
+
+inline std::size_t count_entries(const Examples& x, std::size_t region) {
+  if (x.fixed) return x.n * (x.bounds[region + 1] - x.bounds[region]);
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < x.n; ++i) {
+    count += first<false>(x, i, region + 1) - first<false>(x, i, region);
+  }
+  return count;
 }
 
 }  // namespace adagrad

@@ -33,6 +33,14 @@ inline std::size_t first(const Examples& x, std::size_t example, std::size_t reg
                : x.bounds[example * regions + region];
 }
 
+inline std::size_t first(const Examples& x, std::size_t example, std::size_t region) {
+  return x.fixed ? first<true>(x, example, region) : first<false>(x, example, region);
+}
+
+inline float value_of(const Examples& x, std::size_t entry) {
+  return x.values == nullptr ? 1.0f : x.values[entry];
+}
+
 inline std::size_t region_size(std::size_t slots) {
   const std::size_t share = (slots + regions - 1) / regions;
   return (share + region_unit - 1) / region_unit * region_unit;

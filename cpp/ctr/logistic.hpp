@@ -71,10 +71,12 @@ void linear_sums(const LinearModel& model, const Round& round, std::size_t regio
   }
 }
 
-inline void linear_margins(const float* partial, std::size_t apart, std::size_t n, float* margins) {
-  for (std::size_t i = 0; i < n; ++i) margins[i] = 0.0f;
-  for (std::size_t region = 0; region < regions; ++region) {
-    for (std::size_t i = 0; i < n; ++i) margins[i] += partial[region * apart + i];
+// The sums of n examples over units, whose own lie `apart` floats from one another.
+inline void add_units(const float* partial, std::size_t apart, std::size_t units, std::size_t n,
+                      float* sums) {
+  for (std::size_t i = 0; i < n; ++i) sums[i] = 0.0f;
+  for (std::size_t unit = 0; unit < units; ++unit) {
+    for (std::size_t i = 0; i < n; ++i) sums[i] += partial[unit * apart + i];
   }
 }
 

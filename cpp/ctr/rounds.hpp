@@ -45,16 +45,19 @@ class Model {
   virtual ~Model() = default;
 
   virtual std::size_t units() const = 0;
-  virtual std::size_t width() const = 0;  // floats of a partial sum
+  virtual std::size_t width() const = 0;  // floats of a partial sum, and of a total
+
+  // The most examples of a round: round_size, or 1 where one is work enough to be shared.
+  virtual std::size_t round_length() const { return round_size; }
 
   // How much there is to do in a unit, in any measure.
   virtual std::size_t work(const Examples& x, std::size_t unit) const = 0;
 
-  // to[(i - round.begin) * width()]: the partial sum of example i
+  // The partial sums of the examples of a round, which the model arranges as it likes.
   virtual void sum(const Round& round, std::size_t unit, float* to) const = 0;
 
-  // Adds partial sums, one unit after the other at a distance of `apart`, to
-  // totals[(i - round.begin) * width()], and works the margins out.
+  // Adds partial sums, one unit after the other at a distance of `apart`, and works the margins
+  // out. What the steps need of the totals is left there.
   virtual void finish(const Round& round, const float* partial, std::size_t apart, float* totals,
                       float* margins) const = 0;
 
@@ -120,7 +123,8 @@ using Gradients = void (*)(const float* margins, const float* y, const float* we
 // `alone` of a model's first come one by one.
 inline void learn(Model& model, const Examples& x, const Targets& targets, std::uint64_t t,
                   std::uint64_t alone, std::size_t threads, Gradients gradients, float* margins) {
-  const std::uint64_t left = t < alone ? alone - t : 0;
+  const std::size_t length = model.round_length();
+  const std::uint64_t left = t < alone && length != 1 ? alone - t : 0;
   const std::size_t start = left < x.n ? static_cast<std::size_t>(left) : x.n;
   model.each({&x, 0, start}, targets, t, margins);
   if (start == x.n) return;
@@ -136,7 +140,7 @@ inline void learn(Model& model, const Examples& x, const Targets& targets, std::
     for (std::size_t begin = start, end; begin < x.n; begin = end, odd = !odd) {
       // Rounds end at multiples of 64 of all examples ever learned, so that calls may cut the
       // stream at any that is one.
-      end = begin + round_size - static_cast<std::size_t>((t + begin) % round_size);
+      end = begin + length - static_cast<std::size_t>((t + begin) % length);
       end = end < x.n ? end : x.n;
       const Round round{&x, begin, end};
       float* const sums = partial.data() + (odd ? units * apart : 0);

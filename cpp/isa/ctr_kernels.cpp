@@ -37,6 +37,13 @@ void linear_each_entry(const LinearModel& model, const Round& round, const float
   });
 }
 
+// The same memory, with the least arithmetic.
+void linear_limit(const LinearModel& model, const Round& round, const float* y,
+                  const float* weights, const Params<float>& p, float* margins) {
+  round.x->fixed ? linear_each<Limit, true>(model, round, y, weights, p, margins)
+                 : linear_each<Limit, false>(model, round, y, weights, p, margins);
+}
+
 void gradients_entry(const float* margins, const float* y, const float* weights, std::size_t n,
                      float* g) {
   if (weights == nullptr) {
@@ -55,11 +62,44 @@ void sweep_entry(const SweepModel& model, const Examples& x, const float* y, con
   });
 }
 
+void factor_sums_entry(const FactorModel& model, const Round& round, std::size_t region,
+                       float* partial) {
+  with_lanes<true>(model.factors, [&](auto lanes) {
+    factor_sums<decltype(lanes)>(model, round, region, partial);
+  });
+}
+
+void factor_steps_entry(const FactorModel& model, const Round& round, std::size_t region,
+                        const float* totals, const float* g, const Params<float>& p) {
+  with_form(p, [&](auto form) {
+    using Form = decltype(form);
+    with_lanes<Form::plain>(model.factors, [&](auto lanes) {
+      factor_steps<Form, decltype(lanes)>(model, round, region, totals, g, p);
+    });
+  });
+}
+
+void pair_sums_entry(const FieldModel& model, const Round& round, PairBlock pairs, float* partial) {
+  with_lanes<true>(model.factors,
+                   [&](auto lanes) { pair_sums<decltype(lanes)>(model, round, pairs, partial); });
+}
+
+void pair_steps_entry(const FieldModel& model, const Round& round, PairBlock pairs,
+                      const float* scales, const float* g, const Params<float>& p) {
+  with_form(p, [&](auto form) {
+    using Form = decltype(form);
+    with_lanes<Form::plain>(model.factors, [&](auto lanes) {
+      pair_steps<Form, decltype(lanes)>(model, round, pairs, scales, g, p);
+    });
+  });
+}
+
 }  // namespace
 
 extern const CtrKernels ADAGRAD_CTR_KERNELS;
 const CtrKernels ADAGRAD_CTR_KERNELS = {
-    linear_sums_entry,  linear_steps_entry, linear_margins, linear_each_entry,
-    linear_rates_entry, gradients_entry,    tally,          sweep_entry};
+    linear_sums_entry,  linear_steps_entry, add_units,       linear_each_entry, linear_limit,
+    linear_rates_entry, gradients_entry,    tally,           sweep_entry,       factor_sums_entry,
+    factor_margins,     factor_steps_entry, pair_sums_entry, pair_margins,      pair_steps_entry};
 
 }  // namespace adagrad

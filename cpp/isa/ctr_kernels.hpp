@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "../ctr/ffm.hpp"
+#include "../ctr/fm.hpp"
 #include "../ctr/logistic.hpp"
 #include "../ctr/progressive.hpp"
 #include "../ctr/sweep.hpp"
@@ -14,10 +16,11 @@ struct CtrKernels {
   void (*linear_sums)(const LinearModel&, const Round&, std::size_t region, float* partial);
   void (*linear_steps)(const LinearModel&, const Round&, std::size_t region, const float* g,
                        const Params<float>&);
-  // Adds the sums of the regions, which lie `apart` floats from one another.
-  void (*linear_margins)(const float* partial, std::size_t apart, std::size_t n, float* margins);
-  void (*linear_each)(const LinearModel&, const Round&, const float* y, const float* weights,
-                      const Params<float>&, float* margins);
+  void (*add_units)(const float* partial, std::size_t apart, std::size_t units, std::size_t n,
+                    float* sums);
+  using Each = void (*)(const LinearModel&, const Round&, const float* y, const float* weights,
+                        const Params<float>&, float* margins);
+  Each linear_each, linear_limit;
   void (*linear_rates)(const LinearModel&, const Round&, const Params<float>&, float* out);
   // g[i] = (sigmoid(margins[i]) - y[i]) * weights[i], a null array of weights being 1
   void (*gradients)(const float* margins, const float* y, const float* weights, std::size_t n,
@@ -26,6 +29,17 @@ struct CtrKernels {
   // margins[8 * i + k]: of example i at rate k
   void (*sweep)(const SweepModel&, const Examples&, const float* y, const float* weights,
                 const Params<float>*, float* margins);
+
+  void (*factor_sums)(const FactorModel&, const Round&, std::size_t region, float* partial);
+  void (*factor_margins)(std::size_t factors, const float* partial, std::size_t apart,
+                         std::size_t n, float* totals, float* margins);
+  void (*factor_steps)(const FactorModel&, const Round&, std::size_t region, const float* totals,
+                       const float* g, const Params<float>&);
+  void (*pair_sums)(const FieldModel&, const Round&, PairBlock, float* partial);
+  void (*pair_margins)(const FieldModel&, const Round&, const float* partial, std::size_t apart,
+                       std::size_t linear_units, float* scales, float* margins);
+  void (*pair_steps)(const FieldModel&, const Round&, PairBlock, const float* scales,
+                     const float* g, const Params<float>&);
 };
 
 }  // namespace adagrad

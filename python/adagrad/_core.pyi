@@ -136,6 +136,7 @@ class LinearLearner(Learner):
         lr_decay: float,
         l1: float,
     ) -> None: ...
+    def limit(self, x: object, y: npt.NDArray[np.float32]) -> None: ...
     def rates(self, x: object, t: int, threads: int) -> npt.NDArray[np.float32]: ...
 
 def tally(
@@ -180,3 +181,32 @@ class Hasher(metaclass=_PybindType):
     def homes(self) -> list[tuple[int, int, int]]: ...
 
 def xxh64(data: bytes, seed: int = 0) -> int: ...
+
+class FMLearner(Learner):
+    def __init__(
+        self,
+        table: object,
+        slots: int,
+        bias: object,
+        factor_table: object,
+        factors: int,
+        rule: Hyperparameters,
+        lr: float,
+        lr_decay: float,
+    ) -> None: ...
+
+class FFMLearner(Learner):
+    def __init__(
+        self,
+        tables: Sequence[object],
+        slots: int,
+        factors: int,
+        part_of_field: Sequence[int],
+        place_in_part: Sequence[int],
+        table: object,
+        bias: object,
+        normalise: bool,
+        rule: Hyperparameters,
+        lr: float,
+        lr_decay: float,
+    ) -> None: ...

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from adagrad.ctr.encoder import HashingEncoder
 from adagrad.ctr.examples import Examples
+from adagrad.ctr.factorization import FactorizationMachine, FieldAwareFactorizationMachine
 from adagrad.ctr.logistic import LogisticRegression
 
-__all__ = ["Examples", "LogisticRegression"]
+__all__ = [
+    "Examples",
+    "FactorizationMachine",
+    "FieldAwareFactorizationMachine",
+    "HashingEncoder",
+    "LogisticRegression",
+]

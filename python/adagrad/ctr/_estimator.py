@@ -247,15 +247,15 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _choose(self) -> Model:
         """Return a model that has learned the examples held back, at the rate they show best."""
         assert self._held is not None
-        model = Model(self._model.settings)
+        settings = self._model.settings
         if not self._held:
-            return model
+            return Model(settings)
         x = concatenate([held[0] for held in self._held])
         y = np.concatenate([held[1] for held in self._held])
         some = [np.ones(len(h[1]), np.float32) if h[2] is None else h[2] for h in self._held]
         weights = None if all(h[2] is None for h in self._held) else np.concatenate(some)
-        lr, margins = sweep(model, x, y, weights)
-        model = Model(dataclasses.replace(model.settings, rule=model.settings.rule.replace(lr=lr)))
+        lr, margins = sweep(settings, x, y, weights)
+        model = Model(dataclasses.replace(settings, rule=settings.rule.replace(lr=lr)))
         model.learn(x, y, weights, threads=self._threads(), count=False)
         model.progressive.add(margins, y, weights)
         return model

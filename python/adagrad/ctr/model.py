@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adagrad import _core
-from adagrad.ctr.examples import Examples
+from adagrad.ctr.examples import REGIONS, Examples
 from adagrad.ctr.progressive import Progressive
 from adagrad.rule import Rule
 from adagrad.table import Table
@@ -47,10 +47,13 @@ class Settings:
         Length of the vectors of a factorization machine; 0 for "lr".
     n_fields : int
         Fields of a field-aware one; 0 for the others.
+    parts : int
+        Into how many parts its fields are cut (2 where each field keeps to the slots of one
+        region, as `HashingEncoder` deals them, else 1): pairs of parts are what threads share.
     init_scale : float
         Standard deviation of the first factors.
     normalize : bool
-        Divide a field-aware machine's examples by their length.
+        Divide the values of a field-aware machine's example by their Euclidean length.
     seed : int
         Of the first factors.
     """
@@ -62,6 +65,7 @@ class Settings:
     intercept: bool = True
     factors: int = 0
     n_fields: int = 0
+    parts: int = 1
     init_scale: float = 0.0
     normalize: bool = False
     seed: int = 0
@@ -81,7 +85,8 @@ class Model:
         As given.
     tables : dict of str to Table
         Params and accumulators, by name: "linear" [n_slots], and of factorization machines
-        "factors" or "factors0" and "factors1".
+        "factors" [n_slots, factors], or "factors0", "factors1" with `factors` for each field of a
+        part.
     bias : ndarray of float32, shape [2], or None
         The bias and its accumulator.
     examples : int
@@ -164,17 +169,51 @@ class Model:
 
 
 def _tables(settings: Settings) -> dict[str, Table]:
-    return {"linear": Table(settings.n_slots, rule=settings.rule)}
+    n_slots, rule, k = settings.n_slots, settings.rule, settings.factors
+    tables = {"linear": Table(n_slots, rule=rule)}
+
+    def random(dim: int, seed: int) -> Table:
+        return Table(
+            n_slots, dim=dim, rule=rule, init="normal", init_scale=settings.init_scale, seed=seed
+        )
+
+    if settings.kind == "fm":
+        tables["factors"] = random(k, settings.seed)
+    elif settings.kind == "ffm":
+        part_of_field, _ = _parts(settings)
+        for part in range(settings.parts):
+            fields = part_of_field.count(part)
+            tables[f"factors{part}"] = random(max(1, fields) * k, settings.seed + part)
+    return tables
+
+
+def _parts(settings: Settings) -> tuple[list[int], list[int]]:
+    """Return the part of each field, and its place among the fields of that part."""
+    half = REGIONS // settings.parts
+    part_of_field = [field % REGIONS // half for field in range(settings.n_fields)]
+    places = [part_of_field[:field].count(part) for field, part in enumerate(part_of_field)]
+    return part_of_field, places
 
 
 def _learner(settings: Settings, tables: dict[str, Table], bias: Floats | None) -> _core.Learner:
-    rule = settings.rule
-    return _core.LinearLearner(
-        tables["linear"]._memory,
+    rule, k = settings.rule, settings.factors
+    linear = tables["linear"]._memory
+    rates = (rule._compiled, rule.lr, rule.lr_decay)
+    if settings.kind == "lr":
+        return _core.LinearLearner(linear, settings.n_slots, bias, *rates, settings.l1)
+    if settings.kind == "fm":
+        factors = tables["factors"]._memory
+        return _core.FMLearner(linear, settings.n_slots, bias, factors, k, *rates)
+    part_of_field, places = _parts(settings)
+    memory = [tables[f"factors{part}"]._memory for part in range(settings.parts)]
+    return _core.FFMLearner(
+        memory,
         settings.n_slots,
+        k,
+        part_of_field,
+        places,
+        linear,
         bias,
-        rule._compiled,
-        rule.lr,
-        rule.lr_decay,
-        settings.l1,
+        settings.normalize,
+        *rates,
     )

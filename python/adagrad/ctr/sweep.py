@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import numpy.typing as npt
 
 from adagrad import _core
 from adagrad.ctr.examples import Examples
-from adagrad.ctr.model import Model
+from adagrad.ctr.model import Model, Settings
 from adagrad.table import Table
 
 __all__ = ["RATES", "SWEEP_EXAMPLES", "sweep"]
@@ -16,19 +18,21 @@ RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 SWEEP_EXAMPLES = 20_480
 """How many examples, from the first, choose the rate."""
 
-_MOST_ROWS = 1 << 18
+_MOST_BYTES = 1 << 24  # of a table that tries a rate
 _CHECK = 512  # examples between two looks at who is best
 
 Floats = npt.NDArray[np.float32]
 
 
-def sweep(model: Model, x: Examples, y: Floats, weights: Floats | None) -> tuple[float, Floats]:
-    """Return the best rate for the examples, and the margins of learning at the running best.
+def sweep(
+    settings: Settings, x: Examples, y: Floats, weights: Floats | None
+) -> tuple[float, Floats]:
+    """Return the best rate for some examples, and the margins of learning at the running best.
 
     Parameters
     ----------
-    model : Model
-        Of logistic regression, whose settings count, not its state.
+    settings : Settings
+        Of the model; its rate is replaced by each of `RATES`.
     x, y, weights
         As for `Model.learn`.
 
@@ -42,28 +46,60 @@ def sweep(model: Model, x: Examples, y: Floats, weights: Floats | None) -> tuple
 
     Notes
     -----
-    The eight params and accumulators of a slot share a cache line. Slots are folded into at most
-    2**18, which makes collisions, but the same for all eight; only the choice of a rate is kept.
+    Slots are folded into small tables, which makes collisions, but the same for all rates; only
+    the choice of a rate is kept. The eight params and accumulators that logistic regression has for
+    a slot share a cache line.
     """
-    settings = model.settings
+    at_rates = _side_by_side if settings.kind == "lr" else _in_turn
+    margins = at_rates(settings, x, y, weights)
+    loss = np.logaddexp(0.0, np.where(y[:, None] > 0, -margins, margins).astype(np.float64))
+    if weights is not None:
+        loss *= weights[:, None]
+    chosen = np.empty(len(x), np.float32)
+    losses = np.zeros(len(RATES))
+    for start in range(0, len(x), _CHECK):
+        part = slice(start, start + _CHECK)
+        chosen[part] = margins[part, _best(losses)]
+        losses += loss[part].sum(0)
+    return RATES[_best(losses)], chosen
+
+
+def _side_by_side(
+    settings: Settings, x: Examples, y: Floats, weights: Floats | None
+) -> npt.NDArray[np.float32]:
+    """Return the margins [n, 8] of logistic regressions that share a table."""
     rule = settings.rule
-    folded = min(_MOST_ROWS, 1 << (settings.n_slots - 1).bit_length())
+    folded = min(_MOST_BYTES // 64, 1 << (settings.n_slots - 1).bit_length())
     table = Table(folded, dim=len(RATES), rule=rule)
     bias = None
     if settings.intercept:
         bias = np.zeros(2 * len(RATES), np.float32)
         bias[len(RATES) :] = rule.initial_accumulator
-    chosen = np.empty(len(x), np.float32)
-    losses = np.zeros(len(RATES))
+    parts = []
     for start in range(0, len(x), _CHECK):
         part = slice(start, start + _CHECK)
         weight = None if weights is None else weights[part]
         lrs = [rule.replace(lr=rate).lr_at(start + 1) for rate in RATES]
-        margins = _core.sweep(x[part], y[part], weight, table._memory, bias, rule._compiled, lrs)
-        chosen[part] = margins[:, _best(losses)]
-        loss = np.logaddexp(0.0, np.where(y[part, None] > 0, -margins, margins).astype(np.float64))
-        losses += loss.sum(0) if weight is None else weight @ loss
-    return RATES[_best(losses)], chosen
+        parts.append(
+            _core.sweep(x[part], y[part], weight, table._memory, bias, rule._compiled, lrs)
+        )
+    return np.concatenate(parts) if parts else np.empty((0, len(RATES)), np.float32)
+
+
+def _in_turn(
+    settings: Settings, x: Examples, y: Floats, weights: Floats | None
+) -> npt.NDArray[np.float32]:
+    """Return the margins [n, 8] of models that learn one after the other, in small tables."""
+    row_bytes = 8 * settings.factors * max(1, settings.n_fields)
+    fewer = max(1 << 10, 1 << (_MOST_BYTES // row_bytes).bit_length() - 1)
+    n_slots = min(settings.n_slots, fewer)
+    small = x.folded(n_slots)
+    columns = []
+    for rate in RATES:
+        rule = settings.rule.replace(lr=rate)
+        model = Model(dataclasses.replace(settings, n_slots=n_slots, rule=rule))
+        columns.append(model.learn(small, y, weights, count=False))
+    return np.stack(columns, axis=1)
 
 
 def _best(losses: npt.NDArray[np.float64]) -> int:

@@ -1,0 +1,353 @@
+"""The click learners beside Vowpal Wabbit, scikit-learn and libffm, and beside the limit.
+
+Learners start from hashed examples in memory; the end to end shapes start from a file. Each pass is
+on a new model. The baseline is our own loop that learns example by example, on one thread; what is
+measured of threads is held against it. The limit reads and writes the same params in the same order
+with the least arithmetic. Vowpal Wabbit reads its text, or its binary cache.
+"""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+import adagrad
+from adagrad.ctr import (
+    FactorizationMachine,
+    FieldAwareFactorizationMachine,
+    LogisticRegression,
+)
+from adagrad.ctr.model import ONE_BY_ONE, Model, Settings
+from bench import clicks
+from bench.clicks import FIELDS, Clicks, logloss
+from bench.harness import Report
+from bench.machine import peer
+from bench.picture import Panel
+from bench.results import LIMIT, US, Claim, Shape, Variant, table
+
+EXAMPLES = 1_000_000
+GENERIC_EXAMPLES = 400_000
+SIZES = (18, 22, 24)
+RULE = adagrad.Rule(lr=0.05)
+LEARN, GENERIC, BUSY, AUTO, PREDICT = (
+    "one pass, 39 fields",
+    "one pass, sparse matrix of 5 to 119 entries",
+    "one pass, 39 fields, a busy process beside",
+    "lr='auto'",
+    "predict_proba",
+)
+ALL_ALONE = 1 << 62
+BASELINE = f"{US}, one by one"
+VW_CACHE, VW_TEXT, SGD = "VW, cache", "VW, text", "SGDClassifier"
+
+
+def new_model(bits: int) -> Model:
+    """Return logistic regression whose memory was touched, as it has been in a long stream."""
+    model = Model(Settings("lr", 1 << bits, RULE))
+    model.tables["linear"].weights[:] = 0
+    return model
+
+
+def us(of: Clicks, threads: int, alone: int = ONE_BY_ONE, limit: bool = False) -> Variant:
+    """Return a pass of ours."""
+    names = {ALL_ALONE: BASELINE}
+    name = LIMIT if limit else names.get(alone, f"{US}, {threads} threads")
+    name = US if name == f"{US}, 1 threads" else name
+
+    def call(model: Model) -> None:
+        learner = model._learner
+        if limit:
+            learner.limit(of.x, of.y)
+        else:
+            learner.learn(of.x, of.y, None, 0, alone, threads)
+
+    bits = of.x.n_slots.bit_length() - 1
+    return Variant(name, call, lambda _: new_model(bits), LEARN)
+
+
+def regroup(variant: Variant, group: str) -> Variant:
+    return Variant(variant.name, variant.call, variant.prepare, group)
+
+
+def check_bits(of: Clicks, threads: int) -> None:
+    """Raise where some number of threads gives other bits than one."""
+    bits = of.x.n_slots.bit_length() - 1
+    models = []
+    for count in (1, *range(2, max(threads, 4) + 1)):
+        models.append(new_model(bits))
+        models[-1].learn(of.x, of.y, threads=count)
+        same = np.array_equal(
+            models[0].tables["linear"]._memory, models[-1].tables["linear"]._memory
+        )
+        if not same:
+            raise RuntimeError(f"{count} threads give another model than one")
+
+
+def show_loss(report: Report, of: Clicks) -> None:
+    """Claim what rounds cost beside learning one by one."""
+    bits = of.x.n_slots.bit_length() - 1
+    losses = []
+    for alone in (ALL_ALONE, ONE_BY_ONE):
+        margins = new_model(bits)._learner.learn(of.x, of.y, None, 0, alone, 1)
+        losses.append(logloss(margins[ONE_BY_ONE:], of.y[ONE_BY_ONE:]))
+    report.claims.append(
+        Claim(
+            f"{of.name}: logloss after the warm-up, over one by one",
+            100 * (losses[1] / losses[0] - 1),
+            "<=",
+            0.02,
+            "%",
+        )
+    )
+
+
+def fielded(report: Report, bits: int, peers: bool) -> None:
+    """Measure one pass over 39 fields."""
+    n = 4096 if report.quick else EXAMPLES
+    of = clicks.fielded(n, bits)
+    shape = Shape(of.name, of.entries)
+    threads = max(2, report.args.threads)
+    check_bits(of, threads)
+    variants = [us(of, 1, ALL_ALONE), us(of, 1), us(of, threads), us(of, 1, limit=True)]
+    with ExitStack() as stack:
+        if peers and peer("vowpalwabbit") is not None:
+            text, cache = stack.enter_context(clicks.vw_files(of))
+            for name, source in (
+                (VW_CACHE, f"-d {text} --cache_file {cache}"),
+                (VW_TEXT, f"-d {text}"),
+            ):
+                call = lambda _, s=source: clicks.vw_pass(s, bits)  # noqa: E731
+                variants.append(Variant(name, call, group=LEARN))
+        if peers and peer("sklearn") is not None:
+            matrix = of.x.to_csr()
+            call = lambda _: clicks.sgd_pass(matrix, of.y)  # noqa: E731
+            variants.append(Variant(SGD, call, group=LEARN))
+        report.measure(shape, variants, repeat=False, budget=20)
+    show_loss(report, of)
+    gained = report.ratio(of.name, BASELINE, LEARN, of=f"{US}, {threads} threads")
+    claims = [
+        Claim(f"{of.name}: {threads} threads against one by one", gained, ">=", 1.4),
+        Claim(f"{of.name}: VW from its cache", report.ratio(of.name, VW_CACHE, LEARN), ">=", 7),
+        Claim(f"{of.name}: {SGD}", report.ratio(of.name, SGD, LEARN), ">=", 4),
+        Claim(f"{of.name}: over the limit", report.ratio(of.name, US, LEARN, of=LIMIT), "<=", 2.2),
+    ]
+    report.claims += claims
+
+
+def sparse_matrix(report: Report, bits: int) -> None:
+    """Measure one pass over generic rows, where each learner gets the same matrix."""
+    n = 1024 if report.quick else GENERIC_EXAMPLES
+    of = clicks.generic(n, bits)
+    threads = max(2, report.args.threads)
+    check_bits(of, threads)
+    variants = [us(of, 1, ALL_ALONE), us(of, 1), us(of, threads), us(of, 1, limit=True)]
+    if peer("sklearn") is not None and bits == 22:
+        matrix = of.x.to_csr()
+        call = lambda _: clicks.sgd_pass(matrix, of.y)  # noqa: E731
+        variants.append(Variant(SGD, call))
+    variants = [regroup(v, GENERIC) for v in variants]
+    report.measure(Shape(of.name, of.entries), variants, repeat=False, budget=15)
+    show_loss(report, of)
+    gained = report.ratio(of.name, BASELINE, GENERIC, of=f"{US}, {threads} threads")
+    report.claims.append(Claim(f"{of.name}: {threads} threads, one by one", gained, ">=", 1.25))
+    if bits == 22:
+        beaten = report.ratio(of.name, SGD, GENERIC)
+        report.claims.append(Claim(f"{of.name}: {SGD}", beaten, ">=", 3))
+
+
+def _burn(stop: Any) -> None:
+    while not stop.is_set():
+        sum(range(10_000))
+
+
+def busy(report: Report, bits: int) -> None:
+    """Measure two threads while another process keeps a processor busy."""
+    of = clicks.fielded(4096 if report.quick else EXAMPLES // 4, bits)
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    process = context.Process(target=_burn, args=(stop,), daemon=True)
+    process.start()
+    time.sleep(0.5)
+    variants = [regroup(us(of, threads), BUSY) for threads in (1, 2)]
+    report.measure(Shape(of.name, of.entries), variants, repeat=False, budget=10)
+    stop.set()
+    process.join()
+    kept = report.ratio(of.name, US, BUSY, of=f"{US}, 2 threads")
+    report.claims.append(
+        Claim(f"{of.name}: two threads beside a busy core, against one", kept, ">=", 0.35)
+    )
+
+
+def auto(report: Report, bits: int) -> None:
+    """Measure what choosing the rate costs, and how good the choice is."""
+    of = clicks.fielded(32_768 if report.quick else EXAMPLES, bits)
+
+    def fit(lr: Any) -> LogisticRegression:
+        return LogisticRegression(lr, n_jobs=1).fit(of.x, of.y)
+
+    variants = [
+        Variant(US, lambda _: fit(0.05), group=AUTO),
+        Variant(f"{US}, auto", lambda _: fit("auto"), group=AUTO),
+    ]
+    report.measure(Shape(of.name, of.entries), variants, repeat=False, budget=10)
+    cost = report.ratio(of.name, f"{US}, auto", AUTO)
+    report.claims.append(Claim(f"{of.name}: lr='auto' over a fixed rate", cost, "<=", 1.25))
+    found = {lr: fit(lr).progressive_["logloss"] for lr in (0.02, 0.05, 0.1, 0.2, 0.5, "auto")}
+    best = min(loss for lr, loss in found.items() if lr != "auto")
+    report.claims.append(
+        Claim(
+            f"{of.name}: logloss of lr='auto' over the best of a sweep",
+            100 * (found["auto"] / best - 1),
+            "<=",
+            1,
+            "%",
+        )
+    )
+
+
+def machines(report: Report) -> None:
+    """Measure the factorization machines, beside libffm where it is on PATH."""
+    of = clicks.fielded(2048 if report.quick else 100_000, 18)
+    shape = Shape(of.name, len(of))
+    kinds: dict[str, Callable[[int], Any]] = {
+        "FM, k = 8": lambda jobs: FactorizationMachine(8, lr=0.05, n_jobs=jobs),
+        "FFM, k = 4": lambda jobs: FieldAwareFactorizationMachine(4, lr=0.1, n_jobs=jobs),
+        "FFM, k = 8": lambda jobs: FieldAwareFactorizationMachine(8, lr=0.1, n_jobs=jobs),
+    }
+    threads = max(2, report.args.threads)
+    for group, make in kinds.items():
+        if report.quick and group == "FFM, k = 8":
+            continue
+        variants = []
+        for jobs in (1, threads):
+            name = US if jobs == 1 else f"{US}, {jobs} threads"
+
+            def prepare(_: int, make: Any = make, jobs: int = jobs) -> Any:
+                return make(jobs).partial_fit(of.x[:1], of.y[:1], classes=[0.0, 1.0])
+
+            variants.append(
+                Variant(name, lambda model: model.partial_fit(of.x, of.y), prepare, group)
+            )
+        with TemporaryDirectory() as folder:
+            path = shutil.which("ffm-train")
+            if path is not None and group.startswith("FFM"):
+                file = Path(folder) / "log.ffm"
+                clicks_to_libffm(of, file)
+                variants += libffm(path, file, group, threads)
+            report.measure(shape, variants, repeat=False, budget=15)
+        gained = report.ratio(shape.label, US, group, of=f"{US}, {threads} threads")
+        if group.startswith("FFM"):
+            report.claims.append(
+                Claim(f"{group}: {threads} threads against one", gained, ">=", 1.5)
+            )
+    losses = {}
+    for group, make in kinds.items():
+        if not report.quick:
+            losses[group] = make(None).fit(of.x, of.y).progressive_["logloss"]
+    if losses:
+        lr = LogisticRegression(0.05).fit(of.x, of.y).progressive_["logloss"]
+        table(
+            f"Progressive logloss of {len(of)} examples in 2^18 slots",
+            ["model", "logloss"],
+            [["LR", f"{lr:.5f}"], *([name, f"{loss:.5f}"] for name, loss in losses.items())],
+        )
+
+
+def clicks_to_libffm(of: Clicks, path: Path) -> None:
+    """Write examples as libffm reads them."""
+    slots = of.x.slots.reshape(-1, FIELDS)
+    fields = of.x.fields
+    with path.open("w") as file:
+        for row, label in zip(slots, of.y, strict=True):
+            entries = " ".join(f"{f}:{s}:1" for f, s in zip(fields, row, strict=True))
+            file.write(f"{label:.0f} {entries}\n")
+
+
+def libffm(path: str, file: Path, group: str, threads: int) -> list[Variant]:
+    """Return passes of libffm: the difference of six iterations and one, over five."""
+
+    def run(iterations: int, count: int) -> None:
+        subprocess.run(
+            [path, "-k", group[-1], "-t", str(iterations), "-s", str(count), str(file), os.devnull],
+            check=True,
+            capture_output=True,
+        )
+
+    def passes(count: int) -> Callable[[Any], None]:
+        return lambda _: run(1, count)
+
+    run(1, 1)  # writes its binary form
+    return [
+        Variant(f"libffm, {count} threads, with reading", passes(count), group=group)
+        for count in (1, threads)
+    ]
+
+
+def predict(report: Report, bits: int) -> None:
+    """Measure predictions of one example and of many."""
+    of = clicks.fielded(4096 if report.quick else 100_000, bits)
+    model = LogisticRegression(0.05, n_jobs=1).fit(of.x, of.y)
+    for count in (1, 100, len(of)):
+        x = of.x[:count]
+        variants = [Variant(US, lambda _, x=x: model.predict_proba(x), group=PREDICT)]
+        if peer("sklearn") is not None:
+            from sklearn.linear_model import SGDClassifier
+
+            matrix = x.to_csr()
+            other = SGDClassifier(loss="log_loss").partial_fit(matrix, of.y[:count], [0.0, 1.0])
+            call = lambda _, o=other, m=matrix: o.predict_proba(m)  # noqa: E731
+            variants.append(Variant(SGD, call, group=PREDICT))
+        report.measure(
+            Shape(f"{of.name}, {count} examples", count), variants, repeat=True, budget=2
+        )
+    one = report.get(f"{of.name}, 1 examples", US, PREDICT)
+    report.claims.append(
+        Claim("predict_proba of one example", one and one.ns / 1000, "<=", 20, "us")
+    )
+
+
+def run(report: Report) -> list[Panel]:
+    """Measure everything that --only lets through."""
+    questions: dict[str, Callable[[], None]] = {}
+    for bits in (18,) if report.quick else SIZES:
+        questions[f"{LEARN}, 2^{bits}"] = functools.partial(fielded, report, bits, True)
+    for bits in (18,) if report.quick else SIZES:
+        questions[f"{GENERIC}, 2^{bits}"] = functools.partial(sparse_matrix, report, bits)
+    bits = 18 if report.quick else 22
+    questions[BUSY] = functools.partial(busy, report, bits)
+    questions[AUTO] = functools.partial(auto, report, bits)
+    questions["machines: FM, FFM"] = functools.partial(machines, report)
+    questions[PREDICT] = functools.partial(predict, report, bits)
+    for label, ask in questions.items():
+        if report.wants(label):
+            ask()
+            clicks.fielded.cache_clear()
+            clicks.generic.cache_clear()
+    for group in (LEARN, GENERIC, BUSY, AUTO):
+        report.by_shape(f"{group}: ns an entry", group)
+    for group in ("FM, k = 8", "FFM, k = 4", "FFM, k = 8", PREDICT):
+        report.by_shape(f"{group}: ns an example", group)
+    panels = []
+    for group in (LEARN, GENERIC):
+        series = {}
+        for name in report.names(group):
+            points = [
+                (2.0 ** int(shape.label.split("^")[1]), report.ratio(shape.label, name, group))
+                for shape in report.shapes(group)
+            ]
+            known = [(x, ratio) for x, ratio in points if ratio is not None]
+            if name != US and known:
+                series[name] = ([x for x, _ in known], [ratio for _, ratio in known])
+        panels.append(Panel(group, "slots", series))
+    return panels

@@ -1,0 +1,103 @@
+// Factorization machines (Rendle, "Factorization Machines", ICDM 2010, equations 1 and 5): with k
+// factors v of each slot, the margin of an example is
+//
+//     bias + sum w x + 1/2 sum_f (Q_f^2 - S_f),    Q_f = sum v_f x,    S_f = sum (v_f x)^2
+//
+// which is the sum of <v_i, v_j> x_i x_j over all pairs of its entries. The gradient in v_f of an
+// entry is (p - y) * x * (Q_f - v_f x).
+//
+// bias and w are those of logistic.hpp. The factors of a slot are a row of a table of their own,
+// [v (k floats) | s (k floats)].
+//
+// Order of operations: a term is t = v_f * x. Within a region t is added to 0 entry by entry, and
+// t * t likewise; Q_f and S_f add the sums of the regions, from the first to the last, to 0. The
+// differences Q_f * Q_f - S_f are added to 0 from the first factor to the last, and half of that is
+// added to the linear margin. A gradient is (g * x) * (Q_f - v_f * x), of v as it is at the step.
+#pragma once
+
+#include <cstddef>
+
+#include "lanes.hpp"
+#include "logistic.hpp"
+
+namespace adagrad {
+
+struct FactorModel {
+  float* table;
+  std::size_t factors;
+};
+
+namespace {
+
+// partial[2 k (i - begin)]: a region's Q of an example, and then its S.
+template <class L>
+void factor_sums(const FactorModel& model, const Round& round, std::size_t region, float* partial) {
+  using V = typename L::type;
+  const Examples x = *round.x;
+  const float* const table = model.table;
+  const std::size_t k = L::factors(model.factors);
+  for (std::size_t next = round.begin; next < round.end + runs_ahead; ++next) {
+    if (next < round.end) {
+      const std::size_t stop = first(x, next, region + 1);
+      for (std::size_t e = first(x, next, region); e < stop; ++e) {
+        const float* const row = table + 2 * k * x.slots[e];
+        for (std::size_t j = 0; j < 2 * k; j += 16) ADAGRAD_PREFETCH(row + j);
+        if (2 * k % 16 != 0) ADAGRAD_PREFETCH(row + 2 * k - 1);
+      }
+    }
+    if (next < round.begin + runs_ahead) continue;
+    const std::size_t i = next - runs_ahead;
+    const std::size_t begin = first(x, i, region), end = first(x, i, region + 1);
+    float* const to = partial + (i - round.begin) * 2 * k;
+    for (std::size_t f = 0; f < k; f += L::width) {
+      V sum{}, squares{};
+      for (std::size_t e = begin; e < end; ++e) {
+        const V term = load<V>(table + 2 * k * x.slots[e] + f) * value_of(x, e);
+        sum += term;
+        squares += term * term;
+      }
+      store(to + f, sum);
+      store(to + k + f, squares);
+    }
+  }
+}
+
+// Adds the pairs to the linear margins; `totals` are arranged as the partial sums.
+inline void factor_margins(std::size_t k, const float* partial, std::size_t apart, std::size_t n,
+                           float* totals, float* margins) {
+  add_units(partial, apart, regions, 2 * k * n, totals);
+  for (std::size_t i = 0; i < n; ++i) {
+    const float* const q = totals + 2 * k * i;
+    float sum = 0.0f;
+    for (std::size_t f = 0; f < k; ++f) sum += q[f] * q[f] - q[k + f];
+    margins[i] += 0.5f * sum;
+  }
+}
+
+template <class Form, class L>
+void factor_steps(const FactorModel& model, const Round& round, std::size_t region,
+                  const float* totals, const float* g, const Params<float>& params) {
+  using V = typename L::type;
+  const Examples x = *round.x;
+  const Params<float> p = params;
+  float* const table = model.table;
+  const std::size_t k = L::factors(model.factors);
+  for (std::size_t i = round.begin; i < round.end; ++i) {
+    const float* const q = totals + (i - round.begin) * 2 * k;
+    const float of_margin = g[i - round.begin];
+    const std::size_t end = first(x, i, region + 1);
+    for (std::size_t e = first(x, i, region); e < end; ++e) {
+      float* const v = table + 2 * k * x.slots[e];
+      const float value = value_of(x, e), of_entry = of_margin * value;
+      for (std::size_t f = 0; f < k; f += L::width) {
+        V w = load<V>(v + f), s = load<V>(v + k + f);
+        update<Form>(p, w, of_entry * (load<V>(q + f) - w * value), s);
+        store(v + f, w);
+        store(v + k + f, s);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace adagrad
