@@ -14,7 +14,7 @@ import os
 import stat
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from io import FileIO
 from pathlib import Path
 
@@ -120,16 +120,21 @@ def save(
     head = _encode(metadata, dtype, shape)
     if data.nbytes != data_bytes(dtype, shape):
         raise ValueError(f"data has {data.nbytes} bytes, which is not {dtype} of shape {shape}")
+    replace(path, [memoryview(head), data.data])
+
+
+def replace(path: StrPath, parts: Sequence[memoryview]) -> None:
+    """Write a file of these parts of bytes, one after the other; see `save`."""
     target = _resolve(path)
     with _old_file(path, target) as mode:
         try:
             with _temporary(target.parent, mode) as (file, name):
-                _write(file, memoryview(head))
-                _write(file, data.data)
+                for part in parts:
+                    _write(file, part)
                 os.fsync(file)
                 name.replace(target)
         except OSError as error:
-            size = len(head) + data.nbytes
+            size = sum(part.nbytes for part in parts)
             old = "the old file is untouched" if mode is not None else "no file was made"
             text = f"{error.strerror}: {size} bytes were to be written, {old}"
             raise OSError(error.errno, text, str(path)) from error

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import dataclasses
 import numbers
 import os
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +30,10 @@ Batch = tuple[Examples, Floats, "Floats | None"]
 CHUNK = 65_536
 """Examples between two looks at interrupts; a multiple of the learners' rounds of 64."""
 
+DEFAULT_RULE = Rule(lr=0.1, eps=1.0)
+"""Accumulators that start at 1, as libffm's do, and take no memory until they are touched: a first
+gradient moves a param by no more than its rate, however small it is."""
+
 
 class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Common part of the learners; see `LogisticRegression`."""
@@ -40,6 +47,9 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     encoder: Any
     warm_start: bool
     n_jobs: int | None
+
+    classes_: Array
+    _model: Model
 
     def fit(
         self,
@@ -68,11 +78,13 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self
         """
         go_on = self.warm_start and hasattr(self, "classes_")
-        batch = self._batch(X, y, sample_weight, None, reset=not go_on)
-        held_out = None if validation is None else self._batch(*validation, None, None, False)
-        passes = check_integer("passes", self.passes, 1, 2**31)
-        if not go_on:
-            self._start(batch[0])
+        with self._all_or_nothing():
+            batch = self._batch(X, y, sample_weight, None, reset=not go_on)
+            held_out = None if validation is None else self._batch(*validation, None, None, False)
+            passes = check_integer("passes", self.passes, 1, 2**31)
+            self._threads()
+            if not go_on:
+                self._start(batch[0])
         best: tuple[float, Model] | None = None
         self.n_passes_ = 0
         for number in range(passes):
@@ -127,9 +139,11 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         A stream cut at multiples of 64 examples gives the bits of one call, and of `fit`.
         """
         first = not hasattr(self, "classes_")
-        batch = self._batch(X, y, sample_weight, classes, reset=first)
-        if first:
-            self._start(batch[0])
+        with self._all_or_nothing():
+            batch = self._batch(X, y, sample_weight, classes, reset=first)
+            self._threads()
+            if first:
+                self._start(batch[0])
         for start in range(0, len(batch[0]), CHUNK):
             x, labels, weights = (
                 None if part is None else part[start : start + CHUNK] for part in batch
@@ -139,14 +153,23 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     # -- from arguments to batches ------------------------------------------------------------
 
+    @contextlib.contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Undo what checks have noted of a batch where one of them raises."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
     def _batch(self, X: Any, y: Any, sample_weight: Any, classes: Any, reset: bool) -> Batch:
         """Check everything; nothing of a batch that raises is learned from."""
         x = self._examples(X, reset=reset)
         labels = self._labels(y, classes, reset)
         if len(labels) != len(x):
             raise ValueError(f"X has {len(x)} examples, but y has {len(labels)}")
-        if not reset and x.n_slots != self._n_slots:
-            raise ValueError(f"X has {x.n_slots} slots, but the model has {self._n_slots}")
         return x, labels, _weights(sample_weight, len(x))
 
     def _examples(self, X: Any, reset: bool) -> Examples:
@@ -174,6 +197,9 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"{type(self).__name__} requires y to be passed, but the target y is None"
             )
         y = column_or_1d(y, warn=True)
+        if y.dtype.kind == "f" and not np.isfinite(y).all():
+            at = int(np.flatnonzero(~np.isfinite(y))[0])
+            raise ValueError(f"y[{at}] = {y[at]} is not finite")
         if reset or classes is not None:
             known = np.unique(y if classes is None else np.asarray(classes))
             if classes is None:
@@ -195,7 +221,10 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         strange = ~(positive | (y == self.classes_[0]))
         if strange.any():
             at = int(np.flatnonzero(strange)[0])
-            raise ValueError(f"y[{at}] = {y[at]!r} is none of the classes {self.classes_.tolist()}")
+            raise ValueError(
+                f"y[{at}] = {y[at : at + 1].tolist()[0]!r} is none of the classes"
+                f" {self.classes_.tolist()}"
+            )
         return np.asarray(positive, np.float32)
 
     # -- the model ------------------------------------------------------------------------------
@@ -205,19 +234,23 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _start(self, x: Examples) -> None:
         """Begin a new model for examples like these."""
-        self._n_slots = x.n_slots
         self._model = Model(self._settings(x, self._rule()))
         self._held: list[Batch] | None = [] if self.lr == "auto" else None
         self._tried: Model | None = None
 
     def _rule(self) -> Rule:
-        rule = Rule() if self.rule is None else self.rule
+        rule = DEFAULT_RULE if self.rule is None else self.rule
         if not isinstance(rule, Rule):
             raise TypeError(f"rule must be an adagrad.Rule or None, got {rule!r}")
         if rule.on_nonfinite == "raise":
             raise ValueError(
                 "a rule with on_nonfinite='raise' needs gradients before their steps, of which"
                 " these learners have none; use 'skip' or 'propagate'"
+            )
+        if rule.weight_decay_rows == "all" and rule.weight_decay != 0.0:
+            raise ValueError(
+                "a rule with weight_decay_rows='all' decays every row in every step; these learners"
+                " touch the rows of an example only"
             )
         if isinstance(self.lr, str):
             if self.lr != "auto":
@@ -238,7 +271,8 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return
         room = SWEEP_EXAMPLES - sum(len(held[0]) for held in self._held)
         weight = None if weights is None else weights[:room]
-        self._held.append((x[:room], y[:room], weight))
+        # copies: the caller may use its arrays again before the choice
+        self._held.append(copy.deepcopy((x[:room], y[:room], weight)))
         if len(x) >= room:
             self._settle()
             weight = None if weights is None else weights[room:]
@@ -348,6 +382,23 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         positive = self.decision_function(X) > 0
         classes: Array = self.classes_[positive.astype(np.intp)]
         return classes
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the learner to a file, in the safetensors format; `adagrad.ctr.load` reads it.
+
+        Parameters
+        ----------
+        path : str or PathLike
+            A file that is there is replaced as a whole, or not at all.
+
+        Notes
+        -----
+        While ``lr="auto"`` is undecided, the model is written as it would be if no more examples
+        came, and what is loaded goes on with its rate.
+        """
+        from adagrad.ctr import files
+
+        files.write(path, self)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -125,7 +125,11 @@ class Examples:
                     "X must be Examples, a sparse matrix or a 2-D array of numbers, got"
                     f" dtype {matrix.dtype}, shape {matrix.shape}"
                 )
+            if matrix.dtype == np.float16:  # which scipy has not
+                matrix = matrix.astype(np.float32)
         csr = scipy.sparse.csr_matrix(matrix)
+        if csr.dtype.kind not in "buif":
+            raise TypeError(f"X must be a matrix of real numbers, got dtype {csr.dtype}")
         n_slots = csr.shape[1] if n_slots is None else n_slots
         if csr.nnz > 0xFFFFFFFF:
             raise ValueError(f"one batch holds fewer than 2**32 entries, got {csr.nnz}: slice it")
@@ -196,6 +200,10 @@ class Examples:
             key = key[0]  # scikit-learn indexes x[key, ...]
         if not isinstance(key, slice):
             picked = np.asarray(key)
+            if picked.dtype == bool and picked.shape != (self.n_examples,):
+                raise IndexError(
+                    f"a mask has shape {picked.shape}, but there are {self.n_examples} examples"
+                )
             return self.take(np.flatnonzero(picked) if picked.dtype == bool else picked)
         start, stop, step = key.indices(self.n_examples)
         if step != 1:
@@ -224,11 +232,14 @@ class Examples:
             In ``[0, len(self))``.
         """
         order = np.asarray(order)
+        if len(order) and order.dtype.kind not in "iu":
+            raise TypeError(f"order must be integers, got {order.dtype}")
+        order = order.astype(np.int64)
         if len(order) and not 0 <= int(order.min()) <= int(order.max()) < self.n_examples:
             raise IndexError(f"order must be in [0, {self.n_examples})")
         if self.is_fixed:
             width = int(self.bounds[-1])
-            pick = (order.astype(np.int64)[:, None] * width + np.arange(width)).reshape(-1)
+            pick = (order[:, None] * width + np.arange(width)).reshape(-1)
             bounds, fields = self.bounds, self.fields
         else:
             indptr = self.indptr
@@ -265,7 +276,15 @@ class Examples:
 
 def concatenate(parts: Sequence[Examples]) -> Examples:
     """Return the examples of several batches of one encoder or matrix as one batch."""
+    if not parts:
+        raise ValueError("parts are empty")
     first = parts[0]
+    for part in parts:
+        if (part.n_slots, part.n_fields) != (first.n_slots, first.n_fields):
+            raise ValueError(
+                f"a batch has {part.n_slots} slots and {part.n_fields} fields, but the first"
+                f" {first.n_slots} and {first.n_fields}"
+            )
     if len(parts) == 1:
         return first
     has_values = any(part.values is not None for part in parts)
@@ -289,7 +308,8 @@ def concatenate(parts: Sequence[Examples]) -> Examples:
 
 
 def _runs(part: Examples) -> npt.NDArray[np.int64]:
-    runs = np.diff(part.bounds.astype(np.int64))
+    bounds = part.bounds.astype(np.int64)
+    runs = bounds[1:] - bounds[:-1]
     return np.tile(runs, part.n_examples) if part.is_fixed else runs
 
 

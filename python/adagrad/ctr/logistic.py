@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from adagrad._layout import check_real
+from adagrad._layout import check_real, check_storable
+from adagrad.ctr import text
 from adagrad.ctr._estimator import ClickLearner
 from adagrad.ctr.examples import Examples
 from adagrad.ctr.model import Settings
@@ -27,10 +30,12 @@ class LogisticRegression(ClickLearner):
     ----------
     lr : float, "auto" or None, default None
         Step size; None leaves that of the rule. "auto" trains eight rates from 0.01 to 1 side by
-        side on the first 20,480 examples (or all, if there are fewer), predicts by the running best
-        and goes on with the best: the model is that of a fixed rate, bit for bit.
+        side on the first 20,480 examples (or all, if there are fewer), predicts these by the mean
+        of the eight, weighted by how well each has done, and goes on with the best: the model is
+        that of a fixed rate, bit for bit.
     rule : adagrad.Rule or None, default None
-        Any rule; None is the textbook's. Repeated slots take a step each, in order.
+        Any rule; None is ``Rule(lr=0.1, eps=1.0)``: the textbook's with accumulators from 1, which
+        was best over several logs (bench/ctr.py). Repeated slots take a step each, in order.
     l1 : float, default 0.0
         L1 penalty: after each step a touched param moves towards 0 by ``l1`` times its own rate.
     l2 : float, default 0.0
@@ -120,13 +125,67 @@ class LogisticRegression(ClickLearner):
         self.n_jobs = n_jobs
 
     def _settings(self, x: Examples, rule: Rule) -> Settings:
-        return Settings(
-            "lr",
-            x.n_slots,
-            rule,
-            l1=check_real("l1", self.l1),
-            intercept=bool(self.fit_intercept),
-        )
+        l1 = check_real("l1", self.l1)
+        check_storable("l1", l1, "float32")
+        return Settings("lr", x.n_slots, rule, l1=l1, intercept=bool(self.fit_intercept))
+
+    def to_text(self, path: str | os.PathLike[str], *, state: bool = False) -> None:
+        """Write the params as text, for people and for diffs; like ``vw --readable_model``.
+
+        Parameters
+        ----------
+        path : str or PathLike
+        state : bool, default False
+            Whether to write accumulators too.
+
+        Notes
+        -----
+        A line ``slot:weight`` or ``slot:weight accumulator`` for every slot that is not zero, each
+        number the shortest that comes back as the same float32. The format is not Vowpal Wabbit's.
+        """
+        model = self._ready()
+        memory = model.tables["linear"]._memory
+        assert memory is not None
+        pairs = memory.view(np.float32).reshape(-1, 2)
+        with Path(path).open("w", encoding="ascii") as file:
+            file.writelines(f"{line}\n" for line in text.lines(pairs, model.bias, state))
+
+    def from_text(self, path: str | os.PathLike[str]) -> LogisticRegression:
+        """Take the params of a file of `to_text`, and the classes 0 and 1.
+
+        Parameters
+        ----------
+        path : str or PathLike
+            Accumulators that it has not start anew.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            Names the line that is wrong. Nothing has changed then.
+        """
+        try:
+            with Path(path).open(encoding="ascii") as file:
+                pairs, bias, state = text.parse(file)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        empty = Examples(np.zeros(0, np.uint32), np.zeros(9, np.uint32), len(pairs), 0)
+        with self._all_or_nothing():
+            self._start(empty)
+            self.n_features_in_, self.classes_ = len(pairs), np.array([0, 1])
+            if (self._model.bias is None) != (bias is None):
+                raise ValueError(f"{path}: its bias does not agree with fit_intercept")
+        columns = 2 if state else 1
+        table = self._model.tables["linear"]
+        table.weights[:] = pairs[:, 0]
+        if state:
+            table.state[:] = pairs[:, 1]
+        if self._model.bias is not None and bias is not None:
+            self._model.bias[:columns] = bias[:columns]
+        return self
 
     def uncertainty(self, X: Any) -> npt.NDArray[np.float32]:
         """Return how little is known of each example: for exploration of rare ads.

@@ -24,8 +24,8 @@ class Progressive:
     """Metrics of all predictions so far, in 512 KiB of memory however many there were.
 
     Logloss, normalized entropy and calibration are sums in float64. AUC comes from a histogram of
-    the margins, 1/1024 wide and from -16 to 16: predictions in one bin count as equal, which
-    changes it by less than 0.0002.
+    the margins, 1/1024 wide and from -16 to 16: predictions in one bin count as equal, as do those
+    beyond an end.
 
     Attributes
     ----------

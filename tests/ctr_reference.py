@@ -1,0 +1,161 @@
+"""The oracle of adagrad.ctr: the documented order of operations, in NumPy's float32.
+
+The learners must equal it with ==. Steps are those of reference.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import adagrad
+import reference
+from adagrad.ctr import Examples
+
+Array = npt.NDArray[Any]
+F = np.float32
+REGIONS = 8
+ROUND = 64
+ONE_BY_ONE = 1024
+
+
+def exp_of_minus(x: Array) -> Array:
+    """e^-x for x >= 0 by cpp/ctr/sigmoid.hpp."""
+    small = x < F(87)
+    bounded = np.where(small, x, F(87))
+    shifted = bounded * F(1.44269504) + F(12582912)
+    n = shifted - F(12582912)
+    r = (n * F(0.693359375) - bounded) - n * F(2.12194440e-4)
+    y = np.full_like(r, F(1) / F(5040))
+    for c in (F(1) / F(720), F(1) / F(120), F(1) / F(24), F(1) / F(6), F(0.5), F(1), F(1)):
+        y = y * r + c
+    return np.where(small, y * np.ldexp(F(1), -n.astype(int)), F(0))
+
+
+def sigmoid(z: Array) -> Array:
+    e = exp_of_minus(np.abs(z))
+    return np.where(np.isnan(z), z, np.where(z < 0, e, F(1)) / (F(1) + e))
+
+
+def bounds_of(x: Examples) -> Array:
+    """Where the entries of each region of each example begin, and the last end: [n, 9]."""
+    if x.is_fixed:
+        return np.arange(len(x))[:, None] * int(x.bounds[-1]) + x.bounds[None, :].astype(int)
+    return x.bounds.astype(int)[np.arange(len(x))[:, None] * REGIONS + np.arange(REGIONS + 1)]
+
+
+def sums(terms: Array, start: Array, stop: Array) -> Array:
+    """0 + terms[start] + terms[start + 1] + ... up to stop, each in this order."""
+    total = np.zeros(start.shape, F)
+    for k in range(int((stop - start).max(initial=0))):
+        more = start + k < stop
+        total[more] = total[more] + terms[start[more] + k]
+    return total
+
+
+def rounds(t: int, n: int) -> Iterator[slice]:
+    """Of n examples that come after t others."""
+    begin = 0
+    while begin < n:
+        at = t + begin
+        end = min(n, begin + (1 if at < ONE_BY_ONE else ROUND - at % ROUND))
+        yield slice(begin, end)
+        begin = end
+
+
+def rate(rule: adagrad.Rule, d: Array, t: int) -> Array:
+    """How far a gradient of 1 moves a param."""
+    lr = F(rule.lr_at(t))
+    if rule.eps_position == "inside":
+        q = reference.power(d + F(rule.eps), rule.power)
+    else:
+        q = reference.power(d, rule.power) + F(rule.eps)
+    return lr * (F(1) / q) if rule.evaluation == "g/d*lr" else lr / q
+
+
+def step(
+    rule: adagrad.Rule, w: Array, s: Array, ids: Array, g: Array, t: int, l1: float = 0.0
+) -> None:
+    """Step each coordinate, in order, in place; those with the same id one after the other."""
+    for i in reference.rounds(ids.astype(np.int64)):
+        k = ids[i]
+        moved, new = reference.step(rule, w[k], g[i], s[k], t)
+        if l1:
+            size = np.abs(moved) - F(l1) * rate(rule, s[k] if rule.lagged else new, t)
+            shrunk = np.where(size > 0, np.copysign(size, moved), F(0))
+            keep = (rule.on_nonfinite != "skip") | np.isfinite(g[i])
+            moved = np.where(keep, shrunk, w[k])
+        w[k], s[k] = moved, new
+
+
+class Linear:
+    """Logistic regression; `bias` is the param and its accumulator, or None."""
+
+    def __init__(
+        self, n_slots: int, rule: adagrad.Rule, l1: float = 0.0, intercept: bool = True
+    ) -> None:
+        self.rule, self.l1 = rule, l1
+        self.w = np.zeros(n_slots, F)
+        self.s = np.full(n_slots, rule.initial_accumulator, F)
+        self.bias = np.array([0.0, rule.initial_accumulator], F) if intercept else None
+        self.examples = 0
+
+    def margins(self, x: Examples) -> Array:
+        with np.errstate(all="ignore"):
+            terms = self.w[x.slots] if x.values is None else self.w[x.slots] * x.values
+            bounds = bounds_of(x)
+            partial = sums(terms, bounds[:, :-1], bounds[:, 1:])
+            if self.bias is not None:
+                partial[:, -1] = partial[:, -1] + self.bias[0]
+            return sums(partial.ravel(), *(np.arange(len(x)) * REGIONS + k for k in (0, REGIONS)))
+
+    @np.errstate(all="ignore")
+    def learn(self, x: Examples, y: Array, weights: Array | None = None) -> Array:
+        margins = np.empty(len(x), F)
+        indptr = x.indptr
+        for part in rounds(self.examples, len(x)):
+            some = x[part]
+            t = self.examples + part.start + 1
+            z = margins[part] = self.margins(some)
+            g = sigmoid(z) - y[part]
+            if weights is not None:
+                g = g * weights[part]
+            of_entry = np.repeat(g, np.diff(indptr[part.start : part.stop + 1]))
+            if x.values is not None:
+                of_entry = of_entry * some.values
+            step(self.rule, self.w, self.s, some.slots, of_entry, t, self.l1)
+            if self.bias is not None:
+                step(self.rule, self.bias[:1], self.bias[1:], np.zeros(len(g), int), g, t)
+        self.examples += len(x)
+        return margins
+
+    @np.errstate(all="ignore")
+    def uncertainty(self, x: Examples) -> Array:
+        terms = rate(self.rule, self.s[x.slots], self.examples + 1)
+        if x.values is not None:
+            terms = terms * x.values * x.values
+        return sums(terms, x.indptr[:-1], x.indptr[1:])
+
+
+@np.errstate(all="ignore")
+def sweep(
+    rule: adagrad.Rule, lr: float, rows: int, x: Examples, y: Array, weights: Array | None, t: int
+) -> Array:
+    """Margins of one of the eight rates: all entries in one sum, examples one by one."""
+    w, s = np.zeros(rows, F), np.full(rows, rule.initial_accumulator, F)
+    bias = np.array([0.0, rule.initial_accumulator], F)
+    rule = rule.replace(lr=lr)
+    margins = np.empty(len(x), F)
+    for i in range(len(x)):
+        one = x[i : i + 1]
+        slots = one.slots % rows
+        values = np.ones(len(slots), F) if one.values is None else one.values
+        z = sums(w[slots] * values, np.array([0]), np.array([len(slots)])) + bias[0]
+        g = (sigmoid(z) - y[i]) * (F(1) if weights is None else weights[i])
+        step(rule, w, s, slots, g * values, t)
+        step(rule, bias[:1], bias[1:], np.zeros(1, int), g, t)
+        margins[i] = z[0]
+    return margins

@@ -1,0 +1,28 @@
+"""What scikit-learn asks of an estimator."""
+
+from __future__ import annotations
+
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from adagrad.ctr import LogisticRegression
+
+ONLINE = "an online learner takes one step for weight 2, not two"
+
+
+def expected_failures(_):
+    return {
+        "check_sample_weight_equivalence_on_dense_data": ONLINE,
+        "check_sample_weight_equivalence_on_sparse_data": ONLINE,
+    }
+
+
+@parametrize_with_checks(
+    [
+        LogisticRegression(),
+        LogisticRegression(lr="auto"),
+        LogisticRegression(passes=3, shuffle=True, l1=1e-4, l2=1e-4, n_jobs=2),
+    ],
+    expected_failed_checks=expected_failures,
+)
+def test_what_scikit_learn_checks(estimator, check):
+    check(estimator)
