@@ -122,6 +122,8 @@ def _top(console: Console, title: str, found: Slots, order: Any, names: dict[int
     from rich.markup import escape
     from rich.table import Table
 
+    from adagrad.ctr import insight
+
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column(title, overflow="fold")
     headings = ["slot", "weight", "accumulator", "rate"]
@@ -130,7 +132,7 @@ def _top(console: Console, title: str, found: Slots, order: Any, names: dict[int
     for at in order.tolist():
         slot = int(found.slots[at])
         row = [
-            escape(feature(names.get(slot, []))),
+            escape(insight.label(names.get(slot, []))),
             f"{slot}",
             f"{found.weights[at]:.4f}",
             f"{found.accumulators[at]:.4g}",
@@ -139,9 +141,3 @@ def _top(console: Console, title: str, found: Slots, order: Any, names: dict[int
         table.add_row(*row, *([f"{found.counts[at]:,}"] if found.counts is not None else []))
     console.print()
     console.print(table)
-
-
-def feature(values: list[tuple[str, Any]]) -> str:
-    """Return what a slot stands for, of those that meet there the first two."""
-    shown = [f"{field}={'(missing)' if value is None else value}" for field, value in values[:2]]
-    return " | ".join(shown) + (f" | {len(values) - 2} more" if values[2:] else "")

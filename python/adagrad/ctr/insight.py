@@ -17,7 +17,7 @@ from adagrad.ctr.examples import Examples
 from adagrad.ctr.model import Model
 from adagrad.ctr.pipeline import IDS, Encoder, SlotEncoder
 
-__all__ = ["Slots", "in_sample", "names", "touched"]
+__all__ = ["Slots", "in_sample", "label", "names", "touched"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,12 @@ def names(encoder: Encoder, sample: pa.RecordBatch) -> dict[int, list[tuple[str,
     for slot, name in zip(encoder.slots(ids).tolist(), ids.tolist(), strict=True):
         of_slot.setdefault(slot, []).append(("id", name))
     return of_slot
+
+
+def label(values: list[tuple[str, Any]]) -> str:
+    """Return what a slot stands for as text: of the values that meet there the first two."""
+    shown = [f"{field}={'(missing)' if value is None else value}" for field, value in values[:2]]
+    return " | ".join(shown) + (f" | {len(values) - 2} more" if values[2:] else "")
 
 
 def _start(model: Model) -> np.float32:
