@@ -17,6 +17,7 @@ QUESTIONS = {
     "threads": "two threads, or --threads N, beside one: tables, step_rows and the dense step",
     "precision": "tables and arrays of 16 bits: bytes, time and loss beside float32",
     "coalesce": "coalesce alone, beside np.unique and torch",
+    "ctr": "click learners: one pass, threads, FM, FFM, end to end, beside VW, scikit-learn, libffm",
     "call": "what one call costs, and what an import costs",
 }
 
@@ -42,7 +43,7 @@ def main() -> None:
         "--only",
         action="append",
         metavar="TEXT",
-        help="table, bags, threads, precision: only shapes whose label holds this; may be repeated",
+        help="table, bags, threads, precision, ctr: only shapes whose label holds this; may be repeated",
     )
     parser.add_argument(
         "--align", type=int, metavar="BYTES", help="dense: start arrays there, not where NumPy does"

@@ -147,7 +147,7 @@ def fielded(report: Report, bits: int, peers: bool) -> None:
 
 def sparse_matrix(report: Report, bits: int) -> None:
     """Measure one pass over generic rows, where each learner gets the same matrix."""
-    n = 1024 if report.quick else GENERIC_EXAMPLES
+    n = 4096 if report.quick else GENERIC_EXAMPLES
     of = clicks.generic(n, bits)
     threads = max(2, report.args.threads)
     check_bits(of, threads)

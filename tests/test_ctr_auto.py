@@ -50,18 +50,33 @@ def test_the_bits_of_eight_references(isa, rng, rule, fixed):
         assert_same_bits(np.ascontiguousarray(margins[:, k]), expected, f"rate {lr}")
 
 
-def test_the_choice_is_the_least_loss_and_the_margins_those_of_the_best_so_far(rng):
+def test_the_choice_is_the_least_loss_and_the_predictions_those_of_all(rng):
     x, y = data(rng, 2000)
-    settings = model.Settings("lr", 500, Rule())
-    lr, margins = sweep.sweep(model.Model(settings), x, y, None)
+    lr, margins = sweep.sweep(model.Settings("lr", 500, Rule()), x, y, None)
     every = np.stack([oracle.sweep(Rule(), r, 512, x, y, None, 1) for r in sweep.RATES], axis=1)
-    signed = np.where(y[:, None] > 0, -every, every).astype(np.float64)
-    losses = np.logaddexp(0, signed)
-    assert lr == sweep.RATES[losses.sum(0).argmin()]
-    for start in range(0, len(x), 512):
-        best = losses[:start].sum(0).argmin() if start else 0
-        part = slice(start, start + 512)
-        np.testing.assert_array_equal(margins[part], every[part, best])
+    p = 1 / (1 + np.exp(-every.astype(np.float64)))
+    right = np.where(y[:, None] > 0, p, 1 - p)
+    likelihood = np.ones(len(sweep.RATES))
+    mixed = np.empty(len(x))
+    for i in range(len(x)):
+        mixed[i] = likelihood @ p[i] / likelihood.sum()
+        likelihood *= right[i]
+        likelihood /= likelihood.max()
+    losses = -np.log(right).sum(0)
+    assert lr == sweep.RATES[losses.argmin()]
+    np.testing.assert_allclose(1 / (1 + np.exp(-margins.astype(np.float64))), mixed, 1e-5)
+    # What is promised: at most log 8 in all over the best rate.
+    total = -np.log(np.where(y > 0, mixed, 1 - mixed)).sum()
+    assert losses.min() < total <= losses.min() + np.log(8)
+
+
+def test_rates_that_diverge_count_no_more(rng):
+    x, y = data(rng, 300, values=True)
+    x.values[:] = 1e30
+    rule = Rule(statistic="count", power=0.0)
+    lr, margins = sweep.sweep(model.Settings("lr", 500, rule), x, y, None)
+    assert lr in sweep.RATES
+    assert np.isfinite(margins[:1]).all()
 
 
 @pytest.mark.parametrize("n", [300, N, N + 3000])
@@ -74,7 +89,7 @@ def test_the_model_is_that_of_the_fixed_rate(rng, n, weighted):
     assert auto.lr_ in sweep.RATES
     assert_same_model(auto, fixed)
     start = min(n, N)
-    _, margins = sweep.sweep(auto._model, x[:start], y[:start], _first(weights, start))
+    _, margins = sweep.sweep(auto._model.settings, x[:start], y[:start], _first(weights, start))
     board = model.Progressive()
     board.add(margins, y[:start], _first(weights, start))
     if n > N:

@@ -64,7 +64,8 @@ def sweep(
         loss = np.where(weights[:, None] > 0, loss * weights[:, None], 0.0)
     total = np.cumsum(loss, axis=0)
     before = np.vstack([np.zeros(len(RATES)), total])[: len(x)]
-    mixed = _log_mean(before, negative) - _log_mean(before, positive)
+    with np.errstate(invalid="ignore"):  # NaN where all rates have diverged
+        mixed = _log_mean(before, negative) - _log_mean(before, positive)
     best = int(np.argmin(total[-1])) if len(x) else 0
     return RATES[best], mixed.astype(np.float32)
 
@@ -77,8 +78,8 @@ def _log_mean(
     least = total.min(axis=1, keepdims=True)
     least[np.isinf(least)] = 0.0
     with np.errstate(divide="ignore"):
-        logs: npt.NDArray[np.float64] = np.log(np.exp(least - total).sum(axis=1))
-    return least[:, 0] - logs
+        mean: npt.NDArray[np.float64] = least[:, 0] - np.log(np.exp(least - total).sum(axis=1))
+    return mean
 
 
 def _side_by_side(

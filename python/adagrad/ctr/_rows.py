@@ -1,0 +1,277 @@
+"""What a row of a log must be, and batches of equal size from tables of any size.
+
+Called by every reader of :mod:`adagrad.ctr.logs`. Formats do not belong here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+__all__ = ["Fault", "LogError", "Piece", "Request", "checked", "rechunk"]
+
+
+class LogError(ValueError):
+    """A log cannot be read on: a broken row, or a broken file.
+
+    Attributes
+    ----------
+    path : str
+        The file, ``"-"`` for the standard input.
+    line : int
+        The line, from 1 and with the header counted; in Parquet and Arrow files, the row, from 1.
+    reason : str
+        What is wrong there.
+    """
+
+    def __init__(self, path: str, line: int, reason: str) -> None:
+        super().__init__(path, line, reason)
+        self.path = path
+        self.line = line
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}, line {self.line}: {self.reason}"
+
+
+class Fault(NamedTuple):
+    """Why a row is left out: a kind to count by, and the words for a person."""
+
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """What of a log is wanted, and how its files are to be read.
+
+    The attributes are parameters of :func:`adagrad.ctr.logs.open_log`. ``schema`` is None for the
+    first file of a log only: what that file turns out to have is asked of all others.
+    """
+
+    label: str | None
+    columns: tuple[str, ...] | None
+    numeric: frozenset[str] | None
+    schema: pa.Schema | None
+    delimiter: str | None
+    header: bool | tuple[str, ...] | None
+    rows: int
+
+    def features(self) -> tuple[str, ...] | None:
+        """Return the names of the features, where they are asked for."""
+        if self.schema is not None:
+            return tuple(name for name in self.schema.names if name != self.label)
+        return self.columns
+
+    def select(self, path: str, names: list[str]) -> list[str]:
+        """Return the columns to read of those a file has, the label first.
+
+        Raises
+        ------
+        LogError
+            A name is missing, or there twice.
+        """
+        wanted = self.features()
+        if wanted is None:
+            wanted = tuple(name for name in names if name != self.label)
+        wanted = wanted if self.label is None else (self.label, *wanted)
+        for name in wanted:
+            if names.count(name) != 1:
+                there = "no column" if name not in names else f"{names.count(name)} columns"
+                shown = ", ".join(names[:50]) + (", ..." if len(names) > 50 else "")
+                raise LogError(path, 1, f"{there} {name!r}; the columns are {shown}")
+        return list(wanted)
+
+
+@dataclass
+class Piece:
+    """Some rows of one file, as a reader found them.
+
+    Attributes
+    ----------
+    table : pyarrow.Table
+        The rows that could be parsed, with the columns of the log; the label is still raw.
+    lines : numpy.ndarray of int64, shape [table.num_rows]
+        The line of each row, increasing.
+    faults : dict of int to Fault
+        The lines that are no row of the table, and why.
+    """
+
+    table: pa.Table
+    lines: NDArray[np.int64]
+    faults: dict[int, Fault] = field(default_factory=dict)
+
+
+def checked(
+    pieces: Iterable[Piece], path: str, label: str | None, skipped: Counter[str] | None
+) -> Iterator[pa.Table]:
+    """Turn labels into 0 and 1 and deal with every broken row.
+
+    Parameters
+    ----------
+    pieces : iterable of Piece
+        The rows of one file, in order.
+    path : str
+        Its name, for the error.
+    label : str, optional
+        The column that becomes float32 0 or 1.
+    skipped : collections.Counter, optional
+        Where to count broken rows, by kind. None: the first one raises, after the rows above it.
+
+    Raises
+    ------
+    LogError
+        A broken row, and ``skipped`` is None.
+    """
+    for piece in pieces:
+        table, faults = piece.table, dict(piece.faults)
+        good = np.ones(table.num_rows, np.bool_)
+        if label is not None:
+            position = table.schema.get_field_index(label)
+            labels, found = _labels(table.column(position))
+            table = table.set_column(position, pa.field(label, pa.float32()), labels)
+            _leave_out(found, piece.lines, good, faults)
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            if name != label:
+                _leave_out(_not_finite(name, column), piece.lines, good, faults)
+        if not faults:
+            yield table
+        elif skipped is not None:
+            skipped.update(fault.kind for fault in faults.values())
+            yield table.filter(pa.array(good))
+        else:
+            line = min(faults)
+            yield table.slice(0, int(np.searchsorted(piece.lines, line)))
+            raise LogError(path, line, faults[line].reason)
+
+
+def _leave_out(
+    found: dict[int, Fault],
+    lines: NDArray[np.int64],
+    good: NDArray[np.bool_],
+    faults: dict[int, Fault],
+) -> None:
+    for row, fault in found.items():
+        good[row] = False
+        faults.setdefault(int(lines[row]), fault)
+
+
+def _labels(column: pa.ChunkedArray) -> tuple[pa.Array, dict[int, Fault]]:
+    """Read 0 and 1, -1 and 1, or false and true; each distinct value is looked at once."""
+    values = column.combine_chunks()
+    if not pa.types.is_dictionary(values.type):
+        values = values.dictionary_encode()
+    distinct = values.dictionary.to_pylist()
+    meaning = np.array([_label(value) for value in distinct] + [math.nan], np.float32)
+    codes = values.indices
+    if codes.null_count:
+        codes = codes.fill_null(len(distinct))
+    codes = codes.to_numpy()
+    labels = meaning[codes]
+    faults = {}
+    for row in np.flatnonzero(np.isnan(labels)).tolist():
+        value = None if codes[row] == len(distinct) else distinct[codes[row]]
+        if value is None or value == "":
+            faults[row] = Fault("missing label", "the label is missing")
+        else:
+            faults[row] = Fault("bad label", f"the label is {value!r}, not 0 or 1, -1 or +1")
+    return pa.array(labels), faults
+
+
+def _label(value: object) -> float:
+    """Return 0 or 1, or NaN for what is no label."""
+    words = {"false": 0.0, "true": 1.0}
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    if isinstance(value, str):
+        text = value.strip().lower()
+        if text in words:
+            return words[text]
+        value = math.nan if "_" in text else text
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return math.nan
+    return {-1.0: 0.0, 0.0: 0.0, 1.0: 1.0}.get(number, math.nan)
+
+
+def _not_finite(name: str, column: pa.ChunkedArray) -> dict[int, Fault]:
+    """Find NaN and infinities in a column of floats, or of lists of them."""
+    nested = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+    if not pa.types.is_floating(column.type.value_type if nested else column.type):
+        return {}
+    values = pc.list_flatten(column) if nested else column
+    broken = pc.invert(pc.is_finite(values))
+    if not pc.any(broken).as_py():
+        return {}
+    where = np.flatnonzero(broken.fill_null(False).to_numpy())
+    rows = pc.list_parent_indices(column).to_numpy()[where] if nested else where
+    return {
+        int(row): Fault("not finite", f"column {name!r} has {values[int(entry)].as_py()}")
+        for row, entry in zip(rows[::-1], where[::-1], strict=True)  # the first of a row is told
+    }
+
+
+def rechunk(tables: Iterable[pa.Table], rows: int, start: int = 0) -> Iterator[pa.RecordBatch]:
+    """Cut a stream of tables into batches of exactly ``rows`` rows; the last one may be shorter.
+
+    A batch that lies within one chunk of a table is a slice of it; others are copied once.
+    If the stream ends with a :class:`LogError`, the rows before it are given out first.
+
+    Parameters
+    ----------
+    tables : iterable of pyarrow.Table
+        All with one schema.
+    rows : int
+        Rows of a batch, at least 1.
+    start : int
+        How many rows to drop first.
+    """
+    held: list[pa.RecordBatch] = []
+    count = 0
+    error = None
+    parts = _parts(tables)
+    while True:
+        try:
+            part = next(parts, None)
+        except LogError as broken:
+            error, part = broken, None
+        if part is None:
+            break
+        dropped = min(start, part.num_rows)
+        start -= dropped
+        part = part.slice(dropped)
+        while count + part.num_rows >= rows:
+            taken = rows - count
+            yield _joined([*held, part.slice(0, taken)])
+            held, count, part = [], 0, part.slice(taken)
+        if part.num_rows:
+            held.append(part)
+            count += part.num_rows
+    if held:
+        yield _joined(held)
+    if error is not None:
+        raise error
+
+
+def _parts(tables: Iterable[pa.Table]) -> Iterator[pa.RecordBatch]:
+    for table in tables:
+        yield from table.to_batches()
+
+
+def _joined(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
+    parts = [part for part in parts if part.num_rows] or parts[:1]
+    if len(parts) == 1:
+        return parts[0]
+    return pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
