@@ -9,6 +9,7 @@ from adagrad.commands._shared import quality
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from typing_extensions import Self
 
     from adagrad.ctr.training import Training
 
@@ -55,7 +56,7 @@ class Display:
         self._task = bar.add_task("pass 1", total=total, numbers="")
         return bar
 
-    def __enter__(self) -> Display:
+    def __enter__(self) -> Self:
         if self._bar is not None:
             self._bar.start()
         elif not self._quiet:

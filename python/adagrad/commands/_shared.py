@@ -11,21 +11,22 @@ import click
 
 from adagrad.cli import require
 
-__all__ = ["Names", "log_options", "one_line_errors", "quality", "reading", "skipped", "use_threads"]
+__all__ = [
+    "log_options",
+    "names",
+    "one_line_errors",
+    "quality",
+    "reading",
+    "skipped",
+    "use_threads",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Names(click.ParamType):
-    """Names of columns, separated by commas."""
-
-    name = "names"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
-        """Split at the commas."""
-        if isinstance(value, tuple):
-            return value
-        return tuple(name for name in value.split(",") if name)
+def names(text: str) -> tuple[str, ...]:
+    """Read names of columns, separated by commas."""
+    return tuple(name for name in text.split(",") if name)
 
 
 def log_options(command: F) -> F:
@@ -43,7 +44,7 @@ def log_options(command: F) -> F:
             ),
             click.option(
                 "--names",
-                type=Names(),
+                type=names,
                 metavar="A,B,...",
                 help="Names of all columns of a CSV or TSV without a header; else c0,c1,...",
             ),
@@ -65,10 +66,10 @@ def log_options(command: F) -> F:
 
 
 def reading(
-    file_format: str | None, delimiter: str | None, names: tuple[str, ...] | None
+    file_format: str | None, delimiter: str | None, header: tuple[str, ...] | None
 ) -> dict[str, Any]:
     """Return these options as `open_log` names them."""
-    return {"format": file_format, "delimiter": delimiter, "header": names or None}
+    return {"format": file_format, "delimiter": delimiter, "header": header or None}
 
 
 def use_threads(threads: int | None) -> None:

@@ -24,7 +24,7 @@ __all__ = ["evaluate"]
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("logs", metavar="LOG...", nargs=-1, required=True)
-@click.option("-l", "--label", metavar="COLUMN", help="The label, if named otherwise than in training.")
+@click.option("-l", "--label", metavar="COLUMN", help="The label, if not named as in training.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @log_options
 @one_line_errors

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adagrad.commands._shared import (
-    Names,
     log_options,
+    names,
     one_line_errors,
     reading,
     skipped,
@@ -38,7 +38,7 @@ PREDICTION = "prediction"
 )
 @click.option(
     "--keep",
-    type=Names(),
+    type=names,
     metavar="A,B,...",
     help="Columns of the log to write before the prediction; needs --output.",
 )
@@ -51,7 +51,7 @@ def predict(
     keep: tuple[str, ...] | None,
     **given: Any,
 ) -> None:
-    """Predict the probability of a positive for every row of LOG..., by default of standard input.
+    r"""Predict the probability of a positive for every row of LOG..., or of the standard input.
 
     Prints one number a line, as the rows come; nothing else goes to the standard output. The logs
     need the columns that MODEL was trained on, in any order and format, and no label.

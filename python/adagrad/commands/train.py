@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adagrad.commands._shared import (
-    Names,
     log_options,
+    names,
     one_line_errors,
     quality,
     reading,
@@ -27,19 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 
-class Rate(click.ParamType):
-    """A learning rate, or auto."""
-
-    name = "rate"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float | str:
-        """Take the word, or a number."""
-        if value == "auto":
-            return "auto"
-        try:
-            return float(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither a number nor auto", param, ctx)
+def rate(text: str) -> float | str:
+    """Read a learning rate, or the word auto."""
+    return text if text == "auto" else float(text)
 
 
 @click.command()
@@ -61,7 +51,7 @@ class Rate(click.ParamType):
 )
 @click.option(
     "--lr",
-    type=Rate(),
+    type=rate,
     default="auto",
     show_default=True,
     help="Learning rate; auto takes the best of eight on the first 20,480 examples.",
@@ -83,11 +73,11 @@ class Rate(click.ParamType):
     help="Length of a factor vector.  [default: 8 for fm, 4 for ffm]",
 )
 @click.option("--preset", metavar="NAME", help="AdaGrad as another system has it, such as torch.")
-@click.option("--columns", type=Names(), metavar="A,B,...", help="Only these columns are features.")
-@click.option("--ignore", type=Names(), metavar="A,B,...", help="These columns are no features.")
+@click.option("--columns", type=names, metavar="A,B,...", help="Only these columns are features.")
+@click.option("--ignore", type=names, metavar="A,B,...", help="These columns are no features.")
 @click.option(
     "--categorical",
-    type=Names(),
+    type=names,
     metavar="A,B,...",
     help="These columns of numbers are ids: each number has its own weight.",
 )
@@ -104,8 +94,10 @@ class Rate(click.ParamType):
     metavar="A*B",
     help="Combinations of columns as a feature of their own; may be given again.",
 )
-@click.option("--passes", type=click.IntRange(1), default=1, show_default=True, help="Over the log.")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of the first factors of fm and ffm.")
+@click.option(
+    "--passes", type=click.IntRange(1), default=1, show_default=True, help="Over the log."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of the factors of fm and ffm.")
 @click.option(
     "--validate",
     multiple=True,
@@ -135,7 +127,7 @@ class Rate(click.ParamType):
 @log_options
 @one_line_errors
 def train(logs: tuple[str, ...], **given: Any) -> None:
-    """Train a click model on LOG..., in one pass and in constant memory.
+    r"""Train a click model on LOG..., in one pass and in constant memory.
 
     LOG is a file, a directory, a quoted glob, or - for the standard input: CSV and TSV (.gz, .zst,
     .bz2 or plain), Parquet, Arrow, libsvm. Labels are 0/1, -1/+1 or false/true; every other column
@@ -231,14 +223,14 @@ def _check_writable(path: Path, option: str) -> None:
 def _open(logs: tuple[str, ...], options: Options, how: dict[str, Any]) -> Log:
     from adagrad.ctr.logs import open_log
 
-    columns = options.columns
-    log = open_log(logs, label=options.label, columns=columns, skip_bad=options.skip_bad, **how)
+    how = {**how, "label": options.label, "skip_bad": options.skip_bad}
+    log = open_log(logs, columns=options.columns, **how)
     if options.ignore and "-" not in logs:
         # Not even read: a column that is no feature may hold what it likes.
-        names = [n for n in log.schema.names if n not in (options.label, *options.ignore)]
+        columns = [n for n in log.schema.names if n not in (options.label, *options.ignore)]
         if set(options.ignore) <= set(log.schema.names):
             log.close()
-            log = open_log(logs, label=options.label, columns=names, skip_bad=options.skip_bad, **how)
+            log = open_log(logs, columns=columns, **how)
     return log
 
 
@@ -273,9 +265,7 @@ def _summary(console: Console, training: Training, display: Display) -> None:
     for heading in ("examples", "logloss", "NE", "AUC", "calibration"):
         table.add_column(heading, justify="right", no_wrap=True)
     boards = [("progressive, first pass", training.progressive.sums[0], training.progressive)]
-    rows = [
-        (name, f"{int(count):,}", *quality(board.metrics())) for name, count, board in boards
-    ]
+    rows = [(name, f"{int(count):,}", *quality(board.metrics())) for name, count, board in boards]
     for number, metrics in enumerate(training.validation, start=1):
         count = f"{int(training.board.sums[0]):,}" if training.board else ""
         rows.append((f"validation, pass {number}", count, *quality(metrics)))

@@ -71,7 +71,8 @@ def label(values: list[tuple[str, Any]]) -> str:
 
 
 def _start(model: Model) -> np.float32:
-    return np.float32(model.settings.rule.initial_accumulator)
+    start: np.float32 = np.float32(model.settings.rule.initial_accumulator)
+    return start
 
 
 def _accumulators(model: Model) -> npt.NDArray[np.float32]:

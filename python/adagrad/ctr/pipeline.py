@@ -181,7 +181,7 @@ def open_again(
         fields.insert(0, pa.field(label, pa.float32()))
     log = open_log(paths, label=label, schema=pa.schema(fields), skip_bad=skip_bad, **how)
     is_columns = log._sources[0].format in ("parquet", "arrow")
-    if not is_columns or "-" in map(os.fspath, paths):
+    if not is_columns or "-" in paths:
         return log
     log.close()  # columns bring their own types: dictionaries stay dictionaries, and are faster
     columns = [*features.names, *extra]

@@ -140,7 +140,7 @@ def calibration_groups(board: Progressive, groups: int = GROUPS) -> tuple[Floats
     some = weight > 0
     predicted = np.bincount(group, both * p, groups)[some] / weight[some]
     observed = np.bincount(group, board.bins[1], groups)[some] / weight[some]
-    return predicted, observed, weight[some]
+    return predicted, observed, weight[some].astype(np.float64)
 
 
 def gains(board: Progressive) -> tuple[Floats, Floats]:
@@ -155,8 +155,7 @@ def gains(board: Progressive) -> tuple[Floats, Floats]:
 
 def _margins(bins: int) -> Floats:
     width = 2 * MARGIN / bins
-    middles: Floats = -MARGIN + width * (np.arange(bins) + 0.5)
-    return middles
+    return np.asarray(-MARGIN + width * (np.arange(bins) + 0.5), np.float64)
 
 
 # -- pictures -----------------------------------------------------------------------------------
@@ -165,7 +164,7 @@ def _margins(bins: int) -> Floats:
 @contextmanager
 def _drawing(name: str, columns: int) -> Iterator[tuple[Sequence[Axes], list[str]]]:
     """Give axes, and a list that has one SVG for each of them afterwards."""
-    style = {
+    style: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": "adagrad",
         "font.family": "sans-serif",
@@ -220,7 +219,7 @@ def _curves(curve: list[list[float]]) -> str:
                 total, recent = auc, None
             else:
                 total = _rate_of(examples, positive, loss, name)
-                recent = _rate_of(*windows.T, name)
+                recent = _rate_of(windows[:, 0], windows[:, 1], windows[:, 2], name)
             if recent is not None:
                 ax.plot(examples, recent, color=BLUE, alpha=0.45, linewidth=1)
             ax.plot(examples, total, color=BLUE, linewidth=2, marker="o", markersize=2.5)
@@ -237,7 +236,7 @@ def _rate_of(examples: Floats, positive: Floats, loss: Floats, name: str) -> Flo
         return mean
     share = positive / np.maximum(examples, 1.0)
     known = [entropy(float(rate)) if 0 < rate < 1 else np.nan for rate in share]
-    return mean / np.array(known)
+    return np.asarray(mean / np.array(known), np.float64)
 
 
 def _count_axis(ax: Axes, counts: Floats) -> None:
