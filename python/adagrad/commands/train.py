@@ -148,7 +148,7 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
     from rich.console import Console
 
     from adagrad.commands._progress import Display
-    from adagrad.ctr.pipeline import open_again, portable
+    from adagrad.ctr.pipeline import open_again
     from adagrad.ctr.training import Interrupted, Stop, Training
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -174,11 +174,14 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
         )
         if given["resume"]:
             _resume(training, console, given["quiet"])
-        features = portable(log.schema, options.label)
 
         def held_out() -> Log:
             return open_again(
-                given["validate"], features, label=options.label, skip_bad=options.skip_bad, **how
+                given["validate"],
+                training.features,
+                label=options.label,
+                skip_bad=options.skip_bad,
+                **how,
             )
 
         if given["validate"]:
@@ -225,12 +228,15 @@ def _open(logs: tuple[str, ...], options: Options, how: dict[str, Any]) -> Log:
 
     how = {**how, "label": options.label, "skip_bad": options.skip_bad}
     log = open_log(logs, columns=options.columns, **how)
+    for name in options.ignore:
+        if name not in log.schema.names:
+            shown = ", ".join(log.schema.names)
+            raise ValueError(f"--ignore: no column {name!r}; the columns are {shown}")
     if options.ignore and "-" not in logs:
         # Not even read: a column that is no feature may hold what it likes.
         columns = [n for n in log.schema.names if n not in (options.label, *options.ignore)]
-        if set(options.ignore) <= set(log.schema.names):
-            log.close()
-            log = open_log(logs, columns=columns, **how)
+        log.close()
+        log = open_log(logs, columns=columns, **how)
     return log
 
 

@@ -140,12 +140,12 @@ def is_libsvm(schema: pa.Schema, label: str | None) -> bool:
     return types == {IDS: pa.list_(pa.int64()), VALUES: pa.list_(pa.float32())}
 
 
-def portable(schema: pa.Schema, label: str | None) -> pa.Schema:
-    """Return the features of a schema with the types that files of any format can be read as."""
+def portable(schema: pa.Schema, others: Sequence[str]) -> pa.Schema:
+    """Return all columns but some with the types that files of any format can be read as."""
     return pa.schema(
         (field.name, field.type.value_type if pa.types.is_dictionary(field.type) else field.type)
         for field in schema
-        if field.name != label
+        if field.name not in others
     )
 
 

@@ -84,10 +84,9 @@ class Options:
 
     def _encoder(self, schema: pa.Schema) -> HashingEncoder:
         names = [name for name in schema.names if name != self.label]
-        for option, some in (("--ignore", self.ignore), ("--categorical", self.categorical)):
-            for name in some:
-                if name not in names:
-                    raise ValueError(f"{option}: the log has no column {name!r}, but {names}")
+        for name in self.categorical:
+            if name not in names:
+                raise ValueError(f"--categorical: the log has no column {name!r}, but {names}")
         kinds: dict[str, Any] = {
             name: "categorical" if name in self.categorical else None
             for name in names
@@ -206,6 +205,12 @@ class Training:
         self._saved = -1
 
     @property
+    def features(self) -> pa.Schema:
+        """The columns that are features, with the types that any format can be read as."""
+        ignored = (self.options.label, *self.options.ignore)
+        return portable(self.log.schema, ignored)
+
+    @property
     def examples(self) -> int:
         """How many are learned, in all passes."""
         held = getattr(self.estimator, "_held", None)
@@ -244,7 +249,7 @@ class Training:
                 f"{self.path} was trained on another log: {_shown(state['log'])}, not"
                 f" {_shown(sizes(self.log))}"
             )
-        if state["schema"] != _packed(portable(self.log.schema, self.options.label)):
+        if state["schema"] != _packed(self.features):
             raise Resumed(f"{self.path} was trained on a log with other columns or types")
         self.estimator, self.encoder = estimator, encoder_of(estimator)
         self.pass_number, self.rows = state["pass"], state["rows"]
@@ -345,7 +350,7 @@ class Training:
         options = self.options
         state = {
             "options": _plain(options),
-            "schema": _packed(portable(self.log.schema, options.label)),
+            "schema": _packed(self.features),
             "log": sizes(self.log),
             "pass": self.pass_number,
             "rows": self.rows,
