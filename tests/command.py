@@ -24,7 +24,7 @@ from adagrad.ctr import logs, training
 logs.open_log.__kwdefaults__["rows"] = 640
 learn = training.Training._learn
 def slowly(*arguments):
-    time.sleep(0.02)
+    time.sleep(0.01)
     learn(*arguments)
 training.Training._learn = slowly
 sys.argv = ["adagrad", *sys.argv[1:]]
@@ -46,6 +46,12 @@ def slow(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
         env={**os.environ, "COLUMNS": "200"},
         **options,  # type: ignore[call-overload]
     )
+
+
+def finished(*arguments: object) -> int:
+    with slow(*arguments) as process:
+        process.communicate(timeout=60)
+    return process.returncode
 
 
 def clicks(rows: int, seed: int = 0) -> pa.Table:

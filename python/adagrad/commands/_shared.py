@@ -96,6 +96,9 @@ def one_line_errors(command: F) -> F:
             return command(*args, **kwargs)
         except BrokenPipeError:
             raise  # click ends quietly
+        except KeyboardInterrupt:
+            click.echo("\ninterrupted", err=True)
+            raise SystemExit(130) from None
         except OSError as error:
             name = f"{error.filename}: " if error.filename is not None else ""
             raise click.ClickException(f"{name}{error.strerror or error}") from None
