@@ -20,7 +20,8 @@ LABEL = "click"
 SLOW = """
 import sys, time
 from adagrad import cli
-from adagrad.ctr import logs, training
+from adagrad.ctr import _lines, logs, training
+_lines.BLOCK = 1 << 16
 logs.open_log.__kwdefaults__["rows"] = 640
 learn = training.Training._learn
 def slowly(*arguments):

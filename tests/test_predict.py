@@ -1,4 +1,4 @@
-"""``adagrad predict``, ``evaluate`` and ``inspect``: what the model says, told by its file alone."""
+"""``adagrad predict``, ``evaluate``, ``inspect``: what a model says, told by its file alone."""
 
 from __future__ import annotations
 
