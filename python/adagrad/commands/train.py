@@ -1,0 +1,291 @@
+"""``adagrad train``: from a click log to a model file, in one pass, in constant memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from adagrad.commands._shared import (
+    log_options,
+    names,
+    one_line_errors,
+    quality,
+    reading,
+    skipped,
+    use_threads,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from adagrad.commands._progress import Display
+    from adagrad.ctr.logs import Log
+    from adagrad.ctr.training import Options, Training
+
+__all__ = ["train"]
+
+
+def rate(text: str) -> float | str:
+    """Read a learning rate, or the word auto."""
+    return text if text == "auto" else float(text)
+
+
+@click.command()
+@click.argument("logs", metavar="LOG...", nargs=-1, required=True)
+@click.option("-l", "--label", required=True, metavar="COLUMN", help="The column to predict.")
+@click.option(
+    "-m",
+    "--model",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where to write the model (safetensors); it is the checkpoint, too.",
+)
+@click.option(
+    "--model-type",
+    type=click.Choice(["lr", "fm", "ffm"]),
+    default="lr",
+    show_default=True,
+    help="Logistic regression, factorization machine, field-aware factorization machine.",
+)
+@click.option(
+    "--lr",
+    type=rate,
+    default="auto",
+    show_default=True,
+    help="Learning rate; auto takes the best of eight on the first 20,480 examples.",
+)
+@click.option(
+    "-b",
+    "--bits",
+    type=click.IntRange(8, 32),
+    default=22,
+    show_default=True,
+    help="The model has 2^BITS slots, of 8 bytes each in logistic regression.",
+)
+@click.option("--l1", type=float, default=0.0, help="L1 penalty (lr only).")
+@click.option("--l2", type=float, default=0.0, help="L2 penalty.")
+@click.option(
+    "-k",
+    "--factors",
+    type=click.IntRange(1, 4096),
+    help="Length of a factor vector.  [default: 8 for fm, 4 for ffm]",
+)
+@click.option("--preset", metavar="NAME", help="AdaGrad as another system has it, such as torch.")
+@click.option("--columns", type=names, metavar="A,B,...", help="Only these columns are features.")
+@click.option("--ignore", type=names, metavar="A,B,...", help="These columns are no features.")
+@click.option(
+    "--categorical",
+    type=names,
+    metavar="A,B,...",
+    help="These columns of numbers are ids: each number has its own weight.",
+)
+@click.option(
+    "--numeric",
+    type=click.Choice(["log2-bins", "value", "categorical"]),
+    default="log2-bins",
+    show_default=True,
+    help="What other numbers are: two bins an octave, values of one weight, or ids.",
+)
+@click.option(
+    "--cross",
+    multiple=True,
+    metavar="A*B",
+    help="Combinations of columns as a feature of their own; may be given again.",
+)
+@click.option(
+    "--passes", type=click.IntRange(1), default=1, show_default=True, help="Over the log."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of the factors of fm and ffm.")
+@click.option(
+    "--validate",
+    multiple=True,
+    metavar="LOG",
+    help="Measure on this log after each pass; may be given again.",
+)
+@click.option(
+    "--checkpoint-every",
+    type=click.IntRange(1),
+    metavar="N",
+    default=10_000_000,
+    show_default=True,
+    help="Replace the model file after every N examples, as a whole or not at all.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on from the model file, if it is there; give the same options and log.",
+)
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.html",
+    help="Write one page with curves, calibration, lift, rates and collisions.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@log_options
+@one_line_errors
+def train(logs: tuple[str, ...], **given: Any) -> None:
+    r"""Train a click model on LOG..., in one pass and in constant memory.
+
+    LOG is a file, a directory, a quoted glob, or - for the standard input: CSV and TSV (.gz, .zst,
+    .bz2 or plain), Parquet, Arrow, libsvm. Labels are 0/1, -1/+1 or false/true; every other column
+    is a feature, hashed into the model's slots. Numbers of a libsvm log are the slots.
+
+    \b
+      adagrad train day_*.tsv.gz --label click --model ctr.safetensors
+      adagrad train logs/ -l click -m ctr.safetensors --model-type ffm --validate day_8.parquet
+      zcat log.gz | adagrad train - --format csv -l click -m ctr.safetensors
+
+    Every example is predicted before it is learned from: the numbers shown are of these
+    predictions. NE, normalized entropy, is the logloss over that of always predicting the share of
+    positives. The model has the same bits for any number of threads and any format of the log.
+
+    Ctrl-C saves a checkpoint. With --resume, a training that was stopped or killed ends with the
+    bits of one that was not.
+    """
+    from rich.console import Console
+
+    from adagrad.commands._progress import Display
+    from adagrad.ctr.pipeline import open_again
+    from adagrad.ctr.training import Interrupted, Stop, Training
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    use_threads(given["threads"])
+    _check_writable(given["model"], "--model")
+    if given["report"] is not None:
+        from adagrad.cli import require
+
+        require("adagrad train --report", "matplotlib")
+        _check_writable(given["report"], "--report")
+    options = _options(given)
+    how = reading(given["file_format"], given["delimiter"], given["names"])
+    if "-" in given["validate"]:
+        raise click.ClickException("--validate cannot read the standard input: it is read twice")
+    stop = Stop()
+    with _open(logs, options, how) as log, stop.installed():
+        training = Training(
+            log,
+            options,
+            given["model"],
+            passes=given["passes"],
+            checkpoint_every=given["checkpoint_every"],
+        )
+        if given["resume"]:
+            _resume(training, console, given["quiet"])
+
+        def held_out() -> Log:
+            return open_again(
+                given["validate"],
+                training.features,
+                label=options.label,
+                skip_bad=options.skip_bad,
+                **how,
+            )
+
+        if given["validate"]:
+            held_out().close()  # a missing file is told now, not after the pass
+        try:
+            with Display(console, training, given["quiet"]) as display:
+                training.run(display, validate=held_out if given["validate"] else None, stop=stop)
+        except Interrupted as interrupted:
+            console.print(_saved(training), markup=False)
+            raise SystemExit(128 + interrupted.signal) from None
+    if not given["quiet"]:
+        _summary(console, training, display)
+    if given["report"] is not None:
+        from adagrad.ctr.report import write_report
+
+        write_report(given["report"], training, seconds=display.seconds)
+        if not given["quiet"]:
+            console.print(f"Report: {given['report']}", markup=False)
+
+
+def _options(given: dict[str, Any]) -> Options:
+    from adagrad.ctr.training import Options
+
+    crosses = tuple(tuple(cross.split("*")) for cross in given["cross"])
+    names = ("label", "model_type", "lr", "bits", "l1", "l2", "factors", "preset", "seed")
+    features = ("columns", "numeric", "skip_bad")
+    return Options(
+        **{name: given[name] for name in names + features},
+        ignore=given["ignore"] or (),
+        categorical=given["categorical"] or (),
+        cross=crosses,
+    )
+
+
+def _check_writable(path: Path, option: str) -> None:
+    if path.is_dir():
+        raise click.ClickException(f"{option} {path}: is a directory")
+    if not path.absolute().parent.is_dir():
+        raise click.ClickException(f"{option} {path}: there is no directory {path.parent}")
+
+
+def _open(logs: tuple[str, ...], options: Options, how: dict[str, Any]) -> Log:
+    from adagrad.ctr.logs import open_log
+
+    how = {**how, "label": options.label, "skip_bad": options.skip_bad}
+    log = open_log(logs, columns=options.columns, **how)
+    for name in options.ignore:
+        if name not in log.schema.names:
+            shown = ", ".join(log.schema.names)
+            raise ValueError(f"--ignore: no column {name!r}; the columns are {shown}")
+    if options.ignore and "-" not in logs:
+        # Not even read: a column that is no feature may hold what it likes.
+        columns = [n for n in log.schema.names if n not in (options.label, *options.ignore)]
+        log.close()
+        log = open_log(logs, columns=columns, **how)
+    return log
+
+
+def _resume(training: Training, console: Console, quiet: bool) -> None:
+    if not training.path.exists():
+        text = f"{training.path} is not there yet: training from the first row"
+    else:
+        training.resume()
+        text = f"going on from {training.path}: {training.examples:,} examples learned"
+        if training.pass_number >= training.passes:
+            text = f"{training.path} is complete: {training.examples:,} examples learned"
+    if not quiet:
+        console.print(text, markup=False)
+
+
+def _saved(training: Training) -> str:
+    if training.progressive is None:
+        return "\ninterrupted before the first batch was learned: nothing to save"
+    return (
+        f"\ninterrupted: {training.examples:,} examples are saved in {training.path}; go on with"
+        " --resume"
+    )
+
+
+def _summary(console: Console, training: Training, display: Display) -> None:
+    from rich import box
+    from rich.table import Table
+
+    assert training.progressive is not None
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for heading in ("examples", "logloss", "NE", "AUC", "calibration"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    boards = [("progressive, first pass", training.progressive.sums[0], training.progressive)]
+    rows = [(name, f"{int(count):,}", *quality(board.metrics())) for name, count, board in boards]
+    for number, metrics in enumerate(training.validation, start=1):
+        count = f"{int(training.board.sums[0]):,}" if training.board else ""
+        rows.append((f"validation, pass {number}", count, *quality(metrics)))
+    for row in rows:
+        table.add_row(*row)
+    console.print()
+    console.print(table)
+    console.print(
+        f"\n{training.examples:,} examples in {training.pass_number} pass"
+        f"{'es' if training.pass_number > 1 else ''}, {display.rate(training):,.0f} rows/s;"
+        f" lr {training.estimator.lr_:g}; {training.path}",
+        markup=False,
+    )
+    if training.skipped:
+        console.print(skipped(training.skipped), markup=False)
+    if training.progressive.metrics()["logloss"] != training.progressive.metrics()["logloss"]:
+        console.print("the predictions left the finite numbers: give a smaller --lr", markup=False)

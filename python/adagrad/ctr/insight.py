@@ -1,0 +1,104 @@
+"""What is in a model: its slots with weight, accumulator and rate, and the features they stand for.
+
+Called by ``adagrad inspect`` and the report. Nothing is drawn or printed here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from adagrad import _core
+from adagrad.ctr.examples import Examples
+from adagrad.ctr.model import Model
+from adagrad.ctr.pipeline import IDS, Encoder, SlotEncoder
+
+__all__ = ["Slots", "in_sample", "label", "names", "touched"]
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Some slots of a model.
+
+    Attributes
+    ----------
+    slots : ndarray of int64, shape [n]
+        Ascending.
+    counts : ndarray of int64, shape [n], or None
+        Entries of a sample that are in each.
+    weights, accumulators, rates : ndarray of float32, shape [n]
+        The linear params, their accumulators, and the rate of the next step.
+    """
+
+    slots: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64] | None
+    weights: npt.NDArray[np.float32]
+    accumulators: npt.NDArray[np.float32]
+    rates: npt.NDArray[np.float32]
+
+
+def touched(model: Model) -> Slots:
+    """Return the slots that were ever learned."""
+    return _slots(model, np.flatnonzero(_accumulators(model) != _start(model)), None)
+
+
+def in_sample(model: Model, x: Examples) -> Slots:
+    """Return the slots of some examples, with how often each occurs there."""
+    slots, counts = np.unique(x.slots, return_counts=True)
+    return _slots(model, slots.astype(np.int64), counts)
+
+
+def names(encoder: Encoder, sample: pa.RecordBatch) -> dict[int, list[tuple[str, Any]]]:
+    """Return what is in each slot, of the values in a sample: pairs of field and value."""
+    if not isinstance(encoder, SlotEncoder):
+        found: dict[int, list[tuple[str, Any]]] = encoder.inverse(sample)  # type: ignore[attr-defined]
+        return found
+    ids = np.unique(sample.column(IDS).flatten().to_numpy())
+    of_slot: dict[int, list[tuple[str, Any]]] = {}
+    for slot, name in zip(encoder.slots(ids).tolist(), ids.tolist(), strict=True):
+        of_slot.setdefault(slot, []).append(("id", name))
+    return of_slot
+
+
+def label(values: list[tuple[str, Any]]) -> str:
+    """Return what a slot stands for as text: of the values that meet there the first two."""
+    shown = [f"{field}={'(missing)' if value is None else value}" for field, value in values[:2]]
+    return " | ".join(shown) + (f" | {len(values) - 2} more" if values[2:] else "")
+
+
+def _start(model: Model) -> np.float32:
+    start: np.float32 = np.float32(model.settings.rule.initial_accumulator)
+    return start
+
+
+def _accumulators(model: Model) -> npt.NDArray[np.float32]:
+    return model.tables["linear"].state.reshape(-1)
+
+
+def _slots(
+    model: Model, slots: npt.NDArray[np.int64], counts: npt.NDArray[np.int64] | None
+) -> Slots:
+    import scipy.sparse
+
+    rule, settings = model.settings.rule, model.settings
+    # The learner's own formula, asked for one entry of value 1 at a time.
+    learner = _core.LinearLearner(
+        model.tables["linear"]._memory,
+        settings.n_slots,
+        None,
+        rule._compiled,
+        rule.lr,
+        rule.lr_decay,
+        settings.l1,
+    )
+    one = np.ones(len(slots), np.float32)
+    single = scipy.sparse.csr_matrix(
+        (one, slots, np.arange(len(slots) + 1)), shape=(len(slots), settings.n_slots)
+    )
+    rates = learner.rates(Examples.from_csr(single), model.examples, 0)
+    weights = model.tables["linear"].weights.reshape(-1)
+    return Slots(slots, counts, weights[slots], _accumulators(model)[slots], rates)

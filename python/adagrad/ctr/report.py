@@ -1,0 +1,455 @@
+"""``adagrad train --report``: one self-contained page about a training.
+
+Pictures are SVG by matplotlib, inside the page; nothing comes from elsewhere, and there is no
+script. What is drawn is computed here from `Progressive` and a sample of the log.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import os
+import re
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from adagrad import __version__
+from adagrad.ctr import insight
+from adagrad.ctr.encoder import HashingEncoder
+from adagrad.ctr.progressive import Progressive
+from adagrad.metrics import entropy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from matplotlib.axes import Axes
+
+    from adagrad.ctr.training import Training
+
+__all__ = ["calibration_groups", "gains", "write_report"]
+
+BLUE, VERMILION = "#0072B2", "#D55E00"  # of Okabe and Ito, readable on white and on black
+GROUPS = 20
+MARGIN = 16.0  # of the histogram of `Progressive`, from -16 to 16
+MAX_DOTS = 3_000
+SAMPLE_ROWS = 20_000
+
+# currentColor takes the colour of the page's text, light or dark; matplotlib cannot be told so, so
+# it draws text and axes in a grey of its own, which is replaced.
+INK, PALE = "#123456", "#654321"
+
+Floats = npt.NDArray[np.float64]
+
+
+def write_report(path: str | os.PathLike[str], training: Training, *, seconds: float) -> None:
+    """Write the page.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        An HTML file.
+    training : Training
+        After its last pass.
+    seconds : float
+        How long it took.
+    """
+    board = training.board or training.progressive
+    assert board is not None
+    where = "the held-out log" if training.board else "progressive predictions of the first pass"
+    sample = training.sample
+    sections = [
+        _section("Result", _results(training, seconds)),
+        _section(
+            "Learning curves",
+            _curves(training.curve),
+            "Every example is predicted before it is learned from. NE, normalized entropy, is the"
+            " logloss over that of always predicting the share of positives: below 1 is better."
+            " Pale: only the examples since the point before.",
+        ),
+        _section(
+            "Calibration",
+            _reliability(board),
+            f"Mean prediction against the share of positives in {GROUPS} groups of equal size, on"
+            f" {where}. On the line, 3 of 100 ads predicted at 3 % are clicked.",
+        ),
+        _section(
+            "Gains and lift",
+            _lift(board),
+            f"If only the likeliest examples were shown: the share of all positives among them,"
+            f" and how many times more frequent positives are than on average. On {where}.",
+        ),
+    ]
+    if sample is not None:
+        sample = sample.slice(0, SAMPLE_ROWS)
+        x = training.encoder.transform(sample)
+        found = insight.in_sample(training.estimator._ready(), x)
+        names = insight.names(training.encoder, sample)
+        rows = f"the first {len(x):,} rows of this run"
+        sections += [
+            _section(
+                "Frequency and learning rate",
+                _rates(found),
+                f"Each dot is a feature of {rows}: how often it occurs there, and the rate of its"
+                " next step. What is rare goes on learning, what is common settles.",
+            ),
+            _section("Strongest features", _features(found, names), f"Of {rows}, by weight."),
+        ]
+        if isinstance(training.encoder, HashingEncoder):
+            sections.append(
+                _section(
+                    "Collisions",
+                    _collisions(training.encoder, sample),
+                    f"Of the distinct values in {rows}: how many share their slot with another"
+                    " value of any field, and how many would by chance.",
+                )
+            )
+    sections.append(_section("Settings", _settings(training)))
+    title = f"{training.path.name}: {training.examples:,} examples"
+    page = PAGE.format(
+        title=html.escape(title), style=STYLE, body="\n".join(sections), version=__version__
+    )
+    Path(path).write_text(page, encoding="utf-8")
+
+
+# -- numbers ------------------------------------------------------------------------------------
+
+
+def calibration_groups(board: Progressive, groups: int = GROUPS) -> tuple[Floats, Floats, Floats]:
+    """Cut predictions into groups of equal weight, by prediction.
+
+    Returns
+    -------
+    predicted, observed, weight : ndarray of float64, shape [at most groups]
+        Mean prediction, share of positives, and summed weight of each. Predictions are those of
+        the middle of their bin, 1/1024 wide in log-odds.
+    """
+    both = board.bins.sum(axis=0)
+    p = 1 / (1 + np.exp(-_margins(both.size)))
+    # The group that the middle of each bin falls in; a bin stays whole.
+    middle = (np.cumsum(both) - 0.5 * both) / max(both.sum(), 1e-300)
+    group = np.minimum((middle * groups).astype(np.int64), groups - 1)
+    weight = np.bincount(group, both, groups)
+    some = weight > 0
+    predicted = np.bincount(group, both * p, groups)[some] / weight[some]
+    observed = np.bincount(group, board.bins[1], groups)[some] / weight[some]
+    return predicted, observed, weight[some].astype(np.float64)
+
+
+def gains(board: Progressive) -> tuple[Floats, Floats]:
+    """Return the share of examples above each threshold, and that of the positives, from 0 to 1."""
+    negatives, positives = board.bins[:, ::-1]
+    both = np.cumsum(negatives + positives)
+    some = np.flatnonzero(negatives + positives)
+    shown = np.concatenate([[0.0], both[some] / both[-1]])
+    hit = np.concatenate([[0.0], np.cumsum(positives)[some] / positives.sum()])
+    return shown, hit
+
+
+def _margins(bins: int) -> Floats:
+    width = 2 * MARGIN / bins
+    return np.asarray(-MARGIN + width * (np.arange(bins) + 0.5), np.float64)
+
+
+# -- pictures -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def _drawing(name: str, columns: int) -> Iterator[tuple[Sequence[Axes], list[str]]]:
+    """Give axes, and a list that has one SVG for each of them afterwards."""
+    style: Any = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "adagrad",
+        "font.family": "sans-serif",
+        "text.color": INK,
+        "axes.edgecolor": PALE,
+        "axes.labelcolor": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.formatter.use_mathtext": False,
+        "font.size": 10,
+    }
+    pictures: list[str] = []
+    with rc_context(style):
+        figures = [Figure(figsize=(4.4, 3.2), layout="constrained") for _ in range(columns)]
+        yield [figure.subplots() for figure in figures], pictures
+        for figure in figures:
+            figure.patch.set_visible(False)
+            for axes in figure.axes:
+                axes.patch.set_visible(False)
+            text = io.StringIO()
+            figure.savefig(text, format="svg", metadata={"Date": None})
+            pictures.append(_inline(text.getvalue(), f"{name}{len(pictures)}-", figure))
+
+
+def _inline(svg: str, prefix: str, figure: Figure) -> str:
+    """Make an SVG file a part of the page, in the colours and fonts of its text."""
+    svg = svg[svg.index("<svg") :]
+    svg = svg.replace(INK, "currentColor").replace(PALE, "currentColor")
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
+    svg = svg.replace("xlink:href", "href")
+    svg = re.sub(r'font: [^;"]*?(\d+(\.\d+)?)px [^;"]*', r"font: \1px system-ui, sans-serif", svg)
+    # Identifiers are unique in a page, not in a picture.
+    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
+    svg = re.sub(r'href="#', f'href="#{prefix}', svg)
+    svg = re.sub(r"url\(#", f"url(#{prefix}", svg)
+    label = "; ".join(f"{a.get_ylabel()} against {a.get_xlabel()}" for a in figure.axes)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}"', 1)
+
+
+def _curves(curve: list[list[float]]) -> str:
+    points = np.array(curve, np.float64)
+    examples, positive, loss, _, auc = points.T
+    windows = np.diff(points[:, :3], axis=0, prepend=0.0)
+    with _drawing("curve", 3) as (axes, pictures):
+        for place, (ax, name) in enumerate(zip(axes, ("NE", "logloss", "AUC"), strict=True)):
+            if name == "AUC":
+                total, recent = auc, None
+            else:
+                total = _rate_of(examples, positive, loss, name)
+                recent = _rate_of(windows[:, 0], windows[:, 1], windows[:, 2], name)
+            if recent is not None:
+                ax.plot(examples, recent, color=BLUE, alpha=0.45, linewidth=1)
+            ax.plot(examples, total, color=BLUE, linewidth=2, marker="o", markersize=2.5)
+            if name == "NE":
+                ax.axhline(1, color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
+            _count_axis(ax, examples)
+            ax.set_ylabel(("NE so far", "logloss so far", "AUC so far")[place])
+    return _figures(pictures)
+
+
+def _rate_of(examples: Floats, positive: Floats, loss: Floats, name: str) -> Floats:
+    mean = loss / np.maximum(examples, 1.0)
+    if name == "logloss":
+        return mean
+    share = positive / np.maximum(examples, 1.0)
+    known = [entropy(float(rate)) if 0 < rate < 1 else np.nan for rate in share]
+    return np.asarray(mean / np.array(known), np.float64)
+
+
+def _count_axis(ax: Axes, counts: Floats) -> None:
+    if len(counts) > 1:
+        ax.set_xscale("log", base=10)
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.xaxis.set_major_formatter(FuncFormatter(_short))
+    if len(counts) > 1 and counts[-1] < 10 * counts[0]:
+        ax.set_xscale("linear")
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        ax.xaxis.set_major_formatter(FuncFormatter(_short))
+    ax.yaxis.set_major_locator(MaxNLocator(5))
+    ax.set_xlabel("examples seen")
+
+
+def _short(value: float, _: object = None) -> str:
+    for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
+
+
+def _reliability(board: Progressive) -> str:
+    predicted, observed, weight = calibration_groups(board)
+    with _drawing("calibration", 2) as (axes, pictures):
+        ends = [0.0, 1.08 * max(float(predicted.max()), float(observed.max()), 1e-6)]
+        axes[0].plot(ends, ends, color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
+        error = np.sqrt(observed * (1 - observed) / weight)
+        axes[0].errorbar(predicted, observed, error, fmt="o-", color=BLUE, markersize=4, lw=1.2)
+        axes[0].set_xlim(*ends)
+        axes[0].set_ylim(*ends)
+        axes[0].set_xlabel("mean prediction")
+        axes[0].set_ylabel("share of positives ± σ")
+        some = observed > 0
+        axes[1].axhline(1, color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
+        ratio = predicted[some] / observed[some]
+        axes[1].plot(predicted[some], ratio, "o-", color=BLUE, markersize=4, lw=1.2)
+        axes[1].set_xscale("log")
+        axes[1].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes[1].xaxis.set_major_formatter(FuncFormatter(_short))
+        axes[1].xaxis.set_minor_formatter(NullFormatter())
+        axes[1].set_xlabel("mean prediction")
+        axes[1].set_ylabel("prediction / share")
+    return _figures(pictures)
+
+
+def _lift(board: Progressive) -> str:
+    shown, hit = gains(board)
+    grid = np.linspace(0, 1, 201)
+    share = np.interp(grid, shown, hit)
+    with _drawing("gains", 2) as (axes, pictures):
+        axes[0].plot([0, 1], [0, 1], color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
+        axes[0].plot(grid, share, color=BLUE, linewidth=2)
+        axes[0].set_ylabel("share of positives")
+        axes[1].axhline(1, color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
+        axes[1].plot(grid[2:], share[2:] / grid[2:], color=BLUE, linewidth=2)
+        axes[1].set_ylabel("lift")
+        axes[1].set_ylim(bottom=0)
+        for ax in axes:
+            ax.set_xlabel("share of examples, likeliest first")
+    return _figures(pictures)
+
+
+def _rates(found: insight.Slots) -> str:
+    assert found.counts is not None
+    counts, rates = found.counts, found.rates.astype(np.float64)
+    order = np.random.default_rng(0).permutation(len(counts))[:MAX_DOTS]
+    with _drawing("rates", 2) as (axes, pictures):
+        axes[0].plot(counts[order], rates[order], "o", color=BLUE, ms=2.5, alpha=0.5, mew=0)
+        axes[0].set_yscale("log")
+        axes[0].set_ylabel("effective learning rate")
+        sizes = np.abs(found.weights[order])
+        axes[1].plot(counts[order], sizes, "o", color=BLUE, ms=2.5, alpha=0.5, mew=0)
+        axes[1].set_ylabel("size of the weight")
+        for ax in axes:
+            ax.set_xscale("log")
+            for axis in (ax.xaxis, ax.yaxis):
+                axis.set_minor_formatter(NullFormatter())
+                axis.set_major_formatter(FuncFormatter(_short))
+            ax.set_xlabel("occurrences in the sample")
+    return _figures(pictures)
+
+
+def _figures(pictures: list[str]) -> str:
+    return '<div class="pictures">' + "".join(f"<figure>{p}</figure>" for p in pictures) + "</div>"
+
+
+# -- tables -------------------------------------------------------------------------------------
+
+
+def _results(training: Training, seconds: float) -> str:
+    assert training.progressive is not None
+    rows = [("progressive, first pass", training.progressive.metrics())]
+    rows += [
+        (f"validation, pass {number}", metrics)
+        for number, metrics in enumerate(training.validation, start=1)
+    ]
+    names = ("logloss", "normalized_entropy", "auc", "calibration")
+    body = [[name, *(f"{metrics[key]:.4f}" for key in names)] for name, metrics in rows]
+    sums = training.progressive.sums
+    passes = "one pass" if training.pass_number == 1 else f"{training.pass_number} passes"
+    notes = [
+        f"{training.examples:,} examples learned in {passes}",
+        f"{100 * training.progressive.rate:.3g} % of {int(sums[0]):,} positive",
+        f"{seconds:,.1f} s",
+    ]
+    if training.skipped:
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(training.skipped.items()))
+        notes.append(f"broken rows skipped: {kinds}")
+    return _table(["", "logloss", "NE", "AUC", "calibration"], body) + _paragraph(
+        "; ".join(notes) + "."
+    )
+
+
+def _features(found: insight.Slots, names: dict[int, list[tuple[str, Any]]]) -> str:
+    assert found.counts is not None
+    order = np.argsort(-np.abs(found.weights), kind="stable")[:20]
+    rows = [
+        [
+            insight.label(names.get(int(found.slots[at]), [])),
+            f"{found.weights[at]:+.3f}",
+            f"{found.rates[at]:.2g}",
+            f"{found.counts[at]:,}",
+        ]
+        for at in order.tolist()
+    ]
+    return _table(["feature", "weight", "rate", "count"], rows)
+
+
+def _collisions(encoder: HashingEncoder, sample: Any) -> str:
+    rows = [
+        [
+            name,
+            f"{int(numbers['values']):,}",
+            f"{100 * numbers['shared']:.2f} %",
+            f"{100 * numbers['expected']:.2f} %",
+        ]
+        for name, numbers in encoder.collisions(sample).items()
+    ]
+    return _table(["field", "values", "share a slot", "by chance"], rows)
+
+
+def _settings(training: Training) -> str:
+    from dataclasses import asdict
+
+    settings = training.estimator._ready().settings
+    rule = settings.rule
+    rows = [["model", type(training.estimator).__name__], ["lr", f"{rule.lr:g}"]]
+    rows += [["slots", f"{settings.n_slots:,}"], ["eps", f"{rule.eps:g}"]]
+    for name, value in asdict(training.options).items():
+        if value not in (None, (), False) and name not in ("lr",):
+            text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            rows.append(["--" + name.replace("_", "-"), text])
+    rows.append(["passes", f"{training.pass_number}"])
+    rows.append(["log", ", ".join(training.log.paths[:20])])
+    return _table(["", ""], rows, words=True)
+
+
+def _table(heads: list[str], rows: list[list[str]], words: bool = False) -> str:
+    head = "".join(f"<th>{html.escape(text)}</th>" for text in heads)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>" for row in rows
+    )
+    kind = ' class="words"' if words else ""
+    head = "" if words else f"<thead><tr>{head}</tr></thead>"
+    return f'<div class="scroll"><table{kind}>{head}<tbody>{body}</tbody></table></div>'
+
+
+def _paragraph(text: str) -> str:
+    return f"<p>{html.escape(text)}</p>"
+
+
+def _section(title: str, body: str, text: str = "") -> str:
+    name = title.lower().replace(" ", "-")
+    words = _paragraph(text) if text else ""
+    return f'<section id="{name}"><h2>{html.escape(title)}</h2>{words}{body}</section>'
+
+
+STYLE = """
+:root { color-scheme: light dark; }
+* { box-sizing: border-box; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; padding: 1rem; max-width: 72rem;
+  background: light-dark(#ffffff, #16181c); color: light-dark(#1d2127, #e4e6ea); }
+h1 { font-size: 1.5rem; overflow-wrap: anywhere; margin: .5rem 0 0; }
+h2 { font-size: 1.15rem; margin: 2rem 0 .25rem; }
+p { margin: .25rem 0 .75rem; max-width: 46rem; color: light-dark(#4a505a, #a9afb9); }
+.pictures { display: grid; gap: .5rem 1.5rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 19rem), 1fr)); }
+figure { margin: 0; max-width: 32rem; }
+svg { width: 100%; height: auto; display: block; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
+th, td { text-align: right; padding: .25rem .6rem;
+  border-bottom: 1px solid light-dark(#dfe2e7, #34383f); }
+th:first-child, td:first-child, .words td { text-align: left; padding-left: 0; }
+td:first-child, .words td { overflow-wrap: anywhere; min-width: 6rem; }
+th { font-weight: 600; }
+@media (max-width: 30rem) { table { font-size: .82rem; } th, td { padding: .25rem .35rem; } }
+footer { margin: 2.5rem 0 1rem; color: light-dark(#4a505a, #a9afb9); font-size: .85rem; }
+"""
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<h1>{title}</h1>
+{body}
+<footer>adagrad {version}</footer>
+</body>
+</html>
+"""

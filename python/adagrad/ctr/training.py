@@ -1,0 +1,434 @@
+"""Training on a log: batches in, a model file out that training can go on from.
+
+What ``adagrad train`` runs; options come from there, and printing stays there. The model file is
+the checkpoint: it holds the learner and, as its `extra`, how far training has come.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pyarrow as pa
+
+from adagrad.ctr import files
+from adagrad.ctr._estimator import ClickLearner
+from adagrad.ctr.encoder import HashingEncoder
+from adagrad.ctr.factorization import FactorizationMachine, FieldAwareFactorizationMachine
+from adagrad.ctr.logistic import LogisticRegression
+from adagrad.ctr.logs import Log
+from adagrad.ctr.pipeline import Encoded, Encoder, encoded, encoder_of, is_libsvm, portable, sizes
+from adagrad.ctr.progressive import Progressive
+from adagrad.presets import preset
+
+__all__ = ["Interrupted", "Options", "Resumed", "Stop", "Training", "is_trained_on_logs", "score"]
+
+FIRST_LOOK = 1024
+"""Examples at the first point of the learning curve; the next ones lie at its doubles."""
+
+MAX_POINTS = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What decides the bits of a model, given its log: the options of ``adagrad train``.
+
+    Attributes are named as there; `dashes` become underscores.
+    """
+
+    label: str
+    model_type: str = "lr"
+    lr: float | str = "auto"
+    bits: int = 22
+    l1: float = 0.0
+    l2: float = 0.0
+    factors: int | None = None
+    preset: str | None = None
+    seed: int = 0
+    columns: tuple[str, ...] | None = None
+    ignore: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    numeric: str = "log2-bins"
+    cross: tuple[tuple[str, ...], ...] = ()
+    skip_bad: bool = False
+
+    def estimator(self, schema: pa.Schema) -> ClickLearner:
+        """Return a learner for a log with these columns, before its first example."""
+        params: dict[str, Any] = {"lr": self.lr, "l2": self.l2}
+        if self.preset is not None:
+            # Some presets have no rate of their own; "auto" finds one in any case.
+            params["rule"] = preset(self.preset, lr=0.1 if self.lr == "auto" else self.lr)
+        if not is_libsvm(schema, self.label):
+            params["encoder"] = self._encoder(schema)
+        elif self.model_type == "ffm":
+            raise ValueError("a field-aware machine needs fields, which libsvm logs do not have")
+        elif self.cross or self.categorical:
+            raise ValueError("libsvm logs have ids, not columns: no --cross, no --categorical")
+        if self.model_type == "lr":
+            if self.factors is not None:
+                raise ValueError("--factors is for --model-type fm and ffm")
+            return LogisticRegression(l1=self.l1, **params)
+        if self.l1:
+            raise ValueError("--l1 is for --model-type lr")
+        kind = {"fm": FactorizationMachine, "ffm": FieldAwareFactorizationMachine}[self.model_type]
+        if self.factors is not None:
+            params["factors"] = self.factors
+        return kind(seed=self.seed, **params)
+
+    def _encoder(self, schema: pa.Schema) -> HashingEncoder:
+        names = [name for name in schema.names if name != self.label]
+        for name in self.categorical:
+            if name not in names:
+                raise ValueError(f"--categorical: the log has no column {name!r}, but {names}")
+        kinds: dict[str, Any] = {
+            name: "categorical" if name in self.categorical else None
+            for name in names
+            if name not in self.ignore
+        }
+        encoder = HashingEncoder(self.bits, kinds, numeric=self.numeric, crosses=self.cross)  # type: ignore[arg-type]
+        return encoder.fit(schema.empty_table())
+
+
+class Interrupted(Exception):
+    """Training stopped at a signal, `signal`, with everything up to then in the model file."""
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(signal)
+        self.signal = signal
+
+
+class Resumed(ValueError):
+    """A model file does not go on with these options or this log."""
+
+
+class Stop:
+    """SIGINT and SIGTERM ask to stop after the batch at hand; while waiting for data, at once."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._waiting = False
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Take the signals, in the main thread."""
+        before = {number: signal.signal(number, self._take) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        again, self.signal = bool(self.signal), number
+        if again or self._waiting:
+            self._waiting = False
+            raise Interrupted(number)
+
+    def wait(self, batches: Iterator[Encoded]) -> Encoded | None:
+        """Return the next batch, None at the end; raise `Interrupted` where a signal came."""
+        self._waiting = True
+        try:
+            if self.signal:
+                raise Interrupted(self.signal)
+            return next(batches, None)
+        finally:
+            self._waiting = False
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Training:
+    """One model in the making.
+
+    Parameters
+    ----------
+    log : Log
+        With a label.
+    options : Options
+        Of a new model.
+    path : str or PathLike
+        The model file.
+    passes : int, default 1
+        Over the log.
+    checkpoint_every : int, default 10_000_000
+        Examples between two replacements of the file, rounded up to whole batches of the log.
+
+    Attributes
+    ----------
+    estimator : ClickLearner
+        The learner.
+    pass_number : int
+        The pass under way, from 0; as many as `passes` when all are done.
+    rows : int
+        Rows of this pass that are learned.
+    curve : list of list of float
+        After so many examples of the first pass, so many positive, summed loss and predictions,
+        AUC: ``[examples, positive, loss, predicted, auc]``.
+    skipped : dict of str to int
+        Broken rows left out in this pass, by kind.
+    validation : list of dict
+        Metrics on held-out logs, after each pass.
+    board : Progressive or None
+        Of the last validation.
+    sample : pyarrow.RecordBatch or None
+        The first batch that was read, for a report.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        options: Options,
+        path: str | os.PathLike[str],
+        *,
+        passes: int = 1,
+        checkpoint_every: int = 10_000_000,
+    ) -> None:
+        self.log, self.options, self.path = log, options, Path(path)
+        self.passes, self.checkpoint_every = passes, checkpoint_every
+        self.estimator = options.estimator(log.schema)
+        self.encoder: Encoder = self.estimator.encoder or _slots(options.bits)
+        self.pass_number = self.rows = 0
+        self.curve: list[list[float]] = []
+        self.skipped: dict[str, int] = {}
+        self.validation: list[dict[str, float]] = []
+        self.board: Progressive | None = None
+        self.sample: pa.RecordBatch | None = None
+        self.bytes_read = 0
+        self._saved = -1
+
+    @property
+    def features(self) -> pa.Schema:
+        """The columns that are features, with the types that any format can be read as."""
+        ignored = (self.options.label, *self.options.ignore)
+        return portable(self.log.schema, ignored)
+
+    @property
+    def examples(self) -> int:
+        """How many are learned, in all passes."""
+        held = getattr(self.estimator, "_held", None)
+        if held is not None:
+            return sum(len(part[0]) for part in held)
+        return self.estimator._model.examples if hasattr(self.estimator, "classes_") else 0
+
+    @property
+    def progressive(self) -> Progressive | None:
+        """Of the first pass; None before there is something to tell."""
+        if not hasattr(self.estimator, "classes_") or self.estimator._held is not None:
+            return None
+        return self.estimator._model.progressive
+
+    def resume(self) -> None:
+        """Take up what the model file holds.
+
+        Raises
+        ------
+        Resumed
+            Where it was trained with other options or on another log.
+        """
+        estimator, extra = files.read(self.path)
+        state = (extra or {}).get("training") if isinstance(extra, dict) else None
+        if state is None:
+            raise Resumed(f"{self.path} was not written by adagrad train: there is no way to go on")
+        for name, value in _plain(self.options).items():
+            if state["options"].get(name) != value:
+                option = "--" + name.replace("_", "-")
+                raise Resumed(
+                    f"{self.path} was trained with {option} {state['options'].get(name)}, not"
+                    f" {value}: give the same options, or another --model"
+                )
+        if state["log"] != sizes(self.log):
+            raise Resumed(
+                f"{self.path} was trained on another log: {_shown(state['log'])}, not"
+                f" {_shown(sizes(self.log))}"
+            )
+        if state["schema"] != _packed(self.features):
+            raise Resumed(f"{self.path} was trained on a log with other columns or types")
+        self.estimator, self.encoder = estimator, encoder_of(estimator)
+        self.pass_number, self.rows = state["pass"], state["rows"]
+        self.curve, self.validation = state["curve"], state["validation"]
+        self.skipped = state["skipped"]
+        self._saved = self.examples
+
+    def run(
+        self,
+        show: Callable[[Training], None] = lambda training: None,
+        *,
+        validate: Callable[[], Log] | None = None,
+        stop: Stop | None = None,
+    ) -> None:
+        """Train to the end, and write the model file.
+
+        Parameters
+        ----------
+        show : callable
+            Called after each point of the curve and each batch.
+        validate : callable, optional
+            Opens the log to measure on after each pass.
+        stop : Stop, optional
+            Asked before each batch.
+
+        Raises
+        ------
+        Interrupted
+            At a signal; the file is written, unless nothing is learned yet.
+        LogError
+            A broken row; the file is as it was at the last checkpoint.
+        """
+        stop = stop or Stop()
+        while self.pass_number < self.passes:
+            batches = encoded(self.log, self.encoder, self.rows)
+            try:
+                while (batch := stop.wait(batches)) is not None:
+                    self._learn(batch, show)
+                    if self.examples - max(self._saved, 0) >= self.checkpoint_every:
+                        self.save()
+            except Interrupted:
+                self.save()
+                raise
+            finally:
+                batches.close()
+            self._end_pass(validate)
+            self.save()
+            show(self)
+
+    def _learn(self, batch: Encoded, show: Callable[[Training], None]) -> None:
+        """Learn a batch as a whole or not at all; only the curve sees its parts."""
+        if self.sample is None:
+            self.sample = batch.batch
+        assert batch.y is not None
+        start = 0
+        for end in _cuts(self.examples, len(batch.x)):
+            x, y = batch.x[start:end], batch.y[start:end]
+            if hasattr(self.estimator, "classes_"):
+                self.estimator._learn(x, y, None, count=self.pass_number == 0)
+            else:
+                self.estimator.partial_fit(x, y, classes=[0, 1])
+            start = end
+            if end < len(batch.x):
+                self._point(show)
+        self.rows = batch.position.rows
+        self.bytes_read, self.skipped = batch.position.bytes_read, batch.skipped
+        self._point(show)
+
+    def _point(self, show: Callable[[Training], None]) -> None:
+        board = self.progressive
+        if self.pass_number == 0 and board is not None:
+            self.curve.append([*map(float, board.sums), board.metrics()["auc"]])
+            if len(self.curve) > MAX_POINTS:  # constant memory: every other one of the older ones
+                self.curve = self.curve[: MAX_POINTS // 2 : 2] + self.curve[MAX_POINTS // 2 :]
+        show(self)
+
+    def _end_pass(self, validate: Callable[[], Log] | None) -> None:
+        if not hasattr(self.estimator, "classes_"):
+            raise ValueError(f"{', '.join(self.log.paths[:3])}: no examples")
+        unsettled = self.progressive is None
+        if self.pass_number == 0:
+            self.estimator._settle()
+        if unsettled:
+            self._point(lambda training: None)
+        self.skipped = self.log.skipped
+        self.pass_number += 1
+        self.rows = 0
+        self.estimator.n_passes_ = self.pass_number
+        if validate is not None:
+            with validate() as log:
+                self.board = score(self.estimator, log)
+            self.validation.append(self.board.metrics())
+
+    def save(self) -> None:
+        """Replace the model file, unless it holds this already or nothing is learned."""
+        if self.progressive is None:
+            return
+        options = self.options
+        state = {
+            "options": _plain(options),
+            "schema": _packed(self.features),
+            "log": sizes(self.log),
+            "pass": self.pass_number,
+            "rows": self.rows,
+            "curve": self.curve,
+            "validation": self.validation,
+            "skipped": self.skipped,
+        }
+        files.write(self.path, self.estimator, {"training": state})
+        self._saved = self.examples
+
+
+def score(
+    estimator: ClickLearner, log: Log, show: Callable[[Encoded], None] = lambda batch: None
+) -> Progressive:
+    """Return how good an estimator's predictions are on a log with a label."""
+    board = Progressive()
+    for batch in encoded(log, encoder_of(estimator)):
+        assert batch.y is not None
+        board.add(estimator.decision_function(batch.x), batch.y)
+        show(batch)
+    return board
+
+
+def is_trained_on_logs(extra: Any) -> tuple[Options, pa.Schema]:
+    """Return the options and features of a model file, from its `extra`.
+
+    Raises
+    ------
+    ValueError
+        Where it was not written by ``adagrad train``.
+    """
+    if not isinstance(extra, dict) or "training" not in extra:
+        raise ValueError("the model was not trained by adagrad train: its columns are unknown")
+    state = extra["training"]
+    given = {
+        name: _tuples(value) if isinstance(value, list) else value
+        for name, value in state["options"].items()
+    }
+    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(state["schema"])))
+    return Options(**given), schema
+
+
+def _cuts(seen: int, rows: int) -> list[int]:
+    """Return where a batch is cut so that the curve has points at the powers of two."""
+    cuts, at = [], FIRST_LOOK
+    while at < seen + rows:
+        if at > seen:
+            cuts.append(at - seen)
+        at *= 2
+    return [*(cut for cut in cuts if cut % 64 == 0), rows]
+
+
+def _slots(bits: int) -> Encoder:
+    from adagrad.ctr.pipeline import SlotEncoder
+
+    return SlotEncoder(1 << bits)
+
+
+def _plain(options: Options) -> dict[str, Any]:
+    """Return options as JSON gives them back."""
+    return {
+        name: _lists(value) if isinstance(value, tuple) else value
+        for name, value in dataclasses.asdict(options).items()
+    }
+
+
+def _lists(value: Any) -> Any:
+    return [_lists(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _packed(schema: pa.Schema) -> str:
+    return base64.b64encode(schema.serialize().to_pybytes()).decode()
+
+
+def _shown(log: list[list[Any]]) -> str:
+    first = ", ".join(f"{name} ({size} bytes)" for name, size in log[:3])
+    return first + (f" and {len(log) - 3} more" if len(log) > 3 else "")
