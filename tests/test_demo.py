@@ -58,10 +58,13 @@ def plain_python(log: datasets.Log, kind: type[demo.Learner], lr: float) -> list
         features = list(zip(log.rows[entries].tolist(), log.values[entries].tolist(), strict=True))
         p = 1 / (1 + math.exp(-sum(w.get(row, 0.0) * value for row, value in features)))
         predictions.append(p)
-        gradient: dict[int, float] = {}
-        for row, value in features:
-            gradient[row] = gradient.get(row, 0.0) + (p - log.labels[t]) * value
-        for row, g in gradient.items():
+        steps = [(row, (p - log.labels[t]) * value) for row, value in features]
+        if kind is not demo.AdaGrad:  # which takes a step for each occurrence of a row
+            summed: dict[int, float] = {}
+            for row, g in steps:
+                summed[row] = summed.get(row, 0.0) + g
+            steps = list(summed.items())
+        for row, g in steps:
             s[row] = s.get(row, 0.0) + g * g
             rate = {
                 demo.AdaGrad: lr / math.sqrt(s[row] + 1e-6),

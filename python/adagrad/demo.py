@@ -1,7 +1,7 @@
 """What ``adagrad demo`` computes: three learners on one stream of examples, compared.
 
-AdaGrad (``adagrad.step_rows``), SGD at a constant rate and SGD at one global decaying rate train
-the same logistic regression. Called by the command line; printing and drawing belong there and
+AdaGrad (the model of ``adagrad.ctr``), SGD at a constant rate and SGD at one global decaying rate
+train the same logistic regression. Called by the command line; printing and drawing belong there and
 in ``plotting``.
 """
 
@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from adagrad import step_rows
+from adagrad import _core
+from adagrad.ctr.examples import Examples
+from adagrad.ctr.model import Model, Settings
 from adagrad.datasets import Log
 from adagrad.metrics import Metrics, entropy, measure
+from adagrad.rule import Rule
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,6 +41,7 @@ SWEEP_RATES = 5
 # Ten decades of the 1-2-5 series: enough for raw counts as well as for scaled features.
 MAX_RATES = 30
 REPORT_EVERY = 200
+CHUNK = 64 * REPORT_EVERY
 
 Progress = Callable[[str, int, int], None]
 """Called with the learner's title, the examples done and the examples planned so far."""
@@ -45,6 +49,9 @@ Progress = Callable[[str, int, int], None]
 
 class AdaGrad:
     """Logistic regression by AdaGrad: every row has its own rate, ``lr / sqrt(s + eps)``.
+
+    It is that of ``adagrad.ctr``: after its first 1,024 examples it learns in rounds of 64, and a
+    row that occurs twice in an example takes two steps.
 
     Parameters
     ----------
@@ -59,12 +66,31 @@ class AdaGrad:
 
     def __init__(self, table_rows: int, lr: float) -> None:
         self.lr = lr
-        self.w = np.zeros(table_rows, np.float32)
-        self.s = np.zeros(table_rows, np.float32)
+        rule = Rule(lr=lr, eps=EPS)
+        self._model = Model(Settings("lr", table_rows, rule, intercept=False))
 
-    def learn(self, rows: NDArray[np.int64], g: NDArray[np.float32]) -> None:
-        """Take one step with the gradient of one example, ``g`` [n] for ``rows`` [n]."""
-        step_rows(self.w, g, self.s, rows, lr=self.lr, eps=EPS)
+    @property
+    def s(self) -> NDArray[np.float32]:
+        """The accumulators, [table_rows]: a view."""
+        return self._model.tables["linear"].state
+
+    def learn_all(
+        self, log: Log, progress: Callable[[int], None] | None = None
+    ) -> NDArray[np.float64]:
+        """Predict each example, then learn from it; as :func:`progressive`."""
+        import scipy.sparse
+
+        csr = (log.values, log.rows, log.indptr)
+        x = Examples.from_csr(scipy.sparse.csr_matrix(csr, shape=(len(log), log.table_rows)))
+        margins = np.empty(len(log), np.float32)
+        for start in range(0, len(log), CHUNK):
+            part = slice(start, start + CHUNK)
+            margins[part] = self._model.learn(x[part], log.labels[part])
+            if progress is not None:
+                progress(min(start + CHUNK, len(log)))
+        predictions = _core.probabilities(margins)[:, 1]
+        predictions[np.maximum.accumulate(~np.isfinite(margins))] = np.nan
+        return predictions
 
 
 class ConstantRate:
@@ -180,6 +206,8 @@ def progressive(
     numpy.ndarray of float64, shape [examples]
         The predictions, NaN from where a diverging learner left the finite numbers.
     """
+    if isinstance(learner, AdaGrad):
+        return learner.learn_all(log, progress)
     predictions = np.full(len(log), np.nan)
     starts = log.indptr.tolist()
     labels = log.labels.tolist()

@@ -164,7 +164,7 @@ def _notes(comparison: Comparison, lr: float | None) -> str:
         "Progressive validation: every example is predicted, then learned from, once.",
         "NE, normalized entropy: logloss over that of always predicting the base rate.",
         f"{chosen} chosen by logloss on the first {comparison.sweep_examples:,} of these examples.",
-        "examples/s: one Python call per example, so not the speed of the kernels.",
+        "examples/s: the SGDs take Python calls for every example, AdaGrad one for thousands.",
     ]
     tenth = len(comparison.counts) // 10
     if tenth:
