@@ -51,7 +51,7 @@ def predict(
     keep: tuple[str, ...] | None,
     **given: Any,
 ) -> None:
-    r"""Predict the probability of a positive for every row of LOG..., or of the standard input.
+    """Predict the probability of a positive for every row of LOG..., or of the standard input.
 
     Prints one number a line, as the rows come; nothing else goes to the standard output. The logs
     need the columns that MODEL was trained on, in any order and format, and no label.
@@ -59,7 +59,7 @@ def predict(
     \b
       adagrad predict ctr.safetensors today.parquet -o scores.parquet --keep ad,user
       adagrad predict ctr.safetensors --format tsv < today.tsv > scores.txt
-    """
+    """  # noqa: D301 (click looks for the character itself)
     from adagrad import _core
     from adagrad.ctr import files
     from adagrad.ctr.pipeline import encoded, encoder_of, open_again

@@ -127,7 +127,7 @@ def rate(text: str) -> float | str:
 @log_options
 @one_line_errors
 def train(logs: tuple[str, ...], **given: Any) -> None:
-    r"""Train a click model on LOG..., in one pass and in constant memory.
+    """Train a click model on LOG..., in one pass and in constant memory.
 
     LOG is a file, a directory, a quoted glob, or - for the standard input: CSV and TSV (.gz, .zst,
     .bz2 or plain), Parquet, Arrow, libsvm. Labels are 0/1, -1/+1 or false/true; every other column
@@ -144,7 +144,7 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
 
     Ctrl-C saves a checkpoint. With --resume, a training that was stopped or killed ends with the
     bits of one that was not.
-    """
+    """  # noqa: D301 (click looks for the character itself)
     from rich.console import Console
 
     from adagrad.commands._progress import Display
