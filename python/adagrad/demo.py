@@ -1,8 +1,8 @@
 """What ``adagrad demo`` computes: three learners on one stream of examples, compared.
 
 AdaGrad (the model of ``adagrad.ctr``), SGD at a constant rate and SGD at one global decaying rate
-train the same logistic regression. Called by the command line; printing and drawing belong there and
-in ``plotting``.
+train the same logistic regression. Called by the command line; printing and drawing belong there
+and in ``plotting``.
 """
 
 from __future__ import annotations
