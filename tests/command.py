@@ -25,10 +25,11 @@ _lines.BLOCK = 1 << 16
 logs.open_log.__kwdefaults__["rows"] = 640
 learn = training.Training._learn
 def slowly(*arguments):
-    time.sleep(0.01)
+    time.sleep(0.005)
     learn(*arguments)
 training.Training._learn = slowly
 sys.argv = ["adagrad", *sys.argv[1:]]
+print("ready", file=sys.stderr, flush=True)
 cli.main()
 """
 
@@ -41,12 +42,15 @@ def invoke(*arguments: object, input: bytes | None = None) -> tuple[int, str, st
 
 
 def slow(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-c", SLOW, *map(str, arguments)],
         stderr=subprocess.PIPE,
         env={**os.environ, "COLUMNS": "200"},
         **options,  # type: ignore[call-overload]
     )
+    assert process.stderr is not None
+    assert process.stderr.readline() == b"ready\n"
+    return process
 
 
 def finished(*arguments: object) -> int:

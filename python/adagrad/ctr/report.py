@@ -42,8 +42,8 @@ MARGIN = 16.0  # of the histogram of `Progressive`, from -16 to 16
 MAX_DOTS = 3_000
 SAMPLE_ROWS = 20_000
 
-# currentColor takes the colour of the page's text, light or dark; matplotlib cannot be told so, so
-# it draws text and axes in a grey of its own, which is replaced.
+# Text and axes shall have the colour of the page's text, light or dark. matplotlib cannot be told
+# so; it draws them in colours that nothing else has, which are replaced.
 INK, PALE = "#123456", "#654321"
 
 Floats = npt.NDArray[np.float64]
@@ -195,6 +195,7 @@ def _inline(svg: str, prefix: str, figure: Figure) -> str:
     """Make an SVG file a part of the page, in the colours and fonts of its text."""
     svg = svg[svg.index("<svg") :]
     svg = svg.replace(INK, "currentColor").replace(PALE, "currentColor")
+    svg = svg.replace(BLUE.lower(), "var(--blue)")
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
     svg = svg.replace("xlink:href", "href")
@@ -416,7 +417,7 @@ def _section(title: str, body: str, text: str = "") -> str:
 
 
 STYLE = """
-:root { color-scheme: light dark; }
+:root { color-scheme: light dark; --blue: light-dark(#0072b2, #56b4e9); }
 * { box-sizing: border-box; }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; padding: 1rem; max-width: 72rem;
   background: light-dark(#ffffff, #16181c); color: light-dark(#1d2127, #e4e6ea); }
@@ -434,7 +435,8 @@ th, td { text-align: right; padding: .25rem .6rem;
 th:first-child, td:first-child, .words td { text-align: left; padding-left: 0; }
 td:first-child, .words td { overflow-wrap: anywhere; min-width: 6rem; }
 th { font-weight: 600; }
-@media (max-width: 30rem) { table { font-size: .82rem; } th, td { padding: .25rem .35rem; } }
+@media (max-width: 30rem) { table { font-size: .82rem; } th, td { padding: .25rem .3rem; }
+  td:first-child, .words td { min-width: 4.5rem; } }
 footer { margin: 2.5rem 0 1rem; color: light-dark(#4a505a, #a9afb9); font-size: .85rem; }
 """
 

@@ -71,6 +71,11 @@ class Options:
             raise ValueError("a field-aware machine needs fields, which libsvm logs do not have")
         elif self.cross or self.categorical:
             raise ValueError("libsvm logs have ids, not columns: no --cross, no --categorical")
+        estimator = self._learner(params)
+        estimator._rule()  # tells now what is wrong with it, not after the first batch
+        return estimator
+
+    def _learner(self, params: dict[str, Any]) -> ClickLearner:
         if self.model_type == "lr":
             if self.factors is not None:
                 raise ValueError("--factors is for --model-type fm and ffm")
