@@ -616,3 +616,13 @@ def test_memory_does_not_grow_with_the_log(tmp_path, monkeypatch):
 def test_importing_adagrad_needs_no_pyarrow():
     code = "import adagrad, adagrad.datasets, sys; assert 'pyarrow' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.tsv.gz"])
+def test_a_header_alone(tmp_path, name):
+    path = tmp_path / name
+    text = b"click\tx\n" if "tsv" in name else b"click,x\n"
+    path.write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+    got, log = read(path)
+    assert got.num_rows == 0
+    assert log.schema.names == ["click", "x"]

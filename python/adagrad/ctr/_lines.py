@@ -135,7 +135,7 @@ def parsed(
         return piece
     each = [line + b"\n" for line in bytes(lines.data).split(b"\n")[:-1]]
     pieces = [Piece(schema.empty_table(), np.arange(0))]
-    ranges = [(0, len(each))]
+    ranges = [(0, len(each))] if each else []  # a file of a header alone has no lines
     while ranges:
         low, high = ranges.pop()
         part = Lines(b"".join(each[low:high]), lines.first + low, high - low, returns=True)

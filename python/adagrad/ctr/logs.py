@@ -199,11 +199,11 @@ class Log:
     """
 
     def __init__(self, sources: list[Source], request: Request, *, skip_bad: bool) -> None:
-        self._sources = sources
+        self.sources = sources
         self._skip_bad = skip_bad
         self._first: Reader | None = _reader(sources[0], request)
         self._request = self._first.request
-        self._ahead: _Ahead | None = None
+        self._ahead: Ahead | None = None
         self._state = _State(Position(sources[0].path, 0, 0), {})
         self._started = False
         self.schema: pa.Schema = self._first.schema
@@ -253,10 +253,10 @@ class Log:
         if start < 0:
             raise ValueError(f"start must not be negative, got {start}")
         self._end_pass()
-        if self._started and any(source.pipe for source in self._sources):
+        if self._started and any(source.pipe for source in self.sources):
             raise ValueError("the standard input can be read only once")
         self._started = True
-        ahead = self._ahead = _Ahead(self._read(start))
+        ahead = self._ahead = Ahead(self._read(start))
         try:
             for batch, state in ahead:
                 self._state = state
@@ -296,9 +296,9 @@ class Log:
         if self._ahead is not None:
             self._stop(self._ahead)
 
-    def _stop(self, ahead: _Ahead) -> None:
+    def _stop(self, ahead: Ahead) -> None:
         ahead.call_off()
-        for source in self._sources:
+        for source in self.sources:
             if source.pipe is not None:
                 source.pipe.call_off()
         ahead.join()
@@ -316,7 +316,7 @@ class Log:
         yield None, progress.state(rows)
 
     def _tables(self, progress: _Progress) -> Iterator[pa.Table]:
-        for source in self._sources:
+        for source in self.sources:
             progress.path = source.path
             reader, self._first = self._first or _reader(source, self._request), None
             try:
@@ -364,7 +364,7 @@ class _Progress:
         return _State(Position(self.path, rows, self.before + self.in_file), dict(self.skipped))
 
 
-class _Ahead:
+class Ahead:
     """Run a generator in a thread, a few items ahead of who takes them."""
 
     def __init__(self, items: Generator[Any, None, None]) -> None:

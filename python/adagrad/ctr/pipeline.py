@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from adagrad.ctr.examples import Examples
-from adagrad.ctr.logs import Log, Position, _Ahead, open_log
+from adagrad.ctr.logs import Ahead, Log, Position, open_log
 from adagrad.datasets import HASH_MULTIPLIER
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def encoded(log: Log, encoder: Encoder, start: int = 0) -> Generator[Encoded, No
             y = None if log.label is None else batch.column(log.label).to_numpy()
             yield Encoded(encoder.transform(batch), y, batch, log.position, log.skipped)
 
-    ahead = _Ahead(batches())
+    ahead = Ahead(batches())
     try:
         yield from ahead
     finally:
@@ -180,7 +180,7 @@ def open_again(
     if label is not None:
         fields.insert(0, pa.field(label, pa.float32()))
     log = open_log(paths, label=label, schema=pa.schema(fields), skip_bad=skip_bad, **how)
-    is_columns = log._sources[0].format in ("parquet", "arrow")
+    is_columns = log.sources[0].format in ("parquet", "arrow")
     if not is_columns or "-" in paths:
         return log
     log.close()  # columns bring their own types: dictionaries stay dictionaries, and are faster
