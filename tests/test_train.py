@@ -324,11 +324,11 @@ def mistake(*arguments: object) -> str:
         (["log.tsv", "--preset", "nope"], "there is no preset 'nope'"),
         (["log.tsv", "--cross", "site*nope"], "the cross ('site', 'nope') has 'nope'"),
         (["log.tsv", "--factors", "4"], "--factors is for --model-type fm and ffm"),
-        (["log.tsv", "--model-type", "fm", "--l1", "1"], "--l1 is for --model-type lr"),
         (["log.svm", "--model-type", "ffm"], "a field-aware machine needs fields"),
         (["log.tsv", "--report", "no/r.html"], "--report no/r.html: there is no directory no"),
         (["log.tsv", "--validate", "none.tsv"], "none.tsv: no such file"),
         (["empty.tsv"], "empty.tsv"),
+        (["header.tsv"], "header.tsv: no examples"),
     ],
 )
 def test_mistakes_get_one_line(
@@ -338,6 +338,7 @@ def test_mistakes_get_one_line(
     command.write(Path("log.tsv"), command.clicks(200))
     Path("log.svm").write_text("1 1:1\n0 2:1\n")
     Path("empty.tsv").touch()
+    Path("header.tsv").write_text("click\tsite\n")
     assert message in mistake(*arguments, "-l", LABEL, "-m", "m")
     assert not Path("m").exists()
 

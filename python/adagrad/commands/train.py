@@ -64,7 +64,7 @@ def rate(text: str) -> float | str:
     show_default=True,
     help="The model has 2^BITS slots, of 8 bytes each in logistic regression.",
 )
-@click.option("--l1", type=float, default=0.0, help="L1 penalty (lr only).")
+@click.option("--l1", type=float, default=0.0, help="L1 penalty of the linear params.")
 @click.option("--l2", type=float, default=0.0, help="L2 penalty.")
 @click.option(
     "-k",

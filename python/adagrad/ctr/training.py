@@ -61,7 +61,7 @@ class Options:
 
     def estimator(self, schema: pa.Schema) -> ClickLearner:
         """Return a learner for a log with these columns, before its first example."""
-        params: dict[str, Any] = {"lr": self.lr, "l2": self.l2}
+        params: dict[str, Any] = {"lr": self.lr, "l1": self.l1, "l2": self.l2}
         if self.preset is not None:
             # Some presets have no rate of their own; "auto" finds one in any case.
             params["rule"] = preset(self.preset, lr=0.1 if self.lr == "auto" else self.lr)
@@ -79,9 +79,7 @@ class Options:
         if self.model_type == "lr":
             if self.factors is not None:
                 raise ValueError("--factors is for --model-type fm and ffm")
-            return LogisticRegression(l1=self.l1, **params)
-        if self.l1:
-            raise ValueError("--l1 is for --model-type lr")
+            return LogisticRegression(**params)
         kind = {"fm": FactorizationMachine, "ffm": FieldAwareFactorizationMachine}[self.model_type]
         if self.factors is not None:
             params["factors"] = self.factors
