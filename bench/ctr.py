@@ -282,6 +282,7 @@ def libffm(path: str, file: Path, group: str, threads: int) -> list[Variant]:
             [path, "-k", group[-1], "-t", str(iterations), "-s", str(count), str(file), os.devnull],
             check=True,
             capture_output=True,
+            cwd=file.parent,  # where it leaves its binary form of the log
         )
 
     def passes(count: int) -> Callable[[Any], None]:
