@@ -23,7 +23,7 @@ from adagrad import _core
 READS = ("gather_u32", "gather_u64", "pool_u32", "pool_u64", "initialise", "fade")
 STEPPING = ("dense", "decay_rows", "every_row", "rows_u32", "rows_u64")
 ENTRIES = (*STEPPING, *READS[:4], "collect_u32", "collect_u64")
-ENTRIES += ("sum_u32", "sum_u64", *READS[4:])
+ENTRIES += ("sum_u32", "sum_u64", "add_u32", "add_u64", *READS[4:])
 KINDS = ("f32", "limit_f32", "f64", "limit_f64")
 HALF = ("half.decay_rows", "half.rows_u32", "half.rows_u64", *(f"half.{entry}" for entry in READS))
 SLOTS = ("isa", *(f"{kind}.{entry}" for kind in KINDS for entry in ENTRIES))
@@ -38,7 +38,12 @@ IDS = ("u32", "u64")
 READS_PACKED = {
     **{f"{t}.pool_{ids}": [(t, "add")] for t in ("f32", "f64") for ids in IDS},
     **{f"half.pool_{ids}": [("f32", "add")] for ids in IDS},
-    **{f"{t}.sum_{positions}": [(t, "add")] for t in ("f32", "f64") for positions in IDS},
+    **{
+        f"{t}.{to}_{ids}": [(t, "add")]
+        for t in ("f32", "f64")
+        for to in ("sum", "add")
+        for ids in IDS
+    },
     **{f"{t}.initialise": [("f64", "div"), ("f64", "sqrt")] for t in ("f32", "f64", "half")},
     "f32.fade": [("f32", "mul")],
     "f64.fade": [("f64", "mul")],

@@ -186,6 +186,25 @@ def test_coalesce_every_width_of_ids(bits, shape, rng):
         assert_same_bits(summed, expected[1])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dim", [2, 7, 16, 129])
+def test_rows_that_come_often_are_summed_in_order(dim, dtype, isa, rng):
+    # Half of the ids are a few: those that find a slot are summed without being dealt.
+    n, count = 40_000, 1 << 12
+    often = rng.integers(0, count, 50)
+    rows = np.where(rng.random(n) < 0.5, rng.choice(often, n), rng.integers(0, count, n))
+    g = wide_range(rng, (n, dim), dtype)
+    g[rng.random(n) < 0.3] = -0.0
+    unique, summed = reference.sum_occurrences(rows, g)
+    w, s = table(rng, count, dim, dtype, True, 0.1)
+    for threads in (1, 3):
+        got, expected = (w.copy(), s.copy()), (w.copy(), s.copy())
+        adagrad.step_rows(got[0], g, got[1], rows, duplicates="sum", threads=threads)
+        adagrad.step_rows(expected[0], summed, expected[1], unique, duplicates="unique")
+        assert_same_bits(got[0], expected[0], (threads, "w"))
+        assert_same_bits(got[1], expected[1], (threads, "s"))
+
+
 def test_check_unique(rng):
     w, s = np.zeros(100), np.zeros(100)
     rows = rng.permutation(100)[:50]

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "arena.hpp"
 
@@ -37,6 +38,22 @@ inline unsigned count_trailing_zeros(std::uint64_t x) {
 template <class U>
 inline U select(bool choice, U yes, U no) {
   return static_cast<U>(no ^ ((yes ^ no) & (U{0} - static_cast<U>(choice))));
+}
+
+// x, or what changes nothing when it is added: -0.0, as even -0.0 + -0.0 is -0.0.
+inline float addend(bool counts, float x) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  bits = select(counts, bits, std::uint32_t{1} << 31);
+  std::memcpy(&x, &bits, sizeof bits);
+  return x;
+}
+inline double addend(bool counts, double x) {
+  std::uint64_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  bits = select(counts, bits, std::uint64_t{1} << 63);
+  std::memcpy(&x, &bits, sizeof bits);
+  return x;
 }
 
 // Deals items into buckets, most significant bits first. Leaf has

@@ -10,10 +10,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <type_traits>
 
 #include "buckets.hpp"
+#include "frequent.hpp"
 #include "portability.hpp"
 
 namespace adagrad {
@@ -27,22 +27,6 @@ void sum_runs(const Entry* items, std::size_t n, Out&& out) {
     for (++i; i < n && items[i].key == key; ++i) sum += items[i].value;
     out(key, sum);
   }
-}
-
-// x, or what changes nothing when it is added: -0.0, as even -0.0 + -0.0 is -0.0.
-inline float addend(bool counts, float x) {
-  std::uint32_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  bits = select(counts, bits, std::uint32_t{1} << 31);
-  std::memcpy(&x, &bits, sizeof bits);
-  return x;
-}
-inline double addend(bool counts, double x) {
-  std::uint64_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  bits = select(counts, bits, std::uint64_t{1} << 63);
-  std::memcpy(&x, &bits, sizeof bits);
-  return x;
 }
 
 template <class Key, class I, class T>
@@ -213,83 +197,6 @@ void sum_sorted(const I* rows, const T* g, std::size_t n, unsigned bits, Out out
   Leaf leaf(n, out, arena);
   Dealer<Key, T, Leaf>(n, leaf, arena).run(pairs<Key>(rows, g), n, bits);
 }
-
-// Sums of ids that come often, made without dealing: the first ids to come take the slots of a
-// small table, and keep them, so that each sum is still made in order of appearance. What finds its
-// slot taken is dealt like everything where ids rarely repeat.
-template <class Key, class T>
-class FrequentSums {
- public:
-  static constexpr std::size_t slots = std::size_t{1} << 13;
-  static std::size_t bytes() { return Arena::bytes<Key>(slots) + Arena::bytes<T>(slots); }
-
-  explicit FrequentSums(Arena& arena)
-      : keys_(arena.take<Key>(slots)), sums_(arena.take<T>(slots)) {}
-
-  // Whether in a sample of the ids many repeat. No id has all bits set.
-  template <class I>
-  bool pays(const I* rows, std::size_t n) {
-    constexpr std::size_t sample = 2048;
-    if (n < 16 * sample) return false;
-    clear();
-    std::size_t repeats = 0;
-    for (std::size_t i = 0; i < sample; ++i) {
-      const Key key = static_cast<Key>(rows[n / sample * i]);
-      Key& slot = keys_[slot_of(key)];
-      repeats += slot == key ? 1 : 0;
-      slot = key;
-    }
-    return repeats * 5 > sample;
-  }
-
-  // Copies to `rest` what is left to be dealt, and returns how much that is.
-  template <class I>
-  std::size_t absorb(const I* rows, const T* g, std::size_t n, Item<Key, T>* rest) {
-    clear();
-    Key* const ADAGRAD_RESTRICT keys = keys_;
-    T* const ADAGRAD_RESTRICT sums = sums_;
-    std::size_t left = 0;
-    for (std::size_t i = 0; i < n; ++i) {
-      const Key key = static_cast<Key>(rows[i]);
-      const std::size_t slot = slot_of(key);
-      const Key holder = keys[slot];
-      if (holder == none) {  // rare: there are few slots
-        keys[slot] = key;
-        sums[slot] = g[i];
-        continue;
-      }
-      const bool counts = holder == key;
-      sums[slot] += addend(counts, g[i]);
-      rest[left] = {key, g[i]};
-      left += counts ? 0 : 1;
-    }
-    return left;
-  }
-
-  // The sums that were made; returns how many, at the front of keys and sums.
-  std::size_t compact() {
-    std::size_t count = 0;
-    for (std::size_t slot = 0; slot < slots; ++slot) {
-      const Key key = keys_[slot];
-      keys_[count] = key;
-      sums_[count] = sums_[slot];
-      count += key == none ? 0 : 1;
-    }
-    return count;
-  }
-  const Key* keys() const { return keys_; }
-  const T* sums() const { return sums_; }
-
- private:
-  static constexpr Key none = static_cast<Key>(~Key{0});
-  static std::size_t slot_of(Key key) {
-    return static_cast<std::uint32_t>(key) * 0x9E3779B1u >> (32 - 13);
-  }
-  void clear() { std::fill_n(keys_, slots, none); }
-
-  Key* keys_;
-  T* sums_;
-};
 
 // out(keys, sums, count) for batches of different ids that together are all ids of rows[0..n), in
 // memory of the arena, of which sum_batches_bytes(n, bits) suffice.

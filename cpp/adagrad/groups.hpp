@@ -143,19 +143,4 @@ void group_rows(const I* rows, std::size_t n, unsigned bits, Arena& arena, Out o
           n, bits);
 }
 
-// The same in no order of the ids, with what UnsortedGroups hands on; the items may have any
-// positions.
-template <class Key, class Position>
-std::size_t group_unsorted_bytes(std::size_t n) {
-  using Leaf = UnsortedGroups<Key, Position, int>;
-  return Dealer<Key, Position, Leaf>::bytes(n) + Leaf::bytes(n);
-}
-
-template <class Key, class Position, class ItemAt, class Out>
-void group_unsorted(ItemAt item, std::size_t n, unsigned bits, Arena& arena, Out out) {
-  using Leaf = UnsortedGroups<Key, Position, Out>;
-  Leaf leaf(n, out, arena);
-  Dealer<Key, Position, Leaf>(n, leaf, arena).run(item, n, bits);
-}
-
 }  // namespace adagrad

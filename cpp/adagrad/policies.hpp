@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "coalesce.hpp"
+#include "frequent.hpp"
 #include "groups.hpp"
 #include "owners.hpp"
 #include "parallel.hpp"
@@ -37,8 +38,8 @@ struct Occurrences {
 
 // One call on n gradients of rows of dim elements. kernels.apply(batch, visit, k) updates the rows
 // of a batch, and returns how many it skipped; it is called from each thread k, with ids of the
-// type of the call or of 32 bits. kernels.collect() and count() are those of owners.hpp, and sum()
-// is sum_rows() of sums.hpp.
+// type of the call or of 32 bits. kernels.collect() and count() are those of owners.hpp, sum() and
+// add() sum_rows() and add_rows() of sums.hpp.
 template <class T, class Id, class Kernels>
 class RowsCall {
  public:
@@ -122,10 +123,8 @@ class RowsCall {
     if (duplicates_ != Duplicates::sum) return owned_bytes<Key>(std::min(n, chunk));
     const std::size_t owned = threads_ == 1 ? 0 : owned_bytes<Key>(n);
     if (dim_ == 1) return owned + sum_batches_bytes<Key, T>(n, bits_);
-    const std::size_t dealt = is_short() ? group_unsorted_bytes<Key, std::uint32_t>(n)
-                                         : group_unsorted_bytes<Key, std::uint64_t>(n);
-    return owned + dealt + Arena::bytes<Key>(groups) + Arena::bytes<const T*>(groups) +
-           Arena::bytes<T>(sums() * dim_);
+    return owned +
+           (is_short() ? groups_bytes<Key, std::uint32_t>(n) : groups_bytes<Key, std::uint64_t>(n));
   }
 
   Owner owner(std::size_t k, std::size_t owners) const { return make_owner(k, owners, shift_); }
@@ -251,6 +250,14 @@ class RowsCall {
                : sum_groups<Key, std::uint64_t>(ids, at, n, arena, f);
   }
 
+  template <class Key, class Position>
+  std::size_t groups_bytes(std::size_t n) const {
+    using Leaf = UnsortedGroups<Key, Position, int>;
+    return Dealer<Key, Position, Leaf>::bytes(n + 1) + Leaf::bytes(n) +
+           FrequentRows<Key, Position, T>::bytes(dim_) + Arena::bytes<Key>(groups) +
+           Arena::bytes<const T*>(groups) + Arena::bytes<T>(sums() * dim_);
+  }
+
   // Gradients of rows that occur once are not copied.
   template <class Key, class Position, class I, class At, class F>
   void sum_groups(const I* ids, At at, std::size_t n, Arena& arena, F f) const {
@@ -264,20 +271,36 @@ class RowsCall {
       }
       count = used = 0;
     };
+    const auto update = [&](Key key, const T* g) {
+      keys[count] = key;
+      gradients[count] = g;
+      if (++count == groups) flush();
+    };
+    const auto group = [&](Key key, const Position* positions, std::size_t occurrences) {
+      if (occurrences == 1) return update(key, gradient(positions[0]));
+      if (used == sums()) flush();
+      T* const to = sum + used++ * dim_;
+      kernels_.sum(all_.g, positions, occurrences, dim_, to);
+      update(key, to);
+    };
     const auto item = [&](std::size_t i) {
       return Item<Key, Position>{static_cast<Key>(ids[i]), static_cast<Position>(source(at(i)))};
     };
-    group_unsorted<Key, Position>(item, n, bits_, arena,
-                                  [&](Key key, const Position* positions, std::size_t occurrences) {
-                                    keys[count] = key;
-                                    gradients[count] = gradient(positions[0]);
-                                    if (occurrences > 1) {
-                                      T* const to = sum + used++ * dim_;
-                                      kernels_.sum(all_.g, positions, occurrences, dim_, to);
-                                      gradients[count] = to;
-                                    }
-                                    if (++count == groups || used == sums()) flush();
-                                  });
+    using Leaf = UnsortedGroups<Key, Position, const decltype(group)>;
+    Leaf leaf(n, group, arena);
+    Dealer<Key, Position, Leaf> dealer(n + 1, leaf, arena);  // absorb() may write one item too many
+    FrequentRows<Key, Position, T> frequent(dim_, arena);
+    if (bits_ < 8 * sizeof(Key) && frequent.pays(ids, n)) {
+      Item<Key, Position>* const rest = dealer.spare();
+      const auto add = [&](const Position* of, const std::uint32_t* slots, std::size_t m, T* to) {
+        kernels_.add(all_.g, of, slots, m, dim_, to);
+      };
+      const std::size_t left = frequent.absorb(item, n, rest, add);
+      frequent.each(update);
+      dealer.run([rest](std::size_t i) { return rest[i]; }, left, bits_);
+    } else {
+      dealer.run(item, n, bits_);
+    }
     flush();
   }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "portability.hpp"
 #include "vectors.hpp"
@@ -76,6 +77,32 @@ void sum_rows(const T* g, const Position* at, std::size_t n, std::size_t dim,
   for (std::size_t i = 1; i < n; ++i) {
     const T* const row = g + std::size_t{at[i]} * dim;
     for (std::size_t c = j; c < dim; ++c) to[c] += row[c];
+  }
+}
+
+// As sum_by, adding to[j...] += row[j...].
+template <std::size_t bytes, class T>
+inline std::size_t add_by(const T* row, std::size_t dim, std::size_t j, T* to) {
+  using V = typename Lanes<T, bytes>::type;
+  constexpr std::size_t lanes = bytes / sizeof(T);
+  for (; j + lanes <= dim; j += lanes) store(to + j, load<V>(to + j) + load<V>(row + j));
+  return j;
+}
+
+// The sum at sums + slots[i] * dim grows by the row at g + at[i] * dim, for n rows in order.
+template <class T, class Position>
+void add_rows(const T* g, const Position* at, const std::uint32_t* slots, std::size_t n,
+              std::size_t dim, T* ADAGRAD_RESTRICT sums) {
+  for (std::size_t i = 0; i < n; ++i) {
+    const T* const row = g + std::size_t{at[i]} * dim;
+    T* const to = sums + std::size_t{slots[i]} * dim;
+    std::size_t j = 0;
+#if defined(__GNUC__)
+    if constexpr (sum_bytes >= 64) j = add_by<64>(row, dim, j, to);
+    if constexpr (sum_bytes >= 32) j = add_by<32>(row, dim, j, to);
+    if constexpr (sum_bytes >= 16) j = add_by<16>(row, dim, j, to);
+#endif
+    for (; j < dim; ++j) to[j] += row[j];
   }
 }
 

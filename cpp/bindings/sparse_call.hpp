@@ -131,6 +131,15 @@ const auto& pick_sum(const K& k, const std::uint64_t*) {
   return k.sum_u64;
 }
 
+template <class K>
+const auto& pick_add(const K& k, const std::uint32_t*) {
+  return k.add_u32;
+}
+template <class K>
+const auto& pick_add(const K& k, const std::uint64_t*) {
+  return k.add_u64;
+}
+
 inline std::size_t count_occurrences(const Owner& owner, const std::uint32_t* ids, std::size_t n) {
   return kernels().count_u32(owner, ids, n);
 }
@@ -164,6 +173,11 @@ struct TargetKernels {
   template <class Position>
   void sum(const T* g, const Position* at, std::size_t n, std::size_t dim, T* to) const {
     pick_sum(kernels, at)(g, at, n, dim, to);
+  }
+  template <class Position>
+  void add(const T* g, const Position* at, const std::uint32_t* slots, std::size_t n,
+           std::size_t dim, T* sums) const {
+    pick_add(kernels, at)(g, at, slots, n, dim, sums);
   }
   void sweep(std::uint64_t rows, std::size_t threads) {
     split(static_cast<std::size_t>(rows), threads, sparse_grain() / table.dim + 1, 1,

@@ -53,6 +53,11 @@ struct HalfTableKernels {
   void sum(const float* g, const Position* at, std::size_t n, std::size_t dim, float* to) const {
     pick_sum(adagrad::kernels().f32, at)(g, at, n, dim, to);
   }
+  template <class Position>
+  void add(const float* g, const Position* at, const std::uint32_t* slots, std::size_t n,
+           std::size_t dim, float* sums) const {
+    pick_add(adagrad::kernels().f32, at)(g, at, slots, n, dim, sums);
+  }
   void sweep(std::uint64_t rows, std::size_t) {
     HalfTable swept = table;
     swept.key = key(seed, Stream::weight_decay, steps);

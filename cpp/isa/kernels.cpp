@@ -66,6 +66,8 @@ constexpr KernelsOf<T> kernels_of() {
           collect_entry<T, U64>,
           sum_rows<T, U32>,
           sum_rows<T, U64>,
+          add_rows<T, U32>,
+          add_rows<T, U64>,
           initialise_rows<T>,
           fade_rows<T>};
 }

@@ -42,6 +42,11 @@ struct KernelsOf {
   using Sum = void (*)(const T* g, const Position* at, std::size_t n, std::size_t dim, T* to);
   Sum<std::uint32_t> sum_u32;
   Sum<std::uint64_t> sum_u64;
+  template <class Position>
+  using Add = void (*)(const T* g, const Position* at, const std::uint32_t* slots, std::size_t n,
+                       std::size_t dim, T* sums);
+  Add<std::uint32_t> add_u32;
+  Add<std::uint64_t> add_u64;
   void (*initialise)(const Target<T>&, const Start&, std::size_t first, std::size_t last);
   void (*fade)(const Target<T>&, std::size_t first, std::size_t last, T gamma, T floor);
 };

@@ -128,8 +128,16 @@ struct Callee {
   void sum(const T* g, const std::uint32_t* at, std::size_t n, std::size_t dim, T* to) const {
     kernels.sum_u32(g, at, n, dim, to);
   }
+  void add(const T* g, const std::uint32_t* at, const std::uint32_t* slots, std::size_t n,
+           std::size_t dim, T* sums) const {
+    kernels.add_u32(g, at, slots, n, dim, sums);
+  }
   void sum(const T* g, const std::uint64_t* at, std::size_t n, std::size_t dim, T* to) const {
     kernels.sum_u64(g, at, n, dim, to);
+  }
+  void add(const T* g, const std::uint64_t* at, const std::uint32_t* slots, std::size_t n,
+           std::size_t dim, T* sums) const {
+    kernels.add_u64(g, at, slots, n, dim, sums);
   }
 };
 
