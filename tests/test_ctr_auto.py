@@ -72,7 +72,8 @@ def test_the_choice_is_the_least_loss_and_the_predictions_those_of_all(rng):
 
 def test_rates_that_diverge_count_no_more(rng):
     x, y = data(rng, 300, values=True)
-    x.values[:] = 1e30
+    huge = np.full(len(x.slots), 1e30, np.float32)
+    x = Examples(x.slots, x.bounds, 500, 300, values=huge)
     rule = Rule(statistic="count", power=0.0)
     lr, margins = sweep.sweep(model.Settings("lr", 500, rule), x, y, None)
     assert lr in sweep.RATES
@@ -140,8 +141,8 @@ def test_what_is_held_back_is_the_learners_own(rng):
     weights = rng.random(500).astype(np.float32)
     expected = LogisticRegression("auto").fit(x, y, weights).coef_.copy()
     learner = LogisticRegression("auto").partial_fit(x, y, sample_weight=weights)
-    x.slots[:] = 0
-    x.values[:] = 1
+    x.slots.base[:] = 0  # the arrays that x was made of
+    x.values.base[:] = 1
     y[:] = 0
     weights[:] = 7
     assert_same_bits(learner.coef_.copy(), expected)

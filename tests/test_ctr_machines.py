@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 from adagrad.ctr import (
     Examples,
@@ -90,7 +91,7 @@ def test_files_go_on_with_the_same_bits(rng, machine, tmp_path):
     model.save(tmp_path / "m.safetensors")
     again = load(tmp_path / "m.safetensors")
     assert type(again) is machine
-    assert again.get_params(deep=False)["encoder"].to_dict() == model.encoder.to_dict()
+    assert again.encoder.to_dict() == model.encoder_.to_dict()
     assert_same_model(model, again)
     for learner in (model, again):
         learner.partial_fit(rest, y[640:])
@@ -134,3 +135,43 @@ def test_fewer_slots(rng):
     np.testing.assert_array_equal(small.slots % 64, x.slots % 64)
     Examples(small.slots, small.bounds, 512, 50, values=small.values)  # its checks pass
     assert x.folded(4096) is x
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_columns_go_by_name(rng, tmp_path, saved):
+    """The columns of the first batch are the model's, whatever order later ones come in."""
+    log, y = columns(rng, 400)
+    model = LogisticRegression(encoder=HashingEncoder(12)).fit(log, y)
+    if saved:
+        model.save(tmp_path / "m.safetensors")
+        model = load(tmp_path / "m.safetensors")
+    other = {"more": np.arange(400), **dict(reversed(log.items()))}
+    np.testing.assert_array_equal(model.predict_proba(log), model.predict_proba(other))
+    del other["f3"]
+    with pytest.raises(ValueError, match="X has no column 'f3'"):
+        model.predict_proba(other)
+    with pytest.raises(ValueError, match="X has no column 'f0'"):
+        model.partial_fit({"foo": [1], "bar": [2]}, [1])
+
+
+def test_an_encoder_that_has_seen_no_columns(rng):
+    log, y = columns(rng, 100)
+    model = LogisticRegression(encoder=HashingEncoder(12))
+    model.fit(HashingEncoder(12).transform(log), y)
+    with pytest.raises(ValueError, match="its encoder has not seen columns"):
+        model.predict_proba(log)
+
+
+def test_examples_cannot_be_changed_after_their_checks(rng):
+    x = batch(rng, 20, 300, values=True)
+    for part in (x, x[3:7], x.take(np.arange(5)), x.folded(128)):
+        for array in (part.slots, part.bounds, part.values):
+            with pytest.raises(ValueError, match="read-only"):
+                array[0] = 1
+
+
+def test_a_matrix_whose_arrays_lie():
+    matrix = scipy.sparse.csr_matrix((np.ones(4), [3, 1, 1, 4], [0, 2, 4]), shape=(2, 5))
+    matrix.indptr[1] = 400_000
+    with pytest.raises(ValueError, match=r"indptr|index pointer|Last value"):
+        LogisticRegression().fit(matrix, [0, 1])

@@ -26,7 +26,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def names(text: str) -> tuple[str, ...]:
     """Read names of columns, separated by commas."""
-    return tuple(name for name in text.split(",") if name)
+    return tuple(dict.fromkeys(name for name in text.split(",") if name))
 
 
 def log_options(command: F) -> F:

@@ -165,6 +165,9 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
         raise click.ClickException("--validate cannot read the standard input: it is read twice")
     stop = Stop()
     with _open(logs, options, how) as log, stop.installed():
+        for path in (given["model"], given["report"]):
+            if path is not None and path.exists() and any(path.samefile(p) for p in _files(log)):
+                raise click.ClickException(f"{path} is the log, which it would replace")
         training = Training(
             log,
             options,
@@ -214,6 +217,10 @@ def _options(given: dict[str, Any]) -> Options:
         categorical=given["categorical"] or (),
         cross=crosses,
     )
+
+
+def _files(log: Log) -> list[str]:
+    return [path for path in log.paths if path != "-"]
 
 
 def _check_writable(path: Path, option: str) -> None:

@@ -175,7 +175,7 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _examples(self, X: Any, reset: bool) -> Examples:
         if self.encoder is not None and not isinstance(X, Examples):
-            X = self.encoder.transform(X)
+            X = self._encode(X, reset)
         if not isinstance(X, Examples):
             X = validate_data(
                 self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=reset
@@ -191,6 +191,20 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f" {self.n_features_in_} features as input"
             )
         return X
+
+    def _encode(self, X: Any, reset: bool) -> Any:
+        """Encode columns. Those of the first batch are the model's, by name and kind."""
+        if reset:
+            self.encoder_ = copy.deepcopy(self.encoder)
+            if not hasattr(self.encoder_, "fields_"):
+                return self.encoder_.fit_transform(X)
+        encoder = getattr(self, "encoder_", self.encoder)
+        if not hasattr(encoder, "fields_"):
+            raise ValueError(
+                "the model learned from Examples, and its encoder has not seen columns: fit the"
+                " encoder, or let it encode what you give here"
+            )
+        return encoder.transform(X)
 
     def _labels(self, y: Any, classes: Any, reset: bool) -> Floats:
         if y is None:

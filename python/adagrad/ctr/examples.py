@@ -71,6 +71,14 @@ class Examples:
 
     __slots__ = ("bounds", "fields", "n_examples", "n_fields", "n_slots", "slots", "values")
 
+    bounds: Slots
+    fields: Fields | None
+    n_examples: int
+    n_fields: int
+    n_slots: int
+    slots: Slots
+    values: Values | None
+
     def __init__(
         self,
         slots: Slots,
@@ -87,15 +95,24 @@ class Examples:
         if n_examples is None:
             n_examples = (len(bounds) - 1) // REGIONS
         _core.check_examples(slots, bounds, n_slots, n_examples, values, fields, n_fields)
-        self.slots, self.values, self.bounds, self.fields = slots, values, bounds, fields
-        self.n_slots, self.n_examples, self.n_fields = n_slots, n_examples, n_fields
+        self._hold(bounds, fields, n_examples, n_fields, n_slots, slots, values)
+
+    def _hold(self, *parts: Any) -> None:
+        """Keep the parts, in the order of ``__slots__``; arrays as views that cannot be written.
+
+        The kernels trust what was checked when the examples were made.
+        """
+        for name, part in zip(self.__slots__, parts, strict=True):
+            if isinstance(part, np.ndarray):
+                part = part.view()
+                part.flags.writeable = False
+            setattr(self, name, part)
 
     @classmethod
     def _of(cls, *parts: Any) -> Examples:
         """Return examples of parts that are known to fit, in the order of ``__slots__``."""
         self = cls.__new__(cls)
-        for name, part in zip(cls.__slots__, parts, strict=True):
-            setattr(self, name, part)
+        self._hold(*parts)
         return self
 
     @classmethod
@@ -114,7 +131,8 @@ class Examples:
         TypeError
             Where it is not a matrix of numbers.
         ValueError
-            Where a value is not finite in float32, or there are more than 2**32 - 1 entries.
+            Where a value is not finite in float32, there are more than 2**32 - 1 entries, or its
+            arrays do not make a matrix.
         """
         import scipy.sparse
 
@@ -133,15 +151,18 @@ class Examples:
         n_slots = csr.shape[1] if n_slots is None else n_slots
         if csr.nnz > 0xFFFFFFFF:
             raise ValueError(f"one batch holds fewer than 2**32 entries, got {csr.nnz}: slice it")
+        room, n = len(csr.indices), int(csr.indptr[-1])
+        if csr.indptr[0] != 0 or n > room or (np.diff(csr.indptr) < 0).any():
+            raise ValueError(f"indptr of X must ascend from 0 to at most {room}, its entries")
         with np.errstate(over="ignore"):
-            values = csr.data.astype(np.float32)
+            values = csr.data[:n].astype(np.float32)
         if not np.isfinite(values).all():
             entry = int(np.flatnonzero(~np.isfinite(values))[0])
             row = int(np.searchsorted(csr.indptr, entry, side="right")) - 1
             raise ValueError(
                 f"X[{row}, {csr.indices[entry]}] = {csr.data[entry]} is not finite in float32"
             )
-        slots = csr.indices.astype(np.uint32)
+        slots = csr.indices[:n].astype(np.uint32)
         bounds = _core.arrange(
             csr.indptr.astype(np.uint32), slots, values, None, region_size(max(n_slots, 1))
         )

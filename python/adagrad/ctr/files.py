@@ -57,7 +57,8 @@ def write(path: StrPath, estimator: ClickLearner, extra: Any = None) -> None:
     if isinstance(params["rule"], Rule):
         params["rule"] = dataclasses.asdict(params["rule"])
     if params["encoder"] is not None:
-        params["encoder"] = params["encoder"].to_dict()
+        # The fitted one, which knows its columns.
+        params["encoder"] = getattr(estimator, "encoder_", params["encoder"]).to_dict()
     entries = {
         "class": type(estimator).__name__,
         "params": params,

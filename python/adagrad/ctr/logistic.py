@@ -48,7 +48,8 @@ class LogisticRegression(ClickLearner):
     seed : int, default 0
         Of the shuffle.
     encoder : HashingEncoder, optional
-        Turns raw columns into examples.
+        Turns raw columns into examples. `fit` uses a copy, ``encoder_``, which takes the columns
+        that it first sees, by name and kind, from then on.
     warm_start : bool, default False
         Whether `fit` goes on from the model there is.
     n_jobs : int, optional
