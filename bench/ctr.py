@@ -61,9 +61,11 @@ def new_model(bits: int) -> Model:
 
 def us(of: Clicks, threads: int, alone: int = ONE_BY_ONE, limit: bool = False) -> Variant:
     """Return a pass of ours."""
-    names = {ALL_ALONE: BASELINE}
-    name = LIMIT if limit else names.get(alone, f"{US}, {threads} threads")
-    name = US if name == f"{US}, 1 threads" else name
+    name = US if threads == 1 else f"{US}, {threads} threads"
+    if alone == ALL_ALONE:
+        name = BASELINE
+    if limit:
+        name = LIMIT
 
     def call(model: Model) -> None:
         learner = model._learner

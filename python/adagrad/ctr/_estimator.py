@@ -20,6 +20,7 @@ from adagrad import _core
 from adagrad._layout import check_integer, check_real, check_storable
 from adagrad.ctr.examples import Examples, concatenate
 from adagrad.ctr.model import Model, Settings
+from adagrad.ctr.progressive import Progressive
 from adagrad.ctr.sweep import SWEEP_EXAMPLES, sweep
 from adagrad.rule import Rule
 
@@ -306,8 +307,11 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return Model(settings)
         x = concatenate([held[0] for held in self._held])
         y = np.concatenate([held[1] for held in self._held])
-        some = [np.ones(len(h[1]), np.float32) if h[2] is None else h[2] for h in self._held]
-        weights = None if all(h[2] is None for h in self._held) else np.concatenate(some)
+        weights = None
+        if any(held[2] is not None for held in self._held):
+            weights = np.concatenate(
+                [np.ones(len(h[1]), np.float32) if h[2] is None else h[2] for h in self._held]
+            )
         lr, margins = sweep(settings, x, y, weights)
         model = Model(dataclasses.replace(settings, rule=settings.rule.replace(lr=lr)))
         model.learn(x, y, weights, threads=self._threads(), count=False)
@@ -452,8 +456,6 @@ def _weights(sample_weight: Any, n: int) -> Floats | None:
 
 
 def _logloss(model: Model, batch: Batch, threads: int) -> float:
-    from adagrad.ctr.progressive import Progressive
-
     board = Progressive()
     for start in range(0, len(batch[0]), CHUNK):
         part = slice(start, start + CHUNK)
