@@ -15,6 +15,7 @@ Array = npt.NDArray[np.float64]
 ASYMMETRY = 1e-6
 # Relative accuracy of an extreme eigenvalue by Lanczos, and of the solves that find the least one.
 LANCZOS_TOLERANCE = 1e-6
+RESTARTS = 500
 SOLVE_TOLERANCE = 1e-9
 _INDEFINITE = "A must be positive semidefinite, but x.A.x / x.x is {:g} for some x"
 
@@ -147,7 +148,8 @@ def condition_number(A: Any, *, gram: bool = False) -> float:
     tiny = resolution(d, high)
     if low < -tiny:
         raise ValueError(_INDEFINITE.format(low))
-    return float(high / low) if low > tiny else math.inf
+    # Equal ones that were found apart may be rounded the wrong way round.
+    return max(1.0, float(high / low)) if low > tiny else math.inf
 
 
 class _SingularError(Exception):
@@ -156,7 +158,7 @@ class _SingularError(Exception):
 
 def _extremes_by_lanczos(A: Any, gram: bool) -> tuple[float, float]:
     """Return the smallest and the largest eigenvalue; 0 for one that cannot be told from 0."""
-    from scipy.sparse.linalg import LinearOperator, cg, eigsh
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, cg, eigsh
 
     d = A.shape[1]
     diagonal = squared_norms(A) if gram else diagonal_of(A)
@@ -174,16 +176,22 @@ def _extremes_by_lanczos(A: Any, gram: bool) -> tuple[float, float]:
         return LinearOperator((d, d), matvec=lambda x: function(x.ravel()), dtype=np.float64)
 
     def largest(function: Callable[[Array], Array]) -> float:
-        return float(
-            eigsh(
+        try:
+            values = eigsh(
                 operator(function),
                 k=1,
                 which="LM",
                 v0=np.random.default_rng(0).standard_normal(d),
                 tol=LANCZOS_TOLERANCE,
+                maxiter=RESTARTS,
                 return_eigenvectors=False,
-            )[0]
-        )
+            )
+        except ArpackNoConvergence:
+            raise RuntimeError(
+                f"Lanczos did not converge in {RESTARTS} restarts: too many eigenvalues are close"
+                " to an extreme one"
+            ) from None
+        return float(values[0])
 
     high = abs(largest(product))
     tiny = resolution(d, high)
