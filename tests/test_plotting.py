@@ -183,6 +183,10 @@ def test_divergence_and_small_spread_are_drawn(tmp_path):
             lambda: plotting.path_figure(textbook.BOWL, {"a": np.zeros((3, 3))}),
             r"path 'a' must have shape \[steps \+ 1, 2\], got \(3, 3\)",
         ),
+        (
+            lambda: plotting.path_figure(textbook.BOWL, {"a": [[math.nan, 1.0]]}),
+            "path 'a' has no finite point",
+        ),
         (lambda: plotting.loss_figure({}), "curves must be from 1 to 6, got 0"),
         (lambda: plotting.gershgorin_figure(np.eye(51)), "Q has 51 rows"),
         (lambda: plotting.gershgorin_figure([[1.0, 2.0], [0.0, 1.0]]), "Q must be symmetric"),

@@ -21,6 +21,8 @@ from adagrad.datasets import airfoil
 __all__ = [
     "BOWL",
     "BOWL_START",
+    "CLOCKS",
+    "RATES",
     "RareFeatures",
     "Regression",
     "airfoil_from_scratch",
@@ -139,7 +141,9 @@ def _train(
 
 
 CLOCKS = ("global 1/√t", "counter clock", "AdaGrad")
+"""The clocks of `rare_features`, by name."""
 RATES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""The rates that each of them tries."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,7 +48,7 @@ def path_figure(
     Raises
     ------
     ValueError
-        Where there is no path or more than six, or one has another shape.
+        Where there is no path or more than six, or one has another shape or no finite point.
     """
     if not 1 <= len(paths) <= len(SERIES):
         raise ValueError(f"paths must be from 1 to {len(SERIES)}, got {len(paths)}")
@@ -107,6 +107,8 @@ def _draw_paths(
         if path.ndim != 2 or path.shape[1] != 2:
             raise ValueError(f"path {name!r} must have shape [steps + 1, 2], got {path.shape}")
         arrays[name] = path[np.isfinite(path).all(axis=1)]
+        if not len(arrays[name]):
+            raise ValueError(f"path {name!r} has no finite point")
     low, high = _window(np.concatenate(list(arrays.values()))) if window is None else window
     grid = np.stack(np.meshgrid(*np.linspace(low, high, GRID, axis=-1)), axis=-1)
     values = np.asarray(f(grid), np.float64)
