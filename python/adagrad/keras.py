@@ -34,6 +34,11 @@ _HALVES = ("bfloat16", "float16")
 _DTYPES = ("float32", "float64", *_HALVES)
 
 
+def _not_compiled(method: Callable[..., None]) -> Callable[..., None]:
+    """Keep torch.compile, which may trace the rest of a training step, from views of memory."""
+    return torch.compiler.disable(method) if _BACKEND == "torch" else method
+
+
 @keras.saving.register_keras_serializable(package="adagrad")
 class Adagrad(keras.optimizers.Adagrad):  # type: ignore[misc]
     """`keras.optimizers.Adagrad` with its update made by the compiled core.
@@ -171,6 +176,7 @@ ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name
             accumulator.value.data = torch.empty_like(variable.value, dtype=data.dtype).copy_(data)
         return accumulator
 
+    @_not_compiled
     def _backend_update_step(
         self, grads: Sequence[Any], trainable_variables: Sequence[Any], learning_rate: Any
     ) -> None:
@@ -178,7 +184,8 @@ ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name
             self._accumulators[self._get_variable_index(v)] for v in trainable_variables
         ]
         triples = list(zip(trainable_variables, grads, accumulators, strict=True))
-        _update(triples, learning_rate, _compiled(self.epsilon, self.duplicates))
+        update = {"torch": _update_torch, "tensorflow": _update_tensorflow, "jax": _update_jax}
+        update[_BACKEND](triples, learning_rate, _compiled(self.epsilon, self.duplicates))
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this optimizer again.
@@ -193,6 +200,11 @@ ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name
 @functools.lru_cache(maxsize=64)
 def _compiled(epsilon: float, duplicates: Duplicates) -> _core.Hyperparameters:
     return preset("keras", eps=epsilon, duplicates=duplicates)._compiled
+
+
+def _value(variable: Any) -> Any:
+    """Return the backend's own variable, which optimizers of Keras take too."""
+    return variable.value if isinstance(variable, keras.Variable) else variable
 
 
 def _check_backend() -> None:
@@ -212,7 +224,7 @@ def _check_variable(variable: Any) -> None:
     dtype = keras.backend.standardize_dtype(variable.dtype)
     if dtype not in _DTYPES:
         raise TypeError(f"{name} must be of {', '.join(_DTYPES)}, got {dtype}")
-    value = variable.value if isinstance(variable, keras.Variable) else variable
+    value = _value(variable)
     device = next(iter(value.devices())).platform if _BACKEND == "jax" else str(value.device)
     if "cpu" not in device.lower():
         raise ValueError(f"{name} is on {device}: adagrad trains variables on the CPU")
@@ -308,7 +320,7 @@ def _update_tensorflow(
     triples: list[Triple], learning_rate: Any, rule: _core.Hyperparameters
 ) -> None:
     rate = keras.ops.cast(learning_rate, "float64")
-    triples = [(w, tf.cast(g, w.dtype), s.value) for w, g, s in triples]
+    triples = [(_value(w), tf.cast(g, w.dtype), s.value) for w, g, s in triples]
     assignments: list[Any] = []  # a method that assigns, and what
     dense = [t for t in triples if not isinstance(t[1], tf.IndexedSlices)]
     if dense:
@@ -349,10 +361,3 @@ def _update_jax(triples: list[Triple], learning_rate: Any, rule: _core.Hyperpara
     )
     for target, value in zip(targets, values, strict=True):
         target.assign(value)
-
-
-if _BACKEND == "torch":
-    # torch.compile may trace the rest of a training step, but no views of memory.
-    _update = torch.compiler.disable(_update_torch)
-else:
-    _update = _update_tensorflow if _BACKEND == "tensorflow" else _update_jax

@@ -1,0 +1,53 @@
+"""adagrad.keras beside Keras itself, on each backend in a process of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import need
+
+TESTS = Path(__file__).parent
+
+
+def is_here(name):
+    return importlib.util.find_spec(name) is not None
+
+
+# Where JAX is there (in CI it is not) a few cases run: its compiler takes seconds for each model.
+CASES = {"tensorflow": "test", "torch": "test"}
+if is_here("jax"):
+    CASES["jax"] = "preset or 16_bits or learns or takes_over or change_nothing"
+
+
+@pytest.mark.parametrize("backend", CASES)
+def test_cases(backend):
+    need(is_here("keras"), "keras")
+    need(is_here(backend), backend)
+    options = ("-q", "-x", "-p", "no:cacheprovider", "-k", CASES[backend])
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, "keras_cases.py"],
+        cwd=TESTS,
+        env={**os.environ, "KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+
+
+def test_other_backends_are_refused():
+    need(is_here("keras"), "keras")
+    done = subprocess.run(
+        [sys.executable, "-c", "import adagrad.keras; adagrad.keras.Adagrad()"],
+        env={**os.environ, "KERAS_BACKEND": "numpy"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "needs Keras on torch, tensorflow or jax, and its backend is numpy" in done.stderr
