@@ -7,6 +7,7 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import contextlib
+import doctest
 import warnings
 
 import ml_dtypes
@@ -18,6 +19,7 @@ with warnings.catch_warnings():  # those of TensorFlow and JAX about themselves
     import keras
 
 import adagrad
+import adagrad.keras
 from adagrad.keras import Adagrad
 from conftest import assert_same_bits, wide_range
 
@@ -183,6 +185,12 @@ def test_fit_learns(rng):
     model = model_with(Adagrad(0.2))
     losses = model.fit(x, y, epochs=8, verbose=0).history["loss"]
     assert losses[-1] < 0.2 * losses[0]
+
+
+def test_docstring_examples():
+    results = doctest.testmod(adagrad.keras)
+    assert results.attempted == 4
+    assert results.failed == 0
 
 
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16", "bfloat16"])

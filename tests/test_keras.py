@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,3 +52,21 @@ def test_other_backends_are_refused():
         check=False,
     )
     assert "needs Keras on torch, tensorflow or jax, and its backend is numpy" in done.stderr
+
+
+def test_the_page_runs(tmp_path):
+    for name in ("keras", "torch"):
+        need(is_here(name), name)
+    text = (TESTS.parent / "docs" / "keras.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 2
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks)],
+        cwd=tmp_path,
+        env={**os.environ, "KERAS_BACKEND": "torch"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "model.keras").exists()
