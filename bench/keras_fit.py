@@ -134,6 +134,10 @@ def gradients(backend: str, name: str, shapes: list[tuple[int, ...]]) -> list[An
 
 def child(backend: str, report: Report) -> None:
     """Measure one backend, in a process of its own, and print the results as JSON."""
+    if backend == "jax":
+        import jax
+
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
     import keras
 
     from adagrad.keras import Adagrad

@@ -14,6 +14,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+if os.environ.get("KERAS_BACKEND") == "jax":
+    import jax
+
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
 with warnings.catch_warnings():  # those of TensorFlow and JAX about themselves
     warnings.simplefilter("ignore")
     import keras

@@ -68,8 +68,10 @@ ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name
     TypeError, ValueError
         Where an argument has the wrong type or is out of range.
     RuntimeError
-        Where the backend is not torch, tensorflow or jax, or the model is distributed by
-        `tf.distribute` or `keras.distribution`.
+        Where the backend is not torch, tensorflow or jax; where JAX dispatches asynchronously, in
+        which its callbacks can wait for ever, until
+        ``jax.config.update("jax_cpu_enable_async_dispatch", False)`` before Keras is imported; or
+        under `tf.distribute` or `keras.distribution`.
 
     Notes
     -----
@@ -212,6 +214,12 @@ def _check_backend() -> None:
         raise RuntimeError(
             "adagrad.keras.Adagrad needs Keras on torch, tensorflow or jax, and its backend is"
             f" {_BACKEND}"
+        )
+    if _BACKEND == "jax" and jax.config.values["jax_cpu_enable_async_dispatch"]:
+        # https://github.com/jax-ml/jax/issues/25861; on one processor it is certain.
+        raise RuntimeError(
+            "adagrad.keras.Adagrad calls back from JAX, which may wait for ever in a callback: call"
+            " jax.config.update('jax_cpu_enable_async_dispatch', False) before keras is imported"
         )
     if keras.distribution.distribution() is not None:
         raise RuntimeError("adagrad.keras.Adagrad does not train under keras.distribution")
