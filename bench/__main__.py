@@ -18,6 +18,7 @@ QUESTIONS = {
     "precision": "tables and arrays of 16 bits: bytes, time and loss beside float32",
     "coalesce": "coalesce alone, beside np.unique and torch",
     "ctr": "click learners: one pass, threads, FM and FFM, from files, beside VW, libffm",
+    "keras_fit": "Keras: an update and a training step, ours and its own, on each backend",
     "call": "what one call costs, and what an import costs",
 }
 

@@ -20,6 +20,7 @@ QUESTIONS = (
     "precision",
     "coalesce",
     "ctr",
+    "keras_fit",
     "call",
 )
 ROOT = Path(__file__).parents[1]
@@ -34,7 +35,8 @@ runpy.run_module("bench", run_name="__main__")
 
 
 # SciPy, which the learners need, looks into torch where that is there at all.
-PEERS = dict.fromkeys(QUESTIONS, "torch,numba,fbgemm_gpu") | {"ctr": "vowpalwabbit,numba"}
+PEERS = dict.fromkeys(QUESTIONS, "torch,numba,fbgemm_gpu")
+PEERS |= {"ctr": "vowpalwabbit,numba", "keras_fit": "keras"}
 
 
 @pytest.mark.parametrize("question", QUESTIONS)

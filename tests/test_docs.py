@@ -15,7 +15,7 @@ import adagrad
 
 ROOT = Path(__file__).parents[1]
 MODULES = [
-    *("rule", "presets", "functional", "optimizer", "config", "table"),
+    *("rule", "presets", "functional", "optimizer", "config", "table", "convert"),
     *("ctr.encoder", "ctr.logistic", "ctr.factorization", "ctr.examples"),
     *("analysis", "_spectrum", "_descent"),
 ]
