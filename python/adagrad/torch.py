@@ -6,7 +6,7 @@ Called by the user's training loop; nothing of adagrad imports it. No maths belo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +24,13 @@ _DTYPES = {
     "U8": torch.uint8,
 }
 _IDS = (torch.int64, torch.int32)
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _untraced(function: _Function) -> _Function:
+    """Have torch.compile call a function as it is: it would not see what becomes of tables."""
+    disable: Callable[[_Function], _Function] = torch.compiler.disable
+    return disable(function)
 
 
 class TableEmbeddingBag(torch.nn.Module):
@@ -117,6 +124,7 @@ class TableEmbeddingBag(torch.nn.Module):
         self.include_last_offset = include_last_offset
         self.padding_idx = padding_idx
 
+    @_untraced
     def forward(
         self,
         input: torch.Tensor,
@@ -317,8 +325,9 @@ class _Pool(torch.autograd.Function):
             for_weights = torch.cat(list(map(_differentiate_weights, tables, bags, parts)))
         if ctx.needs_input_grad[0]:
             for table, (ids, starts, factors), part in zip(tables, bags, parts, strict=True):
-                of_bags = part.reshape(-1) if table.dim == 1 else part.contiguous()
-                table.step_pooled(ids, starts, of_bags.numpy(force=True), ctx.mode, factors)
+                of_bags = part.contiguous().numpy(force=True)
+                of_bags = of_bags.reshape(-1) if table.dim == 1 else of_bags
+                table.step_pooled(ids, starts, of_bags, ctx.mode, factors)
         return None, None, None, for_weights, None, None
 
 
