@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from adagrad.torch import TableEmbeddingBag  # noqa: E402
 # torch's own optimizer makes sparse tensors without saying whether to check them, and warns.
 torch.sparse.check_sparse_tensor_invariants.disable()
 
+ROOT = Path(__file__).parents[1]
 ROWS, DIM = 30, 4  # few rows: most ids of a batch repeat
 
 
@@ -492,3 +495,22 @@ def test_bad_gradient_changes_no_table(rng):
 def test_bad_options(error, message, tables, options):
     with pytest.raises(error, match=message):
         TableEmbeddingBag(tables, **options)
+
+
+# --- the example
+
+
+def test_dlrm_learns_as_torch(threads, capsys):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("pyarrow")
+    before = torch.get_num_threads()
+    logs = runpy.run_path(str(ROOT / "examples" / "dlrm.py"))["main"](["--quick"])
+    torch.set_num_threads(before)
+    for (ours, theirs), (examples, rate) in zip(logs, [(4096, 0.05), (10000, 0.0435)], strict=True):
+        assert ours.shape == (examples,)
+        np.testing.assert_allclose(ours, theirs, atol=2e-3)
+        # It has found the base rate, and then something more.
+        last = ours[-examples // 4 :]
+        assert last.mean() == pytest.approx(rate, abs=0.02)
+        assert last.std() > 0.01
+    assert capsys.readouterr().out.count("TableEmbeddingBag") == 2
