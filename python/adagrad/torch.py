@@ -38,8 +38,8 @@ class TableEmbeddingBag(torch.nn.Module):
 
     The forward pass is `Table.pool`, the backward pass `Table.step_pooled`: it takes one step of
     AdaGrad, by the rule of the table, of the rows that were used. There is no gradient of the size
-    of the table, nor of the batch, and no optimizer for it: what recommendation systems call a
-    fused optimizer. The module has no parameters.
+    of the table, and no optimizer that goes over it: what recommendation systems call a fused
+    optimizer. The module has no parameters.
 
     Parameters
     ----------
@@ -77,6 +77,8 @@ class TableEmbeddingBag(torch.nn.Module):
       ``table.rule = table.rule.replace(lr=lr)``.
     - In eval mode, and where autograd is off, nothing is updated.
     - Nothing can be differentiated twice.
+    - Of several tables with ``on_nonfinite="raise"``, gradients are checked before the first step;
+      finite ones whose sum overflows stop the pass at their own table.
 
     Rows whose gradients are to be summed are summed exactly as `Table.step` does, in order of
     appearance. Threads are those of `adagrad.set_num_threads`, not torch's.
@@ -317,8 +319,8 @@ class _Pool(torch.autograd.Function):
         # What could fail comes before the first step.
         for table, part in zip(tables, parts, strict=True):
             table._alive()
-            finite = len(tables) == 1 or table.rule.on_nonfinite != "raise"
-            if not finite and not torch.isfinite(part).all():
+            raises = len(tables) > 1 and table.rule.on_nonfinite == "raise"
+            if raises and not torch.isfinite(part).all():
                 raise ValueError("a gradient is not finite, and on_nonfinite is 'raise'")
         for_weights = None
         if ctx.needs_input_grad[3]:
