@@ -8,6 +8,8 @@ import io
 import os
 import pickle
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -293,6 +295,25 @@ def test_checkpointed_or_compiled(how, rng):
     out.sum().backward()
     plain(input).sum().backward()
     assert held(table) == held(same)
+
+
+def test_default_device_is_another(rng):
+    """What the module makes for itself is where the table is."""
+    table, same = make(), make()
+    input = ids(rng, 3, 5)
+    expected = TableEmbeddingBag(same, padding_idx=3)(input)
+    expected.sum().backward()
+    g = torch.ones(3, DIM)
+    with torch.device("meta"):
+        out = TableEmbeddingBag(table, padding_idx=3)(input)
+        out.backward(g)
+    assert torch.equal(out, expected)
+    assert held(table) == held(same)
+
+
+def test_core_does_not_import_torch():
+    code = "import sys, adagrad; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_two_threads_give_the_same_bits(rng, threads, fine_grain):

@@ -161,7 +161,7 @@ class TableEmbeddingBag(torch.nn.Module):
         if input.ndim == 2:
             if offsets is not None:
                 raise ValueError("offsets must be None where input has two dimensions")
-            offsets = torch.arange(len(input) + 1) * input.shape[1]
+            offsets = torch.arange(len(input) + 1, device="cpu") * input.shape[1]
         elif input.ndim != 1:
             raise ValueError(f"input must have 1 or 2 dimensions, got shape {tuple(input.shape)}")
         elif offsets is None:
@@ -180,7 +180,7 @@ class TableEmbeddingBag(torch.nn.Module):
         if self.padding_idx is not None:
             bags = self._unpad(*bags)
         # What asks autograd for a backward pass, as the tables are no tensors that could.
-        anchor = torch.empty(0, requires_grad=self.training)
+        anchor = torch.empty(0, device="cpu", requires_grad=self.training)
         try:
             return _pool(anchor, *bags, self.tables, self.mode)
         except IndexError:
@@ -219,11 +219,11 @@ class TableEmbeddingBag(torch.nn.Module):
         """Leave out the ids that pad."""
         assert self.padding_idx is not None
         bags = (len(offsets) - 1) // len(self.tables)
-        kept = torch.empty(len(rows), dtype=torch.bool)
+        kept = torch.empty(len(rows), dtype=torch.bool, device="cpu")
         for t, table in enumerate(self.tables):
             part = slice(int(offsets[t * bags]), int(offsets[(t + 1) * bags]))
             torch.ne(rows[part], self.padding_idx % table.rows, out=kept[part])
-        before = torch.zeros(len(rows) + 1, dtype=torch.int64)
+        before = torch.zeros(len(rows) + 1, dtype=torch.int64, device="cpu")
         torch.cumsum(kept, 0, out=before[1:])
         weights = None if weights is None else weights[kept]
         return rows[kept], before[offsets.long()], weights
