@@ -16,6 +16,7 @@ QUESTIONS = (
     "table",
     "wide",
     "bags",
+    "embedding",
     "threads",
     "precision",
     "coalesce",
@@ -56,5 +57,5 @@ def test_quick_run(question, tmp_path):
     left_out = done.stdout.rpartition("Left out, not installed:")[2]  # the one after measuring
     assert PEERS[question].split(",")[0] in left_out
     results = json.loads(out.read_text(encoding="utf-8"))["results"]
-    assert {"adagrad", "NumPy"} & {cell["variant"] for cell in results}
+    assert {"adagrad", "adagrad core", "NumPy"} & {cell["variant"] for cell in results}
     assert all(0 < c["ns_q1"] <= c["ns_median"] <= c["ns_q3"] for c in results)
