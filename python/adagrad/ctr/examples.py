@@ -164,7 +164,7 @@ class Examples:
             )
         slots = csr.indices[:n].astype(np.uint32)
         bounds = _core.arrange(
-            csr.indptr.astype(np.uint32), slots, values, None, region_size(max(n_slots, 1))
+            csr.indptr.astype(np.uint32), slots, values, region_size(max(n_slots, 1))
         )
         return cls(
             slots, bounds, n_slots, csr.shape[0], values=None if (values == 1).all() else values
