@@ -407,6 +407,34 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes: Array = self.classes_[positive.astype(np.intp)]
         return classes
 
+    def uncertainty(self, X: Any) -> Floats:
+        """Return how little is known of each example: for exploration of rare ads.
+
+        Parameters
+        ----------
+        X
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray of float32, shape [n]
+            Sum over the entries of ``rate * x**2``, rate being the rule's effective one of the
+            entry's linear param, ``lr / sqrt(s + eps)`` for the textbook's: a bound of how far one
+            more example could move the linear part of the margin. Large where features are rare.
+            Not a variance; its scale is that of the rate.
+
+        Notes
+        -----
+        The factors of factorization machines do not count. A factor's step is as large as what
+        it meets, so that with them an example that is known well could have the larger sum.
+
+        References
+        ----------
+        McMahan et al., "Ad Click Prediction: a View from the Trenches", KDD 2013, section 6.
+        """
+        model = self._ready()
+        return model.uncertainty(self._examples(X, reset=False), threads=self._threads())
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the learner to a file, in the safetensors format; `adagrad.ctr.load` reads it.
 

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from adagrad import _core
 from adagrad.ctr.examples import Examples
 from adagrad.ctr.model import Model
 from adagrad.ctr.pipeline import IDS, Encoder, SlotEncoder
@@ -84,21 +83,11 @@ def _slots(
 ) -> Slots:
     import scipy.sparse
 
-    rule, settings = model.settings.rule, model.settings
     # The learner's own formula, asked for one entry of value 1 at a time.
-    learner = _core.LinearLearner(
-        model.tables["linear"]._memory,
-        settings.n_slots,
-        None,
-        rule._compiled,
-        rule.lr,
-        rule.lr_decay,
-        settings.l1,
-    )
     one = np.ones(len(slots), np.float32)
     single = scipy.sparse.csr_matrix(
-        (one, slots, np.arange(len(slots) + 1)), shape=(len(slots), settings.n_slots)
+        (one, slots, np.arange(len(slots) + 1)), shape=(len(slots), model.settings.n_slots)
     )
-    rates = learner.rates(Examples.from_csr(single), model.examples, 0)
+    rates = model.uncertainty(Examples.from_csr(single))
     weights = model.tables["linear"].weights.reshape(-1)
     return Slots(slots, counts, weights[slots], _accumulators(model)[slots], rates)
