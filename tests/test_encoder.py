@@ -292,6 +292,54 @@ def test_other_types_are_those_they_wrap(case):
     )
 
 
+NOON = datetime.datetime(2026, 1, 31, 12, 30, 0, 500_000)
+NIGHT, EARLY = datetime.datetime(2026, 1, 31), datetime.datetime(1969, 12, 31, 23, 59, 50)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize(
+    ("moments", "types", "texts"),
+    [
+        (
+            [NOON, None, EARLY],
+            [pa.timestamp(unit) for unit in ("ms", "us", "ns")],
+            ["2026-01-31 12:30:00.5", None, "1969-12-31 23:59:50"],
+        ),
+        (
+            [NIGHT, NIGHT],
+            [pa.date32(), pa.date64(), *(pa.timestamp(u) for u in ("s", "ms", "us", "ns"))],
+            ["2026-01-31", "2026-01-31"],
+        ),
+        (
+            [NOON.replace(tzinfo=datetime.timezone.utc)],
+            [pa.timestamp(u, z) for u in ("ms", "us", "ns") for z in ("UTC", "+05:00")],
+            ["2026-01-31 12:30:00.5Z"],
+        ),
+        (
+            [NIGHT.replace(tzinfo=datetime.timezone.utc)],
+            [pa.timestamp("s", "UTC")],
+            ["2026-01-31 00:00:00Z"],
+        ),
+        (
+            [NOON.time(), NIGHT.time(), None],
+            [pa.time32("ms"), pa.time64("us"), pa.time64("ns")],
+            ["12:30:00.5", "00:00:00", None],
+        ),
+    ],
+)
+def test_a_moment_is_one_text_in_every_unit(moments, types, texts, nested):
+    expected = [texts, None, []] if nested else texts
+    for kind in types:
+        column = pa.array(moments, kind)
+        if nested:
+            column = pa.array([moments, None, []], pa.list_(kind))
+        for sliced in (column, pa.concat_arrays([column, column])[len(column) :]):
+            encoded = HashingEncoder(20).transform({"x": sliced})
+            assert entries_of(encoded) == reference.encode(
+                {"x": expected}, {"x": "categorical"}, bits=20
+            ), kind
+
+
 def test_extension_types_are_their_storage():
     array = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([bytes(16)], pa.binary(16)))
     encoded = HashingEncoder(20).transform({"x": array})

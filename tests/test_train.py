@@ -17,6 +17,8 @@ import pytest
 for _extra in ("click", "rich", "sklearn", "pyarrow", "safetensors"):
     pytest.importorskip(_extra)
 
+import pyarrow as pa  # noqa: E402
+
 import command  # noqa: E402
 from adagrad import ctr  # noqa: E402
 from adagrad.ctr import files, logs, training  # noqa: E402
@@ -88,6 +90,30 @@ def test_the_bits_depend_on_neither_format_nor_threads(log: Path, tmp_path: Path
     train("-", tmp_path / "d", "--format", "tsv", input=text)
     wanted = tensors(tmp_path / "a")
     assert all(tensors(tmp_path / name) == wanted for name in "bcd")
+
+
+def test_flags_and_times_have_the_bits_of_any_format(tmp_path: Path) -> None:
+    table = command.clicks(2000)
+    flag = pa.array([i % 3 == 0 for i in range(2000)])
+    seconds = pa.array(range(2000)).cast(pa.timestamp("s"))
+    halves = [f"{i % 7 + 1:02}-03 12:00:00.{i % 2 * 5}" for i in range(2000)]
+    spelled = {
+        "True": pa.array(["True" if x else "false" for x in flag.to_pylist()]),
+        "T": pa.array([str(x).replace(" ", "T") for x in seconds.to_pylist()]),
+        ".5": pa.array([f"2026-{text}" for text in halves]),
+    }
+    typed = {"True": flag, "T": seconds, ".5": spelled[".5"].cast(pa.timestamp("us"))}
+    for name, columns in (("text.tsv", spelled), ("typed.parquet", typed)):
+        whole = table
+        for column, values in columns.items():
+            whole = whole.append_column(column, values)
+        command.write(tmp_path / name, whole)
+        train(tmp_path / name, tmp_path / f"{name}.m", "--lr", 0.1)
+        for other in ("text.tsv", "typed.parquet"):
+            if (tmp_path / other).exists():
+                said = invoke("predict", tmp_path / f"{name}.m", tmp_path / other)
+                assert said[0] == 0, said
+    assert tensors(tmp_path / "text.tsv.m") == tensors(tmp_path / "typed.parquet.m")
 
 
 def test_lines_come_at_powers_of_two(log: Path, tmp_path: Path) -> None:

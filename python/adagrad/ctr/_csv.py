@@ -30,6 +30,7 @@ __all__ = ["DelimitedReader"]
 # a call costs as much as a thousand rows.
 PARSED = 1 << 20
 DELIMITERS = {"csv": ",", "tsv": "\t"}
+NUMBERS = (pa.int64(), pa.float64(), pa.float32())
 LABEL = pa.dictionary(pa.int32(), pa.string())
 
 
@@ -116,8 +117,10 @@ class DelimitedReader:
                 number = kind == pa.int64() or (
                     kind == pa.float64() and (numeric is not None or not _long(texts.column(name)))
                 )
-                if number:
+                if number or (numeric is None and pa.types.is_boolean(kind)):
                     types[name] = kind
+                elif numeric is None and pa.types.is_timestamp(kind):  # whole seconds may end
+                    types[name] = pa.timestamp("us" if kind.unit == "s" else "ns", kind.tz)
         if numeric is not None:
             types = {
                 name: (kind if kind != pa.string() else pa.float64())
@@ -233,7 +236,8 @@ class DelimitedReader:
                 self._convert(line, dict.fromkeys(self._names, pa.string()) | {name: kind}, size)
             except pa.ArrowInvalid:
                 value = texts.column(name)[0].as_py()
-                return Fault("not a number", f"column {name!r}: {value!r} is no {kind}")
+                what = str(kind).partition("[")[0] if kind not in NUMBERS else "number"
+                return Fault(f"not a {what}", f"column {name!r}: {value!r} is no {kind}")
         raise AssertionError(line)
 
 

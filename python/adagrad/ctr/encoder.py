@@ -81,7 +81,10 @@ class HashingEncoder:
     2. A category's hash is ``h = XXH64(text, s)``: of binary values the bytes, of integers the
        decimal text, of bools ``0`` or ``1``, of whole floats below ``2**63`` in size the
        integer's, of other floats the shortest text that reads back as it (Python's ``repr``; in
-       the column's precision, float16 as float32), of dates, times and decimals pyarrow's text.
+       the column's precision, float16 as float32), of decimals pyarrow's text. A date, time or
+       timestamp is ISO text of any unit's: ``2026-01-31``, ``12:30:00``, ``2026-01-31 12:30:00.5``;
+       a fraction has no zeros at its end, midnight without a time zone is the date, and with a
+       time zone the text is that of UTC and a ``Z``.
     3. A bin's hash is ``XXH64(b, s)``, b being the upper 13 bits of the number's float64 (sign,
        exponent, first bit of the mantissa; of -0 those of 0) as 8 bytes, little-endian. Text is
        read as a number first, where empty it is missing.
