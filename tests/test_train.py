@@ -260,27 +260,52 @@ def test_a_signal_saves_a_checkpoint(
     assert (tmp_path / "m").read_bytes() == whole.read_bytes()
 
 
-@pytest.mark.parametrize("copies", [0, 4])
-def test_a_signal_while_waiting_for_a_pipe(tmp_path: Path, log: Path, copies: int) -> None:
-    arguments = ("-l", LABEL, "-m", tmp_path / "m", "--bits", 14, "--lr", 0.1)
-    header, *rows = log.read_bytes().splitlines(keepends=True)
-    with slow("train", "-", "--format", "tsv", *arguments, stdin=subprocess.PIPE) as process:
+@pytest.mark.parametrize(
+    ("lr", "rows", "learned"), [(0.1, 100, 64), (0.1, 70_100, 70_080), ("auto", 5_000, 4_992)]
+)
+def test_a_signal_while_waiting_for_a_pipe(
+    tmp_path: Path, log: Path, lr: float | str, rows: int, learned: int
+) -> None:
+    """What has come is learned, but for a line under way and what would end a round early."""
+    arguments = ("-l", LABEL, "--bits", 14, "--lr", lr, "--format", "tsv")
+    header, *lines = log.read_bytes().splitlines(keepends=True)
+    lines = (lines * 3)[:80_000]
+    with slow("train", "-", *arguments, "-m", tmp_path / "m", stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stderr is not None
-        process.stdin.write(header + b"".join(rows[:100] + rows * copies))
+        process.stdin.write(header + b"".join(lines[:rows]) + b"1\tsite1\tad")
         process.stdin.flush()
-        if copies:
-            for line in process.stderr:
-                if b"65,536" in line:
-                    break
-        time.sleep(1)  # until it waits: for its first block, or for a later one
+        time.sleep(2.5)  # until it waits: for its first block, or for a later one
         process.send_signal(signal.SIGINT)
         said = process.stderr.read().decode()
     assert process.returncode == 130, said
-    assert said.strip().startswith("interrupted")
-    assert (tmp_path / "m").exists() == bool(copies)
-    if copies:
-        assert ctr.load(tmp_path / "m").n_examples_ >= 65_536
+    assert f"interrupted: {learned:,} examples are saved in {tmp_path / 'm'}" in said
+    assert ("begins anew" if lr == "auto" else "the same stream from its first row") in said
+    learner = ctr.load(tmp_path / "m")
+    assert learner.n_examples_ == learned
+    some = header + b"".join(lines[:learned])
+    train("-", tmp_path / "some", *arguments[4:], input=some)
+    assert tensors(tmp_path / "m") == tensors(tmp_path / "some")
+    every = header + b"".join(lines)
+    train("-", tmp_path / "m", *arguments[4:], "--resume", input=every)
+    train("-", tmp_path / "whole", *arguments[4:], input=every)
+    assert tensors(tmp_path / "m") == tensors(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("input", [b"click\tsi", b"click\tsite\n" + b"1\ta\n" * 63])
+def test_a_signal_before_the_first_round(tmp_path: Path, input: bytes) -> None:
+    arguments = ("train", "-", "-l", LABEL, "-m", tmp_path / "m", "--lr", 0.1, "--quiet")
+    with slow(*arguments, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(input)
+        process.stdin.flush()
+        time.sleep(2.5)
+        process.send_signal(signal.SIGTERM)
+        said = process.stderr.read().decode()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert said.strip() == "interrupted before the first batch was learned: nothing to save"
+    assert not (tmp_path / "m").exists()
 
 
 @pytest.mark.usefixtures("small_batches")

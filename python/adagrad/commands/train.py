@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
     from adagrad.commands._progress import Display
     from adagrad.ctr.logs import Log
-    from adagrad.ctr.training import Options, Training
+    from adagrad.ctr.training import Options, Stop, Training
 
 __all__ = ["train"]
+
+NOTHING = "interrupted before the first batch was learned: nothing to save"
 
 
 def rate(text: str) -> float | str:
@@ -164,7 +166,7 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
     if "-" in given["validate"]:
         raise click.ClickException("--validate cannot read the standard input: it is read twice")
     stop = Stop()
-    with _open(logs, options, how) as log, stop.installed():
+    with stop.installed(), _open(logs, options, how, stop) as log:
         for path in (given["model"], given["report"]):
             if path is not None and path.exists() and any(path.samefile(p) for p in _files(log)):
                 raise click.ClickException(f"{path} is the log, which it would replace")
@@ -230,11 +232,17 @@ def _check_writable(path: Path, option: str) -> None:
         raise click.ClickException(f"{option} {path}: there is no directory {path.parent}")
 
 
-def _open(logs: tuple[str, ...], options: Options, how: dict[str, Any]) -> Log:
-    from adagrad.ctr.logs import open_log
+def _open(logs: tuple[str, ...], options: Options, how: dict[str, Any], stop: Stop) -> Log:
+    from adagrad.ctr.logs import LogError, open_log
 
     how = {**how, "label": options.label, "skip_bad": options.skip_bad}
-    log = open_log(logs, columns=options.columns, **how)
+    try:
+        log = open_log(logs, columns=options.columns, **how)
+    except LogError:
+        if not stop.signal:
+            raise
+        click.echo(f"\n{NOTHING}", err=True)
+        raise SystemExit(128 + stop.signal) from None
     for name in options.ignore:
         if name not in log.schema.names:
             shown = ", ".join(log.schema.names)
@@ -260,12 +268,13 @@ def _resume(training: Training, console: Console, quiet: bool) -> None:
 
 
 def _saved(training: Training) -> str:
+    if not training.examples:
+        return f"\n{NOTHING}"
+    text = f"\ninterrupted: {training.examples:,} examples are saved in {training.path}; "
     if training.progressive is None:
-        return "\ninterrupted before the first batch was learned: nothing to save"
-    return (
-        f"\ninterrupted: {training.examples:,} examples are saved in {training.path}; go on with"
-        " --resume"
-    )
+        return text + "--resume begins anew, as the learning rate was not chosen yet"
+    text += "go on with --resume"
+    return text + (" and the same stream from its first row" if "-" in training.log.paths else "")
 
 
 def _summary(console: Console, training: Training, display: Display) -> None:

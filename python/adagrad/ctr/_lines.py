@@ -84,7 +84,8 @@ def blocks(source: Source, raw: object) -> Iterator[Lines]:
                 broken, got = f"the file ends early or is damaged: {error}", 0
             held += got
             end = not got
-        if end and not broken and held and buffer[held - 1] != LINE_END:
+        called_off = source.pipe is not None and source.pipe.called_off
+        if end and not (broken or called_off) and held and buffer[held - 1] != LINE_END:
             buffer[held : held + 1] = b"\n"
             held += 1
         cut = buffer.rfind(b"\n", 0, held) + 1

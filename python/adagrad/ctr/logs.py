@@ -306,6 +306,9 @@ class Log:
                 source.pipe.call_off()
         ahead.join()
 
+    def _is_called_off(self) -> bool:
+        return any(source.pipe is not None and source.pipe.called_off for source in self.sources)
+
     def _read(self, start: int) -> Generator[tuple[pa.RecordBatch | None, _State], None, None]:
         """Read everything, in the thread that works ahead."""
         progress = _Progress()
@@ -328,8 +331,12 @@ class Log:
                     progress.rows += table.num_rows
                     progress.in_file = reader.bytes_read()
                     yield table
+                    if source.pipe is None and self._is_called_off():
+                        return
             finally:
                 reader.close()
+            if self._is_called_off():
+                return
             progress.before += source.size or progress.in_file
             progress.in_file = 0
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from adagrad.ctr import files
 from adagrad.ctr._estimator import ClickLearner
+from adagrad.ctr._sources import call_off_pipes
 from adagrad.ctr.encoder import HashingEncoder
 from adagrad.ctr.factorization import FactorizationMachine, FieldAwareFactorizationMachine
 from adagrad.ctr.logistic import LogisticRegression
@@ -29,6 +30,9 @@ from adagrad.ctr.progressive import Progressive
 from adagrad.presets import preset
 
 __all__ = ["Interrupted", "Options", "Resumed", "Stop", "Training", "is_trained_on_logs", "score"]
+
+ROUND = 64
+"""The learners' rounds of examples end at multiples of this."""
 
 FIRST_LOOK = 1024
 """Examples at the first point of the learning curve; the next ones lie at its doubles."""
@@ -112,11 +116,15 @@ class Resumed(ValueError):
 
 
 class Stop:
-    """SIGINT and SIGTERM ask to stop after the batch at hand; while waiting for data, at once."""
+    """SIGINT and SIGTERM ask to stop after the batch at hand; while waiting for data, at once.
+
+    What has come of the standard input cannot be read again, and is learned before. A second signal
+    stops at once in any case.
+    """
 
     def __init__(self) -> None:
         self.signal = 0
-        self._waiting = False
+        self._waiting = self._finishing = False
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -130,7 +138,8 @@ class Stop:
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         again, self.signal = bool(self.signal), number
-        if again or self._waiting:
+        self._finishing = not again and call_off_pipes()
+        if again or (self._waiting and not self._finishing):
             self._waiting = False
             raise Interrupted(number)
 
@@ -138,9 +147,12 @@ class Stop:
         """Return the next batch, None at the end; raise `Interrupted` where a signal came."""
         self._waiting = True
         try:
-            if self.signal:
+            if self.signal and not self._finishing:
                 raise Interrupted(self.signal)
-            return next(batches, None)
+            batch = next(batches, None)
+            if self.signal and batch is None:
+                raise Interrupted(self.signal)
+            return batch
         finally:
             self._waiting = False
 
@@ -254,6 +266,8 @@ class Training:
             )
         if state["schema"] != _packed(self.features):
             raise Resumed(f"{self.path} was trained on a log with other columns or types")
+        if state["pass"] == state["rows"] == 0:
+            return  # the rate was not chosen yet
         self.estimator, self.encoder = estimator, encoder_of(estimator)
         self.pass_number, self.rows = state["pass"], state["rows"]
         self.curve, self.validation = state["curve"], state["validation"]
@@ -290,11 +304,11 @@ class Training:
             batches = encoded(self.log, self.encoder, self.rows)
             try:
                 while (batch := stop.wait(batches)) is not None:
-                    self._learn(batch, show)
+                    self._learn(_whole_rounds(batch, self.examples) if stop.signal else batch, show)
                     if self.examples - max(self._saved, 0) >= self.checkpoint_every:
                         self.save()
             except Interrupted:
-                self.save()
+                self.save(undecided=True)
                 raise
             finally:
                 batches.close()
@@ -304,6 +318,8 @@ class Training:
 
     def _learn(self, batch: Encoded, show: Callable[[Training], None]) -> None:
         """Learn a batch as a whole or not at all; only the curve sees its parts."""
+        if not len(batch.x):
+            return
         if self.sample is None:
             self.sample = batch.batch
         assert batch.y is not None
@@ -346,9 +362,14 @@ class Training:
                 self.board = score(self.estimator, log)
             self.validation.append(self.board.metrics())
 
-    def save(self) -> None:
-        """Replace the model file, unless it holds this already or nothing is learned."""
-        if self.progressive is None:
+    def save(self, *, undecided: bool = False) -> None:
+        """Replace the model file, unless nothing is learned.
+
+        While ``lr="auto"`` has not chosen, a model cannot go on with the same bits. It is written
+        where it is asked for, and begins anew when it is resumed.
+        """
+        is_decided = self.progressive is not None
+        if not is_decided and not (undecided and self.examples):
             return
         options = self.options
         state = {
@@ -356,7 +377,7 @@ class Training:
             "schema": _packed(self.features),
             "log": sizes(self.log),
             "pass": self.pass_number,
-            "rows": self.rows,
+            "rows": self.rows if is_decided else 0,
             "curve": self.curve,
             "validation": self.validation,
             "skipped": self.skipped,
@@ -404,6 +425,14 @@ def _cuts(seen: int, rows: int) -> list[int]:
             cuts.append(at - seen)
         at *= 2
     return [*(cut for cut in cuts if cut % 64 == 0), rows]
+
+
+def _whole_rounds(batch: Encoded, seen: int) -> Encoded:
+    """Return the rows of a last batch that end a round, so that going on has the same bits."""
+    rows = max(0, len(batch.x) - (seen + len(batch.x)) % ROUND)
+    position = dataclasses.replace(batch.position, rows=batch.position.rows - len(batch.x) + rows)
+    y = None if batch.y is None else batch.y[:rows]
+    return Encoded(batch.x[:rows], y, batch.batch.slice(0, rows), position, batch.skipped)
 
 
 def _slots(bits: int) -> Encoder:
