@@ -454,6 +454,20 @@ def test_a_truncated_stream(tmp_path, suffix, skip_bad):
         open_log(path, label="click")
 
 
+@pytest.mark.parametrize("rows", [50, 3000, 40_000])
+def test_a_small_truncated_file_ends_where_its_data_do(tmp_path, rows, small_blocks):
+    rng = np.random.default_rng(0)
+    data = ("click,x\n" + "".join(f"1,{x}\n" for x in rng.random(rows))).encode()
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(compressed(data, ".gz")[:-20])
+    seen = 0
+    with open_log(path, label="click", rows=ROWS) as log, pytest.raises(LogError) as error:
+        for batch in log:
+            seen += batch.num_rows
+    assert error.value.line == seen + 2
+    assert seen >= rows - 10
+
+
 def test_damaged_files(tmp_path):
     for name in ("a.parquet", "a.arrow"):
         (tmp_path / name).write_bytes(b"PAR1 and nothing")
