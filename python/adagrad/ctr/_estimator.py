@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import functools
 import numbers
 import os
 from collections.abc import Iterator
@@ -18,9 +19,10 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from adagrad import _core
 from adagrad._layout import check_integer, check_real, check_storable
+from adagrad.ctr.encoder import HashingEncoder
 from adagrad.ctr.examples import Examples, concatenate
 from adagrad.ctr.model import Model, Settings
-from adagrad.ctr.progressive import Progressive
+from adagrad.ctr.progressive import measured
 from adagrad.ctr.sweep import SWEEP_EXAMPLES, sweep
 from adagrad.rule import Rule
 
@@ -30,6 +32,9 @@ Batch = tuple[Examples, Floats, "Floats | None"]
 
 CHUNK = 65_536
 """Examples between two looks at interrupts; a multiple of the learners' rounds of 64."""
+
+_RETUNED = frozenset({"l1", "lr", "lr_decay", "weight_decay"})
+_OF_EXAMPLES = frozenset({"n_slots", "n_fields", "parts", "rule"})
 
 DEFAULT_RULE = Rule(lr=0.1, eps=1.0)
 """Accumulators that start at 1, as libffm's do, and take no memory until they are touched: a first
@@ -82,11 +87,12 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         go_on = self.warm_start and hasattr(self, "classes_")
         with self._all_or_nothing():
             batch = self._batch(X, y, sample_weight, None, reset=not go_on)
+            if batch[2] is not None and not batch[2].any():
+                raise ValueError("sample_weight is zero for every example")
             held_out = None if validation is None else self._batch(*validation, None, None, False)
             passes = check_integer("passes", self.passes, 1, 2**31)
-            self._threads()
-            if not go_on:
-                self._start(batch[0])
+            self._check()
+            self._start_or_retune(batch[0], not go_on)
         best: tuple[float, Model] | None = None
         self.n_passes_ = 0
         for number in range(passes):
@@ -94,7 +100,9 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.n_passes_ += 1
             if held_out is None:
                 continue
-            loss = _logloss(self._model, held_out, self._threads())
+            loss = measured(
+                functools.partial(self._model.margins, threads=self._threads()), _parts(held_out)
+            ).metrics()["logloss"]
             if best is not None and not loss < best[0]:
                 self._model = best[1]
                 break
@@ -139,13 +147,15 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Notes
         -----
         A stream cut at multiples of 64 examples gives the bits of one call, and of `fit`.
+
+        `lr`, `l1`, `l2` and `n_jobs` may be set to something else between two calls. With
+        ``lr="auto"`` the rate in use stays.
         """
         first = not hasattr(self, "classes_")
         with self._all_or_nothing():
             batch = self._batch(X, y, sample_weight, classes, reset=first)
-            self._threads()
-            if first:
-                self._start(batch[0])
+            self._check()
+            self._start_or_retune(batch[0], first)
         for start in range(0, len(batch[0]), CHUNK):
             x, labels, weights = (
                 None if part is None else part[start : start + CHUNK] for part in batch
@@ -205,6 +215,12 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 "the model learned from Examples, and its encoder has not seen columns: fit the"
                 " encoder, or let it encode what you give here"
             )
+        given = getattr(self, "encoder", None)
+        if isinstance(given, HashingEncoder) and given.get_params() != encoder.get_params():
+            raise ValueError(
+                f"the model began with {encoder!r}, which cannot become {given!r}: fit anew, or a"
+                " clone"
+            )
         return encoder.transform(X)
 
     def _labels(self, y: Any, classes: Any, reset: bool) -> Floats:
@@ -253,6 +269,40 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._model = Model(self._settings(x, self._rule()))
         self._held: list[Batch] | None = [] if self.lr == "auto" else None
         self._tried: Model | None = None
+
+    def _start_or_retune(self, x: Examples, start: bool) -> None:
+        """Begin a new model, or let the one there is take up what was set since."""
+        if start:
+            self._start(x)
+            return
+        now = self._model.settings
+        rule = self._rule()
+        if self.lr == "auto":
+            rule = rule.replace(lr=now.rule.lr)
+        wanted = self._settings(x, rule)
+        for before, after in ((now, wanted), (now.rule, wanted.rule)):
+            for name in (field.name for field in dataclasses.fields(before)):
+                old, new = getattr(before, name), getattr(after, name)
+                if old != new and name not in _RETUNED | _OF_EXAMPLES:
+                    raise ValueError(
+                        f"{name} was {old!r} when the model began and cannot become {new!r}: fit"
+                        " anew, or a clone"
+                    )
+        if (now.l1, now.rule) == (wanted.l1, wanted.rule):
+            return
+        if self.lr != "auto":
+            self._settle()
+        self._model.retune(dataclasses.replace(self._model.settings, l1=wanted.l1, rule=rule))
+        self._tried = None
+
+    def _check(self) -> None:
+        """Raise where a parameter is none that the other checks look at."""
+        self._threads()
+        check_integer("seed", self.seed, 0, 2**64 - 2)
+        for name in ("shuffle", "warm_start", "fit_intercept", "normalize"):
+            value = getattr(self, name, False)
+            if not isinstance(value, (bool, np.bool_)):
+                raise TypeError(f"{name} must be True or False, got {value!r}")
 
     def _rule(self) -> Rule:
         rule = DEFAULT_RULE if self.rule is None else self.rule
@@ -478,14 +528,10 @@ def _weights(sample_weight: Any, n: int) -> Floats | None:
     if wrong.any():
         at = int(np.flatnonzero(wrong)[0])
         raise ValueError(f"sample_weight[{at}] = {given[at]} must be finite and not negative")
-    if n and not weights.any():
-        raise ValueError("sample_weight is zero for every example")
     return weights
 
 
-def _logloss(model: Model, batch: Batch, threads: int) -> float:
-    board = Progressive()
+def _parts(batch: Batch) -> Iterator[tuple[Examples, Floats]]:
     for start in range(0, len(batch[0]), CHUNK):
         part = slice(start, start + CHUNK)
-        board.add(model.margins(batch[0][part], threads=threads), batch[1][part])
-    return board.metrics()["logloss"]
+        yield batch[0][part], batch[1][part]

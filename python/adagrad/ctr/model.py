@@ -143,6 +143,11 @@ class Model:
         """Return the log-odds of examples, [n]."""
         return self._learner.margins(x, threads)
 
+    def retune(self, settings: Settings) -> None:
+        """Learn on with other rates and penalties; everything else of the settings is as it was."""
+        self.settings = settings
+        self._learner = _learner(settings, self.tables, self.bias)
+
     def copy(self) -> Model:
         """Return a model of the same bits in memory of its own."""
         other = Model.__new__(Model)

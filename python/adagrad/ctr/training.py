@@ -22,11 +22,12 @@ from adagrad.ctr import files
 from adagrad.ctr._estimator import ClickLearner
 from adagrad.ctr._sources import call_off_pipes
 from adagrad.ctr.encoder import HashingEncoder
+from adagrad.ctr.examples import Examples
 from adagrad.ctr.factorization import FactorizationMachine, FieldAwareFactorizationMachine
 from adagrad.ctr.logistic import LogisticRegression
 from adagrad.ctr.logs import Log
 from adagrad.ctr.pipeline import Encoded, Encoder, encoded, encoder_of, is_libsvm, portable, sizes
-from adagrad.ctr.progressive import Progressive
+from adagrad.ctr.progressive import Progressive, measured
 from adagrad.presets import preset
 
 __all__ = ["Interrupted", "Options", "Resumed", "Stop", "Training", "is_trained_on_logs", "score"]
@@ -386,16 +387,14 @@ class Training:
         self._saved = self.examples
 
 
-def score(
-    estimator: ClickLearner, log: Log, show: Callable[[Encoded], None] = lambda batch: None
-) -> Progressive:
+def score(estimator: ClickLearner, log: Log) -> Progressive:
     """Return how good an estimator's predictions are on a log with a label."""
-    board = Progressive()
-    for batch in encoded(log, encoder_of(estimator)):
-        assert batch.y is not None
-        board.add(estimator.decision_function(batch.x), batch.y)
-        show(batch)
-    return board
+
+    def batches() -> Iterator[tuple[Examples, Any]]:
+        for batch in encoded(log, encoder_of(estimator)):
+            yield batch.x, batch.y
+
+    return measured(estimator.decision_function, batches())
 
 
 def is_trained_on_logs(extra: Any) -> tuple[Options, pa.Schema]:
