@@ -168,3 +168,12 @@ def test_one_class_so_far(rng):
     learner = LogisticRegression("auto").partial_fit(x, np.zeros(8), classes=[0, 1])
     assert learner.lr_ == 1.0
     assert (learner.decision_function(x) < 0).all()
+
+
+def test_an_accumulator_a_row_is_one_a_param(rng):
+    x = batch(rng, 300, 64)
+    y = labels(rng, x)
+    rules = [preset("fbgemm_rowwise").replace(accumulator=shape) for shape in ("row", "element")]
+    row, element = (LogisticRegression("auto", rule=rule).fit(x, y) for rule in rules)
+    assert row.lr_ == element.lr_
+    assert_same_bits(row.coef_.copy(), element.coef_.copy())

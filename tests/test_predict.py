@@ -136,6 +136,10 @@ def test_inspect(folder: Path) -> None:
         (["predict", "today.tsv", "today.tsv"], "today.tsv is truncated, corrupted or not"),
         (["predict", "library", "today.tsv"], "was not trained by adagrad train"),
         (["evaluate", "m", "today.tsv", "-l", "ctr"], "today.tsv, line 1: no column 'ctr'"),
+        (
+            ["predict", "m", "today.tsv", "--keep", "usr", "-o", "x.csv"],
+            "no column 'usr'; the columns are click, site, ad, depth, user; did you mean 'user'?",
+        ),
         (["inspect", "none"], "none: No such file or directory"),
     ],
 )

@@ -371,6 +371,17 @@ def mistake(*arguments: object) -> str:
             ["log.tsv", "--ignore", "nope"],
             "--ignore: no column 'nope'; the columns are click",
         ),
+        (["log.tsv", "--ignore", "sit"], "depth, user; did you mean 'site'?"),
+        (["log.tsv", "--ignore", "click"], "--ignore: 'click' is the label"),
+        (["log.tsv", "--ignore", "site,ad,depth,user"], "no column is left as a feature"),
+        (["log.svm", "--ignore", "ids"], "libsvm logs have ids, not columns: no --ignore"),
+        (["log.tsv", "--cross", "site*site"], "the cross ('site', 'site') has a field twice"),
+        (["log.tsv", "--categorical", "dept"], "'user']; did you mean 'depth'?"),
+        (["log.tsv", "-l", "clik"], "no column 'clik'; the columns are c0, c1, c2, c3, c4, as the"),
+        (["log.tsv", "-l", "clik"], "first line, click, site, ad, depth, user, has no such name; "),
+        (["log.tsv", "-l", "clik"], "did you mean 'click'?"),
+        (["-", "--passes", "3"], "--passes 3: the standard input can be read only once"),
+        (["log.tsv", "--preset", "fbgemm_rowwise", "--model-type", "fm"], "one accumulator a row"),
         (["log.tsv", "--lr", "-1"], "lr must not be negative, got -1.0"),
         (["log.tsv", "--preset", "nope"], "there is no preset 'nope'"),
         (["log.tsv", "--cross", "site*nope"], "the cross ('site', 'nope') has 'nope'"),
@@ -390,7 +401,7 @@ def test_mistakes_get_one_line(
     Path("log.svm").write_text("1 1:1\n0 2:1\n")
     Path("empty.tsv").touch()
     Path("header.tsv").write_text("click\tsite\n")
-    assert message in mistake(*arguments, "-l", LABEL, "-m", "m")
+    assert message in mistake("-l", LABEL, "-m", "m", *arguments)
     assert not Path("m").exists()
 
 

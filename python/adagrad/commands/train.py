@@ -163,6 +163,10 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
         _check_writable(given["report"], "--report")
     options = _options(given)
     how = reading(given["file_format"], given["delimiter"], given["names"])
+    if "-" in logs and given["passes"] > 1:
+        raise click.ClickException(
+            f"--passes {given['passes']}: the standard input can be read only once"
+        )
     if "-" in given["validate"]:
         raise click.ClickException("--validate cannot read the standard input: it is read twice")
     stop = Stop()
@@ -233,6 +237,7 @@ def _check_writable(path: Path, option: str) -> None:
 
 
 def _open(logs: tuple[str, ...], options: Options, how: dict[str, Any], stop: Stop) -> Log:
+    from adagrad.ctr._rows import nearest
     from adagrad.ctr.logs import LogError, open_log
 
     how = {**how, "label": options.label, "skip_bad": options.skip_bad}
@@ -243,10 +248,15 @@ def _open(logs: tuple[str, ...], options: Options, how: dict[str, Any], stop: St
             raise
         click.echo(f"\n{NOTHING}", err=True)
         raise SystemExit(128 + stop.signal) from None
+    if log.sources[0].format == "libsvm" and (options.ignore or options.columns):
+        raise ValueError("libsvm logs have ids, not columns: no --ignore, no --columns")
     for name in options.ignore:
+        if name == options.label:
+            raise ValueError(f"--ignore: {name!r} is the label, which is no feature anyway")
         if name not in log.schema.names:
             shown = ", ".join(log.schema.names)
-            raise ValueError(f"--ignore: no column {name!r}; the columns are {shown}")
+            end = nearest(name, log.schema.names)
+            raise ValueError(f"--ignore: no column {name!r}; the columns are {shown}{end}")
     if options.ignore and "-" not in logs:
         # Not even read: a column that is no feature may hold what it likes.
         columns = [n for n in log.schema.names if n not in (options.label, *options.ignore)]

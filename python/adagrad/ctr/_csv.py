@@ -79,7 +79,8 @@ class DelimitedReader:
         if block is None:
             self.schema, self.request = request.schema, request
             return None
-        self._selected = request.select(self._source.path, self._names)
+        guessed = header is False and request.header is None
+        self._selected = request.select(self._source.path, self._names, fields if guessed else ())
         self._label = request.label
         self._types = self._decide(block, request)
         self.schema = pa.schema(
@@ -242,9 +243,10 @@ class DelimitedReader:
 
 
 def _is_header(request: Request, fields: list[str]) -> bool:
-    """Whether the first line has the names that are asked for."""
-    names = request.features() if request.label is None else (request.label,)
-    return names is None or set(names) <= set(fields)
+    """Whether the first line has a name that is asked for: others may be mistaken."""
+    label = () if request.label is None else (request.label,)
+    names = {*label, *(request.features() or ())}
+    return not names or not names.isdisjoint(fields)
 
 
 def _end(data: memoryview | bytes, start: int = 0) -> int:

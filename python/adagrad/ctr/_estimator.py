@@ -318,6 +318,8 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 "a rule with weight_decay_rows='all' decays every row in every step; these learners"
                 " touch the rows of an example only"
             )
+        if rule.accumulator == "row" and hasattr(self, "factors"):
+            raise ValueError("a rule with one accumulator a row has none for each factor")
         if isinstance(self.lr, str):
             if self.lr != "auto":
                 raise ValueError(f"lr must be a number, None or 'auto', got {self.lr!r}")

@@ -302,6 +302,8 @@ class HashingEncoder:
             for part in cross:
                 if part not in position:
                     raise ValueError(f"the cross {tuple(cross)!r} has {part!r}, which is no field")
+            if len(set(cross)) < len(cross):
+                raise ValueError(f"the cross {tuple(cross)!r} has a field twice")
             name = _cross_name(cross)
             if name in names:
                 raise ValueError(f"field {name!r} is there twice")

@@ -102,8 +102,8 @@ def open_log(
         A value cannot contain the end of a line.
     header : bool or sequence of str, optional
         CSV and TSV: whether the first line of every file names the columns, or their names if it
-        does not. Default: it does if it has ``label`` (without a label: ``columns``). Columns
-        without names are ``c0``, ``c1``, ... Files with headers may order columns differently.
+        does not. Default: it does if it has ``label`` or one of ``columns``. Columns without names
+        are ``c0``, ``c1``, ... Files with headers may order columns differently.
     rows : int
         Rows of a batch, a multiple of 64.
     skip_bad : bool

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from adagrad.ctr import files
 from adagrad.ctr._estimator import ClickLearner
+from adagrad.ctr._rows import nearest
 from adagrad.ctr._sources import call_off_pipes
 from adagrad.ctr.encoder import HashingEncoder
 from adagrad.ctr.examples import Examples
@@ -94,12 +95,17 @@ class Options:
         names = [name for name in schema.names if name != self.label]
         for name in self.categorical:
             if name not in names:
-                raise ValueError(f"--categorical: the log has no column {name!r}, but {names}")
+                raise ValueError(
+                    f"--categorical: the log has no column {name!r}, but {names}"
+                    + nearest(name, names)
+                )
         kinds: dict[str, Any] = {
             name: "categorical" if name in self.categorical else None
             for name in names
             if name not in self.ignore
         }
+        if not kinds:
+            raise ValueError(f"no column is left as a feature; the log has {schema.names}")
         encoder = HashingEncoder(self.bits, kinds, numeric=self.numeric, crosses=self.cross)  # type: ignore[arg-type]
         return encoder.fit(schema.empty_table())
 
