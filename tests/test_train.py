@@ -351,6 +351,21 @@ def test_resuming_with_another_log(log: Path, tmp_path: Path) -> None:
     assert "was trained on another log: log.tsv (" in err
 
 
+def test_resuming_with_a_log_of_the_same_size(tmp_path: Path) -> None:
+    """Its ends are looked at: a log of which other rows were written over is another one."""
+    first = command.write(tmp_path / "log.tsv", command.clicks(5_000))
+    train(first, tmp_path / "m", "--lr", 0.1)
+    text = first.read_bytes()
+    arguments = ("train", first, "-l", LABEL, "-m", tmp_path / "m", "--bits", 14, "--lr", 0.1)
+    for at in (text.index(b"site"), text.rindex(b"site")):
+        first.write_bytes(text[:at] + b"SITE" + text[at + 4 :])
+        code, _, err = invoke(*arguments, "--resume")
+        assert code == 1
+        assert f"was trained on another log: log.tsv ({len(text)} bytes, ends " in err
+    first.write_bytes(text)
+    assert invoke(*arguments, "--resume")[0] == 0
+
+
 # -- mistakes -------------------------------------------------------------------------------------
 
 

@@ -145,7 +145,8 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
     positives. The model has the same bits for any number of threads and any format of the log.
 
     Ctrl-C saves a checkpoint. With --resume, a training that was stopped or killed ends with the
-    bits of one that was not.
+    bits of one that was not. A log is known again by the name and the size of each file, and by its
+    first and last 64 KiB.
     """  # noqa: D301 (click looks for the character itself)
     from rich.console import Console
 

@@ -27,7 +27,15 @@ from adagrad.ctr.examples import Examples
 from adagrad.ctr.factorization import FactorizationMachine, FieldAwareFactorizationMachine
 from adagrad.ctr.logistic import LogisticRegression
 from adagrad.ctr.logs import Log
-from adagrad.ctr.pipeline import Encoded, Encoder, encoded, encoder_of, is_libsvm, portable, sizes
+from adagrad.ctr.pipeline import (
+    Encoded,
+    Encoder,
+    encoded,
+    encoder_of,
+    identity,
+    is_libsvm,
+    portable,
+)
 from adagrad.ctr.progressive import Progressive, measured
 from adagrad.presets import preset
 
@@ -187,6 +195,8 @@ class Training:
     ----------
     estimator : ClickLearner
         The learner.
+    log_identity : list of list
+        By which the log is known again when the training is resumed.
     pass_number : int
         The pass under way, from 0; as many as `passes` when all are done.
     rows : int
@@ -214,6 +224,7 @@ class Training:
         checkpoint_every: int = 10_000_000,
     ) -> None:
         self.log, self.options, self.path = log, options, Path(path)
+        self.log_identity = identity(log)
         self.passes, self.checkpoint_every = passes, checkpoint_every
         self.estimator = options.estimator(log.schema)
         self.encoder: Encoder = self.estimator.encoder or _slots(options.bits)
@@ -266,10 +277,10 @@ class Training:
                     f"{self.path} was trained with {option} {state['options'].get(name)}, not"
                     f" {value}: give the same options, or another --model"
                 )
-        if state["log"] != sizes(self.log):
+        if state["log"] != self.log_identity:
             raise Resumed(
                 f"{self.path} was trained on another log: {_shown(state['log'])}, not"
-                f" {_shown(sizes(self.log))}"
+                f" {_shown(self.log_identity)}"
             )
         if state["schema"] != _packed(self.features):
             raise Resumed(f"{self.path} was trained on a log with other columns or types")
@@ -382,7 +393,7 @@ class Training:
         state = {
             "options": _plain(options),
             "schema": _packed(self.features),
-            "log": sizes(self.log),
+            "log": self.log_identity,
             "pass": self.pass_number,
             "rows": self.rows if is_decided else 0,
             "curve": self.curve,
@@ -467,5 +478,5 @@ def _packed(schema: pa.Schema) -> str:
 
 
 def _shown(log: list[list[Any]]) -> str:
-    first = ", ".join(f"{name} ({size} bytes)" for name, size in log[:3])
+    first = ", ".join(f"{name} ({size} bytes, ends {ends})" for name, size, ends in log[:3])
     return first + (f" and {len(log) - 3} more" if len(log) > 3 else "")
