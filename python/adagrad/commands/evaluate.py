@@ -64,7 +64,9 @@ def evaluate(
     names = ("logloss", "normalized entropy", "AUC", "calibration")
     click.echo(f"{'examples':<20}{examples:>12,}")
     click.echo(f"{'positives':<20}{positives:>12,}  ({100 * positives / examples:.3g} %)")
-    for name, text in zip(names, quality(metrics), strict=True):
+    for name, number, text in zip(names, metrics.values(), quality(metrics), strict=True):
+        if math.isnan(number) and positives in (0, examples):
+            text = f"{text:>12}  (not defined: the labels are of one class)"
         click.echo(f"{name:<20}{text:>12}")
     if left_out:
         click.echo(skipped(left_out), err=True)

@@ -170,7 +170,7 @@ class HashingEncoder:
             Where X has no columns, or a column cannot be encoded as its kind asks.
         ValueError
             Where a column is missing or there twice, a parameter is out of range, or a number is
-            none, or not finite in float32 where it is a value.
+            none, or not finite or more than 2**48 in size where it is a value.
         """
         hasher, table, kinds = self._read(X)
         bounds, fields, slots, values = hasher.encode(table.to_batches())
@@ -218,6 +218,23 @@ class HashingEncoder:
         hasher, table, kinds = self._read(X)
         parts = [(name,) for name in kinds] + [tuple(cross) for cross in self.crosses]
         return _lookup.inverse(hasher, table, kinds, parts, self.null == "value")
+
+    def regions(self) -> dict[str, list[int]]:
+        """Return the regions of the slots, of eight, that each field and cross is dealt.
+
+        Raises
+        ------
+        ValueError
+            Where `fit` has not seen the columns yet.
+        """
+        if not hasattr(self, "fields_"):
+            raise ValueError("the encoder has not seen columns: fit it")
+        homes = self._make_hasher(self.fields_).homes()
+        names = [*self.fields_, *map(_cross_name, self.crosses)]
+        return {
+            name: [first + step * k for k in range(count)]
+            for name, (first, step, count) in zip(names, homes, strict=True)
+        }
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters as they were given."""

@@ -5,6 +5,7 @@ Called by ``adagrad inspect`` and the report. Nothing is drawn or printed here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from adagrad.ctr.examples import Examples
+from adagrad.ctr.encoder import HashingEncoder
+from adagrad.ctr.examples import Examples, region_size
 from adagrad.ctr.model import Model
 from adagrad.ctr.pipeline import IDS, Encoder, SlotEncoder
 
-__all__ = ["Slots", "in_sample", "label", "names", "touched"]
+__all__ = ["Slots", "fields", "in_sample", "label", "names", "touched"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,21 @@ def names(encoder: Encoder, sample: pa.RecordBatch) -> dict[int, list[tuple[str,
     of_slot: dict[int, list[tuple[str, Any]]] = {}
     for slot, name in zip(encoder.slots(ids).tolist(), ids.tolist(), strict=True):
         of_slot.setdefault(slot, []).append(("id", name))
+    return of_slot
+
+
+def fields(encoder: Encoder) -> Callable[[int], str]:
+    """Return what tells the fields that may be in a slot, which share its region, as text."""
+    if isinstance(encoder, SlotEncoder):
+        return "id {}".format
+    assert isinstance(encoder, HashingEncoder)
+    dealt = encoder.regions()
+    size = region_size(2 ** int(encoder.bits))
+
+    def of_slot(slot: int) -> str:
+        found = [name for name, regions in dealt.items() if slot // size in regions]
+        return " or ".join(found[:4]) + (f" or {len(found) - 4} more" if found[4:] else "")
+
     return of_slot
 
 
