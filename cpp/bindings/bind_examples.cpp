@@ -1,4 +1,5 @@
 // _core.check_examples and _core.arrange: batches of examples, checked once, when they are made.
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -82,6 +83,9 @@ void check_examples(py::handle slots, py::handle bounds, std::uint64_t n_slots,
     for (std::size_t k = 0; k < entries; ++k) {
       if (!is_finite(x[k])) {
         fail_value(a.other("values"), "[" + std::to_string(k) + "] is not finite");
+      }
+      if (std::fabs(x[k]) > largest_value) {
+        fail_value(a.other("values"), "[" + std::to_string(k) + "] is more than 2**48 in size");
       }
     }
   }
