@@ -181,6 +181,29 @@ def test_passes_and_validation(log: Path, tmp_path: Path) -> None:
     assert lines[2].split()[4] in out
 
 
+def test_early_stopping_keeps_the_best(tmp_path: Path, small_batches: None) -> None:
+    log = command.write(tmp_path / "log.tsv", command.clicks(3_000))
+    held = command.write(tmp_path / "held.parquet", command.clicks(3_000, seed=1))
+    options = ("--lr", 0.5, "--validate", held, "--passes", 20, "--checkpoint-every", 640)
+    said = train(log, tmp_path / "m", *options, "--early-stop", 2)
+    losses = [float(line.split()[4]) for line in said.splitlines() if "validation, pass" in line]
+    best = int(np.argmin(losses)) + 1
+    assert len(losses) == best + 2 < 20
+    assert f"the model is that of pass {best}, the best" in said
+    train(log, tmp_path / "best", *options[:-4], "--passes", best)
+    assert tensors(tmp_path / "m") == tensors(tmp_path / "best")
+    tables = command.clicks(3_000), command.clicks(3_000, seed=1)
+    encoder = ctr.HashingEncoder(14, ["site", "ad", "depth", "user"])
+    model = ctr.LogisticRegression(0.5, encoder=encoder, passes=20)
+    (x, y), validation = ((t.drop_columns([LABEL]), t.column(LABEL).to_numpy()) for t in tables)
+    model.fit(x, y, validation=validation)
+    assert ctr.load(tmp_path / "m").coef_.tobytes() == model.coef_.tobytes()
+    # From the best on, again: the same passes, and the same end.
+    before = (tmp_path / "m").read_bytes()
+    train(log, tmp_path / "m", *options, "--early-stop", 2, "--resume")
+    assert (tmp_path / "m").read_bytes() == before
+
+
 def test_libsvm_ids_are_slots_where_they_fit(tmp_path: Path) -> None:
     import scipy.sparse
 
@@ -397,6 +420,7 @@ def mistake(*arguments: object) -> str:
         (["log.tsv", "-l", "clik"], "did you mean 'click'?"),
         (["-", "--passes", "3"], "--passes 3: the standard input can be read only once"),
         (["log.tsv", "--preset", "fbgemm_rowwise", "--model-type", "fm"], "one accumulator a row"),
+        (["log.tsv", "--early-stop", "2"], "--early-stop needs --validate, and --passes of more"),
         (["log.tsv", "--lr", "-1"], "lr must not be negative, got -1.0"),
         (["log.tsv", "--preset", "nope"], "there is no preset 'nope'"),
         (["log.tsv", "--cross", "site*nope"], "the cross ('site', 'nope') has 'nope'"),

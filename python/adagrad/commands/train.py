@@ -107,6 +107,12 @@ def rate(text: str) -> float | str:
     help="Measure on this log after each pass; may be given again.",
 )
 @click.option(
+    "--early-stop",
+    type=click.IntRange(1),
+    metavar="N",
+    help="End after N passes without a lower logloss on --validate, and keep the best model.",
+)
+@click.option(
     "--checkpoint-every",
     type=click.IntRange(1),
     metavar="N",
@@ -168,6 +174,8 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
         raise click.ClickException(
             f"--passes {given['passes']}: the standard input can be read only once"
         )
+    if given["early_stop"] is not None and not (given["validate"] and given["passes"] > 1):
+        raise click.ClickException("--early-stop needs --validate, and --passes of more than 1")
     if "-" in given["validate"]:
         raise click.ClickException("--validate cannot read the standard input: it is read twice")
     stop = Stop()
@@ -181,6 +189,7 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
             given["model"],
             passes=given["passes"],
             checkpoint_every=given["checkpoint_every"],
+            early_stop=given["early_stop"],
         )
         if given["resume"]:
             _resume(training, console, given["quiet"])
@@ -312,6 +321,8 @@ def _summary(console: Console, training: Training, display: Display) -> None:
         f" lr {training.estimator.lr_:g}; {training.path}",
         markup=False,
     )
+    if training.best_pass:
+        console.print(f"the model is that of pass {training.best_pass}, the best", markup=False)
     if training.skipped:
         console.print(skipped(training.skipped), markup=False)
     if training.progressive.metrics()["logloss"] != training.progressive.metrics()["logloss"]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import math
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -190,6 +191,9 @@ class Training:
         Over the log.
     checkpoint_every : int, default 10_000_000
         Examples between two replacements of the file, rounded up to whole batches of the log.
+    early_stop : int, optional
+        End after so many passes in a row without a lower validation logloss. The file holds the
+        best model from the first validation on, and training goes on from that where it is resumed.
 
     Attributes
     ----------
@@ -209,7 +213,7 @@ class Training:
     validation : list of dict
         Metrics on held-out logs, after each pass.
     board : Progressive or None
-        Of the last validation.
+        Of the last validation, or with `early_stop` the best.
     sample : pyarrow.RecordBatch or None
         The first batch that was read, for a report.
     """
@@ -222,10 +226,12 @@ class Training:
         *,
         passes: int = 1,
         checkpoint_every: int = 10_000_000,
+        early_stop: int | None = None,
     ) -> None:
         self.log, self.options, self.path = log, options, Path(path)
         self.log_identity = identity(log)
         self.passes, self.checkpoint_every = passes, checkpoint_every
+        self.early_stop = early_stop
         self.estimator = options.estimator(log.schema)
         self.encoder: Encoder = self.estimator.encoder or _slots(options.bits)
         self.pass_number = self.rows = 0
@@ -318,21 +324,44 @@ class Training:
             A broken row; the file is as it was at the last checkpoint.
         """
         stop = stop or Stop()
-        while self.pass_number < self.passes:
+        while self.pass_number < self.passes and not self._has_stopped():
             batches = encoded(self.log, self.encoder, self.rows)
             try:
                 while (batch := stop.wait(batches)) is not None:
                     self._learn(_whole_rounds(batch, self.examples) if stop.signal else batch, show)
-                    if self.examples - max(self._saved, 0) >= self.checkpoint_every:
+                    due = self.examples - max(self._saved, 0) >= self.checkpoint_every
+                    if due and not self.best_pass:
                         self.save()
             except Interrupted:
-                self.save(undecided=True)
+                if self.best_pass:
+                    self._take_best()
+                else:
+                    self.save(undecided=True)
                 raise
             finally:
                 batches.close()
             self._end_pass(validate)
-            self.save()
+            if self.best_pass in (0, self.pass_number):
+                self.save()
             show(self)
+        if self.best_pass not in (0, self.pass_number):
+            self._take_best()
+
+    @property
+    def best_pass(self) -> int:
+        """The pass, from 1, whose model the file holds as the best; 0 where none is kept."""
+        if self.early_stop is None or not self.validation:
+            return 0
+        losses = [metrics["logloss"] for metrics in self.validation]
+        return 1 + min(range(len(losses)), key=lambda k: (math.isnan(losses[k]), losses[k], k))
+
+    def _has_stopped(self) -> bool:
+        best = self.best_pass
+        return bool(best) and len(self.validation) - best >= (self.early_stop or 0)
+
+    def _take_best(self) -> None:
+        self.estimator, _ = files.read(self.path)
+        self.encoder = encoder_of(self.estimator)
 
     def _learn(self, batch: Encoded, show: Callable[[Training], None]) -> None:
         """Learn a batch as a whole or not at all; only the curve sees its parts."""
@@ -377,8 +406,10 @@ class Training:
         self.estimator.n_passes_ = self.pass_number
         if validate is not None:
             with validate() as log:
-                self.board = score(self.estimator, log)
-            self.validation.append(self.board.metrics())
+                board = score(self.estimator, log)
+            self.validation.append(board.metrics())
+            if self.best_pass in (0, self.pass_number):
+                self.board = board
 
     def save(self, *, undecided: bool = False) -> None:
         """Replace the model file, unless nothing is learned.
