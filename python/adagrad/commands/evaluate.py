@@ -38,8 +38,9 @@ def evaluate(
     adagrad train.
     """
     from adagrad.ctr import files
+    from adagrad.ctr.options import is_trained_on_logs
     from adagrad.ctr.pipeline import open_again
-    from adagrad.ctr.training import is_trained_on_logs, score
+    from adagrad.ctr.training import score
 
     use_threads(given["threads"])
     estimator, extra = files.read(model)

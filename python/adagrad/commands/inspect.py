@@ -45,8 +45,8 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, **given: Any) -> None:
     from rich.console import Console
 
     from adagrad.ctr import files, insight
+    from adagrad.ctr.options import is_trained_on_logs
     from adagrad.ctr.pipeline import encoded, encoder_of, open_again
-    from adagrad.ctr.training import is_trained_on_logs
 
     use_threads(given["threads"])
     estimator, extra = files.read(model)

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from adagrad.commands._progress import Display
+    from adagrad.ctr._stop import Stop
     from adagrad.ctr.logs import Log
-    from adagrad.ctr.training import Options, Stop, Training
+    from adagrad.ctr.options import Options
+    from adagrad.ctr.training import Training
 
 __all__ = ["train"]
 
@@ -157,8 +159,9 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
     from rich.console import Console
 
     from adagrad.commands._progress import Display
+    from adagrad.ctr._stop import Interrupted, Stop
     from adagrad.ctr.pipeline import open_again
-    from adagrad.ctr.training import Interrupted, Stop, Training
+    from adagrad.ctr.training import Training
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     use_threads(given["threads"])
@@ -222,7 +225,7 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
 
 
 def _options(given: dict[str, Any]) -> Options:
-    from adagrad.ctr.training import Options
+    from adagrad.ctr.options import Options
 
     crosses = tuple(tuple(cross.split("*")) for cross in given["cross"])
     names = ("label", "model_type", "lr", "bits", "l1", "l2", "factors", "preset", "seed")

@@ -6,41 +6,32 @@ the checkpoint: it holds the learner and, as its `extra`, how far training has c
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import math
 import os
-import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pyarrow as pa
 
 from adagrad.ctr import files
 from adagrad.ctr._estimator import ClickLearner
-from adagrad.ctr._rows import nearest
-from adagrad.ctr._sources import call_off_pipes
-from adagrad.ctr.encoder import HashingEncoder
+from adagrad.ctr._stop import Interrupted, Stop
 from adagrad.ctr.examples import Examples
-from adagrad.ctr.factorization import FactorizationMachine, FieldAwareFactorizationMachine
-from adagrad.ctr.logistic import LogisticRegression
 from adagrad.ctr.logs import Log
+from adagrad.ctr.options import Options, packed, plain
 from adagrad.ctr.pipeline import (
     Encoded,
     Encoder,
     encoded,
     encoder_of,
     identity,
-    is_libsvm,
     portable,
 )
 from adagrad.ctr.progressive import Progressive, measured
-from adagrad.presets import preset
 
-__all__ = ["Interrupted", "Options", "Resumed", "Stop", "Training", "is_trained_on_logs", "score"]
+__all__ = ["Resumed", "Training", "score"]
 
 ROUND = 64
 """The learners' rounds of examples end at multiples of this."""
@@ -51,129 +42,8 @@ FIRST_LOOK = 1024
 MAX_POINTS = 512
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What decides the bits of a model, given its log: the options of ``adagrad train``.
-
-    Attributes are named as there; `dashes` become underscores.
-    """
-
-    label: str
-    model_type: str = "lr"
-    lr: float | str = "auto"
-    bits: int = 22
-    l1: float = 0.0
-    l2: float = 0.0
-    factors: int | None = None
-    preset: str | None = None
-    seed: int = 0
-    columns: tuple[str, ...] | None = None
-    ignore: tuple[str, ...] = ()
-    categorical: tuple[str, ...] = ()
-    numeric: str = "log2-bins"
-    cross: tuple[tuple[str, ...], ...] = ()
-    skip_bad: bool = False
-
-    def estimator(self, schema: pa.Schema) -> ClickLearner:
-        """Return a learner for a log with these columns, before its first example."""
-        params: dict[str, Any] = {"lr": self.lr, "l1": self.l1, "l2": self.l2}
-        if self.preset is not None:
-            # Some presets have no rate of their own; "auto" finds one in any case.
-            params["rule"] = preset(self.preset, lr=0.1 if self.lr == "auto" else self.lr)
-        if not is_libsvm(schema, self.label):
-            params["encoder"] = self._encoder(schema)
-        elif self.model_type == "ffm":
-            raise ValueError("a field-aware machine needs fields, which libsvm logs do not have")
-        elif self.cross or self.categorical:
-            raise ValueError("libsvm logs have ids, not columns: no --cross, no --categorical")
-        estimator = self._learner(params)
-        estimator._rule()  # tells now what is wrong with it, not after the first batch
-        return estimator
-
-    def _learner(self, params: dict[str, Any]) -> ClickLearner:
-        if self.model_type == "lr":
-            if self.factors is not None:
-                raise ValueError("--factors is for --model-type fm and ffm")
-            return LogisticRegression(**params)
-        kind = {"fm": FactorizationMachine, "ffm": FieldAwareFactorizationMachine}[self.model_type]
-        if self.factors is not None:
-            params["factors"] = self.factors
-        return kind(seed=self.seed, **params)
-
-    def _encoder(self, schema: pa.Schema) -> HashingEncoder:
-        names = [name for name in schema.names if name != self.label]
-        for name in self.categorical:
-            if name not in names:
-                raise ValueError(
-                    f"--categorical: the log has no column {name!r}, but {names}"
-                    + nearest(name, names)
-                )
-        kinds: dict[str, Any] = {
-            name: "categorical" if name in self.categorical else None
-            for name in names
-            if name not in self.ignore
-        }
-        if not kinds:
-            raise ValueError(f"no column is left as a feature; the log has {schema.names}")
-        encoder = HashingEncoder(self.bits, kinds, numeric=self.numeric, crosses=self.cross)  # type: ignore[arg-type]
-        return encoder.fit(schema.empty_table())
-
-
-class Interrupted(Exception):
-    """Training stopped at a signal, `signal`, with everything up to then in the model file."""
-
-    def __init__(self, signal: int) -> None:
-        super().__init__(signal)
-        self.signal = signal
-
-
 class Resumed(ValueError):
     """A model file does not go on with these options or this log."""
-
-
-class Stop:
-    """SIGINT and SIGTERM ask to stop after the batch at hand; while waiting for data, at once.
-
-    What has come of the standard input cannot be read again, and is learned before. A second signal
-    stops at once in any case.
-    """
-
-    def __init__(self) -> None:
-        self.signal = 0
-        self._waiting = self._finishing = False
-
-    @contextmanager
-    def installed(self) -> Iterator[None]:
-        """Take the signals, in the main thread."""
-        before = {number: signal.signal(number, self._take) for number in _SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _take(self, number: int, frame: FrameType | None) -> None:
-        again, self.signal = bool(self.signal), number
-        self._finishing = not again and call_off_pipes()
-        if again or (self._waiting and not self._finishing):
-            self._waiting = False
-            raise Interrupted(number)
-
-    def wait(self, batches: Iterator[Encoded]) -> Encoded | None:
-        """Return the next batch, None at the end; raise `Interrupted` where a signal came."""
-        self._waiting = True
-        try:
-            if self.signal and not self._finishing:
-                raise Interrupted(self.signal)
-            batch = next(batches, None)
-            if self.signal and batch is None:
-                raise Interrupted(self.signal)
-            return batch
-        finally:
-            self._waiting = False
-
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Training:
@@ -276,7 +146,7 @@ class Training:
         state = (extra or {}).get("training") if isinstance(extra, dict) else None
         if state is None:
             raise Resumed(f"{self.path} was not written by adagrad train: there is no way to go on")
-        for name, value in _plain(self.options).items():
+        for name, value in plain(self.options).items():
             if state["options"].get(name) != value:
                 option = "--" + name.replace("_", "-")
                 raise Resumed(
@@ -288,7 +158,7 @@ class Training:
                 f"{self.path} was trained on another log: {_shown(state['log'])}, not"
                 f" {_shown(self.log_identity)}"
             )
-        if state["schema"] != _packed(self.features):
+        if state["schema"] != packed(self.features):
             raise Resumed(f"{self.path} was trained on a log with other columns or types")
         if state["pass"] == state["rows"] == 0:
             return  # the rate was not chosen yet
@@ -422,8 +292,8 @@ class Training:
             return
         options = self.options
         state = {
-            "options": _plain(options),
-            "schema": _packed(self.features),
+            "options": plain(options),
+            "schema": packed(self.features),
             "log": self.log_identity,
             "pass": self.pass_number,
             "rows": self.rows if is_decided else 0,
@@ -443,25 +313,6 @@ def score(estimator: ClickLearner, log: Log) -> Progressive:
             yield batch.x, batch.y
 
     return measured(estimator.decision_function, batches())
-
-
-def is_trained_on_logs(extra: Any) -> tuple[Options, pa.Schema]:
-    """Return the options and features of a model file, from its `extra`.
-
-    Raises
-    ------
-    ValueError
-        Where it was not written by ``adagrad train``.
-    """
-    if not isinstance(extra, dict) or "training" not in extra:
-        raise ValueError("the model was not trained by adagrad train: its columns are unknown")
-    state = extra["training"]
-    given = {
-        name: _tuples(value) if isinstance(value, list) else value
-        for name, value in state["options"].items()
-    }
-    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(state["schema"])))
-    return Options(**given), schema
 
 
 def _cuts(seen: int, rows: int) -> list[int]:
@@ -486,26 +337,6 @@ def _slots(bits: int) -> Encoder:
     from adagrad.ctr.pipeline import SlotEncoder
 
     return SlotEncoder(1 << bits)
-
-
-def _plain(options: Options) -> dict[str, Any]:
-    """Return options as JSON gives them back."""
-    return {
-        name: _lists(value) if isinstance(value, tuple) else value
-        for name, value in dataclasses.asdict(options).items()
-    }
-
-
-def _lists(value: Any) -> Any:
-    return [_lists(item) for item in value] if isinstance(value, tuple) else value
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
-
-
-def _packed(schema: pa.Schema) -> str:
-    return base64.b64encode(schema.serialize().to_pybytes()).decode()
 
 
 def _shown(log: list[list[Any]]) -> str:
