@@ -15,10 +15,6 @@ constexpr std::size_t regions = 8;
 // A region is a multiple of two cache lines of (w, s) pairs: neighbours share none.
 constexpr std::size_t region_unit = 16;
 
-// Beyond it in size, squares of values do not add up in float32 for long: 2^32 of them do below.
-// Accumulators would end at infinity, and what they divide would stop, silently.
-constexpr float largest_value = 281474976710656.0f;  // 2^48
-
 struct Examples {
   const std::uint32_t* slots;
   const float* values;          // one an entry; null where all are 1
@@ -27,6 +23,10 @@ struct Examples {
   std::size_t n;
   bool fixed;  // every example has the same number of entries in each region
 };
+
+// Beyond it in size, squares of values do not add up in float32 for long: 2^32 of them do below.
+// Accumulators would end at infinity, and what they divide would stop, silently.
+constexpr float largest_value = 281474976710656.0f;  // 2^48
 
 namespace {
 
