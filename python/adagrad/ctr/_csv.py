@@ -30,7 +30,6 @@ __all__ = ["DelimitedReader"]
 # a call costs as much as a thousand rows.
 PARSED = 1 << 20
 DELIMITERS = {"csv": ",", "tsv": "\t"}
-NUMBERS = (pa.int64(), pa.float64(), pa.float32())
 LABEL = pa.dictionary(pa.int32(), pa.string())
 
 
@@ -237,7 +236,8 @@ class DelimitedReader:
                 self._convert(line, dict.fromkeys(self._names, pa.string()) | {name: kind}, size)
             except pa.ArrowInvalid:
                 value = texts.column(name)[0].as_py()
-                what = str(kind).partition("[")[0] if kind not in NUMBERS else "number"
+                is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+                what = "number" if is_number else str(kind).partition("[")[0]
                 return Fault(f"not a {what}", f"column {name!r}: {value!r} is no {kind}")
         raise AssertionError(line)
 
