@@ -1,6 +1,7 @@
 // The learners with pairs of features: factorization machines, plain and field-aware.
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -31,9 +32,9 @@ class FMLearner final : public BoundModel {
   std::size_t work(const Examples& x, std::size_t region) const override {
     return count_entries(x, region);
   }
-  void sum(const Round& round, std::size_t region, float* to) const override {
-    kernels().ctr->linear_sums(*linear_, round, region, to);
-    kernels().ctr->factor_sums(model_, round, region, to + round_size);
+  void sum(const Round& round, const Units& of, float* partial, std::size_t apart) const override {
+    kernels().ctr->linear_sums(*linear_, round, of, partial, apart);
+    kernels().ctr->factor_sums(model_, round, of, partial + round_size, apart);
   }
   void finish(const Round& round, const float* partial, std::size_t apart, float* totals,
               float* margins) const override {
@@ -41,11 +42,11 @@ class FMLearner final : public BoundModel {
     kernels().ctr->add_units(partial, apart, regions, n, margins);
     kernels().ctr->factor_margins(model_.factors, partial + round_size, apart, n, totals, margins);
   }
-  void step(const Round& round, std::size_t region, const float* totals, const float* g,
+  void step(const Round& round, const Units& of, const float* totals, const float* g,
             std::uint64_t t) override {
     const Params<float> params = schedule_.at(t);
-    kernels().ctr->linear_steps(*linear_, round, region, g, params);
-    kernels().ctr->factor_steps(model_, round, region, totals, g, params);
+    kernels().ctr->linear_steps(*linear_, round, of, g, params);
+    kernels().ctr->factor_steps(model_, round, of, totals, g, params);
   }
 
  private:
@@ -173,20 +174,29 @@ class FFMLearner final : public BoundModel {
     }
     return 2 * pairs * (x.fixed ? x.n : 1);
   }
-  void sum(const Round& round, std::size_t unit, float* to) const override {
-    unit < linear_units() ? kernels().ctr->linear_sums(**linear_, round, unit, to)
-                          : kernels().ctr->pair_sums(model_, round, block(unit), to);
+  void sum(const Round& round, const Units& of, float* partial, std::size_t apart) const override {
+    const Units linear = linear_of(of);
+    if (linear.first < linear.last) {
+      kernels().ctr->linear_sums(**linear_, round, linear, partial, apart);
+    }
+    for (std::size_t unit = linear.last; unit < of.last; ++unit) {
+      kernels().ctr->pair_sums(model_, round, block(unit), partial + unit * apart);
+    }
   }
   void finish(const Round& round, const float* partial, std::size_t apart, float* totals,
               float* margins) const override {
     kernels().ctr->pair_margins(model_, round, partial, apart, linear_units(), totals, margins);
   }
-  void step(const Round& round, std::size_t unit, const float* totals, const float* g,
+  void step(const Round& round, const Units& of, const float* totals, const float* g,
             std::uint64_t t) override {
     const Params<float> params = schedule_.at(t);
-    unit < linear_units()
-        ? kernels().ctr->linear_steps(**linear_, round, unit, g, params)
-        : kernels().ctr->pair_steps(model_, round, block(unit), totals, g, params);
+    const Units linear = linear_of(of);
+    if (linear.first < linear.last) {
+      kernels().ctr->linear_steps(**linear_, round, linear, g, params);
+    }
+    for (std::size_t unit = linear.last; unit < of.last; ++unit) {
+      kernels().ctr->pair_steps(model_, round, block(unit), totals, g, params);
+    }
   }
 
  protected:
@@ -194,6 +204,10 @@ class FFMLearner final : public BoundModel {
 
  private:
   std::size_t linear_units() const { return linear_ ? regions : 0; }
+  // The units that are regions; those after them are blocks of pairs.
+  Units linear_of(const Units& of) const {
+    return {of.first, std::max(of.first, std::min(of.last, linear_units()))};
+  }
   PairBlock block(std::size_t unit) const { return block_at(model_.parts, unit - linear_units()); }
 
   std::vector<py::array> memory_;

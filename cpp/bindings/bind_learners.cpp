@@ -21,16 +21,16 @@ class LinearLearner final : public BoundModel {
   std::size_t work(const Examples& x, std::size_t region) const override {
     return count_entries(x, region);
   }
-  void sum(const Round& round, std::size_t region, float* to) const override {
-    kernels().ctr->linear_sums(*linear_, round, region, to);
+  void sum(const Round& round, const Units& of, float* partial, std::size_t apart) const override {
+    kernels().ctr->linear_sums(*linear_, round, of, partial, apart);
   }
   void finish(const Round& round, const float* partial, std::size_t apart, float*,
               float* margins) const override {
     kernels().ctr->add_units(partial, apart, regions, round.end - round.begin, margins);
   }
-  void step(const Round& round, std::size_t region, const float*, const float* g,
+  void step(const Round& round, const Units& of, const float*, const float* g,
             std::uint64_t t) override {
-    kernels().ctr->linear_steps(*linear_, round, region, g, schedule_.at(t));
+    kernels().ctr->linear_steps(*linear_, round, of, g, schedule_.at(t));
   }
   void each(const Round& round, const Targets& targets, std::uint64_t t, float* margins) override {
     // A rate that falls is that of one example.

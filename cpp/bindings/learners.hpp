@@ -152,14 +152,15 @@ class BoundModel : public Model {
   void each(const Round& round, const Targets& targets, std::uint64_t t, float* margins) override {
     const std::size_t apart = round_size * width();
     std::vector<float> partial(units() * apart), totals(apart);
+    const Units all{0, units()};
     for (std::size_t i = round.begin; i < round.end; ++i) {
       const Round one{round.x, i, i + 1};
       const Targets of_one = targets.from(i);
-      for (std::size_t u = 0; u < units(); ++u) sum(one, u, partial.data() + u * apart);
+      sum(one, all, partial.data(), apart);
       finish(one, partial.data(), apart, totals.data(), margins + i);
       float g;
       kernels().ctr->gradients(margins + i, of_one.y, of_one.weights, 1, &g);
-      for (std::size_t u = 0; u < units(); ++u) step(one, u, totals.data(), &g, t + i);
+      step(one, all, totals.data(), &g, t + i);
     }
   }
 

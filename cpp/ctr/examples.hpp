@@ -15,6 +15,11 @@ constexpr std::size_t regions = 8;
 // A region is a multiple of two cache lines of (w, s) pairs: neighbours share none.
 constexpr std::size_t region_unit = 16;
 
+// A run of neighbouring regions, or of what else a model is cut into.
+struct Units {
+  std::size_t first, last;  // the last is not one of them
+};
+
 struct Examples {
   const std::uint32_t* slots;
   const float* values;          // one an entry; null where all are 1

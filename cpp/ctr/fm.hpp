@@ -29,35 +29,38 @@ struct FactorModel {
 
 namespace {
 
-// partial[2 k (i - begin)]: a region's Q of an example, and then its S.
+// partial[region * apart + 2 k (i - begin)]: a region's Q of an example, and then its S.
 template <class L, bool fixed>
-void factor_sums(const FactorModel& model, const Round& round, std::size_t region, float* partial) {
+void factor_sums(const FactorModel& model, const Round& round, const Units& of, float* partial,
+                 std::size_t apart) {
   using V = typename L::type;
   const Examples x = *round.x;
   const float* const table = model.table;
-  const std::size_t k = L::factors(model.factors);
-  for (std::size_t next = round.begin; next < round.end + runs_ahead; ++next) {
+  const std::size_t k = L::factors(model.factors), ahead = examples_ahead(of);
+  for (std::size_t next = round.begin; next < round.end + ahead; ++next) {
     if (next < round.end) {
-      const std::size_t stop = first<fixed>(x, next, region + 1);
-      for (std::size_t e = first<fixed>(x, next, region); e < stop; ++e) {
+      const std::size_t stop = first<fixed>(x, next, of.last);
+      for (std::size_t e = first<fixed>(x, next, of.first); e < stop; ++e) {
         const float* const row = table + 2 * k * x.slots[e];
         for (std::size_t j = 0; j < 2 * k; j += 16) ADAGRAD_PREFETCH(row + j);
         if (2 * k % 16 != 0) ADAGRAD_PREFETCH(row + 2 * k - 1);
       }
     }
-    if (next < round.begin + runs_ahead) continue;
-    const std::size_t i = next - runs_ahead;
-    const std::size_t begin = first<fixed>(x, i, region), end = first<fixed>(x, i, region + 1);
-    float* const to = partial + (i - round.begin) * 2 * k;
-    for (std::size_t f = 0; f < k; f += L::width) {
-      V sum{}, squares{};
-      for (std::size_t e = begin; e < end; ++e) {
-        const V term = load<V>(table + 2 * k * x.slots[e] + f) * value_of(x, e);
-        sum += term;
-        squares += term * term;
+    if (next < round.begin + ahead) continue;
+    const std::size_t i = next - ahead;
+    for (std::size_t region = of.first; region < of.last; ++region) {
+      const std::size_t begin = first<fixed>(x, i, region), end = first<fixed>(x, i, region + 1);
+      float* const to = partial + region * apart + (i - round.begin) * 2 * k;
+      for (std::size_t f = 0; f < k; f += L::width) {
+        V sum{}, squares{};
+        for (std::size_t e = begin; e < end; ++e) {
+          const V term = load<V>(table + 2 * k * x.slots[e] + f) * value_of(x, e);
+          sum += term;
+          squares += term * term;
+        }
+        store(to + f, sum);
+        store(to + k + f, squares);
       }
-      store(to + f, sum);
-      store(to + k + f, squares);
     }
   }
 }
@@ -75,7 +78,7 @@ inline void factor_margins(std::size_t k, const float* partial, std::size_t apar
 }
 
 template <class Form, class L, bool fixed>
-void factor_steps(const FactorModel& model, const Round& round, std::size_t region,
+void factor_steps(const FactorModel& model, const Round& round, const Units& of,
                   const float* totals, const float* g, const Params<float>& params) {
   using V = typename L::type;
   const Examples x = *round.x;
@@ -85,8 +88,8 @@ void factor_steps(const FactorModel& model, const Round& round, std::size_t regi
   for (std::size_t i = round.begin; i < round.end; ++i) {
     const float* const q = totals + (i - round.begin) * 2 * k;
     const float of_margin = g[i - round.begin];
-    const std::size_t end = first<fixed>(x, i, region + 1);
-    for (std::size_t e = first<fixed>(x, i, region); e < end; ++e) {
+    const std::size_t end = first<fixed>(x, i, of.last);
+    for (std::size_t e = first<fixed>(x, i, of.first); e < end; ++e) {
       float* const v = table + 2 * k * x.slots[e];
       const float value = value_of(x, e), of_entry = of_margin * value;
       for (std::size_t f = 0; f < k; f += L::width) {

@@ -36,8 +36,10 @@ inline float gradient_of(float margin, float y, float weight) {
   return (sigmoid(margin) - y) * weight;
 }
 
-// How many runs (the entries of an example in a region) ahead their cache lines are asked for.
-constexpr std::size_t runs_ahead = 16;
+// How many examples ahead the cache lines of their entries are asked for: those of 16 regions.
+inline std::size_t examples_ahead(const Units& of) {
+  return 1 + 2 * regions / (of.last - of.first);
+}
 
 template <bool fixed>
 inline float region_sum(const Examples& x, const float* table, std::size_t example,
@@ -51,24 +53,30 @@ inline float region_sum(const Examples& x, const float* table, std::size_t examp
   return sum;
 }
 
-// partial[i - begin]: the sum of each example's entries in the region.
+// partial[region * apart + i - begin]: the sum of each example's entries in one of the regions.
 template <bool fixed>
-void linear_sums(const LinearModel& model, const Round& round, std::size_t region, float* partial) {
+void linear_sums(const LinearModel& model, const Round& round, const Units& of, float* partial,
+                 std::size_t apart) {
   const Examples x = *round.x;
   const float* const table = model.table;
-  const bool has_bias = region + 1 == regions && model.bias != nullptr;
-  for (std::size_t next = round.begin; next < round.end + runs_ahead; ++next) {
+  const std::size_t ahead = examples_ahead(of);
+  for (std::size_t next = round.begin; next < round.end + ahead; ++next) {
     if (next < round.end) {
-      const std::size_t stop = first<fixed>(x, next, region + 1);
-      for (std::size_t k = first<fixed>(x, next, region); k < stop; ++k) {
+      const std::size_t stop = first<fixed>(x, next, of.last);
+      for (std::size_t k = first<fixed>(x, next, of.first); k < stop; ++k) {
         ADAGRAD_PREFETCH(table + 2 * std::size_t{x.slots[k]});
       }
     }
-    if (next < round.begin + runs_ahead) continue;
-    const std::size_t i = next - runs_ahead;
-    const float sum = region_sum<fixed>(x, table, i, region);
-    partial[i - round.begin] = has_bias ? sum + *model.bias : sum;
+    if (next < round.begin + ahead) continue;
+    const std::size_t i = next - ahead;
+    float* const to = partial + (i - round.begin);
+    for (std::size_t region = of.first; region < of.last; ++region) {
+      to[region * apart] = region_sum<fixed>(x, table, i, region);
+    }
   }
+  if (of.last != regions || model.bias == nullptr) return;
+  float* const with_bias = partial + (regions - 1) * apart;
+  for (std::size_t i = 0; i < round.end - round.begin; ++i) with_bias[i] += *model.bias;
 }
 
 // The sums of n examples over units, whose own lie `apart` floats from one another.
@@ -117,7 +125,7 @@ constexpr std::uint32_t zeros[step_block] = {};
 
 // g[i - begin] is the gradient in example i's margin.
 template <class Form, bool fixed>
-void linear_steps(const LinearModel& model, const Round& round, std::size_t region, const float* g,
+void linear_steps(const LinearModel& model, const Round& round, const Units& of, const float* g,
                   const Params<float>& params) {
   const Examples x = *round.x;
   std::uint32_t slots[step_block];
@@ -125,8 +133,8 @@ void linear_steps(const LinearModel& model, const Round& round, std::size_t regi
   std::size_t count = 0;
   for (std::size_t i = round.begin; i < round.end; ++i) {
     const float of_margin = g[i - round.begin];
-    const std::size_t last = first<fixed>(x, i, region + 1);
-    for (std::size_t k = first<fixed>(x, i, region); k < last; ++k) {
+    const std::size_t last = first<fixed>(x, i, of.last);
+    for (std::size_t k = first<fixed>(x, i, of.first); k < last; ++k) {
       if (count == step_block) {
         step_pairs<Form>(model.table, slots, gradients, count, model.l1, params);
         count = 0;
@@ -136,7 +144,7 @@ void linear_steps(const LinearModel& model, const Round& round, std::size_t regi
     }
   }
   step_pairs<Form>(model.table, slots, gradients, count, model.l1, params);
-  if (region + 1 != regions || model.bias == nullptr) return;
+  if (of.last != regions || model.bias == nullptr) return;
   for (std::size_t i = round.begin; i < round.end; i += step_block) {
     const std::size_t left = round.end - i;
     step_pairs<Form>(model.bias, zeros, g + (i - round.begin),

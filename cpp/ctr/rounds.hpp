@@ -16,8 +16,8 @@
 #include <cstdint>
 #include <exception>
 #include <list>
-#include <numeric>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "../adagrad/parallel.hpp"
@@ -53,16 +53,18 @@ class Model {
   // How much there is to do in a unit, in any measure.
   virtual std::size_t work(const Examples& x, std::size_t unit) const = 0;
 
-  // The partial sums of the examples of a round, which the model arranges as it likes.
-  virtual void sum(const Round& round, std::size_t unit, float* to) const = 0;
+  // The partial sums of the examples of a round, those of a unit at partial + unit * apart, which
+  // the model arranges as it likes.
+  virtual void sum(const Round& round, const Units& of, float* partial,
+                   std::size_t apart) const = 0;
 
-  // Adds partial sums, one unit after the other at a distance of `apart`, and works the margins
-  // out. What the steps need of the totals is left there.
+  // Adds the partial sums of all units and works the margins out. What the steps need of the totals
+  // is left there.
   virtual void finish(const Round& round, const float* partial, std::size_t apart, float* totals,
                       float* margins) const = 0;
 
-  // Steps of a unit; g[i - round.begin] is the gradient in a margin. `t` examples came before.
-  virtual void step(const Round& round, std::size_t unit, const float* totals, const float* g,
+  // Steps of units; g[i - round.begin] is the gradient in a margin. `t` examples came before.
+  virtual void step(const Round& round, const Units& of, const float* totals, const float* g,
                     std::uint64_t t) = 0;
 
   // Rounds of one example each, all units.
@@ -97,21 +99,31 @@ class Barrier {
   std::atomic<std::size_t> waiting_{0}, turn_{0};
 };
 
-// Deals units to threads, the largest first, each to the thread that has least so far.
-inline std::vector<std::vector<std::size_t>> deal_units(const Model& model, const Examples& x,
-                                                        std::size_t threads) {
+// Deals units to at most as many threads: each gets neighbours, whose entries an example holds side
+// by side, and the thread with the most work as little as can be.
+inline std::vector<Units> deal_units(const Model& model, const Examples& x, std::size_t threads) {
   const std::size_t units = model.units();
-  std::vector<std::size_t> work(units), order(units), load(threads);
-  for (std::size_t u = 0; u < units; ++u) work[u] = model.work(x, u);
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return work[a] > work[b]; });
-  std::vector<std::vector<std::size_t>> owned(threads);
-  for (const std::size_t u : order) {
-    const auto least =
-        static_cast<std::size_t>(std::min_element(load.begin(), load.end()) - load.begin());
-    owned[least].push_back(u);
-    load[least] += work[u];
+  std::vector<std::size_t> before(units + 1);  // the work of all units before this one
+  for (std::size_t u = 0; u < units; ++u) before[u + 1] = before[u] + model.work(x, u);
+  // most[u]: the work of the busiest thread if those so far share the first u units.
+  std::vector<std::size_t> most = before;
+  std::vector<std::vector<std::size_t>> starts(threads, std::vector<std::size_t>(units + 1));
+  for (std::size_t thread = 1; thread < threads; ++thread) {
+    std::vector<std::size_t> with_it(units + 1, ~std::size_t{0});
+    for (std::size_t last = thread + 1; last <= units; ++last) {
+      for (std::size_t first = thread; first < last; ++first) {
+        const std::size_t busiest = std::max(most[first], before[last] - before[first]);
+        if (busiest >= with_it[last]) continue;
+        with_it[last] = busiest;
+        starts[thread][last] = first;
+      }
+    }
+    most = std::move(with_it);
+  }
+  std::vector<Units> owned(threads);
+  std::size_t last = units;
+  for (std::size_t thread = threads; thread-- > 0; last = owned[thread].first) {
+    owned[thread] = {starts[thread][last], last};
   }
   return owned;
 }
@@ -133,7 +145,7 @@ inline void learn(Model& model, const Examples& x, const Targets& targets, std::
   // Two sets of sums: who is ahead writes the next round's while another still reads these.
   std::vector<float> partial(2 * units * apart), all_totals(threads * apart);
   Barrier barrier;
-  const auto work_through = [&](std::size_t thread, const std::vector<std::size_t>& mine) {
+  const auto work_through = [&](std::size_t thread, const Units& mine) {
     float* const totals = all_totals.data() + thread * apart;
     float g[round_size], own_margins[round_size];
     bool odd = false;
@@ -144,17 +156,17 @@ inline void learn(Model& model, const Examples& x, const Targets& targets, std::
       end = end < x.n ? end : x.n;
       const Round round{&x, begin, end};
       float* const sums = partial.data() + (odd ? units * apart : 0);
-      for (const std::size_t unit : mine) model.sum(round, unit, sums + unit * apart);
+      model.sum(round, mine, sums, apart);
       barrier.wait();
       float* const found = thread == 0 ? margins + begin : own_margins;
       model.finish(round, sums, apart, totals, found);
       const Targets of_round = targets.from(begin);
       gradients(found, of_round.y, of_round.weights, end - begin, g);
-      for (const std::size_t unit : mine) model.step(round, unit, totals, g, t + begin);
+      model.step(round, mine, totals, g, t + begin);
     }
   };
 
-  std::vector<std::vector<std::size_t>> owned;
+  std::vector<Units> owned;
   std::atomic<bool> ready{false};
   std::list<Worker> workers;
   std::size_t started = 1;
@@ -184,7 +196,7 @@ inline void predict(const Model& model, const Examples& x, std::size_t threads, 
     for (std::size_t begin = first; begin < last; begin += round_size) {
       const std::size_t end = last - begin < round_size ? last : begin + round_size;
       const Round round{&x, begin, end};
-      for (std::size_t u = 0; u < units; ++u) model.sum(round, u, partial.data() + u * apart);
+      model.sum(round, {0, units}, partial.data(), apart);
       model.finish(round, partial.data(), apart, totals.data(), margins + begin);
     }
   });

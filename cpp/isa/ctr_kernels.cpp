@@ -4,18 +4,18 @@
 namespace adagrad {
 namespace {
 
-void linear_sums_entry(const LinearModel& model, const Round& round, std::size_t region,
-                       float* partial) {
-  round.x->fixed ? linear_sums<true>(model, round, region, partial)
-                 : linear_sums<false>(model, round, region, partial);
+void linear_sums_entry(const LinearModel& model, const Round& round, const Units& of,
+                       float* partial, std::size_t apart) {
+  round.x->fixed ? linear_sums<true>(model, round, of, partial, apart)
+                 : linear_sums<false>(model, round, of, partial, apart);
 }
 
-void linear_steps_entry(const LinearModel& model, const Round& round, std::size_t region,
+void linear_steps_entry(const LinearModel& model, const Round& round, const Units& of,
                         const float* g, const Params<float>& p) {
   with_form(p, [&](auto form) {
     using Form = decltype(form);
-    round.x->fixed ? linear_steps<Form, true>(model, round, region, g, p)
-                   : linear_steps<Form, false>(model, round, region, g, p);
+    round.x->fixed ? linear_steps<Form, true>(model, round, of, g, p)
+                   : linear_steps<Form, false>(model, round, of, g, p);
   });
 }
 
@@ -62,23 +62,23 @@ void sweep_entry(const SweepModel& model, const Examples& x, const float* y, con
   });
 }
 
-void factor_sums_entry(const FactorModel& model, const Round& round, std::size_t region,
-                       float* partial) {
+void factor_sums_entry(const FactorModel& model, const Round& round, const Units& of,
+                       float* partial, std::size_t apart) {
   with_lanes<true>(model.factors, [&](auto lanes) {
     using L = decltype(lanes);
-    round.x->fixed ? factor_sums<L, true>(model, round, region, partial)
-                   : factor_sums<L, false>(model, round, region, partial);
+    round.x->fixed ? factor_sums<L, true>(model, round, of, partial, apart)
+                   : factor_sums<L, false>(model, round, of, partial, apart);
   });
 }
 
-void factor_steps_entry(const FactorModel& model, const Round& round, std::size_t region,
+void factor_steps_entry(const FactorModel& model, const Round& round, const Units& of,
                         const float* totals, const float* g, const Params<float>& p) {
   with_form(p, [&](auto form) {
     using Form = decltype(form);
     with_lanes<Form::plain>(model.factors, [&](auto lanes) {
       using L = decltype(lanes);
-      round.x->fixed ? factor_steps<Form, L, true>(model, round, region, totals, g, p)
-                     : factor_steps<Form, L, false>(model, round, region, totals, g, p);
+      round.x->fixed ? factor_steps<Form, L, true>(model, round, of, totals, g, p)
+                     : factor_steps<Form, L, false>(model, round, of, totals, g, p);
     });
   });
 }

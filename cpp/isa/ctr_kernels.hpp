@@ -13,8 +13,9 @@
 namespace adagrad {
 
 struct CtrKernels {
-  void (*linear_sums)(const LinearModel&, const Round&, std::size_t region, float* partial);
-  void (*linear_steps)(const LinearModel&, const Round&, std::size_t region, const float* g,
+  void (*linear_sums)(const LinearModel&, const Round&, const Units&, float* partial,
+                      std::size_t apart);
+  void (*linear_steps)(const LinearModel&, const Round&, const Units&, const float* g,
                        const Params<float>&);
   void (*add_units)(const float* partial, std::size_t apart, std::size_t units, std::size_t n,
                     float* sums);
@@ -30,10 +31,11 @@ struct CtrKernels {
   void (*sweep)(const SweepModel&, const Examples&, const float* y, const float* weights,
                 const Params<float>*, float* margins);
 
-  void (*factor_sums)(const FactorModel&, const Round&, std::size_t region, float* partial);
+  void (*factor_sums)(const FactorModel&, const Round&, const Units&, float* partial,
+                      std::size_t apart);
   void (*factor_margins)(std::size_t factors, const float* partial, std::size_t apart,
                          std::size_t n, float* totals, float* margins);
-  void (*factor_steps)(const FactorModel&, const Round&, std::size_t region, const float* totals,
+  void (*factor_steps)(const FactorModel&, const Round&, const Units&, const float* totals,
                        const float* g, const Params<float>&);
   void (*pair_sums)(const FieldModel&, const Round&, PairBlock, float* partial);
   void (*pair_margins)(const FieldModel&, const Round&, const float* partial, std::size_t apart,
