@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -110,12 +111,10 @@ def one_line_errors(command: F) -> F:
 
 
 def quality(metrics: dict[str, float]) -> list[str]:
-    """Return logloss, NE, AUC and calibration as text."""
+    """Return logloss, NE, AUC and calibration as text; a dash where one is not defined."""
+    digits = {"logloss": 5, "normalized_entropy": 4, "auc": 4, "calibration": 3}
     return [
-        f"{metrics['logloss']:.5f}",
-        f"{metrics['normalized_entropy']:.4f}",
-        f"{metrics['auc']:.4f}",
-        f"{metrics['calibration']:.3f}",
+        "-" if math.isnan(metrics[name]) else f"{metrics[name]:.{n}f}" for name, n in digits.items()
     ]
 
 
