@@ -7,6 +7,7 @@ examples/textbook, which the build runs. Formulas are plain text: nothing is loa
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import sys
 from pathlib import Path
@@ -28,7 +29,18 @@ extensions = [
     "numpydoc",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build"]
+# Keras needs a backend, and takes one that may not be there unless it is told.
+os.environ.setdefault("KERAS_BACKEND", "torch")
+FRAMEWORKS = {"torch": ["torch"], "keras": ["keras", "torch"]}
+exclude_patterns = [
+    "_build",
+    # The reference of an adapter needs what it adapts to; a site without torch leaves it out.
+    *(
+        f"api/{page}.rst"
+        for page, needed in FRAMEWORKS.items()
+        if not all(map(importlib.util.find_spec, needed))
+    ),
+]
 
 html_theme = "furo"
 html_title = f"adagrad {release}"
@@ -44,9 +56,6 @@ myst_heading_anchors = 3
 
 autodoc_typehints = "none"  # the docstrings say shapes and ranges too
 autodoc_member_order = "groupwise"
-autodoc_mock_imports = [
-    name for name in ("keras", "tensorflow", "torch") if importlib.util.find_spec(name) is None
-]
 # `name` in a docstring is a link where the name is known, and code where it is not.
 default_role = "py:obj"
 numpydoc_show_class_members = False  # autodoc has them
@@ -70,7 +79,12 @@ sphinx_gallery_conf = {
 
 def link_gallery(app: Sphinx, docname: str, source: list[str]) -> None:
     """Point links to programs of the gallery, which a code host shows, to their pages."""
-    source[0] = re.sub(r"\]\((?:\.\./)+examples/(textbook/[\w/]+)\.py", r"](/\1.rst", source[0])
+    source[0] = (
+        source[0]
+        .replace("](../examples/textbook/GALLERY_HEADER.rst)", "](/textbook/index.rst)")
+        .replace("](../examples/textbook/", "](/textbook/")
+    )
+    source[0] = re.sub(r"(\]\(/textbook/[^)]*)\.py\)", r"\1.rst)", source[0])
 
 
 def skip_foreign(

@@ -1,19 +1,24 @@
-"""The documentation is true: docstring examples, the README's code, the table of presets."""
+"""The documentation is true: docstring examples, the code of pages and programs, the tables."""
 
 from __future__ import annotations
 
 import doctest
 import importlib
+import importlib.util
 import inspect
 import re
+import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import adagrad
+from conftest import need
 
 ROOT = Path(__file__).parents[1]
+TEXTBOOK = ROOT / "examples" / "textbook"
+PROGRAMS = sorted(TEXTBOOK.rglob("*.py"))
 MODULES = [
     *("rule", "presets", "functional", "optimizer", "config", "table", "convert"),
     *("ctr.encoder", "ctr.logistic", "ctr.factorization", "ctr.examples"),
@@ -54,6 +59,8 @@ def test_every_public_name_is_documented(name):
         ("docs/tables.md", 2),
         ("docs/click-logs.md", 1),
         ("docs/embedding-bags.md", 5),
+        ("docs/getting-started.md", 3),
+        ("docs/contract.md", 6),
     ],
 )
 def test_code_runs(page, count, tmp_path, monkeypatch):
@@ -64,6 +71,45 @@ def test_code_runs(page, count, tmp_path, monkeypatch):
     assert len(blocks) == count
     monkeypatch.chdir(tmp_path)
     exec("\n".join(blocks), {})
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.stem)
+def test_textbook_program(program, tmp_path, monkeypatch, capsys):
+    needed = ("matplotlib", "scipy", "sklearn")
+    need(all(importlib.util.find_spec(name) for name in needed), " and ".join(needed))
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(program))  # which asserts what its text says
+    assert capsys.readouterr().out
+    source = program.read_text(encoding="utf-8")
+    saved = re.findall(r'savefig\("(.*?)"', source)
+    assert saved
+    assert {path.name for path in tmp_path.iterdir()} == set(saved)
+    assert "References" in source
+
+
+def test_textbook_has_every_part():
+    names = [program.relative_to(TEXTBOOK).with_suffix("").as_posix() for program in PROGRAMS]
+    assert [name.split("_")[0] for name in names] == [
+        *(f"chapter/{number}" for number in range(1, 6)),
+        *(f"exercises/{number}" for number in range(1, 7)),
+    ]
+
+
+def test_the_deep_network_points_to_its_example_where_there_is_one():
+    text = (TEXTBOOK / "exercises" / "5_deep_network.py").read_text(encoding="utf-8")
+    assert ("lenet.py" in text) == (ROOT / "examples" / "lenet.py").exists()
+
+
+def test_every_public_module_has_a_page():
+    folder = ROOT / "docs" / "api"
+    pages = {
+        re.search(r"automodule:: (\S+)", page.read_text(encoding="utf-8"))[1]: page.stem
+        for page in folder.glob("*.rst")
+    }
+    assert all(name.split(".")[-1] == stem for name, stem in pages.items())
+    public = {"adagrad", "adagrad.ctr", "adagrad.analysis", "adagrad.plotting", "adagrad.datasets"}
+    public |= {"adagrad.convert", "adagrad.keras", "adagrad.textbook", "adagrad.torch"}
+    assert set(pages) == public
 
 
 def test_readme_has_two_commands():

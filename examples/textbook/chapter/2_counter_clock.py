@@ -66,7 +66,7 @@ assert not np.allclose(descend(1024 * g, count), descend(g, count))
 # AdaGrad's are a cloud with the same slope: of two features that are equally frequent the one whose
 # gradients are smaller has the larger rate.
 
-result = rare_features()
+result = rare_features(examples=8000)
 figure = rates_figure(result)
 figure.savefig("rates-by-frequency.png", dpi=120)
 
