@@ -67,14 +67,12 @@ assert not np.allclose(descend(1024 * g, count), descend(g, count))
 # gradients are smaller has the larger rate.
 
 result = rare_features(examples=8000)
+for clock in ("counter clock", "AdaGrad"):
+    slope, _ = np.polyfit(np.log(result.counts), np.log(result.rates[clock]), 1)
+    print(f"{clock}: the rate is about as occurrences to the power of {slope:.2f}")
+
 figure = rates_figure(result)
 figure.savefig("rates-by-frequency.png", dpi=120)
-
-slope = {
-    clock: np.polyfit(np.log(result.counts), np.log(result.rates[clock]), 1)[0]
-    for clock in ("counter clock", "AdaGrad")
-}
-print("rate ~ occurrences to the power of", {name: round(float(b), 2) for name, b in slope.items()})
 
 # %%
 # Both clocks need state for each feature, and a counter could be a small integer. That is why some

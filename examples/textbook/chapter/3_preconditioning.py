@@ -62,13 +62,14 @@ for name, matrix in (("Q", Q), ("Q̃", scaled)):
         f" κ is at most {discs.condition_bound:.3g} by Gershgorin's discs"
     )
 
+# %%
+# The discs are those of :doc:`Gershgorin's theorem </textbook/exercises/3_gershgorin>`. Scaling
+# brings all of their centres to 1, and so away from 0.
+
 figure = gershgorin_figure(Q)
 figure.savefig("discs-before-and-after-scaling.png", dpi=120)
 
 # %%
-# The discs are those of :doc:`Gershgorin's theorem </textbook/exercises/3_gershgorin>`. Scaling
-# brings all of their centres to 1, and so away from 0.
-#
 # **Data** ``X`` with examples in its rows has ``Q = XᵀX`` in least squares. The functions take it
 # without forming that product (``gram=True``), sparse matrices too. The airfoil data measure Hz
 # beside metres:

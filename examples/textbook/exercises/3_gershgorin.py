@@ -56,12 +56,13 @@ assert discs.lower <= values[0]
 assert values[-1] <= discs.upper
 assert condition_number(Q) <= discs.condition_bound
 
+# %%
+# On the left in the picture; its right is the :doc:`next exercise <4_after_preconditioning>`.
+
 figure = gershgorin_figure(Q)
 figure.savefig("discs-and-eigenvalues.png", dpi=120)
 
 # %%
-# The right picture is the :doc:`next exercise <4_after_preconditioning>`.
-#
 # **What it does not say**: which eigenvalue is in which disc. A disc may be empty:
 
 M = np.array([[0.0, 4.0], [-1.0, 0.0]])

@@ -115,6 +115,10 @@ for name, rates, fields in (
     print("the other rates:", " ".join(f"{loss:.3f}" for loss in spread[1:]))
     assert runs[lr][3] > 0.95
 
+# %%
+# AdaGrad is ahead for some epochs, as no rate is too large for the beginning; at the end there is no
+# great difference, as expected.
+
 figure = loss_figure(
     {name: (seen, losses) for name, (seen, losses, *_) in best.items()},
     title="Digits, three layers",
@@ -123,7 +127,7 @@ figure = loss_figure(
 figure.savefig("digits-loss.png", dpi=120)
 
 # %%
-# No great difference, as expected. What AdaGrad has done is seen in its accumulators: the rates
+# What AdaGrad has done is seen in its accumulators: the rates
 # ``lr / √s`` of the layers, in the median, and how far apart those of single weights are.
 
 for layer, s in enumerate(best["AdaGrad"][2][::2], start=1):

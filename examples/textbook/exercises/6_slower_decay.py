@@ -120,6 +120,9 @@ for name, (loss, lr) in best.items():
     parts = (loss[half - 300 : half], loss[half : half + 300], loss[-300:])
     print(f"{name:20}{lr:9.3g}", *(f"{part.mean():14.3f}" for part in parts))
 
+# %%
+# Errors over time: the peak is the change.
+
 figure = loss_figure(
     {name: (np.arange(100, EXAMPLES + 1), running(loss)) for name, (loss, _) in best.items()},
     title="The truth changes after 1,500 examples",
