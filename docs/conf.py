@@ -48,7 +48,6 @@ html_static_path = ["_static"]
 html_css_files = ["adagrad.css"]
 html_copy_source = False
 pygments_style = "tango"
-# Underlines and weight, not hue, tell its tokens apart on the dark page.
 pygments_dark_style = "github-dark"
 
 # GitHub's names for headings, so that links to them work there and here.

@@ -116,8 +116,8 @@ for name, rates, fields in (
     assert runs[lr][3] > 0.95
 
 # %%
-# AdaGrad is ahead for some epochs, as no rate is too large for the beginning; at the end there is no
-# great difference, as expected.
+# AdaGrad is ahead for some epochs, as its first steps are as long as its rate whatever the gradient;
+# at the end there is no great difference, as expected.
 
 figure = loss_figure(
     {name: (seen, losses) for name, (seen, losses, *_) in best.items()},
