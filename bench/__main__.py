@@ -18,6 +18,7 @@ QUESTIONS = {
     "precision": "tables and arrays of 16 bits: bytes, time and loss beside float32",
     "coalesce": "coalesce alone, beside np.unique and torch",
     "ctr": "click learners: one pass, threads, FM and FFM, from files, beside VW, libffm",
+    "drop_in": "adagrad.torch.Adagrad beside torch.optim.Adagrad: dense, 200 params, sparse",
     "call": "what one call costs, and what an import costs",
 }
 

@@ -51,8 +51,10 @@ _Span = tuple[int, int, bool, int]
 def _array(tensor: torch.Tensor) -> npt.NDArray[Any]:
     """Return a view of a CPU tensor's memory."""
     if tensor.dtype is torch.bfloat16:
-        return tensor.view(torch.int16).numpy().view(_BFLOAT16)
-    array: npt.NDArray[Any] = tensor.numpy()
+        tensor = tensor.view(torch.int16)
+        array: npt.NDArray[Any] = tensor.numpy().view(_BFLOAT16)
+    else:
+        array = tensor.numpy()
     return array
 
 
@@ -115,16 +117,17 @@ class _Slot:
             and param.data_ptr() == self.w_at
             and param.is_contiguous() == self.contiguous
             and (self.contiguous or param.stride() == self.strides)
-            and state.get("sum") is self.sum
             and self.sum.data_ptr() == self.sum_at
-            and state.get("step") is self.step
             and self.step.data_ptr() == self.step_at
+            and state.get("sum") is self.sum
+            and state.get("step") is self.step
         )
 
     def gradient(self, g: torch.Tensor) -> npt.NDArray[Any]:
         """Return a dense gradient in the order of the param; copied where it has another."""
         if self.plain and g.is_contiguous() and not g.requires_grad:
-            return g.numpy()  # what _array does, without a call
+            array: npt.NDArray[Any] = g.numpy()  # as _array does, without a call
+            return array
         if g.requires_grad:
             g = g.detach()
         if self.order is not None:
