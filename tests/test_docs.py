@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import importlib.util
 import inspect
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import adagrad
+from conftest import need
 
 ROOT = Path(__file__).parents[1]
 MODULES = [
@@ -44,9 +46,17 @@ def test_every_public_name_is_documented(name):
 
 
 @pytest.mark.parametrize(
-    ("page", "count"), [("README.md", 4), ("docs/tables.md", 2), ("docs/click-logs.md", 1)]
+    ("page", "count"),
+    [
+        ("README.md", 4),
+        ("docs/tables.md", 2),
+        ("docs/click-logs.md", 1),
+        ("docs/torch.md", 3),
+    ],
 )
 def test_code_runs(page, count, tmp_path, monkeypatch):
+    if page == "docs/torch.md":
+        need(importlib.util.find_spec("torch") is not None, "torch")
     text = (ROOT / page).read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == count
