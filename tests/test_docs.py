@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import importlib.util
 import inspect
 import re
 from pathlib import Path
@@ -12,20 +13,26 @@ import numpy as np
 import pytest
 
 import adagrad
+from conftest import need
 
 ROOT = Path(__file__).parents[1]
 MODULES = [
     *("rule", "presets", "functional", "optimizer", "config", "table", "convert"),
     *("ctr.encoder", "ctr.logistic", "ctr.factorization", "ctr.examples"),
     *("analysis", "_spectrum", "_descent"),
-    "torch.embedding",
+    *("torch.optimizer", "torch.embedding"),
 ]
+
+
+def need_torch():
+    need(importlib.util.find_spec("torch") is not None, "torch")
+    importlib.import_module("torch").sparse.check_sparse_tensor_invariants.disable()
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name):
     if name.startswith("torch."):
-        pytest.importorskip("torch")
+        need_torch()
     module = importlib.import_module(f"adagrad.{name}")
     finder = doctest.DocTestFinder()
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
@@ -54,11 +61,12 @@ def test_every_public_name_is_documented(name):
         ("docs/tables.md", 2),
         ("docs/click-logs.md", 1),
         ("docs/embedding-bags.md", 5),
+        ("docs/torch.md", 3),
     ],
 )
 def test_code_runs(page, count, tmp_path, monkeypatch):
-    if page == "docs/embedding-bags.md":
-        pytest.importorskip("torch").sparse.check_sparse_tensor_invariants.disable()
+    if page in ("docs/embedding-bags.md", "docs/torch.md"):
+        need_torch()
     text = (ROOT / page).read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == count
