@@ -20,6 +20,7 @@ QUESTIONS = {
     "coalesce": "coalesce alone, beside np.unique and torch",
     "ctr": "click learners: one pass, threads, FM and FFM, from files, beside VW, libffm",
     "keras_fit": "Keras: an update and a training step, ours and its own, on each backend",
+    "drop_in": "adagrad.torch.Adagrad beside torch.optim.Adagrad: dense, 200 params, sparse",
     "call": "what one call costs, and what an import costs",
 }
 

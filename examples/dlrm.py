@@ -18,12 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import Adagrad
 
 import adagrad
 from adagrad.datasets import click_log, synthetic_clicks
 from adagrad.metrics import measure
-from adagrad.torch import TableEmbeddingBag
+from adagrad.torch import Adagrad, TableEmbeddingBag
 
 DIM, BATCH, LR = 16, 256, 0.02
 Bags = tuple[Tensor, Tensor, Tensor | None]  # input, offsets, per_sample_weights

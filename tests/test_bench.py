@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -9,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from conftest import need
 
 QUESTIONS = (
     "dense",
@@ -22,6 +25,7 @@ QUESTIONS = (
     "coalesce",
     "ctr",
     "keras_fit",
+    "drop_in",
     "call",
 )
 ROOT = Path(__file__).parents[1]
@@ -35,13 +39,16 @@ runpy.run_module("bench", run_name="__main__")
 """
 
 
-# SciPy, which the learners need, looks into torch where that is there at all.
+# SciPy, which the learners need, looks into torch where that is there at all; adagrad.torch is made
+# of it.
 PEERS = dict.fromkeys(QUESTIONS, "torch,numba,fbgemm_gpu")
-PEERS |= {"ctr": "vowpalwabbit,numba", "keras_fit": "keras"}
+PEERS |= {"ctr": "vowpalwabbit,numba", "keras_fit": "keras", "drop_in": "numba"}
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_quick_run(question, tmp_path):
+    if question == "drop_in":
+        need(importlib.util.find_spec("torch") is not None, "torch")
     out = tmp_path / "results.json"
     options = ("--quick", "--budget", "0.01", "--json", str(out))
     done = subprocess.run(

@@ -30,7 +30,7 @@ if is_here("jax"):
 def test_cases(backend):
     need(is_here("keras"), "keras")
     need(is_here(backend), backend)
-    options = ("-q", "-x", "-p", "no:cacheprovider", "-k", CASES[backend])
+    options = ("-q", "-x", "-n", "0", "-p", "no:cacheprovider", "-k", CASES[backend])
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, "keras_cases.py"],
         cwd=TESTS,

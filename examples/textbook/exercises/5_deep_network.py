@@ -116,8 +116,8 @@ for name, rates, fields in (
     assert runs[lr][3] > 0.95
 
 # %%
-# AdaGrad is ahead for some epochs, as its first steps are as long as its rate whatever the gradient;
-# at the end there is no great difference, as expected.
+# AdaGrad is ahead for some epochs, as its first steps are as long as its rate whatever the
+# gradient; at the end there is no great difference, as expected.
 
 figure = loss_figure(
     {name: (seen, losses) for name, (seen, losses, *_) in best.items()},
@@ -141,7 +141,8 @@ for layer, s in enumerate(best["AdaGrad"][2][::2], start=1):
 # features are after all.
 #
 # **LeNet on Fashion-MNIST** is the same loop with convolutions, in a framework that takes the
-# gradients.
+# gradients: :download:`examples/lenet.py </../examples/lenet.py>` trains it with
+# ``adagrad.torch.Adagrad`` and with torch's own AdaGrad from the same weights, to the same curves.
 #
 # References
 # ----------

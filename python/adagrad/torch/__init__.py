@@ -1,7 +1,8 @@
-"""PyTorch: an optimizer and embedding bags. Nothing of adagrad imports this; no maths belongs here."""
+"""PyTorch: an optimizer and embedding bags. Nothing else of adagrad imports torch."""
 
 from __future__ import annotations
 
 from adagrad.torch.embedding import TableEmbeddingBag
+from adagrad.torch.optimizer import Adagrad
 
-__all__ = ["TableEmbeddingBag"]
+__all__ = ["Adagrad", "TableEmbeddingBag"]

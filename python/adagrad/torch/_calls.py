@@ -1,0 +1,261 @@
+"""The calls of the core that a step of PyTorch's optimizer makes, on views of torch's memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from adagrad import _core
+from adagrad.rule import Rule
+
+# NumPy has no bfloat16. The core goes by the name, which NumPy makes of the scalar type's and the
+# number of bits, so that ml_dtypes is not needed.
+_BFLOAT16 = np.dtype((type("bfloat", (np.void,), {}), 2))
+
+
+# Where memory begins, its bytes, whether it is written, and the number of the param it belongs to.
+_Span = tuple[int, int, bool, int]
+
+
+def _array(tensor: torch.Tensor) -> npt.NDArray[Any]:
+    """Return a view of a CPU tensor's memory."""
+    if tensor.dtype is torch.bfloat16:
+        tensor = tensor.view(torch.int16)
+        array: npt.NDArray[Any] = tensor.numpy().view(_BFLOAT16)
+    else:
+        array = tensor.numpy()
+    return array
+
+
+def dense_order(param: torch.Tensor) -> tuple[int, ...] | None:
+    """Return the order of dimensions in memory, None for C's; raise where there are gaps."""
+    if param.is_contiguous():
+        return None
+    strides, shape = param.stride(), param.shape
+    order = sorted(range(param.dim()), key=lambda d: (strides[d], shape[d]), reverse=True)
+    if not param.permute(order).is_contiguous():
+        raise ValueError(
+            f"has strides {tuple(strides)} for shape {tuple(shape)}: its memory has gaps or is"
+            " shared between elements, so it cannot be updated in place"
+        )
+    return tuple(order)
+
+
+class Slot:
+    """A param with its state, checked, as arrays; as long as `is_current` says so."""
+
+    __slots__ = (
+        *("contiguous", "counter", "order", "param", "plain", "s", "step", "step_at", "strides"),
+        *("sum", "sum_at", "w", "w_at"),
+    )
+
+    def __init__(self, param: torch.Tensor, state: dict[str, Any]) -> None:
+        self.param = param
+        self.order = dense_order(param)
+        self.contiguous = self.order is None
+        self.strides = param.stride()
+        # Of these dtypes gradients have the same, which NumPy knows; 16 bits have two.
+        self.plain = self.contiguous and param.dtype in (torch.float32, torch.float64)
+        self.w = _array(self.in_order(param.detach()))
+        self.w_at = param.data_ptr()
+
+        self.sum: torch.Tensor = state["sum"]
+        if self.sum.shape == param.shape:
+            self.s = _array(self.in_order(self.sum))
+        elif self.contiguous:
+            self.s = _array(self.sum)
+        else:
+            raise ValueError("has accumulators for rows, which need a contiguous param")
+        self.sum_at = self.sum.data_ptr()
+
+        step = state["step"]
+        if not (isinstance(step, torch.Tensor) and step.dtype in (torch.float32, torch.float64)):
+            step = state["step"] = torch.tensor(float(step), dtype=torch.float64, device="cpu")
+        self.step: torch.Tensor = step
+        self.step_at = step.data_ptr()
+        counter: Any = step.numpy().reshape(1)
+        self.counter: Any = memoryview(counter)  # read and written at a third of the price
+
+    def in_order(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor if self.order is None else tensor.permute(self.order)
+
+    def is_current(self, param: torch.Tensor, state: dict[str, Any]) -> bool:
+        # p.data may have been replaced, by other memory or by other strides on the same.
+        return (
+            param is self.param
+            and param.data_ptr() == self.w_at
+            and param.is_contiguous() == self.contiguous
+            and (self.contiguous or param.stride() == self.strides)
+            and self.sum.data_ptr() == self.sum_at
+            and self.step.data_ptr() == self.step_at
+            and state.get("sum") is self.sum
+            and state.get("step") is self.step
+        )
+
+    def gradient(self, g: torch.Tensor) -> npt.NDArray[Any]:
+        """Return a dense gradient in the order of the param; copied where it has another."""
+        if self.plain and g.is_contiguous() and not g.requires_grad:
+            array: npt.NDArray[Any] = g.numpy()  # as _array does, without a call
+            return array
+        if g.requires_grad:
+            g = g.detach()
+        if self.order is not None:
+            g = g.permute(self.order)
+        return _array(g if g.is_contiguous() else g.contiguous())
+
+
+@dataclasses.dataclass
+class Dense:
+    """The arguments of one call of step_many."""
+
+    rule: Rule
+    compiled: _core.Hyperparameters
+    triples: list[tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]]
+    rates: list[float]
+    numbers: list[int]
+    slots: list[Slot]
+    grads: list[torch.Tensor]
+
+    def run(self) -> int:
+        return _core.step_many(self.triples, self.compiled, self.rates, self.numbers)
+
+    def check(self) -> None:
+        """Raise what the call would raise of its own arrays, overlaps apart."""
+        kinds: dict[Any, Any] = {}
+        for number, rate, (w, g, s) in zip(self.numbers, self.rates, self.triples, strict=True):
+            if g.shape != w.shape:
+                raise ValueError(
+                    f"Adagrad.step: g of params[{number}] has shape {g.shape}, but w has {w.shape}"
+                )
+            kinds.setdefault((w.dtype.num, g.dtype.num, s.dtype.num, rate), (number, w, g, s))
+        empty = [tuple(x.reshape(-1)[:0] for x in kind[1:]) for kind in kinds.values()]
+        rates = [rate for *_, rate in kinds]
+        _core.step_many(empty, self.compiled, rates, [kind[0] for kind in kinds.values()])
+        if self.rule.on_nonfinite == "raise":
+            for number, (_, g, _) in zip(self.numbers, self.triples, strict=True):
+                if not np.isfinite(_as_numbers(g)).all():
+                    raise ValueError(
+                        f"Adagrad.step: g of params[{number}] is not finite, and on_nonfinite is"
+                        " 'raise'"
+                    )
+
+    def spans(self) -> Iterable[_Span]:
+        for number, slot, g in zip(self.numbers, self.slots, self.grads, strict=True):
+            yield slot.w_at, slot.w.nbytes, True, number
+            yield g.data_ptr(), g.nbytes, False, number
+            yield slot.sum_at, slot.s.nbytes, True, number
+
+
+@dataclasses.dataclass
+class Sparse:
+    """The arguments of one call of step_rows."""
+
+    rule: Rule
+    compiled: _core.Hyperparameters
+    w: npt.NDArray[Any]
+    g: npt.NDArray[Any]
+    s: npt.NDArray[Any]
+    rows: npt.NDArray[Any]
+    rate: float
+    distinct: bool
+    number: int
+
+    def run(self) -> int:
+        # Without duplicates all policies do the same, and this one does not look for them.
+        duplicates = "unique" if self.distinct else None
+        return _core.step_rows(
+            self.w, self.g, self.s, self.rows, self.compiled, self.rate, duplicates
+        )
+
+    def check(self) -> None:
+        """Raise what the call would raise of its own arrays, overlaps apart."""
+        empty = (self.w[:0], self.g[:0], self.s[:0], self.rows[:0])
+        _core.step_rows(*empty, self.compiled, self.rate)
+        bad = np.flatnonzero((self.rows < 0) | (self.rows >= len(self.w)))
+        if len(bad):
+            raise IndexError(
+                f"Adagrad.step: rows[{bad[0]}] = {self.rows[bad[0]]} of params[{self.number}] is"
+                f" out of range for a table of {len(self.w)} rows"
+            )
+        if self.rule.on_nonfinite == "raise":
+            g = self.g
+            if self.rule.duplicates == "sum" and not self.distinct:
+                g = _core.coalesce(self.rows, g)[1]
+            if not np.isfinite(g).all():
+                raise ValueError(
+                    f"Adagrad.step: g of params[{self.number}] is not finite, and on_nonfinite is"
+                    " 'raise'"
+                )
+
+    def spans(self) -> Iterable[_Span]:
+        arrays = ((self.w, True), (self.s, True), (self.g, False), (self.rows, False))
+        return [(a.ctypes.data, a.nbytes, written, self.number) for a, written in arrays]
+
+
+def _as_numbers(g: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return an array that NumPy can tell infinities in."""
+    if g.dtype != _BFLOAT16:
+        return g
+    return (g.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+
+
+def check_apart(calls: Sequence[Dense | Sparse]) -> None:
+    """Raise where memory that is written is shared with anything else in the step."""
+    spans = [span for call in calls for span in call.spans() if span[1]]
+    begins, sizes, written, numbers = np.array(spans, dtype=np.int64).reshape(-1, 4).T
+    order = np.argsort(begins, kind="stable")
+    begins, ends, written = begins[order], (begins + sizes)[order], written[order] != 0
+    # Of all spans before one, and of the written ones, where the last ends.
+    before = np.maximum.accumulate(ends)[:-1]
+    before_written = np.maximum.accumulate(np.where(written, ends, 0))[:-1]
+    later = begins[1:]
+    hit = np.flatnonzero((before_written > later) | (written[1:] & (before > later)))
+    if len(hit):
+        number = numbers[order[hit[0] + 1]]
+        raise ValueError(
+            f"Adagrad.step: memory of params[{number}], its gradient or its accumulator overlaps"
+            " memory that this step writes"
+        )
+
+
+def sparse_call(
+    slot: Slot,
+    g: torch.Tensor,
+    rule: Rule,
+    compiled: _core.Hyperparameters,
+    rate: float,
+    name: str,
+) -> Sparse:
+    """Return the call for a sparse gradient, or raise where it cannot be taken as it is."""
+    p = slot.param
+    if g.layout is not torch.sparse_coo:
+        raise TypeError(f"{name} has a gradient of layout {g.layout}; only sparse_coo is taken")
+    if g.sparse_dim() != 1:
+        raise ValueError(
+            f"{name} has a gradient with {g.sparse_dim()} sparse dimensions; 1 is needed"
+        )
+    if p.dtype not in (torch.float32, torch.float64):
+        raise TypeError(
+            f"{name} has dtype {p.dtype}; with a sparse gradient float32 or float64 is needed"
+        )
+    if not slot.contiguous:
+        raise ValueError(
+            f"{name} has strides {p.stride()} for shape {tuple(p.shape)}; with a sparse gradient it"
+            " must be contiguous"
+        )
+    if g.shape != p.shape or g.dtype is not p.dtype:
+        raise ValueError(
+            f"{name} has shape {tuple(p.shape)} and dtype {p.dtype}, but its gradient has"
+            f" {tuple(g.shape)} and {g.dtype}"
+        )
+    w, s = slot.w, slot.s
+    values = _array(g._values().detach().contiguous())
+    rows = g._indices()[0].contiguous().numpy()
+    if p.dim() > 2:
+        w, s, values = (x.reshape(len(x), -1) for x in (w, s, values))
+    return Sparse(rule, compiled, w, values, s, rows, rate, g.is_coalesced(), 0)
