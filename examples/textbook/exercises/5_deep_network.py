@@ -142,7 +142,10 @@ for layer, s in enumerate(best["AdaGrad"][2][::2], start=1):
 #
 # **LeNet on Fashion-MNIST** is the same loop with convolutions, in a framework that takes the
 # gradients: :download:`examples/lenet.py </../examples/lenet.py>` trains it with
-# ``adagrad.torch.Adagrad`` and with torch's own AdaGrad from the same weights, to the same curves.
+# ``adagrad.torch.Adagrad`` and with torch's own AdaGrad, from the same weights. Five epochs at ``lr
+# = 0.02`` end with a loss of 0.591 and 74 % of the test right in both; the losses of a batch differ
+# by 5e-7 at most. At 0.05 both stay at chance, 10 %, for two epochs: the first step moves every
+# weight by ``lr``, which is a long way for the sigmoids of 1998.
 #
 # References
 # ----------
