@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adagrad.commands._shared import (
+    check_writable,
     log_options,
     names,
     one_line_errors,
+    open_features,
     quality,
     reading,
     skipped,
@@ -153,18 +155,21 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     use_threads(given["threads"])
-    _check_writable(given["model"], "--model")
+    check_writable(given["model"], "--model")
     if given["report"] is not None:
         from adagrad.cli import require
 
         require("adagrad train --report", "matplotlib")
-        _check_writable(given["report"], "--report")
+        check_writable(given["report"], "--report")
     options = _options(given)
     how = reading(given["file_format"], given["delimiter"], given["names"])
     if "-" in given["validate"]:
         raise click.ClickException("--validate cannot read the standard input: it is read twice")
     stop = Stop()
-    with _open(logs, options, how) as log, stop.installed():
+    opened = open_features(
+        logs, options.label, options.columns, options.ignore, skip_bad=options.skip_bad, **how
+    )
+    with opened as log, stop.installed():
         for path in (given["model"], given["report"]):
             if path is not None and path.exists() and any(path.samefile(p) for p in _files(log)):
                 raise click.ClickException(f"{path} is the log, which it would replace")
@@ -221,30 +226,6 @@ def _options(given: dict[str, Any]) -> Options:
 
 def _files(log: Log) -> list[str]:
     return [path for path in log.paths if path != "-"]
-
-
-def _check_writable(path: Path, option: str) -> None:
-    if path.is_dir():
-        raise click.ClickException(f"{option} {path}: is a directory")
-    if not path.absolute().parent.is_dir():
-        raise click.ClickException(f"{option} {path}: there is no directory {path.parent}")
-
-
-def _open(logs: tuple[str, ...], options: Options, how: dict[str, Any]) -> Log:
-    from adagrad.ctr.logs import open_log
-
-    how = {**how, "label": options.label, "skip_bad": options.skip_bad}
-    log = open_log(logs, columns=options.columns, **how)
-    for name in options.ignore:
-        if name not in log.schema.names:
-            shown = ", ".join(log.schema.names)
-            raise ValueError(f"--ignore: no column {name!r}; the columns are {shown}")
-    if options.ignore and "-" not in logs:
-        # Not even read: a column that is no feature may hold what it likes.
-        columns = [n for n in log.schema.names if n not in (options.label, *options.ignore)]
-        log.close()
-        log = open_log(logs, columns=columns, **how)
-    return log
 
 
 def _resume(training: Training, console: Console, quiet: bool) -> None:

@@ -1,0 +1,323 @@
+"""``adagrad diagnose``: will AdaGrad help on this data, and with which table and rate."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from adagrad.commands._shared import (
+    check_picture,
+    check_writable,
+    log_options,
+    names,
+    one_line_errors,
+    open_features,
+    reading,
+    skipped,
+    use_threads,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from adagrad.ctr._conditioning import Spectrum
+    from adagrad.ctr._occupancy import Estimate
+    from adagrad.ctr.diagnosis import Diagnosis
+    from adagrad.ctr.logs import Log
+
+__all__ = ["diagnose"]
+
+DPI = 120
+IDS = 32  # bits of the hash by which a value is known
+LIBSVM_LABEL = "label"
+WIDTH = 100
+
+
+class Found(NamedTuple):
+    """A diagnosis, of what, and how numbers became features."""
+
+    name: str
+    numbers: str
+    diagnosis: Diagnosis
+    skipped: dict[str, int]
+
+
+@click.command()
+@click.argument("file", required=False)
+@click.option("-l", "--label", metavar="COLUMN", help="The column to predict; it is no feature.")
+@click.option("--columns", type=names, metavar="A,B,...", help="Only these columns are features.")
+@click.option("--ignore", type=names, metavar="A,B,...", help="These columns are no features.")
+@click.option(
+    "--categorical",
+    type=names,
+    metavar="A,B,...",
+    help="These columns of numbers are ids: each number is a feature.",
+)
+@click.option(
+    "--numeric",
+    type=click.Choice(["log2-bins", "value", "categorical"]),
+    help="What other numbers are.  [default: value if every column is a number, else log2-bins]",
+)
+@click.option(
+    "-b",
+    "--bits",
+    type=click.IntRange(10, 28),
+    default=22,
+    show_default=True,
+    help="Count features in 2^BITS places of 24 bytes: exactly up to half as many.",
+)
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE"
+)
+@click.option("--picture", type=click.Path(path_type=Path), metavar="FILE.png", help="Or .svg.")
+@log_options
+@one_line_errors
+def diagnose(file: str | None, **given: Any) -> None:
+    """Tell whether AdaGrad will help on FILE, and with which table size and learning rate.
+
+    FILE is a log as for adagrad train: CSV and TSV (.gz, .zst, .bz2 or plain), Parquet, Arrow,
+    libsvm, a directory, a quoted glob, or - for the standard input. Without it, the click log that
+    ships with adagrad. It is read once, in constant memory.
+
+    \b
+      adagrad diagnose clicks.tsv.gz --label click --picture clicks.png
+      adagrad diagnose a9a.libsvm --json a9a.json
+
+    Without a label of 0/1 or -1/+1 everything but the learning rate is found. CSV and TSV files
+    need a header then, or --names.
+    """  # noqa: D301 (click looks for the character itself)
+    from rich.console import Console
+
+    if given["picture"] is not None:
+        from adagrad.cli import require
+
+        require("adagrad diagnose --picture", "matplotlib")
+        check_picture(given["picture"])
+    if given["json_file"] is not None:
+        check_writable(given["json_file"], "--json")
+    use_threads(given["threads"])
+    found = _shipped(given["bits"]) if file is None else _read(file, given)
+    _print(Console(highlight=False), found)
+    if given["json_file"] is not None:
+        content = {
+            "log": found.name,
+            "numbers": found.numbers,
+            **found.diagnosis.to_dict(),
+            "skipped": found.skipped,
+        }
+        given["json_file"].write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        click.echo(f"JSON: {given['json_file']}")
+    if given["picture"] is not None:
+        from adagrad.plotting import diagnosis_figure
+
+        diagnosis_figure(found.diagnosis, found.name).savefig(given["picture"], dpi=DPI)
+        click.echo(f"Picture: {given['picture']}")
+
+
+def _shipped(bits: int) -> Found:
+    import scipy.sparse
+
+    from adagrad import datasets
+    from adagrad.ctr.diagnosis import Diagnoser
+    from adagrad.ctr.examples import Examples
+
+    log = datasets.click_log()
+    matrix = scipy.sparse.csr_matrix(
+        (log.values, log.rows, log.indptr), shape=(len(log), log.table_rows)
+    )
+    diagnoser = Diagnoser(bits, ids_are_slots=True)
+    diagnoser.add(Examples.from_csr(matrix), log.labels)
+    return Found(f"{log.name} that ships", "values", diagnoser.result(), {})
+
+
+def _read(file: str, given: dict[str, Any]) -> Found:
+    from adagrad.ctr._sources import find
+    from adagrad.ctr.logs import LogError
+
+    given = dict(given)
+    libsvm = find([file], given["file_format"])[0].format == "libsvm"
+    if libsvm and given["label"] is None:
+        given["label"] = LIBSVM_LABEL
+    try:
+        return _look(file, given, "no --label")
+    except LogError as error:
+        if file == "-" or not _is_number(error.label):
+            raise
+        # A target of regression, or more than two classes: once more, from the first row.
+        why = f"the label is neither 0/1 nor -1/+1 ({error.path}, line {error.line}: {error.label})"
+    if not libsvm:
+        given["ignore"] = (*(given["ignore"] or ()), given["label"])
+    given["label"] = None
+    return _look(file, given, why)
+
+
+def _is_number(label: object) -> bool:
+    try:
+        return math.isfinite(float(label))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+
+
+def _look(file: str, given: dict[str, Any], no_label: str) -> Found:
+    """Read a log to its end."""
+    from rich.console import Console
+
+    from adagrad.commands._progress import Reading
+    from adagrad.ctr.diagnosis import Diagnoser
+    from adagrad.ctr.pipeline import Encoder, SlotEncoder, encoded, is_libsvm
+
+    how = reading(given["file_format"], given["delimiter"], given["names"])
+    label, ignore = given["label"], given["ignore"] or ()
+    with open_features(
+        [file], label, given["columns"], ignore, skip_bad=given["skip_bad"], **how
+    ) as log:
+        libsvm = is_libsvm(log.schema, label)
+        if libsvm:
+            encoder: Encoder = SlotEncoder(1 << IDS)
+            numbers = "values"
+        else:
+            encoder, numbers = _encoder(log, given)
+        diagnoser = Diagnoser(given["bits"], ids_are_slots=libsvm, no_label=no_label)
+        with Reading(Console(stderr=True), log) as show:
+            for batch in encoded(log, encoder):
+                diagnoser.add(batch.x, batch.y)
+                show(batch.position)
+        left_out = log.skipped
+    try:
+        return Found(file, numbers, diagnoser.result(), left_out)
+    except ValueError as error:
+        reason = f"{error}; {skipped(left_out)}" if left_out else str(error)
+        raise click.ClickException(f"{file}: {reason}") from None
+
+
+def _encoder(log: Log, given: dict[str, Any]) -> tuple[Any, str]:
+    """Return what makes features of columns, and what it does with numbers."""
+    from adagrad.ctr._columns import default_kind
+    from adagrad.ctr.training import Options
+
+    left_out = (given["label"], *(given["ignore"] or ()))
+    features = [field for field in log.schema if field.name not in left_out]
+    categorical = given["categorical"] or ()
+    numeric = given["numeric"]
+    if numeric is None:
+        kinds = [default_kind(f.type, "value") for f in features if f.name not in categorical]
+        numeric = "value" if {"value"} >= set(kinds) else "log2-bins"
+    options = Options(
+        given["label"] or "",
+        bits=IDS,
+        ignore=given["ignore"] or (),
+        categorical=categorical,
+        numeric=numeric,
+    )
+    if not features:
+        raise ValueError(f"{log.paths[0]}: no column is a feature")
+    return options._encoder(log.schema), numeric
+
+
+def _print(console: Console, found: Found) -> None:
+    """Print a table, or lines where there is no terminal, and the verdict."""
+    of = found.diagnosis
+    positive = "" if of.positive is None else f", {100 * of.positive:.3g} % of them positive"
+    console.print(f"{found.name}: {of.rows:,} rows{positive}\n", markup=False, soft_wrap=True)
+    rows = [*_frequencies(of), *_curvature(of), *_suggestions(of)]
+    if console.is_terminal:
+        from rich import box
+        from rich.table import Table
+
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, show_header=False)
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(no_wrap=True)
+        table.add_column(style="dim")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    else:
+        for name, value, note in rows:
+            line = f"{name:<26}{value:<24}{note}".rstrip()
+            console.print(line, markup=False, soft_wrap=True)
+    console.print()
+    console.width = min(console.width, WIDTH)
+    console.print(of.verdict.text, markup=False, soft_wrap=not console.is_terminal)
+    if found.skipped:
+        console.print(skipped(found.skipped), markup=False, soft_wrap=True)
+
+
+def _frequencies(of: Diagnosis) -> list[tuple[str, str, str]]:
+    slope = "-" if of.zipf_slope is None else f"{of.zipf_slope:.2f}"
+    counted = "counted one by one" if of.features.error == 0 else "estimated, ± standard error"
+    low, middle, high = of.scales
+    return [
+        ("features", _with_error(of.features, 1, ",.0f"), counted),
+        ("entries per row", f"{of.entries / of.rows:,.3g}", "values that are not 0"),
+        ("seen once", _with_error(of.seen_once, 100, ".1f", " %"), "of the features"),
+        (
+            "seen 10 times or fewer",
+            _with_error(of.rare, 100, ".1f", " %"),
+            f"of the features; {100 * of.rare_entries:.1f} % of the entries are theirs",
+        ),
+        ("Zipf slope", slope, "log count over log rank, least squares over ranks 10 to 1,000"),
+        (
+            "gradient scale, 99 : 1 %",
+            f"{of.scale_ratio:,.3g}",
+            f"{low:.2g}, {middle:.2g}, {high:.2g} at 1, 50, 99 % of the features: root mean square"
+            " of the logloss's gradient at w = 0",
+        ),
+    ]
+
+
+def _curvature(of: Diagnosis) -> list[tuple[str, str, str]]:
+    at = of.conditioning
+    every = "all" if of.sample_stride == 1 else f"every {of.sample_stride:,}th"
+    where = f"{at.rows:,} rows ({every}), the {at.features} most frequent features"
+    zeros = at.features - at.rank
+    rank = f"; {zeros} eigenvalues are 0 and left out" if zeros else ""
+    return [
+        ("condition number", f"{_condition(at.before)}", f"of X'X / n, {where}{rank}"),
+        ("  rescaled", f"{_condition(at.after)}", "the same with ones on its diagonal"),
+        ("Gershgorin", _discs(at.before), "every eigenvalue lies there"),
+        ("  rescaled", _discs(at.after), f"they lie in {_range(at.after.eigenvalues[-at.rank :])}"),
+    ]
+
+
+def _suggestions(of: Diagnosis) -> list[tuple[str, str, str]]:
+    sizes = ", ".join(f"{_bytes(size)} {dtypes}" for dtypes, size in of.table.bytes.items())
+    sharing = f"{100 * of.table.sharing:.1f} % of the features share a slot"
+    sharing = f"{sharing}: 1 - (1 - 1/m)^(n-1)" if of.table.sharing else "each id is its own slot"
+    rate = ("suggested lr", "-", f"not found: {of.no_rate}")
+    if of.rate is not None:
+        note = (
+            f"best of 8 on the first {of.rate.rows:,} rows: normalized entropy"
+            f" {of.rate.normalized_entropy:.4f}"
+        )
+        rate = ("suggested lr", f"{of.rate.lr:g}", note)
+    return [
+        ("suggested table", f"--bits {of.table.bits}", sharing),
+        ("  memory", f"{_bytes(next(iter(of.table.bytes.values())))}", sizes),
+        rate,
+    ]
+
+
+def _with_error(x: Estimate, factor: float, form: str, unit: str = "") -> str:
+    error = f" ± {factor * x.error:{form}}" if x.error else ""
+    return f"{factor * x.value:{form}}{error}{unit}"
+
+
+def _condition(spectrum: Spectrum) -> str:
+    return f"{spectrum.condition:,.3g}"
+
+
+def _discs(spectrum: Spectrum) -> str:
+    # No eigenvalue of X'X is below 0, whatever the discs say.
+    return _range([max(spectrum.discs.lower, 0.0), spectrum.discs.upper])
+
+
+def _range(values: Any) -> str:
+    return f"{values[0]:.2g} to {values[-1]:.3g}"
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 2**20:,.3g} MiB" if size >= 2**20 else f"{size / 2**10:,.3g} KiB"
