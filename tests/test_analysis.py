@@ -390,6 +390,8 @@ NAN = math.nan
         (lambda: Quadratic([[1.0]], [math.inf]), ValueError, r"c\[0\] must be finite, got inf"),
         (lambda: Quadratic([[1.0]], b=NAN), ValueError, "b must be finite, got nan"),
         (lambda: Quadratic([[1.0]], b="1"), TypeError, "b must be a real number, got '1'"),
+        (lambda: BOWL([1.0, 2.0, 3.0]), ValueError, r"x must have shape \[..., 2\], got \(3,\)"),
+        (lambda: BOWL.gradient(1.0), ValueError, r"x must have shape \[..., 2\], got \(\)"),
         (lambda: Quadratic([[0.0]]).minimizer, ValueError, "not positive definite"),
         (lambda: Quadratic([[1.0, 0], [0, -2]]).minimum, ValueError, "least eigenvalue is -2"),
         (lambda: Quadratic([[1.0]]).rotated(0.1), ValueError, "this function has 1: give U"),

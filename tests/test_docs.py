@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 MODULES = [
     *("rule", "presets", "functional", "optimizer", "config", "table"),
     *("ctr.encoder", "ctr.logistic", "ctr.factorization", "ctr.examples"),
+    *("analysis", "_spectrum", "_descent"),
 ]
 
 

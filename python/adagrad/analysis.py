@@ -102,14 +102,20 @@ class Quadratic:
 
     def __call__(self, x: npt.ArrayLike) -> Any:
         """Return the value at `x` of shape [d], or the values, [...], at points [..., d]."""
-        x = np.asarray(x, np.float64)
+        x = self._points(x)
         value = np.sum((x @ self.Q) * x, axis=-1) / 2 + x @ self.c + self.b
         return float(value) if value.ndim == 0 else value
 
     def gradient(self, x: npt.ArrayLike) -> Array:
         """Return ``Q.x + c`` at `x`: [..., d], float64."""
-        gradient: Array = np.asarray(x, np.float64) @ self.Q + self.c
+        gradient: Array = self._points(x) @ self.Q + self.c
         return gradient
+
+    def _points(self, x: npt.ArrayLike) -> Array:
+        points = np.asarray(x, np.float64)
+        if points.shape[-1:] != self.c.shape:
+            raise ValueError(f"x must have shape [..., {len(self.c)}], got {points.shape}")
+        return points
 
     @functools.cached_property
     def eigenvalues(self) -> Array:

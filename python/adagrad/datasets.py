@@ -1,4 +1,4 @@
-"""Example logs: the click log that ships, libsvm files, and made-up clicks of any number.
+"""Example data: the click log and the regression that ship, libsvm files, made-up clicks.
 
 Called by ``adagrad demo`` and by whoever wants data to try something on. Only reading belongs
 here; learning and pictures do not.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Log", "click_log", "libsvm", "synthetic_clicks"]
+__all__ = ["Log", "airfoil", "click_log", "libsvm", "synthetic_clicks"]
 
 MAX_DIRECT_ROWS = 1 << 24
 HASH_BITS = 22
@@ -109,6 +109,34 @@ def click_log() -> Log:
     path = Path(__file__).with_name("data") / "adam_test_10000.tsv.gz"
     with gzip.open(path, "rt", encoding="ascii") as lines:
         return _parse(lines, "click log")
+
+
+def airfoil() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Read the regression that ships with the package: noise of airfoils in a wind tunnel.
+
+    Returns
+    -------
+    features : numpy.ndarray of float64, shape [1503, 5]
+        Frequency in Hz, angle of attack in degrees, chord length in m, free-stream velocity in
+        m/s, thickness of the displaced boundary layer in m.
+    levels : numpy.ndarray of float64, shape [1503]
+        Sound pressure level in dB, in [103.38, 140.987].
+
+    Notes
+    -----
+    Brooks, Pope and Marcolini, "Airfoil Self-Noise and Prediction", NASA RP-1218 (1989), by way of
+    the UCI Machine Learning Repository (CC BY 4.0). See ``NOTICE`` beside the file.
+
+    Examples
+    --------
+    >>> features, levels = airfoil()
+    >>> features[0].tolist(), float(levels[0])
+    ([800.0, 0.0, 0.3048, 71.3, 0.00266337], 126.201)
+    """
+    path = Path(__file__).with_name("data") / "airfoil_self_noise.tsv.gz"
+    with gzip.open(path, "rt", encoding="ascii") as lines:
+        table = np.loadtxt(lines)
+    return table[:, :5], table[:, 5]
 
 
 def libsvm(path: str | os.PathLike[str]) -> Log:

@@ -1,35 +1,33 @@
-"""Pictures, each returned as a matplotlib ``Figure`` that belongs to no window and no backend.
-
-``pyplot`` and its global state stay out, so that drawing works in threads, servers and tests:
-save with ``figure.savefig(path)``, or show by returning the figure in a notebook cell.
-"""
+"""The picture of ``adagrad demo``: learning curves, and the rate of every feature."""
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from adagrad.demo import EPS
 from adagrad.metrics import learning_curve
+from adagrad.plotting._style import (
+    BLUE,
+    GREEN,
+    GREY,
+    LABEL_POINTS,
+    SKY,
+    VERMILION,
+    label_right_edge,
+    number,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from adagrad.demo import Comparison
 
-__all__ = ["demo_figure"]
-
-# Okabe and Ito's colours, which every kind of colour vision tells apart; in the order of the runs.
-BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
-SKY, GREY = "#56B4E9", "#595959"
 SIZE_INCHES = (12.0, 5.2)
 # Before this share of the log a learning curve is mostly chance, and would set the axis.
 SETTLED = 0.05
-LABEL_POINTS = 9.0
 
 
 def demo_figure(comparison: Comparison) -> Figure:
@@ -91,14 +89,16 @@ def _learning_curves(axes: Axes, comparison: Comparison) -> None:
     axes.set_ylim(low - margin, high + margin)
     axes.set_xlim(0, len(log))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(_number))
+    axes.xaxis.set_major_formatter(FuncFormatter(number))
     axes.set_xlabel("examples seen")
     axes.set_ylabel("normalized entropy so far\n(logloss / entropy of the base rate)")
     axes.set_title("Learning curves (lower is better)", loc="left", fontsize=11)
-    _label_right_edge(axes, labels)
+    label_right_edge(axes, labels, SIZE_INCHES[1])
 
 
 def _effective_rates(axes: Axes, comparison: Comparison) -> None:
+    from adagrad.demo import EPS  # which needs what the click learners need
+
     adagrad, constant, decaying = (run.learner for run in comparison.runs)
     counts, rates = comparison.counts, comparison.effective_rates
     last = decaying.lr / len(comparison.log) ** 0.5
@@ -140,48 +140,17 @@ def _effective_rates(axes: Axes, comparison: Comparison) -> None:
     axes.axhline(constant.lr, color=VERMILION, linewidth=1.8)
     axes.axhline(last, color=GREEN, linewidth=1.8)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(_number))
+        axis.set_major_formatter(FuncFormatter(number))
         axis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("occurrences of the feature in the log")
     axes.set_ylabel("effective learning rate at the end, lr / √(s + ε)")
     axes.set_title("AdaGrad's step size for each feature", loc="left", fontsize=11)
     axes.legend(loc="upper right", frameon=False, fontsize=LABEL_POINTS, borderaxespad=0)
-    _label_right_edge(
+    label_right_edge(
         axes,
         [
             (constant.lr, f"constant rate {constant.lr:.2g}", VERMILION),
             (last, f"global rate {last:.2g}", GREEN),
         ],
+        SIZE_INCHES[1],
     )
-
-
-def _number(value: float, _: object = None) -> str:
-    return f"{value:,.0f}" if 1 <= value < 1e6 else f"{value:g}"
-
-
-def _label_right_edge(axes: Axes, labels: list[tuple[float, str, str]]) -> None:
-    """Write (height in data units, text, colour) right of the axes, pushed apart where too close.
-
-    Call it when limits and scales are final.
-    """
-    heights = [axes.transData.transform((1, height))[1] for height, *_ in labels]
-    moved = axes.transAxes.inverted().transform([(0.0, height) for height in heights])[:, 1]
-    order = np.argsort(moved, kind="stable")
-    # One line of text with some air, as a share of the height that the axes roughly have.
-    gap = 1.5 * LABEL_POINTS / (0.75 * SIZE_INCHES[1] * 72)
-    for _ in range(100):
-        for lower, upper in pairwise(order):
-            overlap = max(gap - (moved[upper] - moved[lower]), 0.0)
-            moved[lower] -= overlap / 2
-            moved[upper] += overlap / 2
-    for place, (_, text, colour) in zip(moved, labels, strict=True):
-        axes.annotate(
-            text,
-            (1, place),
-            xycoords="axes fraction",
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            color=colour,
-            fontsize=LABEL_POINTS,
-        )

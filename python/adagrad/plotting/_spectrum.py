@@ -1,0 +1,86 @@
+"""Gershgorin's discs with the eigenvalues that they hold, before and after preconditioning."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.patches import Circle
+
+from adagrad.analysis import Quadratic, condition_number, gershgorin_discs, jacobi_precondition
+from adagrad.plotting._style import BLUE, LABEL_POINTS, SKY, VERMILION, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_DISCS = 50
+
+
+def gershgorin_figure(Q: npt.ArrayLike) -> Figure:
+    """Draw the discs of a matrix, before and after `adagrad.analysis.jacobi_precondition`.
+
+    Parameters
+    ----------
+    Q : array_like, shape [d, d]
+        Symmetric, positive semidefinite, with a positive diagonal; ``d`` at most 50.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        9.6 x 4.6 inches; each panel says the condition number and the bound that the discs give.
+
+    Raises
+    ------
+    ValueError
+        Where `Q` is none of these.
+    """
+    before = Quadratic(Q).Q
+    if len(before) > MOST_DISCS:
+        raise ValueError(f"Q has {len(before)} rows: more than {MOST_DISCS} discs hide each other")
+    after = jacobi_precondition(before)
+    figure, panels = new_figure("Gershgorin's discs hold every eigenvalue", 9.6, 4.6, 1, 2)
+    for axes, matrix, name in zip(panels, (before, after), ("Q", "scaled Q"), strict=True):
+        _draw_discs(axes, matrix, name)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=LABEL_POINTS
+    )
+    return figure
+
+
+def _draw_discs(axes: Axes, matrix: npt.NDArray[np.float64], name: str) -> None:
+    discs = gershgorin_discs(matrix)
+    order = np.argsort(-discs.radii, kind="stable")
+    for place, i in enumerate(order):
+        axes.add_patch(
+            Circle(
+                (discs.centres[i], 0),
+                discs.radii[i],
+                facecolor=SKY,
+                edgecolor=BLUE,
+                alpha=max(0.1, 0.5 / len(order) ** 0.5),
+                linewidth=1.2,
+                label="disc" if place == 0 else None,
+            )
+        )
+    values = np.linalg.eigvalsh(matrix)
+    zeros = np.zeros_like(values)
+    axes.plot(discs.centres, zeros, "+", color=BLUE, markersize=9, label="centre")
+    axes.plot(values, zeros, "D", color=VERMILION, markersize=5, mfc="none", label="eigenvalue")
+    low, high = min(discs.lower, 0.0), discs.upper
+    margin = 0.06 * (high - low)
+    axes.set_xlim(low - margin, high + margin)
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.axvline(0, color="black", linewidth=0.8)
+    bound = discs.condition_bound
+    axes.set_title(
+        f"{name}: κ = {condition_number(matrix):.3g}, "
+        + (f"the discs say κ ≤ {bound:.3g}" if bound < math.inf else "a disc reaches 0: no bound"),
+        loc="left",
+        fontsize=10,
+    )
+    axes.set_xlabel("real part")
+    axes.set_ylabel("imaginary part")

@@ -1,0 +1,74 @@
+"""What the pictures have in common: colours, markers, axes without a box, ticks."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's colours, which every kind of colour vision tells apart; in the order of the runs.
+BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
+SKY, ORANGE, PURPLE, GREY = "#56B4E9", "#E69F00", "#CC79A7", "#595959"
+# What belongs to a series in every picture, so that no one needs the colour to tell them apart.
+SERIES = (
+    (BLUE, "o", "-"),
+    (VERMILION, "s", (0, (5, 2))),
+    (GREEN, "^", (0, (3, 1, 1, 1))),
+    (PURPLE, "D", (0, (1, 1))),
+    (ORANGE, "v", (0, (8, 2, 2, 2))),
+    (SKY, "P", (0, (2, 2))),
+)
+LABEL_POINTS = 9.0
+
+
+def new_figure(
+    title: str, width: float, height: float, rows: int = 1, columns: int = 1
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with a title and its axes, row by row."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    panels = [*figure.subplots(rows, columns, squeeze=False).flat]
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=LABEL_POINTS)
+    return figure, panels
+
+
+def number(value: float, _: object = None) -> str:
+    """Write a tick: 10,000 rather than 1e4."""
+    return f"{value:,.0f}" if 1 <= value < 1e6 else f"{value:g}"
+
+
+def label_right_edge(
+    axes: Axes, labels: list[tuple[float, str, str]], figure_height: float
+) -> None:
+    """Write (height in data units, text, colour) right of the axes, pushed apart where too close.
+
+    Call it when limits and scales are final; the height of the figure is in inches.
+    """
+    heights = [axes.transData.transform((1, height))[1] for height, *_ in labels]
+    moved = axes.transAxes.inverted().transform([(0.0, height) for height in heights])[:, 1]
+    order = np.argsort(moved, kind="stable")
+    # One line of text with some air, as a share of the height that the axes roughly have.
+    gap = 1.5 * LABEL_POINTS / (0.75 * figure_height * 72)
+    for _ in range(100):
+        for lower, upper in pairwise(order):
+            overlap = max(gap - (moved[upper] - moved[lower]), 0.0)
+            moved[lower] -= overlap / 2
+            moved[upper] += overlap / 2
+    for place, (_, text, colour) in zip(moved, labels, strict=True):
+        axes.annotate(
+            text,
+            (1, place),
+            xycoords="axes fraction",
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            color=colour,
+            fontsize=LABEL_POINTS,
+        )

@@ -1,0 +1,222 @@
+"""Pictures: what they show is the data, every text can be read, and no backend is needed."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+if os.environ.get("CI") == "true":
+    importlib.import_module("matplotlib")
+else:
+    pytest.importorskip("matplotlib")
+
+import adagrad
+from adagrad import plotting, textbook
+from adagrad.analysis import SGD, Adadelta, Momentum, Quadratic, RMSProp, trace
+from adagrad.plotting import _style
+
+MATRIX = [[4.0, 1.0, 0.3], [1.0, 10.0, 0.6], [0.3, 0.6, 1.0]]
+
+
+@pytest.fixture(scope="module")
+def rare() -> textbook.RareFeatures:
+    return textbook.rare_features(1, examples=4000)
+
+
+def paths() -> dict[str, Any]:
+    rules = {
+        "AdaGrad": adagrad.Rule(lr=2.0),
+        "SGD": SGD(0.4),
+        "momentum": Momentum(0.2),
+        "RMSProp": RMSProp(0.4),
+        "Adadelta": Adadelta(eps=0.05),
+    }
+    return {
+        name: trace(rule, textbook.BOWL, textbook.BOWL_START, 20) for name, rule in rules.items()
+    }
+
+
+def losses(result: textbook.RareFeatures) -> dict[str, Any]:
+    return {clock: (result.examples, result.losses[clock]) for clock in textbook.CLOCKS}
+
+
+def figures(rare: textbook.RareFeatures) -> dict[str, Any]:
+    return {
+        "bowl": plotting.bowl_figure(),
+        "paths": plotting.path_figure(textbook.BOWL, paths(), title="Five rules"),
+        "discs": plotting.gershgorin_figure(MATRIX),
+        "rates": plotting.rates_figure(rare),
+        "deciles": plotting.decile_figure(rare),
+        "losses": plotting.loss_figure(losses(rare), reference=("noise", 0.25)),
+    }
+
+
+NAMES = ["bowl", "paths", "discs", "rates", "deciles", "losses"]
+
+
+@pytest.fixture(scope="module")
+def drawn(rare: textbook.RareFeatures, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("pictures")
+    made = figures(rare)
+    for name, figure in made.items():
+        figure.savefig(folder / f"{name}.png", dpi=figure.dpi)
+    return made
+
+
+def boxes(figure: Any) -> list[tuple[str, Any]]:
+    """Every text outside the ticks, with where it is."""
+    found = []
+    for axes in figure.axes:
+        titles = [axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label, *axes.texts]
+        found += [(text.get_text(), text.get_window_extent()) for text in titles if text.get_text()]
+        if axes.get_legend():
+            found.append(("legend", axes.get_legend().get_window_extent()))
+    found += [("legend", legend.get_window_extent()) for legend in figure.legends]
+    title = figure._suptitle
+    return [*found, (title.get_text(), title.get_window_extent())]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_texts_stay_apart_and_inside(name, drawn):
+    figure = drawn[name]
+    found = boxes(figure)
+    for i, (text, box) in enumerate(found):
+        for other, place in found[:i]:
+            assert not box.overlaps(place), (text, other)
+        inside = figure.bbox.padded(1)
+        assert inside.contains(box.x0, box.y0), text
+        assert inside.contains(box.x1, box.y1), text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_axes_are_labelled(name, drawn):
+    assert all(axes.get_xlabel() and axes.get_ylabel() for axes in drawn[name].axes)
+
+
+@pytest.mark.parametrize("name", ["paths", "deciles", "losses"])
+def test_series_differ_in_more_than_colour(name, drawn):
+    (axes,) = drawn[name].axes
+    looks = [
+        (line.get_marker(), line.get_linestyle(), line.get_color())
+        for line in axes.get_lines()
+        if not line.get_label().startswith("_")
+    ]
+    assert len(looks) >= 3
+    assert len({marker for marker, _, _ in looks}) == len(looks)
+    assert len({colour for *_, colour in looks}) == len(looks)
+
+
+def test_the_legend_never_covers_a_point(drawn):
+    for name in ("rates", "deciles", "losses"):
+        (axes,) = drawn[name].axes
+        box = axes.get_legend().get_window_extent()
+        for line in axes.get_lines():
+            if line.get_transform() != axes.transData:
+                continue
+            points = axes.transData.transform(np.column_stack(line.get_data()))
+            assert not any(box.contains(x, y) for x, y in points), (name, line.get_label())
+
+
+def test_the_bowl_has_the_chapters_paths(drawn):
+    for axes, lr in zip(drawn["bowl"].axes, (0.4, 2.0, 0.4, 2.0), strict=True):
+        path = axes.get_lines()[0].get_xydata()
+        assert len(path) == 21
+        assert f"lr = {lr}" in axes.get_title(loc="left")
+        (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
+        assert ((path >= (x0, y0)) & (path <= (x1, y1))).all()
+    first = drawn["bowl"].axes[0].get_lines()[0].get_xydata()
+    expected = trace(adagrad.Rule(lr=0.4), textbook.BOWL, textbook.BOWL_START, 20)
+    assert (first == expected).all()
+
+
+def test_discs_hold_the_eigenvalues_that_are_drawn(drawn):
+    for axes in drawn["discs"].axes:
+        discs = [(patch.center[0], patch.radius) for patch in axes.patches]
+        (values,) = (
+            line.get_xdata() for line in axes.get_lines() if line.get_label() == "eigenvalue"
+        )
+        assert len(discs) == len(values) == 3
+        assert all(any(abs(v - c) <= r + 1e-12 for c, r in discs) for v in values)
+        (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
+        assert all(x0 <= c - r and c + r <= x1 and y0 <= -r and r <= y1 for c, r in discs)
+    before, after = drawn["discs"].axes
+    assert "κ = 10.8" in before.get_title(loc="left")
+    assert "κ ≤ 2.07" in after.get_title(loc="left")
+
+
+def test_no_bound_is_claimed_where_there_is_none():
+    figure = plotting.gershgorin_figure(np.ones((2, 2)))
+    assert "κ = inf, a disc reaches 0: no bound" in figure.axes[0].get_title(loc="left")
+
+
+def test_rates_and_errors_are_those_of_the_result(drawn, rare):
+    points = drawn["rates"].axes[0].get_lines()[0].get_xydata()
+    assert (points == np.column_stack([rare.counts, rare.rates["AdaGrad"]])).all()
+    lines = drawn["deciles"].axes[0].get_lines()
+    assert (lines[1].get_ydata() == rare.by_decile(rare.errors["AdaGrad"])).all()
+
+
+def test_divergence_and_small_spread_are_drawn(tmp_path):
+    path = trace(SGD(1e160), textbook.BOWL, textbook.BOWL_START, 10)
+    assert not np.isfinite(path).all()
+    plotting.path_figure(textbook.BOWL, {"SGD": path[:1]}).savefig(tmp_path / "a.png")
+    still = {"AdaGrad": ([0, 1], [0.5, 0.4])}
+    figure = plotting.loss_figure(still)
+    assert figure.axes[0].get_yscale() == "linear"
+    wide = plotting.loss_figure({"SGD": ([0, 1, 2], [100.0, 1.0, math.inf])})
+    assert wide.axes[0].get_yscale() == "log"
+    wide.savefig(tmp_path / "b.png")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: plotting.path_figure(textbook.BOWL, {}), "paths must be from 1 to 6, got 0"),
+        (
+            lambda: plotting.path_figure(textbook.BOWL, {"a": np.zeros((3, 3))}),
+            r"path 'a' must have shape \[steps \+ 1, 2\], got \(3, 3\)",
+        ),
+        (
+            lambda: plotting.path_figure(textbook.BOWL, {"a": [[math.nan, 1.0]]}),
+            "path 'a' has no finite point",
+        ),
+        (lambda: plotting.loss_figure({}), "curves must be from 1 to 6, got 0"),
+        (lambda: plotting.gershgorin_figure(np.eye(51)), "Q has 51 rows"),
+        (lambda: plotting.gershgorin_figure([[1.0, 2.0], [0.0, 1.0]]), "Q must be symmetric"),
+        (lambda: plotting.gershgorin_figure(-np.eye(2)), "must be positive"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_colours_are_of_okabe_and_ito():
+    palette = {"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"}
+    assert {colour for colour, _, _ in _style.SERIES} == palette
+    assert len({marker for _, marker, _ in _style.SERIES}) == 6
+
+
+def test_a_function_need_not_be_quadratic(tmp_path):
+    f = Quadratic(np.eye(2))
+    figure = plotting.path_figure(lambda x: np.sqrt(f(x) + 1), {"a": [[1.0, 1.0], [0.5, 0.5]]})
+    figure.savefig(tmp_path / "a.png")
+    assert figure.axes[0].get_lines()[0].get_xydata().tolist() == [[1.0, 1.0], [0.5, 0.5]]
+
+
+def test_pictures_of_the_textbook_need_matplotlib_alone():
+    code = (
+        "import sys, adagrad.plotting as p; p.bowl_figure();"
+        "print({'sklearn', 'scipy', 'pyarrow', 'matplotlib.pyplot'} & set(sys.modules))"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert process.stdout == "set()\n"
