@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from adagrad.commands._diagnosis import show
 from adagrad.commands._shared import (
     check_picture,
     check_writable,
@@ -22,10 +23,6 @@ from adagrad.commands._shared import (
 )
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from adagrad.ctr._conditioning import Spectrum
-    from adagrad.ctr._occupancy import Estimate
     from adagrad.ctr.diagnosis import Diagnosis
     from adagrad.ctr.logs import Log
 
@@ -34,7 +31,6 @@ __all__ = ["diagnose"]
 DPI = 120
 IDS = 32  # bits of the hash by which a value is known
 LIBSVM_LABEL = "label"
-WIDTH = 100
 
 
 class Found(NamedTuple):
@@ -101,7 +97,9 @@ def diagnose(file: str | None, **given: Any) -> None:
         check_writable(given["json_file"], "--json")
     use_threads(given["threads"])
     found = _shipped(given["bits"]) if file is None else _read(file, given)
-    _print(Console(highlight=False), found)
+    show(Console(highlight=False), found.name, found.diagnosis)
+    if found.skipped:
+        click.echo(skipped(found.skipped), err=True)
     if given["json_file"] is not None:
         content = {
             "log": found.name,
@@ -182,10 +180,10 @@ def _look(file: str, given: dict[str, Any], no_label: str) -> Found:
         else:
             encoder, numbers = _encoder(log, given)
         diagnoser = Diagnoser(given["bits"], ids_are_slots=libsvm, no_label=no_label)
-        with Reading(Console(stderr=True), log) as show:
+        with Reading(Console(stderr=True), log) as progress:
             for batch in encoded(log, encoder):
                 diagnoser.add(batch.x, batch.y)
-                show(batch.position)
+                progress(batch.position)
         left_out = log.skipped
     try:
         return Found(file, numbers, diagnoser.result(), left_out)
@@ -216,108 +214,3 @@ def _encoder(log: Log, given: dict[str, Any]) -> tuple[Any, str]:
     if not features:
         raise ValueError(f"{log.paths[0]}: no column is a feature")
     return options._encoder(log.schema), numeric
-
-
-def _print(console: Console, found: Found) -> None:
-    """Print a table, or lines where there is no terminal, and the verdict."""
-    of = found.diagnosis
-    positive = "" if of.positive is None else f", {100 * of.positive:.3g} % of them positive"
-    console.print(f"{found.name}: {of.rows:,} rows{positive}\n", markup=False, soft_wrap=True)
-    rows = [*_frequencies(of), *_curvature(of), *_suggestions(of)]
-    if console.is_terminal:
-        from rich import box
-        from rich.table import Table
-
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, show_header=False)
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column(no_wrap=True)
-        table.add_column(style="dim")
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
-    else:
-        for name, value, note in rows:
-            line = f"{name:<26}{value:<24}{note}".rstrip()
-            console.print(line, markup=False, soft_wrap=True)
-    console.print()
-    console.width = min(console.width, WIDTH)
-    console.print(of.verdict.text, markup=False, soft_wrap=not console.is_terminal)
-    if found.skipped:
-        console.print(skipped(found.skipped), markup=False, soft_wrap=True)
-
-
-def _frequencies(of: Diagnosis) -> list[tuple[str, str, str]]:
-    slope = "-" if of.zipf_slope is None else f"{of.zipf_slope:.2f}"
-    counted = "counted one by one" if of.features.error == 0 else "estimated, ± standard error"
-    low, middle, high = of.scales
-    return [
-        ("features", _with_error(of.features, 1, ",.0f"), counted),
-        ("entries per row", f"{of.entries / of.rows:,.3g}", "values that are not 0"),
-        ("seen once", _with_error(of.seen_once, 100, ".1f", " %"), "of the features"),
-        (
-            "seen 10 times or fewer",
-            _with_error(of.rare, 100, ".1f", " %"),
-            f"of the features; {100 * of.rare_entries:.1f} % of the entries are theirs",
-        ),
-        ("Zipf slope", slope, "log count over log rank, least squares over ranks 10 to 1,000"),
-        (
-            "gradient scale, 99 : 1 %",
-            f"{of.scale_ratio:,.3g}",
-            f"{low:.2g}, {middle:.2g}, {high:.2g} at 1, 50, 99 % of the features: root mean square"
-            " of the logloss's gradient at w = 0",
-        ),
-    ]
-
-
-def _curvature(of: Diagnosis) -> list[tuple[str, str, str]]:
-    at = of.conditioning
-    every = "all" if of.sample_stride == 1 else f"every {of.sample_stride:,}th"
-    where = f"{at.rows:,} rows ({every}), the {at.features} most frequent features"
-    zeros = at.features - at.rank
-    rank = f"; {zeros} eigenvalues are 0 and left out" if zeros else ""
-    return [
-        ("condition number", f"{_condition(at.before)}", f"of X'X / n, {where}{rank}"),
-        ("  rescaled", f"{_condition(at.after)}", "the same with ones on its diagonal"),
-        ("Gershgorin", _discs(at.before), "every eigenvalue lies there"),
-        ("  rescaled", _discs(at.after), f"they lie in {_range(at.after.eigenvalues[-at.rank :])}"),
-    ]
-
-
-def _suggestions(of: Diagnosis) -> list[tuple[str, str, str]]:
-    sizes = ", ".join(f"{_bytes(size)} {dtypes}" for dtypes, size in of.table.bytes.items())
-    sharing = f"{100 * of.table.sharing:.1f} % of the features share a slot"
-    sharing = f"{sharing}: 1 - (1 - 1/m)^(n-1)" if of.table.sharing else "each id is its own slot"
-    rate = ("suggested lr", "-", f"not found: {of.no_rate}")
-    if of.rate is not None:
-        note = (
-            f"best of 8 on the first {of.rate.rows:,} rows: normalized entropy"
-            f" {of.rate.normalized_entropy:.4f}"
-        )
-        rate = ("suggested lr", f"{of.rate.lr:g}", note)
-    return [
-        ("suggested table", f"--bits {of.table.bits}", sharing),
-        ("  memory", f"{_bytes(next(iter(of.table.bytes.values())))}", sizes),
-        rate,
-    ]
-
-
-def _with_error(x: Estimate, factor: float, form: str, unit: str = "") -> str:
-    error = f" ± {factor * x.error:{form}}" if x.error else ""
-    return f"{factor * x.value:{form}}{error}{unit}"
-
-
-def _condition(spectrum: Spectrum) -> str:
-    return f"{spectrum.condition:,.3g}"
-
-
-def _discs(spectrum: Spectrum) -> str:
-    # No eigenvalue of X'X is below 0, whatever the discs say.
-    return _range([max(spectrum.discs.lower, 0.0), spectrum.discs.upper])
-
-
-def _range(values: Any) -> str:
-    return f"{values[0]:.2g} to {values[-1]:.3g}"
-
-
-def _bytes(size: int) -> str:
-    return f"{size / 2**20:,.3g} MiB" if size >= 2**20 else f"{size / 2**10:,.3g} KiB"

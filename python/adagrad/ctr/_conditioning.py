@@ -97,15 +97,15 @@ def conditioning(
         gram += block.T @ block
     gram /= n
     seen = np.flatnonzero(gram.diagonal() > 0)
-    gram = gram[np.ix_(seen, seen)]
-    scaled = jacobi_precondition(gram)
-    eigenvalues = np.linalg.eigvalsh(scaled)
+    matrix: Array = gram[np.ix_(seen, seen)]
+    scaled: Array = jacobi_precondition(matrix)
+    eigenvalues = _eigenvalues(scaled)
     rank = int((eigenvalues > resolution(len(seen), eigenvalues[-1])).sum())
     return Conditioning(
         n,
         len(seen),
         rank,
-        _spectrum(gram, np.linalg.eigvalsh(gram), rank),
+        _spectrum(matrix, _eigenvalues(matrix), rank),
         _spectrum(scaled, eigenvalues, rank),
     )
 
@@ -116,3 +116,6 @@ def _spectrum(matrix: Array, eigenvalues: Array, rank: int) -> Spectrum:
     condition = max(1.0, float(largest / least)) if known else math.inf
     return Spectrum(eigenvalues, condition, gershgorin_discs(matrix))
 
+
+def _eigenvalues(matrix: Array) -> Array:
+    return np.asarray(np.linalg.eigvalsh(matrix), np.float64)

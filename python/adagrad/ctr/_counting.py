@@ -120,7 +120,8 @@ class FeatureTable:
         h ^= h >> np.uint32(13)
         h *= np.uint32(0xC2B2AE35)
         h ^= h >> np.uint32(16)
-        return (h >> self._shift).astype(np.int64)
+        places: Places = (h >> self._shift).astype(np.int64)
+        return places
 
     def _share(self) -> None:
         """Move every feature to where its hash says."""
@@ -128,9 +129,13 @@ class FeatureTable:
         used = np.flatnonzero(self.counts)
         homes = self._home(self._owner[used].astype(np.uint32))
         self._owner = None
-        self.counts = np.bincount(homes, self.counts[used], self.size).astype(np.int64)
+        counts = np.zeros(self.size, np.int64)
+        np.add.at(counts, homes, self.counts[used])
+        self.counts = counts
         if self._squares is not None:
-            self._squares = np.bincount(homes, self._squares[used], self.size)
+            squares = np.zeros(self.size)
+            np.add.at(squares, homes, self._squares[used])
+            self._squares = squares
 
     def features(self) -> Estimate:
         """Return how many features occur."""
@@ -152,7 +157,9 @@ class FeatureTable:
         return self._occupancy(most).occurrences(most)
 
     def _occupancy(self, most: int) -> Occupancy:
-        return Occupancy(np.bincount(np.minimum(self.counts, most + 1), minlength=most + 2)[:-1], self.size)
+        return Occupancy(
+            np.bincount(np.minimum(self.counts, most + 1), minlength=most + 2)[:-1], self.size
+        )
 
 
 class RowSample:

@@ -85,7 +85,8 @@ class Diagnosis:
         The gradient is that of the logloss at w = 0 over all rows: every prediction is 1/2 there,
         so it is ``x / 2`` or ``-x / 2`` whatever the label, and 0 in rows without the feature.
     conditioning : Conditioning
-        Of the rows 0, `sample_stride`, 2 `sample_stride`, ... and the most frequent features.
+        Of the rows 0, `sample_stride`, 2 `sample_stride`, ..., and the features that are most
+        frequent in them, 256 at most.
     sample_stride : int
         The least power of two with which that is no more than 32,768 rows and 2^22 entries.
     table : TableSize

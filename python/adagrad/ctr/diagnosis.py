@@ -139,7 +139,7 @@ class Diagnoser:
             rare_entries=min(table.occurrences(RARE) / self._entries, 1.0),
             zipf_slope=_zipf_slope(counts),
             scales=(low, middle, high),
-            conditioning=self._conditioning(used[:SAMPLE_FEATURES]),
+            conditioning=self._conditioning(),
             sample_stride=self._sample.stride,
             table=self._table_size(features.value),
             rate=rate,
@@ -149,12 +149,16 @@ class Diagnoser:
             rms=rms[at],
         )
 
-    def _conditioning(self, frequent: npt.NDArray[np.int64]) -> Conditioning:
+    def _conditioning(self) -> Conditioning:
         sample = self._sample.examples()
         rows, ids, values = nonzero(sample)
-        column = np.full(self._table.size, -1)
-        column[frequent] = np.arange(len(frequent))
-        columns = column[self._table.places(ids)]
+        if not len(ids):
+            raise ValueError(f"none of {len(sample):,} rows of a sample has a value that is not 0")
+        known, column, counts = np.unique(ids, return_inverse=True, return_counts=True)
+        frequent = np.argsort(-counts, kind="stable")[:SAMPLE_FEATURES]
+        order = np.full(len(known), -1)
+        order[frequent] = np.arange(len(frequent))
+        columns = order[column]
         taken = columns >= 0
         return conditioning(
             rows[taken],
@@ -172,9 +176,8 @@ class Diagnoser:
         if self._ids_are_slots and direct <= bits:
             bits, sharing = direct, 0.0
         dtypes = (("float32", "float32"), ("bfloat16", "float32"), ("bfloat16", "bfloat16"))
-        return TableSize(
-            bits, sharing, {" + ".join(pair): sum(BYTES[d] for d in pair) << bits for pair in dtypes}
-        )
+        sizes = {" + ".join(pair): sum(BYTES[d] for d in pair) << bits for pair in dtypes}
+        return TableSize(bits, sharing, sizes)
 
     def _rate(self) -> tuple[Rate | None, str]:
         if not self._head:
