@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
+
+from adagrad.ctr._verdict import three_digits
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,10 +51,10 @@ def _frequencies(of: Diagnosis) -> list[Row]:
     if of.zipf_slope is not None:
         how = "of log count over log rank, least squares over ranks 10 to 1,000"
         slope = ("Zipf slope", f"{of.zipf_slope:.2f}", how)
-    low, middle, high = map(_number, of.scales)
+    low, middle, high = map(three_digits, of.scales)
     return [
         ("features", _with_error(of.features, 1, ",.0f"), counted),
-        ("entries per row", _number(of.entries / of.rows), "values that are not 0"),
+        ("entries per row", three_digits(of.entries / of.rows), "values that are not 0"),
         ("seen once", _with_error(of.seen_once, 100, ".1f", " %"), "of the features"),
         (
             "seen 10 times or fewer",
@@ -63,7 +64,7 @@ def _frequencies(of: Diagnosis) -> list[Row]:
         slope,
         (
             "gradient scales differ",
-            f"{_number(of.scale_ratio)} : 1",
+            f"{three_digits(of.scale_ratio)} : 1",
             f"{high} to {low} at 99 and 1 % of the features, median {middle}: root mean square of"
             " the gradient of the logloss at w = 0",
         ),
@@ -77,8 +78,8 @@ def _curvature(of: Diagnosis) -> list[Row]:
     zeros = at.features - at.rank
     rank = f"; {zeros} eigenvalues are 0 and left out" if zeros else ""
     return [
-        ("condition number", _number(at.before.condition), f"of X'X / n, {where}{rank}"),
-        ("  rescaled", _number(at.after.condition), "with ones on its diagonal"),
+        ("condition number", three_digits(at.before.condition), f"of X'X / n, {where}{rank}"),
+        ("  rescaled", three_digits(at.after.condition), "with ones on its diagonal"),
         ("eigenvalues", _range(at.before.eigenvalues[-at.rank :]), _discs(at.before)),
         ("  rescaled", _range(at.after.eigenvalues[-at.rank :]), _discs(at.after)),
     ]
@@ -116,13 +117,6 @@ def _with_error(x: Estimate, factor: float, form: str, unit: str = "") -> str:
     return f"{factor * x.value:{form}}{error}{unit}"
 
 
-def _number(value: float) -> str:
-    """Write three digits, without an exponent where that is short."""
-    if not 1000 <= value < 1e7:
-        return f"{value:.3g}"
-    return f"{round(value, 2 - math.floor(math.log10(value))):,.0f}"
-
-
 def _discs(spectrum: Spectrum) -> str:
     # No eigenvalue of X'X is below 0, whatever the discs say.
     low, high = max(spectrum.discs.lower, 0.0), spectrum.discs.upper
@@ -130,10 +124,10 @@ def _discs(spectrum: Spectrum) -> str:
 
 
 def _range(values: Any) -> str:
-    return f"{_number(values[0])} to {_number(values[-1])}"
+    return f"{three_digits(values[0])} to {three_digits(values[-1])}"
 
 
 def _bytes(size: int) -> str:
     units = ["KiB", "MiB", "GiB"]
     power = min(max(size.bit_length() - 1, 10) // 10, 3)
-    return f"{_number(size / 1024**power)} {units[power - 1]}"
+    return f"{three_digits(size / 1024**power)} {units[power - 1]}"

@@ -5,13 +5,14 @@ Called by `diagnosis`. The thresholds are rules of thumb, written here and nowhe
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from adagrad.ctr.diagnosis import Diagnosis
 
-__all__ = ["FEW_ROWS", "ILL", "RARE", "RARE_SHARE", "SPREAD", "Verdict", "verdict"]
+__all__ = ["FEW_ROWS", "ILL", "RARE", "RARE_SHARE", "SPREAD", "Verdict", "three_digits", "verdict"]
 
 RARE = 10
 """A feature is rare that occurs so many times or fewer."""
@@ -101,11 +102,11 @@ def _scales(found: Diagnosis) -> str:
     condition = found.conditioning
     parts = []
     if found.scale_ratio >= SPREAD:
-        parts.append(f"their gradients differ in scale {found.scale_ratio:,.3g} to 1")
+        parts.append(f"their gradients differ in scale {three_digits(found.scale_ratio)} to 1")
     if condition.gain >= SPREAD:
         parts.append(
-            f"the condition number falls from {condition.before.condition:,.2g} to"
-            f" {condition.after.condition:,.2g} when each is rescaled"
+            f"the condition number falls from {three_digits(condition.before.condition)} to"
+            f" {three_digits(condition.after.condition)} when each is rescaled"
         )
     return (
         f"The features are frequent enough, but {' and '.join(parts)}. Per-coordinate rates do that"
@@ -115,20 +116,22 @@ def _scales(found: Diagnosis) -> str:
 
 
 def _correlated(found: Diagnosis) -> str:
+    after = three_digits(found.conditioning.after.condition)
     return (
         "The features are frequent and of similar scale, but depend on each other: the condition"
-        f" number is {found.conditioning.after.condition:,.2g} even after each is rescaled. Rates"
-        " for each coordinate, AdaGrad's too, do not cure that: decorrelate or drop features, or"
-        " use a second-order method such as L-BFGS."
+        f" number is {after} even after each is rescaled. Rates for each coordinate, AdaGrad's too,"
+        " do not cure that: decorrelate or drop features, or use a second-order method such as"
+        " L-BFGS."
     )
 
 
 def _even(found: Diagnosis) -> str:
+    ratio = three_digits(found.scale_ratio)
+    condition = three_digits(found.conditioning.before.condition)
     return (
-        f"The features are frequent, of similar scale ({found.scale_ratio:,.2g} to 1) and well"
-        f" conditioned (condition number {found.conditioning.before.condition:,.2g}): any optimizer"
-        " does, plain SGD included. AdaGrad does no harm, but per-coordinate rates have little to"
-        " adapt to."
+        f"The features are frequent, of similar scale ({ratio} to 1) and well conditioned (condition"
+        f" number {condition}): any optimizer does, plain SGD included. AdaGrad does no harm, but"
+        " per-coordinate rates have little to adapt to."
     )
 
 
@@ -139,6 +142,13 @@ _TEXTS = {
     "correlated": _correlated,
     "even": _even,
 }
+
+
+def three_digits(value: float) -> str:
+    """Write a number, without an exponent where that is short."""
+    if not 1000 <= value < 1e7:
+        return f"{value:.3g}"
+    return f"{round(value, 2 - math.floor(math.log10(value))):,.0f}"
 
 
 def _percent(share: float) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from adagrad.ctr._verdict import RARE, three_digits
 from adagrad.plotting._style import BLUE, GREY, LABEL_POINTS, VERMILION, new_figure, number
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from adagrad.ctr._conditioning import Spectrum
     from adagrad.ctr.diagnosis import Diagnosis
 
-RARE = 10
+FEW = 50  # features that are drawn one by one
 
 
 def diagnosis_figure(diagnosis: Diagnosis, name: str) -> Figure:
@@ -55,7 +56,9 @@ def diagnosis_figure(diagnosis: Diagnosis, name: str) -> Figure:
 def _frequencies(axes: Axes, diagnosis: Diagnosis) -> None:
     _logarithmic(axes)
     ranks, counts = diagnosis.ranks, diagnosis.counts
-    axes.plot(ranks, counts, color=BLUE, linewidth=1.8)
+    few = len(ranks) <= FEW
+    axes.plot(ranks, counts, color=BLUE, linewidth=1.8, marker="o" if few else "", markersize=5)
+    axes.set_xlim(0.8, max(10, int(ranks[-1])) * 1.3)
     axes.set_ylim(0.7, max(int(counts.max()), 2 * RARE) * 1.6)
     axes.axhline(RARE, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
     share = 100 * diagnosis.rare.value
@@ -81,7 +84,7 @@ def _scales(axes: Axes, diagnosis: Diagnosis) -> None:
         diagnosis.rms,
         "o",
         color=BLUE,
-        markersize=3.5,
+        markersize=3.5 if len(diagnosis.rms) > FEW else 6,
         markeredgewidth=0,
         alpha=float(np.clip(10 / np.sqrt(len(diagnosis.rms)), 0.3, 0.9)),
         rasterized=True,  # in an SVG a dot each would make a file of megabytes
@@ -89,9 +92,7 @@ def _scales(axes: Axes, diagnosis: Diagnosis) -> None:
     low, _, high = diagnosis.scales
     least, most = float(diagnosis.rms.min()), float(diagnosis.rms.max())
     axes.set_ylim(least / 1.6, most * 1.6)
-    axes.set_xlim(
-        max(0.7, int(diagnosis.counts.min()) / 1.3), 1.3 * max(2, int(diagnosis.counts.max()))
-    )
+    axes.set_xlim(0.8, max(10, int(diagnosis.counts.max())) * 1.3)
     for place, text, up in ((high, "99 % of the features are below", True), (low, "1 %", False)):
         axes.axhline(place, color=VERMILION, linewidth=1.2, linestyle=(0, (5, 2)))
         axes.annotate(
@@ -106,7 +107,9 @@ def _scales(axes: Axes, diagnosis: Diagnosis) -> None:
         )
     axes.set_xlabel("occurrences")
     axes.set_ylabel("root mean square of the gradient at w = 0")
-    axes.set_title(f"Gradient scales: {diagnosis.scale_ratio:,.3g} to 1", loc="left", fontsize=11)
+    axes.set_title(
+        f"Gradient scales: {three_digits(diagnosis.scale_ratio)} to 1", loc="left", fontsize=11
+    )
 
 
 def _eigenvalues(axes: Axes, diagnosis: Diagnosis) -> None:
@@ -126,10 +129,11 @@ def _eigenvalues(axes: Axes, diagnosis: Diagnosis) -> None:
             markersize=4,
             markevery=max(1, at.rank // 12),
             linewidth=1.6,
-            label=f"{what}: condition number {spectrum.condition:.2g}",
+            label=f"{what}: condition number {three_digits(spectrum.condition)}",
         )
         _bounds(axes, spectrum, colour)
     axes.plot([], [], color=GREY, linewidth=1, linestyle=(0, (1, 1.5)), label="Gershgorin's bound")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.yaxis.set_major_locator(LogLocator(numticks=8))
     axes.yaxis.set_major_formatter(FuncFormatter(number))
     axes.yaxis.set_minor_formatter(NullFormatter())
