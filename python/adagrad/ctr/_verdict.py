@@ -129,9 +129,9 @@ def _even(found: Diagnosis) -> str:
     ratio = three_digits(found.scale_ratio)
     condition = three_digits(found.conditioning.before.condition)
     return (
-        f"The features are frequent, of similar scale ({ratio} to 1) and well conditioned (condition"
-        f" number {condition}): any optimizer does, plain SGD included. AdaGrad does no harm, but"
-        " per-coordinate rates have little to adapt to."
+        f"The features are frequent, of similar scale ({ratio} to 1) and well conditioned"
+        f" (condition number {condition}): any optimizer does, plain SGD included. AdaGrad does no"
+        " harm, but per-coordinate rates have little to adapt to."
     )
 
 
