@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from adagrad.ctr._verdict import three_digits
+from adagrad._text import three_digits
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,7 +59,8 @@ def _frequencies(of: Diagnosis) -> list[Row]:
         (
             "seen 10 times or fewer",
             _with_error(of.rare, 100, ".1f", " %"),
-            f"of the features; {100 * of.rare_entries:.1f} % of the entries are theirs",
+            f"of the features; {_with_error(of.rare_entries, 100, '.1f', ' %')} of the entries are"
+            " theirs",
         ),
         slope,
         (

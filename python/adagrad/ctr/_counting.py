@@ -150,10 +150,10 @@ class FeatureTable:
             return Estimate(float((counts <= most).mean()), 0.0)
         return self._occupancy(most).share(most)
 
-    def occurrences(self, most: int) -> float:
+    def occurrences(self, most: int) -> Estimate:
         """Return how many entries belong to features that occur up to `most` times."""
         if self.is_exact:
-            return float(self.counts[self.counts <= most].sum())
+            return Estimate(float(self.counts[self.counts <= most].sum()), 0.0)
         return self._occupancy(most).occurrences(most)
 
     def _occupancy(self, most: int) -> Occupancy:

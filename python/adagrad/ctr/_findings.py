@@ -8,14 +8,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from adagrad.ctr._conditioning import Conditioning
 from adagrad.ctr._occupancy import Estimate
-from adagrad.ctr._verdict import Verdict, verdict
+from adagrad.ctr._verdict import RARE, Verdict, verdict
 
 __all__ = ["Diagnosis", "Rate", "TableSize"]
 
@@ -75,7 +75,7 @@ class Diagnosis:
         Different features.
     seen_once, rare : Estimate
         Share of the features that occur once, and ten times or fewer.
-    rare_entries : float
+    rare_entries : Estimate
         Share of the entries that belong to these rare features.
     zipf_slope : float or None
         Of a straight line fitted by least squares to log count over log rank, at up to 50 ranks
@@ -102,13 +102,15 @@ class Diagnosis:
         What all this means.
     """
 
+    RARE: ClassVar[int] = RARE
+
     rows: int
     entries: int
     positive: float | None
     features: Estimate
     seen_once: Estimate
     rare: Estimate
-    rare_entries: float
+    rare_entries: Estimate
     zipf_slope: float | None
     scales: tuple[float, float, float]
     conditioning: Conditioning
@@ -150,7 +152,7 @@ class Diagnosis:
             "features": estimate(self.features),
             "seen_once": estimate(self.seen_once),
             "seen_ten_times_or_fewer": estimate(self.rare),
-            "entries_of_rare_features": self.rare_entries,
+            "entries_of_rare_features": estimate(self.rare_entries),
             "zipf_slope": self.zipf_slope,
             "gradient_scale": {
                 **dict(zip(("q01", "q50", "q99"), self.scales, strict=True)),

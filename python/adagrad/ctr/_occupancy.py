@@ -88,28 +88,38 @@ class Occupancy:
         if self._p[0] == 0:
             return Estimate(math.nan, math.inf)
         load = -math.log(self._p[0])
-        if load == 0:
-            return Estimate(math.nan, 0.0)
         share = float(self._rates[1 : most + 1].sum()) / load
-        # Derivatives by p_j: of l_k it is the (k-j)-th coefficient of 1 / sum p_k z^k.
+        gradient = self._gradient(np.ones(most))
+        gradient[0] += share / self._p[0]
+        error = self._error(gradient / load, share * (1 - share) / load)
+        return Estimate(min(max(share, 0.0), 1.0), error)
+
+    def occurrences(self, most: int) -> Estimate:
+        """Return how many entries belong to features that occur up to `most` times."""
+        if self._p[0] == 0:
+            return Estimate(math.nan, math.inf)
+        k = np.arange(1.0, most + 1)
+        rates = self._rates[1 : most + 1]
+        error = self._error(self._gradient(k), float(k**2 @ rates))
+        return Estimate(self._size * float(k @ rates), self._size * error)
+
+    def _gradient(self, weights: Array) -> Array:
+        """Return the derivatives of ``sum of weights[k-1] l_k`` by p_0, p_1, ...: [k + 1]."""
+        most = len(weights)
+        # Those of l_k by p_j are coefficients k - j of 1 / sum p_k z^k.
         reciprocal = np.zeros(most + 1)
         reciprocal[0] = 1 / self._p[0]
         for k in range(1, most + 1):
-            reciprocal[k] = -(self._p[1 : k + 1] @ reciprocal[k - 1 :: -1][:k]) / self._p[0]
-        gradient = np.array(
-            [reciprocal[max(1, j) - j : most + 1 - j].sum() for j in range(most + 1)]
-        )
-        gradient[0] += share / self._p[0]
-        gradient /= load
-        p = self._p[: most + 1]
-        variance = p @ gradient**2 - (p @ gradient) ** 2
-        # Less what would be chance if the features were drawn anew, which they are not.
-        variance -= share * (1 - share) / load
-        return Estimate(
-            min(max(share, 0.0), 1.0), math.sqrt(max(float(variance), 0.0) / self._size)
-        )
+            reciprocal[k] = -(self._p[1 : k + 1] @ reciprocal[:k][::-1]) / self._p[0]
+        gradient = [weights @ reciprocal[1:]]
+        gradient += [weights[j - 1 :] @ reciprocal[: most + 1 - j] for j in range(1, most + 1)]
+        return np.array(gradient)
 
-    def occurrences(self, most: int) -> float:
-        """Return how many entries belong to features that occur up to `most` times."""
-        k = np.arange(1, most + 1)
-        return self._size * float(np.sum(k * self._rates[1 : most + 1]))
+    def _error(self, gradient: Array, drawn: float) -> float:
+        """Return the standard error of a function of p with this gradient.
+
+        `drawn` is what would be chance in it if the features were drawn anew, which they are not.
+        """
+        p = self._p[: len(gradient)]
+        variance = float(p @ gradient**2 - (p @ gradient) ** 2) - drawn
+        return math.sqrt(max(variance, 0.0) / self._size)

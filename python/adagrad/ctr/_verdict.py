@@ -5,14 +5,15 @@ Called by `diagnosis`. The thresholds are rules of thumb, written here and nowhe
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from adagrad._text import three_digits
 
 if TYPE_CHECKING:
     from adagrad.ctr.diagnosis import Diagnosis
 
-__all__ = ["FEW_ROWS", "ILL", "RARE", "RARE_SHARE", "SPREAD", "Verdict", "three_digits", "verdict"]
+__all__ = ["FEW_ROWS", "ILL", "RARE", "RARE_SHARE", "SPREAD", "Verdict", "verdict"]
 
 RARE = 10
 """A feature is rare that occurs so many times or fewer."""
@@ -73,28 +74,29 @@ def verdict(found: Diagnosis) -> Verdict:
 def _kind(found: Diagnosis) -> str:
     condition = found.conditioning
     if found.rows >= FEW_ROWS and found.rare.value >= RARE_SHARE:
-        return "rare" if found.rare_entries < RARE_SHARE else "thin"
+        return "rare" if found.rare_entries.value < RARE_SHARE else "thin"
     if found.scale_ratio >= SPREAD or condition.gain >= SPREAD:
         return "scales"
     return "correlated" if condition.after.condition >= ILL else "even"
 
 
 def _rare(found: Diagnosis) -> str:
+    rest = _percent(1 - found.rare_entries.value)
     return (
         f"Most features are rare: {_percent(found.seen_once.value)} are seen once and"
         f" {_percent(found.rare.value)} {RARE} times or fewer, beside frequent ones that make up"
-        f" {_percent(1 - found.rare_entries)} of the entries. One rate for all either shakes the"
-        " frequent features or leaves the rare ones where they start. Per-coordinate rates will"
-        " help: use AdaGrad."
+        f" {rest} of the entries. One rate for all either shakes the frequent features or leaves"
+        " the rare ones where they start. Per-coordinate rates will help: use AdaGrad."
     )
 
 
 def _thin(found: Diagnosis) -> str:
+    entries = _percent(found.rare_entries.value)
     return (
         f"Most features are rare ({_percent(found.rare.value)} are seen {RARE} times or fewer), and"
-        f" so are most entries ({_percent(found.rare_entries)}): there is little to learn about any"
-        " of them. AdaGrad gives each its full rate, which is the best that an optimizer can do;"
-        " coarser features (groups, bins, fewer ids) would do more."
+        f" so are most entries ({entries}): there is little to learn about any of them. AdaGrad"
+        " gives each its full rate, which is the best that an optimizer can do; coarser features"
+        " (groups, bins, fewer ids) would do more."
     )
 
 
@@ -142,13 +144,6 @@ _TEXTS = {
     "correlated": _correlated,
     "even": _even,
 }
-
-
-def three_digits(value: float) -> str:
-    """Write a number, without an exponent where that is short."""
-    if not 1000 <= value < 1e7:
-        return f"{value:.3g}"
-    return f"{round(value, 2 - math.floor(math.log10(value))):,.0f}"
 
 
 def _percent(share: float) -> str:

@@ -16,7 +16,7 @@ from adagrad._layout import BYTES
 from adagrad.ctr._conditioning import Conditioning, conditioning
 from adagrad.ctr._counting import FeatureTable, RowSample, nonzero
 from adagrad.ctr._findings import Diagnosis, Rate, TableSize
-from adagrad.ctr._occupancy import expected_sharing
+from adagrad.ctr._occupancy import Estimate, expected_sharing
 from adagrad.ctr._verdict import RARE
 from adagrad.ctr.examples import Examples, concatenate
 from adagrad.ctr.logistic import LogisticRegression
@@ -121,13 +121,15 @@ class Diagnoser:
         table = self._table
         features = table.features()
         if not math.isfinite(features.value):
-            raise ValueError(f"more features than 2^{table.size.bit_length() - 1} places can tell")
+            bits = table.size.bit_length() - 1
+            raise ValueError(f"more features than 2^{bits} places can tell: give more bits")
         used = np.flatnonzero(table.counts)
         used = used[np.argsort(-table.counts[used], kind="stable")]
         counts = table.counts[used]
         rms = np.sqrt(table.squares[used] / self.rows) / 2
         at = np.unique(np.geomspace(1, len(used), _POINTS).round().astype(np.int64)) - 1
         low, middle, high = (float(q) for q in np.quantile(rms, [0.01, 0.5, 0.99]))
+        rare = table.occurrences(RARE)
         rate, no_rate = self._rate()
         return Diagnosis(
             rows=self.rows,
@@ -136,7 +138,7 @@ class Diagnoser:
             features=features,
             seen_once=table.share(1),
             rare=table.share(RARE),
-            rare_entries=min(table.occurrences(RARE) / self._entries, 1.0),
+            rare_entries=Estimate(min(rare.value / self._entries, 1.0), rare.error / self._entries),
             zipf_slope=_zipf_slope(counts),
             scales=(low, middle, high),
             conditioning=self._conditioning(),

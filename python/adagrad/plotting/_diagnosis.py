@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from adagrad.ctr._verdict import RARE, three_digits
+from adagrad._text import three_digits
 from adagrad.plotting._style import BLUE, GREY, LABEL_POINTS, VERMILION, new_figure, number
 
 if TYPE_CHECKING:
@@ -59,12 +59,13 @@ def _frequencies(axes: Axes, diagnosis: Diagnosis) -> None:
     few = len(ranks) <= FEW
     axes.plot(ranks, counts, color=BLUE, linewidth=1.8, marker="o" if few else "", markersize=5)
     axes.set_xlim(0.8, max(10, int(ranks[-1])) * 1.3)
-    axes.set_ylim(0.7, max(int(counts.max()), 2 * RARE) * 1.6)
-    axes.axhline(RARE, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
+    rare = diagnosis.RARE
+    axes.set_ylim(0.7, max(int(counts.max()), 2 * rare) * 1.6)
+    axes.axhline(rare, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
     share = 100 * diagnosis.rare.value
     axes.annotate(
-        f"{share:.0f} % of the features: {RARE} times or fewer",
-        (0.02, RARE),
+        f"{share:.0f} % of the features: {rare} times or fewer",
+        (0.02, rare),
         xycoords=("axes fraction", "data"),
         xytext=(0, -4),
         textcoords="offset points",
