@@ -27,6 +27,7 @@ from rich.console import Console  # noqa: E402
 
 from adagrad import analysis, plotting  # noqa: E402
 from adagrad.commands._diagnosis import show  # noqa: E402
+from adagrad.commands._progress import Reading  # noqa: E402
 from adagrad.commands.diagnose import _shipped  # noqa: E402
 from adagrad.ctr import LogisticRegression, _findings, diagnosis  # noqa: E402
 from adagrad.ctr._conditioning import conditioning  # noqa: E402
@@ -34,6 +35,7 @@ from adagrad.ctr._counting import FeatureTable, RowSample, nonzero  # noqa: E402
 from adagrad.ctr._occupancy import Occupancy, expected_sharing  # noqa: E402
 from adagrad.ctr.diagnosis import Diagnoser  # noqa: E402
 from adagrad.ctr.examples import Examples  # noqa: E402
+from adagrad.ctr.logs import open_log  # noqa: E402
 from command import LABEL, as_text, clicks, invoke, write  # noqa: E402
 
 
@@ -393,6 +395,63 @@ def test_numbers_are_values_where_all_are_numbers(tmp_path):
     assert (found["features"]["value"], found["no_rate"]) == (4, "no --label")
     assert as_json(tmp_path, path, "--ignore", "y")["features"]["value"] == 3
     assert as_json(tmp_path, path, "--numeric", "log2-bins")["features"]["value"] > 20
+
+
+def test_a_target_is_left_out_however_it_is_named(tmp_path):
+    path = tmp_path / "dense.csv"
+    lines = [f"{i % 7 - 3},{i % 5 - 2},{i / 3}\n" for i in range(300)]
+    path.write_text("".join(lines))
+    for given in (("--label", "c2"), ("--names", "a,b,y", "--label", "y")):
+        found = as_json(tmp_path, path, *given)
+        assert (found["rows"], found["features"]["value"]) == (300, 2)
+    path.write_text("a,b,y\n" + "".join(lines))
+    found = as_json(tmp_path, path, "--columns", "b", "--label", "y")
+    assert (found["rows"], found["features"]["value"]) == (300, 1)
+    assert as_json(tmp_path, path, "--ignore", "a", "-l", "y")["features"]["value"] == 1
+
+
+def test_columns_of_numbers_that_are_ids(tmp_path):
+    path = tmp_path / "ids.csv"
+    path.write_text("user,x\n" + "".join(f"{i % 50},{i % 3}.5\n" for i in range(300)))
+    found = as_json(tmp_path, path, "--categorical", "user")
+    assert (found["numbers"], found["features"]["value"]) == ("value", 51)
+
+
+def test_ids_of_libsvm_may_be_large(tmp_path):
+    path = tmp_path / "a.svm"
+    path.write_text(f"1 7:1 {2**31 + 5}:1\n0 7:1 {2**31 + 5}:2 {2**40}:1 {2**63 - 1}:1\n" * 60)
+    found = as_json(tmp_path, path)
+    assert found["features"]["value"] == 4
+    assert found["gradient_scale"]["q99"] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("scale", "words"), [(1.0, "no better than the base rate"), (1e6, "are the columns scaled?")]
+)
+def test_a_rate_that_does_no_good_says_so(tmp_path, scale, words):
+    rng = np.random.default_rng(11)
+    path = tmp_path / "noise.csv"
+    numbers, labels = scale * rng.normal(size=(300, 2)), rng.random(300) < 0.5
+    rows = [f"{a},{b},{y}\n" for (a, b), y in zip(numbers, labels, strict=True)]
+    path.write_text("a,b,y\n" + "".join(rows))
+    _, out, _ = invoke("diagnose", path, "-l", "y")
+    assert re.search(f"normalized entropy [0-9]+.*{re.escape(words)}$", out, re.MULTILINE)
+
+
+def test_numbers_that_are_not_finite_are_null_in_json():
+    tree = {"a": math.inf, "b": {"c": math.nan, "d": 1.5, "e": "x"}}
+    assert _findings._plain(tree) == {"a": None, "b": {"c": None, "d": 1.5, "e": "x"}}
+
+
+def test_the_bar(log):
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=100)
+    with open_log(log, label=LABEL) as stream, Reading(console, stream) as show_position:
+        for _ in stream:
+            show_position(stream.position)
+            task = show_position._bar.tasks[0]
+        assert task.completed == task.total == log.stat().st_size
+    assert "4,000 rows" in out.getvalue()
 
 
 def test_estimates_are_shown_with_their_error(log):

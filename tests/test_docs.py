@@ -16,7 +16,7 @@ import adagrad
 ROOT = Path(__file__).parents[1]
 MODULES = [
     *("rule", "presets", "functional", "optimizer", "config", "table"),
-    *("ctr.encoder", "ctr.logistic", "ctr.factorization", "ctr.examples"),
+    *("ctr.encoder", "ctr.logistic", "ctr.factorization", "ctr.examples", "ctr.diagnosis"),
     *("analysis", "_spectrum", "_descent"),
 ]
 

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from adagrad.ctr._conditioning import Spectrum
+    from adagrad.ctr._findings import Diagnosis, Rate
     from adagrad.ctr._occupancy import Estimate
-    from adagrad.ctr.diagnosis import Diagnosis
 
 __all__ = ["show"]
 
@@ -97,8 +97,7 @@ def _suggestions(of: Diagnosis) -> list[Row]:
     rate = ("suggested lr", "-", f"not found: {of.no_rate}")
     if of.rate is not None:
         note = (
-            f"best of 8 on the first {of.rate.rows:,} rows: normalized entropy"
-            f" {of.rate.normalized_entropy:.4f}"
+            f"best of 8 on the first {of.rate.rows:,} rows: normalized entropy {_entropy(of.rate)}"
         )
         rate = ("suggested lr", f"{of.rate.lr:g}", note)
     return [
@@ -111,6 +110,15 @@ def _suggestions(of: Diagnosis) -> list[Row]:
         ),
         rate,
     ]
+
+
+def _entropy(rate: Rate) -> str:
+    entropy = rate.normalized_entropy
+    text = f"{entropy:.4f}" if entropy < 100 else three_digits(entropy)
+    if entropy < 1:
+        return text
+    hint = "" if entropy < 2 else "; are the columns scaled?"
+    return f"{text}, no better than the base rate{hint}"
 
 
 def _with_error(x: Estimate, factor: float, form: str, unit: str = "") -> str:

@@ -107,7 +107,9 @@ def diagnose(file: str | None, **given: Any) -> None:
             **found.diagnosis.to_dict(),
             "skipped": found.skipped,
         }
-        given["json_file"].write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        given["json_file"].write_text(
+            json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8"
+        )
         click.echo(f"JSON: {given['json_file']}")
     if given["picture"] is not None:
         from adagrad.plotting import diagnosis_figure
@@ -148,9 +150,23 @@ def _read(file: str, given: dict[str, Any]) -> Found:
         # A target of regression, or more than two classes: once more, from the first row.
         why = f"the label is neither 0/1 nor -1/+1 ({error.path}, line {error.line}: {error.label})"
     if not libsvm:
-        given["ignore"] = (*(given["ignore"] or ()), given["label"])
+        with _open(file, given) as log:
+            given["columns"] = [name for name in log.schema.names if name != given["label"]]
+        given["ignore"] = ()
     given["label"] = None
     return _look(file, given, why)
+
+
+def _open(file: str, given: dict[str, Any]) -> Log:
+    how = reading(given["file_format"], given["delimiter"], given["names"])
+    return open_features(
+        [file],
+        given["label"],
+        given["columns"],
+        given["ignore"] or (),
+        skip_bad=given["skip_bad"],
+        **how,
+    )
 
 
 def _is_number(label: object) -> bool:
@@ -168,12 +184,8 @@ def _look(file: str, given: dict[str, Any], no_label: str) -> Found:
     from adagrad.ctr.diagnosis import Diagnoser
     from adagrad.ctr.pipeline import Encoder, SlotEncoder, encoded, is_libsvm
 
-    how = reading(given["file_format"], given["delimiter"], given["names"])
-    label, ignore = given["label"], given["ignore"] or ()
-    with open_features(
-        [file], label, given["columns"], ignore, skip_bad=given["skip_bad"], **how
-    ) as log:
-        libsvm = is_libsvm(log.schema, label)
+    with _open(file, given) as log:
+        libsvm = is_libsvm(log.schema, given["label"])
         if libsvm:
             encoder: Encoder = SlotEncoder(1 << IDS)
             numbers = "values"

@@ -141,10 +141,9 @@ class Diagnosis:
         def spectrum(name: str) -> dict[str, Any]:
             of = getattr(condition, name)
             discs = {"lower": of.discs.lower, "upper": of.discs.upper}
-            number = of.condition if math.isfinite(of.condition) else None
-            return {"condition_number": number, "gershgorin": discs}
+            return {"condition_number": of.condition, "gershgorin": discs}
 
-        return {
+        everything = {
             "rows": self.rows,
             "entries": self.entries,
             "entries_per_row": self.entries / self.rows,
@@ -171,3 +170,12 @@ class Diagnosis:
             "no_rate": self.no_rate,
             "verdict": dataclasses.asdict(self.verdict),
         }
+        plain: dict[str, Any] = _plain(everything)
+        return plain
+
+
+def _plain(value: Any) -> Any:
+    """Return a tree of dicts with None for the numbers that are not finite."""
+    if isinstance(value, dict):
+        return {name: _plain(of) for name, of in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
