@@ -14,10 +14,12 @@ QUESTIONS = {
     "table": "Table.step on rows of one, from L1 to 2 GiB, beside its limit and two arrays",
     "wide": "step_rows on [N, D], with one accumulator per element and per row",
     "bags": "Table.step on rows of more; bags of rows, forward and backward, beside fbgemm",
+    "embedding": "TableEmbeddingBag through autograd, beside fbgemm and torch.nn.EmbeddingBag",
     "threads": "two threads, or --threads N, beside one: tables, step_rows and the dense step",
     "precision": "tables and arrays of 16 bits: bytes, time and loss beside float32",
     "coalesce": "coalesce alone, beside np.unique and torch",
     "ctr": "click learners: one pass, threads, FM and FFM, from files, beside VW, libffm",
+    "keras_fit": "Keras: an update and a training step, ours and its own, on each backend",
     "call": "what one call costs, and what an import costs",
 }
 
@@ -43,7 +45,8 @@ def main() -> None:
         "--only",
         action="append",
         metavar="TEXT",
-        help="table, bags, threads, precision, ctr: only shapes with this in the label; repeatable",
+        help="table, bags, embedding, threads, precision, ctr: only shapes with this in the label;"
+        " repeatable",
     )
     parser.add_argument(
         "--align", type=int, metavar="BYTES", help="dense: start arrays there, not where NumPy does"

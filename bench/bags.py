@@ -62,16 +62,16 @@ def ours(table: adagrad.Table, offsets: np.ndarray, duplicates: str) -> Embeddin
     return Embeddings(table.weights, table.state, train)
 
 
-def by_hand(table: adagrad.Table, duplicates: str) -> Embeddings:
+def by_hand(table: adagrad.Table, duplicates: str, bag: int = BAG) -> Embeddings:
     """Return the same by gather and step, where every row has a gradient of its own."""
 
     def train(batch: Batch) -> np.ndarray:
         ids, g = batch
-        found = table.gather(ids).reshape(len(g), BAG, -1)
+        found = table.gather(ids).reshape(len(g), bag, -1)
         out = found[:, 0].copy()
-        for k in range(1, BAG):
+        for k in range(1, bag):
             out += found[:, k]
-        table.step(ids, np.repeat(g, BAG, axis=0), duplicates)  # type: ignore[arg-type]
+        table.step(ids, np.repeat(g, bag, axis=0), duplicates)  # type: ignore[arg-type]
         return out
 
     return Embeddings(table.weights, table.state, train)
@@ -90,7 +90,9 @@ def limit(table: adagrad.Table, offsets: np.ndarray) -> Apply:
     return train
 
 
-def fbgemm(torch: Any, memory: rows.Table | None, bits: int, dim: int, state: str) -> Embeddings:
+def fbgemm(
+    torch: Any, memory: rows.Table | None, bits: int, dim: int, state: str, bag: int = BAG
+) -> Embeddings:
     """Return fbgemm's table for one feature, on our memory or its own."""
     tbe = importlib.import_module("fbgemm_gpu.split_table_batched_embeddings_ops_training")
     optimizer = {ELEMENT: "EXACT_ADAGRAD", ROW: "EXACT_ROWWISE_ADAGRAD"}[state]
@@ -109,7 +111,7 @@ def fbgemm(torch: Any, memory: rows.Table | None, bits: int, dim: int, state: st
     else:
         module.weights_host.data = torch.from_numpy(memory.w).view(-1)
         module.momentum1_host.data = torch.from_numpy(memory.s).view(-1)
-    offsets = torch.arange(0, BAG * BAGS + 1, BAG)
+    offsets = torch.arange(0, BAG * BAGS + 1, bag)
     w = module.weights_host.data.view(count, dim).numpy()
     s = module.momentum1_host.data.numpy()
 
@@ -121,7 +123,7 @@ def fbgemm(torch: Any, memory: rows.Table | None, bits: int, dim: int, state: st
     return Embeddings(w, s.reshape(w.shape) if state == ELEMENT else s, train)
 
 
-def torch_bags(torch: Any, memory: rows.Table) -> Embeddings:
+def torch_bags(torch: Any, memory: rows.Table, bag: int = BAG) -> Embeddings:
     """Return EmbeddingBag and Adagrad."""
     w = torch.from_numpy(memory.w)
     module = torch.nn.EmbeddingBag.from_pretrained(
@@ -129,7 +131,7 @@ def torch_bags(torch: Any, memory: rows.Table) -> Embeddings:
     )
     optimizer = torch.optim.Adagrad(module.parameters(), lr=LR, eps=EPS)
     optimizer.state[module.weight]["sum"] = torch.from_numpy(memory.s)
-    offsets = torch.arange(0, BAG * BAGS + 1, BAG)
+    offsets = torch.arange(0, BAG * BAGS + 1, bag)
 
     def train(batch: Batch) -> Any:
         out = module(torch.from_numpy(batch[0]), offsets[: len(batch[1]) + 1])
@@ -142,10 +144,10 @@ def torch_bags(torch: Any, memory: rows.Table) -> Embeddings:
 
 
 class BagBatches:
-    """Slices of a pool of ids, `BAG` for each bag, and of gradients [bags, dim]."""
+    """Slices of a pool of ids, `bag` for each bag, and of gradients [bags, dim]."""
 
-    def __init__(self, ids: np.ndarray, dim: int, bags: int) -> None:
-        self.ids = data.Batches(ids, data.gradients(len(ids)), bags * BAG)
+    def __init__(self, ids: np.ndarray, dim: int, bags: int, bag: int = BAG) -> None:
+        self.ids = data.Batches(ids, data.gradients(len(ids)), bags * bag)
         self.g = data.Batches(ids, data.gradients(max(len(ids), 2 * bags * dim)), bags, dim)
 
     def __call__(self, i: int) -> Batch:

@@ -16,10 +16,12 @@ QUESTIONS = (
     "table",
     "wide",
     "bags",
+    "embedding",
     "threads",
     "precision",
     "coalesce",
     "ctr",
+    "keras_fit",
     "call",
 )
 ROOT = Path(__file__).parents[1]
@@ -34,7 +36,8 @@ runpy.run_module("bench", run_name="__main__")
 
 
 # SciPy, which the learners need, looks into torch where that is there at all.
-PEERS = dict.fromkeys(QUESTIONS, "torch,numba,fbgemm_gpu") | {"ctr": "vowpalwabbit,numba"}
+PEERS = dict.fromkeys(QUESTIONS, "torch,numba,fbgemm_gpu")
+PEERS |= {"ctr": "vowpalwabbit,numba", "keras_fit": "keras"}
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
@@ -54,5 +57,5 @@ def test_quick_run(question, tmp_path):
     left_out = done.stdout.rpartition("Left out, not installed:")[2]  # the one after measuring
     assert PEERS[question].split(",")[0] in left_out
     results = json.loads(out.read_text(encoding="utf-8"))["results"]
-    assert {"adagrad", "NumPy"} & {cell["variant"] for cell in results}
+    assert {"adagrad", "adagrad core", "NumPy"} & {cell["variant"] for cell in results}
     assert all(0 < c["ns_q1"] <= c["ns_median"] <= c["ns_q3"] for c in results)

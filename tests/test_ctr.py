@@ -8,7 +8,7 @@ import scipy.sparse
 
 import ctr_reference as oracle
 from adagrad import Rule, preset
-from adagrad.ctr import Examples, LogisticRegression
+from adagrad.ctr import Examples, HashingEncoder, LogisticRegression
 from adagrad.ctr.model import Model, Settings
 from conftest import assert_same_bits
 from ctr_data import batch, labels
@@ -128,7 +128,8 @@ def test_extreme_values(isa, rng):
     values = x.values.copy()
     values[::7] *= np.float32(1e30)
     values[3] = np.float32(3e38)
-    x = Examples(x.slots, x.bounds, 120, values=values)
+    # Past the check of values, so that a few examples get where many would.
+    x = Examples._of(x.bounds, x.fields, len(x), x.n_fields, 120, x.slots, values)
     for name in ("textbook", "skip non-finite"):
         model, expected = pair(120, RULES[name].replace(lr=10.0), examples=1000)
         learn_both(model, expected, x, labels(rng, x), threads=2, context=name)
@@ -148,6 +149,47 @@ def test_a_stream_cut_at_multiples_of_64(rng, cuts, threads):
     assert_same_bits(cut.intercept_, whole.intercept_, "intercept_")
     assert cut.progressive_ == whole.progressive_
     assert cut.n_examples_ == whole.n_examples_ == 1500
+
+
+def test_params_that_are_set_later_count_later(rng):
+    x = batch(rng, 640, 300)
+    y = labels(rng, x)
+    learner = LogisticRegression(lr=0.1).fit(x, y)
+    learner.set_params(lr=0.3, l1=1e-3, l2=1e-2, n_jobs=2).partial_fit(x, y)
+    model = Model(Settings("lr", 300, Rule(lr=0.1, eps=1.0)))
+    model.learn(x, y)
+    model.retune(Settings("lr", 300, Rule(lr=0.3, eps=1.0, weight_decay=1e-2), l1=1e-3))
+    model.learn(x, y)
+    assert_same_bits(learner.coef_[0].copy(), model.tables["linear"].weights.copy())
+    assert learner.lr_ == 0.3
+    # What was chosen for the first examples stays, until a rate is given.
+    auto = LogisticRegression("auto").partial_fit(x[:320], y[:320])
+    chosen = auto.lr_
+    auto.set_params(lr=0.7).partial_fit(x[320:], y[320:])
+    two = LogisticRegression(chosen).partial_fit(x[:320], y[:320])
+    two.set_params(lr=0.7).partial_fit(x[320:], y[320:])
+    assert_same_bits(auto.coef_.copy(), two.coef_.copy())
+    rate = auto.lr_
+    assert auto.set_params(lr="auto").partial_fit(x, y).lr_ == rate
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"fit_intercept": False}, "intercept was True when the model began"),
+        ({"rule": Rule(eps=1e-8)}, "eps was 1.0 when the model began and cannot become 1e-08"),
+        ({"encoder__bits": 12}, r"began with HashingEncoder\(bits=10\), which cannot become"),
+    ],
+)
+def test_params_that_cannot_change(params, message):
+    log = {"a": ["x", "y"] * 20}
+    y = [0, 1] * 20
+    learner = LogisticRegression(lr=0.1, encoder=HashingEncoder(bits=10)).fit(log, y)
+    before = learner.coef_.copy()
+    learner.set_params(**params)
+    with pytest.raises(ValueError, match=message):
+        learner.partial_fit(log, y)
+    assert_same_bits(learner.coef_.copy(), before)
 
 
 def test_uncertainty(isa, rng):

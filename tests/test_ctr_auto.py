@@ -10,7 +10,7 @@ import pytest
 
 import adagrad
 import ctr_reference as oracle
-from adagrad import Rule, _core
+from adagrad import Rule, _core, preset
 from adagrad.ctr import Examples, LogisticRegression, model, sweep
 from conftest import assert_same_bits
 from ctr_data import batch, labels
@@ -72,12 +72,14 @@ def test_the_choice_is_the_least_loss_and_the_predictions_those_of_all(rng):
 
 def test_rates_that_diverge_count_no_more(rng):
     x, y = data(rng, 300, values=True)
-    huge = np.full(len(x.slots), 1e30, np.float32)
+    huge = np.full(len(x.slots), 2.0**48, np.float32)
     x = Examples(x.slots, x.bounds, 500, 300, values=huge)
+    weights = np.full(300, 1e30, np.float32)
     rule = Rule(statistic="count", power=0.0)
-    lr, margins = sweep.sweep(model.Settings("lr", 500, rule), x, y, None)
+    lr, margins = sweep.sweep(model.Settings("lr", 500, rule), x, y, weights)
     assert lr in sweep.RATES
     assert np.isfinite(margins[:1]).all()
+    assert not np.isfinite(margins).all()
 
 
 @pytest.mark.parametrize("n", [300, N, N + 3000])
@@ -168,3 +170,12 @@ def test_one_class_so_far(rng):
     learner = LogisticRegression("auto").partial_fit(x, np.zeros(8), classes=[0, 1])
     assert learner.lr_ == 1.0
     assert (learner.decision_function(x) < 0).all()
+
+
+def test_an_accumulator_a_row_is_one_a_param(rng):
+    x = batch(rng, 300, 64)
+    y = labels(rng, x)
+    rules = [preset("fbgemm_rowwise").replace(accumulator=shape) for shape in ("row", "element")]
+    row, element = (LogisticRegression("auto", rule=rule).fit(x, y) for rule in rules)
+    assert row.lr_ == element.lr_
+    assert_same_bits(row.coef_.copy(), element.coef_.copy())

@@ -44,7 +44,6 @@ BAD = {
     "negative weight": ((X, Y, [1, 2, -3, 1]), r"sample_weight\[2\] = -3 must be finite and not"),
     "NaN weight": ((X, Y, [1, np.nan, 3, 1]), r"sample_weight\[1\] = nan must be finite"),
     "large weight": ((X, Y, [1, 1e39, 3, 1]), r"sample_weight\[1\] = 1e\+39 must be finite"),
-    "no weight": ((X, Y, [0, 0, 0, 0]), "sample_weight is zero for every example"),
 }
 BAD_PARAMS = {
     "lr": ({"lr": "best"}, ValueError, "lr must be a number, None or 'auto', got 'best'"),
@@ -62,6 +61,11 @@ BAD_PARAMS = {
         "weight_decay_rows='all' decays every row",
     ),
     "passes": ({"passes": 0}, ValueError, "passes must be from 1 to 2147483648, got 0"),
+    "seed": ({"seed": 1.5}, TypeError, "seed must be an integer, got 1.5"),
+    "negative seed": ({"seed": -1}, ValueError, "seed must be from 0 to"),
+    "shuffle": ({"shuffle": "yes"}, TypeError, "shuffle must be True or False, got 'yes'"),
+    "warm_start": ({"warm_start": 1}, TypeError, "warm_start must be True or False, got 1"),
+    "fit_intercept": ({"fit_intercept": None}, TypeError, "fit_intercept must be True or False"),
     "n_jobs": ({"n_jobs": 0}, ValueError, "n_jobs must be from 1 to 1024, got 0"),
     "n_jobs type": ({"n_jobs": 1.5}, TypeError, "n_jobs must be an integer or None, got 1.5"),
 }
@@ -92,6 +96,18 @@ def test_bad_examples(name, method):
             getattr(learner, method)(x, y, **kwargs)
         assert state(learner) == before
         learner.partial_fit(X, Y, classes=[0, 1])
+
+
+def test_no_weight_at_all():
+    """Nothing to fit; but a part of a stream may be like that."""
+    with pytest.raises(ValueError, match="sample_weight is zero for every example"):
+        LogisticRegression().fit(X, Y, [0, 0, 0, 0])
+    for learner in (LogisticRegression(lr=0.1), LogisticRegression(lr=0.1).fit(X, Y)):
+        before = getattr(learner, "n_examples_", 0) if hasattr(learner, "classes_") else 0
+        weights = learner.coef_.copy() if before else np.zeros((1, 3))
+        learner.partial_fit(X, Y, classes=[0, 1], sample_weight=[0, 0, 0, 0])
+        assert learner.n_examples_ == before + 4
+        assert (learner.coef_ == weights).all()
 
 
 @pytest.mark.parametrize("name", BAD_PARAMS)

@@ -27,7 +27,7 @@ def matrices(draw):
     lengths = draw(st.lists(st.integers(0, 6), max_size=8))
     total = sum(lengths)
     columns = draw(st.lists(st.integers(0, n_slots - 1), min_size=total, max_size=total))
-    number = st.one_of(st.just(1.0), st.floats(width=32, allow_nan=False, allow_infinity=False))
+    number = st.one_of(st.just(1.0), st.floats(-(2**48), 2**48, width=32))
     values = draw(st.lists(number, min_size=total, max_size=total))
     indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     return scipy.sparse.csr_matrix(
@@ -167,6 +167,7 @@ VARYING = np.array([0, 2, 3, *[3] * 14], np.uint32)
 V, FIELDS = np.ones(3, np.float32), np.array([0, 1, 1], np.uint16)
 WHOLE = {"slots": S, "bounds": B, "n_slots": 100, "n_examples": 1, "values": V, "fields": FIELDS}
 NAN = np.array([1, np.nan, 2], np.float32)
+LARGE = np.array([1, 2e15, 3], np.float32)
 BAD = {
     "n_slots 0": ({"n_slots": 0}, ValueError, r"n_slots must be from 1 to 2\*\*32, got 0"),
     "n_slots": ({"n_slots": 2**32 + 1}, ValueError, "n_slots must be from 1"),
@@ -192,6 +193,7 @@ BAD = {
     "entries": ({"n_examples": 2}, ValueError, r"slots has shape \(3,\); by bounds \(6,\)"),
     "values type": ({"values": V.astype(float)}, TypeError, "values has dtype float64; native f"),
     "values length": ({"values": V[:2]}, ValueError, r"values has shape \(2,\); one for each"),
+    "large": ({"values": LARGE}, ValueError, r"values \[1\] is more than 2\*\*48 in size"),
     "values": ({"values": NAN}, ValueError, r"values \[1\] is not finite"),
     "fields type": ({"fields": S}, TypeError, "fields has dtype uint32; native uint16"),
     "fields length": ({"fields": FIELDS[:1]}, ValueError, r"fields has shape \(1,\); one for"),
@@ -214,6 +216,7 @@ def test_parts_that_do_not_fit(name):
         (np.zeros(3), TypeError, r"2-D array of numbers, got dtype float64, shape \(3,\)"),
         (np.array([[1j]]), TypeError, "got dtype complex128"),
         (np.array([[0, 1, np.nan]]), ValueError, r"X\[0, 2\] = nan is not finite in float32"),
+        (np.array([[0, 1], [-1e30, 1]]), ValueError, r"X\[1, 0\] = -1e\+30 is more than 2\*\*48"),
         (np.array([[0, 1], [1e39, 1]]), ValueError, r"X\[1, 0\] = 1e\+39 is not finite in flo"),
         (scipy.sparse.csr_matrix([[1j]]), TypeError, "dtype complex128"),
         (np.zeros((2, 0)), ValueError, "n_slots must be from 1"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
+from adagrad import Rule, preset
 from adagrad.ctr import (
     Examples,
     FactorizationMachine,
@@ -16,6 +17,7 @@ from adagrad.ctr import (
 )
 from conftest import assert_same_bits
 from ctr_data import batch, labels
+from ctr_reference import rate, sums
 
 MACHINES = [FactorizationMachine, FieldAwareFactorizationMachine]
 
@@ -51,6 +53,21 @@ def test_without_factors_it_is_logistic_regression(rng, machine, penalties):
     assert of_pairs.progressive_ == linear.progressive_
     if "l1" in penalties:
         assert not of_pairs.coef_.all()
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("rule", [Rule(lr=0.2, lr_decay=0.01), preset("optax", lr=0.1)])
+def test_uncertainty_is_that_of_the_linear_params(rng, machine, rule):
+    encoder = HashingEncoder(10, {"f0": "value", **dict.fromkeys(f"f{j}" for j in range(1, 10))})
+    log, y = columns(rng, 1500)
+    log["f0"] = rng.standard_normal(1500)
+    x = encoder.transform(log)
+    model = machine(rule=rule, init_scale=0.3, n_jobs=2).fit(x, y)
+    rates = rate(rule, model._ready().tables["linear"].state[x.slots], 1501)
+    expected = sums(rates * x.values * x.values, x.indptr[:-1], x.indptr[1:])
+    assert_same_bits(model.uncertainty(x), expected)
+    never = encoder.transform({name: ["new"] for name in log} | {"f0": [0.0]})
+    assert model.uncertainty(never)[0] > model.uncertainty(x).max()
 
 
 @pytest.mark.parametrize("machine", MACHINES)

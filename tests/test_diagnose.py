@@ -498,7 +498,12 @@ def test_the_figure_shows_the_numbers(kind):
         ("a.svm", "", (), "a.svm: no rows"),
         ("a.svm", "1\n0\n", (), "a.svm: no row has a value that is not 0"),
         ("a.csv", "x,y\n3,1\n3,0\n", ("-l", "y"), "a.csv: all features are constant, in 2 rows"),
-        ("a.csv", "x,y\n3,1\n4,0\n", ("-l", "z"), "no column 'z'; the columns are c0, c1"),
+        (
+            "a.csv",
+            "x,y\n3,1\n4,0\n",
+            ("-l", "z"),
+            "no column 'z'; the columns are c0, c1, as the first line, x, y, has no such name",
+        ),
         ("a.csv", "x,y\n3,a\n4,b\n", ("-l", "y"), "the label is 'a', not 0 or 1, -1 or +1"),
         ("a.csv", "y\n1\n0\n", ("-l", "y"), "a.csv: no column is a feature"),
         ("a.csv", "x\n1\n2\n", ("--ignore", "z"), "--ignore: no column 'z'"),

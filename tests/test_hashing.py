@@ -29,6 +29,23 @@ def test_published_vectors(data, seed, expected):
     assert reference.xxh64(data, seed) == expected
 
 
+PINNED_MOMENTS = [42578, 53579, 57936, 1836, 12121, 48001, 21581, 40051, 54296]
+
+
+def test_moments_and_flags_are_pinned():
+    """In any unit; the texts are ISO 8601, a flag is 0 or 1."""
+    pa = pytest.importorskip("pyarrow")
+    at = np.array(["2026-01-31T12:30:00.5", "2026-01-31", "NaT"], "datetime64[ns]")
+    for unit in ("ms", "us", "ns"):
+        log = {
+            "at": pa.array(at).cast(pa.timestamp(unit)),
+            "zoned": pa.array(at).cast(pa.timestamp(unit, "Asia/Tokyo")),
+            "flag": [True, False, None],
+        }
+        found = HashingEncoder(16).transform(log)
+        assert found.slots.tolist() == PINNED_MOMENTS
+
+
 @given(st.binary(max_size=100), st.integers(0, 2**64 - 1))
 def test_hash_is_the_reference(data, seed):
     assert _core.xxh64(data, seed) == reference.xxh64(data, seed)

@@ -206,6 +206,36 @@ def test_every_file_has_the_types_of_the_first(tmp_path):
     assert got.column_names == ["site", "count", "price"]
 
 
+@pytest.mark.parametrize(
+    ("column", "kind", "wrong", "reason"),
+    [
+        (["True", "false", ""], pa.bool_(), "maybe", "'maybe' is no bool"),
+        (["2026-01-31 12:00:00", "2026-01-31T12:00", ""], pa.timestamp("us"), "noon", "no timest"),
+        (["2026-01-31T12:00:00Z", "", ""], pa.timestamp("us", "UTC"), "noon", "is no timestamp"),
+        (["2026-01-31 12:00:00.5", "2026-01-31", ""], pa.timestamp("ns"), "noon", "is no time"),
+        (["2026-01-31", "2026-02-01", ""], pa.string(), None, None),
+        (["1", "0", ""], pa.int64(), "yes", "'yes' is no int64"),
+    ],
+)
+def test_flags_and_moments(tmp_path, column, kind, wrong, reason):
+    lines = ["click,x\n", *(f"1,{text}\n" for text in column)]
+    path = tmp_path / "a.csv"
+    path.write_text("".join(lines))
+    with open_log(path, label="click") as log:
+        assert log.schema.field("x").type == kind
+        values = pa.Table.from_batches(log).column("x")
+    assert values.null_count == column.count("")
+    if wrong is None:
+        return
+    path.write_text("".join(lines) + "1,\n" * 400_000 + f"1,{wrong}\n")
+    with open_log(path, label="click") as log, pytest.raises(LogError, match=reason):
+        list(log)
+    kinds = {"bool": "not a bool", "int64": "not a number"}
+    with open_log(path, label="click", skip_bad=True) as log:
+        list(log)
+    assert log.skipped == {kinds.get(str(kind), "not a timestamp"): 1}
+
+
 def test_types_come_from_the_first_block_or_the_caller(tmp_path):
     path = tmp_path / "a.tsv"
     path.write_text("click\ti\tf\ts\tid\tnone\n1\t3\t0.5\t0a\t12345678901234567890\t\n")
@@ -452,6 +482,20 @@ def test_a_truncated_stream(tmp_path, suffix, skip_bad):
     path.write_bytes(b"")
     with pytest.raises(LogError, match="line 1: the compressed file is empty"):
         open_log(path, label="click")
+
+
+@pytest.mark.parametrize("rows", [50, 3000, 40_000])
+def test_a_small_truncated_file_ends_where_its_data_do(tmp_path, rows, small_blocks):
+    rng = np.random.default_rng(0)
+    data = ("click,x\n" + "".join(f"1,{x}\n" for x in rng.random(rows))).encode()
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(compressed(data, ".gz")[:-20])
+    seen = 0
+    with open_log(path, label="click", rows=ROWS) as log, pytest.raises(LogError) as error:
+        for batch in log:
+            seen += batch.num_rows
+    assert error.value.line == seen + 2
+    assert seen >= rows - 10
 
 
 def test_damaged_files(tmp_path):

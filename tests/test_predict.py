@@ -14,6 +14,7 @@ for _extra in ("click", "rich", "sklearn", "pyarrow", "safetensors"):
     pytest.importorskip(_extra)
 
 import pyarrow as pa  # noqa: E402
+import pyarrow.compute as pc  # noqa: E402
 from pyarrow import csv, parquet  # noqa: E402
 from sklearn.metrics import log_loss, roc_auc_score  # noqa: E402
 
@@ -108,10 +109,15 @@ def test_inspect(folder: Path) -> None:
     assert (code, err) == (0, "")
     for text in ("LogisticRegression", "16,384", "site (categorical)", "30,000", "log.parquet"):
         assert text in out
+    assert "by effective rate" in out
+    assert "no counts and no values: --log gives both" in " ".join(out.split())
     model = ctr.load(folder / "m")
     strongest = int(np.argmax(np.abs(model.coef_[0])))
     assert f"{strongest} " in out
     assert f"{model.coef_[0, strongest]:.4f}" in out
+    named = next(line for line in out.splitlines() if f" {strongest} " in line)
+    dealt = model.encoder.regions()
+    assert strongest // (2**14 // 8) in dealt[named.split()[0]]
     code, out, err = invoke("inspect", folder / "m", "-n", 3, "--log", folder / "log.parquet")
     assert (code, err) == (0, "")
     counts = command.clicks(30_000).column("site").combine_chunks().value_counts().to_pylist()
@@ -122,6 +128,18 @@ def test_inspect(folder: Path) -> None:
     assert float(weight) == pytest.approx(model.coef_[0, int(slot)], abs=1e-4)
     rule = model._ready().settings.rule
     assert float(rate) == pytest.approx(rule.lr / np.sqrt(float(accumulator) + rule.eps), rel=1e-2)
+
+
+def test_evaluate_on_one_class(folder: Path, tmp_path: Path) -> None:
+    log = tmp_path / "ones.parquet"
+    parquet.write_table(TODAY.filter(pc.equal(TODAY.column(LABEL), 1)), log)
+    code, out, _ = invoke("evaluate", folder / "m", log)
+    assert code == 0
+    assert "nan" not in out
+    said = "-  (not defined: the labels are of one class)"
+    assert [line.split()[0] for line in out.splitlines() if said in line] == ["normalized", "AUC"]
+    found = json.loads(invoke("evaluate", folder / "m", log, "--json")[1])
+    assert found["auc"] is found["normalized_entropy"] is None
 
 
 @pytest.mark.parametrize(
@@ -136,6 +154,10 @@ def test_inspect(folder: Path) -> None:
         (["predict", "today.tsv", "today.tsv"], "today.tsv is truncated, corrupted or not"),
         (["predict", "library", "today.tsv"], "was not trained by adagrad train"),
         (["evaluate", "m", "today.tsv", "-l", "ctr"], "today.tsv, line 1: no column 'ctr'"),
+        (
+            ["predict", "m", "today.tsv", "--keep", "usr", "-o", "x.csv"],
+            "no column 'usr'; the columns are click, site, ad, depth, user; did you mean 'user'?",
+        ),
         (["inspect", "none"], "none: No such file or directory"),
     ],
 )

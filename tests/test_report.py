@@ -17,8 +17,8 @@ for _extra in ("click", "rich", "sklearn", "pyarrow", "safetensors", "matplotlib
 from sklearn.metrics import roc_auc_score  # noqa: E402
 
 import command  # noqa: E402
+from adagrad.ctr.pictures import calibration_groups, gains  # noqa: E402
 from adagrad.ctr.progressive import Progressive  # noqa: E402
-from adagrad.ctr.report import calibration_groups, gains  # noqa: E402
 from command import LABEL, invoke  # noqa: E402
 
 SECTIONS = [

@@ -17,6 +17,8 @@ import pytest
 for _extra in ("click", "rich", "sklearn", "pyarrow", "safetensors"):
     pytest.importorskip(_extra)
 
+import pyarrow as pa  # noqa: E402
+
 import command  # noqa: E402
 from adagrad import ctr  # noqa: E402
 from adagrad.ctr import files, logs, training  # noqa: E402
@@ -90,6 +92,30 @@ def test_the_bits_depend_on_neither_format_nor_threads(log: Path, tmp_path: Path
     assert all(tensors(tmp_path / name) == wanted for name in "bcd")
 
 
+def test_flags_and_times_have_the_bits_of_any_format(tmp_path: Path) -> None:
+    table = command.clicks(2000)
+    flag = pa.array([i % 3 == 0 for i in range(2000)])
+    seconds = pa.array(range(2000)).cast(pa.timestamp("s"))
+    halves = [f"{i % 7 + 1:02}-03 12:00:00.{i % 2 * 5}" for i in range(2000)]
+    spelled = {
+        "True": pa.array(["True" if x else "false" for x in flag.to_pylist()]),
+        "T": pa.array([str(x).replace(" ", "T") for x in seconds.to_pylist()]),
+        ".5": pa.array([f"2026-{text}" for text in halves]),
+    }
+    typed = {"True": flag, "T": seconds, ".5": spelled[".5"].cast(pa.timestamp("us"))}
+    for name, columns in (("text.tsv", spelled), ("typed.parquet", typed)):
+        whole = table
+        for column, values in columns.items():
+            whole = whole.append_column(column, values)
+        command.write(tmp_path / name, whole)
+        train(tmp_path / name, tmp_path / f"{name}.m", "--lr", 0.1)
+        for other in ("text.tsv", "typed.parquet"):
+            if (tmp_path / other).exists():
+                said = invoke("predict", tmp_path / f"{name}.m", tmp_path / other)
+                assert said[0] == 0, said
+    assert tensors(tmp_path / "text.tsv.m") == tensors(tmp_path / "typed.parquet.m")
+
+
 def test_lines_come_at_powers_of_two(log: Path, tmp_path: Path) -> None:
     lines = train(log, tmp_path / "m", "--lr", 0.1).splitlines()
     table = [line.split() for line in lines[1:] if re.match(r" +[\d,]+  ", line)]
@@ -153,6 +179,29 @@ def test_passes_and_validation(log: Path, tmp_path: Path) -> None:
     code, out, _ = invoke("evaluate", tmp_path / "n", held)
     assert code == 0
     assert lines[2].split()[4] in out
+
+
+def test_early_stopping_keeps_the_best(tmp_path: Path, small_batches: None) -> None:
+    log = command.write(tmp_path / "log.tsv", command.clicks(3_000))
+    held = command.write(tmp_path / "held.parquet", command.clicks(3_000, seed=1))
+    options = ("--lr", 0.5, "--validate", held, "--passes", 20, "--checkpoint-every", 640)
+    said = train(log, tmp_path / "m", *options, "--early-stop", 2)
+    losses = [float(line.split()[4]) for line in said.splitlines() if "validation, pass" in line]
+    best = int(np.argmin(losses)) + 1
+    assert len(losses) == best + 2 < 20
+    assert f"the model is that of pass {best}, the best" in said
+    train(log, tmp_path / "best", *options[:-4], "--passes", best)
+    assert tensors(tmp_path / "m") == tensors(tmp_path / "best")
+    tables = command.clicks(3_000), command.clicks(3_000, seed=1)
+    encoder = ctr.HashingEncoder(14, ["site", "ad", "depth", "user"])
+    model = ctr.LogisticRegression(0.5, encoder=encoder, passes=20)
+    (x, y), validation = ((t.drop_columns([LABEL]), t.column(LABEL).to_numpy()) for t in tables)
+    model.fit(x, y, validation=validation)
+    assert ctr.load(tmp_path / "m").coef_.tobytes() == model.coef_.tobytes()
+    # From the best on, again: the same passes, and the same end.
+    before = (tmp_path / "m").read_bytes()
+    train(log, tmp_path / "m", *options, "--early-stop", 2, "--resume")
+    assert (tmp_path / "m").read_bytes() == before
 
 
 def test_libsvm_ids_are_slots_where_they_fit(tmp_path: Path) -> None:
@@ -234,27 +283,52 @@ def test_a_signal_saves_a_checkpoint(
     assert (tmp_path / "m").read_bytes() == whole.read_bytes()
 
 
-@pytest.mark.parametrize("copies", [0, 4])
-def test_a_signal_while_waiting_for_a_pipe(tmp_path: Path, log: Path, copies: int) -> None:
-    arguments = ("-l", LABEL, "-m", tmp_path / "m", "--bits", 14, "--lr", 0.1)
-    header, *rows = log.read_bytes().splitlines(keepends=True)
-    with slow("train", "-", "--format", "tsv", *arguments, stdin=subprocess.PIPE) as process:
+@pytest.mark.parametrize(
+    ("lr", "rows", "learned"), [(0.1, 100, 64), (0.1, 70_100, 70_080), ("auto", 5_000, 4_992)]
+)
+def test_a_signal_while_waiting_for_a_pipe(
+    tmp_path: Path, log: Path, lr: float | str, rows: int, learned: int
+) -> None:
+    """What has come is learned, but for a line under way and what would end a round early."""
+    arguments = ("-l", LABEL, "--bits", 14, "--lr", lr, "--format", "tsv")
+    header, *lines = log.read_bytes().splitlines(keepends=True)
+    lines = (lines * 3)[:80_000]
+    with slow("train", "-", *arguments, "-m", tmp_path / "m", stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stderr is not None
-        process.stdin.write(header + b"".join(rows[:100] + rows * copies))
+        process.stdin.write(header + b"".join(lines[:rows]) + b"1\tsite1\tad")
         process.stdin.flush()
-        if copies:
-            for line in process.stderr:
-                if b"65,536" in line:
-                    break
-        time.sleep(1)  # until it waits: for its first block, or for a later one
+        time.sleep(2.5)  # until it waits: for its first block, or for a later one
         process.send_signal(signal.SIGINT)
         said = process.stderr.read().decode()
     assert process.returncode == 130, said
-    assert said.strip().startswith("interrupted")
-    assert (tmp_path / "m").exists() == bool(copies)
-    if copies:
-        assert ctr.load(tmp_path / "m").n_examples_ >= 65_536
+    assert f"interrupted: {learned:,} examples are saved in {tmp_path / 'm'}" in said
+    assert ("begins anew" if lr == "auto" else "the same stream from its first row") in said
+    learner = ctr.load(tmp_path / "m")
+    assert learner.n_examples_ == learned
+    some = header + b"".join(lines[:learned])
+    train("-", tmp_path / "some", *arguments[4:], input=some)
+    assert tensors(tmp_path / "m") == tensors(tmp_path / "some")
+    every = header + b"".join(lines)
+    train("-", tmp_path / "m", *arguments[4:], "--resume", input=every)
+    train("-", tmp_path / "whole", *arguments[4:], input=every)
+    assert tensors(tmp_path / "m") == tensors(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("input", [b"click\tsi", b"click\tsite\n" + b"1\ta\n" * 63])
+def test_a_signal_before_the_first_round(tmp_path: Path, input: bytes) -> None:
+    arguments = ("train", "-", "-l", LABEL, "-m", tmp_path / "m", "--lr", 0.1, "--quiet")
+    with slow(*arguments, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(input)
+        process.stdin.flush()
+        time.sleep(2.5)
+        process.send_signal(signal.SIGTERM)
+        said = process.stderr.read().decode()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert said.strip() == "interrupted before the first batch was learned: nothing to save"
+    assert not (tmp_path / "m").exists()
 
 
 @pytest.mark.usefixtures("small_batches")
@@ -300,6 +374,21 @@ def test_resuming_with_another_log(log: Path, tmp_path: Path) -> None:
     assert "was trained on another log: log.tsv (" in err
 
 
+def test_resuming_with_a_log_of_the_same_size(tmp_path: Path) -> None:
+    """Its ends are looked at: a log of which other rows were written over is another one."""
+    first = command.write(tmp_path / "log.tsv", command.clicks(5_000))
+    train(first, tmp_path / "m", "--lr", 0.1)
+    text = first.read_bytes()
+    arguments = ("train", first, "-l", LABEL, "-m", tmp_path / "m", "--bits", 14, "--lr", 0.1)
+    for at in (text.index(b"site"), text.rindex(b"site")):
+        first.write_bytes(text[:at] + b"SITE" + text[at + 4 :])
+        code, _, err = invoke(*arguments, "--resume")
+        assert code == 1
+        assert f"was trained on another log: log.tsv ({len(text)} bytes, ends " in err
+    first.write_bytes(text)
+    assert invoke(*arguments, "--resume")[0] == 0
+
+
 # -- mistakes -------------------------------------------------------------------------------------
 
 
@@ -320,6 +409,18 @@ def mistake(*arguments: object) -> str:
             ["log.tsv", "--ignore", "nope"],
             "--ignore: no column 'nope'; the columns are click",
         ),
+        (["log.tsv", "--ignore", "sit"], "depth, user; did you mean 'site'?"),
+        (["log.tsv", "--ignore", "click"], "--ignore: 'click' is the label"),
+        (["log.tsv", "--ignore", "site,ad,depth,user"], "no column is left as a feature"),
+        (["log.svm", "--ignore", "ids"], "libsvm logs have ids, not columns: no --ignore"),
+        (["log.tsv", "--cross", "site*site"], "the cross ('site', 'site') has a field twice"),
+        (["log.tsv", "--categorical", "dept"], "'user']; did you mean 'depth'?"),
+        (["log.tsv", "-l", "clik"], "no column 'clik'; the columns are c0, c1, c2, c3, c4, as the"),
+        (["log.tsv", "-l", "clik"], "first line, click, site, ad, depth, user, has no such name; "),
+        (["log.tsv", "-l", "clik"], "did you mean 'click'?"),
+        (["-", "--passes", "3"], "--passes 3: the standard input can be read only once"),
+        (["log.tsv", "--preset", "fbgemm_rowwise", "--model-type", "fm"], "one accumulator a row"),
+        (["log.tsv", "--early-stop", "2"], "--early-stop needs --validate, and --passes of more"),
         (["log.tsv", "--lr", "-1"], "lr must not be negative, got -1.0"),
         (["log.tsv", "--preset", "nope"], "there is no preset 'nope'"),
         (["log.tsv", "--cross", "site*nope"], "the cross ('site', 'nope') has 'nope'"),
@@ -339,7 +440,7 @@ def test_mistakes_get_one_line(
     Path("log.svm").write_text("1 1:1\n0 2:1\n")
     Path("empty.tsv").touch()
     Path("header.tsv").write_text("click\tsite\n")
-    assert message in mistake(*arguments, "-l", LABEL, "-m", "m")
+    assert message in mistake("-l", LABEL, "-m", "m", *arguments)
     assert not Path("m").exists()
 
 

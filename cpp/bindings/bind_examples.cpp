@@ -1,4 +1,5 @@
 // _core.check_examples and _core.arrange: batches of examples, checked once, when they are made.
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -83,6 +84,9 @@ void check_examples(py::handle slots, py::handle bounds, std::uint64_t n_slots,
       if (!is_finite(x[k])) {
         fail_value(a.other("values"), "[" + std::to_string(k) + "] is not finite");
       }
+      if (std::fabs(x[k]) > largest_value) {
+        fail_value(a.other("values"), "[" + std::to_string(k) + "] is more than 2**48 in size");
+      }
     }
   }
   if (!fields.is_none()) {
@@ -108,7 +112,7 @@ void check_examples(py::handle slots, py::handle bounds, std::uint64_t n_slots,
 
 // Orders the entries of each example by region, stably and in place; returns the bounds.
 py::array_t<std::uint32_t> arrange(py::handle indptr, py::handle slots, py::handle values,
-                                   py::handle fields, std::uint64_t region_size) {
+                                   std::uint64_t region_size) {
   const Argument a{"arrange", "slots"};
   const py::array starts = check_vector(a.other("indptr"), indptr, 'u', 4);
   const py::array slot_array = check_vector(a, slots, 'u', 4, Access::write);
@@ -117,17 +121,11 @@ py::array_t<std::uint32_t> arrange(py::handle indptr, py::handle slots, py::hand
   const auto* start = static_cast<const std::uint32_t*>(starts.data());
   auto* slot = static_cast<std::uint32_t*>(const_cast<void*>(slot_array.data()));
   auto* value = static_cast<float*>(const_cast<void*>(value_array.data()));
-  std::uint16_t* field = nullptr;
-  if (!fields.is_none()) {
-    const py::array array = check_vector(a.other("fields"), fields, 'u', 2, Access::write);
-    field = static_cast<std::uint16_t*>(const_cast<void*>(array.data()));
-  }
   py::array_t<std::uint32_t> bounds(static_cast<py::ssize_t>(n * regions + 1));
   std::uint32_t* const bound = bounds.mutable_data();
   py::gil_scoped_release unlocked;
   std::vector<std::uint32_t> old_slots;
   std::vector<float> old_values;
-  std::vector<std::uint16_t> old_fields;
   bound[0] = 0;
   for (std::size_t i = 0; i < n; ++i) {
     std::uint32_t count[regions] = {};
@@ -151,12 +149,10 @@ py::array_t<std::uint32_t> arrange(py::handle indptr, py::handle slots, py::hand
     if (ordered) continue;
     old_slots.assign(slot + start[i], slot + start[i + 1]);
     old_values.assign(value + start[i], value + start[i + 1]);
-    if (field != nullptr) old_fields.assign(field + start[i], field + start[i + 1]);
     for (std::size_t k = 0; k < old_slots.size(); ++k) {
       const std::size_t to = next[old_slots[k] / region_size]++;
       slot[to] = old_slots[k];
       value[to] = old_values[k];
-      if (field != nullptr) field[to] = old_fields[k];
     }
   }
   return bounds;
@@ -169,7 +165,7 @@ void bind_examples(py::module_& m) {
         py::arg("n_examples"), py::arg("values"), py::arg("fields"), py::arg("n_fields"),
         "Raise where the parts of adagrad.ctr.Examples do not fit.");
   m.def("arrange", &arrange, py::arg("indptr"), py::arg("slots"), py::arg("values"),
-        py::arg("fields"), py::arg("region_size"),
+        py::arg("region_size"),
         "Order the entries of each example by region, in place; return the bounds.");
 }
 

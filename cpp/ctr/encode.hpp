@@ -43,8 +43,8 @@ struct Entries {
   float value(std::size_t k) const { return values.empty() ? 1.0f : values[k]; }
 };
 
-// A number that cannot be the value of an entry, and in which row of its batch it is.
-struct NotFinite {
+// A number that is too large to be the value of an entry, and in which row of its batch it is.
+struct TooLarge {
   std::size_t row;
   double number;
 };
@@ -91,7 +91,7 @@ inline Entries read_values(const Field& field, const Column& c, std::size_t begi
   for (std::size_t i = 0; i < n; ++i) {
     const bool missing = std::isnan(numbers[i]);
     const float x = missing ? 1.0f : static_cast<float>(numbers[i]);
-    if (!std::isfinite(x)) throw NotFinite{begin + i, numbers[i]};
+    if (!(std::fabs(x) <= largest_value)) throw TooLarge{begin + i, numbers[i]};
     out.hashes[i] = missing ? field.seed : present;
     out.values[i] = x;
   }
@@ -150,8 +150,8 @@ inline Entries cross(const Entries& a, const Entries& b, std::uint64_t seed, std
         out.hashes.push_back(hash_words<2>({a.hashes[k], b.hashes[l]}, seed));
         if (!has_values) continue;
         const float value = a.value(k) * b.value(l);
-        if (!std::isfinite(value)) {
-          throw NotFinite{begin + i, static_cast<double>(a.value(k)) * b.value(l)};
+        if (!(std::fabs(value) <= largest_value)) {
+          throw TooLarge{begin + i, static_cast<double>(a.value(k)) * b.value(l)};
         }
         out.values.push_back(value);
       }
@@ -212,11 +212,13 @@ void for_each_block(const Plan& plan, std::vector<Batch>& batches, bool fixed, E
       for (std::size_t f = 0; f < plan.fields.size(); ++f) {
         try {
           read(f, batch.columns, begin, n);
-        } catch (const NotFinite& x) {
+        } catch (const TooLarge& x) {
           char number[32];
           *std::to_chars(number, number + sizeof number - 1, x.number).ptr = '\0';
-          throw std::invalid_argument(label(plan.fields[f]) + "[" + std::to_string(before + x.row) +
-                                      "] = " + number + " is not finite in float32");
+          const bool finite = std::isfinite(static_cast<float>(x.number));
+          throw std::invalid_argument(
+              label(plan.fields[f]) + "[" + std::to_string(before + x.row) + "] = " + number +
+              (finite ? " is more than 2**48 in size: scale it" : " is not finite in float32"));
         } catch (const std::invalid_argument& error) {
           throw std::invalid_argument(label(plan.fields[f]) + " " + error.what());
         }

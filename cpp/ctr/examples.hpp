@@ -29,6 +29,10 @@ struct Examples {
   bool fixed;  // every example has the same number of entries in each region
 };
 
+// Beyond it in size, squares of values do not add up in float32 for long: 2^32 of them do below.
+// Accumulators would end at infinity, and what they divide would stop, silently.
+constexpr float largest_value = 281474976710656.0f;  // 2^48
+
 namespace {
 
 // Where the entries of a region of an example begin; they end where the next region's begin.

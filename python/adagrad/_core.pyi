@@ -110,7 +110,7 @@ def check_examples(
     n_fields: int,
 ) -> None: ...
 def arrange(
-    indptr: object, slots: object, values: object, fields: object, region_size: int
+    indptr: object, slots: object, values: object, region_size: int
 ) -> npt.NDArray[np.uint32]: ...
 
 class Learner(metaclass=_PybindType):

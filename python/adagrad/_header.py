@@ -91,7 +91,7 @@ def parse(path: StrPath, file: FileIO) -> tuple[Header, bytes]:
         raise TableFileError(
             f"{path} is truncated: it has {size} bytes, its header alone promises {start}"
         )
-    metadata, dtype, shape = _decode(path, head[8:])
+    metadata, dtype, shape = decode(path, head[8:])
     nbytes = data_bytes(dtype, shape)
     if size != start + nbytes:
         what = "is truncated" if size < start + nbytes else "goes on after its end"
@@ -101,7 +101,7 @@ def parse(path: StrPath, file: FileIO) -> tuple[Header, bytes]:
     return Header(metadata, dtype, shape, start, nbytes), head
 
 
-def _decode(path: StrPath, text: bytes) -> tuple[dict[str, str], str, tuple[int, int]]:
+def decode(path: StrPath, text: bytes) -> tuple[dict[str, str], str, tuple[int, int]]:
     """Return metadata, dtype and shape out of the JSON of a header."""
     import json
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -124,13 +125,19 @@ def open_features(
     **how: Any,
 ) -> Log:
     """Open a log, with only these columns or without those."""
+    from adagrad.ctr._rows import nearest
     from adagrad.ctr.logs import open_log
 
     log = open_log(logs, label=label, columns=columns, **how)
+    if log.sources[0].format == "libsvm" and (ignore or columns):
+        raise ValueError("libsvm logs have ids, not columns: no --ignore, no --columns")
     for name in ignore:
+        if name == label:
+            raise ValueError(f"--ignore: {name!r} is the label, which is no feature anyway")
         if name not in log.schema.names:
             shown = ", ".join(log.schema.names)
-            raise ValueError(f"--ignore: no column {name!r}; the columns are {shown}")
+            end = nearest(name, log.schema.names)
+            raise ValueError(f"--ignore: no column {name!r}; the columns are {shown}{end}")
     if ignore and "-" not in logs:
         # Not even read: a column that is no feature may hold what it likes.
         columns = [name for name in log.schema.names if name not in (label, *ignore)]
@@ -167,12 +174,10 @@ def check_picture(output: Path) -> None:
 
 
 def quality(metrics: dict[str, float]) -> list[str]:
-    """Return logloss, NE, AUC and calibration as text."""
+    """Return logloss, NE, AUC and calibration as text; a dash where one is not defined."""
+    digits = {"logloss": 5, "normalized_entropy": 4, "auc": 4, "calibration": 3}
     return [
-        f"{metrics['logloss']:.5f}",
-        f"{metrics['normalized_entropy']:.4f}",
-        f"{metrics['auc']:.4f}",
-        f"{metrics['calibration']:.3f}",
+        "-" if math.isnan(metrics[name]) else f"{metrics[name]:.{n}f}" for name, n in digits.items()
     ]
 
 

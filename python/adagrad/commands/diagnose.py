@@ -67,9 +67,18 @@ class Found(NamedTuple):
     help="Count features in 2^BITS places of 24 bytes: exactly up to half as many.",
 )
 @click.option(
-    "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE"
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.json",
+    help="Write the numbers, too.",
 )
-@click.option("--picture", type=click.Path(path_type=Path), metavar="FILE.png", help="Or .svg.")
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path),
+    metavar="FILE.png",
+    help="Draw them; or .svg, .pdf.",
+)
 @log_options
 @one_line_errors
 def diagnose(file: str | None, **given: Any) -> None:
@@ -207,7 +216,7 @@ def _look(file: str, given: dict[str, Any], no_label: str) -> Found:
 def _encoder(log: Log, given: dict[str, Any]) -> tuple[Any, str]:
     """Return what makes features of columns, and what it does with numbers."""
     from adagrad.ctr._columns import default_kind
-    from adagrad.ctr.training import Options
+    from adagrad.ctr.options import Options
 
     left_out = (given["label"], *(given["ignore"] or ()))
     features = [field for field in log.schema if field.name not in left_out]

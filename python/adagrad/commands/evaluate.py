@@ -38,8 +38,9 @@ def evaluate(
     adagrad train.
     """
     from adagrad.ctr import files
+    from adagrad.ctr.options import is_trained_on_logs
     from adagrad.ctr.pipeline import open_again
-    from adagrad.ctr.training import is_trained_on_logs, score
+    from adagrad.ctr.training import score
 
     use_threads(given["threads"])
     estimator, extra = files.read(model)
@@ -64,7 +65,9 @@ def evaluate(
     names = ("logloss", "normalized entropy", "AUC", "calibration")
     click.echo(f"{'examples':<20}{examples:>12,}")
     click.echo(f"{'positives':<20}{positives:>12,}  ({100 * positives / examples:.3g} %)")
-    for name, text in zip(names, quality(metrics), strict=True):
+    for name, number, text in zip(names, metrics.values(), quality(metrics), strict=True):
+        if math.isnan(number) and positives in (0, examples):
+            text = f"{text:>12}  (not defined: the labels are of one class)"
         click.echo(f"{name:<20}{text:>12}")
     if left_out:
         click.echo(skipped(left_out), err=True)

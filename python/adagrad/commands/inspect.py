@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,14 +38,15 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, **given: Any) -> None:
     """Show the settings of MODEL, what it was trained on, and its strongest features.
 
     The rate is the effective learning rate, that of the feature's next step: it falls with every
-    gradient, so it is large for what the model has hardly seen. A model stores no names, only
-    slots; with --log, the features of a sample are named, and counted.
+    gradient, so it is large for what the model has hardly seen. A model stores no values, only
+    slots, and knows the fields that may be in one; with --log, the features of a sample are named,
+    and counted.
     """
     from rich.console import Console
 
     from adagrad.ctr import files, insight
+    from adagrad.ctr.options import is_trained_on_logs
     from adagrad.ctr.pipeline import encoded, encoder_of, open_again
-    from adagrad.ctr.training import is_trained_on_logs
 
     use_threads(given["threads"])
     estimator, extra = files.read(model)
@@ -67,12 +69,21 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, **given: Any) -> None:
         found = insight.in_sample(fitted, first.x)
         names = insight.names(encoder_of(estimator), first.batch)
         console.print(f"\nFeatures of the first {len(first.x):,} rows of {logs[0]}", markup=False)
-    orders = [("by weight", -np.abs(found.weights)), ("by accumulator", -found.accumulators)]
+    orders = [
+        ("by weight", -np.abs(found.weights)),
+        ("by effective rate, lowest first", found.rates),
+    ]
     if found.counts is not None:
         orders.append(("by count", -found.counts.astype(np.float64)))
     if top:
         for title, key in orders:
-            _top(console, title, found, np.argsort(key, kind="stable")[:top], names)
+            order = np.argsort(key, kind="stable")[:top]
+            _top(console, title, found, order, names, insight.fields(encoder_of(estimator)))
+        if found.counts is None:
+            console.print(
+                "A model has sums of squared gradients, no counts and no values: --log gives both.",
+                markup=False,
+            )
 
 
 def _settings(console: Console, path: Path, estimator: ClickLearner, extra: Any) -> None:
@@ -93,7 +104,7 @@ def _settings(console: Console, path: Path, estimator: ClickLearner, extra: Any)
         lines.append(("fields", fields))
     state = extra.get("training") if isinstance(extra, dict) else None
     if state:
-        files = [name for name, _ in state["log"]]
+        files = [name for name, *_ in state["log"]]
         shown = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if files[3:] else "")
         where = f"{state['pass']} complete passes"
         if state["rows"]:
@@ -117,7 +128,14 @@ def _counts(console: Console, estimator: ClickLearner, everything: Slots) -> Non
         console.print(f"{name:<12}{text}", markup=False)
 
 
-def _top(console: Console, title: str, found: Slots, order: Any, names: dict[int, Any]) -> None:
+def _top(
+    console: Console,
+    title: str,
+    found: Slots,
+    order: Any,
+    names: dict[int, Any],
+    fields: Callable[[int], str],
+) -> None:
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -132,7 +150,7 @@ def _top(console: Console, title: str, found: Slots, order: Any, names: dict[int
     for at in order.tolist():
         slot = int(found.slots[at])
         row = [
-            escape(insight.label(names.get(slot, []))),
+            escape(insight.label(names[slot]) if slot in names else fields(slot)),
             f"{slot}",
             f"{found.weights[at]:.4f}",
             f"{found.accumulators[at]:.4g}",

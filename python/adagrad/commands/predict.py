@@ -62,8 +62,8 @@ def predict(
     """  # noqa: D301 (click looks for the character itself)
     from adagrad import _core
     from adagrad.ctr import files
+    from adagrad.ctr.options import is_trained_on_logs
     from adagrad.ctr.pipeline import encoded, encoder_of, open_again
-    from adagrad.ctr.training import is_trained_on_logs
 
     if keep and output is None:
         raise click.ClickException("--keep needs --output: without it there is one number a line")

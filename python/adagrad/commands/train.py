@@ -23,10 +23,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from adagrad.commands._progress import Display
+    from adagrad.ctr._stop import Stop
     from adagrad.ctr.logs import Log
-    from adagrad.ctr.training import Options, Training
+    from adagrad.ctr.options import Options
+    from adagrad.ctr.training import Training
 
 __all__ = ["train"]
+
+NOTHING = "interrupted before the first batch was learned: nothing to save"
 
 
 def rate(text: str) -> float | str:
@@ -107,6 +111,12 @@ def rate(text: str) -> float | str:
     help="Measure on this log after each pass; may be given again.",
 )
 @click.option(
+    "--early-stop",
+    type=click.IntRange(1),
+    metavar="N",
+    help="End after N passes without a lower logloss on --validate, and keep the best model.",
+)
+@click.option(
     "--checkpoint-every",
     type=click.IntRange(1),
     metavar="N",
@@ -145,13 +155,15 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
     positives. The model has the same bits for any number of threads and any format of the log.
 
     Ctrl-C saves a checkpoint. With --resume, a training that was stopped or killed ends with the
-    bits of one that was not.
+    bits of one that was not. A log is known again by the name and the size of each file, and by its
+    first and last 64 KiB.
     """  # noqa: D301 (click looks for the character itself)
     from rich.console import Console
 
     from adagrad.commands._progress import Display
+    from adagrad.ctr._stop import Interrupted, Stop
     from adagrad.ctr.pipeline import open_again
-    from adagrad.ctr.training import Interrupted, Stop, Training
+    from adagrad.ctr.training import Training
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     use_threads(given["threads"])
@@ -163,13 +175,16 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
         check_writable(given["report"], "--report")
     options = _options(given)
     how = reading(given["file_format"], given["delimiter"], given["names"])
+    if "-" in logs and given["passes"] > 1:
+        raise click.ClickException(
+            f"--passes {given['passes']}: the standard input can be read only once"
+        )
+    if given["early_stop"] is not None and not (given["validate"] and given["passes"] > 1):
+        raise click.ClickException("--early-stop needs --validate, and --passes of more than 1")
     if "-" in given["validate"]:
         raise click.ClickException("--validate cannot read the standard input: it is read twice")
     stop = Stop()
-    opened = open_features(
-        logs, options.label, options.columns, options.ignore, skip_bad=options.skip_bad, **how
-    )
-    with opened as log, stop.installed():
+    with stop.installed(), _open(logs, options, how, stop) as log:
         for path in (given["model"], given["report"]):
             if path is not None and path.exists() and any(path.samefile(p) for p in _files(log)):
                 raise click.ClickException(f"{path} is the log, which it would replace")
@@ -179,6 +194,7 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
             given["model"],
             passes=given["passes"],
             checkpoint_every=given["checkpoint_every"],
+            early_stop=given["early_stop"],
         )
         if given["resume"]:
             _resume(training, console, given["quiet"])
@@ -211,7 +227,7 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
 
 
 def _options(given: dict[str, Any]) -> Options:
-    from adagrad.ctr.training import Options
+    from adagrad.ctr.options import Options
 
     crosses = tuple(tuple(cross.split("*")) for cross in given["cross"])
     names = ("label", "model_type", "lr", "bits", "l1", "l2", "factors", "preset", "seed")
@@ -228,6 +244,19 @@ def _files(log: Log) -> list[str]:
     return [path for path in log.paths if path != "-"]
 
 
+def _open(logs: tuple[str, ...], options: Options, how: dict[str, Any], stop: Stop) -> Log:
+    from adagrad.ctr.logs import LogError
+
+    how = {**how, "skip_bad": options.skip_bad}
+    try:
+        return open_features(logs, options.label, options.columns, options.ignore, **how)
+    except LogError:
+        if not stop.signal:
+            raise
+        click.echo(f"\n{NOTHING}", err=True)
+        raise SystemExit(128 + stop.signal) from None
+
+
 def _resume(training: Training, console: Console, quiet: bool) -> None:
     if not training.path.exists():
         text = f"{training.path} is not there yet: training from the first row"
@@ -241,12 +270,13 @@ def _resume(training: Training, console: Console, quiet: bool) -> None:
 
 
 def _saved(training: Training) -> str:
+    if not training.examples:
+        return f"\n{NOTHING}"
+    text = f"\ninterrupted: {training.examples:,} examples are saved in {training.path}; "
     if training.progressive is None:
-        return "\ninterrupted before the first batch was learned: nothing to save"
-    return (
-        f"\ninterrupted: {training.examples:,} examples are saved in {training.path}; go on with"
-        " --resume"
-    )
+        return text + "--resume begins anew, as the learning rate was not chosen yet"
+    text += "go on with --resume"
+    return text + (" and the same stream from its first row" if "-" in training.log.paths else "")
 
 
 def _summary(console: Console, training: Training, display: Display) -> None:
@@ -273,6 +303,8 @@ def _summary(console: Console, training: Training, display: Display) -> None:
         f" lr {training.estimator.lr_:g}; {training.path}",
         markup=False,
     )
+    if training.best_pass:
+        console.print(f"the model is that of pass {training.best_pass}, the best", markup=False)
     if training.skipped:
         console.print(skipped(training.skipped), markup=False)
     if training.progressive.metrics()["logloss"] != training.progressive.metrics()["logloss"]:

@@ -114,6 +114,8 @@ class ColumnReader:
             try:
                 batch = next(self._batches, None)
             except (OSError, pa.ArrowException) as error:
+                if getattr(self._raw, "called_off", False):
+                    return
                 raise LogError(self._path, row, f"the file is damaged: {error}") from None
             if batch is None:
                 return

@@ -21,6 +21,9 @@ except ModuleNotFoundError as error:
 
 __all__ = ["default_kind", "encodable", "open_columns"]
 
+MOMENT = pa.dictionary(pa.int32(), pa.string())
+"""What dates and times are hashed as: their texts, each distinct one once."""
+
 
 def open_columns(X: Any) -> pa.RecordBatchReader:
     """Return a reader of the columns of X; of a reader, itself."""
@@ -67,6 +70,10 @@ def _is_bytes(kind: pa.DataType) -> bool:
     return any(getattr(pa.types, f"is_{name}")(kind) for name in names)
 
 
+def _is_moment(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_date(kind) or pa.types.is_time(kind) or pa.types.is_timestamp(kind))
+
+
 def _is_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
@@ -97,8 +104,9 @@ def _target(kind: pa.DataType, as_number: bool) -> pa.DataType | None:
         return kind
     if pa.types.is_fixed_size_binary(kind):
         return pa.binary()
-    is_moment = pa.types.is_date(kind) or pa.types.is_time(kind) or pa.types.is_timestamp(kind)
-    return pa.string() if is_moment or pa.types.is_decimal(kind) else None
+    if _is_moment(kind):
+        return MOMENT
+    return pa.string() if pa.types.is_decimal(kind) else None
 
 
 def encodable(table: pa.Table, kinds: Mapping[str, str | None]) -> pa.Table:
@@ -139,6 +147,10 @@ def _convert(name: str, column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
         raise TypeError(f"X[{name!r}] is {found}, which {what}")
     if item == target:
         return column
+    if target == MOMENT:
+        if item is found:
+            return _map(column, MOMENT, _texts_of_moments)
+        return _map(column, pa.large_list(MOMENT), lambda x: _in_order(x, _texts_of_moments))
     if item is not found:
         target = pa.large_list(target)
     if as_number and _is_bytes(found):
@@ -180,13 +192,31 @@ def _map(
     return pa.chunked_array([f(chunk) for chunk in column.chunks], kind)
 
 
-def _in_order(views: pa.Array) -> pa.Array:
-    """Return the lists of list views (which pyarrow 26 casts wrongly where they overlap)."""
+def _texts_of_moments(moments: pa.Array) -> pa.Array:
+    """Return dates and times as text that is the same for every unit, each distinct one made once.
+
+    A fraction of a second has no zeros at its end, a timestamp of midnight is a date, and one with
+    a time zone is in UTC, with a Z.
+    """
+    kind = moments.type
+    if pa.types.is_timestamp(kind) and kind.tz is not None:
+        moments = moments.cast(pa.timestamp(kind.unit, "UTC"))
+    codes = moments.dictionary_encode()
+    texts = codes.dictionary.cast(pa.string())
+    texts = pc.replace_substring_regex(texts, r"(\.\d*[1-9])0+(Z?)$", r"\1\2")
+    texts = pc.replace_substring_regex(texts, r"\.0+(Z?)$", r"\1")
+    texts = pc.replace_substring_regex(texts, r" 00:00:00$", "")
+    return pa.DictionaryArray.from_arrays(codes.indices, texts)
+
+
+def _in_order(
+    views: pa.Array, of_items: Callable[[pa.Array], pa.Array] = lambda items: items
+) -> pa.Array:
+    """Return lists, of list views too (which pyarrow 26 casts wrongly where they overlap)."""
     lengths = np.asarray(pc.fill_null(pc.list_value_length(views), 0), np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return pa.LargeListArray.from_arrays(
-        offsets, pc.list_flatten(views), mask=views.is_null() if views.null_count else None
-    )
+    missing = views.is_null() if views.null_count else None
+    return pa.LargeListArray.from_arrays(offsets, of_items(pc.list_flatten(views)), mask=missing)
 
 
 def _first_row_that_fails(column: pa.ChunkedArray, target: pa.DataType) -> int:

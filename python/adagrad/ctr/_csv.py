@@ -78,7 +78,8 @@ class DelimitedReader:
         if block is None:
             self.schema, self.request = request.schema, request
             return None
-        self._selected = request.select(self._source.path, self._names)
+        guessed = header is False and request.header is None
+        self._selected = request.select(self._source.path, self._names, fields if guessed else ())
         self._label = request.label
         self._types = self._decide(block, request)
         self.schema = pa.schema(
@@ -116,8 +117,10 @@ class DelimitedReader:
                 number = kind == pa.int64() or (
                     kind == pa.float64() and (numeric is not None or not _long(texts.column(name)))
                 )
-                if number:
+                if number or (numeric is None and pa.types.is_boolean(kind)):
                     types[name] = kind
+                elif numeric is None and pa.types.is_timestamp(kind):  # whole seconds may end
+                    types[name] = pa.timestamp("us" if kind.unit == "s" else "ns", kind.tz)
         if numeric is not None:
             types = {
                 name: (kind if kind != pa.string() else pa.float64())
@@ -233,14 +236,17 @@ class DelimitedReader:
                 self._convert(line, dict.fromkeys(self._names, pa.string()) | {name: kind}, size)
             except pa.ArrowInvalid:
                 value = texts.column(name)[0].as_py()
-                return Fault("not a number", f"column {name!r}: {value!r} is no {kind}")
+                is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+                what = "number" if is_number else str(kind).partition("[")[0]
+                return Fault(f"not a {what}", f"column {name!r}: {value!r} is no {kind}")
         raise AssertionError(line)
 
 
 def _is_header(request: Request, fields: list[str]) -> bool:
-    """Whether the first line has the names that are asked for."""
-    names = request.features() if request.label is None else (request.label,)
-    return names is None or set(names) <= set(fields)
+    """Whether the first line has a name that is asked for: others may be mistaken."""
+    label = () if request.label is None else (request.label,)
+    names = {*label, *(request.features() or ())}
+    return not names or not names.isdisjoint(fields)
 
 
 def _end(data: memoryview | bytes, start: int = 0) -> int:

@@ -2,55 +2,39 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
-import numbers
+import functools
 import os
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from adagrad import _core
-from adagrad._layout import check_integer, check_real, check_storable
+from adagrad._layout import check_integer
+from adagrad.ctr._checked import Batch, Checked
 from adagrad.ctr.examples import Examples, concatenate
 from adagrad.ctr.model import Model, Settings
-from adagrad.ctr.progressive import Progressive
+from adagrad.ctr.progressive import measured
 from adagrad.ctr.sweep import SWEEP_EXAMPLES, sweep
 from adagrad.rule import Rule
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
-Batch = tuple[Examples, Floats, "Floats | None"]
 
 CHUNK = 65_536
 """Examples between two looks at interrupts; a multiple of the learners' rounds of 64."""
 
-DEFAULT_RULE = Rule(lr=0.1, eps=1.0)
-"""Accumulators that start at 1, as libffm's do, and take no memory until they are touched: a first
-gradient moves a param by no more than its rate, however small it is."""
+_RETUNED = frozenset({"l1", "lr", "lr_decay", "weight_decay"})
+_OF_EXAMPLES = frozenset({"n_slots", "n_fields", "parts", "rule"})
 
 
-class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class ClickLearner(Checked):
     """Common part of the learners; see `LogisticRegression`."""
 
-    lr: float | Literal["auto"] | None
-    rule: Rule | None
-    l1: float
-    l2: float
-    passes: int
-    shuffle: bool
-    seed: int
-    encoder: Any
-    warm_start: bool
-    n_jobs: int | None
-
-    classes_: Array
     _model: Model
 
     def fit(
@@ -82,11 +66,12 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         go_on = self.warm_start and hasattr(self, "classes_")
         with self._all_or_nothing():
             batch = self._batch(X, y, sample_weight, None, reset=not go_on)
+            if batch[2] is not None and not batch[2].any():
+                raise ValueError("sample_weight is zero for every example")
             held_out = None if validation is None else self._batch(*validation, None, None, False)
             passes = check_integer("passes", self.passes, 1, 2**31)
-            self._threads()
-            if not go_on:
-                self._start(batch[0])
+            self._check()
+            self._start_or_retune(batch[0], not go_on)
         best: tuple[float, Model] | None = None
         self.n_passes_ = 0
         for number in range(passes):
@@ -94,7 +79,9 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.n_passes_ += 1
             if held_out is None:
                 continue
-            loss = _logloss(self._model, held_out, self._threads())
+            loss = measured(
+                functools.partial(self._model.margins, threads=self._threads()), _parts(held_out)
+            ).metrics()["logloss"]
             if best is not None and not loss < best[0]:
                 self._model = best[1]
                 break
@@ -139,109 +126,21 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Notes
         -----
         A stream cut at multiples of 64 examples gives the bits of one call, and of `fit`.
+
+        `lr`, `l1`, `l2` and `n_jobs` may be set to something else between two calls. With
+        ``lr="auto"`` the rate in use stays.
         """
         first = not hasattr(self, "classes_")
         with self._all_or_nothing():
             batch = self._batch(X, y, sample_weight, classes, reset=first)
-            self._threads()
-            if first:
-                self._start(batch[0])
+            self._check()
+            self._start_or_retune(batch[0], first)
         for start in range(0, len(batch[0]), CHUNK):
             x, labels, weights = (
                 None if part is None else part[start : start + CHUNK] for part in batch
             )
             self._learn(x, labels, weights, count=True)
         return self
-
-    # -- from arguments to batches ------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _all_or_nothing(self) -> Iterator[None]:
-        """Undo what checks have noted of a batch where one of them raises."""
-        before = dict(vars(self))
-        try:
-            yield
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
-
-    def _batch(self, X: Any, y: Any, sample_weight: Any, classes: Any, reset: bool) -> Batch:
-        """Check everything; nothing of a batch that raises is learned from."""
-        x = self._examples(X, reset=reset)
-        labels = self._labels(y, classes, reset)
-        if len(labels) != len(x):
-            raise ValueError(f"X has {len(x)} examples, but y has {len(labels)}")
-        return x, labels, _weights(sample_weight, len(x))
-
-    def _examples(self, X: Any, reset: bool) -> Examples:
-        if self.encoder is not None and not isinstance(X, Examples):
-            X = self._encode(X, reset)
-        if not isinstance(X, Examples):
-            X = validate_data(
-                self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=reset
-            )
-            return Examples.from_csr(X)
-        if len(X) == 0 and reset:
-            raise ValueError("X has no examples")
-        if reset:
-            self.n_features_in_ = X.n_slots
-        elif X.n_slots != self.n_features_in_:
-            raise ValueError(
-                f"X has {X.n_slots} features, but {type(self).__name__} is expecting"
-                f" {self.n_features_in_} features as input"
-            )
-        return X
-
-    def _encode(self, X: Any, reset: bool) -> Any:
-        """Encode columns. Those of the first batch are the model's, by name and kind."""
-        if reset:
-            self.encoder_ = copy.deepcopy(self.encoder)
-            if not hasattr(self.encoder_, "fields_"):
-                return self.encoder_.fit_transform(X)
-        encoder = getattr(self, "encoder_", self.encoder)
-        if not hasattr(encoder, "fields_"):
-            raise ValueError(
-                "the model learned from Examples, and its encoder has not seen columns: fit the"
-                " encoder, or let it encode what you give here"
-            )
-        return encoder.transform(X)
-
-    def _labels(self, y: Any, classes: Any, reset: bool) -> Floats:
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None"
-            )
-        y = column_or_1d(y, warn=True)
-        if y.dtype.kind == "f" and not np.isfinite(y).all():
-            at = int(np.flatnonzero(~np.isfinite(y))[0])
-            raise ValueError(f"y[{at}] = {y[at]} is not finite")
-        if reset or classes is not None:
-            known = np.unique(y if classes is None else np.asarray(classes))
-            if classes is None:
-                check_classification_targets(y)
-            if len(known) > 2:
-                kind = type_of_target(known)
-                raise ValueError(
-                    f"Only binary classification is supported. The type of the target is {kind}."
-                )
-            if len(known) < 2:
-                raise ValueError(
-                    f"two classes are needed, found one class: {known.tolist()};"
-                    " partial_fit(X, y, classes=[0, 1]) names both"
-                )
-            if not reset and not np.array_equal(known, self.classes_):
-                raise ValueError(f"classes were {self.classes_.tolist()}, got {known.tolist()}")
-            self.classes_ = known
-        positive = y == self.classes_[1]
-        strange = ~(positive | (y == self.classes_[0]))
-        if strange.any():
-            at = int(np.flatnonzero(strange)[0])
-            raise ValueError(
-                f"y[{at}] = {y[at : at + 1].tolist()[0]!r} is none of the classes"
-                f" {self.classes_.tolist()}"
-            )
-        return np.asarray(positive, np.float32)
 
     # -- the model ------------------------------------------------------------------------------
 
@@ -254,36 +153,30 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._held: list[Batch] | None = [] if self.lr == "auto" else None
         self._tried: Model | None = None
 
-    def _rule(self) -> Rule:
-        rule = DEFAULT_RULE if self.rule is None else self.rule
-        if not isinstance(rule, Rule):
-            raise TypeError(f"rule must be an adagrad.Rule or None, got {rule!r}")
-        if rule.on_nonfinite == "raise":
-            raise ValueError(
-                "a rule with on_nonfinite='raise' needs gradients before their steps, of which"
-                " these learners have none; use 'skip' or 'propagate'"
-            )
-        if rule.weight_decay_rows == "all" and rule.weight_decay != 0.0:
-            raise ValueError(
-                "a rule with weight_decay_rows='all' decays every row in every step; these learners"
-                " touch the rows of an example only"
-            )
-        if isinstance(self.lr, str):
-            if self.lr != "auto":
-                raise ValueError(f"lr must be a number, None or 'auto', got {self.lr!r}")
-        elif self.lr is not None:
-            rule = rule.replace(lr=self.lr)
-        l2 = check_real("l2", self.l2)
-        if l2 != 0.0:
-            if rule.weight_decay != 0.0:
-                raise ValueError("l2 and the rule's weight_decay are the same penalty, given twice")
-            rule = rule.replace(weight_decay=l2)
-        return rule
-
-    def _l1(self) -> float:
-        l1 = check_real("l1", self.l1)
-        check_storable("l1", l1, "float32")
-        return l1
+    def _start_or_retune(self, x: Examples, start: bool) -> None:
+        """Begin a new model, or let the one there is take up what was set since."""
+        if start:
+            self._start(x)
+            return
+        now = self._model.settings
+        rule = self._rule()
+        if self.lr == "auto":
+            rule = rule.replace(lr=now.rule.lr)
+        wanted = self._settings(x, rule)
+        for before, after in ((now, wanted), (now.rule, wanted.rule)):
+            for name in (field.name for field in dataclasses.fields(before)):
+                old, new = getattr(before, name), getattr(after, name)
+                if old != new and name not in _RETUNED | _OF_EXAMPLES:
+                    raise ValueError(
+                        f"{name} was {old!r} when the model began and cannot become {new!r}: fit"
+                        " anew, or a clone"
+                    )
+        if (now.l1, now.rule) == (wanted.l1, wanted.rule):
+            return
+        if self.lr != "auto":
+            self._settle()
+        self._model.retune(dataclasses.replace(self._model.settings, l1=wanted.l1, rule=rule))
+        self._tried = None
 
     def _learn(self, x: Any, y: Any, weights: Any, count: bool) -> None:
         self._tried = None
@@ -332,15 +225,6 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self._tried is None:
             self._tried = self._choose()
         return self._tried
-
-    def _threads(self) -> int:
-        if self.n_jobs is None:
-            return 0
-        if isinstance(self.n_jobs, bool) or not isinstance(self.n_jobs, numbers.Integral):
-            raise TypeError(f"n_jobs must be an integer or None, got {self.n_jobs!r}")
-        if self.n_jobs < 0:
-            return max(1, (os.cpu_count() or 1) + 1 + int(self.n_jobs))
-        return check_integer("n_jobs", self.n_jobs, 1, 1024)
 
     # -- what it has learned --------------------------------------------------------------------
 
@@ -407,6 +291,34 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes: Array = self.classes_[positive.astype(np.intp)]
         return classes
 
+    def uncertainty(self, X: Any) -> Floats:
+        """Return how little is known of each example: for exploration of rare ads.
+
+        Parameters
+        ----------
+        X
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray of float32, shape [n]
+            Sum over the entries of ``rate * x**2``, rate being the rule's effective one of the
+            entry's linear param, ``lr / sqrt(s + eps)`` for the textbook's: a bound of how far one
+            more example could move the linear part of the margin. Large where features are rare.
+            Not a variance; its scale is that of the rate.
+
+        Notes
+        -----
+        The factors of factorization machines do not count. A factor's step is as large as what
+        it meets, so that with them an example that is known well could have the larger sum.
+
+        References
+        ----------
+        McMahan et al., "Ad Click Prediction: a View from the Trenches", KDD 2013, section 6.
+        """
+        model = self._ready()
+        return model.uncertainty(self._examples(X, reset=False), threads=self._threads())
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the learner to a file, in the safetensors format; `adagrad.ctr.load` reads it.
 
@@ -434,30 +346,7 @@ class ClickLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return hasattr(self, "classes_")
 
 
-def _weights(sample_weight: Any, n: int) -> Floats | None:
-    if sample_weight is None:
-        return None
-    given = np.asarray(sample_weight)
-    if given.ndim == 0:
-        given = np.full(n, given)
-    if given.ndim != 1:
-        raise ValueError(f"Sample weights must be 1D array or scalar, got shape {given.shape}")
-    if len(given) != n:
-        raise ValueError(f"sample_weight.shape == ({len(given)},), expected ({n},)!")
-    with np.errstate(over="ignore"):
-        weights = np.ascontiguousarray(given, np.float32)
-    wrong = ~(np.isfinite(weights) & (weights >= 0))
-    if wrong.any():
-        at = int(np.flatnonzero(wrong)[0])
-        raise ValueError(f"sample_weight[{at}] = {given[at]} must be finite and not negative")
-    if n and not weights.any():
-        raise ValueError("sample_weight is zero for every example")
-    return weights
-
-
-def _logloss(model: Model, batch: Batch, threads: int) -> float:
-    board = Progressive()
+def _parts(batch: Batch) -> Iterator[tuple[Examples, Floats]]:
     for start in range(0, len(batch[0]), CHUNK):
         part = slice(start, start + CHUNK)
-        board.add(model.margins(batch[0][part], threads=threads), batch[1][part])
-    return board.metrics()["logloss"]
+        yield batch[0][part], batch[1][part]

@@ -5,6 +5,7 @@ Called by the readers of text formats. Nothing here knows what a line means.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,7 @@ def blocks(source: Source, raw: object) -> Iterator[Lines]:
     step = COMPRESSED_READ if source.codec else BLOCK
     buffer = bytearray(BLOCK)
     held, line = 0, 1
+    passed = 0  # bytes of the blocks before
     broken: str | None = None
     if source.codec and source.size == 0:
         broken = "the compressed file is empty"
@@ -82,9 +84,13 @@ def blocks(source: Source, raw: object) -> Iterator[Lines]:
                 got = stream.readinto(memoryview(buffer)[held : held + step])
             except (OSError, pa.ArrowException) as error:
                 broken, got = f"the file ends early or is damaged: {error}", 0
+                rest = _rest(source, passed + held)
+                buffer[held : held + len(rest)] = rest
+                held += len(rest)
             held += got
             end = not got
-        if end and not broken and held and buffer[held - 1] != LINE_END:
+        called_off = source.pipe is not None and source.pipe.called_off
+        if end and not (broken or called_off) and held and buffer[held - 1] != LINE_END:
             buffer[held : held + 1] = b"\n"
             held += 1
         cut = buffer.rfind(b"\n", 0, held) + 1
@@ -93,6 +99,7 @@ def blocks(source: Source, raw: object) -> Iterator[Lines]:
             count = _count(data)
             yield Lines(data, line, count, buffer.find(b"\r", 0, cut) >= 0)
             line += count
+            passed += cut
         if broken:
             raise LogError(source.path, line, broken)
         if end:
@@ -104,6 +111,21 @@ def blocks(source: Source, raw: object) -> Iterator[Lines]:
             buffer = bytearray(2 * len(buffer))
         held = len(rest)
         buffer[:held] = rest
+
+
+def _rest(source: Source, given: int) -> bytes:
+    """Return what a damaged file has after so many bytes and before the damage.
+
+    The decompressor loses what it has in hand when it fails, so that it begins anew.
+    """
+    rest = bytearray()
+    with source.open() as raw, contextlib.suppress(OSError, pa.ArrowException):
+        stream = source.decompressed(raw)
+        while given and (got := len(stream.read(min(given, COMPRESSED_READ)))):
+            given -= got
+        while byte := stream.read(1):
+            rest += byte
+    return bytes(rest)
 
 
 def parsed(

@@ -5,6 +5,7 @@ Called by every reader of :mod:`adagrad.ctr.logs`. Formats do not belong here.
 
 from __future__ import annotations
 
+import difflib
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,11 +16,11 @@ import pyarrow.compute as pc
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["Fault", "LogError", "Piece", "Request", "checked", "rechunk"]
+__all__ = ["Fault", "LogError", "Piece", "Request", "checked", "nearest", "rechunk"]
 
 
 class LogError(ValueError):
@@ -78,8 +79,17 @@ class Request:
             return tuple(name for name in self.schema.names if name != self.label)
         return self.columns
 
-    def select(self, path: str, names: list[str]) -> list[str]:
+    def select(self, path: str, names: list[str], first_line: Sequence[str] = ()) -> list[str]:
         """Return the columns to read of those a file has, the label first.
+
+        Parameters
+        ----------
+        path : str
+            Of the file, for messages.
+        names : list of str
+            Its columns.
+        first_line : sequence of str, optional
+            What stands in the first line of a file that seems to have no header.
 
         Raises
         ------
@@ -93,9 +103,21 @@ class Request:
         for name in wanted:
             if names.count(name) != 1:
                 there = "no column" if name not in names else f"{names.count(name)} columns"
-                shown = ", ".join(names[:50]) + (", ..." if len(names) > 50 else "")
-                raise LogError(path, 1, f"{there} {name!r}; the columns are {shown}")
+                reason = f"{there} {name!r}; the columns are {_listed(names)}"
+                if first_line:
+                    reason += f", as the first line, {_listed(first_line)}, has no such name"
+                raise LogError(path, 1, reason + nearest(name, [*names, *first_line]))
         return list(wanted)
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    """Return what may have been meant, as the end of a message."""
+    alike = [] if name in names else difflib.get_close_matches(name, names, 1)
+    return f"; did you mean {alike[0]!r}?" if alike else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:50]) + (", ..." if len(names) > 50 else "")
 
 
 @dataclass

@@ -11,6 +11,7 @@ import io
 import os
 import select
 import sys
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-__all__ = ["FORMATS", "STDIN", "Pipe", "Source", "find"]
+__all__ = ["FORMATS", "STDIN", "Pipe", "Source", "call_off_pipes", "find"]
 
 STDIN = "-"
 FORMATS = ("csv", "tsv", "parquet", "arrow", "libsvm")
@@ -88,6 +89,8 @@ class Pipe(io.RawIOBase):
             self._file = None  # bytes in memory stand in for the standard input
         self._wake, self._waker = os.pipe()
         self._read = 0
+        self.called_off = False
+        _PIPES.add(self)
 
     def readable(self) -> bool:
         """Return True."""
@@ -99,6 +102,8 @@ class Pipe(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Read what there is, at least one byte; 0 at the end or once called off."""
+        if self.called_off:
+            return 0
         if self._file is None:
             got = self._stream.readinto(buffer)
         else:
@@ -114,6 +119,7 @@ class Pipe(io.RawIOBase):
     def call_off(self) -> None:
         """Let a read that waits return, now and from now on."""
         if not self.closed:
+            self.called_off = True
             os.write(self._waker, b"x")
 
     def close(self) -> None:
@@ -122,6 +128,20 @@ class Pipe(io.RawIOBase):
             os.close(self._wake)
             os.close(self._waker)
         super().close()
+
+
+_PIPES: weakref.WeakSet[Pipe] = weakref.WeakSet()
+
+
+def call_off_pipes() -> bool:
+    """Let what is being read from the standard input end with what has come; whether anything is.
+
+    The line under way is not given out. May be called from a signal handler.
+    """
+    being_read = [pipe for pipe in _PIPES if not pipe.closed]
+    for pipe in being_read:
+        pipe.call_off()
+    return bool(being_read)
 
 
 def find(

@@ -96,10 +96,11 @@ class Diagnoser:
         if y is None:
             return
         self._positives = (self._positives or 0.0) + float(y.sum(dtype=np.float64))
-        held = sum(map(len, self._head))
-        room = SWEEP_EXAMPLES - held
-        if room > 0 and sum(len(part.slots) for part in self._head) < SAMPLE_ENTRIES:
-            part = np.arange(min(room, len(x)))
+        room = SWEEP_EXAMPLES - sum(map(len, self._head))
+        entries = SAMPLE_ENTRIES - sum(len(part.slots) for part in self._head)
+        if room > 0 and entries > 0:
+            fitting = int(np.searchsorted(x.indptr, entries, side="right")) - 1
+            part = np.arange(min(room, max(fitting, 1), len(x)))
             self._head.append(x.take(part))
             self._labels.append(y[part])
 

@@ -81,7 +81,10 @@ class HashingEncoder:
     2. A category's hash is ``h = XXH64(text, s)``: of binary values the bytes, of integers the
        decimal text, of bools ``0`` or ``1``, of whole floats below ``2**63`` in size the
        integer's, of other floats the shortest text that reads back as it (Python's ``repr``; in
-       the column's precision, float16 as float32), of dates, times and decimals pyarrow's text.
+       the column's precision, float16 as float32), of decimals pyarrow's text. A date, time or
+       timestamp is ISO text of any unit's: ``2026-01-31``, ``12:30:00``, ``2026-01-31 12:30:00.5``;
+       a fraction has no zeros at its end, midnight without a time zone is the date, and with a
+       time zone the text is that of UTC and a ``Z``.
     3. A bin's hash is ``XXH64(b, s)``, b being the upper 13 bits of the number's float64 (sign,
        exponent, first bit of the mantissa; of -0 those of 0) as 8 bytes, little-endian. Text is
        read as a number first, where empty it is missing.
@@ -167,7 +170,7 @@ class HashingEncoder:
             Where X has no columns, or a column cannot be encoded as its kind asks.
         ValueError
             Where a column is missing or there twice, a parameter is out of range, or a number is
-            none, or not finite in float32 where it is a value.
+            none, or not finite or more than 2**48 in size where it is a value.
         """
         hasher, table, kinds = self._read(X)
         bounds, fields, slots, values = hasher.encode(table.to_batches())
@@ -215,6 +218,23 @@ class HashingEncoder:
         hasher, table, kinds = self._read(X)
         parts = [(name,) for name in kinds] + [tuple(cross) for cross in self.crosses]
         return _lookup.inverse(hasher, table, kinds, parts, self.null == "value")
+
+    def regions(self) -> dict[str, list[int]]:
+        """Return the regions of the slots, of eight, that each field and cross is dealt.
+
+        Raises
+        ------
+        ValueError
+            Where `fit` has not seen the columns yet.
+        """
+        if not hasattr(self, "fields_"):
+            raise ValueError("the encoder has not seen columns: fit it")
+        homes = self._make_hasher(self.fields_).homes()
+        names = [*self.fields_, *map(_cross_name, self.crosses)]
+        return {
+            name: [first + step * k for k in range(count)]
+            for name, (first, step, count) in zip(names, homes, strict=True)
+        }
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters as they were given."""
@@ -299,6 +319,8 @@ class HashingEncoder:
             for part in cross:
                 if part not in position:
                     raise ValueError(f"the cross {tuple(cross)!r} has {part!r}, which is no field")
+            if len(set(cross)) < len(cross):
+                raise ValueError(f"the cross {tuple(cross)!r} has a field twice")
             name = _cross_name(cross)
             if name in names:
                 raise ValueError(f"field {name!r} is there twice")

@@ -20,6 +20,9 @@ REGIONS = 8
 
 MAX_SLOTS = 1 << 32
 
+MAX_VALUE = 2.0**48
+"""Beyond it in size, sums of squares soon end at infinity in float32, and steps at 0."""
+
 _UNIT = 16  # slots: a region is a multiple of two cache lines of params and accumulators
 
 Slots = npt.NDArray[np.uint32]
@@ -55,7 +58,7 @@ class Examples:
     n_examples : int, optional
         Needed where `bounds` are those of one example for all.
     values : ndarray of float32, shape [entries], optional
-        Finite; 1 for every entry where left out.
+        Finite, and at most 2**48 in size; 1 for every entry where left out.
     fields : ndarray of uint16, shape [entries], optional
         Field of each entry, below `n_fields`; ``[bounds[8]]``, those of one example, where
         `bounds` are.
@@ -131,8 +134,8 @@ class Examples:
         TypeError
             Where it is not a matrix of numbers.
         ValueError
-            Where a value is not finite in float32, there are more than 2**32 - 1 entries, or its
-            arrays do not make a matrix.
+            Where a value is not finite or is more than 2**48 in size, there are more than 2**32 - 1
+            entries, or its arrays do not make a matrix.
         """
         import scipy.sparse
 
@@ -156,15 +159,17 @@ class Examples:
             raise ValueError(f"indptr of X must ascend from 0 to at most {room}, its entries")
         with np.errstate(over="ignore"):
             values = csr.data[:n].astype(np.float32)
-        if not np.isfinite(values).all():
-            entry = int(np.flatnonzero(~np.isfinite(values))[0])
+        large = ~(np.abs(values) <= MAX_VALUE)
+        if large.any():
+            entry = int(np.flatnonzero(large)[0])
             row = int(np.searchsorted(csr.indptr, entry, side="right")) - 1
-            raise ValueError(
-                f"X[{row}, {csr.indices[entry]}] = {csr.data[entry]} is not finite in float32"
-            )
+            what = "is more than 2**48 in size: scale it"
+            if not np.isfinite(values[entry]):
+                what = "is not finite in float32"
+            raise ValueError(f"X[{row}, {csr.indices[entry]}] = {csr.data[entry]} {what}")
         slots = csr.indices[:n].astype(np.uint32)
         bounds = _core.arrange(
-            csr.indptr.astype(np.uint32), slots, values, None, region_size(max(n_slots, 1))
+            csr.indptr.astype(np.uint32), slots, values, region_size(max(n_slots, 1))
         )
         return cls(
             slots, bounds, n_slots, csr.shape[0], values=None if (values == 1).all() else values

@@ -5,6 +5,7 @@ Called by ``adagrad inspect`` and the report. Nothing is drawn or printed here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from adagrad import _core
-from adagrad.ctr.examples import Examples
+from adagrad.ctr.encoder import HashingEncoder
+from adagrad.ctr.examples import Examples, region_size
 from adagrad.ctr.model import Model
 from adagrad.ctr.pipeline import IDS, Encoder, SlotEncoder
 
-__all__ = ["Slots", "in_sample", "label", "names", "touched"]
+__all__ = ["Slots", "fields", "in_sample", "label", "names", "touched"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,21 @@ def names(encoder: Encoder, sample: pa.RecordBatch) -> dict[int, list[tuple[str,
     return of_slot
 
 
+def fields(encoder: Encoder) -> Callable[[int], str]:
+    """Return what tells the fields that may be in a slot, which share its region, as text."""
+    if isinstance(encoder, SlotEncoder):
+        return "id {}".format
+    assert isinstance(encoder, HashingEncoder)
+    dealt = encoder.regions()
+    size = region_size(2 ** int(encoder.bits))
+
+    def of_slot(slot: int) -> str:
+        found = [name for name, regions in dealt.items() if slot // size in regions]
+        return " or ".join(found[:4]) + (f" or {len(found) - 4} more" if found[4:] else "")
+
+    return of_slot
+
+
 def label(values: list[tuple[str, Any]]) -> str:
     """Return what a slot stands for as text: of the values that meet there the first two."""
     shown = [f"{field}={'(missing)' if value is None else value}" for field, value in values[:2]]
@@ -84,21 +100,11 @@ def _slots(
 ) -> Slots:
     import scipy.sparse
 
-    rule, settings = model.settings.rule, model.settings
     # The learner's own formula, asked for one entry of value 1 at a time.
-    learner = _core.LinearLearner(
-        model.tables["linear"]._memory,
-        settings.n_slots,
-        None,
-        rule._compiled,
-        rule.lr,
-        rule.lr_decay,
-        settings.l1,
-    )
     one = np.ones(len(slots), np.float32)
     single = scipy.sparse.csr_matrix(
-        (one, slots, np.arange(len(slots) + 1)), shape=(len(slots), settings.n_slots)
+        (one, slots, np.arange(len(slots) + 1)), shape=(len(slots), model.settings.n_slots)
     )
-    rates = learner.rates(Examples.from_csr(single), model.examples, 0)
+    rates = model.uncertainty(Examples.from_csr(single))
     weights = model.tables["linear"].weights.reshape(-1)
     return Slots(slots, counts, weights[slots], _accumulators(model)[slots], rates)

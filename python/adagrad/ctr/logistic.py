@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from adagrad.ctr import text
 from adagrad.ctr._estimator import ClickLearner
@@ -184,25 +183,3 @@ class LogisticRegression(ClickLearner):
         if self._model.bias is not None and bias is not None:
             self._model.bias[:columns] = bias[:columns]
         return self
-
-    def uncertainty(self, X: Any) -> npt.NDArray[np.float32]:
-        """Return how little is known of each example: for exploration of rare ads.
-
-        Parameters
-        ----------
-        X
-            As for `fit`.
-
-        Returns
-        -------
-        ndarray of float32, shape [n]
-            Sum over the entries of ``lr / sqrt(s + eps) * x**2`` (the rule's effective rate): a
-            bound of how far one more example could move the margin. Large where features are rare.
-            Not a variance; its scale is that of the rate.
-
-        References
-        ----------
-        McMahan et al., "Ad Click Prediction: a View from the Trenches", KDD 2013, section 6.
-        """
-        model = self._ready()
-        return model.uncertainty(self._examples(X, reset=False), threads=self._threads())

@@ -90,8 +90,9 @@ def open_log(
         The features to read, in this order. Default: all columns, as they come in the first file.
     numeric : sequence of str, optional
         CSV and TSV: the features that are numbers; all others are strings. Default: a feature is
-        int64 or float64 if every value in the first MiB is, and else a string. Numbers of 16
-        digits and more that do not fit int64 are ids and make it a string.
+        int64, float64, bool (true and false) or a timestamp (ISO 8601, with a time) if every value
+        in the first MiB is, and else a string. Numbers of 16 digits and more that do not fit int64
+        are ids and make it a string.
     schema : pyarrow.Schema, optional
         Read these columns with these types: the ``schema`` of another log, as for validation.
         Instead of ``columns`` and ``numeric``.
@@ -101,8 +102,8 @@ def open_log(
         A value cannot contain the end of a line.
     header : bool or sequence of str, optional
         CSV and TSV: whether the first line of every file names the columns, or their names if it
-        does not. Default: it does if it has ``label`` (without a label: ``columns``). Columns
-        without names are ``c0``, ``c1``, ... Files with headers may order columns differently.
+        does not. Default: it does if it has ``label`` or one of ``columns``. Columns without names
+        are ``c0``, ``c1``, ... Files with headers may order columns differently.
     rows : int
         Rows of a batch, a multiple of 64.
     skip_bad : bool
@@ -126,9 +127,10 @@ def open_log(
     -----
     A row is broken, and stops the reading with a :class:`LogError` that names file, line and
     reason, if the line is empty, has another number of columns or a quote that stays open, is not
-    UTF-8, has no number in a column of numbers, NaN or an infinity in any column, or no label as
-    above. Empty fields are nulls. The rows before the broken one are given out first. A compressed
-    file that ends early raises with ``skip_bad`` too, after the lines before the damage.
+    UTF-8, has something else in a column of numbers, bools or timestamps, NaN or an infinity in any
+    column, or no label as above. Empty fields are nulls. The rows before the broken one are given
+    out first. A compressed file that ends early raises with ``skip_bad`` too, after the lines
+    before the damage.
 
     String columns that a Parquet writer has dictionary-encoded, and dictionary columns of Arrow
     files, stay dictionaries. In libsvm files an id is in [0, 2**63), ids keep their order, and the
@@ -223,8 +225,9 @@ class Log:
         """Broken rows left out in this pass, by kind; complete when the pass is.
 
         The kinds are ``"empty line"``, ``"number of columns"``, ``"open quote"``, ``"carriage
-        return"``, ``"not UTF-8"``, ``"not a number"``, ``"not finite"``, ``"missing label"``,
-        ``"bad label"`` and, in libsvm files, ``"bad entry"``.
+        return"``, ``"not UTF-8"``, ``"not a number"``, ``"not a bool"``, ``"not a timestamp"``,
+        ``"not finite"``, ``"missing label"``, ``"bad label"`` and, in libsvm files, ``"bad
+        entry"``.
         """
         return dict(self._state.skipped)
 
@@ -303,6 +306,9 @@ class Log:
                 source.pipe.call_off()
         ahead.join()
 
+    def _is_called_off(self) -> bool:
+        return any(source.pipe is not None and source.pipe.called_off for source in self.sources)
+
     def _read(self, start: int) -> Generator[tuple[pa.RecordBatch | None, _State], None, None]:
         """Read everything, in the thread that works ahead."""
         progress = _Progress()
@@ -325,8 +331,12 @@ class Log:
                     progress.rows += table.num_rows
                     progress.in_file = reader.bytes_read()
                     yield table
+                    if source.pipe is None and self._is_called_off():
+                        return
             finally:
                 reader.close()
+            if self._is_called_off():
+                return
             progress.before += source.size or progress.in_file
             progress.in_file = 0
 

@@ -143,6 +143,11 @@ class Model:
         """Return the log-odds of examples, [n]."""
         return self._learner.margins(x, threads)
 
+    def retune(self, settings: Settings) -> None:
+        """Learn on with other rates and penalties; everything else of the settings is as it was."""
+        self.settings = settings
+        self._learner = _learner(settings, self.tables, self.bias)
+
     def copy(self) -> Model:
         """Return a model of the same bits in memory of its own."""
         other = Model.__new__(Model)
@@ -163,9 +168,9 @@ class Model:
         self._learner = _learner(self.settings, self.tables, self.bias)
 
     def uncertainty(self, x: Examples, *, threads: int = 0) -> Floats:
-        """Return the sums of effective rates, [n]; see `LogisticRegression.uncertainty`."""
-        assert isinstance(self._learner, _core.LinearLearner)
-        return self._learner.rates(x, self.examples, threads)
+        """Return the sums of the effective rates of linear params, [n]; see the estimators'."""
+        linear = _linear(self.settings, self.tables, self.bias)
+        return linear.rates(x, self.examples, threads)
 
 
 def _tables(settings: Settings) -> dict[str, Table]:
@@ -195,12 +200,20 @@ def _parts(settings: Settings) -> tuple[list[int], list[int]]:
     return part_of_field, places
 
 
+def _linear(
+    settings: Settings, tables: dict[str, Table], bias: Floats | None
+) -> _core.LinearLearner:
+    rule, linear = settings.rule, tables["linear"]._memory
+    rates = (rule._compiled, rule.lr, rule.lr_decay)
+    return _core.LinearLearner(linear, settings.n_slots, bias, *rates, settings.l1)
+
+
 def _learner(settings: Settings, tables: dict[str, Table], bias: Floats | None) -> _core.Learner:
+    if settings.kind == "lr":
+        return _linear(settings, tables, bias)
     rule, k = settings.rule, settings.factors
     linear = tables["linear"]._memory
     rates = (rule._compiled, rule.lr, rule.lr_decay)
-    if settings.kind == "lr":
-        return _core.LinearLearner(linear, settings.n_slots, bias, *rates, settings.l1)
     if settings.kind == "fm":
         factors = tables["factors"]._memory
         return _core.FMLearner(linear, settings.n_slots, bias, factors, k, *rates, settings.l1)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from adagrad import _core
 from adagrad.ctr.examples import Examples
 from adagrad.ctr.logs import Ahead, Log, Position, open_log
 from adagrad.datasets import HASH_MULTIPLIER
@@ -27,15 +28,17 @@ __all__ = [
     "SlotEncoder",
     "encoded",
     "encoder_of",
+    "identity",
     "is_libsvm",
     "open_again",
     "portable",
-    "sizes",
 ]
 
 Floats = npt.NDArray[np.float32]
 
 IDS, VALUES = "ids", "values"
+
+_END = 1 << 16
 
 
 class Encoder(Protocol):
@@ -188,11 +191,24 @@ def open_again(
     return open_log(paths, label=label, columns=columns, skip_bad=skip_bad, **how)
 
 
-def sizes(log: Log) -> list[list[Any]]:
-    """Return name and size of each file of a log, by which it is known again."""
+def identity(log: Log) -> list[list[Any]]:
+    """Return name, size, and XXH64 of both ends of each file of a log, by which it is known again.
+
+    The ends are 64 KiB each; what lies between is not looked at. The standard input has neither.
+    """
     return [
-        [Path(path).name, None if path == "-" else Path(path).stat().st_size] for path in log.paths
+        ["-", None, None] if path == "-" else [Path(path).name, *_size_and_ends(Path(path))]
+        for path in log.paths
     ]
+
+
+def _size_and_ends(path: Path) -> tuple[int, str]:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        ends = file.read(_END)
+        file.seek(max(len(ends), size - _END))
+        return size, f"{_core.xxh64(ends + file.read(_END)):016x}"
 
 
 def encoder_of(estimator: ClickLearner) -> Encoder:

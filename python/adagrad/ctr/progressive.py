@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from adagrad import _core
 
-__all__ = ["METRICS", "Progressive"]
+if TYPE_CHECKING:
+    from adagrad.ctr.examples import Examples
+
+__all__ = ["METRICS", "Progressive", "measured"]
 
 METRICS = ("logloss", "normalized_entropy", "auc", "calibration")
 
@@ -100,3 +104,13 @@ class Progressive:
         board.sums = np.array(arrays["progressive.sums"], np.float64)
         board.bins = np.array(arrays["progressive.bins"], np.float64)
         return board
+
+
+def measured(
+    margins: Callable[[Examples], Floats], batches: Iterable[tuple[Examples, Floats]]
+) -> Progressive:
+    """Return how good predictions are, over batches of examples and their labels."""
+    board = Progressive()
+    for x, y in batches:
+        board.add(margins(x), y)
+    return board

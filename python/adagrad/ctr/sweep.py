@@ -86,7 +86,8 @@ def _side_by_side(
     settings: Settings, x: Examples, y: Floats, weights: Floats | None
 ) -> npt.NDArray[np.float32]:
     """Return the margins [n, 8] of logistic regressions that share a table."""
-    rule = settings.rule
+    # The one param of a slot has its row's accumulator; here a row has eight.
+    rule = settings.rule.replace(accumulator="element")
     folded = min(_MOST_BYTES // 64, 1 << (settings.n_slots - 1).bit_length())
     table = Table(folded, dim=len(RATES), rule=rule)
     bias = None

@@ -6,29 +6,35 @@ the checkpoint: it holds the learner and, as its `extra`, how far training has c
 
 from __future__ import annotations
 
-import base64
 import dataclasses
+import math
 import os
-import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pyarrow as pa
 
 from adagrad.ctr import files
 from adagrad.ctr._estimator import ClickLearner
-from adagrad.ctr.encoder import HashingEncoder
-from adagrad.ctr.factorization import FactorizationMachine, FieldAwareFactorizationMachine
-from adagrad.ctr.logistic import LogisticRegression
+from adagrad.ctr._stop import Interrupted, Stop
+from adagrad.ctr.examples import Examples
 from adagrad.ctr.logs import Log
-from adagrad.ctr.pipeline import Encoded, Encoder, encoded, encoder_of, is_libsvm, portable, sizes
-from adagrad.ctr.progressive import Progressive
-from adagrad.presets import preset
+from adagrad.ctr.options import Options, packed, plain
+from adagrad.ctr.pipeline import (
+    Encoded,
+    Encoder,
+    encoded,
+    encoder_of,
+    identity,
+    portable,
+)
+from adagrad.ctr.progressive import Progressive, measured
 
-__all__ = ["Interrupted", "Options", "Resumed", "Stop", "Training", "is_trained_on_logs", "score"]
+__all__ = ["Resumed", "Training", "score"]
+
+ROUND = 64
+"""The learners' rounds of examples end at multiples of this."""
 
 FIRST_LOOK = 1024
 """Examples at the first point of the learning curve; the next ones lie at its doubles."""
@@ -36,116 +42,8 @@ FIRST_LOOK = 1024
 MAX_POINTS = 512
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What decides the bits of a model, given its log: the options of ``adagrad train``.
-
-    Attributes are named as there; `dashes` become underscores.
-    """
-
-    label: str
-    model_type: str = "lr"
-    lr: float | str = "auto"
-    bits: int = 22
-    l1: float = 0.0
-    l2: float = 0.0
-    factors: int | None = None
-    preset: str | None = None
-    seed: int = 0
-    columns: tuple[str, ...] | None = None
-    ignore: tuple[str, ...] = ()
-    categorical: tuple[str, ...] = ()
-    numeric: str = "log2-bins"
-    cross: tuple[tuple[str, ...], ...] = ()
-    skip_bad: bool = False
-
-    def estimator(self, schema: pa.Schema) -> ClickLearner:
-        """Return a learner for a log with these columns, before its first example."""
-        params: dict[str, Any] = {"lr": self.lr, "l1": self.l1, "l2": self.l2}
-        if self.preset is not None:
-            # Some presets have no rate of their own; "auto" finds one in any case.
-            params["rule"] = preset(self.preset, lr=0.1 if self.lr == "auto" else self.lr)
-        if not is_libsvm(schema, self.label):
-            params["encoder"] = self._encoder(schema)
-        elif self.model_type == "ffm":
-            raise ValueError("a field-aware machine needs fields, which libsvm logs do not have")
-        elif self.cross or self.categorical:
-            raise ValueError("libsvm logs have ids, not columns: no --cross, no --categorical")
-        estimator = self._learner(params)
-        estimator._rule()  # tells now what is wrong with it, not after the first batch
-        return estimator
-
-    def _learner(self, params: dict[str, Any]) -> ClickLearner:
-        if self.model_type == "lr":
-            if self.factors is not None:
-                raise ValueError("--factors is for --model-type fm and ffm")
-            return LogisticRegression(**params)
-        kind = {"fm": FactorizationMachine, "ffm": FieldAwareFactorizationMachine}[self.model_type]
-        if self.factors is not None:
-            params["factors"] = self.factors
-        return kind(seed=self.seed, **params)
-
-    def _encoder(self, schema: pa.Schema) -> HashingEncoder:
-        names = [name for name in schema.names if name != self.label]
-        for name in self.categorical:
-            if name not in names:
-                raise ValueError(f"--categorical: the log has no column {name!r}, but {names}")
-        kinds: dict[str, Any] = {
-            name: "categorical" if name in self.categorical else None
-            for name in names
-            if name not in self.ignore
-        }
-        encoder = HashingEncoder(self.bits, kinds, numeric=self.numeric, crosses=self.cross)  # type: ignore[arg-type]
-        return encoder.fit(schema.empty_table())
-
-
-class Interrupted(Exception):
-    """Training stopped at a signal, `signal`, with everything up to then in the model file."""
-
-    def __init__(self, signal: int) -> None:
-        super().__init__(signal)
-        self.signal = signal
-
-
 class Resumed(ValueError):
     """A model file does not go on with these options or this log."""
-
-
-class Stop:
-    """SIGINT and SIGTERM ask to stop after the batch at hand; while waiting for data, at once."""
-
-    def __init__(self) -> None:
-        self.signal = 0
-        self._waiting = False
-
-    @contextmanager
-    def installed(self) -> Iterator[None]:
-        """Take the signals, in the main thread."""
-        before = {number: signal.signal(number, self._take) for number in _SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _take(self, number: int, frame: FrameType | None) -> None:
-        again, self.signal = bool(self.signal), number
-        if again or self._waiting:
-            self._waiting = False
-            raise Interrupted(number)
-
-    def wait(self, batches: Iterator[Encoded]) -> Encoded | None:
-        """Return the next batch, None at the end; raise `Interrupted` where a signal came."""
-        self._waiting = True
-        try:
-            if self.signal:
-                raise Interrupted(self.signal)
-            return next(batches, None)
-        finally:
-            self._waiting = False
-
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Training:
@@ -163,11 +61,16 @@ class Training:
         Over the log.
     checkpoint_every : int, default 10_000_000
         Examples between two replacements of the file, rounded up to whole batches of the log.
+    early_stop : int, optional
+        End after so many passes in a row without a lower validation logloss. The file holds the
+        best model from the first validation on, and training goes on from that where it is resumed.
 
     Attributes
     ----------
     estimator : ClickLearner
         The learner.
+    log_identity : list of list
+        By which the log is known again when the training is resumed.
     pass_number : int
         The pass under way, from 0; as many as `passes` when all are done.
     rows : int
@@ -180,7 +83,7 @@ class Training:
     validation : list of dict
         Metrics on held-out logs, after each pass.
     board : Progressive or None
-        Of the last validation.
+        Of the last validation, or with `early_stop` the best.
     sample : pyarrow.RecordBatch or None
         The first batch that was read, for a report.
     """
@@ -193,9 +96,12 @@ class Training:
         *,
         passes: int = 1,
         checkpoint_every: int = 10_000_000,
+        early_stop: int | None = None,
     ) -> None:
         self.log, self.options, self.path = log, options, Path(path)
+        self.log_identity = identity(log)
         self.passes, self.checkpoint_every = passes, checkpoint_every
+        self.early_stop = early_stop
         self.estimator = options.estimator(log.schema)
         self.encoder: Encoder = self.estimator.encoder or _slots(options.bits)
         self.pass_number = self.rows = 0
@@ -240,20 +146,22 @@ class Training:
         state = (extra or {}).get("training") if isinstance(extra, dict) else None
         if state is None:
             raise Resumed(f"{self.path} was not written by adagrad train: there is no way to go on")
-        for name, value in _plain(self.options).items():
+        for name, value in plain(self.options).items():
             if state["options"].get(name) != value:
                 option = "--" + name.replace("_", "-")
                 raise Resumed(
                     f"{self.path} was trained with {option} {state['options'].get(name)}, not"
                     f" {value}: give the same options, or another --model"
                 )
-        if state["log"] != sizes(self.log):
+        if state["log"] != self.log_identity:
             raise Resumed(
                 f"{self.path} was trained on another log: {_shown(state['log'])}, not"
-                f" {_shown(sizes(self.log))}"
+                f" {_shown(self.log_identity)}"
             )
-        if state["schema"] != _packed(self.features):
+        if state["schema"] != packed(self.features):
             raise Resumed(f"{self.path} was trained on a log with other columns or types")
+        if state["pass"] == state["rows"] == 0:
+            return  # the rate was not chosen yet
         self.estimator, self.encoder = estimator, encoder_of(estimator)
         self.pass_number, self.rows = state["pass"], state["rows"]
         self.curve, self.validation = state["curve"], state["validation"]
@@ -286,24 +194,49 @@ class Training:
             A broken row; the file is as it was at the last checkpoint.
         """
         stop = stop or Stop()
-        while self.pass_number < self.passes:
+        while self.pass_number < self.passes and not self._has_stopped():
             batches = encoded(self.log, self.encoder, self.rows)
             try:
                 while (batch := stop.wait(batches)) is not None:
-                    self._learn(batch, show)
-                    if self.examples - max(self._saved, 0) >= self.checkpoint_every:
+                    self._learn(_whole_rounds(batch, self.examples) if stop.signal else batch, show)
+                    due = self.examples - max(self._saved, 0) >= self.checkpoint_every
+                    if due and not self.best_pass:
                         self.save()
             except Interrupted:
-                self.save()
+                if self.best_pass:
+                    self._take_best()
+                else:
+                    self.save(undecided=True)
                 raise
             finally:
                 batches.close()
             self._end_pass(validate)
-            self.save()
+            if self.best_pass in (0, self.pass_number):
+                self.save()
             show(self)
+        if self.best_pass not in (0, self.pass_number):
+            self._take_best()
+
+    @property
+    def best_pass(self) -> int:
+        """The pass, from 1, whose model the file holds as the best; 0 where none is kept."""
+        if self.early_stop is None or not self.validation:
+            return 0
+        losses = [metrics["logloss"] for metrics in self.validation]
+        return 1 + min(range(len(losses)), key=lambda k: (math.isnan(losses[k]), losses[k], k))
+
+    def _has_stopped(self) -> bool:
+        best = self.best_pass
+        return bool(best) and len(self.validation) - best >= (self.early_stop or 0)
+
+    def _take_best(self) -> None:
+        self.estimator, _ = files.read(self.path)
+        self.encoder = encoder_of(self.estimator)
 
     def _learn(self, batch: Encoded, show: Callable[[Training], None]) -> None:
         """Learn a batch as a whole or not at all; only the curve sees its parts."""
+        if not len(batch.x):
+            return
         if self.sample is None:
             self.sample = batch.batch
         assert batch.y is not None
@@ -343,20 +276,27 @@ class Training:
         self.estimator.n_passes_ = self.pass_number
         if validate is not None:
             with validate() as log:
-                self.board = score(self.estimator, log)
-            self.validation.append(self.board.metrics())
+                board = score(self.estimator, log)
+            self.validation.append(board.metrics())
+            if self.best_pass in (0, self.pass_number):
+                self.board = board
 
-    def save(self) -> None:
-        """Replace the model file, unless it holds this already or nothing is learned."""
-        if self.progressive is None:
+    def save(self, *, undecided: bool = False) -> None:
+        """Replace the model file, unless nothing is learned.
+
+        While ``lr="auto"`` has not chosen, a model cannot go on with the same bits. It is written
+        where it is asked for, and begins anew when it is resumed.
+        """
+        is_decided = self.progressive is not None
+        if not is_decided and not (undecided and self.examples):
             return
         options = self.options
         state = {
-            "options": _plain(options),
-            "schema": _packed(self.features),
-            "log": sizes(self.log),
+            "options": plain(options),
+            "schema": packed(self.features),
+            "log": self.log_identity,
             "pass": self.pass_number,
-            "rows": self.rows,
+            "rows": self.rows if is_decided else 0,
             "curve": self.curve,
             "validation": self.validation,
             "skipped": self.skipped,
@@ -365,35 +305,14 @@ class Training:
         self._saved = self.examples
 
 
-def score(
-    estimator: ClickLearner, log: Log, show: Callable[[Encoded], None] = lambda batch: None
-) -> Progressive:
+def score(estimator: ClickLearner, log: Log) -> Progressive:
     """Return how good an estimator's predictions are on a log with a label."""
-    board = Progressive()
-    for batch in encoded(log, encoder_of(estimator)):
-        assert batch.y is not None
-        board.add(estimator.decision_function(batch.x), batch.y)
-        show(batch)
-    return board
 
+    def batches() -> Iterator[tuple[Examples, Any]]:
+        for batch in encoded(log, encoder_of(estimator)):
+            yield batch.x, batch.y
 
-def is_trained_on_logs(extra: Any) -> tuple[Options, pa.Schema]:
-    """Return the options and features of a model file, from its `extra`.
-
-    Raises
-    ------
-    ValueError
-        Where it was not written by ``adagrad train``.
-    """
-    if not isinstance(extra, dict) or "training" not in extra:
-        raise ValueError("the model was not trained by adagrad train: its columns are unknown")
-    state = extra["training"]
-    given = {
-        name: _tuples(value) if isinstance(value, list) else value
-        for name, value in state["options"].items()
-    }
-    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(state["schema"])))
-    return Options(**given), schema
+    return measured(estimator.decision_function, batches())
 
 
 def _cuts(seen: int, rows: int) -> list[int]:
@@ -406,32 +325,20 @@ def _cuts(seen: int, rows: int) -> list[int]:
     return [*(cut for cut in cuts if cut % 64 == 0), rows]
 
 
+def _whole_rounds(batch: Encoded, seen: int) -> Encoded:
+    """Return the rows of a last batch that end a round, so that going on has the same bits."""
+    rows = max(0, len(batch.x) - (seen + len(batch.x)) % ROUND)
+    position = dataclasses.replace(batch.position, rows=batch.position.rows - len(batch.x) + rows)
+    y = None if batch.y is None else batch.y[:rows]
+    return Encoded(batch.x[:rows], y, batch.batch.slice(0, rows), position, batch.skipped)
+
+
 def _slots(bits: int) -> Encoder:
     from adagrad.ctr.pipeline import SlotEncoder
 
     return SlotEncoder(1 << bits)
 
 
-def _plain(options: Options) -> dict[str, Any]:
-    """Return options as JSON gives them back."""
-    return {
-        name: _lists(value) if isinstance(value, tuple) else value
-        for name, value in dataclasses.asdict(options).items()
-    }
-
-
-def _lists(value: Any) -> Any:
-    return [_lists(item) for item in value] if isinstance(value, tuple) else value
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
-
-
-def _packed(schema: pa.Schema) -> str:
-    return base64.b64encode(schema.serialize().to_pybytes()).decode()
-
-
 def _shown(log: list[list[Any]]) -> str:
-    first = ", ".join(f"{name} ({size} bytes)" for name, size in log[:3])
+    first = ", ".join(f"{name} ({size} bytes, ends {ends})" for name, size, ends in log[:3])
     return first + (f" and {len(log) - 3} more" if len(log) > 3 else "")

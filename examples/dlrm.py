@@ -1,0 +1,195 @@
+"""Click prediction with a small DLRM: embedding tables, interactions of their vectors, an MLP.
+
+The same model twice, from the same start: its tables are one `TableEmbeddingBag`, or
+torch.nn.EmbeddingBag with sparse gradients. Both predict each batch before they learn from it.
+
+    python examples/dlrm.py [--quick]
+
+Naumov et al., "Deep Learning Recommendation Model for Personalization and Recommendation Systems",
+arXiv:1906.00091 (2019).
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Adagrad
+
+import adagrad
+from adagrad.datasets import click_log, synthetic_clicks
+from adagrad.metrics import measure
+from adagrad.torch import TableEmbeddingBag
+
+DIM, BATCH, LR = 16, 256, 0.02
+Bags = tuple[Tensor, Tensor, Tensor | None]  # input, offsets, per_sample_weights
+
+
+@dataclass
+class Clicks:
+    """Labelled examples: of table t, example i has ``ids[t][starts[t][i]:starts[t][i + 1]]``."""
+
+    name: str
+    dense: Tensor
+    ids: list[np.ndarray]
+    starts: list[np.ndarray]
+    values: list[np.ndarray] | None
+    labels: Tensor
+    rows: int
+
+    def bags(self, first: int, last: int) -> Bags:
+        """Return the bags of some examples, table by table."""
+        parts = [slice(s[first], s[last]) for s in self.starts]
+        before = np.cumsum([0, *(part.stop - part.start for part in parts)])
+        offsets = [
+            s[first:last] - s[first] + b for s, b in zip(self.starts, before[:-1], strict=True)
+        ]
+
+        def join(arrays: list[np.ndarray]) -> Tensor:
+            pairs = zip(arrays, parts, strict=True)
+            return torch.from_numpy(np.concatenate([array[part] for array, part in pairs]))
+
+        weights = None if self.values is None else join(self.values)
+        return join(self.ids), torch.from_numpy(np.concatenate(offsets)), weights
+
+
+def made_up(examples: int, rows: int = 1 << 16) -> Clicks:
+    """Return clicks with 13 numbers and 26 categories, one id of each."""
+    log = synthetic_clicks(examples).read_all().combine_chunks()
+    numbers = np.stack([log[f"I{k}"].fill_null(0).to_numpy() for k in range(1, 14)], axis=1)
+    ids = []
+    for k in range(1, 27):
+        digits = "".join(log[f"C{k}"].fill_null("00000000").to_pylist())
+        ids.append(np.frombuffer(bytes.fromhex(digits), ">u4").astype(np.int64) % rows)
+    return Clicks(
+        name="made-up clicks",
+        dense=torch.from_numpy(np.log1p(numbers).astype(np.float32)),
+        ids=ids,
+        starts=[np.arange(examples + 1)] * 26,
+        values=None,
+        labels=torch.tensor(log["click"].to_numpy()),
+        rows=rows,
+    )
+
+
+def shipped(tables: int = 8, rows: int = 1 << 16) -> Clicks:
+    """Return the click log of the package. It names no fields: ids are dealt out to tables."""
+    log = click_log()
+    sizes = np.diff(log.indptr)
+    owners = np.repeat(np.arange(len(log)), sizes)
+    parts = [log.rows % tables == t for t in range(tables)]
+    counts = [np.bincount(owners[part], minlength=len(log)) for part in parts]
+    return Clicks(
+        name="the click log of the package",
+        dense=torch.tensor(sizes, dtype=torch.float32).log1p()[:, None],
+        ids=[log.rows[part] // tables % rows for part in parts],
+        starts=[np.r_[0, np.cumsum(count)] for count in counts],
+        values=[log.values[part] for part in parts],
+        labels=torch.from_numpy(log.labels),
+        rows=rows,
+    )
+
+
+class TorchBags(nn.Module):
+    """What `TableEmbeddingBag` is, by one torch.nn.EmbeddingBag a table."""
+
+    def __init__(self, tables: list[adagrad.Table]) -> None:
+        super().__init__()
+        self.bags = nn.ModuleList(
+            nn.EmbeddingBag.from_pretrained(
+                torch.tensor(table.weights), freeze=False, mode="sum", sparse=True
+            )
+            for table in tables
+        )
+
+    def forward(self, input: Tensor, offsets: Tensor, weights: Tensor | None) -> Tensor:
+        """Return the sums of bags, the tables side by side."""
+        starts = offsets.view(len(self.bags), -1)
+        ends = [*starts[1:, 0].tolist(), len(input)]
+        out = []
+        for bag, start, end in zip(self.bags, starts, ends, strict=True):
+            part = slice(start[0], end)
+            out.append(
+                bag(input[part], start - start[0], None if weights is None else weights[part])
+            )
+        return torch.cat(out, 1)
+
+
+class DLRM(nn.Module):
+    """Log-odds of a click from the vectors of features and the products of each two of them."""
+
+    def __init__(self, bags: nn.Module, tables: int, numbers: int) -> None:
+        super().__init__()
+        self.bags = bags
+        self.bottom = nn.Sequential(nn.Linear(numbers, 64), nn.ReLU(), nn.Linear(64, DIM))
+        self.pairs = tuple(torch.triu_indices(tables + 1, tables + 1, 1))
+        inputs = (tables + 1) * DIM + len(self.pairs[0])
+        self.top = nn.Sequential(nn.Linear(inputs, 64), nn.ReLU(), nn.Linear(64, 1))
+
+    def forward(self, dense: Tensor, bags: Bags) -> Tensor:
+        """Return the log-odds of each example."""
+        vectors = torch.cat((self.bottom(dense), self.bags(*bags)), 1)
+        by_feature = vectors.unflatten(1, (-1, DIM))
+        products = (by_feature @ by_feature.mT)[(slice(None), *self.pairs)]
+        return self.top(torch.cat((vectors, products), 1)).squeeze(1)
+
+
+def learn(
+    model: nn.Module, optimizer: torch.optim.Optimizer, clicks: Clicks
+) -> tuple[np.ndarray, float]:
+    """Pass once over the clicks; return each one's prediction from before, and the seconds."""
+    predictions = np.empty(len(clicks.labels))
+    begin = time.perf_counter()
+    for first in range(0, len(predictions), BATCH):
+        last = min(first + BATCH, len(predictions))
+        odds = model(clicks.dense[first:last], clicks.bags(first, last))
+        predictions[first:last] = odds.detach().sigmoid()
+        optimizer.zero_grad()
+        nn.functional.binary_cross_entropy_with_logits(odds, clicks.labels[first:last]).backward()
+        optimizer.step()
+    return predictions, time.perf_counter() - begin
+
+
+def compare(clicks: Clicks) -> list[np.ndarray]:
+    """Train both models, print their curves and times, and return their predictions."""
+    rule = adagrad.preset("torch", lr=LR)
+    tables = [
+        adagrad.Table(clicks.rows, DIM, rule, init="uniform", init_scale=clicks.rows**-0.5, seed=t)
+        for t in range(len(clicks.ids))
+    ]
+    torch.manual_seed(0)
+    theirs = DLRM(TorchBags(tables), len(tables), clicks.dense.shape[1])
+    torch.manual_seed(0)
+    ours = DLRM(TableEmbeddingBag(tables, mode="sum"), len(tables), clicks.dense.shape[1])
+    found = [
+        learn(ours, Adagrad(ours.parameters(), lr=LR), clicks),
+        learn(theirs, torch.optim.Adagrad(theirs.parameters(), lr=LR), clicks),
+    ]
+    labels = clicks.labels.numpy()
+    print(f"\n{clicks.name}: {len(labels)} examples, {len(tables)} tables of {clicks.rows} rows")
+    print(f"{'':>10}{'TableEmbeddingBag':>22}{'torch':>22}")
+    print(f"{'examples':>10}" + f"{'logloss':>13}{'AUC':>9}" * 2)
+    for n in (len(labels) * k // 5 for k in range(1, 6)):
+        scores = [measure(labels[:n], predictions[:n]) for predictions, _ in found]
+        print(f"{n:>10}" + "".join(f"{s.logloss:13.5f}{s.auc:9.4f}" for s in scores))
+    print(f"{'seconds':>10}" + "".join(f"{seconds:22.2f}" for _, seconds in found))
+    return [predictions for predictions, _ in found]
+
+
+def main(arguments: list[str] | None = None) -> list[list[np.ndarray]]:
+    """Compare the models on both logs, on one thread."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="few made-up clicks: seconds")
+    args = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    torch.sparse.check_sparse_tensor_invariants.disable()  # as by default, but in silence
+    adagrad.set_num_threads(1)
+    return [compare(made_up(4096 if args.quick else 200_000)), compare(shipped())]
+
+
+if __name__ == "__main__":
+    main()

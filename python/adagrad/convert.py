@@ -1,0 +1,339 @@
+"""State of other systems' AdaGrad optimizers into ours and back: arrays in, arrays out.
+
+Each ``from_`` function returns what `adagrad.Adagrad.load_state_dict` takes, with the rule that
+goes with the accumulators; each ``to_`` function takes what `adagrad.Adagrad.state_dict` returns.
+No framework is imported. Params are the caller's, and move by themselves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from adagrad.optimizer import STATE_VERSION
+from adagrad.presets import preset
+from adagrad.rule import Rule
+
+Array = npt.NDArray[Any]
+State = dict[str, Any]
+
+# What each system calls the fields of Rule that it has.
+_TORCH = {
+    "lr": "lr",
+    "lr_decay": "lr_decay",
+    "weight_decay": "weight_decay",
+    "initial_accumulator_value": "initial_accumulator",
+    "eps": "eps",
+    "maximize": "maximize",
+}
+_KERAS = {
+    "learning_rate": "lr",
+    "weight_decay": "weight_decay",
+    "initial_accumulator_value": "initial_accumulator",
+    "epsilon": "eps",
+    "clipvalue": "clip_value",
+    "duplicates": "duplicates",
+}
+_MXNET = {
+    "learning_rate": "lr",
+    "eps": "eps",
+    "wd": "weight_decay",
+    "rescale_grad": "scale",
+    "clip_gradient": "clip_value",
+}
+_KERAS_ONLY = (
+    "clipnorm",
+    "global_clipnorm",
+    "use_ema",
+    "loss_scale_factor",
+    "gradient_accumulation_steps",
+)
+
+
+def from_torch(state_dict: Mapping[str, Any]) -> State:
+    """Return the state of a `torch.optim.Adagrad`.
+
+    Parameters
+    ----------
+    state_dict : dict
+        What its `state_dict` returned. Values may be arrays, or tensors on the CPU.
+
+    Returns
+    -------
+    dict
+        As from `adagrad.Adagrad.state_dict`; accumulators in the order of the param groups.
+
+    Raises
+    ------
+    KeyError
+        Where an entry is missing.
+    TypeError
+        Where an accumulator is not of float32 or float64.
+    ValueError
+        Where param groups have different hyperparameters, an accumulator is negative or not finite,
+        or a step is no integer from 0.
+
+    Examples
+    --------
+    >>> group = {"lr": 0.5, "lr_decay": 0.0, "eps": 1e-10, "weight_decay": 0.0, "maximize": False}
+    >>> group |= {"initial_accumulator_value": 0.0, "params": [0]}
+    >>> theirs = {"state": {0: {"step": np.float32(7), "sum": np.ones(2)}}, "param_groups": [group]}
+    >>> opt = adagrad.Adagrad([np.zeros(2)])
+    >>> opt.load_state_dict(adagrad.convert.from_torch(theirs))
+    >>> opt.steps, opt.rule
+    ([7], Rule(lr=0.5, eps=1e-10, eps_position='outside'))
+    """
+    groups = list(state_dict["param_groups"])
+    if not groups:
+        raise ValueError("param_groups is empty")
+    rules = [_rule("torch", _TORCH, {name: group[name] for name in _TORCH}) for group in groups]
+    for i, rule in enumerate(rules):
+        if rule != rules[0]:
+            raise ValueError(
+                f"param_groups[{i}] has {rule}, and param_groups[0] {rules[0]}: convert groups with"
+                " hyperparameters of their own one by one"
+            )
+    keys = [key for group in groups for key in group["params"]]
+    entries = [state_dict["state"][key] for key in keys]
+    names = [f"state[{key!r}]" for key in keys]
+    return _state(
+        rules[0],
+        [_step(f"{name}['step']", e["step"]) for name, e in zip(names, entries, strict=True)],
+        [_accumulator(f"{name}['sum']", e["sum"]) for name, e in zip(names, entries, strict=True)],
+    )
+
+
+def to_torch(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a state as `torch.optim.Adagrad` has it, in one param group.
+
+    Parameters
+    ----------
+    state : dict
+        As from `adagrad.Adagrad.state_dict`, with a rule of ``preset("torch")``.
+
+    Returns
+    -------
+    dict
+        ``state`` and ``param_groups`` of a state_dict. Its arrays, ``step`` (float32, 0-d) and
+        ``sum``, become tensors by `torch.from_numpy`.
+
+    Raises
+    ------
+    ValueError
+        Where the rule is none of torch's, or the state is not valid.
+    """
+    rule, steps, accumulators = _read(state)
+    options = _options("torch", _TORCH, rule)
+    group = {**options, "foreach": None, "differentiable": False, "fused": None}
+    return {
+        "state": {
+            i: {"step": np.array(t, np.float32), "sum": s}
+            for i, (t, s) in enumerate(zip(steps, accumulators, strict=True))
+        },
+        "param_groups": [{**group, "params": list(range(len(steps)))}],
+    }
+
+
+def from_keras(config: Mapping[str, Any], variables: Iterable[Any]) -> State:
+    """Return the state of a `keras.optimizers.Adagrad` or `adagrad.keras.Adagrad` of Keras 3.
+
+    Parameters
+    ----------
+    config : dict
+        What its `get_config` returned.
+    variables : iterable of array
+        Its `variables` as arrays, in order: iterations, learning rate, accumulators.
+
+    Returns
+    -------
+    dict
+        As from `adagrad.Adagrad.state_dict`. The learning rate is that of `variables`.
+
+    Raises
+    ------
+    TypeError
+        Where an accumulator is not of float32 or float64.
+    ValueError
+        Where the config has what a `Rule` has not (a learning rate by schedule, clipping by norm, a
+        loss scale, moving averages, accumulation of gradients), a variable is missing, an
+        accumulator is negative or not finite, or iterations is no integer from 0.
+    """
+    for name in _KERAS_ONLY:
+        if config.get(name):
+            raise ValueError(f"config has {name}={config[name]!r}, which no Rule has")
+    if not isinstance(config.get("learning_rate", 0.001), float):
+        raise ValueError("config has a learning_rate by schedule, which no Rule has")
+    iterations, learning_rate, *arrays = _at_least(2, list(variables))
+    given = {name: config[name] for name in _KERAS if config.get(name) is not None}
+    rule = _rule("keras", _KERAS, {**given, "learning_rate": float(learning_rate)})
+    accumulators = [_accumulator(f"variables[{i}]", s) for i, s in enumerate(arrays, 2)]
+    return _state(rule, [_step("variables[0]", iterations)] * len(arrays), accumulators)
+
+
+def to_keras(state: Mapping[str, Any]) -> tuple[dict[str, Any], list[Array]]:
+    """Return a state as Keras has it.
+
+    Parameters
+    ----------
+    state : dict
+        As from `adagrad.Adagrad.state_dict`, with a rule of ``preset("keras")``.
+
+    Returns
+    -------
+    config : dict
+        For `from_config` of `keras.optimizers.Adagrad`; where the rule's policy for duplicates is
+        not Keras' own, of `adagrad.keras.Adagrad`.
+    variables : list of ndarray
+        For its `set_weights`, after `build`.
+
+    Raises
+    ------
+    ValueError
+        Where the rule is none of Keras', params have different step counts, or the state is not
+        valid.
+    """
+    rule, steps, accumulators = _read(state)
+    config = _options("keras", _KERAS, rule)
+    if config["duplicates"] == preset("keras").duplicates:
+        del config["duplicates"]
+    if len(set(steps)) > 1:
+        raise ValueError(f"Keras counts one number of iterations, and steps are {steps}")
+    iterations = np.array(steps[0] if steps else 0, np.int64)
+    return config, [iterations, np.array(rule.lr, np.float32), *accumulators]
+
+
+def from_mxnet(
+    config: Mapping[str, Any], states: Mapping[Any, Any], index_update_count: Mapping[Any, int]
+) -> State:
+    """Return the state of an `mxnet.optimizer.AdaGrad` of MXNet 1.x.
+
+    Parameters
+    ----------
+    config : dict
+        Its arguments: learning_rate, eps, wd, rescale_grad, clip_gradient; those that are missing
+        have MXNet's defaults.
+    states : dict of array
+        History by index, as in the `states` of its updater, as arrays (``.asnumpy()``).
+    index_update_count : dict of int
+        The optimizer's `_index_update_count`.
+
+    Returns
+    -------
+    dict
+        As from `adagrad.Adagrad.state_dict`; accumulators in the order of `states`.
+
+    Raises
+    ------
+    KeyError
+        Where an index of `states` has no count.
+    TypeError
+        Where a history is not of float32 or float64, or `config` has other entries.
+    ValueError
+        Where a history is negative or not finite, or a count is no integer from 0.
+
+    Notes
+    -----
+    Multipliers of single params (``wd_mult``, ``lr_mult``) are not part of a `Rule`.
+    """
+    for name in config:
+        if name not in _MXNET:
+            raise TypeError(f"config has {name!r}; known are {', '.join(_MXNET)}")
+    rule = _rule("mxnet", _MXNET, {k: v for k, v in config.items() if v is not None})
+    counts = [_step(f"index_update_count[{k!r}]", index_update_count[k]) for k in states]
+    return _state(rule, counts, [_accumulator(f"states[{k!r}]", s) for k, s in states.items()])
+
+
+def to_mxnet(
+    state: Mapping[str, Any],
+) -> tuple[dict[str, Any], dict[int, Array], dict[int, int]]:
+    """Return a state as MXNet 1.x has it.
+
+    Parameters
+    ----------
+    state : dict
+        As from `adagrad.Adagrad.state_dict`, with a rule of ``preset("mxnet")``.
+
+    Returns
+    -------
+    config : dict
+        Arguments of `mxnet.optimizer.AdaGrad`.
+    states : dict of ndarray
+        History by index.
+    index_update_count : dict of int
+
+    Raises
+    ------
+    ValueError
+        Where the rule is none of MXNet's, or the state is not valid.
+    """
+    rule, steps, accumulators = _read(state)
+    config = _options("mxnet", _MXNET, rule)
+    return config, dict(enumerate(accumulators)), dict(enumerate(steps))
+
+
+def _rule(system: str, names: Mapping[str, str], options: Mapping[str, Any]) -> Rule:
+    fields = {names[k]: v if isinstance(v, (bool, str)) else float(v) for k, v in options.items()}
+    return preset(system, **fields)
+
+
+def _options(system: str, names: Mapping[str, str], rule: Rule) -> dict[str, Any]:
+    """Return the hyperparameters of a system, or raise where they do not say the whole rule."""
+    closest = preset(system, **{field: getattr(rule, field) for field in names.values()})
+    if closest != rule:
+        fields = (f.name for f in dataclasses.fields(rule))
+        other = [f for f in fields if getattr(rule, f) != getattr(closest, f)]
+        shown = ", ".join(f"{f}={getattr(rule, f)!r}" for f in other)
+        raise ValueError(f"the rule is none of {system}'s, with {shown}")
+    return {name: getattr(rule, field) for name, field in names.items()}
+
+
+def _state(rule: Rule, steps: Sequence[int], accumulators: list[Array]) -> State:
+    return {
+        "version": STATE_VERSION,
+        "rule": dataclasses.asdict(rule),
+        "steps": np.array(steps, dtype=np.int64),
+        "skipped": 0,
+        "accumulators": accumulators,
+    }
+
+
+def _read(state: Mapping[str, Any]) -> tuple[Rule, list[int], list[Array]]:
+    if state["version"] != STATE_VERSION:
+        raise ValueError(f"state has version {state['version']}, this is {STATE_VERSION}")
+    steps = [_step(f"steps[{i}]", t) for i, t in enumerate(state["steps"])]
+    accumulators = [
+        _accumulator(f"accumulators[{i}]", s) for i, s in enumerate(state["accumulators"])
+    ]
+    if len(steps) != len(accumulators):
+        raise ValueError(f"state has {len(steps)} steps for {len(accumulators)} accumulators")
+    return Rule(**state["rule"]), steps, accumulators
+
+
+def _at_least(n: int, variables: list[Any]) -> list[Any]:
+    if len(variables) < n:
+        raise ValueError(f"variables must be at least {n}, got {len(variables)}")
+    return variables
+
+
+def _accumulator(name: str, value: Any) -> Array:
+    """Return a copy of an accumulator, checked."""
+    s = np.array(np.asarray(value), order="C")  # a tensor's __array__ may not know of copies
+    if s.dtype not in (np.float32, np.float64):
+        raise TypeError(f"{name} must be of float32 or float64, got {s.dtype}")
+    bad = np.flatnonzero(~(np.isfinite(s) & (s >= 0)).ravel())
+    if len(bad):
+        at = np.unravel_index(bad[0], s.shape)
+        index = f"[{', '.join(str(int(k)) for k in at)}]" if s.ndim else ""
+        raise ValueError(f"{name}{index} must be finite and not negative, got {s[at]!r}")
+    return s
+
+
+def _step(name: str, value: Any) -> int:
+    number = np.asarray(value)
+    if number.dtype.kind not in "iuf" or number.size != 1 or not number >= 0 or number % 1 != 0:
+        raise ValueError(f"{name} must be an integer from 0, got {value!r}")
+    return int(number)
