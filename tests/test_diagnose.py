@@ -410,6 +410,17 @@ def test_a_target_is_left_out_however_it_is_named(tmp_path):
     assert as_json(tmp_path, path, "--ignore", "a", "-l", "y")["features"]["value"] == 1
 
 
+def test_a_first_row_in_place_of_names_is_noticed(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("".join(f"{i % 7},x{i % 3}\n" for i in range(300)))
+    _, out, errors = invoke("diagnose", path)
+    assert "299 rows" in out
+    assert errors.startswith("the first line names the columns, 0 among them: without a header")
+    _, out, errors = invoke("diagnose", path, "--names", "a,b")
+    assert "300 rows" in out
+    assert errors == ""
+
+
 def test_columns_of_numbers_that_are_ids(tmp_path):
     path = tmp_path / "ids.csv"
     path.write_text("user,x\n" + "".join(f"{i % 50},{i % 3}.5\n" for i in range(300)))

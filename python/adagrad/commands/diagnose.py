@@ -200,6 +200,8 @@ def _look(file: str, given: dict[str, Any], no_label: str) -> Found:
             numbers = "values"
         else:
             encoder, numbers = _encoder(log, given)
+            if log.sources[0].format in ("csv", "tsv", None) and given["names"] is None:
+                _doubt_header(log)
         diagnoser = Diagnoser(given["bits"], ids_are_slots=libsvm, no_label=no_label)
         with Reading(Console(stderr=True), log) as progress:
             for batch in encoded(log, encoder):
@@ -211,6 +213,17 @@ def _look(file: str, given: dict[str, Any], no_label: str) -> Found:
     except ValueError as error:
         reason = f"{error}; {skipped(left_out)}" if left_out else str(error)
         raise click.ClickException(f"{file}: {reason}") from None
+
+
+def _doubt_header(log: Log) -> None:
+    """Say so where the names of columns look like a first row."""
+    odd = [name for name in log.schema.names if _is_number(name)]
+    if odd:
+        shown = ", ".join(odd[:5]) + (", ..." if odd[5:] else "")
+        click.echo(
+            f"the first line names the columns, {shown} among them: without a header, give --names",
+            err=True,
+        )
 
 
 def _encoder(log: Log, given: dict[str, Any]) -> tuple[Any, str]:
