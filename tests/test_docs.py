@@ -18,7 +18,7 @@ from conftest import need
 ROOT = Path(__file__).parents[1]
 MODULES = [
     *("rule", "presets", "functional", "optimizer", "config", "table", "convert"),
-    *("ctr.encoder", "ctr.logistic", "ctr.factorization", "ctr.examples"),
+    *("ctr.encoder", "ctr.logistic", "ctr.factorization", "ctr.examples", "ctr.diagnosis"),
     *("analysis", "_spectrum", "_descent"),
     *("torch.optimizer", "torch.embedding"),
 ]
