@@ -350,6 +350,8 @@ def run(report: Report) -> list[Panel]:
     questions[AUTO] = functools.partial(auto, report, bits)
     questions["machines: FM, FFM"] = functools.partial(machines, report)
     questions[endtoend.END_TO_END] = functools.partial(endtoend.end_to_end, report)
+    if hasattr(os, "wait4"):
+        questions[endtoend.MEMORY] = functools.partial(endtoend.memory, report)
     questions["quality"] = functools.partial(endtoend.quality, report)
     questions[PREDICT] = functools.partial(predict, report, bits)
     for label, ask in questions.items():

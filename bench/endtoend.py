@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +22,8 @@ from bench.machine import peer
 from bench.results import US, Claim, Shape, Variant, table
 
 END_TO_END = "end to end, on one processor"
-ROWS = 200_000
+MEMORY = "memory of a long log"
+LOG_ROWS, ROWS = 500_000, 200_000
 BITS = 22
 DATA = Path(__file__).parents[2] / "shared" / "data"  # logs that may not ship: where there are some
 
@@ -55,26 +58,28 @@ def write_logs(folder: Path, rows: int) -> dict[str, Path]:
     import pyarrow.parquet
 
     paths = {name: folder / name for name in ("log.tsv", "log.parquet", "log.vw")}
-    whole = datasets.synthetic_clicks(rows, dictionary=True).read_all()
-    plain = datasets.synthetic_clicks(rows).read_all()
+    whole = datasets.synthetic_clicks(rows).read_all()
+    # Of strings it makes dictionaries; of dictionaries that differ from batch to batch it would
+    # write most as plain text.
     pyarrow.parquet.write_table(whole, paths["log.parquet"])
     options = pyarrow.csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
     with paths["log.tsv"].open("wb") as file:
-        file.write(("\t".join(plain.column_names) + "\n").encode())  # pyarrow's has quotes
-        pyarrow.csv.write_csv(plain, file, options)
-    names = [name for name in plain.column_names if name != "click"]
-    columns = [plain.column(name).to_pylist() for name in names]
-    labels = plain.column("click").to_pylist()
+        file.write(("\t".join(whole.column_names) + "\n").encode())  # pyarrow's has quotes
+        pyarrow.csv.write_csv(whole, file, options)
+    names = [name for name in whole.column_names if name != "click"]
     with paths["log.vw"].open("w") as file:
-        for label, row in zip(labels, zip(*columns, strict=True), strict=True):
-            entries = " ".join(f"{n}={v}" for n, v in zip(names, row, strict=True))
-            file.write(f"{1 if label else -1} | {entries}\n")
+        for batch in whole.to_batches(1 << 14):
+            columns = [batch.column(name).to_pylist() for name in names]
+            labels = batch.column("click").to_pylist()
+            for label, row in zip(labels, zip(*columns, strict=True), strict=True):
+                entries = " ".join(f"{n}={v}" for n, v in zip(names, row, strict=True))
+                file.write(f"{1 if label else -1} | {entries}\n")
     return paths
 
 
 def end_to_end(report: Report) -> None:
     """Measure a pass from a file to a trained model."""
-    rows = 4096 if report.quick else ROWS
+    rows = 4096 if report.quick else LOG_ROWS
     with TemporaryDirectory() as name:
         paths = write_logs(Path(name), rows)
         variants = [
@@ -93,6 +98,55 @@ def end_to_end(report: Report) -> None:
         Claim("from dictionaries in Parquet, VW from its text", of_parquet, ">=", 8),
     ]
     report.by_shape(f"{END_TO_END}: ns a row", END_TO_END)
+
+
+def peak(rows: int, folder: Path) -> float:
+    """Return the most memory that ``adagrad train`` has had on so many rows of a pipe, in MiB."""
+    import pyarrow.csv
+
+    log = datasets.synthetic_clicks(rows)
+    options = pyarrow.csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
+    command = [
+        sys.executable,
+        "-m",
+        "adagrad.cli",
+        "train",
+        "-",
+        "--format",
+        "tsv",
+        "--label",
+        "click",
+    ]
+    process = subprocess.Popen(
+        [*command, "--model", str(folder / "model")],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    assert process.stdin is not None
+    with process.stdin as pipe:
+        pipe.write(("\t".join(log.schema.names) + "\n").encode())
+        for batch in log:
+            pyarrow.csv.write_csv(batch, pipe, options)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"adagrad train failed: {process.returncode}")
+    return usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def memory(report: Report) -> None:
+    """Compare the peak memory of ``adagrad train`` on logs of one length and of ten times it."""
+    rows = 4096 if report.quick else 1_000_000
+    with TemporaryDirectory() as name:
+        peaks = {n: peak(n, Path(name)) for n in (rows, 10 * rows)}
+    table(
+        "Peak memory of adagrad train on a pipe",
+        ["rows", "MiB"],
+        [[f"{n:,}", f"{mib:.0f}"] for n, mib in peaks.items()],
+    )
+    grown = peaks[10 * rows] / peaks[rows]
+    report.claims.append(Claim("peak memory on ten times the rows", grown, "<=", 1.1))
 
 
 def a9a() -> tuple[Examples, np.ndarray]:

@@ -31,7 +31,7 @@ CODE = {
 PROGRAMS = sorted(TEXTBOOK.rglob("*.py"))
 MODULES = [
     *("rule", "presets", "functional", "optimizer", "config", "table", "convert"),
-    *("ctr.encoder", "ctr.logistic", "ctr.factorization", "ctr.examples"),
+    *("ctr.encoder", "ctr.logistic", "ctr.factorization", "ctr.examples", "ctr.diagnosis"),
     *("analysis", "_spectrum", "_descent"),
     *("torch.optimizer", "torch.embedding"),
 ]

@@ -3,11 +3,16 @@
 #include <pybind11/stl.h>
 
 #include <cstdint>
+#include <cstring>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "../ctr/delimited.hpp"
 #include "../ctr/encode.hpp"
 #include "module.hpp"
 
@@ -69,6 +74,124 @@ Column column_of(const ArrowSchema& schema, const ArrowArray& array) {
   }
   return c;
 }
+
+template <class T>
+py::array array_of(std::vector<T>&& vector) {
+  auto* const owned = new std::vector<T>(std::move(vector));
+  const py::capsule owner(owned, [](void* p) { delete static_cast<std::vector<T>*>(p); });
+  return py::array_t<T>(static_cast<py::ssize_t>(owned->size()), owned->data(), owner);
+}
+
+// Collects the columns of plain lines.
+class LineSplitter {
+ public:
+  LineSplitter(std::size_t width, char delimiter, bool quotes,
+               const std::vector<std::pair<std::size_t, std::string>>& columns)
+      : width_(width), delimiter_(delimiter), quotes_(quotes) {
+    for (const auto& [position, kind] : columns) {
+      if (position >= width) throw py::index_error("a column is beyond the width");
+      wanted_.emplace_back();
+      wanted_.back().position = position;
+      wanted_.back().kind = kind == "integer" ? TextKind::integer
+                            : kind == "real"  ? TextKind::real
+                                              : TextKind::text;
+    }
+    renew();
+  }
+
+  // False, and nothing collected, where something is in doubt.
+  bool add(const py::buffer& lines, std::size_t rows) {
+    const py::buffer_info info = lines.request();
+    if (info.ndim != 1 || info.itemsize != 1) throw py::type_error("lines must be bytes");
+    const char* const data = static_cast<const char*>(info.ptr);
+    const std::size_t size = static_cast<std::size_t>(info.size);
+    constexpr std::size_t most = 0x7FFFFFFF;  // of an offset
+    if (rows == 0 || size == 0 || size + bytes_ >= most || data[size - 1] != '\n') return false;
+    py::gil_scoped_release unlocked;
+    if (quotes_ && std::memchr(data, '"', size) != nullptr) return false;
+    std::vector<std::size_t> missing;
+    for (TextColumn& c : *columns_) {
+      missing.push_back(c.missing);
+      c.make_room(rows_ + rows);
+    }
+    const bool good = split(data, size, rows, width_, delimiter_, rows_, *columns_);
+    rows_ += good ? rows : 0;
+    bytes_ += good ? size : 0;
+    for (std::size_t i = 0; !good && i < missing.size(); ++i) (*columns_)[i].cut(rows_, missing[i]);
+    return good;
+  }
+
+  // For each column its buffers in Arrow's order, and starts anew. Their room is used again when
+  // all of them are forgotten.
+  py::list take() {
+    const std::shared_ptr<Columns> lent(
+        columns_.release(), [unused = unused_](Columns* columns) { unused->add(columns); });
+    const auto array = [&](const auto& values, std::size_t size) {
+      const py::capsule owner(new std::shared_ptr<Columns>(lent),
+                              [](void* p) { delete static_cast<std::shared_ptr<Columns>*>(p); });
+      using Value = typename std::decay_t<decltype(values)>::value_type;
+      return py::array_t<Value>(static_cast<py::ssize_t>(size), values.data(), owner);
+    };
+    py::list out;
+    for (const TextColumn& c : *lent) {
+      py::list buffers;
+      buffers.append(c.missing > 0 ? py::object(array(c.validity, (rows_ + 7) / 8)) : py::none());
+      if (c.kind == TextKind::integer) buffers.append(array(c.integers, rows_));
+      if (c.kind == TextKind::real) buffers.append(array(c.reals, rows_));
+      if (c.kind == TextKind::text) {
+        buffers.append(array(c.offsets, rows_ + 1));
+        buffers.append(array(c.bytes, c.n_bytes));
+      }
+      out.append(buffers);
+    }
+    renew();
+    return out;
+  }
+
+  std::size_t rows() const { return rows_; }
+
+ private:
+  using Columns = std::vector<TextColumn>;
+
+  // What was lent and came back, from any thread.
+  class Unused {
+   public:
+    void add(Columns* columns) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      columns_.emplace_back(columns);
+    }
+
+    std::unique_ptr<Columns> take() {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (columns_.empty()) return nullptr;
+      std::unique_ptr<Columns> last = std::move(columns_.back());
+      columns_.pop_back();
+      return last;
+    }
+
+   private:
+    std::mutex mutex_;
+    std::vector<std::unique_ptr<Columns>> columns_;
+  };
+
+  void renew() {
+    columns_ = unused_->take();
+    if (columns_ == nullptr) columns_ = std::make_unique<Columns>(wanted_);
+    for (TextColumn& c : *columns_) {
+      c.make_room(0);
+      c.cut(0, 0);
+    }
+    rows_ = bytes_ = 0;
+  }
+
+  std::size_t width_;
+  char delimiter_;
+  bool quotes_;
+  Columns wanted_;
+  std::unique_ptr<Columns> columns_;
+  std::shared_ptr<Unused> unused_ = std::make_shared<Unused>();
+  std::size_t rows_ = 0, bytes_ = 0;
+};
 
 class Hasher {
  public:
@@ -211,13 +334,6 @@ class Hasher {
     return batch;
   }
 
-  template <class T>
-  static py::array array_of(std::vector<T>&& vector) {
-    auto* const owned = new std::vector<T>(std::move(vector));
-    const py::capsule owner(owned, [](void* p) { delete static_cast<std::vector<T>*>(p); });
-    return py::array_t<T>(static_cast<py::ssize_t>(owned->size()), owned->data(), owner);
-  }
-
   Plan plan_;
   std::size_t n_columns_;
 };
@@ -236,6 +352,14 @@ void bind_hashing(py::module_& m) {
       .def("hashes", &Hasher::hashes, py::arg("batches"),
            "For each field, hashes and slots of its entries, and how many each row has.")
       .def("homes", &Hasher::homes, "First region, step and number of regions of each field.");
+  py::class_<LineSplitter>(m, "LineSplitter")
+      .def(py::init<std::size_t, char, bool,
+                    const std::vector<std::pair<std::size_t, std::string>>&>(),
+           py::arg("width"), py::arg("delimiter"), py::arg("quotes"), py::arg("columns"))
+      .def("add", &LineSplitter::add, py::arg("lines"), py::arg("rows"),
+           "Collect lines; False, and nothing collected, where they are not plain.")
+      .def("take", &LineSplitter::take, "The buffers of each column, of all lines collected.")
+      .def_property_readonly("rows", &LineSplitter::rows);
   m.def(
       "xxh64",
       [](const py::bytes& data, std::uint64_t seed) {

@@ -2,7 +2,6 @@
 // slots to where the learners visit them.
 #pragma once
 
-#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -38,6 +37,7 @@ struct Entries {
   std::vector<std::uint64_t> hashes;
   std::vector<float> values;        // empty: all are 1
   std::vector<std::size_t> starts;  // of each row, and the end; empty: one entry a row
+  std::vector<double> numbers;      // room to read them in
 
   std::size_t start(std::size_t row) const { return starts.empty() ? row : starts[row]; }
   float value(std::size_t k) const { return values.empty() ? 1.0f : values[k]; }
@@ -70,21 +70,24 @@ inline std::size_t offset_at(const Column& c, std::size_t i) {
                                                          : as<std::int64_t>(c.offsets)[i]);
 }
 
-inline Entries read_values(const Field& field, const Column& c, std::size_t begin, std::size_t n) {
-  Entries out;
+inline void read_values(const Field& field, const Column& c, std::size_t begin, std::size_t n,
+                        Entries& out) {
+  out.values.clear();
+  out.starts.clear();
   out.hashes.resize(n);
   if (field.kind == Kind::category) {
     hash_categories(c, begin, n, field.seed, out.hashes.data());
-    return out;
+    return;
   }
-  std::vector<double> numbers(n);
-  read_numbers(c, begin, n, numbers.data());
+  out.numbers.resize(n);
+  const double* const numbers = out.numbers.data();
+  read_numbers(c, begin, n, out.numbers.data());
   if (field.kind == Kind::bins) {
     for (std::size_t i = 0; i < n; ++i) {
-      const double x = numbers[i];
-      out.hashes[i] = std::isnan(x) ? field.seed : hash_words<1>({bin_of(x)}, field.seed);
+      const std::uint64_t hash = hash_words(field.seed, bin_of(numbers[i]));
+      out.hashes[i] = numbers[i] == numbers[i] ? hash : field.seed;
     }
-    return out;
+    return;
   }
   const std::uint64_t present = hash_text({}, field.seed);
   out.values.resize(n);
@@ -95,7 +98,6 @@ inline Entries read_values(const Field& field, const Column& c, std::size_t begi
     out.hashes[i] = missing ? field.seed : present;
     out.values[i] = x;
   }
-  return out;
 }
 
 // Rows without those that are missing.
@@ -118,7 +120,8 @@ inline void drop_missing(std::uint64_t missing, Entries& x) {
 inline Entries read_lists(const Plan& plan, const Field& field, const Column& c, std::size_t begin,
                           std::size_t n) {
   const std::size_t at = c.offset + begin, first = offset_at(c, at);
-  const Entries items = read_values(field, c.child[0], first, offset_at(c, at + n) - first);
+  Entries items;
+  read_values(field, c.child[0], first, offset_at(c, at + n) - first, items);
   Entries out;
   out.starts.assign(1, 0);
   for (std::size_t i = at; i < at + n; ++i) {
@@ -147,7 +150,7 @@ inline Entries cross(const Entries& a, const Entries& b, std::uint64_t seed, std
   for (std::size_t i = 0; i < rows; ++i) {
     for (std::size_t k = a.start(i); k < a.start(i + 1); ++k) {
       for (std::size_t l = b.start(i); l < b.start(i + 1); ++l) {
-        out.hashes.push_back(hash_words<2>({a.hashes[k], b.hashes[l]}, seed));
+        out.hashes.push_back(hash_words(seed, a.hashes[k], b.hashes[l]));
         if (!has_values) continue;
         const float value = a.value(k) * b.value(l);
         if (!(std::fabs(value) <= largest_value)) {
@@ -192,7 +195,7 @@ void for_each_block(const Plan& plan, std::vector<Batch>& batches, bool fixed, E
     } else if (is_list(columns[f])) {
       entries[f] = read_lists(plan, field, columns[f], begin, n);
     } else {
-      entries[f] = read_values(field, columns[f], begin, n);
+      read_values(field, columns[f], begin, n, entries[f]);
       if (plan.skip_missing && !fixed) drop_missing(field.seed, entries[f]);
     }
   };

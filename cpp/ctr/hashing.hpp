@@ -6,7 +6,6 @@
 // little-endian by arithmetic, so that the order of the machine's does not matter.
 #pragma once
 
-#include <array>
 #include <charconv>
 #include <cmath>
 #include <cstddef>
@@ -34,10 +33,6 @@ inline std::uint64_t load64(const unsigned char* p) {
   return load32(p) | static_cast<std::uint64_t>(load32(p + 4)) << 32;
 }
 
-inline void store64(unsigned char* p, std::uint64_t x) {
-  for (int i = 0; i < 8; ++i) p[i] = static_cast<unsigned char>(x >> (8 * i));
-}
-
 inline std::uint64_t rotate(std::uint64_t x, int by) { return x << by | x >> (64 - by); }
 
 // XXH64 of Y. Collet, xxHash fast digest algorithm, version 0.1.1 (doc/xxhash_spec.md).
@@ -52,6 +47,16 @@ inline std::uint64_t round(std::uint64_t lane, std::uint64_t input) {
 
 inline std::uint64_t merge(std::uint64_t h, std::uint64_t lane) {
   return (h ^ round(0, lane)) * p1 + p4;
+}
+
+inline std::uint64_t add_word(std::uint64_t h, std::uint64_t word) {
+  return rotate(h ^ round(0, word), 27) * p1 + p4;
+}
+
+inline std::uint64_t finish(std::uint64_t h) {
+  h = (h ^ h >> 33) * p2;
+  h = (h ^ h >> 29) * p3;
+  return h ^ h >> 32;
 }
 
 }  // namespace xxh
@@ -69,17 +74,13 @@ inline std::uint64_t xxh64(const void* data, std::size_t length, std::uint64_t s
     for (const std::uint64_t each : lane) h = xxh::merge(h, each);
   }
   h += length;
-  for (; left >= 8; p += 8, left -= 8) {
-    h = rotate(h ^ xxh::round(0, load64(p)), 27) * xxh::p1 + xxh::p4;
-  }
+  for (; left >= 8; p += 8, left -= 8) h = xxh::add_word(h, load64(p));
   if (left >= 4) {
     h = rotate(h ^ load32(p) * xxh::p1, 23) * xxh::p2 + xxh::p3;
     p += 4, left -= 4;
   }
   for (; left > 0; ++p, --left) h = rotate(h ^ *p * xxh::p5, 11) * xxh::p1;
-  h = (h ^ h >> 33) * xxh::p2;
-  h = (h ^ h >> 29) * xxh::p3;
-  return h ^ h >> 32;
+  return xxh::finish(h);
 }
 
 inline std::uint64_t hash_text(std::string_view text, std::uint64_t seed) {
@@ -120,12 +121,14 @@ inline std::uint64_t bin_of(double x) {
   return word >> 51;
 }
 
-// What is not text hashes as words of 8 bytes: a bin as one, a combination as its parts' hashes.
-template <std::size_t n>
-inline std::uint64_t hash_words(const std::array<std::uint64_t, n>& words, std::uint64_t seed) {
-  unsigned char bytes[8 * n];
-  for (std::size_t i = 0; i < n; ++i) store64(bytes + 8 * i, words[i]);
-  return xxh64(bytes, sizeof bytes, seed);
+// What is not text hashes as words of 8 bytes, little-endian: a bin as one, a combination as the
+// hashes of its parts.
+template <class... Words>
+inline std::uint64_t hash_words(std::uint64_t seed, Words... words) {
+  static_assert(sizeof...(words) < 4, "32 bytes and more are hashed in lanes");
+  std::uint64_t h = seed + xxh::p5 + 8 * sizeof...(words);
+  ((h = xxh::add_word(h, words)), ...);
+  return xxh::finish(h);
 }
 
 // Field j of n is dealt to region j modulo 8, or where there are fewer than 8, to each region that

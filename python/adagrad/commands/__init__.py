@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 import adagrad as package
-from adagrad.commands import demo, evaluate, inspect, predict, train
+from adagrad.commands import demo, diagnose, evaluate, inspect, predict, train
 
 __all__ = ["adagrad"]
 
@@ -24,4 +24,5 @@ adagrad.add_command(train.train)
 adagrad.add_command(predict.predict)
 adagrad.add_command(evaluate.evaluate)
 adagrad.add_command(inspect.inspect)
+adagrad.add_command(diagnose.diagnose)
 adagrad.add_command(demo.demo)

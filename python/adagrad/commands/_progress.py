@@ -1,4 +1,7 @@
-"""How training is shown while it runs: a bar on a terminal, lines elsewhere, all on stderr."""
+"""How work on a log is shown while it runs, on stderr: by a bar on a terminal.
+
+Elsewhere training prints lines, and reading nothing.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,64 @@ if TYPE_CHECKING:
     from rich.console import Console
     from typing_extensions import Self
 
+    from adagrad.ctr.logs import Log, Position
     from adagrad.ctr.training import Training
 
-__all__ = ["Display"]
+__all__ = ["Display", "Reading"]
 
 HEADING = "    examples   logloss  since last       NE     AUC  calibration     rows/s"
+
+
+def _bar(console: Console, description: str, log: Log) -> tuple[Any, Any]:
+    """Return a bar over the bytes of a log, and its one task."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.fields[numbers]}"),
+        TimeRemainingColumn(compact=True),
+        console=console,
+        transient=True,
+    )
+    return bar, bar.add_task(description, total=log.total_bytes, numbers="")
+
+
+class Reading:
+    """Show how far a log is read; a context manager.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+        On stderr.
+    log : Log
+        Before its pass.
+    """
+
+    def __init__(self, console: Console, log: Log) -> None:
+        self._start = time.perf_counter()
+        self._bar: Any = None
+        if console.is_terminal:
+            self._bar, self._task = _bar(console, "reading", log)
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, position: Position) -> None:
+        """Show how far it is."""
+        if self._bar is not None:
+            rate = position.rows / max(time.perf_counter() - self._start, 1e-9)
+            self._bar.update(
+                self._task,
+                completed=position.bytes_read,
+                numbers=f"{position.rows:,} rows, {rate:,.0f}/s",
+            )
 
 
 class Display:
@@ -39,22 +95,7 @@ class Display:
         self._last = [0.0, 0.0]  # examples and summed loss of the last line
         self._bar: Any = None
         if console.is_terminal and not quiet:
-            self._bar = self._make_bar(training)
-
-    def _make_bar(self, training: Training) -> Any:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[numbers]}"),
-            TimeRemainingColumn(compact=True),
-            console=self._console,
-            transient=True,
-        )
-        total = training.log.total_bytes
-        self._task = bar.add_task("pass 1", total=total, numbers="")
-        return bar
+            self._bar, self._task = _bar(console, "pass 1", training.log)
 
     def __enter__(self) -> Self:
         if self._bar is not None:

@@ -5,17 +5,24 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from adagrad.cli import require
 
+if TYPE_CHECKING:
+    from adagrad.ctr.logs import Log
+
 __all__ = [
+    "check_picture",
+    "check_writable",
     "log_options",
     "names",
     "one_line_errors",
+    "open_features",
     "quality",
     "reading",
     "skipped",
@@ -108,6 +115,62 @@ def one_line_errors(command: F) -> F:
             raise click.ClickException(text) from None
 
     return guarded  # type: ignore[return-value]
+
+
+def open_features(
+    logs: Sequence[str],
+    label: str | None,
+    columns: Sequence[str] | None,
+    ignore: Sequence[str],
+    **how: Any,
+) -> Log:
+    """Open a log, with only these columns or without those."""
+    from adagrad.ctr._rows import nearest
+    from adagrad.ctr.logs import open_log
+
+    log = open_log(logs, label=label, columns=columns, **how)
+    if log.sources[0].format == "libsvm" and (ignore or columns):
+        raise ValueError("libsvm logs have ids, not columns: no --ignore, no --columns")
+    for name in ignore:
+        if name == label:
+            raise ValueError(f"--ignore: {name!r} is the label, which is no feature anyway")
+        if name not in log.schema.names:
+            shown = ", ".join(log.schema.names)
+            end = nearest(name, log.schema.names)
+            raise ValueError(f"--ignore: no column {name!r}; the columns are {shown}{end}")
+    if ignore and "-" not in logs:
+        # Not even read: a column that is no feature may hold what it likes.
+        columns = [name for name in log.schema.names if name not in (label, *ignore)]
+        log.close()
+        log = open_log(logs, label=label, columns=columns, **how)
+    return log
+
+
+def check_writable(path: Path, option: str) -> None:
+    """Refuse a file that could not be written before spending time on it."""
+    if path.is_dir():
+        raise click.ClickException(f"{option} {path}: is a directory")
+    if not path.absolute().parent.is_dir():
+        raise click.ClickException(f"{option} {path}: there is no directory {path.parent}")
+
+
+def check_picture(output: Path) -> None:
+    """Refuse a picture that could not be saved before spending time on it."""
+    from matplotlib.figure import Figure
+
+    kinds = Figure().canvas.get_supported_filetypes()
+    folder = output.parent
+    if output.suffix[1:].lower() not in kinds:
+        reason = f"the name must end in one of .{', .'.join(sorted(kinds))}"
+    elif output.is_dir():
+        reason = "it is a directory"
+    elif not folder.is_dir():
+        reason = f"there is no directory {folder}"
+    elif not os.access(output if output.exists() else folder, os.W_OK):
+        reason = "permission denied"
+    else:
+        return
+    raise click.ClickException(f"cannot write {output}: {reason}")
 
 
 def quality(metrics: dict[str, float]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import click
 import numpy as np
 
 from adagrad.cli import require
+from adagrad.commands._shared import check_picture
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,7 +50,7 @@ def demo(file: Path | None, output: Path, lr: float | None) -> None:
         usable = lr is None or (np.float32(lr) > 0 and math.isfinite(np.float32(lr)))
     if not usable:
         raise click.ClickException(f"--lr must be above 0 and finite in float32, got {lr:g}")
-    _check_output(output)
+    check_picture(output)
     from rich.console import Console
     from rich.markup import escape
 
@@ -73,25 +73,6 @@ def demo(file: Path | None, output: Path, lr: float | None) -> None:
     console.print(_notes(comparison, lr), markup=False)
     _save(comparison, output)
     console.print(f"Picture: {output}", markup=False)
-
-
-def _check_output(output: Path) -> None:
-    """Refuse a picture that could not be saved before spending time on it."""
-    from matplotlib.figure import Figure
-
-    kinds = Figure().canvas.get_supported_filetypes()
-    folder = output.parent
-    if output.suffix[1:].lower() not in kinds:
-        reason = f"the name must end in one of .{', .'.join(sorted(kinds))}"
-    elif output.is_dir():
-        reason = "it is a directory"
-    elif not folder.is_dir():
-        reason = f"there is no directory {folder}"
-    elif not os.access(output if output.exists() else folder, os.W_OK):
-        reason = "permission denied"
-    else:
-        return
-    raise click.ClickException(f"cannot write {output}: {reason}")
 
 
 def _read(file: Path | None) -> Log:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adagrad.commands._shared import (
+    check_writable,
     log_options,
     names,
     one_line_errors,
+    open_features,
     quality,
     reading,
     skipped,
@@ -165,12 +167,12 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     use_threads(given["threads"])
-    _check_writable(given["model"], "--model")
+    check_writable(given["model"], "--model")
     if given["report"] is not None:
         from adagrad.cli import require
 
         require("adagrad train --report", "matplotlib")
-        _check_writable(given["report"], "--report")
+        check_writable(given["report"], "--report")
     options = _options(given)
     how = reading(given["file_format"], given["delimiter"], given["names"])
     if "-" in logs and given["passes"] > 1:
@@ -242,40 +244,17 @@ def _files(log: Log) -> list[str]:
     return [path for path in log.paths if path != "-"]
 
 
-def _check_writable(path: Path, option: str) -> None:
-    if path.is_dir():
-        raise click.ClickException(f"{option} {path}: is a directory")
-    if not path.absolute().parent.is_dir():
-        raise click.ClickException(f"{option} {path}: there is no directory {path.parent}")
-
-
 def _open(logs: tuple[str, ...], options: Options, how: dict[str, Any], stop: Stop) -> Log:
-    from adagrad.ctr._rows import nearest
-    from adagrad.ctr.logs import LogError, open_log
+    from adagrad.ctr.logs import LogError
 
-    how = {**how, "label": options.label, "skip_bad": options.skip_bad}
+    how = {**how, "skip_bad": options.skip_bad}
     try:
-        log = open_log(logs, columns=options.columns, **how)
+        return open_features(logs, options.label, options.columns, options.ignore, **how)
     except LogError:
         if not stop.signal:
             raise
         click.echo(f"\n{NOTHING}", err=True)
         raise SystemExit(128 + stop.signal) from None
-    if log.sources[0].format == "libsvm" and (options.ignore or options.columns):
-        raise ValueError("libsvm logs have ids, not columns: no --ignore, no --columns")
-    for name in options.ignore:
-        if name == options.label:
-            raise ValueError(f"--ignore: {name!r} is the label, which is no feature anyway")
-        if name not in log.schema.names:
-            shown = ", ".join(log.schema.names)
-            end = nearest(name, log.schema.names)
-            raise ValueError(f"--ignore: no column {name!r}; the columns are {shown}{end}")
-    if options.ignore and "-" not in logs:
-        # Not even read: a column that is no feature may hold what it likes.
-        columns = [n for n in log.schema.names if n not in (options.label, *options.ignore)]
-        log.close()
-        log = open_log(logs, columns=columns, **how)
-    return log
 
 
 def _resume(training: Training, console: Console, quiet: bool) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["ColumnReader"]
 
 FILE_MAGIC = b"ARROW1"
+# Rows of Parquet decoded at once: each time the dictionaries are put together anew.
+READ = 1 << 17
 
 
 class ColumnReader:
@@ -74,7 +76,9 @@ class ColumnReader:
         def batches() -> Iterator[pa.RecordBatch]:
             rows = 0
             for batch in file.iter_batches(
-                request.rows, columns=list(dict.fromkeys(self._selected)), use_threads=False
+                max(request.rows, READ),
+                columns=list(dict.fromkeys(self._selected)),
+                use_threads=False,
             ):
                 rows += batch.num_rows
                 self._done = rows / total

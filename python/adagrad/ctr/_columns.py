@@ -25,6 +25,11 @@ MOMENT = pa.dictionary(pa.int32(), pa.string())
 """What dates and times are hashed as: their texts, each distinct one once."""
 
 
+# What most columns are, which the compiled encoder reads as they are.
+_NUMBERS = {pa.int32(), pa.int64(), pa.float32(), pa.float64()}
+_CATEGORIES = {*_NUMBERS, pa.string(), pa.dictionary(pa.int32(), pa.string())}
+
+
 def open_columns(X: Any) -> pa.RecordBatchReader:
     """Return a reader of the columns of X; of a reader, itself."""
     if isinstance(X, pa.RecordBatchReader):
@@ -134,6 +139,8 @@ def _convert(name: str, column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
     if any(len(chunk) == 0 for chunk in column.chunks):
         # Slices of no rows of string views fail pyarrow 26's own validation.
         column = pa.chunked_array([chunk for chunk in column.chunks if len(chunk)], column.type)
+    if column.type in (_NUMBERS if as_number else _CATEGORIES):
+        return column
     column = _plain(column, as_number)
     found = column.type
     item = found.value_type if _is_list(found) else found

@@ -1,12 +1,14 @@
 """Logs with a row a line and delimited columns: CSV and TSV.
 
-Called by :mod:`adagrad.ctr.logs`. pyarrow parses; what it refuses is looked at a second time here,
-because it does not tell the line.
+Called by :mod:`adagrad.ctr.logs`. Plain lines are split by the compiled module; pyarrow parses
+blocks with anything else in them, and what it refuses is looked at a third time here, because it
+does not tell the line.
 """
 
 from __future__ import annotations
 
 import csv
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from adagrad.ctr._lines import Lines, blocks, parsed
+from adagrad.ctr._plain import LABEL, Plain
 from adagrad.ctr._rows import Fault, LogError, Piece
 
 if TYPE_CHECKING:
@@ -30,7 +33,6 @@ __all__ = ["DelimitedReader"]
 # a call costs as much as a thousand rows.
 PARSED = 1 << 20
 DELIMITERS = {"csv": ",", "tsv": "\t"}
-LABEL = pa.dictionary(pa.int32(), pa.string())
 
 
 class DelimitedReader:
@@ -132,10 +134,20 @@ class DelimitedReader:
 
     def pieces(self) -> Iterator[Piece]:
         """Read the file from where it was opened, once."""
-        if self._first is not None:
-            yield self._piece(self._first)
-        for block in self._blocks:
-            yield self._piece(block)
+        if self._first is None:
+            return
+        plain = Plain.of(self._names, self._selected, self._types, self._delimiter)
+        for block in itertools.chain([self._first], self._blocks):
+            # A piece ends where a batch does, so that no batch is put together from pieces.
+            for lines in (block,) if plain is None else block.cut(self.request.rows - plain.rows):
+                if plain is None or not plain.add(lines):
+                    if plain is not None and plain.rows:
+                        yield plain.take()
+                    yield self._piece(lines)
+                elif plain.rows >= self.request.rows:
+                    yield plain.take()
+        if plain is not None and plain.rows:
+            yield plain.take()
 
     def bytes_read(self) -> int:
         """Return how far the file has been read, in bytes on disk."""
@@ -182,7 +194,7 @@ class DelimitedReader:
     def _parse(self, lines: Lines) -> Piece | None:
         """Parse lines; None if a value is refused or some line is not one row."""
         data, first, count = lines.data, lines.first, lines.count
-        if lines.returns and bytes(data).count(b"\r") != bytes(data).count(b"\r\n"):
+        if lines.has_lone_returns():
             return None
         # The empty line at the end shows whether the last line leaves a quote open.
         guard = int(self._quoted)

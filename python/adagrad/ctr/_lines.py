@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Lines", "blocks", "parsed"]
 
-BLOCK = 1 << 23
+# A block stays in the cache from where it is read to where it is parsed.
+BLOCK = 1 << 20
 LONGEST_LINE = 1 << 26
 # What a decompressor had in hand is lost when its input ends early: ask it for little at a time.
 COMPRESSED_READ = 1 << 16
@@ -56,6 +57,23 @@ class Lines:
     def without_first(self, length: int) -> Lines:
         """Return the lines after the first one, which has ``length`` bytes with its end."""
         return replace(self, data=self.data[length:], first=self.first + 1, count=self.count - 1)
+
+    def has_lone_returns(self) -> bool:
+        """Whether there is a carriage return that is not part of the end of a line."""
+        if not self.returns:
+            return False
+        data = bytes(self.data)
+        return data.count(b"\r") != data.count(b"\r\n")
+
+    def cut(self, count: int) -> tuple[Lines, ...]:
+        """Return the first ``count`` lines and the rest, if any."""
+        if self.count <= count:
+            return (self,)
+        end = int(np.flatnonzero(np.frombuffer(self.data, np.uint8) == LINE_END)[count - 1]) + 1
+        return (
+            replace(self, data=self.data[:end], count=count),
+            replace(self, data=self.data[end:], first=self.first + count, count=self.count - count),
+        )
 
 
 def blocks(source: Source, raw: object) -> Iterator[Lines]:

@@ -34,23 +34,27 @@ class LogError(ValueError):
         The line, from 1 and with the header counted; in Parquet and Arrow files, the row, from 1.
     reason : str
         What is wrong there.
+    label : object
+        The label, where it is that and readable, but neither 0 or 1 nor -1 or +1; else None.
     """
 
-    def __init__(self, path: str, line: int, reason: str) -> None:
-        super().__init__(path, line, reason)
+    def __init__(self, path: str, line: int, reason: str, label: object = None) -> None:
+        super().__init__(path, line, reason, label)
         self.path = path
         self.line = line
         self.reason = reason
+        self.label = label
 
     def __str__(self) -> str:
         return f"{self.path}, line {self.line}: {self.reason}"
 
 
 class Fault(NamedTuple):
-    """Why a row is left out: a kind to count by, and the words for a person."""
+    """Why a row is left out: a kind to count by, the words for a person, a label that is none."""
 
     kind: str
     reason: str
+    label: object = None
 
 
 @dataclass(frozen=True)
@@ -175,7 +179,7 @@ def checked(
         else:
             line = min(faults)
             yield table.slice(0, int(np.searchsorted(piece.lines, line)))
-            raise LogError(path, line, faults[line].reason)
+            raise LogError(path, line, faults[line].reason, faults[line].label)
 
 
 def _leave_out(
@@ -207,7 +211,8 @@ def _labels(column: pa.ChunkedArray) -> tuple[pa.Array, dict[int, Fault]]:
         if value is None or value == "":
             faults[row] = Fault("missing label", "the label is missing")
         else:
-            faults[row] = Fault("bad label", f"the label is {value!r}, not 0 or 1, -1 or +1")
+            reason = f"the label is {value!r}, not 0 or 1, -1 or +1"
+            faults[row] = Fault("bad label", reason, value)
     return pa.array(labels), faults
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import inspect
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
@@ -287,15 +288,16 @@ class HashingEncoder:
         wanted = getattr(self, "fields_", self.fields)
         if isinstance(wanted, str):
             raise TypeError(f"fields must be names or a dict, got {wanted!r}")
-        names = list(schema.names if wanted is None else wanted)
+        found = schema.names
+        counts = collections.Counter(found)
+        names = list(found if wanted is None else wanted)
         if not names:
             raise ValueError("X has no columns to encode")
-        for name in names:
-            count = schema.names.count(name)
-            if names.count(name) > 1 or count > 1:
+        for name, times in collections.Counter(names).items():
+            if times > 1 or counts[name] > 1:
                 raise ValueError(f"field {name!r} is there twice")
-            if count == 0:
-                raise ValueError(f"X has no column {name!r}, but {schema.names}")
+            if counts[name] == 0:
+                raise ValueError(f"X has no column {name!r}, but {found}")
         kinds = dict(wanted) if isinstance(wanted, Mapping) else dict.fromkeys(names)
         for name, kind in kinds.items():
             if kind is None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Log", "LogError", "Position", "open_log"]
 
+# With fewer, each dictionary of a Parquet file would be hashed more often.
 ROWS = 65_536
 # Batches that lie ready: one to take and one in case the next takes longer.
 AHEAD = 2
@@ -136,7 +137,7 @@ def open_log(
     files, stay dictionaries. In libsvm files an id is in [0, 2**63), ids keep their order, and the
     columns are ``ids`` (list of int64) and ``values`` (list of float32).
 
-    Memory does not depend on the length of the log: about 8 MiB of text (for Parquet, what a
+    Memory does not depend on the length of the log: about 1 MiB of text (for Parquet, what a
     column chunk takes) and four batches.
 
     Examples

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from adagrad.plotting._demo import demo_figure
 from adagrad.plotting._descent import bowl_figure, loss_figure, path_figure
+from adagrad.plotting._diagnosis import diagnosis_figure
 from adagrad.plotting._spectrum import gershgorin_figure
 from adagrad.plotting._textbook import decile_figure, rates_figure
 
@@ -16,6 +17,7 @@ __all__ = [
     "bowl_figure",
     "decile_figure",
     "demo_figure",
+    "diagnosis_figure",
     "gershgorin_figure",
     "loss_figure",
     "path_figure",
