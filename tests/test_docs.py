@@ -1,4 +1,4 @@
-"""The documentation is true: docstring examples, the README's code, the table of presets."""
+"""The documentation is true: docstring examples, the code of pages and programs, the tables."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import re
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,18 @@ import adagrad
 from conftest import need
 
 ROOT = Path(__file__).parents[1]
+TEXTBOOK = ROOT / "examples" / "textbook"
+# Blocks of Python in each page.
+CODE = {
+    "README.md": 4,
+    "docs/click-logs.md": 1,
+    "docs/contract.md": 6,
+    "docs/embedding-bags.md": 5,
+    "docs/getting-started.md": 3,
+    "docs/tables.md": 2,
+    "docs/torch.md": 3,
+}
+PROGRAMS = sorted(TEXTBOOK.rglob("*.py"))
 MODULES = [
     *("rule", "presets", "functional", "optimizer", "config", "table", "convert"),
     *("ctr.encoder", "ctr.logistic", "ctr.factorization", "ctr.examples", "ctr.diagnosis"),
@@ -54,16 +67,7 @@ def test_every_public_name_is_documented(name):
         assert len(doc) > 20
 
 
-@pytest.mark.parametrize(
-    ("page", "count"),
-    [
-        ("README.md", 4),
-        ("docs/tables.md", 2),
-        ("docs/click-logs.md", 1),
-        ("docs/embedding-bags.md", 5),
-        ("docs/torch.md", 3),
-    ],
-)
+@pytest.mark.parametrize(("page", "count"), CODE.items())
 def test_code_runs(page, count, tmp_path, monkeypatch):
     if page in ("docs/embedding-bags.md", "docs/torch.md"):
         need_torch()
@@ -72,6 +76,50 @@ def test_code_runs(page, count, tmp_path, monkeypatch):
     assert len(blocks) == count
     monkeypatch.chdir(tmp_path)
     exec("\n".join(blocks), {})
+
+
+def test_no_page_with_code_is_left_out():
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    found = {
+        page.relative_to(ROOT).as_posix()
+        for page in pages
+        if "```python" in page.read_text(encoding="utf-8")
+    }
+    assert found == set(CODE) | {"docs/keras.md"}  # which tests/test_keras.py runs
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.stem)
+def test_textbook_program(program, tmp_path, monkeypatch, capsys):
+    needed = ("matplotlib", "scipy", "sklearn")
+    need(all(importlib.util.find_spec(name) for name in needed), " and ".join(needed))
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(program))  # which asserts what its text says
+    assert capsys.readouterr().out
+    source = program.read_text(encoding="utf-8")
+    saved = re.findall(r'savefig\("(.*?)"', source)
+    assert saved
+    assert {path.name for path in tmp_path.iterdir()} == set(saved)
+    assert "References" in source
+
+
+def test_textbook_has_every_part():
+    names = [program.relative_to(TEXTBOOK).with_suffix("").as_posix() for program in PROGRAMS]
+    assert [name.split("_")[0] for name in names] == [
+        *(f"chapter/{number}" for number in range(1, 6)),
+        *(f"exercises/{number}" for number in range(1, 7)),
+    ]
+
+
+def test_every_public_module_has_a_page():
+    folder = ROOT / "docs" / "api"
+    pages = {
+        re.search(r"automodule:: (\S+)", page.read_text(encoding="utf-8"))[1]: page.stem
+        for page in folder.glob("*.rst")
+    }
+    assert all(name.split(".")[-1] == stem for name, stem in pages.items())
+    public = {"adagrad", "adagrad.ctr", "adagrad.analysis", "adagrad.plotting", "adagrad.datasets"}
+    public |= {"adagrad.convert", "adagrad.keras", "adagrad.textbook", "adagrad.torch"}
+    assert set(pages) == public
 
 
 def test_readme_has_two_commands():

@@ -25,6 +25,8 @@ from conftest import need
 ROOT = toolchain.ROOT
 TOP = {".clang-format", ".gitignore", "CHANGELOG.md", "CMakeLists.txt", "CMakePresets.json"}
 TOP |= {"CONTRIBUTING.md", "LICENSE", "README.md", "pyproject.toml"}
+# What building the documentation leaves in its folder.
+BUILT = (ROOT / "docs" / "_build", ROOT / "docs" / "textbook")
 FOLDERS = ("bench", "cpp", "docs", "examples", "python", "tests")
 
 
@@ -33,7 +35,10 @@ def sources(folder: Path) -> set[str]:
     return {
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and path.suffix not in (".so", ".pyc")
+        if path.is_file()
+        and "__pycache__" not in path.parts
+        and path.suffix not in (".so", ".pyc")
+        and not any(path.is_relative_to(built) for built in BUILT)
     }
 
 

@@ -1,0 +1,20 @@
+"""Moves the pictures that a program of the gallery has saved to its page."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from sphinx_gallery.scrapers import figure_rst
+
+
+def scrape(block: Any, variables: dict[str, Any], config: dict[str, Any]) -> str:
+    """Return the markup for the PNG files which the block has left beside the program."""
+    targets, titles = [], []
+    for picture in sorted(Path(variables["src_file"]).parent.glob("*.png")):
+        target = next(variables["image_path_iterator"])
+        shutil.move(picture, target)
+        targets.append(target)
+        titles.append(picture.stem.replace("-", " "))
+    return str(figure_rst(targets, config["src_dir"], ", ".join(titles)))
