@@ -1,5 +1,6 @@
 """Lines that the compiled module splits: what pyarrow makes of the same lines, to the bit."""
 
+import gzip
 import io
 import sys
 from types import SimpleNamespace
@@ -151,3 +152,11 @@ def test_room_is_used_again_only_when_nobody_has_it():
 def test_a_column_must_be_among_those_of_a_line():
     with pytest.raises(IndexError, match="beyond the width"):
         _core.LineSplitter(2, ",", True, [(2, "text")])
+
+
+def test_the_end_of_a_compressed_file_comes_before_its_last_rows(tmp_path):
+    path = tmp_path / "log.csv.gz"
+    path.write_bytes(gzip.compress(HEADER + b"1,a,0,2.5\n" * 1000))
+    with open_log(path, label="click") as log:
+        batches = [(batch.num_rows, log.position.bytes_read) for batch in log]
+    assert batches == [(1000, path.stat().st_size)]

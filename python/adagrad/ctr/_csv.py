@@ -151,6 +151,9 @@ class DelimitedReader:
 
     def bytes_read(self) -> int:
         """Return how far the file has been read, in bytes on disk."""
+        # A decompressor that came to the end has closed it; its last rows may be yet to be taken.
+        if self._raw.closed and self._source.size is not None:
+            return self._source.size
         return int(self._raw.tell())
 
     def close(self) -> None:
