@@ -246,26 +246,30 @@ inline std::vector<std::uint16_t> fixed_order(const Plan& plan) {
   return order;
 }
 
+// Slots of one entry a row, `width` apart. The home is a copy, as a slot might alias the original.
+inline void write_slots(const std::uint64_t* hashes, std::size_t n, Home home, unsigned bits,
+                        std::uint32_t* out, std::size_t width) {
+  for (std::size_t i = 0; i < n; ++i) out[i * width] = slot_of(hashes[i], home, bits);
+}
+
 // Slots (and values, where not null) of [rows, fields].
 inline void encode_fixed(const Plan& plan, std::vector<Batch>& batches, Dictionaries& known,
                          std::uint32_t* slots, float* values) {
   const std::vector<std::uint16_t> order = fixed_order(plan);
   const std::size_t width = order.size();
-  for_each_block(plan, batches, known, true,
-                 [&](const std::vector<Entries>& entries, std::size_t n) {
-                   for (std::size_t place = 0; place < width; ++place) {
-                     const Entries& x = entries[order[place]];
-                     const Home& home = plan.fields[order[place]].home;
-                     for (std::size_t i = 0; i < n; ++i) {
-                       slots[i * width + place] = slot_of(x.hashes[i], home, plan.bits);
-                     }
-                     for (std::size_t i = 0; values != nullptr && i < n; ++i) {
-                       values[i * width + place] = x.value(i);
-                     }
-                   }
-                   slots += n * width;
-                   if (values != nullptr) values += n * width;
-                 });
+  const auto emit = [&](const std::vector<Entries>& entries, std::size_t n) {
+    for (std::size_t place = 0; place < width; ++place) {
+      const Entries& x = entries[order[place]];
+      write_slots(x.hashes.data(), n, plan.fields[order[place]].home, plan.bits, slots + place,
+                  width);
+      for (std::size_t i = 0; values != nullptr && i < n; ++i) {
+        values[i * width + place] = x.value(i);
+      }
+    }
+    slots += n * width;
+    if (values != nullptr) values += n * width;
+  };
+  for_each_block(plan, batches, known, true, emit);
 }
 
 inline void encode_varied(const Plan& plan, std::vector<Batch>& batches, Dictionaries& known,
