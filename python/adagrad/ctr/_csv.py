@@ -99,13 +99,16 @@ class DelimitedReader:
             text = line.decode().rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise LogError(self._source.path, 1, f"byte {error.start + 1} is not UTF-8") from None
+        if self._quoted and "\r" in text:
+            raise LogError(self._source.path, 1, "a carriage return within the line")
+        return self._cells(text)
+
+    def _cells(self, text: str) -> list[str]:
         if not self._quoted:
             return text.split("\t")
-        if "\r" in text:
-            raise LogError(self._source.path, 1, "a carriage return within the line")
         limit = csv.field_size_limit(LONGEST_LINE)
         try:
-            return next(csv.reader([text], delimiter=self._delimiter), [""])
+            return next(csv.reader([text.rstrip("\r")], delimiter=self._delimiter), [""])
         finally:
             csv.field_size_limit(limit)
 
@@ -119,7 +122,11 @@ class DelimitedReader:
         for name in sorted(numeric or ()):
             if name not in self._selected:
                 raise LogError(self._source.path, 1, f"no column {name!r}, which numeric names")
-        data = _utf8_lines(bytes(block.data[: _end(block.data, PARSED)]))
+        data = bytes(block.data[: _end(block.data, PARSED)])
+        unreadable = set(self._unreadable(data))
+        if unreadable:
+            lines = data.split(b"\n")
+            data = b"\n".join(line for k, line in enumerate(lines) if k not in unreadable)
         types = {name: pa.string() for name in self._selected}
         if data:
             inferred, _ = self._convert(data, None, len(data) + 1)
@@ -210,7 +217,7 @@ class DelimitedReader:
     def _parse(self, lines: Lines) -> Piece | None:
         """Parse lines; None if a value is refused or some line is not one row."""
         data, first, count = bytes(lines.data), lines.first, lines.count
-        if lines.has_lone_returns() or not is_utf8(data):  # which pyarrow prints a traceback about
+        if lines.has_lone_returns() or next(self._unreadable(data), None) is not None:
             return None
         # The empty line at the end shows whether the last line leaves a quote open.
         guard = int(self._quoted)
@@ -234,6 +241,17 @@ class DelimitedReader:
             table = self._without_empty(table, lines, faults)
         numbers = np.arange(first, first + count)
         return Piece(table, numbers[~np.isin(numbers, list(faults))] if faults else numbers, faults)
+
+    def _unreadable(self, data: bytes) -> Iterator[int]:
+        """Give the numbers, from 0, of lines that pyarrow would fail to tell us about.
+
+        It refuses those of another width by their text, which must be UTF-8.
+        """
+        if is_utf8(data):
+            return
+        for k, line in enumerate(data.split(b"\n")):
+            if not is_utf8(line) and len(self._cells(line.decode("latin-1"))) != len(self._names):
+                yield k
 
     def _without_empty(self, table: pa.Table, lines: Lines, faults: dict[int, Fault]) -> pa.Table:
         """Drop the rows of nulls that pyarrow makes of empty lines."""
@@ -268,13 +286,6 @@ class DelimitedReader:
                 what = "number" if is_number else str(kind).partition("[")[0]
                 return Fault(f"not a {what}", f"column {name!r}: {value!r} is no {kind}")
         raise AssertionError(line)
-
-
-def _utf8_lines(data: bytes) -> bytes:
-    """Return the lines that are UTF-8, of which alone types can be found."""
-    if is_utf8(data):
-        return data
-    return b"\n".join(line for line in data.split(b"\n") if is_utf8(line))
 
 
 def _is_header(request: Request, fields: list[str]) -> bool:
