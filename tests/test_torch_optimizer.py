@@ -100,6 +100,46 @@ def test_dense_has_the_bits_of_the_core(rng):
     assert np.array_equal(w.detach().numpy(), array)
 
 
+def test_an_expanded_gradient_spans_what_it_is_copied_to(rng):
+    memory = torch.tensor(rng.standard_normal(64).astype("f4"))
+    twin = memory.clone()
+
+    def build(cls, memory):
+        ps = [torch.nn.Parameter(memory[8:24]), torch.nn.Parameter(memory[24:40])]
+        ps[0].grad, ps[1].grad = memory[:1].expand(16), memory[1:2].expand(16)
+        return cls([{"params": ps[:1]}, {"params": ps[1:], "weight_decay": 0.1}], lr=0.1)
+
+    build(adagrad.torch.Adagrad, memory).step()
+    build(torch.optim.Adagrad, twin).step()
+    assert_close([memory], [twin])
+
+
+def test_a_negative_view_is_a_gradient(rng):
+    ours = params(rng, shapes=((3,), (2, 2)))
+    theirs = copies(ours)
+    for p, q in zip(ours, theirs, strict=True):
+        p.grad = q.grad = torch._neg_view(torch.tensor(rng.standard_normal(p.shape).astype("f4")))
+    a, b = adagrad.torch.Adagrad(ours), torch.optim.Adagrad(theirs)
+    a.step()
+    b.step()
+    values = torch._neg_view(torch.ones(1, 2))
+    for opt, p in ((a, ours[1]), (b, theirs[1])):
+        p.grad = torch.sparse_coo_tensor([[1]], values, (2, 2))
+        opt.step()
+    assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 2), (0, 2, 3), (4, 0, 3), (4, 0), (0,)])
+def test_a_sparse_gradient_without_elements(shape):
+    w = torch.nn.Parameter(torch.ones(shape))
+    opt = adagrad.torch.Adagrad([w])
+    values = torch.zeros(0, *shape[1:])
+    w.grad = torch.sparse_coo_tensor(torch.zeros(1, 0, dtype=torch.int64), values, shape)
+    opt.step()
+    assert torch.equal(w.detach(), torch.ones(shape))
+    assert opt.state[w]["step"] == 1
+
+
 @pytest.mark.parametrize("options", [CASES[0], CASES[1], CASES[4]], ids=str)
 @pytest.mark.parametrize("shape", [(40,), (40, 4), (40, 2, 3)])
 def test_sparse_with_duplicates(shape, options, rng):

@@ -14,7 +14,15 @@ import torch
 from adagrad import _core
 from adagrad.presets import preset as preset_rule
 from adagrad.rule import Rule
-from adagrad.torch._calls import Dense, Slot, Sparse, check_apart, dense_order, sparse_call
+from adagrad.torch._calls import (
+    Dense,
+    Slot,
+    Sparse,
+    array_of,
+    check_apart,
+    dense_order,
+    sparse_call,
+)
 
 __all__ = ["Adagrad"]
 
@@ -278,7 +286,8 @@ class Adagrad(torch.optim.Optimizer):
                 bucket = dense.get(key)
                 if bucket is None:
                     bucket = dense[key] = Dense(rule, compiled, [], [], [], [], [])
-                bucket.triples.append((slot.w, slot.gradient(g), slot.s))
+                g = slot.gradient(g)
+                bucket.triples.append((slot.w, array_of(g), slot.s))
                 bucket.rates.append(rate)
                 bucket.numbers.append(first + i)
                 bucket.slots.append(slot)
