@@ -330,6 +330,73 @@ def test_tensor_lr(rng):
         adagrad.torch.Adagrad(ours, lr=torch.ones(2))
 
 
+NUMBERS = ("lr_decay", "weight_decay", "eps", "initial_accumulator_value")
+
+
+@pytest.mark.parametrize("where", ["default", "group"])
+def test_tensors_for_numbers(where, rng):
+    ours = params(rng)
+    theirs = copies(ours)
+    numbers = {name: torch.tensor([0.25], dtype=torch.float64) for name in NUMBERS}
+    group = {"params": ours, **(numbers if where == "group" else {})}
+    a = adagrad.torch.Adagrad([group], **(numbers if where == "default" else {}))
+    b = torch.optim.Adagrad(theirs, **dict.fromkeys(NUMBERS, 0.25))
+    for _ in range(3):
+        set_grads(rng, ours, theirs)
+        a.step()
+        b.step()
+    assert_close(ours, theirs)
+    for name in NUMBERS:
+        with pytest.raises(ValueError, match="must have one element, got shape"):
+            adagrad.torch.Adagrad(ours, **{name: torch.ones(2)})
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64", "bfloat16", "sparse"])
+def test_a_schedule_goes_on_where_its_rate_rounds_to_0(kind):
+    dtype = torch.float32 if kind == "sparse" else getattr(torch, kind)
+    w = torch.nn.Parameter(torch.zeros(3, 2, dtype=dtype))
+    w.grad = torch.ones_like(w).to_sparse(1) if kind == "sparse" else torch.ones_like(w)
+    opt = adagrad.torch.Adagrad([w], lr=1e-60)
+    for step, lr in enumerate((1e-50, 2.0**-150, np.nextafter(2.0**-150, 1.0)), 1):
+        assert (w == 0).all() or dtype is torch.float64
+        opt.param_groups[0]["lr"] = float(lr)
+        opt.step()
+        assert opt.state[w]["step"] == step
+        assert opt.param_groups[0]["lr"] == lr
+    if dtype is torch.float64:
+        assert (w < 0).all()
+
+
+def test_a_model_may_change_its_dtype(rng):
+    (ours,) = params(rng, shapes=((5, 4),))
+    (theirs,) = copies([ours])
+    a, b = adagrad.torch.Adagrad([ours]), torch.optim.Adagrad([theirs])
+    for dtype, sums in (
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float64),
+        (torch.float32, torch.float32),
+        (torch.bfloat16, torch.float32),
+    ):
+        for p in (ours, theirs):
+            p.grad = None
+            p.data = p.data.to(dtype)
+        g = torch.tensor(rng.standard_normal((5, 4))).to(dtype)
+        ours.grad, theirs.grad = g, g.clone()
+        a.step()
+        b.step()
+        assert a.state[ours]["sum"].dtype is sums
+        assert_close([ours], [theirs], 1e-2 if dtype is torch.bfloat16 else 5e-7)
+    ours.data, ours.grad = ours.data.double(), None
+    ours.grad = torch.full((5, 4), 1e30, dtype=torch.float64)
+    a.step()
+    ours.data, ours.grad = ours.data.float(), None
+    ours.grad = torch.ones(5, 4)
+    before = snapshot(a)
+    with pytest.raises(ValueError, match=r"params\[0\] .* inf at \[0, 0\] in torch.float32"):
+        a.step()
+    assert_unchanged(a, before)
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("options", [{"lr": 0.1, "lr_decay": 0.1}, {"fused": True}], ids=str)
 def test_checkpoints_both_ways(reverse, options, rng):
@@ -401,12 +468,17 @@ def test_autograd_knows_that_params_have_changed():
 def bad_param(kind):
     if kind == "meta":
         return torch.nn.Parameter(torch.ones(2, device="meta"))
+    if kind == "negative view":
+        return torch.nn.Parameter(torch._neg_view(torch.ones(2)))
+    if kind == "inference mode":
+        with torch.inference_mode():
+            return torch.nn.Parameter(torch.ones(2))
     if kind == "complex":
         return torch.nn.Parameter(torch.ones(2, dtype=torch.complex64))
     return torch.ones(2, requires_grad=True) * 2
 
 
-@pytest.mark.parametrize("kind", ["meta", "complex", "non-leaf"])
+@pytest.mark.parametrize("kind", ["meta", "complex", "negative view", "inference mode", "non-leaf"])
 def test_bad_params(kind):
     good, bad = torch.nn.Parameter(torch.ones(2)), bad_param(kind)
     match = "non-leaf" if kind == "non-leaf" else rf"params\[1\] \(bad\) .*{kind}"
@@ -451,7 +523,7 @@ def bad_sparse(shape, ids, dim):
         ("two sparse dimensions", ValueError, "2 sparse dimensions"),
         ("shape", ValueError, r"g .*shape \(2, 4\)"),
         ("overlap", ValueError, "overlap"),
-        ("lr", ValueError, "lr=1e-60"),
+        ("lr", ValueError, r"lr=1e\+60"),
         ("raise", ValueError, "not finite"),
     ],
 )
@@ -467,7 +539,7 @@ def test_bad_input_changes_nothing(kind, error, match, alone, rng):
     if kind == "shape":
         w.grad.data = torch.ones(2, 4)
     elif kind == "lr":
-        opt.param_groups[1]["lr"] = 1e-60
+        opt.param_groups[1]["lr"] = 1e60
     elif kind == "overlap":
         w.grad = opt.state[w]["sum"]
     elif kind == "raise":
@@ -476,6 +548,21 @@ def test_bad_input_changes_nothing(kind, error, match, alone, rng):
         w.grad = bad_sparse((4, 2), *(((1, 9), 1) if kind == "ids" else ((0, 1), 2)))
     before = snapshot(opt)
     with pytest.raises(error, match=match):
+        opt.step()
+    assert_unchanged(opt, before)
+
+
+@pytest.mark.parametrize("pair", ["bfloat16 float16", "float16 bfloat16", "float32 bfloat16"])
+def test_gradients_of_other_dtypes(pair):
+    dtype, other = (getattr(torch, name) for name in pair.split())
+    w = torch.nn.Parameter(torch.ones(2, dtype=dtype))
+    w.grad_dtype = other
+    w.grad = torch.ones(2, dtype=other)
+    opt = adagrad.torch.Adagrad([("w", w)])
+    before = snapshot(opt)
+    wanted = "float32 is" if dtype is torch.float32 else f"{dtype} or torch.float32 is"
+    match = rf"params\[0\] \(w\) has dtype {dtype}, but its gradient has {other}; .*{wanted} needed"
+    with pytest.raises(TypeError, match=match):
         opt.step()
     assert_unchanged(opt, before)
 

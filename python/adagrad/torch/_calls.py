@@ -51,19 +51,21 @@ class Slot:
     """A param with its state, checked, as arrays; as long as `is_current` says so."""
 
     __slots__ = (
-        *("contiguous", "counter", "order", "param", "s", "step", "step_at", "strides"),
-        *("sum", "sum_at", "w", "w_at"),
+        *("contiguous", "counter", "dtypes", "order", "param", "s", "step", "step_at"),
+        *("strides", "sum", "sum_at", "w", "w_at"),
     )
 
     def __init__(self, param: torch.Tensor, state: dict[str, Any]) -> None:
         self.param = param
+        self.sum: torch.Tensor = state["sum"]
         self.order = dense_order(param)
         self.contiguous = self.order is None
         self.strides = param.stride()
+        # Of its gradients: beside 16 bits, those of a backward pass in float32 too.
+        self.dtypes = dict.fromkeys((param.dtype, self.sum.dtype))
         self.w = array_of(self.in_order(param.detach()))
         self.w_at = param.data_ptr()
 
-        self.sum: torch.Tensor = state["sum"]
         if self.sum.shape == param.shape:
             self.s = array_of(self.in_order(self.sum))
         elif self.contiguous:
@@ -98,6 +100,11 @@ class Slot:
 
     def gradient(self, g: torch.Tensor) -> torch.Tensor:
         """Return a dense gradient in the order of the param; copied where it has another."""
+        if g.dtype not in self.dtypes:
+            wanted = " or ".join(map(str, self.dtypes))
+            raise TypeError(
+                f"has dtype {self.param.dtype}, but its gradient has {g.dtype}; {wanted} is needed"
+            )
         if g.requires_grad:
             g = g.detach()
         if self.order is not None:

@@ -33,6 +33,8 @@ _SUM_DTYPES = {
     torch.bfloat16: torch.float32,
     torch.float16: torch.float32,
 }
+# The core refuses a rate that float32 loses; torch goes on with 0.
+_ROUNDS_TO_0 = 2.0**-150
 # Fields of Rule that a param group holds, by torch's names.
 _IN_GROUP = {
     "lr": "lr",
@@ -60,10 +62,12 @@ class Adagrad(torch.optim.Optimizer):
         CPU tensors of float32, float64, bfloat16 or float16, or param groups. Any strides without
         gaps. Those of 16 bits have accumulators of float32, and no sparse gradients.
     lr : float or Tensor, default 0.01
-        Step size. It stands in ``group["lr"]``, where schedulers change it.
+        Step size. It stands in ``group["lr"]``, where schedulers change it. What float32 rounds to
+        0 is 0 there, as at the end of a long schedule.
     lr_decay, weight_decay, initial_accumulator_value, eps : float, default 0, 0, 0, 1e-10
-        As in torch; in each group, by which `initial_accumulator_value` may differ too. With a
-        sparse gradient, which torch refuses beside `weight_decay`, its rows alone decay.
+        As in torch, tensors of one element too; in each group, by which
+        `initial_accumulator_value` may differ as well. With a sparse gradient, which torch refuses
+        beside `weight_decay`, its rows alone decay.
     foreach, fused : bool, optional
         Accepted, and without effect.
     maximize : bool, default False
@@ -125,14 +129,14 @@ class Adagrad(torch.optim.Optimizer):
         rule: Rule | None = None,
     ) -> None:
         given = {
-            "lr": _number("lr", lr),
+            "lr": lr,
             "lr_decay": lr_decay,
             "weight_decay": weight_decay,
             "initial_accumulator": initial_accumulator_value,
             "eps": eps,
             "maximize": maximize,
         }
-        given = {name: value for name, value in given.items() if value is not None}
+        given = {name: _number(name, x) for name, x in given.items() if x is not None}
         if rule is None:
             rule = preset_rule("torch" if preset is None else preset, **given)
         elif not isinstance(rule, Rule):
@@ -164,7 +168,9 @@ class Adagrad(torch.optim.Optimizer):
             if group["differentiable"]:
                 raise ValueError("differentiable must be False: a step is not recorded")
             self._rule_of(number, group)
-            self.rule.replace(initial_accumulator=group["initial_accumulator_value"])
+            name = "initial_accumulator_value"
+            group[name] = _number(name, group[name])
+            self.rule.replace(initial_accumulator=group[name])
             first = sum(len(other["params"]) for other in self.param_groups[:number])
             for i, p in enumerate(group["params"]):
                 states[p] = self._new_state(group, p, _name(group, i, first))
@@ -193,6 +199,8 @@ class Adagrad(torch.optim.Optimizer):
             )
         if p.is_inference():
             raise ValueError(f"{name} was made in inference mode, and cannot be trained")
+        if p.is_neg():
+            raise ValueError(f"{name} is a negative view, and cannot be updated in place")
         try:
             order = dense_order(p)
         except ValueError as error:
@@ -208,15 +216,11 @@ class Adagrad(torch.optim.Optimizer):
         return torch.empty_like(p, dtype=dtype, requires_grad=False)
 
     def _rule_of(self, number: int, group: dict[str, Any]) -> tuple[Rule, _core.Hyperparameters]:
-        lr = group["lr"]
-        key = (
-            _number("lr", lr) if isinstance(lr, torch.Tensor) else lr,
-            *(group[name] for name in ("lr_decay", "weight_decay", "eps", "maximize")),
-        )
+        names = ("lr", "lr_decay", "weight_decay", "eps", "maximize")
+        key = tuple(_number(name, group[name]) for name in names)
         known = self._rules.get(number)
         if known is not None and known[0] == key:
             return known[1:]
-        names = ("lr", "lr_decay", "weight_decay", "eps", "maximize")
         rule = self.rule.replace(**dict(zip(names, (*key[:-1], bool(key[-1])), strict=True)))
         # The core is given the rate at each call, so that a scheduler costs no new compiled half.
         is_same = known is not None and known[0][2:] == key[2:]
@@ -277,6 +281,8 @@ class Adagrad(torch.optim.Optimizer):
                     slot = slots[i] = self._new_slot(group, i, first)
                 t = slot.counter[0] + 1.0
                 rate = rule.lr_at(int(t)) if rule.lr_decay else rule.lr
+                if rate <= _ROUNDS_TO_0 and p.dtype is not torch.float64:
+                    rate = 0.0
                 updated.append((slot, t))
                 if g.layout is not torch.strided:
                     call = sparse_call(slot, g, rule, compiled, rate, _name(group, i, first))
@@ -286,7 +292,10 @@ class Adagrad(torch.optim.Optimizer):
                 bucket = dense.get(key)
                 if bucket is None:
                     bucket = dense[key] = Dense(rule, compiled, [], [], [], [], [])
-                g = slot.gradient(g)
+                try:
+                    g = slot.gradient(g)
+                except TypeError as error:
+                    raise TypeError(f"{_name(group, i, first)} {error}") from None
                 bucket.triples.append((slot.w, array_of(g), slot.s))
                 bucket.rates.append(rate)
                 bucket.numbers.append(first + i)
@@ -308,8 +317,12 @@ class Adagrad(torch.optim.Optimizer):
         state = self.state[p]
         if not state:
             state.update(self._new_state(group, p, name))
-        else:
-            self._new_sum(p, name)  # p.data may be another tensor than the one that was checked
+        else:  # p.data may be another tensor than the one that was checked
+            dtype = self._new_sum(p, name).dtype
+            if state["sum"].dtype is not dtype:  # as after model.double()
+                new = state["sum"].to(dtype)
+                _check_sum(name, new)
+                state["sum"] = new
         try:
             return Slot(p, state)
         except ValueError as error:
@@ -422,6 +435,16 @@ def _number(name: str, value: float | torch.Tensor | None) -> Any:
     if value.numel() != 1:
         raise ValueError(f"{name} must have one element, got shape {tuple(value.shape)}")
     return value.item()
+
+
+def _check_sum(name: str, s: torch.Tensor) -> None:
+    """Raise where an accumulator is negative, NaN, or too large for its dtype."""
+    if s.numel() and not (s.min() >= 0.0 and s.max() < torch.inf):  # min is NaN where any is
+        at = (~((s >= 0.0) & (s < torch.inf))).nonzero()[0].tolist()
+        raise ValueError(
+            f"{name} has an accumulator that is {s[tuple(at)].item()} at {at} in {s.dtype}; it must"
+            " be finite and not negative"
+        )
 
 
 def _formula(rule: Rule) -> dict[str, Any]:
