@@ -23,6 +23,7 @@ from adagrad.torch._calls import (
     dense_order,
     sparse_call,
 )
+from adagrad.torch._state import as_number, check_sum, read_entries
 
 __all__ = ["Adagrad"]
 
@@ -46,7 +47,11 @@ _IN_GROUP = {
 }
 # Those that may differ between the optimizer that saved a state and the one that loads it: they say
 # what happens to a gradient, not what an accumulator means.
-_FREE = {*_IN_GROUP.values(), "scale", "clip_value", "duplicates", "on_nonfinite"}
+_FREE = ("scale", "clip_value", "duplicates", "on_nonfinite")
+
+# Options that the groups of every version of torch's Adagrad have, and no other optimizer's all.
+_IN_EVERY_STATE = ("lr", "lr_decay", "weight_decay", "eps")
+_DIFFERENTIABLE = "differentiable must be False: a step is not recorded"
 
 
 class Adagrad(torch.optim.Optimizer):
@@ -136,7 +141,7 @@ class Adagrad(torch.optim.Optimizer):
             "eps": eps,
             "maximize": maximize,
         }
-        given = {name: _number(name, x) for name, x in given.items() if x is not None}
+        given = {name: as_number(name, x) for name, x in given.items() if x is not None}
         if rule is None:
             rule = preset_rule("torch" if preset is None else preset, **given)
         elif not isinstance(rule, Rule):
@@ -166,10 +171,10 @@ class Adagrad(torch.optim.Optimizer):
         states = {}
         try:
             if group["differentiable"]:
-                raise ValueError("differentiable must be False: a step is not recorded")
+                raise ValueError(_DIFFERENTIABLE)
             self._rule_of(number, group)
             name = "initial_accumulator_value"
-            group[name] = _number(name, group[name])
+            group[name] = as_number(name, group[name])
             self.rule.replace(initial_accumulator=group[name])
             first = sum(len(other["params"]) for other in self.param_groups[:number])
             for i, p in enumerate(group["params"]):
@@ -217,7 +222,7 @@ class Adagrad(torch.optim.Optimizer):
 
     def _rule_of(self, number: int, group: dict[str, Any]) -> tuple[Rule, _core.Hyperparameters]:
         names = ("lr", "lr_decay", "weight_decay", "eps", "maximize")
-        key = tuple(_number(name, group[name]) for name in names)
+        key = tuple(as_number(name, group[name]) for name in names)
         known = self._rules.get(number)
         if known is not None and known[0] == key:
             return known[1:]
@@ -321,7 +326,7 @@ class Adagrad(torch.optim.Optimizer):
             dtype = self._new_sum(p, name).dtype
             if state["sum"].dtype is not dtype:  # as after model.double()
                 new = state["sum"].to(dtype)
-                _check_sum(name, new)
+                check_sum(name, new)
                 state["sum"] = new
         try:
             return Slot(p, state)
@@ -334,11 +339,11 @@ class Adagrad(torch.optim.Optimizer):
         Returns
         -------
         dict
-            ``state`` and ``param_groups``; and ``rule``, a dict of `Rule` fields, where the rule
-            differs from torch's in more than what the groups hold.
+            ``state`` and ``param_groups``; and ``rule``, a dict of the `Rule` fields that groups do
+            not hold, where any differs from torch's.
         """
         state: dict[str, Any] = super().state_dict()
-        rule = _formula(self.rule)
+        rule = _beside_groups(self.rule)
         if rule != _TORCH:
             state["rule"] = rule
         return state
@@ -350,12 +355,14 @@ class Adagrad(torch.optim.Optimizer):
         ----------
         state_dict : dict
             Its tensors are copied, and cast to the dtypes that new accumulators would have. The
-            hyperparameters of its groups replace those of this optimizer.
+            hyperparameters of its groups replace those of this optimizer, whose `scale`,
+            `clip_value`, `duplicates` and `on_nonfinite` stay.
 
         Raises
         ------
-        ValueError
-            Where groups, shapes, step numbers or hyperparameters do not fit, or it is the state of
+        TypeError, ValueError
+            Where groups, shapes, step numbers or hyperparameters do not fit, an accumulator is no
+            real tensor, negative or not finite, or it is the state of another optimizer or of
             another rule: a state of torch's wants ``preset="torch"``. Nothing has changed then.
         """
         loaded: dict[torch.Tensor, dict[str, torch.Tensor]] = {}
@@ -375,35 +382,36 @@ class Adagrad(torch.optim.Optimizer):
 
     def _read(self, state: dict[str, Any]) -> dict[torch.Tensor, dict[str, torch.Tensor]]:
         """Return the state's tensors in memory of their own, or raise."""
-        theirs, ours = dict(state.get("rule", _TORCH)), _formula(self.rule)
+        theirs = {k: v for k, v in state.get("rule", _TORCH).items() if k not in _FREE}
+        ours = {k: v for k, v in _beside_groups(self.rule).items() if k not in _FREE}
         if theirs != ours:
-            names = [name for name in ours if theirs.get(name) != ours[name]]
-            shown = ", ".join(f"{name}={theirs.get(name)!r}" for name in names)
+            names = {**theirs, **ours}
+            shown = ", ".join(
+                f"{name}={theirs.get(name, 'missing')!r}"
+                for name in names
+                if name not in theirs or name not in ours or theirs[name] != ours[name]
+            )
             raise ValueError(f"state is of another rule, with {shown}; this is {self.rule}")
         loaded = {}
         first = 0
         for number, (group, saved) in enumerate(
             zip(self.param_groups, state["param_groups"], strict=False)
         ):
+            for option in _IN_EVERY_STATE:
+                if option not in saved:
+                    raise ValueError(
+                        f"param_groups[{number}] of the state has no {option!r}: it is of another"
+                        " optimizer"
+                    )
+            if saved.get("differentiable"):
+                raise ValueError(_DIFFERENTIABLE)
             self._rule_of(-1 - number, {**group, **saved})  # raises where one is out of range
             for i, (p, key) in enumerate(zip(group["params"], saved["params"], strict=False)):
                 entries = state["state"].get(key)
                 if not entries:
                     continue
                 name = _name(group, i, first)
-                new = self._new_sum(p, name)
-                if entries["sum"].shape != new.shape:
-                    raise ValueError(
-                        f"{name} needs an accumulator of shape {tuple(new.shape)}, but that of the"
-                        f" state has {tuple(entries['sum'].shape)}"
-                    )
-                step = float(entries["step"])
-                if not (step >= 0.0 and step.is_integer()):
-                    raise ValueError(f"{name} has step number {step} in the state")
-                loaded[p] = {
-                    "step": torch.tensor(step, dtype=torch.float64, device="cpu"),
-                    "sum": new.copy_(entries["sum"]),
-                }
+                loaded[p] = read_entries(name, entries, self._new_sum(p, name))
             first += len(group["params"])
         return loaded
 
@@ -429,26 +437,8 @@ def _name(group: dict[str, Any], i: int, first: int) -> str:
     return f"params[{first + i}]" + (f" ({names[i]})" if names else "")
 
 
-def _number(name: str, value: float | torch.Tensor | None) -> Any:
-    if not isinstance(value, torch.Tensor):
-        return value
-    if value.numel() != 1:
-        raise ValueError(f"{name} must have one element, got shape {tuple(value.shape)}")
-    return value.item()
+def _beside_groups(rule: Rule) -> dict[str, Any]:
+    return {k: v for k, v in dataclasses.asdict(rule).items() if k not in _IN_GROUP.values()}
 
 
-def _check_sum(name: str, s: torch.Tensor) -> None:
-    """Raise where an accumulator is negative, NaN, or too large for its dtype."""
-    if s.numel() and not (s.min() >= 0.0 and s.max() < torch.inf):  # min is NaN where any is
-        at = (~((s >= 0.0) & (s < torch.inf))).nonzero()[0].tolist()
-        raise ValueError(
-            f"{name} has an accumulator that is {s[tuple(at)].item()} at {at} in {s.dtype}; it must"
-            " be finite and not negative"
-        )
-
-
-def _formula(rule: Rule) -> dict[str, Any]:
-    return {k: v for k, v in dataclasses.asdict(rule).items() if k not in _FREE}
-
-
-_TORCH = _formula(preset_rule("torch"))
+_TORCH = _beside_groups(preset_rule("torch"))
