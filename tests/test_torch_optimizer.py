@@ -8,12 +8,14 @@ import pickle
 import runpy
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import adagrad
+from adagrad import _core
 from conftest import need, wide_range
 
 try:
@@ -156,6 +158,39 @@ def test_sparse_with_duplicates(shape, options, rng):
         assert_close([ours], [theirs])
 
 
+@pytest.mark.parametrize("coalesced", [False, True])
+def test_duplicates_are_looked_for_unless_a_gradient_is_coalesced(coalesced, rng, monkeypatch):
+    policies = []
+    step_rows = _core.step_rows
+
+    def spy(*args):
+        policies.append(args[6])
+        return step_rows(*args)
+
+    monkeypatch.setattr(_core, "step_rows", spy)
+    ours = params(rng, shapes=((6, 2),))
+    theirs = copies(ours)
+    values = torch.tensor(wide_range(rng, (3, 2), "float32"))
+    grad = torch.sparse_coo_tensor(torch.tensor([[0, 2, 5]]), values, (6, 2))
+    other = grad.coalesce()
+    assert [grad.is_coalesced(), other.is_coalesced()] == [False, True]
+    ours[0].grad, theirs[0].grad = (other, grad) if coalesced else (grad, other)
+    adagrad.torch.Adagrad(ours).step()
+    assert policies == ["unique" if coalesced else None]
+    adagrad.torch.Adagrad(theirs).step()
+    assert torch.equal(ours[0], theirs[0])
+
+
+def test_torch_lets_a_param_have_no_other_sparse_gradient():
+    w = torch.nn.Parameter(torch.ones(3, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls these layouts beta
+        others = [w.detach().to_sparse_csr(), w.detach().to_sparse_csc()]
+    for g in others:
+        with pytest.raises(RuntimeError, match="different type"):
+            w.grad = g
+
+
 def test_embedding_uncoalesced_beside_dense(rng):
     def model():
         torch.manual_seed(0)
@@ -273,6 +308,9 @@ def test_replaced_memory_is_seen(rng):
     a.state[w]["sum"] = a.state[w]["sum"] + 1
     b.state[v]["sum"] += 1
     step()
+    a.state[w]["step"].share_memory_()  # alone, which changes its address alone
+    step()
+    assert a.state[w]["step"] == 4
     a.share_memory()
     w.data.share_memory_()
     step()

@@ -238,8 +238,7 @@ def sparse_call(
 ) -> Sparse:
     """Return the call for a sparse gradient, or raise where it cannot be taken as it is."""
     p = slot.param
-    if g.layout is not torch.sparse_coo:
-        raise TypeError(f"{name} has a gradient of layout {g.layout}; only sparse_coo is taken")
+    # Its layout is sparse_coo: torch lets a strided param have no other.
     if g.sparse_dim() != 1:
         raise ValueError(
             f"{name} has a gradient with {g.sparse_dim()} sparse dimensions; 1 is needed"
