@@ -85,6 +85,8 @@ class Adagrad(torch.optim.Optimizer):
     rule : Rule, optional
         Any rule, and none of the arguments above. Its `lr`, `lr_decay`, `weight_decay`, `eps`,
         `maximize` and `initial_accumulator` become those of the groups, which are what counts.
+        Where its `accumulator` is "row", params of two dimensions have accumulators for rows, and
+        all others for elements.
 
     Attributes
     ----------
