@@ -620,6 +620,8 @@ FAULTS = {
     "lr": "lr must not be negative",
     "differentiable": "differentiable must be False",
     "groups": "parameter groups",
+    "list": r"params\[1\] has .* in the state, and 'step' and 'sum' are needed",
+    "rule": "rule of the state must be a dict, got 'torch'",
     "field": "another rule, with momentum=0.9; this is",
     "no field": "another rule, with power='missing'; this is",
 }
@@ -647,6 +649,10 @@ def spoil(state, fault):
         group["differentiable"] = True
     elif fault == "groups":
         state["param_groups"] *= 2
+    elif fault == "list":
+        entries[1] = list(entries[1].values())
+    elif fault == "rule":
+        state["rule"] = "torch"
     else:
         rule = adagrad.preset("torch", clip_value=1.0)
         state["rule"] = adagrad.torch.Adagrad([torch.ones(1)], rule=rule).state_dict()["rule"]
@@ -669,6 +675,16 @@ def test_a_bad_checkpoint_changes_nothing(fault, rng):
         opt.load_state_dict(state)
     assert_unchanged(opt, before)
     assert opt.param_groups[0]["lr"] == 0.01
+
+
+@pytest.mark.parametrize("step", [3, np.float32(3), torch and torch.tensor([3])], ids=repr)
+def test_step_numbers_of_a_checkpoint(step, rng):
+    ours = params(rng)
+    opt = adagrad.torch.Adagrad(ours)
+    state = opt.state_dict()
+    state["state"][1]["step"] = step
+    opt.load_state_dict(state)
+    assert [float(opt.state[p]["step"]) for p in ours] == [0.0, 3.0, 0.0]
 
 
 @pytest.mark.parametrize("other", ["Adam", "SGD", "RMSprop", "Adadelta", "ASGD"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ def check_sum(name: str, s: torch.Tensor) -> None:
 
 def read_entries(name: str, entries: dict[str, Any], new: torch.Tensor) -> dict[str, torch.Tensor]:
     """Return a param's entries of a state, the accumulator in `new`, or raise."""
-    if not {"step", "sum"} <= entries.keys():
+    if not (isinstance(entries, dict) and {"step", "sum"} <= entries.keys()):
         raise ValueError(
             f"{name} has {', '.join(map(repr, entries))} in the state, and 'step' and 'sum' are"
             " needed: it is of another optimizer"
@@ -46,7 +47,7 @@ def read_entries(name: str, entries: dict[str, Any], new: torch.Tensor) -> dict[
             f" {tuple(s.shape)}"
         )
     number = as_number(f"step of {name}", step)
-    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+    is_number = isinstance(number, numbers.Real) and not isinstance(number, bool)
     if not (is_number and number >= 0 and float(number).is_integer()):
         raise ValueError(
             f"{name} has step number {number!r} in the state; it must be an integer from 0"

@@ -384,7 +384,10 @@ class Adagrad(torch.optim.Optimizer):
 
     def _read(self, state: dict[str, Any]) -> dict[torch.Tensor, dict[str, torch.Tensor]]:
         """Return the state's tensors in memory of their own, or raise."""
-        theirs = {k: v for k, v in state.get("rule", _TORCH).items() if k not in _FREE}
+        theirs = state.get("rule", _TORCH)
+        if not isinstance(theirs, dict):
+            raise TypeError(f"rule of the state must be a dict, got {theirs!r}")
+        theirs = {k: v for k, v in theirs.items() if k not in _FREE}
         ours = {k: v for k, v in _beside_groups(self.rule).items() if k not in _FREE}
         if theirs != ours:
             names = {**theirs, **ours}
