@@ -326,7 +326,8 @@ class Adagrad(torch.optim.Optimizer):
             state.update(self._new_state(group, p, name))
         else:  # p.data may be another tensor than the one that was checked
             dtype = self._new_sum(p, name).dtype
-            if state["sum"].dtype is not dtype:  # as after model.double()
+            # As after model.double(). If the step is refused after all, this changes no later one.
+            if state["sum"].dtype is not dtype:
                 new = state["sum"].to(dtype)
                 check_sum(name, new)
                 state["sum"] = new
