@@ -82,10 +82,10 @@ def recorded(name):
         group = {**given, "params": [0]}
         theirs = {"state": {0: {"step": np.float32(STEPS), "sum": s}}, "param_groups": [group]}
         return golden, config, convert.from_torch(theirs)
-    if system == "keras":
-        rate = given.get("learning_rate", 0.001)
-        return golden, config, convert.from_keras(given, [np.int64(STEPS), rate, s])
     options = {k: v for k, v in given.items() if k not in ("framework", "version")}
+    if system == "keras":
+        rate = options.get("learning_rate", 0.001)
+        return golden, config, convert.from_keras(options, [np.int64(STEPS), rate, s])
     return golden, config, convert.from_mxnet(options, {5: s}, {5: STEPS})
 
 
@@ -154,6 +154,41 @@ def test_torch_itself_goes_on(options, rng):
     step(again, copies, ours)
     for x, copy in zip(w, copies, strict=True):
         np.testing.assert_allclose(copy.detach().numpy(), x, rtol=3e-7, atol=3e-7)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        adagrad.preset("textbook", lr=0.05),
+        adagrad.preset("fbgemm_rowwise", lr=0.05, weight_decay=0.1),
+        adagrad.preset("torch", scale=0.5, clip_value=0.25, duplicates="sequential"),
+        adagrad.preset("keras", on_nonfinite="skip"),
+    ],
+    ids=str,
+)
+def test_the_rule_of_our_optimizer_for_torch_goes_along(rule, rng):
+    need(torch is not None, "torch")
+    import adagrad.torch
+
+    (param,) = [torch.nn.Parameter(torch.tensor(rng.standard_normal((5, 3)).astype("f4")))]
+    theirs = adagrad.torch.Adagrad([param], rule=rule)
+
+    def step(ours=None):
+        for _ in range(3):
+            g = wide_range(rng, (5, 3), "float32")
+            param.grad = torch.from_numpy(g)
+            theirs.step()
+            if ours is not None:
+                ours.step([g])
+
+    step()
+    w = param.detach().numpy().copy()
+    ours = adagrad.Adagrad([w])
+    ours.load_state_dict(convert.from_torch(theirs.state_dict()))
+    assert ours.rule == rule
+    step(ours)
+    assert_same_bits(w, param.detach().numpy())
+    assert_same_bits(ours.accumulators[0], theirs.state[param]["sum"].numpy())
 
 
 # Keras reads its backend from the environment, and TensorFlow talks: a process of its own.
@@ -261,6 +296,13 @@ def test_bad_steps(bad):
         convert.from_mxnet(config, states, {**counts, 0: bad})
 
 
+def test_a_group_of_an_older_torch_lacks_options():
+    theirs = convert.to_torch(state_of("torch"))
+    for name in ("maximize", "initial_accumulator_value"):
+        del theirs["param_groups"][0][name]
+    assert_same_state(convert.from_torch(theirs), state_of("torch"))
+
+
 def test_param_groups_that_differ():
     theirs = convert.to_torch(state_of("torch"))
     (group,) = theirs["param_groups"]
@@ -289,6 +331,28 @@ def test_what_no_rule_has(change):
     config, variables = convert.to_keras(state_of("keras"))
     with pytest.raises(ValueError, match=f"{next(iter(change))}.*which no Rule has"):
         convert.from_keras({**config, **change}, variables)
+
+
+@pytest.mark.parametrize("key", ["beta_1", "momentum", "rho", "inner_optimizer"])
+def test_the_config_of_another_optimizer_of_keras(key):
+    config, variables = convert.to_keras(state_of("keras"))
+    config |= {"name": "adagrad", "ema_momentum": 0.99, "ema_overwrite_frequency": None}
+    assert_same_state(convert.from_keras(config, variables), convert.from_keras({}, variables))
+    with pytest.raises(ValueError, match=f"config has '{key}', which Adagrad has not"):
+        convert.from_keras({**config, key: 0.9}, variables)
+
+
+def test_the_state_of_another_optimizer_of_torch():
+    theirs = convert.to_torch(state_of("torch"))
+    theirs["state"][1] = {"step": np.float32(3), "exp_avg": np.ones(4)}
+    with pytest.raises(ValueError, match=r"state\[1\] has no 'sum': it is of another optimizer"):
+        convert.from_torch(theirs)
+    (group,) = theirs["param_groups"]
+    del group["lr_decay"]
+    with pytest.raises(ValueError, match=r"param_groups\[0\] has no 'lr_decay': it is of another"):
+        convert.from_torch(theirs)
+    with pytest.raises(TypeError, match="momentum"):
+        convert.from_torch({**convert.to_torch(state_of("torch")), "rule": {"momentum": 0.9}})
 
 
 def test_other_arguments_that_do_not_fit():

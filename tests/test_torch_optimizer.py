@@ -8,12 +8,14 @@ import pickle
 import runpy
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import adagrad
+from adagrad import _core
 from conftest import need, wide_range
 
 try:
@@ -100,6 +102,46 @@ def test_dense_has_the_bits_of_the_core(rng):
     assert np.array_equal(w.detach().numpy(), array)
 
 
+def test_an_expanded_gradient_spans_what_it_is_copied_to(rng):
+    memory = torch.tensor(rng.standard_normal(64).astype("f4"))
+    twin = memory.clone()
+
+    def build(cls, memory):
+        ps = [torch.nn.Parameter(memory[8:24]), torch.nn.Parameter(memory[24:40])]
+        ps[0].grad, ps[1].grad = memory[:1].expand(16), memory[1:2].expand(16)
+        return cls([{"params": ps[:1]}, {"params": ps[1:], "weight_decay": 0.1}], lr=0.1)
+
+    build(adagrad.torch.Adagrad, memory).step()
+    build(torch.optim.Adagrad, twin).step()
+    assert_close([memory], [twin])
+
+
+def test_a_negative_view_is_a_gradient(rng):
+    ours = params(rng, shapes=((3,), (2, 2)))
+    theirs = copies(ours)
+    for p, q in zip(ours, theirs, strict=True):
+        p.grad = q.grad = torch._neg_view(torch.tensor(rng.standard_normal(p.shape).astype("f4")))
+    a, b = adagrad.torch.Adagrad(ours), torch.optim.Adagrad(theirs)
+    a.step()
+    b.step()
+    values = torch._neg_view(torch.ones(1, 2))
+    for opt, p in ((a, ours[1]), (b, theirs[1])):
+        p.grad = torch.sparse_coo_tensor([[1]], values, (2, 2))
+        opt.step()
+    assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 2), (0, 2, 3), (4, 0, 3), (4, 0), (0,)])
+def test_a_sparse_gradient_without_elements(shape):
+    w = torch.nn.Parameter(torch.ones(shape))
+    opt = adagrad.torch.Adagrad([w])
+    values = torch.zeros(0, *shape[1:])
+    w.grad = torch.sparse_coo_tensor(torch.zeros(1, 0, dtype=torch.int64), values, shape)
+    opt.step()
+    assert torch.equal(w.detach(), torch.ones(shape))
+    assert opt.state[w]["step"] == 1
+
+
 @pytest.mark.parametrize("options", [CASES[0], CASES[1], CASES[4]], ids=str)
 @pytest.mark.parametrize("shape", [(40,), (40, 4), (40, 2, 3)])
 def test_sparse_with_duplicates(shape, options, rng):
@@ -114,6 +156,39 @@ def test_sparse_with_duplicates(shape, options, rng):
         a.step()
         b.step()
         assert_close([ours], [theirs])
+
+
+@pytest.mark.parametrize("coalesced", [False, True])
+def test_duplicates_are_looked_for_unless_a_gradient_is_coalesced(coalesced, rng, monkeypatch):
+    policies = []
+    step_rows = _core.step_rows
+
+    def spy(*args):
+        policies.append(args[6])
+        return step_rows(*args)
+
+    monkeypatch.setattr(_core, "step_rows", spy)
+    ours = params(rng, shapes=((6, 2),))
+    theirs = copies(ours)
+    values = torch.tensor(wide_range(rng, (3, 2), "float32"))
+    grad = torch.sparse_coo_tensor(torch.tensor([[0, 2, 5]]), values, (6, 2))
+    other = grad.coalesce()
+    assert [grad.is_coalesced(), other.is_coalesced()] == [False, True]
+    ours[0].grad, theirs[0].grad = (other, grad) if coalesced else (grad, other)
+    adagrad.torch.Adagrad(ours).step()
+    assert policies == ["unique" if coalesced else None]
+    adagrad.torch.Adagrad(theirs).step()
+    assert torch.equal(ours[0], theirs[0])
+
+
+def test_torch_lets_a_param_have_no_other_sparse_gradient():
+    w = torch.nn.Parameter(torch.ones(3, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls these layouts beta
+        others = [w.detach().to_sparse_csr(), w.detach().to_sparse_csc()]
+    for g in others:
+        with pytest.raises(RuntimeError, match="different type"):
+            w.grad = g
 
 
 def test_embedding_uncoalesced_beside_dense(rng):
@@ -180,8 +255,8 @@ def test_presets_have_the_bits_of_the_core(name, rng):
         core.step_rows(0, rows, g)
     assert np.array_equal(w.detach().numpy(), array)
     state = opt.state_dict()
-    assert ("rule" in state) == (name not in ("torch", "fbgemm", "caffe2"))
-    if "rule" in state:
+    assert ("rule" in state) == (name not in ("torch", "fbgemm"))
+    if "rule" in state and name != "caffe2":  # which differs in what duplicates mean alone
         with pytest.raises(ValueError, match="another rule"):
             adagrad.torch.Adagrad([w]).load_state_dict(state)
     adagrad.torch.Adagrad([w], preset=name).load_state_dict(state)
@@ -233,6 +308,9 @@ def test_replaced_memory_is_seen(rng):
     a.state[w]["sum"] = a.state[w]["sum"] + 1
     b.state[v]["sum"] += 1
     step()
+    a.state[w]["step"].share_memory_()  # alone, which changes its address alone
+    step()
+    assert a.state[w]["step"] == 4
     a.share_memory()
     w.data.share_memory_()
     step()
@@ -288,6 +366,73 @@ def test_tensor_lr(rng):
     assert_close(ours, theirs)
     with pytest.raises(ValueError, match="lr must have one element"):
         adagrad.torch.Adagrad(ours, lr=torch.ones(2))
+
+
+NUMBERS = ("lr_decay", "weight_decay", "eps", "initial_accumulator_value")
+
+
+@pytest.mark.parametrize("where", ["default", "group"])
+def test_tensors_for_numbers(where, rng):
+    ours = params(rng)
+    theirs = copies(ours)
+    numbers = {name: torch.tensor([0.25], dtype=torch.float64) for name in NUMBERS}
+    group = {"params": ours, **(numbers if where == "group" else {})}
+    a = adagrad.torch.Adagrad([group], **(numbers if where == "default" else {}))
+    b = torch.optim.Adagrad(theirs, **dict.fromkeys(NUMBERS, 0.25))
+    for _ in range(3):
+        set_grads(rng, ours, theirs)
+        a.step()
+        b.step()
+    assert_close(ours, theirs)
+    for name in NUMBERS:
+        with pytest.raises(ValueError, match="must have one element, got shape"):
+            adagrad.torch.Adagrad(ours, **{name: torch.ones(2)})
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64", "bfloat16", "sparse"])
+def test_a_schedule_goes_on_where_its_rate_rounds_to_0(kind):
+    dtype = torch.float32 if kind == "sparse" else getattr(torch, kind)
+    w = torch.nn.Parameter(torch.zeros(3, 2, dtype=dtype))
+    w.grad = torch.ones_like(w).to_sparse(1) if kind == "sparse" else torch.ones_like(w)
+    opt = adagrad.torch.Adagrad([w], lr=1e-60)
+    for step, lr in enumerate((1e-50, 2.0**-150, np.nextafter(2.0**-150, 1.0)), 1):
+        assert (w == 0).all() or dtype is torch.float64
+        opt.param_groups[0]["lr"] = float(lr)
+        opt.step()
+        assert opt.state[w]["step"] == step
+        assert opt.param_groups[0]["lr"] == lr
+    if dtype is torch.float64:
+        assert (w < 0).all()
+
+
+def test_a_model_may_change_its_dtype(rng):
+    (ours,) = params(rng, shapes=((5, 4),))
+    (theirs,) = copies([ours])
+    a, b = adagrad.torch.Adagrad([ours]), torch.optim.Adagrad([theirs])
+    for dtype, sums in (
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float64),
+        (torch.float32, torch.float32),
+        (torch.bfloat16, torch.float32),
+    ):
+        for p in (ours, theirs):
+            p.grad = None
+            p.data = p.data.to(dtype)
+        g = torch.tensor(rng.standard_normal((5, 4))).to(dtype)
+        ours.grad, theirs.grad = g, g.clone()
+        a.step()
+        b.step()
+        assert a.state[ours]["sum"].dtype is sums
+        assert_close([ours], [theirs], 1e-2 if dtype is torch.bfloat16 else 5e-7)
+    ours.data, ours.grad = ours.data.double(), None
+    ours.grad = torch.full((5, 4), 1e30, dtype=torch.float64)
+    a.step()
+    ours.data, ours.grad = ours.data.float(), None
+    ours.grad = torch.ones(5, 4)
+    before = snapshot(a)
+    with pytest.raises(ValueError, match=r"params\[0\] .* inf at \[0, 0\] in torch.float32"):
+        a.step()
+    assert_unchanged(a, before)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -361,12 +506,17 @@ def test_autograd_knows_that_params_have_changed():
 def bad_param(kind):
     if kind == "meta":
         return torch.nn.Parameter(torch.ones(2, device="meta"))
+    if kind == "negative view":
+        return torch.nn.Parameter(torch._neg_view(torch.ones(2)))
+    if kind == "inference mode":
+        with torch.inference_mode():
+            return torch.nn.Parameter(torch.ones(2))
     if kind == "complex":
         return torch.nn.Parameter(torch.ones(2, dtype=torch.complex64))
     return torch.ones(2, requires_grad=True) * 2
 
 
-@pytest.mark.parametrize("kind", ["meta", "complex", "non-leaf"])
+@pytest.mark.parametrize("kind", ["meta", "complex", "negative view", "inference mode", "non-leaf"])
 def test_bad_params(kind):
     good, bad = torch.nn.Parameter(torch.ones(2)), bad_param(kind)
     match = "non-leaf" if kind == "non-leaf" else rf"params\[1\] \(bad\) .*{kind}"
@@ -411,7 +561,7 @@ def bad_sparse(shape, ids, dim):
         ("two sparse dimensions", ValueError, "2 sparse dimensions"),
         ("shape", ValueError, r"g .*shape \(2, 4\)"),
         ("overlap", ValueError, "overlap"),
-        ("lr", ValueError, "lr=1e-60"),
+        ("lr", ValueError, r"lr=1e\+60"),
         ("raise", ValueError, "not finite"),
     ],
 )
@@ -427,7 +577,7 @@ def test_bad_input_changes_nothing(kind, error, match, alone, rng):
     if kind == "shape":
         w.grad.data = torch.ones(2, 4)
     elif kind == "lr":
-        opt.param_groups[1]["lr"] = 1e-60
+        opt.param_groups[1]["lr"] = 1e60
     elif kind == "overlap":
         w.grad = opt.state[w]["sum"]
     elif kind == "raise":
@@ -440,23 +590,115 @@ def test_bad_input_changes_nothing(kind, error, match, alone, rng):
     assert_unchanged(opt, before)
 
 
-@pytest.mark.parametrize("fault", ["shape", "step", "lr", "groups"])
+@pytest.mark.parametrize("pair", ["bfloat16 float16", "float16 bfloat16", "float32 bfloat16"])
+def test_gradients_of_other_dtypes(pair):
+    dtype, other = (getattr(torch, name) for name in pair.split())
+    w = torch.nn.Parameter(torch.ones(2, dtype=dtype))
+    w.grad_dtype = other
+    w.grad = torch.ones(2, dtype=other)
+    opt = adagrad.torch.Adagrad([("w", w)])
+    before = snapshot(opt)
+    wanted = "float32 is" if dtype is torch.float32 else f"{dtype} or torch.float32 is"
+    match = rf"params\[0\] \(w\) has dtype {dtype}, but its gradient has {other}; .*{wanted} needed"
+    with pytest.raises(TypeError, match=match):
+        opt.step()
+    assert_unchanged(opt, before)
+
+
+FAULTS = {
+    "shape": r"params\[2\] needs an accumulator of shape \(\), but that of the state has \(2,\)",
+    "negative step": r"params\[2\] has step number -1.0 in the state",
+    "half a step": r"params\[2\] has step number 0.5 in the state",
+    "two steps": r"step of params\[2\] must have one element, got shape \(2,\)",
+    "a word": r"params\[2\] has step number 'two' in the state",
+    "complex": r"params\[1\] needs an accumulator .* is of torch.complex64",
+    "sparse": r"params\[1\] needs an accumulator .* torch.sparse_coo",
+    "array": r"params\[1\] needs an accumulator .* is of ndarray",
+    "negative": r"params\[0\] has an accumulator that is -1.0 at \[6, 1\]",
+    "nan": r"params\[0\] has an accumulator that is nan at \[6, 1\]",
+    "overflow": r"params\[0\] has an accumulator that is inf at \[6, 1\] in torch.float32",
+    "lr": "lr must not be negative",
+    "differentiable": "differentiable must be False",
+    "groups": "parameter groups",
+    "list": r"params\[1\] has .* in the state, and 'step' and 'sum' are needed",
+    "rule": "rule of the state must be a dict, got 'torch'",
+    "field": "another rule, with momentum=0.9; this is",
+    "no field": "another rule, with power='missing'; this is",
+}
+
+
+def spoil(state, fault):
+    entries, group = state["state"], state["param_groups"][0]
+    if fault == "shape":
+        entries[2]["sum"] = torch.ones(2)
+    elif fault in ("negative step", "half a step"):
+        entries[2]["step"] = torch.tensor(-1.0 if fault == "negative step" else 0.5)
+    elif fault in ("two steps", "a word"):
+        entries[2]["step"] = torch.ones(2) if fault == "two steps" else "two"
+    elif fault == "complex":
+        entries[1]["sum"] = entries[1]["sum"].to(torch.complex64)
+    elif fault in ("sparse", "array"):
+        s = entries[1]["sum"]
+        entries[1]["sum"] = s.to_sparse() if fault == "sparse" else s.numpy()
+    elif fault in ("negative", "nan", "overflow"):
+        entries[0]["sum"] = entries[0]["sum"].double()
+        entries[0]["sum"][6, 1] = {"negative": -1.0, "nan": np.nan, "overflow": 1e39}[fault]
+    elif fault == "lr":
+        group["lr"] = -1.0
+    elif fault == "differentiable":
+        group["differentiable"] = True
+    elif fault == "groups":
+        state["param_groups"] *= 2
+    elif fault == "list":
+        entries[1] = list(entries[1].values())
+    elif fault == "rule":
+        state["rule"] = "torch"
+    else:
+        rule = adagrad.preset("torch", clip_value=1.0)
+        state["rule"] = adagrad.torch.Adagrad([torch.ones(1)], rule=rule).state_dict()["rule"]
+        if fault == "field":
+            state["rule"]["momentum"] = 0.9
+        else:
+            del state["rule"]["power"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_bad_checkpoint_changes_nothing(fault, rng):
     ours = params(rng)
     set_grads(rng, ours)
     opt = adagrad.torch.Adagrad(ours)
     opt.step()
     state = copy.deepcopy(opt.state_dict())
-    if fault == "shape":
-        state["state"][2]["sum"] = torch.ones(2)
-    elif fault == "step":
-        state["state"][2]["step"] = torch.tensor(-1.0)
-    elif fault == "lr":
-        state["param_groups"][0]["lr"] = -1.0
-    else:
-        state["param_groups"] *= 2
+    spoil(state, fault)
     before = snapshot(opt)
-    with pytest.raises(ValueError, match=r"params\[2\]|lr must|parameter groups"):
+    with pytest.raises((TypeError, ValueError), match=FAULTS[fault]):
+        opt.load_state_dict(state)
+    assert_unchanged(opt, before)
+    assert opt.param_groups[0]["lr"] == 0.01
+
+
+@pytest.mark.parametrize("step", [3, np.float32(3), torch and torch.tensor([3])], ids=repr)
+def test_step_numbers_of_a_checkpoint(step, rng):
+    ours = params(rng)
+    opt = adagrad.torch.Adagrad(ours)
+    state = opt.state_dict()
+    state["state"][1]["step"] = step
+    opt.load_state_dict(state)
+    assert [float(opt.state[p]["step"]) for p in ours] == [0.0, 3.0, 0.0]
+
+
+@pytest.mark.parametrize("other", ["Adam", "SGD", "RMSprop", "Adadelta", "ASGD"])
+def test_the_state_of_another_optimizer_is_refused(other, rng):
+    ours = params(rng)
+    set_grads(rng, ours)
+    theirs = getattr(torch.optim, other)(copies(ours), lr=0.1)
+    opt = adagrad.torch.Adagrad(ours)
+    before = snapshot(opt)
+    with pytest.raises(ValueError, match=r"param_groups\[0\] of the state has no '\w+'"):
+        opt.load_state_dict(theirs.state_dict())
+    state = opt.state_dict()
+    state["state"][1] = {"step": torch.tensor(1.0), "exp_avg": torch.zeros(5)}
+    with pytest.raises(ValueError, match=r"params\[1\] has 'step', 'exp_avg' in the state"):
         opt.load_state_dict(state)
     assert_unchanged(opt, before)
     assert opt.param_groups[0]["lr"] == 0.01

@@ -45,6 +45,7 @@ _MXNET = {
     "rescale_grad": "scale",
     "clip_gradient": "clip_value",
 }
+# Of every optimizer of Keras, besides: what no Rule has, and what says nothing without it.
 _KERAS_ONLY = (
     "clipnorm",
     "global_clipnorm",
@@ -52,15 +53,17 @@ _KERAS_ONLY = (
     "loss_scale_factor",
     "gradient_accumulation_steps",
 )
+_KERAS_IDLE = ("name", "ema_momentum", "ema_overwrite_frequency")
 
 
 def from_torch(state_dict: Mapping[str, Any]) -> State:
-    """Return the state of a `torch.optim.Adagrad`.
+    """Return the state of a `torch.optim.Adagrad` or `adagrad.torch.Adagrad`.
 
     Parameters
     ----------
     state_dict : dict
-        What its `state_dict` returned. Values may be arrays, or tensors on the CPU.
+        What its `state_dict` returned. Values may be arrays, or tensors on the CPU. Its ``rule``,
+        which `adagrad.torch.Adagrad` adds where its rule is not torch's, counts.
 
     Returns
     -------
@@ -70,12 +73,13 @@ def from_torch(state_dict: Mapping[str, Any]) -> State:
     Raises
     ------
     KeyError
-        Where an entry is missing.
+        Where a param of a group has no state.
     TypeError
-        Where an accumulator is not of float32 or float64.
+        Where an accumulator is not of float32 or float64, or ``rule`` has what is no field of
+        `Rule`.
     ValueError
-        Where param groups have different hyperparameters, an accumulator is negative or not finite,
-        or a step is no integer from 0.
+        Where it is the state of another optimizer, param groups have different hyperparameters, an
+        accumulator is negative or not finite, or a step is no integer from 0.
 
     Examples
     --------
@@ -90,7 +94,11 @@ def from_torch(state_dict: Mapping[str, Any]) -> State:
     groups = list(state_dict["param_groups"])
     if not groups:
         raise ValueError("param_groups is empty")
-    rules = [_rule("torch", _TORCH, {name: group[name] for name in _TORCH}) for group in groups]
+    rules = []
+    for i, group in enumerate(groups):
+        _entries(f"param_groups[{i}]", group, ("lr", "lr_decay", "weight_decay", "eps"))
+        options = {name: group[name] for name in _TORCH if name in group}  # older ones have fewer
+        rules.append(_rule("torch", _TORCH, options, **state_dict.get("rule", {})))
     for i, rule in enumerate(rules):
         if rule != rules[0]:
             raise ValueError(
@@ -98,8 +106,11 @@ def from_torch(state_dict: Mapping[str, Any]) -> State:
                 " hyperparameters of their own one by one"
             )
     keys = [key for group in groups for key in group["params"]]
-    entries = [state_dict["state"][key] for key in keys]
     names = [f"state[{key!r}]" for key in keys]
+    entries = [
+        _entries(name, state_dict["state"][key], ("step", "sum"))
+        for name, key in zip(names, keys, strict=True)
+    ]
     return _state(
         rules[0],
         [_step(f"{name}['step']", e["step"]) for name, e in zip(names, entries, strict=True)],
@@ -159,9 +170,14 @@ def from_keras(config: Mapping[str, Any], variables: Iterable[Any]) -> State:
         Where an accumulator is not of float32 or float64.
     ValueError
         Where the config has what a `Rule` has not (a learning rate by schedule, clipping by norm, a
-        loss scale, moving averages, accumulation of gradients), a variable is missing, an
-        accumulator is negative or not finite, or iterations is no integer from 0.
+        loss scale, moving averages, accumulation of gradients) or Adagrad has not, a variable is
+        missing, an accumulator is negative or not finite, or iterations is no integer from 0.
     """
+    for name in config:
+        if name not in (*_KERAS, *_KERAS_ONLY, *_KERAS_IDLE):
+            raise ValueError(
+                f"config has {name!r}, which Adagrad has not: it is of another optimizer"
+            )
     for name in _KERAS_ONLY:
         if config.get(name):
             raise ValueError(f"config has {name}={config[name]!r}, which no Rule has")
@@ -275,9 +291,18 @@ def to_mxnet(
     return config, dict(enumerate(accumulators)), dict(enumerate(steps))
 
 
-def _rule(system: str, names: Mapping[str, str], options: Mapping[str, Any]) -> Rule:
+def _rule(system: str, names: Mapping[str, str], options: Mapping[str, Any], **others: Any) -> Rule:
+    """Return the rule of a system's options, and of other fields of Rule."""
     fields = {names[k]: v if isinstance(v, (bool, str)) else float(v) for k, v in options.items()}
-    return preset(system, **fields)
+    return preset(system, **{**others, **fields})
+
+
+def _entries(name: str, given: Mapping[str, Any], wanted: Iterable[str]) -> Mapping[str, Any]:
+    """Return what is given, or raise where it lacks what each Adagrad of torch's has."""
+    for key in wanted:
+        if key not in given:
+            raise ValueError(f"{name} has no {key!r}: it is of another optimizer")
+    return given
 
 
 def _options(system: str, names: Mapping[str, str], rule: Rule) -> dict[str, Any]:

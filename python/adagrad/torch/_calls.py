@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ _BFLOAT16 = np.dtype((type("bfloat", (np.void,), {}), 2))
 _Span = tuple[int, int, bool, int]
 
 
-def _array(tensor: torch.Tensor) -> npt.NDArray[Any]:
+def array_of(tensor: torch.Tensor) -> npt.NDArray[Any]:
     """Return a view of a CPU tensor's memory."""
     if tensor.dtype is torch.bfloat16:
         tensor = tensor.view(torch.int16)
@@ -50,25 +51,25 @@ class Slot:
     """A param with its state, checked, as arrays; as long as `is_current` says so."""
 
     __slots__ = (
-        *("contiguous", "counter", "order", "param", "plain", "s", "step", "step_at", "strides"),
-        *("sum", "sum_at", "w", "w_at"),
+        *("contiguous", "counter", "dtypes", "order", "param", "s", "step", "step_at"),
+        *("strides", "sum", "sum_at", "w", "w_at"),
     )
 
     def __init__(self, param: torch.Tensor, state: dict[str, Any]) -> None:
         self.param = param
+        self.sum: torch.Tensor = state["sum"]
         self.order = dense_order(param)
         self.contiguous = self.order is None
         self.strides = param.stride()
-        # Of these dtypes gradients have the same, which NumPy knows; 16 bits have two.
-        self.plain = self.contiguous and param.dtype in (torch.float32, torch.float64)
-        self.w = _array(self.in_order(param.detach()))
+        # Of its gradients: beside 16 bits, those of a backward pass in float32 too.
+        self.dtypes = dict.fromkeys((param.dtype, self.sum.dtype))
+        self.w = array_of(self.in_order(param.detach()))
         self.w_at = param.data_ptr()
 
-        self.sum: torch.Tensor = state["sum"]
         if self.sum.shape == param.shape:
-            self.s = _array(self.in_order(self.sum))
+            self.s = array_of(self.in_order(self.sum))
         elif self.contiguous:
-            self.s = _array(self.sum)
+            self.s = array_of(self.sum)
         else:
             raise ValueError("has accumulators for rows, which need a contiguous param")
         self.sum_at = self.sum.data_ptr()
@@ -97,16 +98,20 @@ class Slot:
             and state.get("step") is self.step
         )
 
-    def gradient(self, g: torch.Tensor) -> npt.NDArray[Any]:
+    def gradient(self, g: torch.Tensor) -> torch.Tensor:
         """Return a dense gradient in the order of the param; copied where it has another."""
-        if self.plain and g.is_contiguous() and not g.requires_grad:
-            array: npt.NDArray[Any] = g.numpy()  # as _array does, without a call
-            return array
+        if g.dtype not in self.dtypes:
+            wanted = " or ".join(map(str, self.dtypes))
+            raise TypeError(
+                f"has dtype {self.param.dtype}, but its gradient has {g.dtype}; {wanted} is needed"
+            )
         if g.requires_grad:
             g = g.detach()
         if self.order is not None:
             g = g.permute(self.order)
-        return _array(g if g.is_contiguous() else g.contiguous())
+        if g.is_neg():
+            g = g.resolve_neg()
+        return g if g.is_contiguous() else g.contiguous()
 
 
 @dataclasses.dataclass
@@ -147,7 +152,7 @@ class Dense:
     def spans(self) -> Iterable[_Span]:
         for number, slot, g in zip(self.numbers, self.slots, self.grads, strict=True):
             yield slot.w_at, slot.w.nbytes, True, number
-            yield g.data_ptr(), g.nbytes, False, number
+            yield g.data_ptr(), g.nbytes, False, number  # contiguous, as it was passed
             yield slot.sum_at, slot.s.nbytes, True, number
 
 
@@ -233,8 +238,7 @@ def sparse_call(
 ) -> Sparse:
     """Return the call for a sparse gradient, or raise where it cannot be taken as it is."""
     p = slot.param
-    if g.layout is not torch.sparse_coo:
-        raise TypeError(f"{name} has a gradient of layout {g.layout}; only sparse_coo is taken")
+    # Its layout is sparse_coo: torch lets a strided param have no other.
     if g.sparse_dim() != 1:
         raise ValueError(
             f"{name} has a gradient with {g.sparse_dim()} sparse dimensions; 1 is needed"
@@ -254,8 +258,9 @@ def sparse_call(
             f" {tuple(g.shape)} and {g.dtype}"
         )
     w, s = slot.w, slot.s
-    values = _array(g._values().detach().contiguous())
+    values = array_of(g._values().detach().resolve_neg().contiguous())
     rows = g._indices()[0].contiguous().numpy()
     if p.dim() > 2:
-        w, s, values = (x.reshape(len(x), -1) for x in (w, s, values))
+        columns = math.prod(p.shape[1:])  # NumPy cannot tell it from an array without elements
+        w, s, values = (x.reshape(len(x), columns) for x in (w, s, values))
     return Sparse(rule, compiled, w, values, s, rows, rate, g.is_coalesced(), 0)

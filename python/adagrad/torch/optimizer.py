@@ -14,7 +14,16 @@ import torch
 from adagrad import _core
 from adagrad.presets import preset as preset_rule
 from adagrad.rule import Rule
-from adagrad.torch._calls import Dense, Slot, Sparse, check_apart, dense_order, sparse_call
+from adagrad.torch._calls import (
+    Dense,
+    Slot,
+    Sparse,
+    array_of,
+    check_apart,
+    dense_order,
+    sparse_call,
+)
+from adagrad.torch._state import as_number, check_sum, read_entries
 
 __all__ = ["Adagrad"]
 
@@ -25,6 +34,8 @@ _SUM_DTYPES = {
     torch.bfloat16: torch.float32,
     torch.float16: torch.float32,
 }
+# The core refuses a rate that float32 loses; torch goes on with 0.
+_ROUNDS_TO_0 = 2.0**-150
 # Fields of Rule that a param group holds, by torch's names.
 _IN_GROUP = {
     "lr": "lr",
@@ -36,7 +47,11 @@ _IN_GROUP = {
 }
 # Those that may differ between the optimizer that saved a state and the one that loads it: they say
 # what happens to a gradient, not what an accumulator means.
-_FREE = {*_IN_GROUP.values(), "scale", "clip_value", "duplicates", "on_nonfinite"}
+_FREE = ("scale", "clip_value", "duplicates", "on_nonfinite")
+
+# Options that the groups of every version of torch's Adagrad have, and no other optimizer's all.
+_IN_EVERY_STATE = ("lr", "lr_decay", "weight_decay", "eps")
+_DIFFERENTIABLE = "differentiable must be False: a step is not recorded"
 
 
 class Adagrad(torch.optim.Optimizer):
@@ -52,10 +67,12 @@ class Adagrad(torch.optim.Optimizer):
         CPU tensors of float32, float64, bfloat16 or float16, or param groups. Any strides without
         gaps. Those of 16 bits have accumulators of float32, and no sparse gradients.
     lr : float or Tensor, default 0.01
-        Step size. It stands in ``group["lr"]``, where schedulers change it.
+        Step size. It stands in ``group["lr"]``, where schedulers change it. What float32 rounds to
+        0 is 0 there, as at the end of a long schedule.
     lr_decay, weight_decay, initial_accumulator_value, eps : float, default 0, 0, 0, 1e-10
-        As in torch; in each group, by which `initial_accumulator_value` may differ too. With a
-        sparse gradient, which torch refuses beside `weight_decay`, its rows alone decay.
+        As in torch, tensors of one element too; in each group, by which
+        `initial_accumulator_value` may differ as well. With a sparse gradient, which torch refuses
+        beside `weight_decay`, its rows alone decay.
     foreach, fused : bool, optional
         Accepted, and without effect.
     maximize : bool, default False
@@ -68,6 +85,8 @@ class Adagrad(torch.optim.Optimizer):
     rule : Rule, optional
         Any rule, and none of the arguments above. Its `lr`, `lr_decay`, `weight_decay`, `eps`,
         `maximize` and `initial_accumulator` become those of the groups, which are what counts.
+        Where its `accumulator` is "row", params of two dimensions have accumulators for rows, and
+        all others for elements.
 
     Attributes
     ----------
@@ -117,14 +136,14 @@ class Adagrad(torch.optim.Optimizer):
         rule: Rule | None = None,
     ) -> None:
         given = {
-            "lr": _number("lr", lr),
+            "lr": lr,
             "lr_decay": lr_decay,
             "weight_decay": weight_decay,
             "initial_accumulator": initial_accumulator_value,
             "eps": eps,
             "maximize": maximize,
         }
-        given = {name: value for name, value in given.items() if value is not None}
+        given = {name: as_number(name, x) for name, x in given.items() if x is not None}
         if rule is None:
             rule = preset_rule("torch" if preset is None else preset, **given)
         elif not isinstance(rule, Rule):
@@ -154,9 +173,11 @@ class Adagrad(torch.optim.Optimizer):
         states = {}
         try:
             if group["differentiable"]:
-                raise ValueError("differentiable must be False: a step is not recorded")
+                raise ValueError(_DIFFERENTIABLE)
             self._rule_of(number, group)
-            self.rule.replace(initial_accumulator=group["initial_accumulator_value"])
+            name = "initial_accumulator_value"
+            group[name] = as_number(name, group[name])
+            self.rule.replace(initial_accumulator=group[name])
             first = sum(len(other["params"]) for other in self.param_groups[:number])
             for i, p in enumerate(group["params"]):
                 states[p] = self._new_state(group, p, _name(group, i, first))
@@ -185,6 +206,8 @@ class Adagrad(torch.optim.Optimizer):
             )
         if p.is_inference():
             raise ValueError(f"{name} was made in inference mode, and cannot be trained")
+        if p.is_neg():
+            raise ValueError(f"{name} is a negative view, and cannot be updated in place")
         try:
             order = dense_order(p)
         except ValueError as error:
@@ -200,15 +223,11 @@ class Adagrad(torch.optim.Optimizer):
         return torch.empty_like(p, dtype=dtype, requires_grad=False)
 
     def _rule_of(self, number: int, group: dict[str, Any]) -> tuple[Rule, _core.Hyperparameters]:
-        lr = group["lr"]
-        key = (
-            _number("lr", lr) if isinstance(lr, torch.Tensor) else lr,
-            *(group[name] for name in ("lr_decay", "weight_decay", "eps", "maximize")),
-        )
+        names = ("lr", "lr_decay", "weight_decay", "eps", "maximize")
+        key = tuple(as_number(name, group[name]) for name in names)
         known = self._rules.get(number)
         if known is not None and known[0] == key:
             return known[1:]
-        names = ("lr", "lr_decay", "weight_decay", "eps", "maximize")
         rule = self.rule.replace(**dict(zip(names, (*key[:-1], bool(key[-1])), strict=True)))
         # The core is given the rate at each call, so that a scheduler costs no new compiled half.
         is_same = known is not None and known[0][2:] == key[2:]
@@ -269,6 +288,8 @@ class Adagrad(torch.optim.Optimizer):
                     slot = slots[i] = self._new_slot(group, i, first)
                 t = slot.counter[0] + 1.0
                 rate = rule.lr_at(int(t)) if rule.lr_decay else rule.lr
+                if rate <= _ROUNDS_TO_0 and p.dtype is not torch.float64:
+                    rate = 0.0
                 updated.append((slot, t))
                 if g.layout is not torch.strided:
                     call = sparse_call(slot, g, rule, compiled, rate, _name(group, i, first))
@@ -278,7 +299,11 @@ class Adagrad(torch.optim.Optimizer):
                 bucket = dense.get(key)
                 if bucket is None:
                     bucket = dense[key] = Dense(rule, compiled, [], [], [], [], [])
-                bucket.triples.append((slot.w, slot.gradient(g), slot.s))
+                try:
+                    g = slot.gradient(g)
+                except TypeError as error:
+                    raise TypeError(f"{_name(group, i, first)} {error}") from None
+                bucket.triples.append((slot.w, array_of(g), slot.s))
                 bucket.rates.append(rate)
                 bucket.numbers.append(first + i)
                 bucket.slots.append(slot)
@@ -299,8 +324,13 @@ class Adagrad(torch.optim.Optimizer):
         state = self.state[p]
         if not state:
             state.update(self._new_state(group, p, name))
-        else:
-            self._new_sum(p, name)  # p.data may be another tensor than the one that was checked
+        else:  # p.data may be another tensor than the one that was checked
+            dtype = self._new_sum(p, name).dtype
+            # As after model.double(). If the step is refused after all, this changes no later one.
+            if state["sum"].dtype is not dtype:
+                new = state["sum"].to(dtype)
+                check_sum(name, new)
+                state["sum"] = new
         try:
             return Slot(p, state)
         except ValueError as error:
@@ -312,11 +342,11 @@ class Adagrad(torch.optim.Optimizer):
         Returns
         -------
         dict
-            ``state`` and ``param_groups``; and ``rule``, a dict of `Rule` fields, where the rule
-            differs from torch's in more than what the groups hold.
+            ``state`` and ``param_groups``; and ``rule``, a dict of the `Rule` fields that groups do
+            not hold, where any differs from torch's.
         """
         state: dict[str, Any] = super().state_dict()
-        rule = _formula(self.rule)
+        rule = _beside_groups(self.rule)
         if rule != _TORCH:
             state["rule"] = rule
         return state
@@ -328,12 +358,14 @@ class Adagrad(torch.optim.Optimizer):
         ----------
         state_dict : dict
             Its tensors are copied, and cast to the dtypes that new accumulators would have. The
-            hyperparameters of its groups replace those of this optimizer.
+            hyperparameters of its groups replace those of this optimizer, whose `scale`,
+            `clip_value`, `duplicates` and `on_nonfinite` stay.
 
         Raises
         ------
-        ValueError
-            Where groups, shapes, step numbers or hyperparameters do not fit, or it is the state of
+        TypeError, ValueError
+            Where groups, shapes, step numbers or hyperparameters do not fit, an accumulator is no
+            real tensor, negative or not finite, or it is the state of another optimizer or of
             another rule: a state of torch's wants ``preset="torch"``. Nothing has changed then.
         """
         loaded: dict[torch.Tensor, dict[str, torch.Tensor]] = {}
@@ -353,35 +385,39 @@ class Adagrad(torch.optim.Optimizer):
 
     def _read(self, state: dict[str, Any]) -> dict[torch.Tensor, dict[str, torch.Tensor]]:
         """Return the state's tensors in memory of their own, or raise."""
-        theirs, ours = dict(state.get("rule", _TORCH)), _formula(self.rule)
+        theirs = state.get("rule", _TORCH)
+        if not isinstance(theirs, dict):
+            raise TypeError(f"rule of the state must be a dict, got {theirs!r}")
+        theirs = {k: v for k, v in theirs.items() if k not in _FREE}
+        ours = {k: v for k, v in _beside_groups(self.rule).items() if k not in _FREE}
         if theirs != ours:
-            names = [name for name in ours if theirs.get(name) != ours[name]]
-            shown = ", ".join(f"{name}={theirs.get(name)!r}" for name in names)
+            names = {**theirs, **ours}
+            shown = ", ".join(
+                f"{name}={theirs.get(name, 'missing')!r}"
+                for name in names
+                if name not in theirs or name not in ours or theirs[name] != ours[name]
+            )
             raise ValueError(f"state is of another rule, with {shown}; this is {self.rule}")
         loaded = {}
         first = 0
         for number, (group, saved) in enumerate(
             zip(self.param_groups, state["param_groups"], strict=False)
         ):
+            for option in _IN_EVERY_STATE:
+                if option not in saved:
+                    raise ValueError(
+                        f"param_groups[{number}] of the state has no {option!r}: it is of another"
+                        " optimizer"
+                    )
+            if saved.get("differentiable"):
+                raise ValueError(_DIFFERENTIABLE)
             self._rule_of(-1 - number, {**group, **saved})  # raises where one is out of range
             for i, (p, key) in enumerate(zip(group["params"], saved["params"], strict=False)):
                 entries = state["state"].get(key)
                 if not entries:
                     continue
                 name = _name(group, i, first)
-                new = self._new_sum(p, name)
-                if entries["sum"].shape != new.shape:
-                    raise ValueError(
-                        f"{name} needs an accumulator of shape {tuple(new.shape)}, but that of the"
-                        f" state has {tuple(entries['sum'].shape)}"
-                    )
-                step = float(entries["step"])
-                if not (step >= 0.0 and step.is_integer()):
-                    raise ValueError(f"{name} has step number {step} in the state")
-                loaded[p] = {
-                    "step": torch.tensor(step, dtype=torch.float64, device="cpu"),
-                    "sum": new.copy_(entries["sum"]),
-                }
+                loaded[p] = read_entries(name, entries, self._new_sum(p, name))
             first += len(group["params"])
         return loaded
 
@@ -407,16 +443,8 @@ def _name(group: dict[str, Any], i: int, first: int) -> str:
     return f"params[{first + i}]" + (f" ({names[i]})" if names else "")
 
 
-def _number(name: str, value: float | torch.Tensor | None) -> Any:
-    if not isinstance(value, torch.Tensor):
-        return value
-    if value.numel() != 1:
-        raise ValueError(f"{name} must have one element, got shape {tuple(value.shape)}")
-    return value.item()
+def _beside_groups(rule: Rule) -> dict[str, Any]:
+    return {k: v for k, v in dataclasses.asdict(rule).items() if k not in _IN_GROUP.values()}
 
 
-def _formula(rule: Rule) -> dict[str, Any]:
-    return {k: v for k, v in dataclasses.asdict(rule).items() if k not in _FREE}
-
-
-_TORCH = _formula(preset_rule("torch"))
+_TORCH = _beside_groups(preset_rule("torch"))
