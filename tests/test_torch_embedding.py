@@ -234,6 +234,37 @@ def test_weights_learn_from_a_table_in_eval_mode(rng):
     assert held(table) == before
 
 
+@pytest.mark.parametrize("between", ["another call", "retain_graph", "edit"])
+def test_weights_learn_from_the_rows_of_the_forward_pass(between, rng):
+    """Whatever has become of the tables by the time of the backward pass."""
+    tables = [make(), make(dim=1, seed=1)]
+    module = TableEmbeddingBag(tables, "sum")
+    parts = [rng.integers(0, ROWS, 6) for _ in tables]
+    rows = [t.gather(part).reshape(6, -1) for t, part in zip(tables, parts, strict=True)]
+    expected = torch.from_numpy(np.concatenate([r.sum(1) for r in rows]))
+    input = torch.from_numpy(np.concatenate(parts)).reshape(4, 3)
+    w = torch.ones(4, 3, requires_grad=True)
+    loss = module(input, per_sample_weights=w).sum()
+    factor = 1
+    if between == "another call":
+        loss, factor = loss + module(input, per_sample_weights=w).sum(), 2
+    elif between == "retain_graph":
+        loss.backward(retain_graph=True)
+        factor = 2
+    else:
+        for table in tables:
+            table.weights[:] = 7.0
+    loss.backward()
+    torch.testing.assert_close(w.grad.reshape(-1), factor * expected)
+
+
+def test_no_rows_are_kept_where_autograd_is_off(rng, monkeypatch):
+    w = torch.ones(3, 4, requires_grad=True)
+    monkeypatch.setattr(Table, "gather", None)
+    with torch.no_grad():
+        TableEmbeddingBag(make(), "sum")(ids(rng, 3, 4), per_sample_weights=w)
+
+
 def test_backward_passes_are_steps(rng):
     table = make()
     module = TableEmbeddingBag(table)

@@ -172,6 +172,8 @@ class TableEmbeddingBag(torch.nn.Module):
         if per_sample_weights is not None:
             self._check_weights(per_sample_weights, input)
             per_sample_weights = per_sample_weights.reshape(-1)
+            if not torch.is_grad_enabled():
+                per_sample_weights = per_sample_weights.detach()  # no rows are kept for them
         self._check_offsets(offsets, input.numel())
         bags = input.reshape(-1), offsets, per_sample_weights
         if self.padding_idx is not None:
@@ -298,18 +300,21 @@ class _Pool(torch.autograd.Function):
         tables: tuple[Table, ...],
         mode: Mode,
     ) -> torch.Tensor:
-        ctx.save_for_backward(rows, offsets, weights)
         ctx.tables, ctx.mode = tables, mode
-        out = []
+        out, used = [], []
         for table, bags in zip(tables, _split(len(tables), rows, offsets, weights), strict=True):
             pooled = table.pool(bags.rows, bags.offsets, mode, bags.weights)
             out.append(torch.from_numpy(pooled.reshape(-1, table.dim)))
+            if ctx.needs_input_grad[3]:
+                # A copy: until this pass goes backward, another may have stepped the table.
+                used.append(torch.from_numpy(table.gather(bags.rows).reshape(-1, table.dim)))
+        ctx.save_for_backward(rows, offsets, weights, *used)
         return out[0] if len(out) == 1 else torch.cat(out, 1)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        rows, offsets, weights = ctx.saved_tensors
+        rows, offsets, weights, *used = ctx.saved_tensors
         tables: tuple[Table, ...] = ctx.tables
         bags = _split(len(tables), rows, offsets, weights)
         parts = torch.split(g, [table.dim for table in tables], 1)
@@ -321,7 +326,7 @@ class _Pool(torch.autograd.Function):
                 raise ValueError("a gradient is not finite, and on_nonfinite is 'raise'")
         for_weights = None
         if ctx.needs_input_grad[3]:
-            for_weights = torch.cat(list(map(_differentiate_weights, tables, bags, parts)))
+            for_weights = torch.cat(list(map(_differentiate_weights, used, bags, parts)))
         if ctx.needs_input_grad[0]:
             for table, (ids, starts, factors), part in zip(tables, bags, parts, strict=True):
                 of_bags = part.contiguous().numpy(force=True)
@@ -357,9 +362,8 @@ def _split(
     return parts
 
 
-def _differentiate_weights(table: Table, bags: _Bags, g: torch.Tensor) -> torch.Tensor:
+def _differentiate_weights(rows: torch.Tensor, bags: _Bags, g: torch.Tensor) -> torch.Tensor:
     """Return the gradient of each weight: its row times the gradient of its bag."""
-    rows = torch.from_numpy(table.gather(bags.rows).reshape(-1, table.dim))
     sizes = torch.from_numpy(np.diff(bags.offsets))
     products: torch.Tensor = torch.linalg.vecdot(rows, g.repeat_interleave(sizes, 0))
     return products
