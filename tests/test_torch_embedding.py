@@ -516,20 +516,76 @@ def test_bad_input_of_some_options():
         two(torch.tensor([29, 4, 5]), torch.tensor([0, 1]))
 
 
-def test_bad_gradient_changes_no_table(rng):
+RAISES = Rule(on_nonfinite="raise")
+BIG = 3e38  # twice of it is infinite in float32
+SPOILED = {
+    "nan": (RAISES, [[1, 1], [1, np.nan]], None, r"gradient \[1, 5\] = nan, of tables\[1\]"),
+    "sum": (RAISES, [[BIG, 1], [BIG, 1]], None, r"sum of the gradients of row 3 of tables\[1\]"),
+    "product": (RAISES, [[BIG, 1], [1, 1]], 4.0, r"row 3 of tables\[1\], times its weight 4\.0"),
+    "weight": (RAISES, [[0, 0], [0, 0]], np.inf, r"row 3 of tables\[1\], times its weight inf"),
+    "rate": (Rule(lr=1e-60), [[1, 1], [1, 1]], None, r"tables\[1\]: lr=1e-60 is 0 in float32"),
+    "decay": (Rule(lr_decay=1e60), [[1, 1]] * 2, None, r"tables\[1\]: lr=1e-61 is 0 in float32"),
+}
+
+
+@pytest.mark.parametrize("dim", [2, 1])
+@pytest.mark.parametrize("what", SPOILED)
+def test_a_step_of_several_tables_is_all_or_nothing(what, dim):
     """A table that raises comes before the first step of another."""
-    tables = [make(), make(rule=Rule(on_nonfinite="raise"))]
-    out = TableEmbeddingBag(tables, "sum")(ids(rng, 4, 2))
+    rule, of_second, weight, message = SPOILED[what]
+    of_second = np.array(of_second, "f4")[:, 2 - dim if what == "nan" else 0 :][:, :dim]
+    message = message.replace("5", "4") if dim == 1 else message
+    tables = [make(), make(dim=dim, seed=1, rule=rule)]
+    if what == "decay":
+        tables[1].steps = 1
+    w = None if weight is None else torch.tensor([[1.0], [1.0], [weight], [weight]])
+    out = TableEmbeddingBag(tables, "sum")(torch.tensor([[7], [8], [3], [3]]), None, w)
     before = held(*tables)
     g = torch.ones_like(out)
-    g[1, -1] = torch.nan
-    with pytest.raises(ValueError, match="not finite"):
-        out.backward(g, retain_graph=True)
+    g[:, DIM:] = torch.from_numpy(of_second)
+    with pytest.raises(ValueError, match=message):
+        out.backward(g)
     assert held(*tables) == before
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean"])
+@pytest.mark.parametrize("storage", [{}, {"dtype": "float64"}, {"dtype": "bfloat16"}], ids=str)
+def test_what_is_finite_is_not_refused(storage, mode, rng):
+    """Means are taken before sums, and only what is summed has a sum."""
+    for duplicates in ("sum", "sequential"):
+        rule = Rule(on_nonfinite="raise", duplicates=duplicates)
+        tables = [make(rule=rule, **storage), make(rule=rule, dim=1, **storage)]
+        same = [t.copy() for t in tables]
+        out = TableEmbeddingBag(tables, mode)(torch.tensor([[3, 3], [5, 7]]).repeat(2, 1))
+        g = torch.full_like(out, BIG if mode == "mean" or duplicates != "sum" else BIG / 4)
+        out.backward(g)
+        ends = np.array([0, 2, 4])
+        for table, part in zip(same, (g[:, :DIM].numpy(), g[:, DIM].numpy()), strict=True):
+            table.step_pooled(np.array([3, 3, 5, 7]), ends, part.copy(), mode)
+        assert held(*tables) == held(*same)
+
+
+def test_no_table_is_stepped_beside_a_closed_one(rng):
+    tables = [make(), make()]
+    out = TableEmbeddingBag(tables, "sum")(ids(rng, 4, 2))
+    before = held(*tables)
     tables[1].close()
     with pytest.raises(ValueError, match="closed"):
         out.backward(torch.ones_like(out))
     assert held(tables[0]) == before[:1]
+
+
+def test_a_gradient_may_be_the_memory_of_a_table(rng):
+    """Of one bag the part of a table would be a view."""
+    tables = [make(), make(seed=1)]
+    same = [t.copy() for t in tables]
+    input = ids(rng, 2, 3)
+    g = np.array(tables[1]._memory.view("f4")[: 2 * DIM]).reshape(1, 2, DIM)
+    out = TableEmbeddingBag(tables, "sum")(input)
+    out.backward(torch.from_numpy(tables[1]._memory.view("f4")[: 2 * DIM]).reshape(1, -1))
+    for t, table in enumerate(same):
+        table.step_pooled(input[t].numpy(), np.array([0, 3]), g[:, t].copy())
+    assert held(*tables) == held(*same)
 
 
 @pytest.mark.parametrize(

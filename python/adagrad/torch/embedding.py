@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import torch
 
-from adagrad import _header
+from adagrad import _core, _header
 from adagrad.table import Array, Mode, Table
 
 __all__ = ["TableEmbeddingBag"]
@@ -74,8 +74,8 @@ class TableEmbeddingBag(torch.nn.Module):
       ``table.rule = table.rule.replace(lr=lr)``.
     - In eval mode, and where autograd is off, nothing is updated.
     - Nothing can be differentiated twice.
-    - Of several tables with ``on_nonfinite="raise"``, gradients are checked before the first step;
-      finite ones whose sum overflows stop the pass at their own table.
+    - It is all or nothing: where the rule or the gradients of one of several tables are refused,
+      none of them has changed. ``on_nonfinite="raise"`` takes memory for ``n * dim`` elements then.
 
     Rows whose gradients are to be summed are summed exactly as `Table.step` does, in order of
     appearance. Threads are those of `adagrad.set_num_threads`, not torch's.
@@ -317,20 +317,16 @@ class _Pool(torch.autograd.Function):
         rows, offsets, weights, *used = ctx.saved_tensors
         tables: tuple[Table, ...] = ctx.tables
         bags = _split(len(tables), rows, offsets, weights)
-        parts = torch.split(g, [table.dim for table in tables], 1)
-        # What could fail comes before the first step.
-        for table, part in zip(tables, parts, strict=True):
-            table._alive()
-            raises = len(tables) > 1 and table.rule.on_nonfinite == "raise"
-            if raises and not torch.isfinite(part).all():
-                raise ValueError("a gradient is not finite, and on_nonfinite is 'raise'")
+        parts = _columns(tables, g)
+        if len(tables) > 1:
+            _check_step(tables, bags, parts, ctx.mode)
         for_weights = None
         if ctx.needs_input_grad[3]:
-            for_weights = torch.cat(list(map(_differentiate_weights, used, bags, parts)))
+            by_table = map(_differentiate_weights, used, bags, map(torch.from_numpy, parts))
+            for_weights = torch.cat(list(by_table))
         if ctx.needs_input_grad[0]:
             for table, (ids, starts, factors), part in zip(tables, bags, parts, strict=True):
-                of_bags = part.contiguous().numpy(force=True)
-                of_bags = of_bags.reshape(-1) if table.dim == 1 else of_bags
+                of_bags = part.reshape(-1) if table.dim == 1 else part
                 table.step_pooled(ids, starts, of_bags, ctx.mode, factors)
         return None, None, None, for_weights, None, None
 
@@ -360,6 +356,61 @@ def _split(
         part = slice(int(own[0]), int(own[-1]))
         parts.append(_Bags(ids[part], own - own[0], None if factors is None else factors[part]))
     return parts
+
+
+def _columns(tables: Sequence[Table], g: torch.Tensor) -> list[Array]:
+    """Return each table's part of a gradient; of several, copies, which share no table's memory."""
+    if len(tables) == 1:
+        return [g.contiguous().numpy(force=True)]
+    parts = torch.split(g, [table.dim for table in tables], 1)
+    return [part.clone(memory_format=torch.contiguous_format).numpy(force=True) for part in parts]
+
+
+def _check_step(
+    tables: Sequence[Table], bags: Sequence[_Bags], parts: Sequence[Array], mode: Mode
+) -> None:
+    """Raise what any table's step would raise, before the first one has changed."""
+    column = 0
+    for t, (table, own, g) in enumerate(zip(tables, bags, parts, strict=True)):
+        table._alive()
+        rule = table.rule
+        w, s = np.empty(0, g.dtype), np.empty(0, g.dtype)
+        rate = rule.lr_at(table.steps + 1)
+        try:
+            _core.step_rows(w, g.reshape(-1)[:0], s, own.rows[:0], rule._compiled, rate)
+        except ValueError as error:
+            raise ValueError(f"tables[{t}]: {error}") from None
+        if rule.on_nonfinite == "raise":
+            _check_finite(f"tables[{t}]", own, g, column, mode, rule.duplicates == "sum")
+        column += table.dim
+
+
+def _check_finite(name: str, bags: _Bags, g: Array, column: int, mode: Mode, sums: bool) -> None:
+    """Raise where a gradient of one table, whose columns begin at one, is not finite."""
+    why = "is not finite, and on_nonfinite is 'raise'"
+    bad = ~np.isfinite(g)
+    if bad.any():
+        b, j = np.argwhere(bad)[0]
+        raise ValueError(f"the gradient [{b}, {column + j}] = {g[b, j]}, of {name}, {why}")
+    sizes = np.diff(bags.offsets)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        each = g / sizes[:, None].astype(g.dtype) if mode == "mean" else g
+        each = each.repeat(sizes, 0)
+        if bags.weights is not None:
+            each *= bags.weights[:, None]
+            bad = ~np.isfinite(each).all(1)
+            if bad.any():
+                i = bad.argmax()
+                raise ValueError(
+                    f"the gradient of row {bags.rows[i]} of {name}, times its weight"
+                    f" {bags.weights[i]}, {why}"
+                )
+    if sums:
+        rows, totals = _core.coalesce(bags.rows, each)
+        bad = ~np.isfinite(totals).all(1)
+        if bad.any():
+            row = rows[bad.argmax()]
+            raise ValueError(f"the sum of the gradients of row {row} of {name} {why}")
 
 
 def _differentiate_weights(rows: torch.Tensor, bags: _Bags, g: torch.Tensor) -> torch.Tensor:
