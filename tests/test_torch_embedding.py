@@ -207,7 +207,7 @@ def test_matrix_of_several_tables(rng):
     assert np.array_equal(out.detach().numpy(), np.concatenate(found, 1))
 
 
-@pytest.mark.parametrize("grad", ["no_grad", "inference_mode", "eval"])
+@pytest.mark.parametrize("grad", ["no_grad", "inference_mode", "eval", "frozen"])
 def test_nothing_is_updated(grad, rng):
     table = make()
     module = TableEmbeddingBag(table, "sum")
@@ -215,12 +215,33 @@ def test_nothing_is_updated(grad, rng):
     input = ids(rng, 3, 4)
     if grad == "eval":
         out = module.eval()(input)
+    elif grad == "frozen":
+        assert module.requires_grad_(False) is module
+        out = module(input)
     else:
         with getattr(torch, grad)():
             out = module(input)
     assert not out.requires_grad
     assert held(table) == before
-    assert torch.equal(out, module.train()(input))
+    again = module.train().requires_grad_()(input)
+    assert torch.equal(out, again)
+    again.sum().backward()
+    assert table.steps == 1
+
+
+def test_frozen_beside_what_trains(rng):
+    """The frozen tables stay, and weights and another module still learn."""
+    frozen, trains = make(), make(seed=1)
+    w = torch.ones(3, 4, requires_grad=True)
+    before = held(frozen)
+    module = TableEmbeddingBag(frozen, "sum").requires_grad_(False)
+    copied = pickle.loads(pickle.dumps(module))
+    assert repr(copied).endswith("mode='sum', requires_grad=False)")
+    for bags in (module, copied):
+        (bags(ids(rng, 3, 4), None, w) + TableEmbeddingBag(trains)(ids(rng, 3, 4))).sum().backward()
+        assert held(*bags.tables) == before
+    assert trains.steps == 2
+    assert w.grad.abs().min() > 0
 
 
 def test_weights_learn_from_a_table_in_eval_mode(rng):
@@ -473,6 +494,7 @@ BAD_CALLS = [
     (ValueError, r"offsets\[0\] = 1, ", INPUT, torch.tensor([1, 2])),
     (ValueError, r"offsets\[2\] = 1, ", INPUT, torch.tensor([0, 2, 1])),
     (ValueError, r"offsets\[1\] = -1, ", INPUT, torch.tensor([0, -1])),
+    (ValueError, "offsets is empty, but input has 3 ids", INPUT, OFFSETS[:0]),
     (ValueError, "offsets must be given", INPUT),
     (ValueError, "offsets must be None", INPUT[None], OFFSETS),
     (ValueError, "offsets must have one dimension", INPUT, OFFSETS[None]),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 
 from adagrad import _core, _header
 from adagrad.table import Array, Mode, Table
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["TableEmbeddingBag"]
 
@@ -56,6 +59,8 @@ class TableEmbeddingBag(torch.nn.Module):
     tables : tuple of Table
     mode, include_last_offset, padding_idx
         As given.
+    requires_grad : bool
+        What `requires_grad_` was last called with; at first True.
 
     Raises
     ------
@@ -72,7 +77,9 @@ class TableEmbeddingBag(torch.nn.Module):
     - ``rule.scale`` undoes a scaled loss, ``rule.clip_value`` clips. A schedule of learning rates
       is ``rule.lr_decay``, or a new rule between steps:
       ``table.rule = table.rule.replace(lr=lr)``.
-    - In eval mode, and where autograd is off, nothing is updated.
+    - In eval mode, after ``requires_grad_(False)``, and where autograd is off, nothing is updated.
+      ``requires_grad_`` of a module around this one knows parameters alone, which tables are not:
+      call this one's.
     - Nothing can be differentiated twice.
     - It is all or nothing: where the rule or the gradients of one of several tables are refused,
       none of them has changed. ``on_nonfinite="raise"`` takes memory for ``n * dim`` elements then.
@@ -122,6 +129,7 @@ class TableEmbeddingBag(torch.nn.Module):
         self.mode = mode
         self.include_last_offset = include_last_offset
         self.padding_idx = padding_idx
+        self.requires_grad = True
 
     @_untraced
     def forward(
@@ -146,7 +154,7 @@ class TableEmbeddingBag(torch.nn.Module):
         -------
         Tensor of float32, shape [B, sum of the tables' dims]
             The tables' results side by side; float64 for tables of float64. It requires a gradient
-            in training mode.
+            in training mode, unless frozen.
 
         Raises
         ------
@@ -168,6 +176,8 @@ class TableEmbeddingBag(torch.nn.Module):
             if offsets.ndim != 1:
                 raise ValueError(f"offsets must have one dimension, got {tuple(offsets.shape)}")
             if not self.include_last_offset:
+                if len(offsets) == 0 and len(input):
+                    raise ValueError(f"offsets is empty, but input has {len(input)} ids in no bag")
                 offsets = torch.cat((offsets, offsets.new_tensor([len(input)])))
         if per_sample_weights is not None:
             self._check_weights(per_sample_weights, input)
@@ -179,7 +189,7 @@ class TableEmbeddingBag(torch.nn.Module):
         if self.padding_idx is not None:
             bags = self._unpad(*bags)
         # What asks autograd for a backward pass, as the tables are no tensors that could.
-        anchor = torch.empty(0, device="cpu", requires_grad=self.training)
+        anchor = torch.empty(0, device="cpu", requires_grad=self.training and self.requires_grad)
         try:
             return _pool(anchor, *bags, self.tables, self.mode)
         except IndexError:
@@ -243,6 +253,27 @@ class TableEmbeddingBag(torch.nn.Module):
                 )
         raise AssertionError("every id is in range")
 
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Freeze the tables, or let them train again.
+
+        Parameters
+        ----------
+        requires_grad : bool, default True
+            Whether backward passes through later outputs update the tables.
+
+        Returns
+        -------
+        TableEmbeddingBag
+            This module.
+
+        Notes
+        -----
+        Of a module that has this one among others, ``requires_grad_`` reaches parameters alone.
+        """
+        super().requires_grad_(requires_grad)
+        self.requires_grad = requires_grad
+        return self
+
     def get_extra_state(self) -> dict[str, Any]:
         """Return what `state_dict` has of the tables.
 
@@ -284,6 +315,7 @@ class TableEmbeddingBag(torch.nn.Module):
         options = [f"mode={self.mode!r}"]
         options += ["include_last_offset=True"] if self.include_last_offset else []
         options += [] if self.padding_idx is None else [f"padding_idx={self.padding_idx}"]
+        options += [] if self.requires_grad else ["requires_grad=False"]
         return ", ".join([tables if len(self.tables) == 1 else f"[{tables}]", *options])
 
 
