@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-import importlib
+import importlib.util
 import io
 import os
 import pickle
+import re
 import runpy
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 
 import adagrad
 from adagrad import Rule, Table
+from conftest import need
 
 # Never skipped in CI.
 in_ci = os.environ.get("CI") == "true"
@@ -635,8 +637,8 @@ def test_bad_options(error, message, tables, options):
 
 
 def test_dlrm_learns_as_torch(threads, capsys):
-    pytest.importorskip("sklearn")
-    pytest.importorskip("pyarrow")
+    for name in ("sklearn", "pyarrow"):
+        need(importlib.util.find_spec(name) is not None, name)
     before = torch.get_num_threads()
     logs = runpy.run_path(str(ROOT / "examples" / "dlrm.py"))["main"](["--quick"])
     torch.set_num_threads(before)
@@ -647,4 +649,6 @@ def test_dlrm_learns_as_torch(threads, capsys):
         last = ours[-examples // 4 :]
         assert last.mean() == pytest.approx(rate, abs=0.02)
         assert last.std() > 0.01
-    assert capsys.readouterr().out.count("TableEmbeddingBag") == 2
+    out = capsys.readouterr().out
+    assert out.count("TableEmbeddingBag") == 2
+    assert len(re.findall(r"^torch takes \d+\.\d\d times as long", out, re.MULTILINE)) == 2
