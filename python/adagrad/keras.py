@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import math
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -26,7 +24,7 @@ Triple = tuple[Any, Any, Any]
 _BACKEND: str = keras.backend.backend()
 if _BACKEND == "torch":
     torch = importlib.import_module("torch")
-    _calls = importlib.import_module("adagrad.torch._calls")
+    _on_torch = importlib.import_module("adagrad.torch._keras")
 elif _BACKEND == "tensorflow":
     tf = importlib.import_module("tensorflow")
 elif _BACKEND == "jax":
@@ -273,49 +271,13 @@ def _rate(learning_rate: Any) -> float:
     return rate
 
 
-# torch: views of the tensors' memory.
+# torch: in place.
 
 
 def _update_torch(triples: list[Triple], learning_rate: Any, rule: Rule) -> None:
-    rate, compiled = _rate(learning_rate), rule._compiled
+    tensors = [(w.value, g, s.value) for w, g, s in triples]
     paths = [_path(variable) for variable, _, _ in triples]
-    dense = _calls.Dense(rule, compiled, [], [], [], [], [])
-    sparse = []
-    with _naming(paths):
-        for number, (variable, g, accumulator) in enumerate(triples):
-            w = variable.value
-            g = g.detach().to(w.dtype)
-            counter = torch.zeros((), dtype=torch.float64, device="cpu")
-            slot = _calls.Slot(w, {"sum": accumulator.value.detach(), "step": counter})
-            if g.layout is not torch.strided:
-                call = _calls.sparse_call(slot, g, rule, compiled, rate, paths[number])
-                call.number = number
-                sparse.append(call)
-                continue
-            dense.triples.append((slot.w, slot.gradient(g), slot.s))
-            dense.rates.append(rate)
-            dense.numbers.append(number)
-            dense.slots.append(slot)
-            dense.grads.append(g)
-        calls = [*([dense] if dense.triples else []), *sparse]
-        if sparse:  # without them there is one call, which checks everything itself
-            for call in calls:
-                call.check()
-            _calls.check_apart(calls)
-        for call in calls:
-            call.run()
-    # What was written through NumPy, autograd must know of.
-    torch.autograd.graph.increment_version([variable.value for variable, _, _ in triples])
-
-
-@contextlib.contextmanager
-def _naming(paths: Sequence[str]) -> Iterator[None]:
-    """Say the paths of variables in errors that number them."""
-    try:
-        yield
-    except (IndexError, TypeError, ValueError) as error:
-        text = re.sub(r"params\[(\d+)\]", lambda match: paths[int(match[1])], str(error))
-        raise type(error)(text) from None
+    _on_torch.update(tensors, paths, rule, _rate(learning_rate))
 
 
 # TensorFlow and JAX: a callback that makes copies and updates them.
