@@ -347,7 +347,8 @@ def test_a_gradient_of_another_shape_changes_nothing():
     variables = variables_of([np.ones(3), np.ones(2)])
     optimizer = Adagrad(0.1)
     optimizer.build(variables)
-    with refused(optimizer, variables, r"g has shape \(3\)?,?.*, but w has|shape"):
+    text = rf"{variables[1].path} has shape \(3,\), but the variable has \(2,\)"
+    with refused(optimizer, variables, text):
         optimizer.apply([keras.ops.ones(3), keras.ops.ones(3)], variables)
 
 
@@ -440,11 +441,54 @@ def test_a_row_out_of_range_changes_nothing(bad):
     optimizer = Adagrad(0.1)
     optimizer.build(variables)
     rows, g = np.array([0, 2, bad]), np.ones((3, 2), "f4")
-    with refused(
-        optimizer, variables, rf"row {bad} at 2, of 4 rows|indices\[2\] = {bad} is not in"
-    ):
+    path = variables[1].path
+    text = rf"rows\[2\] = {bad} of {path} is out of range|indices\[2\] = {bad} is not in"
+    with refused(optimizer, variables, text):
         gradient = sparse_gradient(rows, g, (4, 2))
         optimizer.apply([keras.ops.ones(3), gradient], variables)
+
+
+@sparse
+@pytest.mark.parametrize("in_graph", [False, True])
+@pytest.mark.parametrize("shape", [(20,), (20, 3, 2), (20, 2, 0), (20, 2, 2, 2)], ids=str)
+def test_sparse_gradients_of_any_number_of_dimensions(shape, in_graph, rng):
+    w = rng.standard_normal(shape).astype("f4")
+    variables = variables_of([w, np.ones(3)])
+    optimizer = Adagrad(0.1)
+    optimizer.build(variables)
+    s = np.array(array(optimizer.variables[2]))
+    flat_w, flat_s = (x.reshape(20, -1) if x.size and x.ndim > 2 else x for x in (w, s))
+
+    def apply(rows, g):
+        optimizer.apply([sparse_gradient(rows, g, shape), keras.ops.ones(3)])
+
+    if BACKEND == "tensorflow":
+
+        def apply(rows, g):
+            optimizer.apply([tf.IndexedSlices(g, rows, tf.constant(shape)), tf.ones(3)])
+
+        if in_graph:
+            apply = tf.function(apply)
+    rule = adagrad.preset("keras", lr=float(np.float32(0.1)))
+    for _ in range(3):
+        rows, g = rng.integers(0, 20, 12), wide_range(rng, (12, *shape[1:]), "float32")
+        apply(rows, g)
+        if w.size:
+            adagrad.step_rows(flat_w, g.reshape(12, *flat_w.shape[1:]), flat_s, rows, rule)
+    assert_same_bits(array(variables[0]), w)
+    assert_same_bits(array(optimizer.variables[2]), s)
+    assert (array(variables[1]) < 1.0).all()
+
+
+@sparse
+def test_a_sparse_gradient_of_other_rows_changes_nothing():
+    variables = variables_of([np.ones(3), np.ones((4, 2))])
+    optimizer = Adagrad(0.1)
+    optimizer.build(variables)
+    rows, g = np.array([0, 2]), np.ones((2, 3), "f4")
+    text = rf"gradient of {variables[1].path} has shape \(\d, 3\), but the variable has \(4, 2\)"
+    with refused(optimizer, variables, text):
+        optimizer.apply([keras.ops.ones(3), sparse_gradient(rows, g, (4, 3))], variables)
 
 
 @on_tensorflow
@@ -512,6 +556,45 @@ def test_torch_memory_is_updated_in_place(rng):
     assert [t.data_ptr() for t in after] == pointers
     for t, old in zip(tensors, before, strict=True):
         assert (t < old).all()
+
+
+@on_torch
+@pytest.mark.parametrize("shares", ["w of another", "its own w", "s"])
+def test_a_sparse_gradient_that_shares_memory_changes_nothing(shares):
+    variables = variables_of([np.ones((4, 2)), np.ones((4, 2))])
+    optimizer = Adagrad(0.1)
+    optimizer.build(variables)
+    owner = {"w of another": variables[0], "its own w": variables[1], "s": optimizer.variables[3]}
+    values = owner[shares].value.detach()[:2]
+    gradient = sparse_gradient(np.array([0, 2]), values.numpy(), (4, 2))
+    assert gradient._values().data_ptr() == values.data_ptr()
+    with refused(optimizer, variables, rf"memory of {variables[0].path}|{variables[1].path}, its"):
+        optimizer.apply([torch.ones(4, 2), gradient], variables)
+
+
+@on_torch
+def test_an_error_names_the_variable():
+    variables = [keras.Variable(np.ones((4, 2)), name=name) for name in ("first", "second")]
+    optimizer = Adagrad(0.1)
+    optimizer.build(variables)
+    with refused(optimizer, variables, "w of second and g of second overlap in memory"):
+        optimizer.apply([torch.ones(4, 2), variables[1].value.detach()], variables)
+    gradient = torch.ones(4, 2).to_sparse()
+    with refused(optimizer, variables, "second has a gradient with 2 sparse dimensions"):
+        optimizer.apply([torch.ones(4, 2), gradient], variables)
+
+
+@on_torch
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_autograd_sees_that_a_variable_has_changed(is_sparse):
+    (variable,) = variables_of([np.ones((4, 2))])
+    optimizer = Adagrad(0.1)
+    optimizer.build([variable])
+    loss = variable.value.square().sum()
+    gradient = torch.ones(4, 2)
+    optimizer.apply([gradient.to_sparse(1) if is_sparse else gradient], [variable])
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
 
 
 @on_torch

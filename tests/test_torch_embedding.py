@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-import importlib
+import importlib.util
 import io
 import os
 import pickle
+import re
 import runpy
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 
 import adagrad
 from adagrad import Rule, Table
+from conftest import need
 
 # Never skipped in CI.
 in_ci = os.environ.get("CI") == "true"
@@ -207,7 +209,7 @@ def test_matrix_of_several_tables(rng):
     assert np.array_equal(out.detach().numpy(), np.concatenate(found, 1))
 
 
-@pytest.mark.parametrize("grad", ["no_grad", "inference_mode", "eval"])
+@pytest.mark.parametrize("grad", ["no_grad", "inference_mode", "eval", "frozen"])
 def test_nothing_is_updated(grad, rng):
     table = make()
     module = TableEmbeddingBag(table, "sum")
@@ -215,12 +217,33 @@ def test_nothing_is_updated(grad, rng):
     input = ids(rng, 3, 4)
     if grad == "eval":
         out = module.eval()(input)
+    elif grad == "frozen":
+        assert module.requires_grad_(False) is module
+        out = module(input)
     else:
         with getattr(torch, grad)():
             out = module(input)
     assert not out.requires_grad
     assert held(table) == before
-    assert torch.equal(out, module.train()(input))
+    again = module.train().requires_grad_()(input)
+    assert torch.equal(out, again)
+    again.sum().backward()
+    assert table.steps == 1
+
+
+def test_frozen_beside_what_trains(rng):
+    """The frozen tables stay, and weights and another module still learn."""
+    frozen, trains = make(), make(seed=1)
+    w = torch.ones(3, 4, requires_grad=True)
+    before = held(frozen)
+    module = TableEmbeddingBag(frozen, "sum").requires_grad_(False)
+    copied = pickle.loads(pickle.dumps(module))
+    assert repr(copied).endswith("mode='sum', requires_grad=False)")
+    for bags in (module, copied):
+        (bags(ids(rng, 3, 4), None, w) + TableEmbeddingBag(trains)(ids(rng, 3, 4))).sum().backward()
+        assert held(*bags.tables) == before
+    assert trains.steps == 2
+    assert w.grad.abs().min() > 0
 
 
 def test_weights_learn_from_a_table_in_eval_mode(rng):
@@ -232,6 +255,37 @@ def test_weights_learn_from_a_table_in_eval_mode(rng):
     rows = table.gather(input.numpy().ravel()).sum(1).reshape(3, 4)
     torch.testing.assert_close(w.grad, torch.from_numpy(rows))
     assert held(table) == before
+
+
+@pytest.mark.parametrize("between", ["another call", "retain_graph", "edit"])
+def test_weights_learn_from_the_rows_of_the_forward_pass(between, rng):
+    """Whatever has become of the tables by the time of the backward pass."""
+    tables = [make(), make(dim=1, seed=1)]
+    module = TableEmbeddingBag(tables, "sum")
+    parts = [rng.integers(0, ROWS, 6) for _ in tables]
+    rows = [t.gather(part).reshape(6, -1) for t, part in zip(tables, parts, strict=True)]
+    expected = torch.from_numpy(np.concatenate([r.sum(1) for r in rows]))
+    input = torch.from_numpy(np.concatenate(parts)).reshape(4, 3)
+    w = torch.ones(4, 3, requires_grad=True)
+    loss = module(input, per_sample_weights=w).sum()
+    factor = 1
+    if between == "another call":
+        loss, factor = loss + module(input, per_sample_weights=w).sum(), 2
+    elif between == "retain_graph":
+        loss.backward(retain_graph=True)
+        factor = 2
+    else:
+        for table in tables:
+            table.weights[:] = 7.0
+    loss.backward()
+    torch.testing.assert_close(w.grad.reshape(-1), factor * expected)
+
+
+def test_no_rows_are_kept_where_autograd_is_off(rng, monkeypatch):
+    w = torch.ones(3, 4, requires_grad=True)
+    monkeypatch.setattr(Table, "gather", None)
+    with torch.no_grad():
+        TableEmbeddingBag(make(), "sum")(ids(rng, 3, 4), per_sample_weights=w)
 
 
 def test_backward_passes_are_steps(rng):
@@ -442,6 +496,7 @@ BAD_CALLS = [
     (ValueError, r"offsets\[0\] = 1, ", INPUT, torch.tensor([1, 2])),
     (ValueError, r"offsets\[2\] = 1, ", INPUT, torch.tensor([0, 2, 1])),
     (ValueError, r"offsets\[1\] = -1, ", INPUT, torch.tensor([0, -1])),
+    (ValueError, "offsets is empty, but input has 3 ids", INPUT, OFFSETS[:0]),
     (ValueError, "offsets must be given", INPUT),
     (ValueError, "offsets must be None", INPUT[None], OFFSETS),
     (ValueError, "offsets must have one dimension", INPUT, OFFSETS[None]),
@@ -485,20 +540,76 @@ def test_bad_input_of_some_options():
         two(torch.tensor([29, 4, 5]), torch.tensor([0, 1]))
 
 
-def test_bad_gradient_changes_no_table(rng):
+RAISES = Rule(on_nonfinite="raise")
+BIG = 3e38  # twice of it is infinite in float32
+SPOILED = {
+    "nan": (RAISES, [[1, 1], [1, np.nan]], None, r"gradient \[1, 5\] = nan, of tables\[1\]"),
+    "sum": (RAISES, [[BIG, 1], [BIG, 1]], None, r"sum of the gradients of row 3 of tables\[1\]"),
+    "product": (RAISES, [[BIG, 1], [1, 1]], 4.0, r"row 3 of tables\[1\], times its weight 4\.0"),
+    "weight": (RAISES, [[0, 0], [0, 0]], np.inf, r"row 3 of tables\[1\], times its weight inf"),
+    "rate": (Rule(lr=1e-60), [[1, 1], [1, 1]], None, r"tables\[1\]: lr=1e-60 is 0 in float32"),
+    "decay": (Rule(lr_decay=1e60), [[1, 1]] * 2, None, r"tables\[1\]: lr=1e-61 is 0 in float32"),
+}
+
+
+@pytest.mark.parametrize("dim", [2, 1])
+@pytest.mark.parametrize("what", SPOILED)
+def test_a_step_of_several_tables_is_all_or_nothing(what, dim):
     """A table that raises comes before the first step of another."""
-    tables = [make(), make(rule=Rule(on_nonfinite="raise"))]
-    out = TableEmbeddingBag(tables, "sum")(ids(rng, 4, 2))
+    rule, of_second, weight, message = SPOILED[what]
+    of_second = np.array(of_second, "f4")[:, 2 - dim if what == "nan" else 0 :][:, :dim]
+    message = message.replace("5", "4") if dim == 1 else message
+    tables = [make(), make(dim=dim, seed=1, rule=rule)]
+    if what == "decay":
+        tables[1].steps = 1
+    w = None if weight is None else torch.tensor([[1.0], [1.0], [weight], [weight]])
+    out = TableEmbeddingBag(tables, "sum")(torch.tensor([[7], [8], [3], [3]]), None, w)
     before = held(*tables)
     g = torch.ones_like(out)
-    g[1, -1] = torch.nan
-    with pytest.raises(ValueError, match="not finite"):
-        out.backward(g, retain_graph=True)
+    g[:, DIM:] = torch.from_numpy(of_second)
+    with pytest.raises(ValueError, match=message):
+        out.backward(g)
     assert held(*tables) == before
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean"])
+@pytest.mark.parametrize("storage", [{}, {"dtype": "float64"}, {"dtype": "bfloat16"}], ids=str)
+def test_what_is_finite_is_not_refused(storage, mode, rng):
+    """Means are taken before sums, and only what is summed has a sum."""
+    for duplicates in ("sum", "sequential"):
+        rule = Rule(on_nonfinite="raise", duplicates=duplicates)
+        tables = [make(rule=rule, **storage), make(rule=rule, dim=1, **storage)]
+        same = [t.copy() for t in tables]
+        out = TableEmbeddingBag(tables, mode)(torch.tensor([[3, 3], [5, 7]]).repeat(2, 1))
+        g = torch.full_like(out, BIG if mode == "mean" or duplicates != "sum" else BIG / 4)
+        out.backward(g)
+        ends = np.array([0, 2, 4])
+        for table, part in zip(same, (g[:, :DIM].numpy(), g[:, DIM].numpy()), strict=True):
+            table.step_pooled(np.array([3, 3, 5, 7]), ends, part.copy(), mode)
+        assert held(*tables) == held(*same)
+
+
+def test_no_table_is_stepped_beside_a_closed_one(rng):
+    tables = [make(), make()]
+    out = TableEmbeddingBag(tables, "sum")(ids(rng, 4, 2))
+    before = held(*tables)
     tables[1].close()
     with pytest.raises(ValueError, match="closed"):
         out.backward(torch.ones_like(out))
     assert held(tables[0]) == before[:1]
+
+
+def test_a_gradient_may_be_the_memory_of_a_table(rng):
+    """Of one bag the part of a table would be a view."""
+    tables = [make(), make(seed=1)]
+    same = [t.copy() for t in tables]
+    input = ids(rng, 2, 3)
+    g = np.array(tables[1]._memory.view("f4")[: 2 * DIM]).reshape(1, 2, DIM)
+    out = TableEmbeddingBag(tables, "sum")(input)
+    out.backward(torch.from_numpy(tables[1]._memory.view("f4")[: 2 * DIM]).reshape(1, -1))
+    for t, table in enumerate(same):
+        table.step_pooled(input[t].numpy(), np.array([0, 3]), g[:, t].copy())
+    assert held(*tables) == held(*same)
 
 
 @pytest.mark.parametrize(
@@ -526,8 +637,8 @@ def test_bad_options(error, message, tables, options):
 
 
 def test_dlrm_learns_as_torch(threads, capsys):
-    pytest.importorskip("sklearn")
-    pytest.importorskip("pyarrow")
+    for name in ("sklearn", "pyarrow"):
+        need(importlib.util.find_spec(name) is not None, name)
     before = torch.get_num_threads()
     logs = runpy.run_path(str(ROOT / "examples" / "dlrm.py"))["main"](["--quick"])
     torch.set_num_threads(before)
@@ -538,4 +649,6 @@ def test_dlrm_learns_as_torch(threads, capsys):
         last = ours[-examples // 4 :]
         assert last.mean() == pytest.approx(rate, abs=0.02)
         assert last.std() > 0.01
-    assert capsys.readouterr().out.count("TableEmbeddingBag") == 2
+    out = capsys.readouterr().out
+    assert out.count("TableEmbeddingBag") == 2
+    assert len(re.findall(r"^torch takes \d+\.\d\d times as long", out, re.MULTILINE)) == 2

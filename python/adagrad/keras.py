@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
 from adagrad import _core
 from adagrad.presets import preset
-from adagrad.rule import Duplicates
+from adagrad.rule import Duplicates, Rule
 
 Array = npt.NDArray[Any]
 # w, g and s in the backend's own types.
@@ -25,6 +24,7 @@ Triple = tuple[Any, Any, Any]
 _BACKEND: str = keras.backend.backend()
 if _BACKEND == "torch":
     torch = importlib.import_module("torch")
+    _on_torch = importlib.import_module("adagrad.torch._keras")
 elif _BACKEND == "tensorflow":
     tf = importlib.import_module("tensorflow")
 elif _BACKEND == "jax":
@@ -86,7 +86,8 @@ ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name
     variables and accumulators once (of a sparse gradient the rows that have one), so it cannot be
     part of what XLA compiles for TensorFlow (``jit_compile=True``). docs/keras.md has the cost.
 
-    A gradient that does not fit raises before any variable is written.
+    An update is all or nothing: where one gradient is refused, the update writes no variable. What
+    Keras does before it, such as `weight_decay`, stays.
 
     Examples
     --------
@@ -165,7 +166,7 @@ ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name
         if self._overwrite_variable_with_gradient(variable):
             return None
         dtype = keras.backend.standardize_dtype(variable.dtype)
-        name = getattr(variable, "path", variable.name).replace("/", "_").replace(":", "_")
+        name = _path(variable).replace("/", "_").replace(":", "_")
         accumulator = self.add_variable(
             variable.shape,
             keras.initializers.Constant(self.initial_accumulator_value),
@@ -187,7 +188,9 @@ ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name
         ]
         triples = list(zip(trainable_variables, grads, accumulators, strict=True))
         update = {"torch": _update_torch, "tensorflow": _update_tensorflow, "jax": _update_jax}
-        update[_BACKEND](triples, learning_rate, _compiled(self.epsilon, self.duplicates))
+        for variable, g, _ in triples:
+            _check_shape(variable, g)
+        update[_BACKEND](triples, learning_rate, _rule(self.epsilon, self.duplicates))
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this optimizer again.
@@ -200,8 +203,13 @@ ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(epsilon: float, duplicates: Duplicates) -> _core.Hyperparameters:
-    return preset("keras", eps=epsilon, duplicates=duplicates)._compiled
+def _rule(epsilon: float, duplicates: Duplicates) -> Rule:
+    return preset("keras", eps=epsilon, duplicates=duplicates)
+
+
+def _path(variable: Any) -> str:
+    path: str = getattr(variable, "path", variable.name)
+    return path
 
 
 def _value(variable: Any) -> Any:
@@ -228,7 +236,7 @@ def _check_backend() -> None:
 
 
 def _check_variable(variable: Any) -> None:
-    name = getattr(variable, "path", variable.name)
+    name = _path(variable)
     dtype = keras.backend.standardize_dtype(variable.dtype)
     if dtype not in _DTYPES:
         raise TypeError(f"{name} must be of {', '.join(_DTYPES)}, got {dtype}")
@@ -238,6 +246,24 @@ def _check_variable(variable: Any) -> None:
         raise ValueError(f"{name} is on {device}: adagrad trains variables on the CPU")
 
 
+def _check_shape(variable: Any, g: Any) -> None:
+    """Raise where a gradient has another shape, as far as a graph knows shapes."""
+    wanted = tuple(variable.shape)
+    if _BACKEND != "tensorflow":
+        shape = tuple(g.shape)
+        fits = shape == wanted
+    elif isinstance(g, tf.IndexedSlices):
+        shape = tf.TensorShape(g.values.shape)
+        fits = shape.is_compatible_with((None, *wanted[1:]))
+    else:
+        shape = tf.TensorShape(g.shape)
+        fits = shape.is_compatible_with(wanted)
+    if not fits:
+        raise ValueError(
+            f"the gradient of {_path(variable)} has shape {shape}, but the variable has {wanted}"
+        )
+
+
 def _rate(learning_rate: Any) -> float:
     rate = float(learning_rate)
     if not (math.isfinite(rate) and rate >= 0.0):
@@ -245,74 +271,36 @@ def _rate(learning_rate: Any) -> float:
     return rate
 
 
-# torch: views of the tensors' memory.
+# torch: in place.
 
 
-def _array(tensor: Any) -> Array:
-    tensor = tensor.detach()
-    if tensor.dtype == torch.bfloat16:
-        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)  # type: ignore[no-any-return]
-    return tensor.numpy()  # type: ignore[no-any-return]
-
-
-def _update_torch(triples: list[Triple], learning_rate: Any, rule: _core.Hyperparameters) -> None:
-    rate = _rate(learning_rate)
-    dense, sparse = [], []
-    for variable, g, accumulator in triples:
-        w, s = variable.value, accumulator.value
-        g = g.to(w.dtype)
-        if g.is_sparse:
-            rows = g._indices()
-            _check_rows(variable, w, g, rows)
-            g = g._values().contiguous()
-            sparse.append((_array(w), _array(g), _array(s), _array(rows[0].contiguous())))
-            continue
-        if not w.is_contiguous():
-            order = sorted(range(w.ndim), key=w.stride, reverse=True)
-            w, g, s = (tensor.permute(order) for tensor in (w, g, s))
-        dense.append((_array(w), _array(g.contiguous()), _array(s)))
-    _core.step_many(dense, rule, [rate] * len(dense))
-    for w, g, s, rows in sparse:
-        _core.step_rows(w, g, s, rows, rule, rate)
-
-
-def _check_rows(variable: Any, w: Any, g: Any, rows: Any) -> None:
-    """Raise where a sparse gradient does not fit, before any variable is written."""
-    if g.shape != w.shape or g.sparse_dim() != 1:
-        raise ValueError(
-            f"the gradient of {variable.path} has shape {tuple(g.shape)} and {g.sparse_dim()}"
-            f" sparse dimensions; it must have {tuple(w.shape)} and 1"
-        )
-    if not w.is_contiguous() or w.dtype not in (torch.float32, torch.float64):
-        raise ValueError(
-            f"{variable.path} must be contiguous and of float32 or float64 for a sparse gradient"
-        )
-    bad = ((rows[0] < 0) | (rows[0] >= len(w))).nonzero()
-    if len(bad):
-        at = int(bad[0])
-        raise IndexError(
-            f"the gradient of {variable.path} has row {int(rows[0, at])} at {at}, of {len(w)} rows"
-        )
+def _update_torch(triples: list[Triple], learning_rate: Any, rule: Rule) -> None:
+    tensors = [(w.value, g, s.value) for w, g, s in triples]
+    paths = [_path(variable) for variable, _, _ in triples]
+    _on_torch.update(tensors, paths, rule, _rate(learning_rate))
 
 
 # TensorFlow and JAX: a callback that makes copies and updates them.
 
 
-def _step_copies(rule: _core.Hyperparameters, learning_rate: Any, *arrays: Any) -> list[Array]:
+def _step_copies(rule: Rule, learning_rate: Any, *arrays: Any) -> list[Array]:
     """Return all w, then all s, from all w, all g and all s."""
     n = len(arrays) // 3
     w, s = ([np.array(a, order="C") for a in part] for part in (arrays[:n], arrays[2 * n :]))
     # asarray and not ascontiguousarray, which gives a scalar a dimension
     g = [np.asarray(a, order="C") for a in arrays[n : 2 * n]]
-    _core.step_many(list(zip(w, g, s, strict=True)), rule, [_rate(learning_rate)] * n)
+    _core.step_many(list(zip(w, g, s, strict=True)), rule._compiled, [_rate(learning_rate)] * n)
     return [*w, *s]
 
 
 def _step_row_copies(
-    rule: _core.Hyperparameters, learning_rate: Any, w: Array, g: Array, s: Array, rows: Array
+    rule: Rule, learning_rate: Any, w: Array, g: Array, s: Array, rows: Array
 ) -> list[Array]:
     w, s = w.copy(), s.copy()
-    _core.step_rows(w, g, s, rows, rule, _rate(learning_rate))
+    # Views: the core takes rows of one dimension.
+    shape = (math.prod(w.shape[1:]),) if w.ndim > 1 else ()
+    flat_w, flat_g, flat_s = (x.reshape(len(x), *shape) for x in (w, g, s))
+    _core.step_rows(flat_w, flat_g, flat_s, rows, rule._compiled, _rate(learning_rate))
     return [w, s]
 
 
@@ -324,9 +312,7 @@ def _call_back(function: Callable[..., Any], arguments: list[Any], dtypes: list[
     return tf.numpy_function(function, arguments, dtypes)
 
 
-def _update_tensorflow(
-    triples: list[Triple], learning_rate: Any, rule: _core.Hyperparameters
-) -> None:
+def _update_tensorflow(triples: list[Triple], learning_rate: Any, rule: Rule) -> None:
     rate = keras.ops.cast(learning_rate, "float64")
     triples = [(_value(w), tf.cast(g, w.dtype), s.value) for w, g, s in triples]
     assignments: list[Any] = []  # a method that assigns, and what
@@ -355,7 +341,7 @@ def _update_tensorflow(
             assign(value)
 
 
-def _update_jax(triples: list[Triple], learning_rate: Any, rule: _core.Hyperparameters) -> None:
+def _update_jax(triples: list[Triple], learning_rate: Any, rule: Rule) -> None:
     variables, g, accumulators = zip(*triples, strict=True)
     targets = (*variables, *accumulators)
     w, s = ([x.value for x in part] for part in (variables, accumulators))

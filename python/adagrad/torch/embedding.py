@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 
-from adagrad import _header
+from adagrad import _core, _header
 from adagrad.table import Array, Mode, Table
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["TableEmbeddingBag"]
 
@@ -56,6 +59,8 @@ class TableEmbeddingBag(torch.nn.Module):
     tables : tuple of Table
     mode, include_last_offset, padding_idx
         As given.
+    requires_grad : bool
+        What `requires_grad_` was last called with; at first True.
 
     Raises
     ------
@@ -72,10 +77,12 @@ class TableEmbeddingBag(torch.nn.Module):
     - ``rule.scale`` undoes a scaled loss, ``rule.clip_value`` clips. A schedule of learning rates
       is ``rule.lr_decay``, or a new rule between steps:
       ``table.rule = table.rule.replace(lr=lr)``.
-    - In eval mode, and where autograd is off, nothing is updated.
+    - In eval mode, after ``requires_grad_(False)``, and where autograd is off, nothing is updated.
+      ``requires_grad_`` of a module around this one knows parameters alone, which tables are not:
+      call this one's.
     - Nothing can be differentiated twice.
-    - Of several tables with ``on_nonfinite="raise"``, gradients are checked before the first step;
-      finite ones whose sum overflows stop the pass at their own table.
+    - It is all or nothing: where the rule or the gradients of one of several tables are refused,
+      none of them has changed. ``on_nonfinite="raise"`` takes memory for ``n * dim`` elements then.
 
     Rows whose gradients are to be summed are summed exactly as `Table.step` does, in order of
     appearance. Threads are those of `adagrad.set_num_threads`, not torch's.
@@ -122,6 +129,7 @@ class TableEmbeddingBag(torch.nn.Module):
         self.mode = mode
         self.include_last_offset = include_last_offset
         self.padding_idx = padding_idx
+        self.requires_grad = True
 
     @_untraced
     def forward(
@@ -146,7 +154,7 @@ class TableEmbeddingBag(torch.nn.Module):
         -------
         Tensor of float32, shape [B, sum of the tables' dims]
             The tables' results side by side; float64 for tables of float64. It requires a gradient
-            in training mode.
+            in training mode, unless frozen.
 
         Raises
         ------
@@ -168,16 +176,20 @@ class TableEmbeddingBag(torch.nn.Module):
             if offsets.ndim != 1:
                 raise ValueError(f"offsets must have one dimension, got {tuple(offsets.shape)}")
             if not self.include_last_offset:
+                if len(offsets) == 0 and len(input):
+                    raise ValueError(f"offsets is empty, but input has {len(input)} ids in no bag")
                 offsets = torch.cat((offsets, offsets.new_tensor([len(input)])))
         if per_sample_weights is not None:
             self._check_weights(per_sample_weights, input)
             per_sample_weights = per_sample_weights.reshape(-1)
+            if not torch.is_grad_enabled():
+                per_sample_weights = per_sample_weights.detach()  # no rows are kept for them
         self._check_offsets(offsets, input.numel())
         bags = input.reshape(-1), offsets, per_sample_weights
         if self.padding_idx is not None:
             bags = self._unpad(*bags)
         # What asks autograd for a backward pass, as the tables are no tensors that could.
-        anchor = torch.empty(0, device="cpu", requires_grad=self.training)
+        anchor = torch.empty(0, device="cpu", requires_grad=self.training and self.requires_grad)
         try:
             return _pool(anchor, *bags, self.tables, self.mode)
         except IndexError:
@@ -241,6 +253,27 @@ class TableEmbeddingBag(torch.nn.Module):
                 )
         raise AssertionError("every id is in range")
 
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Freeze the tables, or let them train again.
+
+        Parameters
+        ----------
+        requires_grad : bool, default True
+            Whether backward passes through later outputs update the tables.
+
+        Returns
+        -------
+        TableEmbeddingBag
+            This module.
+
+        Notes
+        -----
+        Of a module that has this one among others, ``requires_grad_`` reaches parameters alone.
+        """
+        super().requires_grad_(requires_grad)
+        self.requires_grad = requires_grad
+        return self
+
     def get_extra_state(self) -> dict[str, Any]:
         """Return what `state_dict` has of the tables.
 
@@ -282,6 +315,7 @@ class TableEmbeddingBag(torch.nn.Module):
         options = [f"mode={self.mode!r}"]
         options += ["include_last_offset=True"] if self.include_last_offset else []
         options += [] if self.padding_idx is None else [f"padding_idx={self.padding_idx}"]
+        options += [] if self.requires_grad else ["requires_grad=False"]
         return ", ".join([tables if len(self.tables) == 1 else f"[{tables}]", *options])
 
 
@@ -298,34 +332,33 @@ class _Pool(torch.autograd.Function):
         tables: tuple[Table, ...],
         mode: Mode,
     ) -> torch.Tensor:
-        ctx.save_for_backward(rows, offsets, weights)
         ctx.tables, ctx.mode = tables, mode
-        out = []
+        out, used = [], []
         for table, bags in zip(tables, _split(len(tables), rows, offsets, weights), strict=True):
             pooled = table.pool(bags.rows, bags.offsets, mode, bags.weights)
             out.append(torch.from_numpy(pooled.reshape(-1, table.dim)))
+            if ctx.needs_input_grad[3]:
+                # A copy: until this pass goes backward, another may have stepped the table.
+                used.append(torch.from_numpy(table.gather(bags.rows).reshape(-1, table.dim)))
+        ctx.save_for_backward(rows, offsets, weights, *used)
         return out[0] if len(out) == 1 else torch.cat(out, 1)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        rows, offsets, weights = ctx.saved_tensors
+        rows, offsets, weights, *used = ctx.saved_tensors
         tables: tuple[Table, ...] = ctx.tables
         bags = _split(len(tables), rows, offsets, weights)
-        parts = torch.split(g, [table.dim for table in tables], 1)
-        # What could fail comes before the first step.
-        for table, part in zip(tables, parts, strict=True):
-            table._alive()
-            raises = len(tables) > 1 and table.rule.on_nonfinite == "raise"
-            if raises and not torch.isfinite(part).all():
-                raise ValueError("a gradient is not finite, and on_nonfinite is 'raise'")
+        parts = _columns(tables, g)
+        if len(tables) > 1:
+            _check_step(tables, bags, parts, ctx.mode)
         for_weights = None
         if ctx.needs_input_grad[3]:
-            for_weights = torch.cat(list(map(_differentiate_weights, tables, bags, parts)))
+            by_table = map(_differentiate_weights, used, bags, map(torch.from_numpy, parts))
+            for_weights = torch.cat(list(by_table))
         if ctx.needs_input_grad[0]:
             for table, (ids, starts, factors), part in zip(tables, bags, parts, strict=True):
-                of_bags = part.contiguous().numpy(force=True)
-                of_bags = of_bags.reshape(-1) if table.dim == 1 else of_bags
+                of_bags = part.reshape(-1) if table.dim == 1 else part
                 table.step_pooled(ids, starts, of_bags, ctx.mode, factors)
         return None, None, None, for_weights, None, None
 
@@ -357,9 +390,63 @@ def _split(
     return parts
 
 
-def _differentiate_weights(table: Table, bags: _Bags, g: torch.Tensor) -> torch.Tensor:
+def _columns(tables: Sequence[Table], g: torch.Tensor) -> list[Array]:
+    """Return each table's part of a gradient; of several, copies, which share no table's memory."""
+    if len(tables) == 1:
+        return [g.contiguous().numpy(force=True)]
+    parts = torch.split(g, [table.dim for table in tables], 1)
+    return [part.clone(memory_format=torch.contiguous_format).numpy(force=True) for part in parts]
+
+
+def _check_step(
+    tables: Sequence[Table], bags: Sequence[_Bags], parts: Sequence[Array], mode: Mode
+) -> None:
+    """Raise what any table's step would raise, before the first one has changed."""
+    column = 0
+    for t, (table, own, g) in enumerate(zip(tables, bags, parts, strict=True)):
+        table._alive()
+        rule = table.rule
+        w, s = np.empty(0, g.dtype), np.empty(0, g.dtype)
+        rate = rule.lr_at(table.steps + 1)
+        try:
+            _core.step_rows(w, g.reshape(-1)[:0], s, own.rows[:0], rule._compiled, rate)
+        except ValueError as error:
+            raise ValueError(f"tables[{t}]: {error}") from None
+        if rule.on_nonfinite == "raise":
+            _check_finite(f"tables[{t}]", own, g, column, mode, rule.duplicates == "sum")
+        column += table.dim
+
+
+def _check_finite(name: str, bags: _Bags, g: Array, column: int, mode: Mode, sums: bool) -> None:
+    """Raise where a gradient of one table, whose columns begin at one, is not finite."""
+    why = "is not finite, and on_nonfinite is 'raise'"
+    bad = ~np.isfinite(g)
+    if bad.any():
+        b, j = np.argwhere(bad)[0]
+        raise ValueError(f"the gradient [{b}, {column + j}] = {g[b, j]}, of {name}, {why}")
+    sizes = np.diff(bags.offsets)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        each = g / sizes[:, None].astype(g.dtype) if mode == "mean" else g
+        each = each.repeat(sizes, 0)
+        if bags.weights is not None:
+            each *= bags.weights[:, None]
+            bad = ~np.isfinite(each).all(1)
+            if bad.any():
+                i = bad.argmax()
+                raise ValueError(
+                    f"the gradient of row {bags.rows[i]} of {name}, times its weight"
+                    f" {bags.weights[i]}, {why}"
+                )
+    if sums:
+        rows, totals = _core.coalesce(bags.rows, each)
+        bad = ~np.isfinite(totals).all(1)
+        if bad.any():
+            row = rows[bad.argmax()]
+            raise ValueError(f"the sum of the gradients of row {row} of {name} {why}")
+
+
+def _differentiate_weights(rows: torch.Tensor, bags: _Bags, g: torch.Tensor) -> torch.Tensor:
     """Return the gradient of each weight: its row times the gradient of its bag."""
-    rows = torch.from_numpy(table.gather(bags.rows).reshape(-1, table.dim))
     sizes = torch.from_numpy(np.diff(bags.offsets))
     products: torch.Tensor = torch.linalg.vecdot(rows, g.repeat_interleave(sizes, 0))
     return products

@@ -1,0 +1,76 @@
+"""The update of `adagrad.keras.Adagrad` on Keras' torch backend, in the variables' own memory."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+
+from adagrad.rule import Rule
+from adagrad.torch._calls import (
+    Dense,
+    Slot,
+    Sparse,
+    _array,
+    _Span,
+    check_apart,
+    dense_order,
+    sparse_call,
+)
+
+
+class _Dense(Dense):
+    """Without slots, which Keras has no place to keep, and which cost more to make than to use."""
+
+    def spans(self) -> Iterable[_Span]:
+        for number, triple in zip(self.numbers, self.triples, strict=True):
+            for array, written in zip(triple, (True, False, True), strict=True):
+                yield array.ctypes.data, array.nbytes, written, number
+
+
+def update(
+    tensors: Sequence[tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
+    paths: Sequence[str],
+    rule: Rule,
+    rate: float,
+) -> None:
+    """Update all variables and accumulators of ``(w, g, s)``, of fitting shapes, or none."""
+    dense = _Dense(rule, rule._compiled, [], [], [], [], [])
+    calls: list[Dense | Sparse] = [dense]
+    with _naming(paths):
+        for number, (variable, gradient, accumulator) in enumerate(tensors):
+            w, s = variable.detach(), accumulator.detach()
+            g = gradient.detach().to(w.dtype)
+            if g.layout is not torch.strided:
+                counter = torch.zeros((), dtype=torch.float64, device="cpu")
+                slot = Slot(w, {"sum": s, "step": counter})
+                rows = sparse_call(slot, g, rule, rule._compiled, rate, paths[number])
+                rows.number = number
+                calls.append(rows)
+                continue
+            order = dense_order(w)
+            if order is not None:
+                w, g, s = w.permute(order), g.permute(order), s.permute(order)
+            dense.triples.append((_array(w), _array(g.contiguous()), _array(s)))
+            dense.numbers.append(number)
+        dense.rates += [rate] * len(dense.triples)
+        if len(calls) > 1:  # a single call checks everything itself
+            for call in calls:
+                call.check()
+            check_apart(calls)
+        for call in calls:
+            call.run()
+    # What was written through NumPy, autograd must know of.
+    torch.autograd.graph.increment_version([variable for variable, _, _ in tensors])
+
+
+@contextlib.contextmanager
+def _naming(paths: Sequence[str]) -> Iterator[None]:
+    """Say the paths of variables in errors that number them."""
+    try:
+        yield
+    except (IndexError, TypeError, ValueError) as error:
+        text = re.sub(r"params\[(\d+)\]", lambda match: paths[int(match[1])], str(error))
+        raise type(error)(text) from None
