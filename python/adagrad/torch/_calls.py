@@ -23,7 +23,7 @@ _BFLOAT16 = np.dtype((type("bfloat", (np.void,), {}), 2))
 _Span = tuple[int, int, bool, int]
 
 
-def array_of(tensor: torch.Tensor) -> npt.NDArray[Any]:
+def _array(tensor: torch.Tensor) -> npt.NDArray[Any]:
     """Return a view of a CPU tensor's memory."""
     if tensor.dtype is torch.bfloat16:
         tensor = tensor.view(torch.int16)
@@ -51,8 +51,8 @@ class Slot:
     """A param with its state, checked, as arrays; as long as `is_current` says so."""
 
     __slots__ = (
-        *("contiguous", "counter", "dtypes", "order", "param", "s", "step", "step_at"),
-        *("strides", "sum", "sum_at", "w", "w_at"),
+        *("contiguous", "counter", "dtypes", "order", "param", "plain", "s", "step"),
+        *("step_at", "strides", "sum", "sum_at", "w", "w_at"),
     )
 
     def __init__(self, param: torch.Tensor, state: dict[str, Any]) -> None:
@@ -61,15 +61,17 @@ class Slot:
         self.order = dense_order(param)
         self.contiguous = self.order is None
         self.strides = param.stride()
+        is_plain = self.contiguous and param.dtype in (torch.float32, torch.float64)
+        self.plain = param.dtype if is_plain else None
         # Of its gradients: beside 16 bits, those of a backward pass in float32 too.
         self.dtypes = dict.fromkeys((param.dtype, self.sum.dtype))
-        self.w = array_of(self.in_order(param.detach()))
+        self.w = _array(self.in_order(param.detach()))
         self.w_at = param.data_ptr()
 
         if self.sum.shape == param.shape:
-            self.s = array_of(self.in_order(self.sum))
+            self.s = _array(self.in_order(self.sum))
         elif self.contiguous:
-            self.s = array_of(self.sum)
+            self.s = _array(self.sum)
         else:
             raise ValueError("has accumulators for rows, which need a contiguous param")
         self.sum_at = self.sum.data_ptr()
@@ -98,8 +100,12 @@ class Slot:
             and state.get("step") is self.step
         )
 
-    def gradient(self, g: torch.Tensor) -> torch.Tensor:
+    def gradient(self, g: torch.Tensor) -> tuple[torch.Tensor, npt.NDArray[Any]]:
         """Return a dense gradient in the order of the param; copied where it has another."""
+        if (  # nearly always, and what follows would do the same at twice the price
+            g.dtype is self.plain and g.is_contiguous() and not g.requires_grad and not g.is_neg()
+        ):
+            return g, g.numpy()
         if g.dtype not in self.dtypes:
             wanted = " or ".join(map(str, self.dtypes))
             raise TypeError(
@@ -111,7 +117,8 @@ class Slot:
             g = g.permute(self.order)
         if g.is_neg():
             g = g.resolve_neg()
-        return g if g.is_contiguous() else g.contiguous()
+        g = g.contiguous()
+        return g, _array(g)
 
 
 @dataclasses.dataclass
@@ -258,7 +265,7 @@ def sparse_call(
             f" {tuple(g.shape)} and {g.dtype}"
         )
     w, s = slot.w, slot.s
-    values = array_of(g._values().detach().resolve_neg().contiguous())
+    values = _array(g._values().detach().resolve_neg().contiguous())
     rows = g._indices()[0].contiguous().numpy()
     if p.dim() > 2:
         columns = math.prod(p.shape[1:])  # NumPy cannot tell it from an array without elements

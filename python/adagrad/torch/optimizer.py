@@ -14,15 +14,7 @@ import torch
 from adagrad import _core
 from adagrad.presets import preset as preset_rule
 from adagrad.rule import Rule
-from adagrad.torch._calls import (
-    Dense,
-    Slot,
-    Sparse,
-    array_of,
-    check_apart,
-    dense_order,
-    sparse_call,
-)
+from adagrad.torch._calls import Dense, Slot, Sparse, check_apart, dense_order, sparse_call
 from adagrad.torch._state import as_number, check_sum, read_entries
 
 __all__ = ["Adagrad"]
@@ -300,10 +292,10 @@ class Adagrad(torch.optim.Optimizer):
                 if bucket is None:
                     bucket = dense[key] = Dense(rule, compiled, [], [], [], [], [])
                 try:
-                    g = slot.gradient(g)
+                    g, array = slot.gradient(g)
                 except TypeError as error:
                     raise TypeError(f"{_name(group, i, first)} {error}") from None
-                bucket.triples.append((slot.w, array_of(g), slot.s))
+                bucket.triples.append((slot.w, array, slot.s))
                 bucket.rates.append(rate)
                 bucket.numbers.append(first + i)
                 bucket.slots.append(slot)
