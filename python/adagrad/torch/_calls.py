@@ -20,10 +20,10 @@ _BFLOAT16 = np.dtype((type("bfloat", (np.void,), {}), 2))
 
 
 # Where memory begins, its bytes, whether it is written, and the number of the param it belongs to.
-_Span = tuple[int, int, bool, int]
+Span = tuple[int, int, bool, int]
 
 
-def _array(tensor: torch.Tensor) -> npt.NDArray[Any]:
+def array_of(tensor: torch.Tensor) -> npt.NDArray[Any]:
     """Return a view of a CPU tensor's memory."""
     if tensor.dtype is torch.bfloat16:
         tensor = tensor.view(torch.int16)
@@ -65,13 +65,13 @@ class Slot:
         self.plain = param.dtype if is_plain else None
         # Of its gradients: beside 16 bits, those of a backward pass in float32 too.
         self.dtypes = dict.fromkeys((param.dtype, self.sum.dtype))
-        self.w = _array(self.in_order(param.detach()))
+        self.w = array_of(self.in_order(param.detach()))
         self.w_at = param.data_ptr()
 
         if self.sum.shape == param.shape:
-            self.s = _array(self.in_order(self.sum))
+            self.s = array_of(self.in_order(self.sum))
         elif self.contiguous:
-            self.s = _array(self.sum)
+            self.s = array_of(self.sum)
         else:
             raise ValueError("has accumulators for rows, which need a contiguous param")
         self.sum_at = self.sum.data_ptr()
@@ -118,7 +118,7 @@ class Slot:
         if g.is_neg():
             g = g.resolve_neg()
         g = g.contiguous()
-        return g, _array(g)
+        return g, array_of(g)
 
 
 @dataclasses.dataclass
@@ -156,7 +156,7 @@ class Dense:
                         " 'raise'"
                     )
 
-    def spans(self) -> Iterable[_Span]:
+    def spans(self) -> Iterable[Span]:
         for number, slot, g in zip(self.numbers, self.slots, self.grads, strict=True):
             yield slot.w_at, slot.w.nbytes, True, number
             yield g.data_ptr(), g.nbytes, False, number  # contiguous, as it was passed
@@ -204,7 +204,7 @@ class Sparse:
                     " 'raise'"
                 )
 
-    def spans(self) -> Iterable[_Span]:
+    def spans(self) -> Iterable[Span]:
         arrays = ((self.w, True), (self.s, True), (self.g, False), (self.rows, False))
         return [(a.ctypes.data, a.nbytes, written, self.number) for a, written in arrays]
 
@@ -265,7 +265,7 @@ def sparse_call(
             f" {tuple(g.shape)} and {g.dtype}"
         )
     w, s = slot.w, slot.s
-    values = _array(g._values().detach().resolve_neg().contiguous())
+    values = array_of(g._values().detach().resolve_neg().contiguous())
     rows = g._indices()[0].contiguous().numpy()
     if p.dim() > 2:
         columns = math.prod(p.shape[1:])  # NumPy cannot tell it from an array without elements

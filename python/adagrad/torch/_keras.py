@@ -12,9 +12,9 @@ from adagrad.rule import Rule
 from adagrad.torch._calls import (
     Dense,
     Slot,
+    Span,
     Sparse,
-    _array,
-    _Span,
+    array_of,
     check_apart,
     dense_order,
     sparse_call,
@@ -24,7 +24,7 @@ from adagrad.torch._calls import (
 class _Dense(Dense):
     """Without slots, which Keras has no place to keep, and which cost more to make than to use."""
 
-    def spans(self) -> Iterable[_Span]:
+    def spans(self) -> Iterable[Span]:
         for number, triple in zip(self.numbers, self.triples, strict=True):
             for array, written in zip(triple, (True, False, True), strict=True):
                 yield array.ctypes.data, array.nbytes, written, number
@@ -53,7 +53,7 @@ def update(
             order = dense_order(w)
             if order is not None:
                 w, g, s = w.permute(order), g.permute(order), s.permute(order)
-            dense.triples.append((_array(w), _array(g.contiguous()), _array(s)))
+            dense.triples.append((array_of(w), array_of(g.contiguous()), array_of(s)))
             dense.numbers.append(number)
         dense.rates += [rate] * len(dense.triples)
         if len(calls) > 1:  # a single call checks everything itself
