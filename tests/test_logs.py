@@ -20,7 +20,7 @@ pa = pytest.importorskip("pyarrow")
 from pyarrow import csv as arrow_csv  # noqa: E402
 from pyarrow import parquet  # noqa: E402
 
-from adagrad.ctr import _lines  # noqa: E402
+from adagrad.ctr import _lines, _rows  # noqa: E402
 from adagrad.ctr._rows import rechunk  # noqa: E402
 from adagrad.ctr.logs import LogError, open_log  # noqa: E402
 
@@ -670,3 +670,76 @@ def test_a_header_alone(tmp_path, name):
     got, log = read(path)
     assert got.num_rows == 0
     assert log.schema.names == ["click", "x"]
+
+
+def test_a_column_too_large_for_one_array_makes_several_batches(monkeypatch):
+    monkeypatch.setattr(_rows, "LARGEST", 20_000)
+    parts = [pa.table({"x": [f"{k:0100d}" for k in range(low, low + 90)]}) for low in (0, 90, 180)]
+    batches = list(rechunk(parts, 256))
+    assert [k for b in batches for k in b.column(0).to_pylist()] == [
+        f"{k:0100d}" for k in range(270)
+    ]
+    ends = np.cumsum([b.num_rows for b in batches])
+    assert len(ends) > 2
+    assert all(ends[:-1] % 64 == 0)
+
+
+@pytest.mark.parametrize("before", [1, 400])
+def test_a_line_of_another_width_that_is_not_utf8(tmp_path, before, small_blocks, capfd):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"click,site\n" + b"1,a\n" * before + b"0,b,\xff\n" + b"1,c\n")
+    with pytest.raises(LogError, match=rf"line {before + 2}: byte 5 of the line is not UTF-8"):
+        read(path)
+    table, log = read(path, skip_bad=True)
+    assert table.column("site").to_pylist() == ["a"] * before + ["c"]
+    assert sum(log.skipped.values()) == 1
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_file_whose_lines_end_in_carriage_returns(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"click,s\r1,a\r0,b\r")
+    with pytest.raises(LogError, match="line 1: a carriage return within the line"):
+        read(tmp_path / "a.csv")
+
+
+def test_a_long_field_in_the_first_line(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"1," + b"x" * 200_000 + b"\n0,b\n")
+    with open_log(tmp_path / "a.csv", label="c0", header=False) as log:
+        (batch,) = log
+    assert [len(s) for s in batch.column("c1").to_pylist()] == [200_000, 1]
+
+
+def test_a_schema_without_the_label(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"click,s\n1,a\n0,b\n")
+    with open_log(tmp_path / "a.csv", label="click", schema=pa.schema([("s", pa.string())])) as log:
+        (batch,) = log
+    assert batch.column("click").to_pylist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("rows", [64, 128])
+def test_a_byte_order_mark_counts_at_the_start_of_the_file_only(tmp_path, rows, small_blocks):
+    mark = b"\xef\xbb\xbf"
+    path = tmp_path / "a.csv"
+    path.write_bytes(mark + b"s,click\n" + b"b,0\n" * 64 + mark + b"a,1\n" + b"b,0\n" * 80)
+    table, _ = read(path, rows=rows)
+    assert table.column("s").to_pylist()[63:66] == ["b", "\ufeffa", "b"]
+
+
+def test_memory_does_not_grow_with_a_parquet_file(tmp_path):
+    code = (
+        "import resource, sys; from adagrad.ctr.logs import open_log;"
+        "sum(b.num_rows for b in open_log(sys.argv[1], label='click'));"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    random = np.random.default_rng(0)
+    schema = pa.schema([("click", pa.int64()), *((f"x{k}", pa.float64()) for k in range(10))])
+    peaks = []
+    for groups in (3, 24):
+        path = tmp_path / f"{groups}.parquet"
+        with parquet.ParquetWriter(path, schema, use_dictionary=False) as writer:
+            for _ in range(groups):
+                columns = [np.zeros(65_536, np.int64), *random.random((10, 65_536))]
+                writer.write_table(pa.table(columns, schema))
+        done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, check=True)
+        peaks.append(int(done.stdout))
+    assert peaks[1] - peaks[0] < 40 * 1024, peaks  # of 105 MiB more

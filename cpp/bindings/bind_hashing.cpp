@@ -198,7 +198,7 @@ class Hasher {
   Hasher(const std::vector<std::tuple<std::string, std::string, bool>>& columns,
          const std::vector<std::tuple<std::string, std::vector<std::size_t>, bool>>& crosses,
          unsigned bits, std::uint64_t seed, bool skip_missing, bool mean)
-      : plan_{{}, bits, skip_missing, mean, mean}, n_columns_(columns.size()) {
+      : plan_{{}, bits, skip_missing, mean, mean}, n_columns_(columns.size()), known_(n_columns_) {
     const std::size_t n = columns.size() + crosses.size();
     if (bits < 8 || bits > 32) throw py::value_error("bits must be from 8 to 32");
     if (n < 1 || n > 0xFFFF) throw py::value_error("1 to 65535 fields are needed");
@@ -227,7 +227,7 @@ class Hasher {
       Varied out;
       {
         py::gil_scoped_release unlocked;
-        encode_varied(plan_, lent.batches, out);
+        encode_varied(plan_, lent.batches, known_, out);
       }
       py::object values = py::none();
       if (plan_.has_values) values = array_of(std::move(out.values));
@@ -244,7 +244,7 @@ class Hasher {
     float* const to_values = plan_.has_values ? values.mutable_data() : nullptr;
     {
       py::gil_scoped_release unlocked;
-      encode_fixed(plan_, lent.batches, to_slots, to_values);
+      encode_fixed(plan_, lent.batches, known_, to_slots, to_values);
     }
     return py::make_tuple(array_of(std::move(bounds)), array_of(fixed_order(plan_)), slots,
                           plan_.has_values ? py::object(values) : py::none());
@@ -259,19 +259,20 @@ class Hasher {
     std::vector<std::vector<std::uint32_t>> slots(n_fields), lengths(n_fields);
     {
       py::gil_scoped_release unlocked;
-      for_each_block(
-          plan_, lent.batches, false, [&](const std::vector<Entries>& entries, std::size_t rows) {
-            for (std::size_t f = 0; f < n_fields; ++f) {
-              const Entries& x = entries[f];
-              for (std::size_t i = 0; i < rows; ++i) {
-                lengths[f].push_back(static_cast<std::uint32_t>(x.start(i + 1) - x.start(i)));
-              }
-              for (const std::uint64_t hash : x.hashes) {
-                all[f].push_back(hash);
-                slots[f].push_back(slot_of(hash, plan_.fields[f].home, plan_.bits));
-              }
-            }
-          });
+      for_each_block(plan_, lent.batches, known_, false,
+                     [&](const std::vector<Entries>& entries, std::size_t rows) {
+                       for (std::size_t f = 0; f < n_fields; ++f) {
+                         const Entries& x = entries[f];
+                         for (std::size_t i = 0; i < rows; ++i) {
+                           lengths[f].push_back(
+                               static_cast<std::uint32_t>(x.start(i + 1) - x.start(i)));
+                         }
+                         for (const std::uint64_t hash : x.hashes) {
+                           all[f].push_back(hash);
+                           slots[f].push_back(slot_of(hash, plan_.fields[f].home, plan_.bits));
+                         }
+                       }
+                     });
     }
     py::list out;
     for (std::size_t f = 0; f < n_fields; ++f) {
@@ -336,6 +337,7 @@ class Hasher {
 
   Plan plan_;
   std::size_t n_columns_;
+  mutable Dictionaries known_;
 };
 
 }  // namespace

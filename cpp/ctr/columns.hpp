@@ -6,11 +6,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "../adagrad/half.hpp"
+#include "../adagrad/portability.hpp"
 #include "hashing.hpp"
 
 // The C data interface, as its specification prints it.
@@ -71,12 +73,13 @@ struct Column {
   Type type;
   Type index;  // of a dictionary
   std::size_t offset, length;
-  const std::uint8_t* validity;         // a bit per value, or null
-  const void* data;                     // values, indices, views, or the bytes of texts
-  const void* offsets;                  // of texts and lists
-  const void* const* view_bytes;        // the buffers that views point into
-  std::vector<Column> child;            // one: a list's elements, a dictionary's values
-  std::vector<std::uint64_t> distinct;  // hashes of a dictionary's values, where that pays
+  const std::uint8_t* validity;   // a bit per value, or null
+  const void* data;               // values, indices, views, or the bytes of texts
+  const void* offsets;            // of texts and lists
+  const void* const* view_bytes;  // the buffers that views point into
+  std::vector<Column> child;      // one: a list's elements, a dictionary's values
+  // Hashes of a dictionary's values, where that pays.
+  std::shared_ptr<const std::vector<std::uint64_t>> distinct;
 };
 
 namespace {
@@ -145,9 +148,17 @@ inline std::uint64_t hash_number(Integer x, std::uint64_t seed) {
     return hash_integer(x, seed);
 }
 
+// Columns are read in turn, some hundred values of each: too few for the processor to see where it
+// goes. Only an address: there may be nothing.
+inline void prefetch_ahead(const char* p) {
+  constexpr std::uintptr_t bytes = 1024;
+  ADAGRAD_PREFETCH(reinterpret_cast<const char*>(reinterpret_cast<std::uintptr_t>(p) + bytes));
+}
+
 template <class Offset>
 inline std::string_view text_at(const Column& c, std::size_t i) {
   const Offset* const at = as<Offset>(c.offsets) + i;
+  prefetch_ahead(as<char>(c.data) + at[0]);
   return {as<char>(c.data) + at[0], static_cast<std::size_t>(at[1] - at[0])};
 }
 
@@ -177,7 +188,7 @@ inline void hash_categories(const Column& c, std::size_t begin, std::size_t n, s
       return each([&](std::size_t i) { return hash_text(view_at(c, i), seed); });
     case Type::dictionary: {
       const Column& values = c.child[0];
-      const std::uint64_t* const distinct = c.distinct.empty() ? nullptr : c.distinct.data();
+      const std::uint64_t* const distinct = c.distinct == nullptr ? nullptr : c.distinct->data();
       return with_numbers(c.index, c.data, [&](const auto* index) {
         each([&](std::size_t i) {
           const std::uint64_t k = static_cast<std::uint64_t>(index[i]);
@@ -195,13 +206,6 @@ inline void hash_categories(const Column& c, std::size_t begin, std::size_t n, s
         each([=](std::size_t i) { return hash_number(x[i], seed); });
       });
   }
-}
-
-// Hashes the values of a dictionary once, where it has no more of them than `n` values to come.
-inline void prepare(Column& c, std::size_t n, std::uint64_t seed) {
-  if (c.type != Type::dictionary || c.child[0].length > n) return;
-  c.distinct.resize(c.child[0].length);
-  hash_categories(c.child[0], 0, c.distinct.size(), seed, c.distinct.data());
 }
 
 // Whether a value may be missing: exact but for dictionaries with a null among their values.

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "columns.hpp"
+#include "dictionaries.hpp"
 #include "hashing.hpp"
 
 namespace adagrad {
@@ -181,7 +182,8 @@ inline std::string label(const Field& field) { return "X['" + field.name + "']";
 
 // Calls emit(entries of each field, rows) for block after block. Messages name the field.
 template <class Emit>
-void for_each_block(const Plan& plan, std::vector<Batch>& batches, bool fixed, Emit emit) {
+void for_each_block(const Plan& plan, std::vector<Batch>& batches, Dictionaries& known, bool fixed,
+                    Emit emit) {
   constexpr std::size_t block = 512;  // rows whose hashes and slots stay in the second-level cache
   std::vector<Entries> entries(plan.fields.size());
   const auto read = [&](std::size_t f, const std::vector<Column>& columns, std::size_t begin,
@@ -205,9 +207,9 @@ void for_each_block(const Plan& plan, std::vector<Batch>& batches, bool fixed, E
       Column& c = batch.columns[f];
       if (is_list(c) && c.length > 0) {
         const std::size_t items = offset_at(c, c.offset + c.length) - offset_at(c, c.offset);
-        prepare(c.child[0], items, plan.fields[f].seed);
+        prepare(c.child[0], items, f, plan.fields[f].seed, known);
       } else {
-        prepare(c, c.length, plan.fields[f].seed);
+        prepare(c, c.length, f, plan.fields[f].seed, known);
       }
     }
     for (std::size_t begin = 0; begin < batch.rows; begin += block) {
@@ -229,7 +231,7 @@ void for_each_block(const Plan& plan, std::vector<Batch>& batches, bool fixed, E
       emit(entries, n);
     }
     before += batch.rows;
-    batch.columns.clear();  // and the hashes of its dictionaries
+    batch.columns.clear();
   }
 }
 
@@ -244,28 +246,34 @@ inline std::vector<std::uint16_t> fixed_order(const Plan& plan) {
   return order;
 }
 
+// Slots of one entry a row, `width` apart. The home is a copy, as a slot might alias the original.
+inline void write_slots(const std::uint64_t* hashes, std::size_t n, Home home, unsigned bits,
+                        std::uint32_t* out, std::size_t width) {
+  for (std::size_t i = 0; i < n; ++i) out[i * width] = slot_of(hashes[i], home, bits);
+}
+
 // Slots (and values, where not null) of [rows, fields].
-inline void encode_fixed(const Plan& plan, std::vector<Batch>& batches, std::uint32_t* slots,
-                         float* values) {
+inline void encode_fixed(const Plan& plan, std::vector<Batch>& batches, Dictionaries& known,
+                         std::uint32_t* slots, float* values) {
   const std::vector<std::uint16_t> order = fixed_order(plan);
   const std::size_t width = order.size();
-  for_each_block(plan, batches, true, [&](const std::vector<Entries>& entries, std::size_t n) {
+  const auto emit = [&](const std::vector<Entries>& entries, std::size_t n) {
     for (std::size_t place = 0; place < width; ++place) {
       const Entries& x = entries[order[place]];
-      const Home& home = plan.fields[order[place]].home;
-      for (std::size_t i = 0; i < n; ++i) {
-        slots[i * width + place] = slot_of(x.hashes[i], home, plan.bits);
-      }
+      write_slots(x.hashes.data(), n, plan.fields[order[place]].home, plan.bits, slots + place,
+                  width);
       for (std::size_t i = 0; values != nullptr && i < n; ++i) {
         values[i * width + place] = x.value(i);
       }
     }
     slots += n * width;
     if (values != nullptr) values += n * width;
-  });
+  };
+  for_each_block(plan, batches, known, true, emit);
 }
 
-inline void encode_varied(const Plan& plan, std::vector<Batch>& batches, Varied& out) {
+inline void encode_varied(const Plan& plan, std::vector<Batch>& batches, Dictionaries& known,
+                          Varied& out) {
   std::size_t rows = 0;
   for (const Batch& batch : batches) rows += batch.rows;
   out.bounds.reserve(rows * regions + 1);
@@ -273,48 +281,51 @@ inline void encode_varied(const Plan& plan, std::vector<Batch>& batches, Varied&
   out.fields.reserve(rows * plan.fields.size());
   if (plan.has_values) out.values.reserve(rows * plan.fields.size());
   std::vector<std::uint32_t> next;  // where the next entry of each region of each row goes
-  for_each_block(plan, batches, false, [&](const std::vector<Entries>& entries, std::size_t n) {
-    next.assign(n * regions, 0);
-    std::size_t end = out.slots.size();
-    const auto for_each_entry = [&](auto f) {
-      for (std::size_t field = 0; field < entries.size(); ++field) {
-        const Entries& x = entries[field];
-        const Home& home = plan.fields[field].home;
-        const auto visit = [&](std::size_t row, std::size_t k) {
-          const std::uint32_t slot = slot_of(x.hashes[k], home, plan.bits);
-          f(field, slot, k, next[row * regions + (slot >> (plan.bits - 3))]);
-        };
-        if (x.starts.empty()) {
-          for (std::size_t i = 0; i < n; ++i) visit(i, i);
-        } else {
-          for (std::size_t i = 0; i < n; ++i) {
-            for (std::size_t k = x.starts[i]; k < x.starts[i + 1]; ++k) visit(i, k);
-          }
-        }
-      }
-    };
-    for_each_entry([](std::size_t, std::uint32_t, std::size_t, std::uint32_t& count) { ++count; });
-    for (const Entries& x : entries) end += x.hashes.size();
-    if (end > 0xFFFFFFFF) {
-      throw std::length_error("one batch holds fewer than 2**32 entries: slice it");
-    }
-    std::uint32_t total = out.bounds.back();
-    for (std::uint32_t& count : next) {
-      const std::uint32_t begin = total;
-      total += count;
-      count = begin;
-      out.bounds.push_back(total);
-    }
-    out.slots.resize(end);
-    out.fields.resize(end);
-    if (plan.has_values) out.values.resize(end);
-    for_each_entry([&](std::size_t field, std::uint32_t slot, std::size_t k, std::uint32_t& at) {
-      out.slots[at] = slot;
-      out.fields[at] = static_cast<std::uint16_t>(field);
-      if (plan.has_values) out.values[at] = entries[field].value(k);
-      ++at;
-    });
-  });
+  for_each_block(plan, batches, known, false,
+                 [&](const std::vector<Entries>& entries, std::size_t n) {
+                   next.assign(n * regions, 0);
+                   std::size_t end = out.slots.size();
+                   const auto for_each_entry = [&](auto f) {
+                     for (std::size_t field = 0; field < entries.size(); ++field) {
+                       const Entries& x = entries[field];
+                       const Home& home = plan.fields[field].home;
+                       const auto visit = [&](std::size_t row, std::size_t k) {
+                         const std::uint32_t slot = slot_of(x.hashes[k], home, plan.bits);
+                         f(field, slot, k, next[row * regions + (slot >> (plan.bits - 3))]);
+                       };
+                       if (x.starts.empty()) {
+                         for (std::size_t i = 0; i < n; ++i) visit(i, i);
+                       } else {
+                         for (std::size_t i = 0; i < n; ++i) {
+                           for (std::size_t k = x.starts[i]; k < x.starts[i + 1]; ++k) visit(i, k);
+                         }
+                       }
+                     }
+                   };
+                   for_each_entry([](std::size_t, std::uint32_t, std::size_t,
+                                     std::uint32_t& count) { ++count; });
+                   for (const Entries& x : entries) end += x.hashes.size();
+                   if (end > 0xFFFFFFFF) {
+                     throw std::length_error("one batch holds fewer than 2**32 entries: slice it");
+                   }
+                   std::uint32_t total = out.bounds.back();
+                   for (std::uint32_t& count : next) {
+                     const std::uint32_t begin = total;
+                     total += count;
+                     count = begin;
+                     out.bounds.push_back(total);
+                   }
+                   out.slots.resize(end);
+                   out.fields.resize(end);
+                   if (plan.has_values) out.values.resize(end);
+                   for_each_entry([&](std::size_t field, std::uint32_t slot, std::size_t k,
+                                      std::uint32_t& at) {
+                     out.slots[at] = slot;
+                     out.fields[at] = static_cast<std::uint16_t>(field);
+                     if (plan.has_values) out.values[at] = entries[field].value(k);
+                     ++at;
+                   });
+                 });
 }
 
 }  // namespace

@@ -152,7 +152,8 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
 
     Every example is predicted before it is learned from: the numbers shown are of these
     predictions. NE, normalized entropy, is the logloss over that of always predicting the share of
-    positives. The model has the same bits for any number of threads and any format of the log.
+    positives. The model has the same bits for any number of threads, and for any format of a log
+    whose columns have the same types.
 
     Ctrl-C saves a checkpoint. With --resume, a training that was stopped or killed ends with the
     bits of one that was not. A log is known again by the name and the size of each file, and by its

@@ -67,10 +67,11 @@ class ColumnReader:
         if source.pipe is not None:
             raise OSError("Parquet cannot be read from a pipe")
         self._raw = pa.OSFile(source.path)
-        file = parquet.ParquetFile(self._raw)
+        # Read ahead, pyarrow would keep every piece of the file that it has read.
+        file = parquet.ParquetFile(self._raw, pre_buffer=False)
         encoded = _dictionary_columns(file)
         if encoded:
-            file = parquet.ParquetFile(self._raw, read_dictionary=encoded)
+            file = parquet.ParquetFile(self._raw, read_dictionary=encoded, pre_buffer=False)
         total = max(file.metadata.num_rows, 1)
 
         def batches() -> Iterator[pa.RecordBatch]:

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from adagrad.ctr._lines import Lines, blocks, parsed
-from adagrad.ctr._plain import LABEL, Plain
+from adagrad.ctr._lines import LONGEST_LINE, Lines, blocks, parsed
+from adagrad.ctr._plain import LABEL, Plain, is_utf8
 from adagrad.ctr._rows import Fault, LogError, Piece
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ __all__ = ["DelimitedReader"]
 # pyarrow is fastest on pieces that stay in the cache; what it is called with is longer, because
 # a call costs as much as a thousand rows.
 PARSED = 1 << 20
+BOM = b"\xef\xbb\xbf"
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 
@@ -59,6 +60,8 @@ class DelimitedReader:
     def _open(self, request: Request) -> Lines | None:
         """Read the header and decide the types; return the first block without the header."""
         block = next(self._blocks, None)
+        if block is not None and block.data[:3] == BOM:  # elsewhere it is part of a value
+            block = replace(block, data=block.data[3:])
         line = b"" if block is None else bytes(block.data[: _end(block.data)])
         self._delimiter = (
             request.delimiter
@@ -93,23 +96,30 @@ class DelimitedReader:
 
     def _fields(self, line: bytes) -> list[str]:
         try:
-            text = line.decode("utf-8-sig").rstrip("\r\n")
+            text = line.decode().rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise LogError(self._source.path, 1, f"byte {error.start + 1} is not UTF-8") from None
         if not self._quoted:
             return text.split("\t")
-        return next(csv.reader([text], delimiter=self._delimiter), [""])
+        if "\r" in text:
+            raise LogError(self._source.path, 1, "a carriage return within the line")
+        limit = csv.field_size_limit(LONGEST_LINE)
+        try:
+            return next(csv.reader([text], delimiter=self._delimiter), [""])
+        finally:
+            csv.field_size_limit(limit)
 
     def _decide(self, block: Lines, request: Request) -> dict[str, pa.DataType]:
         """Choose the types of the columns that are read, from the first block."""
         label = {} if self._label is None else {self._label: LABEL}
         if request.schema is not None:
-            return {name: request.schema.field(name).type for name in self._selected} | label
+            known = [name for name in self._selected if name not in label]
+            return {name: request.schema.field(name).type for name in known} | label
         numeric = request.numeric
         for name in sorted(numeric or ()):
             if name not in self._selected:
                 raise LogError(self._source.path, 1, f"no column {name!r}, which numeric names")
-        data = bytes(block.data[: _end(block.data, PARSED)])
+        data = _utf8_lines(bytes(block.data[: _end(block.data, PARSED)]))
         types = {name: pa.string() for name in self._selected}
         if data:
             inferred, _ = self._convert(data, None, len(data) + 1)
@@ -165,6 +175,9 @@ class DelimitedReader:
     ) -> tuple[pa.Table, list[tuple[int, int]]]:
         """Let pyarrow parse lines; return the table and (row from 0, columns) of refused ones."""
         refused: list[tuple[int, int]] = []
+        if data[:3] == BOM:  # pyarrow would drop it
+            data = BOM + data
+            block_size += 3
 
         def note(row: Any) -> str:
             refused.append((row.number - 1, row.actual_columns))
@@ -196,8 +209,8 @@ class DelimitedReader:
 
     def _parse(self, lines: Lines) -> Piece | None:
         """Parse lines; None if a value is refused or some line is not one row."""
-        data, first, count = lines.data, lines.first, lines.count
-        if lines.has_lone_returns():
+        data, first, count = bytes(lines.data), lines.first, lines.count
+        if lines.has_lone_returns() or not is_utf8(data):  # which pyarrow prints a traceback about
             return None
         # The empty line at the end shows whether the last line leaves a quote open.
         guard = int(self._quoted)
@@ -255,6 +268,13 @@ class DelimitedReader:
                 what = "number" if is_number else str(kind).partition("[")[0]
                 return Fault(f"not a {what}", f"column {name!r}: {value!r} is no {kind}")
         raise AssertionError(line)
+
+
+def _utf8_lines(data: bytes) -> bytes:
+    """Return the lines that are UTF-8, of which alone types can be found."""
+    if is_utf8(data):
+        return data
+    return b"\n".join(line for line in data.split(b"\n") if is_utf8(line))
 
 
 def _is_header(request: Request, fields: list[str]) -> bool:

@@ -20,10 +20,9 @@ if TYPE_CHECKING:
 
     from adagrad.ctr._lines import Lines
 
-__all__ = ["LABEL", "Plain"]
+__all__ = ["LABEL", "Plain", "is_utf8"]
 
 LABEL = pa.dictionary(pa.int32(), pa.string())
-BOM = b"\xef\xbb\xbf"  # which pyarrow passes over
 KINDS = {pa.string(): "text", LABEL: "text", pa.int64(): "integer", pa.float64(): "real"}
 
 
@@ -60,7 +59,7 @@ class Plain:
     def add(self, lines: Lines) -> bool:
         """Read the lines after those that are there; False, and none read, if some is not plain."""
         data = bytes(lines.data)
-        if data[:3] == BOM or lines.has_lone_returns() or not _is_utf8(data):
+        if lines.has_lone_returns() or not is_utf8(data):
             return False
         if not self._splitter.add(data, lines.count):
             return False
@@ -85,7 +84,8 @@ class Plain:
         return Piece(table, lines)
 
 
-def _is_utf8(data: bytes) -> bool:
+def is_utf8(data: bytes) -> bool:
+    """Whether bytes are UTF-8."""
     if data.isascii():
         return True
     try:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Fault", "LogError", "Piece", "Request", "checked", "nearest", "rechunk"]
 
+LARGEST = 2**31 - 1  # bytes of the texts that one array holds
+ROUND = 64  # a batch that ends at a multiple of it does not show in the bits of a model
+
 
 class LogError(ValueError):
     """A log cannot be read on: a broken row, or a broken file.
@@ -281,13 +284,13 @@ def rechunk(tables: Iterable[pa.Table], rows: int, start: int = 0) -> Iterator[p
         part = part.slice(dropped)
         while count + part.num_rows >= rows:
             taken = rows - count
-            yield _joined([*held, part.slice(0, taken)])
+            yield from _joined([*held, part.slice(0, taken)])
             held, count, part = [], 0, part.slice(taken)
         if part.num_rows:
             held.append(part)
             count += part.num_rows
     if held:
-        yield _joined(held)
+        yield from _joined(held)
     if error is not None:
         raise error
 
@@ -297,8 +300,16 @@ def _parts(tables: Iterable[pa.Table]) -> Iterator[pa.RecordBatch]:
         yield from table.to_batches()
 
 
-def _joined(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
+def _joined(parts: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Put a batch together, or several where a column is too large for one array."""
     parts = [part for part in parts if part.num_rows] or parts[:1]
     if len(parts) == 1:
-        return parts[0]
-    return pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
+        yield parts[0]
+        return
+    table = pa.Table.from_batches(parts)
+    if table.num_rows > ROUND and max(column.nbytes for column in table.columns) > LARGEST:
+        half = max(table.num_rows // 2 // ROUND, 1) * ROUND
+        yield from _joined(table.slice(0, half).to_batches())
+        yield from _joined(table.slice(half).to_batches())
+    else:
+        yield from table.combine_chunks().to_batches()

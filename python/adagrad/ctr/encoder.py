@@ -332,7 +332,7 @@ class HashingEncoder:
         wide = {_cross_name(name) for name in self.wide}
         if not wide <= set(names):
             raise ValueError(f"wide has {sorted(wide - set(names))}, but the fields are {names}")
-        return _core.Hasher(
+        plan = (
             [(name, kind or "categorical", name in wide) for name, kind in kinds.items()],
             [
                 (_cross_name(cross), [position[part] for part in cross], _cross_name(cross) in wide)
@@ -343,6 +343,15 @@ class HashingEncoder:
             self.null == "skip",
             self.multi == "mean",
         )
+        # The last one is used again, as it knows the dictionaries of the batch before.
+        last, hasher = getattr(self, "_last", (None, None))
+        if hasher is None or last != plan:
+            hasher = _core.Hasher(*plan)
+            self._last = plan, hasher
+        return hasher
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_last"}
 
     def __repr__(self) -> str:
         params = inspect.signature(type(self)).parameters
