@@ -248,6 +248,30 @@ def test_an_indefinite_matrix_is_refused(d, seed):
             condition_number(case)
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e-100, 1e100, 1e160, 1e300])
+def test_results_do_not_depend_on_the_scale(scale):
+    x = np.array([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0], [1.0, 0.0, 0.1], [0.0, 1.0, 1.0]])
+    q = np.array([[4.0, 1.0, 0.0], [1.0, 3.0, 1.0], [0.0, 1.0, 0.5]])
+    for sparse in (np.array, sp.csr_array):
+        for case, gram in ((q, False), (x, True)):
+            wanted = condition_number(case, gram=gram)
+            assert condition_number(sparse(scale * case), gram=gram) == pytest.approx(wanted)
+            found = jacobi_precondition(sparse(scale * case), gram=gram)
+            found = found.toarray() if sp.issparse(found) else found
+            np.testing.assert_allclose(found, jacobi_precondition(case, gram=gram), rtol=1e-12)
+        with pytest.raises(ValueError, match=rf"A\[1, 1\] is {-scale:g}".replace("+", r"\+")):
+            jacobi_precondition(sparse(scale * np.diag([1.0, -1.0])))
+
+
+def test_crowded_eigenvalues_are_found():
+    n = 5000
+    beside = -np.ones(n - 1)
+    laplacian = sp.diags_array([beside, 2 * np.ones(n), beside], offsets=[-1, 0, 1])
+    angle = math.pi / (2 * (n + 1))
+    wanted = (math.cos(angle) / math.sin(angle)) ** 2  # 1.01e7
+    assert condition_number(laplacian) == pytest.approx(wanted, rel=1e-6)
+
+
 def test_a_large_sparse_matrix_is_not_made_dense():
     d = 200_000  # dense, it would take 320 GB
     diagonal = np.linspace(1.0, 2.0, d)
@@ -400,6 +424,12 @@ NAN = math.nan
         (lambda: BOWL.rotated(NAN), ValueError, r"rotation\[0, 0\] must be finite"),
         (lambda: condition_number([[1.0, 2], [2, 1]]), ValueError, "positive semidefinite"),
         (lambda: condition_number(sp.diags_array([1.0, -2])), ValueError, "semidefinite"),
+        (
+            lambda: condition_number(sp.csr_array([[0.0, 1], [1, 0]])),
+            ValueError,
+            r"positive semidefinite, but A\[0, 0\] is 0 and A\[0, 1\] is not",
+        ),
+        (lambda: condition_number(sp.diags_array([1.0, -2e9])), ValueError, "is -2e\\+09 for"),
         (lambda: condition_number(np.ones((3, 2))), ValueError, r"A must be square"),
         (
             lambda: condition_number(sp.csr_array([[0.0, 0], [NAN, 1]]), gram=True),
@@ -421,6 +451,22 @@ NAN = math.nan
         (lambda: jacobi_precondition([[1.0, 0], [2, 1]]), ValueError, "A must be symmetric"),
         (lambda: gershgorin_discs(np.ones((3, 2))), ValueError, "data needs gram=True"),
         (lambda: gershgorin_discs([[NAN]]), ValueError, r"A\[0, 0\] must be finite"),
+        (lambda: Quadratic([[1.0], [1.0, 2.0]]), ValueError, "Q must be .* rows differ in length"),
+        (
+            lambda: Quadratic(np.ma.masked_less(np.eye(2), 0.5)),
+            TypeError,
+            "Q is a masked array: fill or leave out",
+        ),
+        (lambda: BOWL([1j, 2.0]), TypeError, "x must hold real numbers, got dtype complex128"),
+        (lambda: BOWL.gradient(["a", "b"]), TypeError, "x must hold real numbers"),
+        (lambda: BOWL(np.ma.masked_less([1.0, 2.0], 1.5)), TypeError, "x is a masked array"),
+        (lambda: gershgorin_discs([[1.0]]).contain(3), ValueError, r"values must have shape \[k\]"),
+        (
+            lambda: trace(SGD(), (sum, lambda x: x * 1j), START, 1),
+            TypeError,
+            "the gradient must hold real numbers, got dtype complex128",
+        ),
+        (lambda: trace(SGD, BOWL, START, 1), TypeError, r"got the class: SGD\(\)"),
         (lambda: trace("adagrad", BOWL, START, 1), TypeError, "rule must be a Rule"),
         (lambda: trace(SGD(), np.sum, START, 1), TypeError, "f must have a method gradient"),
         (lambda: trace(SGD(), (BOWL, 3), START, 1), TypeError, "f must have a method gradient"),

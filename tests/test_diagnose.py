@@ -26,7 +26,7 @@ for _extra in ("click", "matplotlib", "pyarrow", "rich", "sklearn"):
 from rich.console import Console  # noqa: E402
 
 from adagrad import analysis, plotting  # noqa: E402
-from adagrad.commands._diagnosis import show  # noqa: E402
+from adagrad.commands._diagnosis import in_words, show  # noqa: E402
 from adagrad.commands._progress import Reading  # noqa: E402
 from adagrad.commands.diagnose import _shipped  # noqa: E402
 from adagrad.ctr import LogisticRegression, _findings, diagnosis  # noqa: E402
@@ -546,7 +546,73 @@ def test_a_column_of_numbers_that_ends(tmp_path):
     assert code == 1
     assert "line 300002: column 'x': 'abc' is no double" in errors
     code, _, errors = invoke("diagnose", path, "--skip-bad")
-    assert "all features are constant, in 300,000 rows; 1 broken rows skipped" in errors
+    assert "all features are constant, in 300,000 rows; 1 broken row skipped" in errors
+
+
+def with_a_stray(rows: int) -> str:
+    """Numbers, of which the last but one is none."""
+    lines = [f"{i % 2},{i % 7 + 0.5},{i % 5}\n" for i in range(rows)]
+    return "y,f1,f2\n" + "".join(lines) + "1,abc,3\n0,2.5,1\n"
+
+
+def test_a_text_among_numbers_is_noticed(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(with_a_stray(70_000))  # in the second batch
+    code, out, errors = invoke("diagnose", path, "-l", "y")
+    assert code == 0
+    assert "features: f1 as categories; f2 as log2 bins\n" in out
+    assert errors == (
+        f"{path}: column 'f1' was read as text, though 70,001 of its first 70,002 values are"
+        " numbers: row 70,001 has 'abc': each of its values is a category\n"
+    )
+    code, out, errors = invoke("diagnose", path, "-l", "y", "--numeric", "value")
+    assert (code, out) == (1, "")
+    assert "row 70,001 has 'abc': mend it, or give --categorical" in errors
+    code, _, errors = invoke("diagnose", path, "-l", "y", "--categorical", "f1")
+    assert (code, errors) == (0, "")
+
+
+def test_texts_and_long_ids_are_not_doubted(tmp_path):
+    path = tmp_path / "a.csv"
+    lines = [f"{10**20 + i},{i if i % 5 else 'x'},{i % 3}\n" for i in range(300)]
+    path.write_text("id,some,n\n" + "".join(lines))
+    code, out, errors = invoke("diagnose", path)
+    assert (code, errors) == (0, "")
+    assert "features: id, some as categories; n as log2 bins\n" in out
+
+
+def test_the_columns_that_are_features_are_named(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("a,b,y\n" + "".join(f"{i % 7},{i % 3},{i % 2}\n" for i in range(300)))
+    assert "\nfeatures: a, b, y as values\n" in invoke("diagnose", path)[1]
+    assert "\nfeatures: a, b as values\n" in invoke("diagnose", path, "-l", "y")[1]
+    _, out, _ = invoke("diagnose", path, "-l", "y", "--categorical", "a")
+    assert "\nfeatures: a as categories; b as values\n" in out
+    wide = {f"c{i}": "value" for i in range(1022)}
+    assert in_words(wide).endswith("c18, c19 and 1,002 more as values")
+
+
+@pytest.mark.parametrize("option", ["label", "columns", "ignore", "categorical", "numeric"])
+def test_options_for_columns_are_refused_where_there_are_none(tmp_path, option):
+    path = tmp_path / "a.svm"
+    path.write_text("1 1:2\n0 2:3\n")
+    value = "value" if option == "numeric" else "3"
+    for file, why in ((path, "of which libsvm logs have none"), (None, "none is given")):
+        code, out, errors = invoke("diagnose", *[file] * (file is not None), f"--{option}", value)
+        assert (code, out) == (1, "")
+        assert re.fullmatch(rf"Error: --{option} .*{why}\n", errors)
+
+
+def test_one_is_singular(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("x,y\n3,1\n")
+    assert "all features are constant, in 1 row\n" in invoke("diagnose", path)[2]
+    path.write_text("x,y\n1,1\n0,0\n0,1\n0,0\n")
+    _, out, _ = invoke("diagnose", path, "-l", "y")
+    assert "4 rows (all) and their feature\n" in out
+    path.write_text("x,z\n" + "1,1\n0,0\n" * 60)
+    _, out, _ = invoke("diagnose", path)
+    assert "2 most frequent features; 1 eigenvalue is 0 and left out" in out
 
 
 def test_a_target_on_the_standard_input_is_an_error():
@@ -572,7 +638,7 @@ def test_the_page_shows_a_true_run():
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, color_system=None, width=100, highlight=False)
     found = _shipped(22)
-    show(console, found.name, found.diagnosis)
+    show(console, found.name, found.features, found.diagnosis)
     lines = [line.rstrip() for line in out.getvalue().rstrip().splitlines()]
     assert shown.group(1).splitlines() == [*lines, "Picture: diagnose.png"]
 
@@ -582,9 +648,10 @@ def test_without_a_terminal_there_is_a_line_for_each_number():
     assert code == 0
     lines = out.splitlines()
     assert lines[0] == "click log that ships: 10,000 rows, 4.35 % of them positive"
-    assert len(lines) == 2 + 13 + 2
+    assert lines[1] == "features: ids with their values"
+    assert len(lines) == 3 + 13 + 2
     assert "\x1b" not in out
-    for line in lines[2:15]:
+    for line in lines[3:16]:
         assert re.fullmatch(r".{24}  \S.*  \S.*", line)
 
 

@@ -187,6 +187,9 @@ def test_divergence_and_small_spread_are_drawn(tmp_path):
             lambda: plotting.path_figure(textbook.BOWL, {"a": [[math.nan, 1.0]]}),
             "path 'a' has no finite point",
         ),
+        (lambda: plotting.loss_figure({"a": ([], [])}), r"curve 'a' .* \(0,\) and \(0,\)"),
+        (lambda: plotting.loss_figure({"a": ([1], [1, 2])}), r"curve 'a' .* \(1,\) and \(2,\)"),
+        (lambda: plotting.loss_figure({"a": [1, 2, 3]}), r"curve 'a' must be a pair"),
         (lambda: plotting.loss_figure({}), "curves must be from 1 to 6, got 0"),
         (lambda: plotting.gershgorin_figure(np.eye(51)), "Q has 51 rows"),
         (lambda: plotting.gershgorin_figure([[1.0, 2.0], [0.0, 1.0]]), "Q must be symmetric"),
@@ -196,6 +199,32 @@ def test_divergence_and_small_spread_are_drawn(tmp_path):
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_series_without_names_are_refused():
+    with pytest.raises(TypeError, match=r"paths must be a mapping .*, got list"):
+        plotting.path_figure(textbook.BOWL, [[[0.0, 0.0]]])
+    with pytest.raises(TypeError, match=r"curves must be a mapping .*, got tuple"):
+        plotting.loss_figure(([0, 1], [1.0, 0.5]))
+
+
+def test_a_logarithmic_axis_has_labels_of_one_kind():
+    figure = plotting.loss_figure({"a": ([0, 1], [0.9, 0.05])}, xlabel="steps")
+    (axes,) = figure.axes
+    figure.canvas.draw()
+    labels = [text.get_text() for text in axes.yaxis.get_ticklabels(which="both")]
+    assert "0.1" in labels
+    assert not any("$" in label for label in labels)
+    assert axes.get_xlabel() == "steps"
+
+
+def test_discs_wider_than_high_are_drawn_quietly(tmp_path, caplog):
+    figure = plotting.gershgorin_figure([[1.0, 1.0], [1.0, 1.0]])
+    figure.savefig(tmp_path / "a.png", dpi=150)
+    assert caplog.messages == []
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        assert low <= 0 < 2 <= high
 
 
 def test_colours_are_of_okabe_and_ito():

@@ -161,6 +161,34 @@ def test_bad_numbers_are_named(arguments, message):
         rare_features(**arguments)
 
 
+@pytest.mark.parametrize("run", [airfoil_from_scratch, airfoil_with_optimizer])
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"batch": 0}, ValueError, "batch must be at least 1, got 0"),
+        ({"batch": -10}, ValueError, "batch must be at least 1, got -10"),
+        ({"epochs": -1}, ValueError, "epochs must be at least 0, got -1"),
+        ({"epochs": 1.5}, TypeError, "epochs must be an integer, got 1.5"),
+    ],
+)
+def test_bad_numbers_of_the_regression_are_named(run, arguments, error, message):
+    with pytest.raises(error, match=message):
+        run(**arguments)
+
+
+def test_what_is_no_number_is_named():
+    with pytest.raises(TypeError, match="features must be an integer, got 'a'"):
+        rare_features(features="a")
+    with pytest.raises(TypeError, match="exponent must be a real number, got None"):
+        rare_features(exponent=None)
+
+
+def test_tenths_need_ten_features():
+    result = rare_features(features=10, examples=1)
+    with pytest.raises(ValueError, match=r"tenths need 10 features, got [1-5] that occurred"):
+        result.by_decile(result.errors["AdaGrad"])
+
+
 def test_bowl():
     assert textbook.BOWL([1.0, 1.0]) == 2.1
     assert textbook.BOWL.minimizer.tolist() == [0.0, 0.0]

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from adagrad._spectrum import real
 from adagrad.optimizer import Adagrad
 from adagrad.rule import Rule
 
@@ -231,9 +232,7 @@ def trace(
            [-4.6, -1.6]])
     """
     gradient = _gradient_of(f)
-    w = np.array(start)
-    if w.dtype.kind not in "iuf":
-        raise TypeError(f"start must hold real numbers, got dtype {w.dtype}")
+    w = real(start, "start")
     w = w.astype(np.float32 if w.dtype == np.float32 else np.float64)
     if w.ndim != 1 or not w.size:
         raise ValueError(f"start must have shape [d], got {w.shape}")
@@ -248,7 +247,7 @@ def trace(
     path[0] = w
     with np.errstate(over="ignore", invalid="ignore"):
         for t in range(1, len(path)):
-            g = np.array(gradient(path[t - 1].copy()), w.dtype)
+            g = real(gradient(path[t - 1].copy()), "the gradient").astype(w.dtype)
             if g.shape != w.shape:
                 raise ValueError(f"the gradient has shape {g.shape}, start has {w.shape}")
             advance(g, t)
@@ -277,6 +276,8 @@ def _stepper(rule: Any, w: Array) -> tuple[Array, Callable[[Array, int], None]]:
         optimizer: Adagrad = rule
         optimizer.params[0][...] = w
         return optimizer.params[0], lambda g, t: optimizer.step([g])
+    if isinstance(rule, type):
+        raise TypeError(f"rule must be an object, got the class: {rule.__name__}()")
     if not (callable(getattr(rule, "step", None)) and hasattr(rule, "slots")):
         raise TypeError(f"rule must be a Rule, an Adagrad or have slots and step, got {rule!r}")
     state = [np.zeros_like(w) for _ in range(rule.slots)]

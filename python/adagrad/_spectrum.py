@@ -16,6 +16,9 @@ ASYMMETRY = 1e-6
 # Relative accuracy of an extreme eigenvalue by Lanczos, and of the solves that find the least one.
 LANCZOS_TOLERANCE = 1e-6
 RESTARTS = 500
+# Vectors kept between restarts: with the 20 of scipy's default, the largest eigenvalue of a path's
+# Laplacian, beside which the next ones crowd, is not found.
+VECTORS = 64
 SOLVE_TOLERANCE = 1e-9
 _INDEFINITE = "A must be positive semidefinite, but x.A.x / x.x is {:g} for some x"
 
@@ -25,18 +28,34 @@ def is_sparse(A: object) -> bool:
     return hasattr(A, "tocsr")
 
 
+def check_real(dtype: Any, name: str) -> None:
+    """Refuse what is not of real numbers; a cast would drop imaginary parts."""
+    if dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers, got dtype {dtype}")
+
+
+def real(A: Any, name: str) -> Any:
+    """Return a dense copy of what must be an array of real numbers, none of them masked."""
+    if np.ma.isMaskedArray(A):
+        raise TypeError(f"{name} is a masked array: fill or leave out what is masked")
+    try:
+        copy = np.array(A)
+    except ValueError:
+        raise ValueError(f"{name} must be an array: its rows differ in length") from None
+    check_real(copy.dtype, name)
+    return copy
+
+
 def matrix(A: Any, name: str, ndim: int = 2) -> Any:
     """Return a float64 copy, dense or CSR, of what must be a finite array of `ndim` dimensions."""
     if is_sparse(A):
         import scipy.sparse
 
         copy = scipy.sparse.csr_array(A, copy=True)
-        kind, shape = copy.dtype.kind, copy.shape
+        check_real(copy.dtype, name)
     else:
-        copy = np.array(A)
-        kind, shape = copy.dtype.kind, copy.shape
-    if kind not in "biuf":
-        raise TypeError(f"{name} must hold real numbers, got dtype {copy.dtype}")
+        copy = real(A, name)
+    shape = copy.shape
     if len(shape) != ndim or 0 in shape:
         raise ValueError(f"{name} must have {ndim} dimensions and an entry, got shape {shape}")
     copy = copy.astype(np.float64)
@@ -80,6 +99,13 @@ def diagonal_of(A: Any) -> Array:
 def squared_norms(X: Any) -> Array:
     """Return the diagonal of ``X^T.X``: the squared norm of each column."""
     return np.asarray((X * X).sum(axis=0)).ravel()
+
+
+def unit(A: Any) -> float:
+    """Return the power of 2 just above the largest entry: divided by it, no square overflows."""
+    # Not beyond 2**1023, and not below what has a finite reciprocal.
+    exponent = math.frexp(float(abs(A).max()))[1]
+    return math.ldexp(1.0, min(max(exponent, -1022), 1023))
 
 
 def resolution(d: int, largest: float) -> float:
@@ -139,31 +165,49 @@ def condition_number(A: Any, *, gram: bool = False) -> float:
     d = A.shape[1]
     if gram and A.shape[0] < d:
         return math.inf
+    scale = unit(A)
+    A = A / scale
     if is_sparse(A):
-        low, high = _extremes_by_lanczos(A, gram)
+        low, high = _extremes_by_lanczos(A, gram, scale)
     elif gram:
         high, low = np.linalg.svd(A, compute_uv=False)[[0, -1]] ** 2
     else:
         low, high = np.linalg.eigvalsh(A)[[0, -1]]
     tiny = resolution(d, high)
     if low < -tiny:
-        raise ValueError(_INDEFINITE.format(low))
+        raise ValueError(_INDEFINITE.format(low * scale))
     # Equal ones that were found apart may be rounded the wrong way round.
     return max(1.0, float(high / low)) if low > tiny else math.inf
+
+
+def _check_zeros(A: Any, diagonal: Array) -> None:
+    """Refuse a 0 on the diagonal beside other entries: their two rows have a negative minor."""
+    row = np.repeat(np.arange(len(diagonal)), np.diff(A.indptr))
+    bad = np.flatnonzero((diagonal[row] == 0) & (A.data != 0))
+    if len(bad):
+        i, j = row[bad[0]], A.indices[bad[0]]
+        raise ValueError(
+            f"A must be positive semidefinite, but A[{i}, {i}] is 0 and A[{i}, {j}] is not"
+        )
 
 
 class _SingularError(Exception):
     """Conjugate gradients have met a direction without curvature."""
 
 
-def _extremes_by_lanczos(A: Any, gram: bool) -> tuple[float, float]:
-    """Return the smallest and the largest eigenvalue; 0 for one that cannot be told from 0."""
+def _extremes_by_lanczos(A: Any, gram: bool, scale: float) -> tuple[float, float]:
+    """Return the smallest and the largest eigenvalue; 0 for one that cannot be told from 0.
+
+    `scale` is what `A` was divided by, for messages.
+    """
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, cg, eigsh
 
     d = A.shape[1]
     diagonal = squared_norms(A) if gram else diagonal_of(A)
     if (diagonal < 0).any():
-        raise ValueError(_INDEFINITE.format(diagonal.min()))
+        raise ValueError(_INDEFINITE.format(diagonal.min() * scale))
+    if not gram:
+        _check_zeros(A, diagonal)
     if (diagonal == 0).any() or d == 1:
         return float(diagonal.min()), float(diagonal.max())
     transposed = A.T.tocsr() if gram else None
@@ -181,6 +225,7 @@ def _extremes_by_lanczos(A: Any, gram: bool) -> tuple[float, float]:
                 operator(function),
                 k=1,
                 which="LM",
+                ncv=min(VECTORS, d),
                 v0=np.random.default_rng(0).standard_normal(d),
                 tol=LANCZOS_TOLERANCE,
                 maxiter=RESTARTS,
@@ -201,7 +246,7 @@ def _extremes_by_lanczos(A: Any, gram: bool) -> tuple[float, float]:
         y = product(x)
         curvature = float(x @ y) / float(x @ x)
         if curvature < -tiny:
-            raise ValueError(_INDEFINITE.format(curvature))
+            raise ValueError(_INDEFINITE.format(curvature * scale))
         if curvature <= tiny:
             raise _SingularError
         return y

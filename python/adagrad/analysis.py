@@ -26,9 +26,11 @@ from adagrad._spectrum import (
     diagonal_of,
     is_sparse,
     matrix,
+    real,
     resolution,
     squared_norms,
     symmetric,
+    unit,
 )
 
 __all__ = [
@@ -112,7 +114,7 @@ class Quadratic:
         return gradient
 
     def _points(self, x: npt.ArrayLike) -> Array:
-        points = np.asarray(x, np.float64)
+        points: Array = real(x, "x").astype(np.float64)
         if points.shape[-1:] != self.c.shape:
             raise ValueError(f"x must have shape [..., {len(self.c)}], got {points.shape}")
         return points
@@ -232,18 +234,22 @@ def jacobi_precondition(A: Any, *, gram: bool = False) -> Any:
     A = matrix(A, "A")
     if not gram:
         A = symmetric(A, "A")
+    scale = unit(A)
+    A = A / scale
     diagonal = squared_norms(A) if gram else diagonal_of(A)
     bad = np.flatnonzero(diagonal <= 0)
     if len(bad):
         i = int(bad[0])
         what = f"the squared norm of column {i}" if gram else f"A[{i}, {i}]"
-        raise ValueError(f"{what} is {diagonal[i]:g}: it must be positive to divide by its root")
+        raise ValueError(
+            f"{what} is {diagonal[i] * scale:g}: it must be positive to divide by its root"
+        )
     root = np.sqrt(diagonal)
     if is_sparse(A):
         import scipy.sparse
 
-        scale = scipy.sparse.diags_array(1 / root)
-        scaled = (A @ scale if gram else scale @ A @ scale).tocsr()
+        inverse = scipy.sparse.diags_array(1 / root)
+        scaled = (A @ inverse if gram else inverse @ A @ inverse).tocsr()
     else:
         scaled = A / root if gram else A / root / root[:, np.newaxis]
     if not gram:
@@ -287,7 +293,10 @@ class GershgorinDiscs:
 
         `slack` widens every radius, for values that were rounded.
         """
-        distances = np.abs(np.asarray(values)[:, np.newaxis] - self.centres)
+        points = np.asarray(values)
+        if points.ndim != 1:
+            raise ValueError(f"values must have shape [k], got {points.shape}")
+        distances = np.abs(points[:, np.newaxis] - self.centres)
         inside: npt.NDArray[np.bool_] = np.any(distances <= self.radii + slack, axis=1)
         return inside
 

@@ -7,6 +7,7 @@ features of very different frequency. `adagrad.plotting` draws what they return.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -85,6 +86,13 @@ def airfoil_from_scratch(
         87 % are from 0.242 to 0.244, all from 0.2418 to 0.2464: it still rises and falls by a few
         thousandths between one report and the next.
 
+    Raises
+    ------
+    TypeError
+        Where `epochs` or `batch` is no integer.
+    ValueError
+        Where `epochs` is negative, or `batch` below 1.
+
     Notes
     -----
     The first 1,500 examples of `adagrad.datasets.airfoil`, each column standardised. About 10 ms.
@@ -116,9 +124,18 @@ def _first_params(seed: int) -> tuple[Array, Array]:
     return w.astype(np.float32), np.zeros(1, np.float32)
 
 
+def _check_count(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
 def _train(
     w: Array, b: Array, update: Callable[[Array, Array], None], seed: int, epochs: int, batch: int
 ) -> Regression:
+    _check_count("epochs", epochs, 0)
+    _check_count("batch", batch, 1)
     table = np.column_stack(airfoil())
     table = ((table - table.mean(axis=0)) / table.std(axis=0)).astype(np.float32)
     x, y = table[:AIRFOIL_EXAMPLES, :5], table[:AIRFOIL_EXAMPLES, 5]
@@ -176,6 +193,8 @@ class RareFeatures:
 
     def by_decile(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return the means of values [features] over tenths of the features, frequent first."""
+        if len(values) < 10:
+            raise ValueError(f"tenths need 10 features, got {len(values)} that occurred")
         return np.array([part.mean() for part in np.array_split(values, 10)])
 
 
@@ -215,6 +234,8 @@ def rare_features(
 
     Raises
     ------
+    TypeError
+        Where one is no number.
     ValueError
         Where a number is out of range.
 
@@ -224,13 +245,13 @@ def rare_features(
     fallen: its weight hardly moves, whatever the data say. All three clocks are rules of the core,
     by `adagrad.step_rows`. About 2 s.
     """
-    if features < 10:
-        raise ValueError(f"features must be at least 10, got {features}")
+    _check_count("features", features, 10)
+    _check_count("examples", examples, 1)
+    _check_count("batch", batch, 1)
+    if isinstance(exponent, bool) or not isinstance(exponent, numbers.Real):
+        raise TypeError(f"exponent must be a real number, got {exponent!r}")
     if not 0 <= exponent < np.inf:
         raise ValueError(f"exponent must be in [0, inf), got {exponent}")
-    for name, number in (("examples", examples), ("batch", batch)):
-        if number < 1:
-            raise ValueError(f"{name} must be at least 1, got {number}")
     rng = np.random.default_rng(seed)
     chance = np.arange(1, features + 1) ** -float(exponent)
     rows = rng.choice(features, size=(examples, 5), p=chance / chance.sum())

@@ -7,23 +7,48 @@ from typing import TYPE_CHECKING, Any
 from adagrad._text import three_digits
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console
 
     from adagrad.ctr._conditioning import Spectrum
     from adagrad.ctr._findings import Diagnosis, Rate
     from adagrad.ctr._occupancy import Estimate
 
-__all__ = ["show"]
+__all__ = ["in_words", "show"]
 
 WIDTH = 100
+MOST_NAMES = 20
+
+_KINDS = {
+    "categorical": "categories",
+    "log2-bins": "log2 bins",
+    "value": "values",
+    None: "nothing, without a value in the first rows",
+}
 
 Row = tuple[str, str, str]  # what, value, how it was found
 
 
-def show(console: Console, name: str, of: Diagnosis) -> None:
+def in_words(kinds: Mapping[str, str | None]) -> str:
+    """Return which columns became features, and how."""
+    groups: dict[str, list[str]] = {}
+    for name, kind in kinds.items():
+        groups.setdefault(_KINDS[kind], []).append(name)
+    return "; ".join(f"{_shortened(group)} as {what}" for what, group in groups.items())
+
+
+def _shortened(columns: list[str]) -> str:
+    shown = ", ".join(columns[:MOST_NAMES])
+    left = len(columns) - MOST_NAMES
+    return f"{shown} and {left:,} more" if left > 0 else shown
+
+
+def show(console: Console, name: str, features: str, of: Diagnosis) -> None:
     """Print a table, or lines where there is no terminal, and the verdict."""
     positive = "" if of.positive is None else f", {100 * of.positive:.3g} % of them positive"
-    console.print(f"{name}: {of.rows:,} rows{positive}\n", markup=False, soft_wrap=True)
+    console.print(f"{name}: {_count(of.rows, 'row')}{positive}", markup=False, soft_wrap=True)
+    console.print(f"features: {features}\n", markup=False, soft_wrap=True)
     rows = [*_frequencies(of), *_curvature(of), *_suggestions(of)]
     if console.is_terminal:
         from rich import box
@@ -75,9 +100,11 @@ def _frequencies(of: Diagnosis) -> list[Row]:
 def _curvature(of: Diagnosis) -> list[Row]:
     at = of.conditioning
     every = "all" if of.sample_stride == 1 else f"one in {of.sample_stride:,}"
-    where = f"{at.rows:,} rows ({every}) and their {at.features} most frequent features"
+    frequent = "feature" if at.features == 1 else f"{at.features} most frequent features"
+    where = f"{_count(at.rows, 'row')} ({every}) and their {frequent}"
     zeros = at.features - at.rank
-    rank = f"; {zeros} eigenvalues are 0 and left out" if zeros else ""
+    rank = f"; {_count(zeros, 'eigenvalue')} {'is' if zeros == 1 else 'are'} 0 and left out"
+    rank = rank if zeros else ""
     return [
         ("condition number", three_digits(at.before.condition), f"of X'X / n, {where}{rank}"),
         ("  rescaled", three_digits(at.after.condition), "with ones on its diagonal"),
@@ -119,6 +146,10 @@ def _entropy(rate: Rate) -> str:
         return text
     hint = "" if entropy < 2 else "; are the columns scaled?"
     return f"{text}, no better than the base rate{hint}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _with_error(x: Estimate, factor: float, form: str, unit: str = "") -> str:

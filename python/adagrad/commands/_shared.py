@@ -184,4 +184,5 @@ def quality(metrics: dict[str, float]) -> list[str]:
 def skipped(counts: dict[str, int]) -> str:
     """Return counts of broken rows in words."""
     kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(counts.items()))
-    return f"{sum(counts.values()):,} broken rows skipped: {kinds}"
+    total = sum(counts.values())
+    return f"{total:,} broken row{'' if total == 1 else 's'} skipped: {kinds}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from adagrad.commands._diagnosis import show
+from adagrad.commands._diagnosis import in_words, show
 from adagrad.commands._shared import (
     check_picture,
     check_writable,
@@ -31,12 +31,25 @@ __all__ = ["diagnose"]
 DPI = 120
 IDS = 32  # bits of the hash by which a value is known
 LIBSVM_LABEL = "label"
+IDS_WITH_VALUES = "ids with their values"
+
+_OF_COLUMNS = {
+    name: f"--{name}" for name in ("label", "columns", "ignore", "categorical", "numeric")
+}
+_OF_A_LOG = {
+    **_OF_COLUMNS,
+    "file_format": "--format",
+    "delimiter": "--delimiter",
+    "names": "--names",
+    "skip_bad": "--skip-bad",
+}
 
 
 class Found(NamedTuple):
-    """A diagnosis, of what, and how numbers became features."""
+    """A diagnosis, of what, and what became features and how."""
 
     name: str
+    features: str
     numbers: str
     diagnosis: Diagnosis
     skipped: dict[str, int]
@@ -105,8 +118,10 @@ def diagnose(file: str | None, **given: Any) -> None:
     if given["json_file"] is not None:
         check_writable(given["json_file"], "--json")
     use_threads(given["threads"])
+    if file is None:
+        _refuse(given, _OF_A_LOG, "are for a FILE, and none is given")
     found = _shipped(given["bits"]) if file is None else _read(file, given)
-    show(Console(highlight=False), found.name, found.diagnosis)
+    show(Console(highlight=False), found.name, found.features, found.diagnosis)
     if found.skipped:
         click.echo(skipped(found.skipped), err=True)
     if given["json_file"] is not None:
@@ -127,6 +142,13 @@ def diagnose(file: str | None, **given: Any) -> None:
         click.echo(f"Picture: {given['picture']}")
 
 
+def _refuse(given: dict[str, Any], options: dict[str, str], why: str) -> None:
+    """Refuse options rather than ignore them."""
+    useless = [option for name, option in options.items() if given[name]]
+    if useless:
+        raise click.ClickException(f"{', '.join(useless)} {why}")
+
+
 def _shipped(bits: int) -> Found:
     import scipy.sparse
 
@@ -140,7 +162,7 @@ def _shipped(bits: int) -> Found:
     )
     diagnoser = Diagnoser(bits, ids_are_slots=True)
     diagnoser.add(Examples.from_csr(matrix), log.labels)
-    return Found(f"{log.name} that ships", "values", diagnoser.result(), {})
+    return Found(f"{log.name} that ships", IDS_WITH_VALUES, "values", diagnoser.result(), {})
 
 
 def _read(file: str, given: dict[str, Any]) -> Found:
@@ -149,7 +171,8 @@ def _read(file: str, given: dict[str, Any]) -> Found:
 
     given = dict(given)
     libsvm = find([file], given["file_format"])[0].format == "libsvm"
-    if libsvm and given["label"] is None:
+    if libsvm:
+        _refuse(given, _OF_COLUMNS, "name or change columns, of which libsvm logs have none")
         given["label"] = LIBSVM_LABEL
     try:
         return _look(file, given, "no --label")
@@ -190,26 +213,36 @@ def _look(file: str, given: dict[str, Any], no_label: str) -> Found:
     from rich.console import Console
 
     from adagrad.commands._progress import Reading
+    from adagrad.commands._stray import StrayTexts
     from adagrad.ctr.diagnosis import Diagnoser
     from adagrad.ctr.pipeline import Encoder, SlotEncoder, encoded, is_libsvm
 
+    texts = None
     with _open(file, given) as log:
         libsvm = is_libsvm(log.schema, given["label"])
         if libsvm:
             encoder: Encoder = SlotEncoder(1 << IDS)
-            numbers = "values"
+            features, numbers = IDS_WITH_VALUES, "values"
         else:
-            encoder, numbers = _encoder(log, given)
-            if log.sources[0].format in ("csv", "tsv", None) and given["names"] is None:
-                _doubt_header(log)
+            encoder, features, numbers = _encoder(log, given)
+            if log.sources[0].format in ("csv", "tsv", None):
+                texts = StrayTexts(log.schema, (given["label"], *(given["categorical"] or ())))
+                if given["names"] is None:
+                    _doubt_header(log)
         diagnoser = Diagnoser(given["bits"], ids_are_slots=libsvm, no_label=no_label)
         with Reading(Console(stderr=True), log) as progress:
             for batch in encoded(log, encoder):
                 diagnoser.add(batch.x, batch.y)
+                if texts is not None:
+                    texts.add(batch.batch)
                 progress(batch.position)
         left_out = log.skipped
+    for stray in [] if texts is None else texts.found():
+        if given["numeric"] == "value":
+            raise click.ClickException(f"{file}: {stray}: mend it, or give --categorical")
+        click.echo(f"{file}: {stray}: each of its values is a category", err=True)
     try:
-        return Found(file, numbers, diagnoser.result(), left_out)
+        return Found(file, features, numbers, diagnoser.result(), left_out)
     except ValueError as error:
         reason = f"{error}; {skipped(left_out)}" if left_out else str(error)
         raise click.ClickException(f"{file}: {reason}") from None
@@ -226,8 +259,8 @@ def _doubt_header(log: Log) -> None:
         )
 
 
-def _encoder(log: Log, given: dict[str, Any]) -> tuple[Any, str]:
-    """Return what makes features of columns, and what it does with numbers."""
+def _encoder(log: Log, given: dict[str, Any]) -> tuple[Any, str, str]:
+    """Return what makes features of columns, that in words, and what it does with numbers."""
     from adagrad.ctr._columns import default_kind
     from adagrad.ctr.options import Options
 
@@ -247,4 +280,8 @@ def _encoder(log: Log, given: dict[str, Any]) -> tuple[Any, str]:
     )
     if not features:
         raise ValueError(f"{log.paths[0]}: no column is a feature")
-    return options._encoder(log.schema), numeric
+    taken = {
+        f.name: "categorical" if f.name in categorical else default_kind(f.type, numeric)
+        for f in features
+    }
+    return options._encoder(log.schema), in_words(taken), numeric

@@ -118,7 +118,8 @@ class Diagnoser:
         if not self._entries:
             raise ValueError("no row has a value that is not 0")
         if not self._varies:
-            raise ValueError(f"all features are constant, in {self.rows:,} rows")
+            plural = "" if self.rows == 1 else "s"
+            raise ValueError(f"all features are constant, in {self.rows:,} row{plural}")
         table = self._table
         features = table.features()
         if not math.isfinite(features.value):

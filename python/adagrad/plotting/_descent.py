@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from adagrad.analysis import trace
 from adagrad.plotting._style import GREY, LABEL_POINTS, SERIES, new_figure, number
@@ -49,9 +49,10 @@ def path_figure(
     ------
     ValueError
         Where there is no path or more than six, or one has another shape or no finite point.
+    TypeError
+        Where `paths` is no mapping.
     """
-    if not 1 <= len(paths) <= len(SERIES):
-        raise ValueError(f"paths must be from 1 to {len(SERIES)}, got {len(paths)}")
+    _check_series("paths", paths)
     figure, (axes,) = new_figure(title, 6.4, 5.2)
     _draw_paths(axes, f, paths)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=LABEL_POINTS)
@@ -92,6 +93,16 @@ def bowl_figure(steps: int = 20) -> Figure:
                 fontsize=10,
             )
     return figure
+
+
+def _check_series(name: str, given: object) -> None:
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f"{name} must be a mapping of what to call each to its points, got"
+            f" {type(given).__name__}"
+        )
+    if not 1 <= len(given) <= len(SERIES):
+        raise ValueError(f"{name} must be from 1 to {len(SERIES)}, got {len(given)}")
 
 
 def _draw_paths(
@@ -167,6 +178,7 @@ def loss_figure(
     curves: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]],
     *,
     title: str = "Loss while learning",
+    xlabel: str = "examples seen",
     ylabel: str = "loss",
     reference: tuple[str, float] | None = None,
 ) -> Figure:
@@ -178,6 +190,8 @@ def loss_figure(
         What to call each curve, and its points: two arrays of one length; 1 to 6 curves.
     title : str, default "Loss while learning"
         Of the figure.
+    xlabel : str, default "examples seen"
+        What the first array of each curve counts.
     ylabel : str, default "loss"
         What is lost, with its unit.
     reference : (str, float), optional
@@ -191,14 +205,16 @@ def loss_figure(
     Raises
     ------
     ValueError
-        Where there is no curve or more than six.
+        Where there is no curve or more than six, or one is empty or of arrays that are not of one
+        length.
+    TypeError
+        Where `curves` is no mapping.
     """
-    if not 1 <= len(curves) <= len(SERIES):
-        raise ValueError(f"curves must be from 1 to {len(SERIES)}, got {len(curves)}")
+    _check_series("curves", curves)
     figure, (axes,) = new_figure(title, 7.2, 4.6)
     finite = []
     for (name, points), (colour, marker, line) in zip(curves.items(), SERIES, strict=False):
-        examples, losses = (np.asarray(given, np.float64) for given in points)
+        examples, losses = _points(name, points)
         axes.plot(
             examples,
             losses,
@@ -215,11 +231,25 @@ def loss_figure(
     if len(spread) and spread.max() > 10 * spread.min():
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(number))
+        # Beside labels of its own, those of matplotlib for the ticks between are powers of ten.
+        axes.yaxis.set_minor_formatter(NullFormatter())
     if reference is not None:
         name, level = reference
         axes.axhline(level, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1, label=name)
     axes.xaxis.set_major_formatter(FuncFormatter(number))
-    axes.set_xlabel("examples seen")
+    axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     axes.legend(loc="upper right", frameon=False, fontsize=LABEL_POINTS)
     return figure
+
+
+def _points(name: str, curve: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    if not isinstance(curve, (tuple, list)) or len(curve) != 2:
+        raise ValueError(f"curve {name!r} must be a pair (examples, losses), got {curve!r}")
+    examples, losses = (np.asarray(given, np.float64) for given in curve)
+    if examples.ndim != 1 or examples.shape != losses.shape or not len(losses):
+        raise ValueError(
+            f"curve {name!r} must be two arrays of one length, from 1, got shapes"
+            f" {examples.shape} and {losses.shape}"
+        )
+    return examples, losses

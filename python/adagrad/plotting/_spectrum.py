@@ -72,7 +72,7 @@ def _draw_discs(axes: Axes, matrix: npt.NDArray[np.float64], name: str) -> None:
     axes.plot(values, zeros, "D", color=VERMILION, markersize=5, mfc="none", label="eigenvalue")
     low, high = min(discs.lower, 0.0), discs.upper
     margin = 0.06 * (high - low)
-    axes.set_xlim(low - margin, high + margin)
+    axes.set_xlim(low - margin, high + margin, auto=None)
     axes.set_aspect("equal", adjustable="datalim")
     axes.axvline(0, color="black", linewidth=0.8)
     bound = discs.condition_bound

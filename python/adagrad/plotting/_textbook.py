@@ -85,6 +85,7 @@ def decile_figure(result: RareFeatures) -> Figure:
     mean_counts = result.by_decile(result.counts.astype(np.float64))
     axes.set_xticks(places, [f"{count:,.0f}" for count in mean_counts])
     axes.yaxis.set_major_formatter(FuncFormatter(number))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("mean occurrences in each tenth of the features, frequent to rare")
     axes.set_ylabel("mean squared error of the weights\n(the true ones have variance 1)")
     axes.legend(loc="lower right", frameon=False, fontsize=LABEL_POINTS)
