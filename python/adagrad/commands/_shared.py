@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check_picture",
     "check_writable",
+    "feature_options",
     "log_options",
     "names",
     "one_line_errors",
@@ -66,6 +67,28 @@ def log_options(command: F) -> F:
                 "--threads",
                 type=click.IntRange(1, 1024),
                 help="Threads that compute; the result has the same bits.  [default: one per CPU]",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def feature_options(command: F) -> F:
+    """Add the options that say which columns are features, and which numbers are ids."""
+    for option in reversed(
+        [
+            click.option(
+                "--columns", type=names, metavar="A,B,...", help="Only these columns are features."
+            ),
+            click.option(
+                "--ignore", type=names, metavar="A,B,...", help="These columns are no features."
+            ),
+            click.option(
+                "--categorical",
+                type=names,
+                metavar="A,B,...",
+                help="These columns of numbers are ids: each number is a feature of its own.",
             ),
         ]
     ):

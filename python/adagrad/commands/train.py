@@ -9,8 +9,8 @@ import click
 
 from adagrad.commands._shared import (
     check_writable,
+    feature_options,
     log_options,
-    names,
     one_line_errors,
     open_features,
     quality,
@@ -79,14 +79,7 @@ def rate(text: str) -> float | str:
     help="Length of a factor vector.  [default: 8 for fm, 4 for ffm]",
 )
 @click.option("--preset", metavar="NAME", help="AdaGrad as another system has it, such as torch.")
-@click.option("--columns", type=names, metavar="A,B,...", help="Only these columns are features.")
-@click.option("--ignore", type=names, metavar="A,B,...", help="These columns are no features.")
-@click.option(
-    "--categorical",
-    type=names,
-    metavar="A,B,...",
-    help="These columns of numbers are ids: each number has its own weight.",
-)
+@feature_options
 @click.option(
     "--numeric",
     type=click.Choice(["log2-bins", "value", "categorical"]),
