@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from adagrad.metrics import learning_curve
 from adagrad.plotting._style import (
@@ -16,6 +16,7 @@ from adagrad.plotting._style import (
     LABEL_POINTS,
     SKY,
     VERMILION,
+    label_logarithmic,
     label_right_edge,
     number,
 )
@@ -139,9 +140,7 @@ def _effective_rates(axes: Axes, comparison: Comparison) -> None:
     )
     axes.axhline(constant.lr, color=VERMILION, linewidth=1.8)
     axes.axhline(last, color=GREEN, linewidth=1.8)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(number))
-        axis.set_minor_formatter(NullFormatter())
+    label_logarithmic(axes.xaxis, axes.yaxis)
     axes.set_xlabel("occurrences of the feature in the log")
     axes.set_ylabel("effective learning rate at the end, lr / √(s + ε)")
     axes.set_title("AdaGrad's step size for each feature", loc="left", fontsize=11)

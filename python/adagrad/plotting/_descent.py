@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter
 
 from adagrad.analysis import trace
-from adagrad.plotting._style import GREY, LABEL_POINTS, SERIES, new_figure, number
+from adagrad.plotting._style import (
+    GREY,
+    LABEL_POINTS,
+    SERIES,
+    label_logarithmic,
+    new_figure,
+    number,
+)
 from adagrad.rule import Rule
 from adagrad.textbook import BOWL, BOWL_START
 
@@ -230,9 +237,7 @@ def loss_figure(
     spread = np.concatenate(finite)
     if len(spread) and spread.max() > 10 * spread.min():
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(number))
-        # Beside labels of its own, those of matplotlib for the ticks between are powers of ten.
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        label_logarithmic(axes.yaxis)
     if reference is not None:
         name, level = reference
         axes.axhline(level, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1, label=name)

@@ -5,10 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from adagrad._text import three_digits
-from adagrad.plotting._style import BLUE, GREY, LABEL_POINTS, VERMILION, new_figure, number
+from adagrad.plotting._style import (
+    BLUE,
+    GREY,
+    LABEL_POINTS,
+    VERMILION,
+    label_logarithmic,
+    new_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -136,8 +143,7 @@ def _eigenvalues(axes: Axes, diagnosis: Diagnosis) -> None:
     axes.plot([], [], color=GREY, linewidth=1, linestyle=(0, (1, 1.5)), label="Gershgorin's bound")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.yaxis.set_major_locator(LogLocator(numticks=8))
-    axes.yaxis.set_major_formatter(FuncFormatter(number))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    label_logarithmic(axes.yaxis)
     low, high = axes.get_ylim()
     axes.set_ylim(low, high * (high / low) ** 0.3)  # room for the legend
     axes.set_xlabel(f"eigenvalue of X'X / n, {at.features} most frequent features")
@@ -154,6 +160,4 @@ def _bounds(axes: Axes, spectrum: Spectrum, colour: str) -> None:
 def _logarithmic(axes: Axes) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(number))
-        axis.set_minor_formatter(NullFormatter())
+    label_logarithmic(axes.xaxis, axes.yaxis)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 # Okabe and Ito's colours, which every kind of colour vision tells apart; in the order of the runs.
 BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
@@ -42,6 +44,16 @@ def new_figure(
 def number(value: float, _: object = None) -> str:
     """Write a tick: 10,000 rather than 1e4."""
     return f"{value:,.0f}" if 1 <= value < 1e6 else f"{value:g}"
+
+
+def label_logarithmic(*axes: Axis) -> None:
+    """Write the ticks of logarithmic axes as numbers, and those between them not at all.
+
+    Beside labels of one's own, matplotlib's for the ticks between would be powers of ten.
+    """
+    for axis in axes:
+        axis.set_major_formatter(FuncFormatter(number))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def label_right_edge(

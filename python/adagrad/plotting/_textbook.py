@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from adagrad.plotting._style import GREY, LABEL_POINTS, SERIES, new_figure, number
+from adagrad.plotting._style import GREY, LABEL_POINTS, SERIES, label_logarithmic, new_figure
 from adagrad.textbook import CLOCKS
 
 if TYPE_CHECKING:
@@ -45,9 +44,7 @@ def rates_figure(result: RareFeatures) -> Figure:
         )
         label = f"{clock} (best lr {result.lr[clock]:g})"
         axes.plot([], [], marker, color=colour, markersize=6, label=label)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(number))
-        axis.set_minor_formatter(NullFormatter())
+    label_logarithmic(axes.xaxis, axes.yaxis)
     axes.set_xlabel("occurrences of the feature")
     axes.set_ylabel("effective learning rate after the last step")
     axes.legend(loc="upper right", frameon=False, fontsize=LABEL_POINTS)
@@ -84,8 +81,7 @@ def decile_figure(result: RareFeatures) -> Figure:
         )
     mean_counts = result.by_decile(result.counts.astype(np.float64))
     axes.set_xticks(places, [f"{count:,.0f}" for count in mean_counts])
-    axes.yaxis.set_major_formatter(FuncFormatter(number))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    label_logarithmic(axes.yaxis)
     axes.set_xlabel("mean occurrences in each tenth of the features, frequent to rare")
     axes.set_ylabel("mean squared error of the weights\n(the true ones have variance 1)")
     axes.legend(loc="lower right", frameon=False, fontsize=LABEL_POINTS)
