@@ -21,8 +21,8 @@ from adagrad.rule import Rule
 Array = npt.NDArray[Any]
 State = dict[str, Any]
 
-# What each system calls the fields of Rule that it has.
-_TORCH = {
+# What each system calls the fields of Rule that it has; torch in each param group.
+TORCH = {
     "lr": "lr",
     "lr_decay": "lr_decay",
     "weight_decay": "weight_decay",
@@ -97,8 +97,8 @@ def from_torch(state_dict: Mapping[str, Any]) -> State:
     rules = []
     for i, group in enumerate(groups):
         _entries(f"param_groups[{i}]", group, ("lr", "lr_decay", "weight_decay", "eps"))
-        options = {name: group[name] for name in _TORCH if name in group}  # older ones have fewer
-        rules.append(_rule("torch", _TORCH, options, **state_dict.get("rule", {})))
+        options = {name: group[name] for name in TORCH if name in group}  # older ones have fewer
+        rules.append(_rule("torch", TORCH, options, **state_dict.get("rule", {})))
     for i, rule in enumerate(rules):
         if rule != rules[0]:
             raise ValueError(
@@ -138,7 +138,7 @@ def to_torch(state: Mapping[str, Any]) -> dict[str, Any]:
         Where the rule is none of torch's, or the state is not valid.
     """
     rule, steps, accumulators = _read(state)
-    options = _options("torch", _TORCH, rule)
+    options = _options("torch", TORCH, rule)
     group = {**options, "foreach": None, "differentiable": False, "fused": None}
     return {
         "state": {

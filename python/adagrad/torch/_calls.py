@@ -241,6 +241,7 @@ def sparse_call(
     rule: Rule,
     compiled: _core.Hyperparameters,
     rate: float,
+    number: int,
     name: str,
 ) -> Sparse:
     """Return the call for a sparse gradient, or raise where it cannot be taken as it is."""
@@ -270,4 +271,4 @@ def sparse_call(
     if p.dim() > 2:
         columns = math.prod(p.shape[1:])  # NumPy cannot tell it from an array without elements
         w, s, values = (x.reshape(len(x), columns) for x in (w, s, values))
-    return Sparse(rule, compiled, w, values, s, rows, rate, g.is_coalesced(), 0)
+    return Sparse(rule, compiled, w, values, s, rows, rate, g.is_coalesced(), number)

@@ -46,9 +46,8 @@ def update(
             if g.layout is not torch.strided:
                 counter = torch.zeros((), dtype=torch.float64, device="cpu")
                 slot = Slot(w, {"sum": s, "step": counter})
-                rows = sparse_call(slot, g, rule, rule._compiled, rate, paths[number])
-                rows.number = number
-                calls.append(rows)
+                path = paths[number]
+                calls.append(sparse_call(slot, g, rule, rule._compiled, rate, number, path))
                 continue
             order = dense_order(w)
             if order is not None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from adagrad import _core
+from adagrad.convert import TORCH as OF_TORCH
 from adagrad.presets import preset as preset_rule
 from adagrad.rule import Rule
 from adagrad.torch._calls import Dense, Slot, Sparse, check_apart, dense_order, sparse_call
@@ -28,15 +29,6 @@ _SUM_DTYPES = {
 }
 # The core refuses a rate that float32 loses; torch goes on with 0.
 _ROUNDS_TO_0 = 2.0**-150
-# Fields of Rule that a param group holds, by torch's names.
-_IN_GROUP = {
-    "lr": "lr",
-    "lr_decay": "lr_decay",
-    "weight_decay": "weight_decay",
-    "eps": "eps",
-    "maximize": "maximize",
-    "initial_accumulator_value": "initial_accumulator",
-}
 # Those that may differ between the optimizer that saved a state and the one that loads it: they say
 # what happens to a gradient, not what an accumulator means.
 _FREE = ("scale", "clip_value", "duplicates", "on_nonfinite")
@@ -146,7 +138,7 @@ class Adagrad(torch.optim.Optimizer):
         self.rule = rule
         self.skipped = 0
         self._forget()
-        defaults = {name: getattr(rule, field) for name, field in _IN_GROUP.items()}
+        defaults = {name: getattr(rule, field) for name, field in OF_TORCH.items()}
         if isinstance(lr, torch.Tensor):
             defaults["lr"] = lr
         defaults |= {"foreach": foreach, "differentiable": differentiable, "fused": fused}
@@ -284,9 +276,8 @@ class Adagrad(torch.optim.Optimizer):
                     rate = 0.0
                 updated.append((slot, t))
                 if g.layout is not torch.strided:
-                    call = sparse_call(slot, g, rule, compiled, rate, _name(group, i, first))
-                    call.number = first + i
-                    sparse.append(call)
+                    name = _name(group, i, first)
+                    sparse.append(sparse_call(slot, g, rule, compiled, rate, first + i, name))
                     continue
                 bucket = dense.get(key)
                 if bucket is None:
@@ -436,7 +427,7 @@ def _name(group: dict[str, Any], i: int, first: int) -> str:
 
 
 def _beside_groups(rule: Rule) -> dict[str, Any]:
-    return {k: v for k, v in dataclasses.asdict(rule).items() if k not in _IN_GROUP.values()}
+    return {k: v for k, v in dataclasses.asdict(rule).items() if k not in OF_TORCH.values()}
 
 
 _TORCH = _beside_groups(preset_rule("torch"))
