@@ -71,6 +71,13 @@ class Log:
         """Return the number of examples."""
         return len(self.labels)
 
+    def to_csr(self) -> Any:
+        """Return the entries as a `scipy.sparse.csr_matrix`, [examples, table_rows]."""
+        import scipy.sparse
+
+        entries = (self.values, self.rows, self.indptr)
+        return scipy.sparse.csr_matrix(entries, shape=(len(self), self.table_rows))
+
     def first(self, examples: int) -> Log:
         """Return the first ``examples`` examples, as views; they may all have one label."""
         end = self.indptr[min(examples, len(self))]

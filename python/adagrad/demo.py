@@ -78,10 +78,7 @@ class AdaGrad:
         self, log: Log, progress: Callable[[int], None] | None = None
     ) -> NDArray[np.float64]:
         """Predict each example, then learn from it; as :func:`progressive`."""
-        import scipy.sparse
-
-        csr = (log.values, log.rows, log.indptr)
-        x = Examples.from_csr(scipy.sparse.csr_matrix(csr, shape=(len(log), log.table_rows)))
+        x = Examples.from_csr(log.to_csr())
         margins = np.empty(len(log), np.float32)
         for start in range(0, len(log), CHUNK):
             part = slice(start, start + CHUNK)

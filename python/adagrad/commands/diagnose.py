@@ -13,8 +13,8 @@ from adagrad.commands._diagnosis import in_words, show
 from adagrad.commands._shared import (
     check_picture,
     check_writable,
+    feature_options,
     log_options,
-    names,
     one_line_errors,
     open_features,
     reading,
@@ -58,14 +58,7 @@ class Found(NamedTuple):
 @click.command()
 @click.argument("file", required=False)
 @click.option("-l", "--label", metavar="COLUMN", help="The column to predict; it is no feature.")
-@click.option("--columns", type=names, metavar="A,B,...", help="Only these columns are features.")
-@click.option("--ignore", type=names, metavar="A,B,...", help="These columns are no features.")
-@click.option(
-    "--categorical",
-    type=names,
-    metavar="A,B,...",
-    help="These columns of numbers are ids: each number is a feature.",
-)
+@feature_options
 @click.option(
     "--numeric",
     type=click.Choice(["log2-bins", "value", "categorical"]),
@@ -150,18 +143,13 @@ def _refuse(given: dict[str, Any], options: dict[str, str], why: str) -> None:
 
 
 def _shipped(bits: int) -> Found:
-    import scipy.sparse
-
     from adagrad import datasets
     from adagrad.ctr.diagnosis import Diagnoser
     from adagrad.ctr.examples import Examples
 
     log = datasets.click_log()
-    matrix = scipy.sparse.csr_matrix(
-        (log.values, log.rows, log.indptr), shape=(len(log), log.table_rows)
-    )
     diagnoser = Diagnoser(bits, ids_are_slots=True)
-    diagnoser.add(Examples.from_csr(matrix), log.labels)
+    diagnoser.add(Examples.from_csr(log.to_csr()), log.labels)
     return Found(f"{log.name} that ships", IDS_WITH_VALUES, "values", diagnoser.result(), {})
 
 
