@@ -68,6 +68,13 @@ class Coordinates:
         )
 
 
+class Sums(Coordinates):
+    """Params that stand still, and the sums of their gradients."""
+
+    def step(self, index: Any, g: Any, t: int) -> None:
+        self.s[index] += g
+
+
 class Linear:
     """bias + sum w x."""
 

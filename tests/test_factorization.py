@@ -66,9 +66,17 @@ class Case:
     """A model of each, ours and the oracle's, from the same start."""
 
     def __init__(
-        self, kind: str, k: int, rule: Rule, parts: int = 2, linear: bool = True, **options: Any
+        self,
+        kind: str,
+        k: int,
+        rule: Rule,
+        parts: int = 2,
+        linear: bool = True,
+        coordinates: type[oracle.Coordinates] = oracle.Coordinates,
+        **options: Any,
     ) -> None:
         self.kind, self.k, self.rule, self.parts = kind, k, rule, parts
+        self.coordinates = coordinates
         self.linear, self.options = linear, options
         self.fields = part_of_field(parts), place_in_part(parts)
         counts = [1] if kind == "fm" else np.bincount(self.fields[0], minlength=parts)
@@ -82,7 +90,8 @@ class Case:
         self.model = self.oracle()
 
     def ours(self) -> Any:
-        rates = (self.rule._compiled, self.rule.lr, self.rule.lr_decay)
+        sums, rule = self.coordinates is oracle.Sums, self.rule
+        rates = (rule._compiled.sums() if sums else rule._compiled, rule.lr, rule.lr_decay)
         weights = self.weights._memory if self.linear else None
         bias = self.bias._memory if self.linear else None
         memory = [table._memory for table in self.factors]
@@ -96,9 +105,9 @@ class Case:
     def oracle(self, real: Any = np.float32) -> Any:
         def copied(table: Any, *shape: int) -> oracle.Coordinates:
             w, s = (a.astype(real).reshape(SLOTS, *shape) for a in (table.weights, table.state))
-            return oracle.Coordinates(w, s, self.rule)
+            return self.coordinates(w, s, self.rule)
 
-        bias = oracle.Coordinates(
+        bias = self.coordinates(
             self.bias.weights.astype(real), self.bias.state.astype(real), self.rule
         )
         linear = oracle.Linear(copied(self.weights), bias) if self.linear else None
@@ -154,6 +163,20 @@ def test_learners_equal_the_oracle(kind, fixed, values, k, isa, rng):
     margins = compare(Case(kind, k, Rule(lr=0.2), **options), x, y, weights)
     assert np.isfinite(margins).all()
     assert len(np.unique(margins)) > 0.9 * len(x)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("fixed", [False, True])
+@pytest.mark.parametrize("kind", ["fm", "ffm"])
+def test_gradients_are_summed_at_params_that_stand_still(kind, fixed, threads, isa, rng):
+    x = some_examples(rng, 200 if kind == "fm" else 40, fixed=fixed, values=True)
+    case = Case(kind, 4, Rule(), coordinates=oracle.Sums)
+    before = [table.weights.copy() for table in (case.weights, case.bias, *case.factors)]
+    compare(case, x, labels(rng, len(x)), threads=threads)
+    after = [table.weights for table in (case.weights, case.bias, *case.factors)]
+    for a, b in zip(before, after, strict=True):
+        assert_same_bits(a, b)
+    assert all(table.state.any() for table in (case.weights, case.bias, *case.factors))
 
 
 @pytest.mark.parametrize("name", [n for n, rule in RULES.items() if rule.accumulator != "row"])

@@ -63,23 +63,29 @@ struct Params {
   bool lagged = false;
   bool skip_zero_accumulator = false;
   bool skip_nonfinite = false;
+  bool sum = false;  // of gradients, in the accumulators: Form Sum
 };
 
 // What a loop knows of its rule at compile time: the evaluation, and for Plain that every option
 // but lr and eps is neutral. Limit is no rule: the same loads and stores with the least arithmetic,
-// which the benchmarks hold the others against.
+// which the benchmarks hold the others against. Sum is none either: params stand still, and an
+// accumulator takes the gradients themselves, for whoever takes the step elsewhere.
 template <Evaluation E>
 struct Plain {
-  static constexpr bool plain = true, limit = false;
+  static constexpr bool plain = true, limit = false, sum = false;
   static constexpr Evaluation evaluation = E;
 };
 template <Evaluation E>
 struct General {
-  static constexpr bool plain = false, limit = false;
+  static constexpr bool plain = false, limit = false, sum = false;
   static constexpr Evaluation evaluation = E;
 };
 struct Limit {
-  static constexpr bool plain = true, limit = true;
+  static constexpr bool plain = true, limit = true, sum = false;
+  static constexpr Evaluation evaluation = Evaluation::product_first;
+};
+struct Sum {
+  static constexpr bool plain = true, limit = false, sum = true;
   static constexpr Evaluation evaluation = Evaluation::product_first;
 };
 
@@ -117,7 +123,7 @@ inline V gradient(const Params<T>& p, V g, V w) {
 
 template <class Form, class T, class V>
 inline V statistic(const Params<T>& p, V h) {
-  if constexpr (Form::limit) {
+  if constexpr (Form::limit || Form::sum) {
     return h;
   } else if constexpr (Form::plain) {
     return h * h;
@@ -161,7 +167,7 @@ inline void raise(const Power& power, T* x, std::size_t n) {
 
 template <class Form, class T, class V>
 inline V root(const Params<T>& p, V d) {
-  if constexpr (Form::limit) {
+  if constexpr (Form::limit || Form::sum) {
     return d;
   } else if constexpr (Form::plain) {
     return square_root(d + p.eps_inside);
@@ -201,6 +207,8 @@ template <class Form, class P, class V>
 inline V plain_step(const P& p, V h, V root) {
   if constexpr (Form::limit) {
     return h;
+  } else if constexpr (Form::sum) {
+    return V{};
   } else {
     const V q = quotient<Form>(p, h, root);
     return Form::evaluation == Evaluation::quotient_first ? p.lr * q : q;

@@ -1,9 +1,11 @@
-// _core.check_examples and _core.arrange: batches of examples, checked once, when they are made.
+// Batches of examples: checked once, when they are made; ordered by region; and their slots as
+// places in a small table.
 #include <cmath>
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "../adagrad/compact.hpp"
 #include "../ctr/examples.hpp"
 #include "arrays.hpp"
 #include "module.hpp"
@@ -158,6 +160,24 @@ py::array_t<std::uint32_t> arrange(py::handle indptr, py::handle slots, py::hand
   return bounds;
 }
 
+// The different slots in ascending order, and the place among them of each.
+py::tuple compact_slots(py::handle slots) {
+  const py::array given = check_vector({"compact", "slots"}, slots, 'u', 4);
+  const std::size_t n = static_cast<std::size_t>(given.size());
+  const auto* const from = static_cast<const std::uint32_t*>(given.data());
+  py::array_t<std::uint32_t> unique(static_cast<py::ssize_t>(n)),
+      places(static_cast<py::ssize_t>(n));
+  std::uint32_t* const to_unique = unique.mutable_data();
+  std::uint32_t* const to_places = places.mutable_data();
+  std::size_t count = 0;
+  {
+    py::gil_scoped_release unlocked;
+    count = compact(from, n, to_unique, to_places);
+  }
+  unique.resize({static_cast<py::ssize_t>(count)}, false);
+  return py::make_tuple(unique, places);
+}
+
 }  // namespace
 
 void bind_examples(py::module_& m) {
@@ -167,6 +187,8 @@ void bind_examples(py::module_& m) {
   m.def("arrange", &arrange, py::arg("indptr"), py::arg("slots"), py::arg("values"),
         py::arg("region_size"),
         "Order the entries of each example by region, in place; return the bounds.");
+  m.def("compact", &compact_slots, py::arg("slots"),
+        "The different slots in ascending order, and the place among them of each.");
 }
 
 }  // namespace adagrad

@@ -42,6 +42,30 @@ class LinearLearner final : public BoundModel {
     }
   }
 
+  // One step of each of some slots, after t others. The gradients are those of whole batches.
+  void apply(const py::array& slots, const py::array& g, std::uint64_t t) {
+    const Argument a{"apply", "slots"};
+    check_memory(a, slots, Access::read);
+    if (!slots.dtype().is(py::dtype::of<std::uint32_t>()) || slots.ndim() != 1) {
+      fail_type(a, "must be uint32 of shape [n]");
+    }
+    const std::size_t n = static_cast<std::size_t>(slots.size());
+    const auto* const ids = static_cast<const std::uint32_t*>(slots.data());
+    check_memory(a.other("g"), g, Access::read);
+    if (real_type(a.other("g"), g) != Real::f32 || static_cast<std::size_t>(g.size()) != n) {
+      fail_type(a.other("g"), "must be float32 of the shape of slots");
+    }
+    const auto* const gradients = static_cast<const float*>(g.data());
+    for (std::size_t i = 0; i < n; ++i) {
+      if (ids[i] >= slots_) {
+        throw py::index_error("apply: slots[" + std::to_string(i) +
+                              "] = " + std::to_string(ids[i]) + " is out of range");
+      }
+    }
+    const Params<float> params = schedule_.at(t);
+    unlocked(n, [&] { kernels().ctr->linear_apply(*linear_, ids, gradients, n, params); });
+  }
+
   // What learning one by one reads and writes, for bench/ctr.py. Params mean nothing afterwards.
   void limit(py::handle x, const py::array& y) {
     const HeldExamples examples(x, slots_);
@@ -153,6 +177,8 @@ void bind_learners(py::module_& m) {
            }),
            py::arg("table"), py::arg("slots"), py::arg("bias"), py::arg("rule"), py::arg("lr"),
            py::arg("lr_decay"), py::arg("l1"))
+      .def("apply", &LinearLearner::apply, py::arg("slots"), py::arg("g"), py::arg("t"),
+           "Take one step of each of some slots.")
       .def("limit", &LinearLearner::limit, py::arg("x"), py::arg("y"))
       .def("rates", &LinearLearner::rates_of, py::arg("x"), py::arg("t"), py::arg("threads"));
   m.def("tally", &add_tally, py::arg("margins"), py::arg("y"), py::arg("weights"), py::arg("sums"),

@@ -118,6 +118,7 @@ Params<T> Hyperparameters::params(double lr) const {
   p.lagged = options_.lagged;
   p.skip_zero_accumulator = options_.skip_zero_accumulator;
   p.skip_nonfinite = options_.skip_nonfinite;
+  p.sum = sum;
   return p;
 }
 
@@ -126,7 +127,14 @@ template Params<double> Hyperparameters::params<double>(double) const;
 
 void bind_rule(py::module_& m) {
   py::class_<Hyperparameters>(m, "Hyperparameters")
-      .def(py::init<const py::kwargs&>(), "The fields of adagrad.Rule, by name.");
+      .def(py::init<const py::kwargs&>(), "The fields of adagrad.Rule, by name.")
+      .def(
+          "sums",
+          [](Hyperparameters rule) {
+            rule.sum = true;
+            return rule;
+          },
+          "For learners that leave params alone and add gradients up in the accumulators.");
 }
 
 }  // namespace adagrad

@@ -27,6 +27,9 @@ class Hyperparameters {
   template <class T>
   Params<T> params(double lr) const;
 
+  // No rule: learners leave params as they are, and add gradients up in the accumulators.
+  bool sum = false;
+
   bool is_coupled() const { return options_.decay == WeightDecay::coupled; }
 
   Duplicates duplicates = Duplicates::sum;

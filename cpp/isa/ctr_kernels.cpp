@@ -4,6 +4,12 @@
 namespace adagrad {
 namespace {
 
+// with_form() for what learners do, who may only sum up their gradients.
+template <class F>
+auto with_learning(const Params<float>& p, F f) {
+  return p.sum ? f(Sum{}) : with_form(p, f);
+}
+
 void linear_sums_entry(const LinearModel& model, const Round& round, const Units& of,
                        float* partial, std::size_t apart) {
   round.x->fixed ? linear_sums<true>(model, round, of, partial, apart)
@@ -12,11 +18,17 @@ void linear_sums_entry(const LinearModel& model, const Round& round, const Units
 
 void linear_steps_entry(const LinearModel& model, const Round& round, const Units& of,
                         const float* g, const Params<float>& p) {
-  with_form(p, [&](auto form) {
+  with_learning(p, [&](auto form) {
     using Form = decltype(form);
     round.x->fixed ? linear_steps<Form, true>(model, round, of, g, p)
                    : linear_steps<Form, false>(model, round, of, g, p);
   });
+}
+
+void linear_apply_entry(const LinearModel& model, const std::uint32_t* slots, const float* g,
+                        std::size_t n, const Params<float>& p) {
+  with_form(p,
+            [&](auto form) { step_pairs<decltype(form)>(model.table, slots, g, n, model.l1, p); });
 }
 
 void linear_rates_entry(const LinearModel& model, const Round& round, const Params<float>& p,
@@ -30,7 +42,7 @@ void linear_rates_entry(const LinearModel& model, const Round& round, const Para
 
 void linear_each_entry(const LinearModel& model, const Round& round, const float* y,
                        const float* weights, const Params<float>& p, float* margins) {
-  with_form(p, [&](auto form) {
+  with_learning(p, [&](auto form) {
     using Form = decltype(form);
     round.x->fixed ? linear_each<Form, true>(model, round, y, weights, p, margins)
                    : linear_each<Form, false>(model, round, y, weights, p, margins);
@@ -73,7 +85,7 @@ void factor_sums_entry(const FactorModel& model, const Round& round, const Units
 
 void factor_steps_entry(const FactorModel& model, const Round& round, const Units& of,
                         const float* totals, const float* g, const Params<float>& p) {
-  with_form(p, [&](auto form) {
+  with_learning(p, [&](auto form) {
     using Form = decltype(form);
     with_lanes<Form::plain>(model.factors, [&](auto lanes) {
       using L = decltype(lanes);
@@ -90,7 +102,7 @@ void pair_sums_entry(const FieldModel& model, const Round& round, PairBlock pair
 
 void pair_steps_entry(const FieldModel& model, const Round& round, PairBlock pairs,
                       const float* scales, const float* g, const Params<float>& p) {
-  with_form(p, [&](auto form) {
+  with_learning(p, [&](auto form) {
     using Form = decltype(form);
     with_lanes<Form::plain>(model.factors, [&](auto lanes) {
       pair_steps<Form, decltype(lanes)>(model, round, pairs, scales, g, p);
@@ -102,8 +114,9 @@ void pair_steps_entry(const FieldModel& model, const Round& round, PairBlock pai
 
 extern const CtrKernels ADAGRAD_CTR_KERNELS;
 const CtrKernels ADAGRAD_CTR_KERNELS = {
-    linear_sums_entry,  linear_steps_entry, add_units,       linear_each_entry, linear_limit,
-    linear_rates_entry, gradients_entry,    tally,           sweep_entry,       factor_sums_entry,
-    factor_margins,     factor_steps_entry, pair_sums_entry, pair_margins,      pair_steps_entry};
+    linear_sums_entry, linear_steps_entry, linear_apply_entry, add_units,       linear_each_entry,
+    linear_limit,      linear_rates_entry, gradients_entry,    tally,           sweep_entry,
+    factor_sums_entry, factor_margins,     factor_steps_entry, pair_sums_entry, pair_margins,
+    pair_steps_entry};
 
 }  // namespace adagrad

@@ -17,6 +17,9 @@ struct CtrKernels {
                       std::size_t apart);
   void (*linear_steps)(const LinearModel&, const Round&, const Units&, const float* g,
                        const Params<float>&);
+  // g[i] is the gradient of the param of slots[i], l1 included
+  void (*linear_apply)(const LinearModel&, const std::uint32_t* slots, const float* g,
+                       std::size_t n, const Params<float>&);
   void (*add_units)(const float* partial, std::size_t apart, std::size_t units, std::size_t n,
                     float* sums);
   using Each = void (*)(const LinearModel&, const Round&, const float* y, const float* weights,

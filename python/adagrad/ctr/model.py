@@ -7,6 +7,7 @@ through it. It knows neither scikit-learn nor files.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -18,13 +19,14 @@ from adagrad.ctr.progressive import Progressive
 from adagrad.rule import Rule
 from adagrad.table import Table
 
-__all__ = ["ONE_BY_ONE", "Kind", "Model", "Settings"]
+__all__ = ["ONE_BY_ONE", "Kind", "Model", "Settings", "gradients", "layouts"]
 
 ONE_BY_ONE = 1024
 """So many first examples of a model are learned one by one, later ones in rounds of up to 64."""
 
 Kind = Literal["lr", "fm", "ffm"]
 Floats = npt.NDArray[np.float32]
+Memory = Mapping[str, npt.NDArray[Any] | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,12 +99,19 @@ class Model:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.tables = _tables(settings)
+        self.tables = {
+            name: Table(settings.n_slots, rule=settings.rule, **layout)
+            for name, layout in layouts(settings).items()
+        }
         start = settings.rule.initial_accumulator
         self.bias = np.array([0.0, start], np.float32) if settings.intercept else None
         self.examples = 0
         self.progressive = Progressive()
-        self._learner = _learner(settings, self.tables, self.bias)
+        self._learner = _learner(settings, self._memory, self.bias)
+
+    @property
+    def _memory(self) -> Memory:
+        return {name: table._memory for name, table in self.tables.items()}
 
     def learn(
         self,
@@ -146,7 +155,7 @@ class Model:
     def retune(self, settings: Settings) -> None:
         """Learn on with other rates and penalties; everything else of the settings is as it was."""
         self.settings = settings
-        self._learner = _learner(settings, self.tables, self.bias)
+        self._learner = _learner(settings, self._memory, self.bias)
 
     def copy(self) -> Model:
         """Return a model of the same bits in memory of its own."""
@@ -155,7 +164,7 @@ class Model:
         other.tables = {name: table.copy() for name, table in self.tables.items()}
         other.bias = None if self.bias is None else self.bias.copy()
         other.progressive = Progressive.restore(self.progressive.state())
-        other._learner = _learner(other.settings, other.tables, other.bias)
+        other._learner = _learner(other.settings, other._memory, other.bias)
         return other
 
     def __getstate__(self) -> dict[str, Any]:
@@ -165,31 +174,47 @@ class Model:
         vars(self).update(state)
         if self.bias is not None and not self.bias.flags.writeable:  # joblib maps what it loads
             self.bias = self.bias.copy()
-        self._learner = _learner(self.settings, self.tables, self.bias)
+        self._learner = _learner(self.settings, self._memory, self.bias)
 
     def uncertainty(self, x: Examples, *, threads: int = 0) -> Floats:
         """Return the sums of the effective rates of linear params, [n]; see the estimators'."""
-        linear = _linear(self.settings, self.tables, self.bias)
+        linear = _linear(self.settings, self._memory, self.bias)
         return linear.rates(x, self.examples, threads)
 
 
-def _tables(settings: Settings) -> dict[str, Table]:
-    n_slots, rule, k = settings.n_slots, settings.rule, settings.factors
-    tables = {"linear": Table(n_slots, rule=rule)}
-
-    def random(dim: int, seed: int) -> Table:
-        return Table(
-            n_slots, dim=dim, rule=rule, init="normal", init_scale=settings.init_scale, seed=seed
-        )
-
+def layouts(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Return what each table of a model is made with, beside its rows and rule."""
+    k, scale = settings.factors, settings.init_scale
+    tables: dict[str, dict[str, Any]] = {"linear": {"dim": 1}}
+    drawn = {"init": "normal", "init_scale": scale}
     if settings.kind == "fm":
-        tables["factors"] = random(k, settings.seed)
+        tables["factors"] = {"dim": k, "seed": settings.seed, **drawn}
     elif settings.kind == "ffm":
         part_of_field, _ = _parts(settings)
         for part in range(settings.parts):
-            fields = part_of_field.count(part)
-            tables[f"factors{part}"] = random(max(1, fields) * k, settings.seed + part)
+            dim = max(1, part_of_field.count(part)) * k
+            tables[f"factors{part}"] = {"dim": dim, "seed": settings.seed + part, **drawn}
     return tables
+
+
+def gradients(
+    settings: Settings, memory: Mapping[str, Floats], bias: Floats | None, x: Examples, y: Floats
+) -> Floats:
+    """Add up the gradients of a batch, all of them at the same params; return the margins.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the model, with as many `n_slots` as the memory has rows. Its rule and penalties are
+        those of whoever takes the step.
+    memory : dict of str to ndarray of float32, shape [n_slots, 2 * dim]
+        By the names of `layouts`: the params of a row, and where its gradient is added.
+    bias : ndarray of float32, shape [2], or None
+        Likewise.
+    x, y
+        As for `Model.learn`. The gradients of a row are added in order of the examples.
+    """
+    return _learner(settings, memory, bias, sums=True).learn(x, y, None, 0, 0, 1)
 
 
 def _parts(settings: Settings) -> tuple[list[int], list[int]]:
@@ -201,26 +226,31 @@ def _parts(settings: Settings) -> tuple[list[int], list[int]]:
 
 
 def _linear(
-    settings: Settings, tables: dict[str, Table], bias: Floats | None
+    settings: Settings, memory: Memory, bias: Floats | None, sums: bool = False
 ) -> _core.LinearLearner:
-    rule, linear = settings.rule, tables["linear"]._memory
-    rates = (rule._compiled, rule.lr, rule.lr_decay)
-    return _core.LinearLearner(linear, settings.n_slots, bias, *rates, settings.l1)
+    linear = memory["linear"]
+    return _core.LinearLearner(linear, settings.n_slots, bias, *_steps(settings, sums))
 
 
-def _learner(settings: Settings, tables: dict[str, Table], bias: Floats | None) -> _core.Learner:
+def _steps(settings: Settings, sums: bool) -> tuple[_core.Hyperparameters, float, float, float]:
+    """Return the last arguments of a learner: rule, rate, its decay, L1 penalty."""
+    rule = settings.rule
+    if sums:
+        return rule._compiled.sums(), rule.lr, 0.0, 0.0
+    return rule._compiled, rule.lr, rule.lr_decay, settings.l1
+
+
+def _learner(
+    settings: Settings, memory: Memory, bias: Floats | None, sums: bool = False
+) -> _core.Learner:
     if settings.kind == "lr":
-        return _linear(settings, tables, bias)
-    rule, k = settings.rule, settings.factors
-    linear = tables["linear"]._memory
-    rates = (rule._compiled, rule.lr, rule.lr_decay)
+        return _linear(settings, memory, bias, sums)
+    linear, k, steps = memory["linear"], settings.factors, _steps(settings, sums)
     if settings.kind == "fm":
-        factors = tables["factors"]._memory
-        return _core.FMLearner(linear, settings.n_slots, bias, factors, k, *rates, settings.l1)
+        return _core.FMLearner(linear, settings.n_slots, bias, memory["factors"], k, *steps)
     part_of_field, places = _parts(settings)
-    memory = [tables[f"factors{part}"]._memory for part in range(settings.parts)]
     return _core.FFMLearner(
-        memory,
+        [memory[f"factors{part}"] for part in range(settings.parts)],
         settings.n_slots,
         k,
         part_of_field,
@@ -228,6 +258,5 @@ def _learner(settings: Settings, tables: dict[str, Table], bias: Floats | None) 
         linear,
         bias,
         settings.normalize,
-        *rates,
-        settings.l1,
+        *steps,
     )
