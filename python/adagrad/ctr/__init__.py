@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import os
-from typing import TYPE_CHECKING
-
-from adagrad.ctr.encoder import HashingEncoder
-from adagrad.ctr.examples import Examples
-from adagrad.ctr.factorization import FactorizationMachine, FieldAwareFactorizationMachine
-from adagrad.ctr.logistic import LogisticRegression
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adagrad.ctr._estimator import ClickLearner
+    from adagrad.ctr.encoder import HashingEncoder
+    from adagrad.ctr.examples import Examples
+    from adagrad.ctr.factorization import FactorizationMachine, FieldAwareFactorizationMachine
+    from adagrad.ctr.logistic import LogisticRegression
 
 __all__ = [
     "Examples",
@@ -21,6 +21,28 @@ __all__ = [
     "LogisticRegression",
     "load",
 ]
+
+# Imported when they are asked for: who reads logs or holds a shard of a model needs no scikit-learn,
+# which takes a second and more to import.
+_HOMES = {
+    "Examples": "examples",
+    "FactorizationMachine": "factorization",
+    "FieldAwareFactorizationMachine": "factorization",
+    "HashingEncoder": "encoder",
+    "LogisticRegression": "logistic",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def load(path: str | os.PathLike[str]) -> ClickLearner:

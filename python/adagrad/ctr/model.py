@@ -19,7 +19,7 @@ from adagrad.ctr.progressive import Progressive
 from adagrad.rule import Rule
 from adagrad.table import Table
 
-__all__ = ["ONE_BY_ONE", "Kind", "Model", "Settings", "gradients", "layouts"]
+__all__ = ["ONE_BY_ONE", "Kind", "Model", "Settings", "gradients", "layouts", "learn_first"]
 
 ONE_BY_ONE = 1024
 """So many first examples of a model are learned one by one, later ones in rounds of up to 64."""
@@ -215,6 +215,21 @@ def gradients(
         As for `Model.learn`. The gradients of a row are added in order of the examples.
     """
     return _learner(settings, memory, bias, sums=True).learn(x, y, None, 0, 0, 1)
+
+
+def learn_first(
+    settings: Settings, memory: Mapping[str, Floats], bias: Floats | None, x: Examples, y: Floats
+) -> Floats:
+    """Learn the first examples of a model, some rows of which are here; return the margins.
+
+    Parameters
+    ----------
+    settings, x, y
+        As for `gradients`.
+    memory, bias
+        Params and accumulators.
+    """
+    return _learner(settings, memory, bias).learn(x, y, None, 0, ONE_BY_ONE, 1)
 
 
 def _parts(settings: Settings) -> tuple[list[int], list[int]]:

@@ -1,0 +1,136 @@
+"""Where a distributed training stands, on disk: a folder of slices and a manifest that names it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from adagrad import _files
+from adagrad._header import TableFileError
+from adagrad.ctr.progressive import Progressive
+
+__all__ = ["Checkpoint", "Mismatch", "prepare", "read", "write"]
+
+MANIFEST = "training.json"
+_FORMAT, _VERSION = "adagrad.distributed", 1
+_PROGRESS = "progress.npz"
+
+
+class Mismatch(ValueError):
+    """A checkpoint is of another training."""
+
+
+@dataclasses.dataclass
+class Checkpoint:
+    """Where a training stands.
+
+    Attributes
+    ----------
+    folder : str or None
+        Of the slices; None where nothing is learned.
+    start, first : int
+        The first batch of the pass, and the first that is not learned.
+    pass_number, rows : int
+        The pass, from 0, and its rows that are learned.
+    examples : int
+        In all passes.
+    progressive : Progressive
+        Of the first pass.
+    curve : list of list of float
+        As of `adagrad.ctr.training.Training`.
+    """
+
+    folder: str | None = None
+    start: int = 0
+    first: int = 0
+    pass_number: int = 0
+    rows: int = 0
+    examples: int = 0
+    progressive: Progressive = dataclasses.field(default_factory=Progressive)
+    curve: list[list[float]] = dataclasses.field(default_factory=list)
+
+
+_NUMBERS = ("start", "first", "pass_number", "rows", "examples")
+
+
+def prepare(directory: Path, first: int) -> Path:
+    """Return an empty folder for the slices of a checkpoint that begins at a batch."""
+    folder = directory / f"batch-{first:020}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def write(directory: Path, checkpoint: Checkpoint, plan: dict[str, Any]) -> None:
+    """Name the folder of a checkpoint as the one to go on from, and remove the one before.
+
+    Parameters
+    ----------
+    directory : Path
+    checkpoint : Checkpoint
+        Whose slices are written.
+    plan : dict
+        What the training must agree in that goes on from it; JSON.
+    """
+    assert checkpoint.folder is not None
+    folder = Path(checkpoint.folder)
+    arrays: dict[str, npt.NDArray[Any]] = checkpoint.progressive.state()
+    with (folder / _PROGRESS).open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+    manifest = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "folder": folder.name,
+        "plan": plan,
+        "curve": checkpoint.curve,
+        **{name: getattr(checkpoint, name) for name in _NUMBERS},
+    }
+    text = json.dumps(manifest, indent=1).encode()
+    _files.replace(directory / MANIFEST, [memoryview(text)])
+    for other in directory.glob("batch-*"):
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def read(directory: Path, plan: dict[str, Any]) -> Checkpoint | None:
+    """Return the checkpoint of a directory, None where there is none.
+
+    Raises
+    ------
+    Mismatch
+        Names what differs between the plan of the checkpoint and this one.
+    adagrad.TableFileError
+        The manifest is damaged, foreign or of another version.
+    """
+    path = directory / MANIFEST
+    if not path.exists():
+        return None
+    try:
+        manifest = json.loads(path.read_bytes())
+        found = manifest["format"], manifest["version"]
+        if found != (_FORMAT, _VERSION):
+            raise TableFileError(f"{path} is of {found}, this adagrad reads {_FORMAT} {_VERSION}")
+        of_checkpoint = manifest["plan"]
+        numbers = {name: int(manifest[name]) for name in _NUMBERS}
+        folder, curve = directory / manifest["folder"], manifest["curve"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise TableFileError(f"{path} is damaged: {error!r}") from error
+    # As JSON gives it back: lists for tuples.
+    for name, value in json.loads(json.dumps(plan)).items():
+        if of_checkpoint.get(name) != value:
+            raise Mismatch(
+                f"{path} is of a training with another {name}: {of_checkpoint.get(name)!r}, not"
+                f" {value!r}. Give the same, or another directory"
+            )
+    try:
+        with np.load(folder / _PROGRESS) as file:
+            progressive = Progressive.restore({key: file[key] for key in file.files})
+    except (OSError, KeyError, ValueError) as error:
+        raise TableFileError(f"{folder / _PROGRESS} is damaged: {error!r}") from error
+    return Checkpoint(str(folder), progressive=progressive, curve=curve, **numbers)
