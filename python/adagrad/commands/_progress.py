@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from adagrad.commands._ray import on_cluster
 from adagrad.commands._shared import quality
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class Display:
                 description=f"pass {min(training.pass_number + 1, training.passes)}",
                 completed=training.bytes_read,
                 numbers=f"{training.examples:,} rows, {self.rate(training):,.0f}/s"
-                f"  logloss {logloss}  NE {ne}  AUC {auc}",
+                f"  logloss {logloss}  NE {ne}  AUC {auc}{on_cluster(training)}",
             )
         elif training.pass_number == 0 and training.examples >= self._next_line:
             self._line(training)
@@ -145,7 +146,7 @@ class Display:
         logloss, ne, auc, calibration = quality(training.progressive.metrics())
         self._console.print(
             f"{examples:12,}  {logloss:>8}  {since:10.5f}  {ne:>7}  {auc:>6}  {calibration:>11}"
-            f"  {self.rate(training):9,.0f}",
+            f"  {self.rate(training):9,.0f}{on_cluster(training)}",
             markup=False,
             highlight=False,
         )

@@ -128,6 +128,37 @@ def rate(text: str) -> float | str:
     metavar="FILE.html",
     help="Write one page with curves, calibration, lift, rates and collisions.",
 )
+@click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Train on a cluster of Ray: auto, local or HOST:PORT.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), metavar="N", help="With --ray: processes that compute."
+)
+@click.option(
+    "--shards",
+    type=click.IntRange(1),
+    metavar="N",
+    help="With --ray: processes that hold the model; the result has the same bits.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["sync", "async"]),
+    help="With --ray: batches in rounds of N + 1, in a fixed order, or as they come.  [default: sync]",
+)
+@click.option(
+    "--staleness",
+    type=click.IntRange(0),
+    metavar="N",
+    help="With --ray: the steps of so many batches a batch may not know of.  [default: 1]",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    metavar="N",
+    help="With --ray: examples of a batch, which take one step.  [default: 8192]",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 @log_options
 @one_line_errors
@@ -141,6 +172,7 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
     \b
       adagrad train day_*.tsv.gz --label click --model ctr.safetensors
       adagrad train logs/ -l click -m ctr.safetensors --model-type ffm --validate day_8.parquet
+      adagrad train /shared/logs/ -l click -m ctr.safetensors --ray auto --workers 16 --shards 8
       zcat log.gz | adagrad train - --format csv -l click -m ctr.safetensors
 
     Every example is predicted before it is learned from: the numbers shown are of these
@@ -155,6 +187,7 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
     from rich.console import Console
 
     from adagrad.commands._progress import Display
+    from adagrad.commands._ray import check_cluster, on_ray
     from adagrad.ctr._stop import Interrupted, Stop
     from adagrad.ctr.pipeline import open_again
     from adagrad.ctr.training import Training
@@ -177,19 +210,17 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
         raise click.ClickException("--early-stop needs --validate, and --passes of more than 1")
     if "-" in given["validate"]:
         raise click.ClickException("--validate cannot read the standard input: it is read twice")
+    check_cluster(given, logs)
     stop = Stop()
     with stop.installed(), _open(logs, options, how, stop) as log:
         for path in (given["model"], given["report"]):
             if path is not None and path.exists() and any(path.samefile(p) for p in _files(log)):
                 raise click.ClickException(f"{path} is the log, which it would replace")
-        training = Training(
-            log,
-            options,
-            given["model"],
-            passes=given["passes"],
-            checkpoint_every=given["checkpoint_every"],
-            early_stop=given["early_stop"],
-        )
+        how_long = {name: given[name] for name in ("passes", "checkpoint_every", "early_stop")}
+        if given["ray"] is None:
+            training = Training(log, options, given["model"], **how_long)
+        else:
+            training = on_ray(given, log, options, how_long)
         if given["resume"]:
             _resume(training, console, given["quiet"])
 
@@ -277,6 +308,8 @@ def _summary(console: Console, training: Training, display: Display) -> None:
     from rich import box
     from rich.table import Table
 
+    from adagrad.commands._ray import spread
+
     assert training.progressive is not None
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("", no_wrap=True)
@@ -299,6 +332,8 @@ def _summary(console: Console, training: Training, display: Display) -> None:
     )
     if training.best_pass:
         console.print(f"the model is that of pass {training.best_pass}, the best", markup=False)
+    for line in spread(training):
+        console.print(line, markup=False)
     if training.skipped:
         console.print(skipped(training.skipped), markup=False)
     if training.progressive.metrics()["logloss"] != training.progressive.metrics()["logloss"]:

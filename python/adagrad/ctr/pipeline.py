@@ -60,11 +60,13 @@ class SlotEncoder:
     def __init__(self, n_slots: int) -> None:
         self.n_slots = n_slots
 
-    def transform(self, X: pa.RecordBatch) -> Examples:
+    def transform(self, X: pa.RecordBatch | pa.Table) -> Examples:
         """Encode the columns ``ids`` and ``values``, lists of int64 and float32. O(entries)."""
         import scipy.sparse
 
         ids, values = X.column(IDS), X.column(VALUES)
+        if isinstance(X, pa.Table):
+            ids, values = ids.combine_chunks(), values.combine_chunks()
         offsets = ids.offsets.to_numpy()
         slots = self.slots(ids.flatten().to_numpy())
         matrix = scipy.sparse.csr_matrix(

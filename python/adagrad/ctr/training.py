@@ -31,7 +31,7 @@ from adagrad.ctr.pipeline import (
 )
 from adagrad.ctr.progressive import Progressive, measured
 
-__all__ = ["Resumed", "Training", "score"]
+__all__ = ["Resumed", "Training", "score", "with_point"]
 
 ROUND = 64
 """The learners' rounds of examples end at multiples of this."""
@@ -120,6 +120,15 @@ class Training:
         return portable(self.log.schema, ignored)
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """What has to agree where a file goes on; JSON."""
+        return {
+            "options": plain(self.options),
+            "schema": packed(self.features),
+            "log": self.log_identity,
+        }
+
+    @property
     def examples(self) -> int:
         """How many are learned, in all passes."""
         held = getattr(self.estimator, "_held", None)
@@ -146,20 +155,7 @@ class Training:
         state = (extra or {}).get("training") if isinstance(extra, dict) else None
         if state is None:
             raise Resumed(f"{self.path} was not written by adagrad train: there is no way to go on")
-        for name, value in plain(self.options).items():
-            if state["options"].get(name) != value:
-                option = "--" + name.replace("_", "-")
-                raise Resumed(
-                    f"{self.path} was trained with {option} {state['options'].get(name)}, not"
-                    f" {value}: give the same options, or another --model"
-                )
-        if state["log"] != self.log_identity:
-            raise Resumed(
-                f"{self.path} was trained on another log: {_shown(state['log'])}, not"
-                f" {_shown(self.log_identity)}"
-            )
-        if state["schema"] != packed(self.features):
-            raise Resumed(f"{self.path} was trained on a log with other columns or types")
+        self._compare(self.path, state)
         if state["pass"] == state["rows"] == 0:
             return  # the rate was not chosen yet
         self.estimator, self.encoder = estimator, encoder_of(estimator)
@@ -167,6 +163,23 @@ class Training:
         self.curve, self.validation = state["curve"], state["validation"]
         self.skipped = state["skipped"]
         self._saved = self.examples
+
+    def _compare(self, path: Path, state: dict[str, Any]) -> None:
+        """Raise where what a file holds was trained in another way than this, or on another log."""
+        for name, value in plain(self.options).items():
+            if state["options"].get(name) != value:
+                option = "--" + name.replace("_", "-")
+                raise Resumed(
+                    f"{path} was trained with {option} {state['options'].get(name)}, not"
+                    f" {value}: give the same options, or another --model"
+                )
+        if state["log"] != self.log_identity:
+            raise Resumed(
+                f"{path} was trained on another log: {_shown(state['log'])}, not"
+                f" {_shown(self.log_identity)}"
+            )
+        if state["schema"] != packed(self.features):
+            raise Resumed(f"{path} was trained on a log with other columns or types")
 
     def run(
         self,
@@ -257,9 +270,7 @@ class Training:
     def _point(self, show: Callable[[Training], None]) -> None:
         board = self.progressive
         if self.pass_number == 0 and board is not None:
-            self.curve.append([*map(float, board.sums), board.metrics()["auc"]])
-            if len(self.curve) > MAX_POINTS:  # constant memory: every other one of the older ones
-                self.curve = self.curve[: MAX_POINTS // 2 : 2] + self.curve[MAX_POINTS // 2 :]
+            self.curve = with_point(self.curve, board)
         show(self)
 
     def _end_pass(self, validate: Callable[[], Log] | None) -> None:
@@ -290,11 +301,8 @@ class Training:
         is_decided = self.progressive is not None
         if not is_decided and not (undecided and self.examples):
             return
-        options = self.options
         state = {
-            "options": plain(options),
-            "schema": packed(self.features),
-            "log": self.log_identity,
+            **self.identity,
             "pass": self.pass_number,
             "rows": self.rows if is_decided else 0,
             "curve": self.curve,
@@ -313,6 +321,14 @@ def score(estimator: ClickLearner, log: Log) -> Progressive:
             yield batch.x, batch.y
 
     return measured(estimator.decision_function, batches())
+
+
+def with_point(curve: list[list[float]], board: Progressive) -> list[list[float]]:
+    """Return a learning curve with one more point, in constant memory."""
+    curve = [*curve, [*map(float, board.sums), board.metrics()["auc"]]]
+    if len(curve) > MAX_POINTS:  # every other one of the older ones
+        curve = curve[: MAX_POINTS // 2 : 2] + curve[MAX_POINTS // 2 :]
+    return curve
 
 
 def _cuts(seen: int, rows: int) -> list[int]:

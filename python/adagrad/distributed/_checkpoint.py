@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -15,7 +16,7 @@ from adagrad import _files
 from adagrad._header import TableFileError
 from adagrad.ctr.progressive import Progressive
 
-__all__ = ["Checkpoint", "Mismatch", "prepare", "read", "write"]
+__all__ = ["Checkpoint", "Mismatch", "plan_in", "prepare", "read", "remove", "write"]
 
 MANIFEST = "training.json"
 _FORMAT, _VERSION = "adagrad.distributed", 1
@@ -98,6 +99,37 @@ def write(directory: Path, checkpoint: Checkpoint, plan: dict[str, Any]) -> None
             shutil.rmtree(other, ignore_errors=True)
 
 
+def plan_in(directory: Path) -> dict[str, Any] | None:
+    """Return the plan of the checkpoint in a directory, None where there is none."""
+    manifest = _manifest(directory)
+    return None if manifest is None else manifest["plan"]
+
+
+def remove(directory: Path) -> None:
+    """Remove the checkpoint of a training that is complete."""
+    (directory / MANIFEST).unlink(missing_ok=True)
+    for folder in directory.glob("batch-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):  # where there is something else
+        directory.rmdir()
+
+
+def _manifest(directory: Path) -> dict[str, Any] | None:
+    path = directory / MANIFEST
+    if not path.exists():
+        return None
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_bytes())
+        found = manifest["format"], manifest["version"]
+        if found != (_FORMAT, _VERSION):
+            raise TableFileError(f"{path} is of {found}, this adagrad reads {_FORMAT} {_VERSION}")
+        for name in ("plan", "folder", "curve", *_NUMBERS):
+            manifest[name]
+    except (KeyError, TypeError, ValueError) as error:
+        raise TableFileError(f"{path} is damaged: {error!r}") from error
+    return manifest
+
+
 def read(directory: Path, plan: dict[str, Any]) -> Checkpoint | None:
     """Return the checkpoint of a directory, None where there is none.
 
@@ -108,24 +140,16 @@ def read(directory: Path, plan: dict[str, Any]) -> Checkpoint | None:
     adagrad.TableFileError
         The manifest is damaged, foreign or of another version.
     """
-    path = directory / MANIFEST
-    if not path.exists():
+    manifest = _manifest(directory)
+    if manifest is None:
         return None
-    try:
-        manifest = json.loads(path.read_bytes())
-        found = manifest["format"], manifest["version"]
-        if found != (_FORMAT, _VERSION):
-            raise TableFileError(f"{path} is of {found}, this adagrad reads {_FORMAT} {_VERSION}")
-        of_checkpoint = manifest["plan"]
-        numbers = {name: int(manifest[name]) for name in _NUMBERS}
-        folder, curve = directory / manifest["folder"], manifest["curve"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise TableFileError(f"{path} is damaged: {error!r}") from error
+    numbers = {name: int(manifest[name]) for name in _NUMBERS}
+    folder, of_checkpoint = directory / manifest["folder"], manifest["plan"]
     # As JSON gives it back: lists for tuples.
     for name, value in json.loads(json.dumps(plan)).items():
         if of_checkpoint.get(name) != value:
             raise Mismatch(
-                f"{path} is of a training with another {name}: {of_checkpoint.get(name)!r}, not"
+                f"{directory} is of a training with another {name}: {of_checkpoint.get(name)!r}, not"
                 f" {value!r}. Give the same, or another directory"
             )
     try:
@@ -133,4 +157,4 @@ def read(directory: Path, plan: dict[str, Any]) -> Checkpoint | None:
             progressive = Progressive.restore({key: file[key] for key in file.files})
     except (OSError, KeyError, ValueError) as error:
         raise TableFileError(f"{folder / _PROGRESS} is damaged: {error!r}") from error
-    return Checkpoint(str(folder), progressive=progressive, curve=curve, **numbers)
+    return Checkpoint(str(folder), progressive=progressive, curve=manifest["curve"], **numbers)

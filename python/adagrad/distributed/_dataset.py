@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -13,7 +13,7 @@ from ray.data.datasource import Datasource, ReadTask
 
 from adagrad.ctr.logs import Log
 
-__all__ = ["Batch", "Skipped", "batches", "first_rows", "from_log"]
+__all__ = ["Batch", "Skipped", "batches", "first_rows", "from_log", "joined_blocks"]
 
 
 class Batch(NamedTuple):
@@ -108,44 +108,60 @@ def from_log(log: Log, skipped: Any = None) -> Any:
     )
 
 
-def batches(dataset: Any, rows: int, start: int = 0) -> Iterator[Batch]:
-    """Cut a dataset into batches of so many rows, by order alone, without touching the rows.
+def batches(dataset: Any, rows: Callable[[int], int], start: int = 0) -> Iterator[Batch]:
+    """Cut a dataset into batches by order alone, without touching the rows.
 
     Parameters
     ----------
     dataset : ray.data.Dataset
         Of the same rows in the same order whenever it is read.
-    rows : int
-        Of a batch; the last one has what is left.
+    rows : callable
+        How many rows the batch has that begins at a row; the last one has what is left.
     start : int, default 0
         Rows to leave out, from the first.
     """
     blocks: list[Any] = []
     cuts: list[tuple[int, int]] = []
-    room, skip = rows, start
+    position, room = start, rows(start)
+    before = 0  # rows of the blocks before this one
     for block, length in _blocks(dataset):
-        at = min(skip, length)
-        skip -= at
-        while at < length:
-            end = min(length, at + room)
+        while position < before + length:
+            end = min(before + length, position + room)
             blocks.append(block)
-            cuts.append((at, end))
-            room -= end - at
-            at = end
+            cuts.append((position - before, end - before))
+            room -= end - position
+            position = end
             if room == 0:
-                yield Batch(blocks, cuts, rows)
-                blocks, cuts, room = [], [], rows
+                yield Batch(blocks, cuts, sum(last - first for first, last in cuts))
+                blocks, cuts, room = [], [], rows(position)
+        before += length
     if blocks:
-        yield Batch(blocks, cuts, rows - room)
+        yield Batch(blocks, cuts, sum(last - first for first, last in cuts))
 
 
-def first_rows(dataset: Any, rows: int) -> Any:
+def first_rows(dataset: Any, rows: int) -> pa.Table:
     """Return the first rows of a dataset, here, or all where there are fewer."""
-    batch = next(batches(dataset, rows), None)
+    batch = next(batches(dataset, lambda start: rows), None)
     if batch is None:
         raise ValueError("the dataset has no rows")
-    tables: Iterable[Any] = ray.get(batch.blocks)
-    return batch, tables
+    return joined_blocks(ray.get(batch.blocks), batch.cuts)
+
+
+def joined_blocks(blocks: Sequence[Any], cuts: Sequence[tuple[int, int]]) -> pa.Table:
+    """Return the rows of a batch as one table.
+
+    Parameters
+    ----------
+    blocks : sequence of pyarrow.Table or pandas.DataFrame
+    cuts : sequence of (int, int)
+        Which rows of each.
+    """
+    tables = []
+    for block, (first, last) in zip(blocks, cuts, strict=True):
+        if not isinstance(block, pa.Table):
+            block = pa.Table.from_pandas(block, preserve_index=False)
+        tables.append(block.slice(first, last - first))
+    return pa.concat_tables(tables)
 
 
 def _blocks(dataset: Any) -> Iterator[tuple[Any, int]]:

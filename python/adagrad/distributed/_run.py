@@ -39,6 +39,7 @@ __all__ = ["First", "Lost", "Plan", "Run"]
 PATIENCE = 60.0
 """Seconds without a batch, with failures, after which a training gives up."""
 
+_SHARE = 8
 _READ = 8 << 20  # bytes of a table that are read of a shard at once
 
 
@@ -209,6 +210,11 @@ class Run:
         for actor in (*self.workers, *self.shards):
             ray.kill(actor, no_restart=True)
 
+    @property
+    def in_flight(self) -> int:
+        """Batches that workers have."""
+        return len(self._flights)
+
     def stats(self) -> list[dict[str, float]]:
         """Return what each shard has done since it began."""
         found: list[dict[str, float]] = ray.get([shard.stats.remote() for shard in self.shards])
@@ -219,7 +225,7 @@ class Run:
     def _pass(self) -> None:
         at, plan = self.at, self.plan
         number = at.first
-        for batch in self._waited(batches(self.dataset, plan.batch_size, at.rows)):
+        for batch in self._waited(batches(self.dataset, self._length, at.rows)):
             self._make_room(number)
             self._give(number, batch)
             number += 1
@@ -232,6 +238,17 @@ class Run:
         at.pass_number += 1
         at.rows, at.start, at.first = 0, number, number
         self._show(self)
+
+    def _length(self, row: int) -> int:
+        """Return how many rows the batch has that begins at a row.
+
+        In the first pass a round is at most an eighth of what was learned before it: a model that
+        knows little takes no large steps.
+        """
+        most = self.plan.batch_size
+        if self.at.pass_number > 0:
+            return most
+        return min(most, max(64, row // (_SHARE * (self.plan.staleness + 1))))
 
     def _waited(self, stream: Iterator[Batch]) -> Iterator[Batch]:
         try:

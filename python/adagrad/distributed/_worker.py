@@ -16,9 +16,10 @@ from adagrad import _core
 from adagrad.ctr.examples import Examples
 from adagrad.ctr.model import Settings, gradients, layouts
 from adagrad.ctr.pipeline import Encoder
+from adagrad.distributed._dataset import joined_blocks
 from adagrad.distributed._shard import BIAS, Answer, Stale
 
-__all__ = ["Asked", "Learned", "Worker", "as_table", "labels_of", "summed"]
+__all__ = ["Asked", "Learned", "Worker", "dealt", "joined", "labels_of", "smaller", "spread"]
 
 Floats = npt.NDArray[np.float32]
 Slots = npt.NDArray[np.uint32]
@@ -99,10 +100,7 @@ class Worker:
         """
         start = time.perf_counter()
         self._asked = {b: asked for b, asked in self._asked.items() if asked.epoch == epoch}
-        table = pa.concat_tables(
-            as_table(block).slice(first, last - first)
-            for block, (first, last) in zip(blocks, cuts, strict=True)
-        )
+        table = joined_blocks(blocks, cuts)
         y = labels_of(table, self._label)
         x = self._encoder.transform(table)
         encoded = time.perf_counter()
@@ -214,13 +212,6 @@ def spread(arrays: Sequence[npt.NDArray[Any]], parts: Sequence[Sequence[slice]],
 def joined(array: npt.NDArray[Any], parts: Sequence[slice]) -> npt.NDArray[Any]:
     """Return the parts of an array, one after the other."""
     return np.concatenate([array[part] for part in parts])
-
-
-def as_table(block: Any) -> pa.Table:
-    """Return a block of a dataset as columns."""
-    if isinstance(block, (pa.Table, pa.RecordBatch)):
-        return pa.table(block) if isinstance(block, pa.RecordBatch) else block
-    return pa.Table.from_pandas(block, preserve_index=False)
 
 
 def labels_of(table: pa.Table, label: str) -> Floats:
