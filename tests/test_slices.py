@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import adagrad
 from adagrad import Rule, Table, _core
 from adagrad.distributed._ranges import starts
-from adagrad.distributed._slices import make_slice
+from adagrad.distributed._slices import load_slice, make_slice, save_slice
 from conftest import assert_same_bits, wide_range
 from test_table import IDS, POLICIES, STATES, STORAGES
 
@@ -195,3 +195,95 @@ def test_bad_positions_change_nothing(positions, error, message):
             positions=positions,
         )
     assert not table.weights.any()
+
+
+def save_table(folder, shards, changes=None, **options):
+    """A table of ROWS rows in slices; one of them may be another table's."""
+    for k, ends in enumerate(itertools.pairwise(starts(ROWS, shards).tolist())):
+        other = (changes or {}) if k == 1 else {}
+        table = make_slice(*ends, **(options | other.get("options", {})))
+        table.steps, table.decays, table.skipped = 7, 2, k
+        for name, value in other.get("counters", {}).items():
+            setattr(table, name, value)
+        save_slice(folder, "w", ends[0], table)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize(("saved", "loaded"), [(1, 4), (4, 1), (3, 3), (5, 7)])
+def test_any_slices_are_loaded_from_any(saved, loaded, storage, tmp_path):
+    options = {"init": "normal", "seed": 5, "dim": 3, **STORAGES[storage]}
+    save_table(tmp_path, saved, **options)
+    whole = Table(ROWS, **options)
+    whole.steps = 7
+    cuts = starts(ROWS, loaded)
+    slices = [load_slice(tmp_path, "w", *ends) for ends in itertools.pairwise(cuts.tolist())]
+    assert_same_tables(slices, whole)
+    assert {(table.steps, table.decays, table.seed) for table in slices} == {(7, 2, 5)}
+    assert sum(table.skipped for table in slices) == sum(range(saved))
+    rows = np.arange(ROWS)
+    g = np.full((ROWS, 3), 0.3, real(whole))
+    whole.step(rows, g, "each")
+    step_slices(slices, cuts, rows, g, "each")
+    assert_same_tables(slices, whole)
+
+
+def test_a_slice_is_a_table_file(tmp_path):
+    table = make_slice(4, 9, init="uniform", seed=1)
+    path = save_slice(tmp_path, "w", 4, table)
+    assert path.name == f"w-{4:020}-{9:020}.safetensors"
+    assert_same_bits(Table.load(path).weights, table.weights)
+    with pytest.raises(ValueError, match="first is 3, but the slice begins at row 4"):
+        save_slice(tmp_path, "w", 3, table)
+    table.close()
+    with pytest.raises(ValueError, match="closed"):
+        save_slice(tmp_path, "w", 4, table)
+    assert load_slice(tmp_path, "w", 4, 9).rows == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"options": {"dim": 2}}, "has dim 2, but .* 1"),
+        ({"options": {"dtype": "float64"}}, "has dtype float64"),
+        ({"options": {"dim": 1, "state": "row"}}, "has state row, but .* element"),
+        ({"options": {"rule": Rule(lr=7.0)}}, 'has rule .*"lr": 7.0'),
+        ({"options": {"seed": 8}}, "has seed 8, but .* 0"),
+        ({"counters": {"steps": 8}}, "has steps 0*8, but .* 0*7"),
+        ({"counters": {"decays": 1}}, "has decays 0*1, but .* 0*2"),
+    ],
+)
+def test_slices_of_different_tables(changes, message, tmp_path):
+    save_table(tmp_path, 3, changes)
+    path = rf"w-{7:020}-{15:020}\.safetensors "
+    with pytest.raises(adagrad.TableFileError, match=path + message):
+        load_slice(tmp_path, "w", 0, ROWS)
+    assert load_slice(tmp_path, "w", 0, 7).rows == 7  # the others are not looked at
+
+
+def test_slices_that_are_missing_or_overlap(tmp_path):
+    save_table(tmp_path, 3)
+    middle = tmp_path / f"w-{7:020}-{15:020}.safetensors"
+    aside = middle.rename(tmp_path / "aside")
+    with pytest.raises(adagrad.TableFileError, match="no file has rows 7 to 14"):
+        load_slice(tmp_path, "w", 0, ROWS)
+    with pytest.raises(adagrad.TableFileError, match="no file has rows 23 to 24"):
+        load_slice(tmp_path, "w", 16, 25)
+    with pytest.raises(adagrad.TableFileError, match="no file has rows 0 to 22"):
+        load_slice(tmp_path, "v", 0, ROWS)
+    table = make_slice(6, 15)
+    table.steps, table.decays = 7, 2
+    path = save_slice(tmp_path, "w", 6, table)
+    with pytest.raises(adagrad.TableFileError, match=rf"{path} overlaps .* in rows 6 to 6"):
+        load_slice(tmp_path, "w", 0, ROWS)
+    path.unlink()
+    aside.rename(tmp_path / f"w-{7:020}-{16:020}.safetensors")
+    with pytest.raises(adagrad.TableFileError, match="has rows 7 to 14, its name says 7 to 15"):
+        load_slice(tmp_path, "w", 7, 15)
+
+
+def test_a_slice_that_is_truncated(tmp_path):
+    save_table(tmp_path, 3)
+    path = tmp_path / f"w-{7:020}-{15:020}.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(adagrad.TableFileError, match=f"{path} is truncated"):
+        load_slice(tmp_path, "w", 0, ROWS)
