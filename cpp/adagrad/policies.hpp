@@ -34,6 +34,9 @@ struct Occurrences {
   const std::uint32_t* source;
   std::size_t n;
   bool distinct, by_position;  // as in Batch
+  // Of each in the call that by_position means, where this one is a part of it; null where that is
+  // i.
+  const std::size_t* positions = nullptr;
 };
 
 // One call on n gradients of rows of dim elements. kernels.apply(batch, visit, k) updates the rows
@@ -147,7 +150,7 @@ class RowsCall {
   // The occurrences of thread k, in order.
   std::size_t walk(std::size_t k, Visit visit) {
     if (threads_ == 1 && all_.source == nullptr) {
-      return kernels_.apply(Batch<T, const Id*>{all_.ids, all_.g, nullptr, nullptr, all_.n,
+      return kernels_.apply(Batch<T, const Id*>{all_.ids, all_.g, nullptr, all_.positions, all_.n,
                                                 all_.distinct, all_.by_position},
                             visit, k);
     }
@@ -204,6 +207,9 @@ class RowsCall {
       } else {
         owned.scattered[j] = g;
       }
+    }
+    if (all_.by_position && all_.positions != nullptr) {
+      for (std::size_t j = before; j < n; ++j) positions[j] = all_.positions[positions[j]];
     }
     return n;
   }

@@ -42,8 +42,14 @@ inline std::uint64_t key(std::uint64_t seed, Stream stream, std::uint64_t step) 
   return mix64(mix64(mix64(seed + golden) + static_cast<std::uint64_t>(stream)) + step);
 }
 
+// The key with which index 0 has the numbers that `first` has with this one, and so on: of a table
+// that is a slice of a larger one, whose rows are numbered there.
+inline std::uint64_t key_from(std::uint64_t key, std::uint64_t first) {
+  return key + first * golden;
+}
+
 inline std::uint64_t row_key(std::uint64_t key, std::uint64_t row) {
-  return mix64(key + row * golden);
+  return mix64(key_from(key, row));
 }
 
 // Where a row may be updated several times in a call: of the occurrence at position i of its ids.
@@ -159,7 +165,7 @@ inline double normal(double u) {
 template <Distribution distribution, class T>
 inline void initialise(std::uint64_t key, std::uint64_t first, double scale, T* to, std::size_t n) {
   for (std::size_t i = 0; i < n; ++i) {
-    const double u = unit(mix64(key + (first + i) * golden));
+    const double u = unit(row_key(key, first + i));
     const double x = distribution == Distribution::normal ? normal(u) : 2.0 * u - 1.0;
     to[i] = static_cast<T>(scale * x);
   }

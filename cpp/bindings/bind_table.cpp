@@ -48,10 +48,10 @@ std::vector<std::size_t> check_offsets(const char* function, py::handle object, 
 class Table {
  public:
   Table(py::array memory, std::size_t rows, std::size_t dim, const std::string& dtype,
-        bool half_state, bool row_state, bool whole_pairs)
+        bool half_state, bool row_state, bool whole_pairs, std::uint64_t first_row)
       : memory_(std::move(memory)), rows_(rows), dim_(dim), is_double_(dtype == "float64"),
         half_(half_of(dtype)), half_state_(half_state), row_state_(row_state),
-        whole_pairs_(whole_pairs) {
+        whole_pairs_(whole_pairs), first_row_(first_row) {
     const std::size_t state = row_state ? 1 : dim, size = is_double_ ? 8 : 4;
     stride_ = (half_ ? 2 : size) * dim + (half_state ? 2 : size) * state;
     check_memory({"Table", "memory"}, memory_, Access::write);
@@ -62,21 +62,40 @@ class Table {
 
   std::size_t step(const py::object& rows, const py::object& g, const Hyperparameters& rule,
                    double lr, const py::object& duplicates, bool verify_unique, std::uint64_t seed,
-                   std::uint64_t steps, std::size_t threads, bool limit) {
+                   std::uint64_t steps, std::size_t threads, bool limit,
+                   const py::object& positions) {
     const SparseOptions options =
         check_options("Table.step", rule, duplicates, verify_unique, threads);
     const IdsArgument ids = check_ids("Table.step", rows);
     const py::array gradients = check_reals({"Table.step", "g"}, g, ids.n, "rows", Access::read);
+    const std::optional<py::array> places = check_positions("Table.step", positions, ids.n);
     return with_kernels(rule, lr, limit, [&](auto& kernels) {
       using T = typename std::decay_t<decltype(kernels)>::Real;
       if (rule.on_nonfinite == NonFinite::raise) check_finite<T>({"Table.step", "g"}, gradients);
       const T* const data = static_cast<const T*>(gradients.data());
       return with_ids(ids.type, ids.rows, [&](const auto* given) {
         using Id = std::remove_const_t<std::remove_pointer_t<decltype(unsigned_ids(given))>>;
-        const Occurrences<T, Id> all{unsigned_ids(given), data, nullptr, ids.n, false, false};
+        // NumPy's index type has the size of std::size_t, and no position is negative.
+        const std::size_t* const at =
+            places ? static_cast<const std::size_t*>(places->data()) : nullptr;
+        const Occurrences<T, Id> all{unsigned_ids(given), data, nullptr, ids.n, false, false, at};
         return run(ids, options, check_range(ids, given, threads), all, kernels, seed, steps);
       });
     });
+  }
+
+  // The checks of step() but for those of its n ids, which need not be of this table: a sharded one
+  // makes them before any shard is called.
+  void check_step(std::size_t n, const py::object& g, const Hyperparameters& rule,
+                  const py::object& duplicates) const {
+    check_options("step", rule, duplicates, false, 1);
+    const py::array gradients = check_reals({"step", "g"}, g, n, "rows", Access::read);
+    if (rule.on_nonfinite != NonFinite::raise) return;
+    if (is_double_) {
+      check_finite<double>({"step", "g"}, gradients);
+    } else {
+      check_finite<float>({"step", "g"}, gradients);
+    }
   }
 
   // The backward pass of pool() and the step in one: no gradient of a row is kept.
@@ -172,9 +191,9 @@ class Table {
   // Params at random or, where `init` is "zeros", as they are; every accumulator.
   void initialise(const std::string& init, double scale, std::uint64_t seed, double accumulator,
                   std::size_t threads) {
-    const Start start{init != "zeros",
-                      init == "normal" ? Distribution::normal : Distribution::uniform,
-                      key(seed, Stream::initial_weights, 0), scale, accumulator};
+    const Start start{
+        init != "zeros", init == "normal" ? Distribution::normal : Distribution::uniform,
+        key_from(key(seed, Stream::initial_weights, 0), first_row_ * dim_), scale, accumulator};
     read([&](auto& kernels) {
       py::gil_scoped_release release;
       kernels.allocate(dim_, num_threads(threads));
@@ -212,7 +231,8 @@ class Table {
   std::size_t with_kernels(const Hyperparameters& rule, double lr, bool limit, F f) const {
     if (half_) {
       HalfTableKernels half{{data(), stride_, dim_, *half_, half_state_, row_state_, 0},
-                            rule.params<float>(lr)};
+                            rule.params<float>(lr),
+                            first_row_};
       return f(half);
     }
     if (is_double_) {
@@ -228,7 +248,8 @@ class Table {
   template <class F>
   void read(F f) const {
     if (half_) {
-      HalfTableKernels half{{data(), stride_, dim_, *half_, half_state_, row_state_, 0}, {}};
+      HalfTableKernels half{
+          {data(), stride_, dim_, *half_, half_state_, row_state_, 0}, {}, first_row_};
       f(half);
     } else if (is_double_) {
       TargetKernels<double> of{target<double>(), {}, kernels_for<double>(false)};
@@ -307,6 +328,22 @@ class Table {
     return array;
   }
 
+  // Where the occurrences stand in a larger call that this one is a part of.
+  std::optional<py::array> check_positions(const char* function, const py::object& positions,
+                                           std::size_t n) const {
+    if (positions.is_none()) return std::nullopt;
+    const Argument at{function, "positions"};
+    const py::array array = check_memory(at, positions, Access::read);
+    if (id_type(at, array) != IdType::i64) {
+      fail_type(at, "has dtype " + text_of(array.dtype()) + "; int64 is needed");
+    }
+    if (array.ndim() != 1 || static_cast<std::size_t>(array.shape(0)) != n) {
+      fail_value(at,
+                 "has shape " + shape_of(array) + ", but rows need (" + std::to_string(n) + ",)");
+    }
+    return array;
+  }
+
   py::array make_reals(std::size_t n) const {
     std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(n)};
     if (dim_ != 1) shape.push_back(static_cast<py::ssize_t>(dim_));
@@ -319,18 +356,23 @@ class Table {
   bool is_double_;
   std::optional<Half> half_;
   bool half_state_, row_state_, whole_pairs_;
+  std::uint64_t first_row_;
 };
 
 }  // namespace
 
 void bind_table(py::module_& m) {
   py::class_<Table>(m, "Table")
-      .def(py::init<py::array, std::size_t, std::size_t, const std::string&, bool, bool, bool>(),
+      .def(py::init<py::array, std::size_t, std::size_t, const std::string&, bool, bool, bool,
+                    std::uint64_t>(),
            py::arg("memory"), py::arg("rows"), py::arg("dim"), py::arg("dtype"),
-           py::arg("half_state"), py::arg("row_state"), py::arg("whole_pairs"))
+           py::arg("half_state"), py::arg("row_state"), py::arg("whole_pairs"),
+           py::arg("first_row") = 0)
       .def("step", &Table::step, py::arg("rows"), py::arg("g"), py::arg("rule"), py::arg("lr"),
            py::arg("duplicates"), py::arg("check_unique"), py::arg("seed"), py::arg("steps"),
-           py::arg("threads"), py::arg("limit") = false)
+           py::arg("threads"), py::arg("limit") = false, py::arg("positions") = py::none())
+      .def("check_step", &Table::check_step, py::arg("n"), py::arg("g"), py::arg("rule"),
+           py::arg("duplicates"))
       .def("step_pooled", &Table::step_pooled, py::arg("rows"), py::arg("offsets"), py::arg("g"),
            py::arg("mean"), py::arg("weights"), py::arg("rule"), py::arg("lr"),
            py::arg("duplicates"), py::arg("seed"), py::arg("steps"), py::arg("threads"),

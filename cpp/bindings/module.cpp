@@ -57,6 +57,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bind_dense(m);
   bind_rows(m);
   bind_coalesce(m);
+  bind_bucket(m);
   bind_table(m);
   bind_examples(m);
   bind_hashing(m);

@@ -12,6 +12,7 @@ void bind_rule(pybind11::module_& m);
 void bind_dense(pybind11::module_& m);
 void bind_rows(pybind11::module_& m);
 void bind_coalesce(pybind11::module_& m);
+void bind_bucket(pybind11::module_& m);
 void bind_table(pybind11::module_& m);
 void bind_examples(pybind11::module_& m);
 void bind_hashing(pybind11::module_& m);

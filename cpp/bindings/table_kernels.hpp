@@ -14,6 +14,7 @@ struct HalfTableKernels {
   static constexpr bool rounds = true;
   HalfTable table;
   Params<float> params;
+  std::uint64_t first_row;  // where the table begins in one that it may be a slice of
   const HalfKernels& kernels = adagrad::kernels().half;
   std::vector<float> memory = {};
   std::vector<std::uint32_t> words = {};
@@ -28,13 +29,13 @@ struct HalfTableKernels {
     return {memory.data() + 2 * dim * k, memory.data() + 2 * dim * k + dim,
             words.data() + (dim + 1) * k};
   }
-  void set_key(std::uint64_t key) { table.key = key; }
+  void set_key(std::uint64_t key) { table.key = key_from(key, first_row); }
   void prepare(std::size_t dim, std::size_t threads, std::uint64_t of_seed,
                std::uint64_t of_steps) {
     allocate(dim, threads);
     seed = of_seed;
     steps = of_steps;
-    table.key = key(seed, Stream::step, steps);
+    set_key(key(seed, Stream::step, steps));
   }
   template <class Id>
   std::size_t apply(const Batch<float, const Id*>& batch, Visit visit, std::size_t k) {
@@ -60,7 +61,7 @@ struct HalfTableKernels {
   }
   void sweep(std::uint64_t rows, std::size_t) {
     HalfTable swept = table;
-    swept.key = key(seed, Stream::weight_decay, steps);
+    swept.key = key_from(key(seed, Stream::weight_decay, steps), first_row);
     kernels.decay_rows(swept, 0, static_cast<std::size_t>(rows), params, scratch(0));
     params.decay = WeightDecay::none;
   }

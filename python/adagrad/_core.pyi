@@ -52,6 +52,9 @@ def step_rows(
 def coalesce(
     rows: npt.NDArray[np.integer[Any]], g: npt.NDArray[np.floating[Any]]
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]: ...
+def bucket(
+    rows: object, starts: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]: ...
 
 class Table(metaclass=_PybindType):
     def __init__(
@@ -63,6 +66,7 @@ class Table(metaclass=_PybindType):
         half_state: bool,
         row_state: bool,
         whole_pairs: bool,
+        first_row: int = 0,
     ) -> None: ...
     def step(
         self,
@@ -76,7 +80,11 @@ class Table(metaclass=_PybindType):
         steps: int,
         threads: int,
         limit: bool = False,
+        positions: npt.NDArray[np.int64] | None = None,
     ) -> int: ...
+    def check_step(
+        self, n: int, g: object, rule: Hyperparameters, duplicates: str | None
+    ) -> None: ...
     def step_pooled(
         self,
         rows: object,

@@ -57,8 +57,8 @@ def read_header(path: StrPath) -> Header:
         return _parse(path, file)[0]
 
 
-def load_into(path: StrPath, header: Header, out: Bytes) -> None:
-    """Read the data of a file into memory.
+def load_into(path: StrPath, header: Header, out: Bytes, skip: int = 0) -> None:
+    """Read the data of a file, or a part of them, into memory.
 
     Parameters
     ----------
@@ -66,7 +66,9 @@ def load_into(path: StrPath, header: Header, out: Bytes) -> None:
     header : Header
         From `read_header`.
     out : ndarray of uint8
-        As long as the data.
+        As long as the part.
+    skip : int, default 0
+        Bytes of the data before the part.
 
     Raises
     ------
@@ -75,20 +77,23 @@ def load_into(path: StrPath, header: Header, out: Bytes) -> None:
     OSError
         Where it cannot be read.
     """
-    if out.nbytes != header.nbytes:
-        raise ValueError(f"out has {out.nbytes} bytes, but the data of {path} {header.nbytes}")
+    if skip + out.nbytes > header.nbytes:
+        raise ValueError(
+            f"out has {out.nbytes} bytes, but the data of {path} only {header.nbytes - skip} from"
+            f" byte {skip} on"
+        )
     with _open(path, "rb") as file:
         if _parse(path, file)[0] != header:
             raise TableFileError(f"{path} was replaced by another table while it was read")
-        file.seek(header.start)
+        file.seek(header.start + skip)
         left = out.data
         while left:
             count = file.readinto(left[:_CHUNK])
             if not count:
-                size = header.start + header.nbytes
+                end = header.start + skip + out.nbytes
                 raise TableFileError(
-                    f"{path} was truncated while it was read: it has {size - len(left)} bytes, its"
-                    f" header promises {size}"
+                    f"{path} was truncated while it was read: it has {end - len(left)} bytes, its"
+                    f" header promises {header.start + header.nbytes}"
                 )
             left = left[count:]
 

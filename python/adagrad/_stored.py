@@ -32,6 +32,7 @@ class StoredTable:
     skipped: int
     decays: int
     path: str | None
+    _first_row: int = 0  # in a larger table, where this one is a slice: what random numbers go by
     _layout: Layout
     _mapping: _files.Mapping | None
 
@@ -45,8 +46,9 @@ class StoredTable:
         half_state = BYTES[at.state_dtype] == 2
         # A file outlives a process that is killed between a param and its accumulator.
         whole_pairs = self._mapping is not None
+        by_row = at.state == "row"
         return _core.Table(
-            memory, at.rows, at.dim, at.dtype, half_state, at.state == "row", whole_pairs
+            memory, at.rows, at.dim, at.dtype, half_state, by_row, whole_pairs, self._first_row
         )
 
     @property
@@ -205,6 +207,8 @@ class StoredTable:
             )
             self.rule = _rule_of(path, json.loads(found["rule"]))
             self.seed = check_integer("seed", int(found["seed"]), 0, 2**64 - 1)
+            first_row = int(found.get("first_row", "0"))
+            self._first_row = check_integer("first_row", first_row, 0, 2**63 - 1 - self.rows)
         except TableFileError:
             raise
         except (TypeError, ValueError, RecursionError) as error:
@@ -226,6 +230,7 @@ class StoredTable:
             "seed": str(self.seed),
             **{name: f"{self._counter(name):0{DIGITS}}" for name in COUNTERS},
             **{name: str(value) for name, value in fields.items()},
+            **({"first_row": str(self._first_row)} if self._first_row else {}),
         }
 
     def _counter(self, name: str) -> int:
@@ -301,7 +306,7 @@ class StoredTable:
         return self.copy()
 
     def _fields(self) -> dict[str, Any]:
-        names = ("rule", "seed", *COUNTERS, "_layout")
+        names = ("rule", "seed", *COUNTERS, "_first_row", "_layout")
         return {name: getattr(self, name) for name in names}
 
     def __getstate__(self) -> dict[str, Any]:

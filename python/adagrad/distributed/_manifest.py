@@ -1,0 +1,107 @@
+"""A directory of slices, and the file that says which of them are the table."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import reprlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from adagrad import _core, _files
+from adagrad._header import COUNTERS, TableFileError
+from adagrad.distributed._slices import StrPath, find_slices
+
+MANIFEST = "sharded.json"
+NAME = "table"  # of the slices
+
+_FORMAT = {"format": "adagrad.ShardedTable", "format_version": "1"}
+_FOLDER = re.compile(r"slices-[0-9a-f]{16}")
+_NUMBERS = ("rows", "shards", *COUNTERS)
+
+
+def write(directory: StrPath, numbers: dict[str, int], save: Callable[[Path], None]) -> None:
+    """Replace a table in a directory, whole or not at all.
+
+    Parameters
+    ----------
+    directory : str or PathLike
+        Made where there is none.
+    numbers : dict of int
+        By the names of `read`.
+    save : callable
+        Is given the new folder, and writes slices that cover all rows to it.
+    """
+    target = Path(os.path.realpath(directory))
+    target.mkdir(parents=True, exist_ok=True)
+    folder = target / f"slices-{os.urandom(8).hex()}"
+    folder.mkdir()
+    try:
+        save(folder)
+        find_slices(folder, NAME, 0, numbers["rows"])  # which other machines may have written
+        text = json.dumps(
+            {**_FORMAT, "adagrad_version": _core.__version__, "slices": folder.name, **numbers},
+            indent=2,
+        )
+        _files.replace(target / MANIFEST, [memoryview(text.encode())])
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    for other in target.iterdir():
+        if _FOLDER.fullmatch(other.name) and other != folder:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def read(directory: StrPath) -> tuple[Path, dict[str, int]]:
+    """Return the folder of the slices, which are checked, and the numbers of the table.
+
+    Returns
+    -------
+    folder : Path
+    numbers : dict of int
+        "rows", "shards", "steps", "skipped" and "decays".
+
+    Raises
+    ------
+    adagrad.TableFileError
+        Where the manifest, or a slice, is missing, corrupted, of a newer version or of another
+        table; names the file.
+    """
+    path = Path(os.path.realpath(directory)) / MANIFEST
+    try:
+        found: Any = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise TableFileError(f"{path} is missing: no sharded table was saved there") from error
+    except (ValueError, RecursionError) as error:
+        raise TableFileError(f"{path} is corrupted: {error}") from error
+    if not isinstance(found, dict) or found.get("format") != _FORMAT["format"]:
+        raise TableFileError(f"{path} is not of a sharded table: it says {reprlib.repr(found)}")
+    if found.get("format_version") != _FORMAT["format_version"]:
+        version = reprlib.repr(found.get("format_version"))
+        raise TableFileError(
+            f"{path} has format version {version}, this adagrad reads {_FORMAT['format_version']}"
+        )
+    folder = found.get("slices")
+    if not isinstance(folder, str) or not _FOLDER.fullmatch(folder):
+        raise TableFileError(f"{path} is corrupted: slices is {reprlib.repr(folder)}")
+    for name in _NUMBERS:
+        value = found.get(name)
+        if type(value) is not int or not 0 <= value < 2**64:
+            raise TableFileError(f"{path} is corrupted: {name} is {reprlib.repr(value)}")
+    numbers = {name: found[name] for name in _NUMBERS}
+    with contextlib.suppress(FileNotFoundError):
+        held = find_slices(path.parent / folder, NAME, 0, max(1, numbers["rows"]))
+        if held[-1].last != numbers["rows"]:
+            raise TableFileError(f"{path} has {numbers['rows']} rows, but {held[-1].path} more")
+        for name in ("steps", "decays"):
+            if int(held[0].header.metadata[name]) != numbers[name]:
+                raise TableFileError(
+                    f"{path} has {name} {numbers[name]}, but {held[0].path}"
+                    f" {int(held[0].header.metadata[name])}"
+                )
+        return path.parent / folder, numbers
+    raise TableFileError(f"{path} names {folder}, which is missing beside it")
