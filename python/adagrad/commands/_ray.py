@@ -35,9 +35,7 @@ def check_cluster(given: dict[str, Any], logs: tuple[str, ...]) -> None:
     connect(given["ray"])
 
 
-def on_ray(
-    given: dict[str, Any], log: Log, options: Options, how_long: dict[str, Any]
-) -> Training:
+def on_ray(given: dict[str, Any], log: Log, options: Options, how_long: dict[str, Any]) -> Training:
     """Return a training on the cluster."""
     from adagrad.distributed import Cluster
     from adagrad.distributed.command import RayTraining

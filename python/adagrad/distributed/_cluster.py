@@ -39,6 +39,7 @@ def connect(address: str | None = None) -> None:
     if address is None:
         address = os.environ.get("RAY_ADDRESS") or "local"
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     if address == "local":
         ray.init("local", include_dashboard=False, **quiet)
         return
