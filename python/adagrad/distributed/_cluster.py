@@ -92,9 +92,7 @@ def check_room(actors: int, what: str, cpus: int = 1) -> None:
     if need == 0:
         return
     have = sum(int(node["Resources"].get("CPU", 0)) // cpus * cpus for node in nodes)
-    text = (
-        f"{actors} {what} need {need} processors, the {len(nodes)} live nodes of the cluster have"
-    )
+    text = f"{actors} {what} need {need} processors, the {len(nodes)} live nodes have"
     if have < need:
         raise RuntimeError(f"{text} {have}")
     end = time.monotonic() + _PATIENCE
