@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import os
 import pickle
 import re
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ import ray
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import adagrad
 import ray_cluster
 from adagrad import Rule, Table, TableFileError
 from adagrad.distributed import ShardedTable, ShardLostError, _cluster, _manifest
@@ -145,6 +148,22 @@ def test_threads_of_one_process_may_share_a_table():
             one.step(np.arange(4), np.ones(4, np.float32))
         assert sharded.steps == 80
         assert_same_bits(sharded.gather(np.arange(4)), one.gather(np.arange(4)))
+
+
+def test_the_documentation(tmp_path, monkeypatch):
+    text = (Path(__file__).parents[1] / "docs" / "sharded-tables.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(block, names)
+    assert names["hot"] == []
+    with ShardedTable.load("model", shards=1) as loaded:
+        rows = np.arange(loaded.rows)
+        assert_same_bits(loaded.gather(rows), names["one"].gather(rows))
+    finder = doctest.DocTestFinder()
+    (found,) = finder.find(ShardedTable, globs={"adagrad": adagrad, "np": np}, name="table")[:1]
+    assert found.examples
+    assert doctest.DocTestRunner().run(found).failed == 0
 
 
 # Bad input
@@ -356,20 +375,31 @@ def test_a_process_that_is_killed_within_a_step(tmp_path):
         assert_lost(sharded, lambda: sharded.step(FINE, ONES), "shard 0 .* it was never saved")
 
 
+def places(sharded):
+    return [shard.node for shard in sharded.stats()]
+
+
 def test_a_node_that_dies(cluster):
     node = cluster.add_node(**ray_cluster.NODE)
-    with ShardedTable(6, shards=3) as sharded:
-        there = next(k for k, shard in enumerate(sharded.stats()) if shard.node == node.node_id)
-        row = np.array([2 * there])
+    try:
+        end = time.monotonic() + 30.0
+        while node.node_id not in (at := places(sharded := ShardedTable(6, shards=3))):
+            sharded.close()  # the other nodes hear of a new one after a moment
+            assert time.monotonic() < end
+        with sharded:
+            k = at.index(node.node_id)
 
-        def gather_on():
-            while True:  # its processes may outlive the node for a moment
-                sharded.gather(row)
+            def gather_on():
+                while True:  # its processes may outlive the node for a moment
+                    sharded.gather(np.array([2 * k]))
 
-        cluster.remove_node(node, allow_graceful=False)
-        assert_lost(sharded, gather_on, f"shard {there} of 3, with rows {2 * there} to")
-    while sum(found["Alive"] for found in ray.nodes()) > 2:
-        time.sleep(0.05)
+            cluster.remove_node(node, allow_graceful=False)
+            assert_lost(sharded, gather_on, f"shard {k} of 3, with rows {2 * k} to {2 * k + 1}")
+    finally:
+        if node in cluster.worker_nodes:
+            cluster.remove_node(node)
+        while sum(found["Alive"] for found in ray.nodes()) > 2:
+            time.sleep(0.05)
 
 
 # The cluster
