@@ -80,6 +80,15 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(20110701)
 
 
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Any]:
+    """A Ray cluster of two nodes, one for all tests of a process, which is connected to it."""
+    import ray_cluster
+
+    with ray_cluster.two_nodes() as nodes:
+        yield nodes
+
+
 def need(condition: bool, what: str) -> None:
     """Skip where something optional is missing, but never in CI."""
     if not condition:
