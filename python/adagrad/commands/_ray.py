@@ -25,7 +25,7 @@ def check_cluster(given: dict[str, Any], logs: tuple[str, ...]) -> None:
             if given[name] is not None:
                 raise click.ClickException(f"--{name.replace('_', '-')} needs --ray")
         return
-    require("adagrad train --ray", "ray")
+    require("adagrad train --ray", "ray", extra="ray")
     if "-" in logs:
         raise click.ClickException("--ray cannot read the standard input: workers read the log")
     if given["early_stop"] is not None:
