@@ -115,8 +115,19 @@ def test_large_arrays_go_through_the_object_store(rng):
         assert_same_bits(sharded.gather(rows), whole.gather(rows))
 
 
+def spread_table(nodes):
+    """Three shards on so many nodes. Each node hears of a new one in a moment of its own."""
+    end = time.monotonic() + 30.0
+    while True:
+        sharded = ShardedTable(6, 4, shards=3)
+        if len({shard.node for shard in sharded.stats()}) == nodes:
+            return sharded
+        sharded.close()
+        assert time.monotonic() < end
+
+
 def test_stats_and_hot_shards():
-    with ShardedTable(6, 4, shards=3) as sharded:
+    with spread_table(2) as sharded:
         assert {shard.load for shard in sharded.stats()} == {1.0}
         sharded.gather(np.array([0, 1, 1, 1, 1, 4]))
         sharded.step(np.array([1, 5]), np.ones((2, 4), np.float32))
@@ -128,7 +139,6 @@ def test_stats_and_hot_shards():
     assert [shard.is_hot for shard in stats] == [True, False, False]
     assert stats[0].busy > 0.0
     assert {shard.nbytes for shard in stats} == {64}
-    assert len({shard.node for shard in stats}) == 2  # spread
 
 
 def test_threads_of_one_process_may_share_a_table():
@@ -375,18 +385,11 @@ def test_a_process_that_is_killed_within_a_step(tmp_path):
         assert_lost(sharded, lambda: sharded.step(FINE, ONES), "shard 0 .* it was never saved")
 
 
-def places(sharded):
-    return [shard.node for shard in sharded.stats()]
-
-
 def test_a_node_that_dies(cluster):
     node = cluster.add_node(**ray_cluster.NODE)
     try:
-        end = time.monotonic() + 30.0
-        while node.node_id not in (at := places(sharded := ShardedTable(6, shards=3))):
-            sharded.close()  # the other nodes hear of a new one after a moment
-            assert time.monotonic() < end
-        with sharded:
+        with spread_table(3) as sharded:
+            at = [shard.node for shard in sharded.stats()]
             k = at.index(node.node_id)
 
             def gather_on():
