@@ -115,19 +115,8 @@ def test_large_arrays_go_through_the_object_store(rng):
         assert_same_bits(sharded.gather(rows), whole.gather(rows))
 
 
-def spread_table(nodes):
-    """Three shards on so many nodes. Each node hears of a new one in a moment of its own."""
-    end = time.monotonic() + 30.0
-    while True:
-        sharded = ShardedTable(6, 4, shards=3)
-        if len({shard.node for shard in sharded.stats()}) == nodes:
-            return sharded
-        sharded.close()
-        assert time.monotonic() < end
-
-
 def test_stats_and_hot_shards():
-    with spread_table(2) as sharded:
+    with ShardedTable(6, 4, shards=3) as sharded:
         assert {shard.load for shard in sharded.stats()} == {1.0}
         sharded.gather(np.array([0, 1, 1, 1, 1, 4]))
         sharded.step(np.array([1, 5]), np.ones((2, 4), np.float32))
@@ -139,6 +128,7 @@ def test_stats_and_hot_shards():
     assert [shard.is_hot for shard in stats] == [True, False, False]
     assert stats[0].busy > 0.0
     assert {shard.nbytes for shard in stats} == {64}
+    assert stats[0].node == stats[2].node != stats[1].node
 
 
 def test_threads_of_one_process_may_share_a_table():
@@ -315,6 +305,16 @@ def failing(*_):
     raise OSError(28, "disk full")
 
 
+@pytest.mark.parametrize("name", ["GetTimeoutError", "ActorDiedError"])
+def test_shards_that_do_not_start(name, monkeypatch):
+    def get(*_, **__):
+        raise getattr(ray.exceptions, name)
+
+    monkeypatch.setattr(_cluster.ray, "get", get)
+    with pytest.raises(RuntimeError, match=r"do not run after 60 seconds|died before its shards"):
+        ShardedTable(3, shards=2)
+
+
 def test_more_shards_than_rows_are_loaded(tmp_path):
     with ShardedTable(3, shards=2) as sharded:
         sharded.save(tmp_path)
@@ -388,8 +388,9 @@ def test_a_process_that_is_killed_within_a_step(tmp_path):
 def test_a_node_that_dies(cluster):
     node = cluster.add_node(**ray_cluster.NODE)
     try:
-        with spread_table(3) as sharded:
+        with ShardedTable(6, shards=3) as sharded:
             at = [shard.node for shard in sharded.stats()]
+            assert len(set(at)) == 3
             k = at.index(node.node_id)
 
             def gather_on():

@@ -168,7 +168,8 @@ class ShardedTable:
     ConnectionError
         Where no cluster listens at `address`.
     RuntimeError
-        Where the cluster has no live node, or its processes do not start within a minute.
+        Where the cluster has no live node, loses one meanwhile, or does not start the processes
+        within a minute.
     MemoryError
         Where a shard's memory is not to be had.
 
@@ -238,10 +239,9 @@ class ShardedTable:
     def _start(self, address: str | None, fill: Callable[[Any, int, int], Any]) -> None:
         connect(address)
         check_room(self.shards, "shards", cpus=0)
-        # In turn, as Ray's own "SPREAD" may leave a node out; soft, as one may die meanwhile.
-        places = itertools.cycle(
-            NodeAffinitySchedulingStrategy(node, soft=True) for node in nodes()
-        )
+        # In turn: Ray's "SPREAD", and soft affinity, put actors without processors anywhere.
+        there = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes()]
+        places = itertools.cycle(there)
         actor = ray.remote(num_cpus=0, max_restarts=0)(_Shard)
         self._actors = [
             actor.options(scheduling_strategy=next(places)).remote() for _ in range(self.shards)
@@ -253,6 +253,10 @@ class ShardedTable:
                 raise RuntimeError(
                     f"{self.shards} shards do not run after {_START:g} seconds: the cluster has no"
                     " room for their processes"
+                ) from error
+            except RayError as error:
+                raise RuntimeError(
+                    f"a node of the cluster died before its shards ran ({type(error).__name__})"
                 ) from error
             ends = itertools.pairwise(self._starts.tolist())
             refs = [fill(shard, *of) for shard, of in zip(self._actors, ends, strict=True)]
