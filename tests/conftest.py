@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+# Before NumPy loads it, here and in what the tests start: threads of BLAS in every worker of
+# pytest-xdist wait for each other, for ten times as long as they compute.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import hypothesis
 import numpy as np
 import numpy.typing as npt
