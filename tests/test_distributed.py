@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import re
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -335,6 +337,15 @@ def test_a_cluster_that_does_not_recover(clicks, cluster, monkeypatch):
         how = Cluster(batch_size=BATCH, workers=2, shards=2)
         training.fit(estimator(), dataset(clicks), "click", how, kill)
     assert time.monotonic() - start < 60
+
+
+def test_the_page_in_the_documentation(cluster, monkeypatch):
+    monkeypatch.undo()  # its first rows are as many as anybody's
+    page = Path(__file__).parents[1] / "docs" / "distributed-training.md"
+    (program,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(compile(program, str(page), "exec"), found)
+    assert found["model"].n_examples_ == len(found["log"])
 
 
 # -- the command --------------------------------------------------------------------------------
