@@ -14,7 +14,7 @@ import os
 import stat
 import sys
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from io import FileIO
 from pathlib import Path
 
@@ -125,11 +125,11 @@ def save(
     head = _encode(metadata, dtype, shape)
     if data.nbytes != data_bytes(dtype, shape):
         raise ValueError(f"data has {data.nbytes} bytes, which is not {dtype} of shape {shape}")
-    replace(path, [memoryview(head), data.data])
+    replace(path, [memoryview(head), data.data], len(head) + data.nbytes)
 
 
-def replace(path: StrPath, parts: Sequence[memoryview]) -> None:
-    """Write a file of these parts of bytes, one after the other; see `save`."""
+def replace(path: StrPath, parts: Iterable[memoryview], size: int) -> None:
+    """Write a file of these parts of bytes, `size` in all, one after the other; see `save`."""
     target = _resolve(path)
     with _old_file(path, target) as mode:
         try:
@@ -139,7 +139,6 @@ def replace(path: StrPath, parts: Sequence[memoryview]) -> None:
                 os.fsync(file)
                 name.replace(target)
         except OSError as error:
-            size = sum(part.nbytes for part in parts)
             old = "the old file is untouched" if mode is not None else "no file was made"
             text = f"{error.strerror}: {size} bytes were to be written, {old}"
             raise OSError(error.errno, text, str(path)) from error

@@ -47,7 +47,8 @@ def on_ray(given: dict[str, Any], log: Log, options: Options, how_long: dict[str
         resume=given["resume"],
         **spread_over,
     )
-    return RayTraining(log, options, given["model"], cluster=cluster, **how_long)
+    keep = given["report"] is not None
+    return RayTraining(log, options, given["model"], cluster=cluster, keep=keep, **how_long)
 
 
 def on_cluster(training: Training) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import math
 import os
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +16,7 @@ import numpy.typing as npt
 from adagrad import _files
 from adagrad._core import __version__
 from adagrad._header import TableFileError
-from adagrad.ctr.model import Model, Settings
+from adagrad.ctr.model import Model, Settings, layouts
 from adagrad.ctr.progressive import Progressive
 from adagrad.rule import Rule
 
@@ -24,15 +27,19 @@ __all__ = ["read", "write"]
 
 StrPath = str | os.PathLike[str]
 Array = npt.NDArray[Any]
+Tables = Mapping[str, Iterable[Array]]
 
 _FORMAT = "adagrad.ctr"
 _VERSION = "1"
 _TYPES = {"float32": "F32", "float64": "F64"}
+_SIZES = {"F32": 4, "F64": 8}
 _PART = 64 << 20  # bytes of a tensor that are read at once
 _FITTED = ("n_features_in_", "n_passes_", "validation_logloss_")
 
 
-def write(path: StrPath, estimator: ClickLearner, extra: Any = None) -> None:
+def write(
+    path: StrPath, estimator: ClickLearner, extra: Any = None, tables: Tables | None = None
+) -> None:
     """Write a learner to a file, or replace one: if this is killed, one of the two is there.
 
     Parameters
@@ -43,6 +50,8 @@ def write(path: StrPath, estimator: ClickLearner, extra: Any = None) -> None:
         examples came, and the file goes on with its rate.
     extra : object, optional
         Anything that JSON can hold, which `read` returns.
+    tables : dict of str to iterable of ndarray of float32, optional
+        The rows of each table, params and accumulators, in parts, where the model has them not.
 
     Raises
     ------
@@ -79,17 +88,24 @@ def write(path: StrPath, estimator: ClickLearner, extra: Any = None) -> None:
         except (TypeError, ValueError) as error:
             raise TypeError(f"a file cannot hold the {name} of this learner: {error}") from error
     header: dict[str, Any] = {"__metadata__": metadata}
-    arrays = _arrays(model)
-    end = 0
-    for name, array in arrays.items():
-        begin, end = end, end + array.nbytes
-        dtype = _TYPES[array.dtype.name]
-        header[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": [begin, end]}
+    arrays, n_slots, end = _arrays(model), model.settings.n_slots, 0
+    found: list[tuple[str, tuple[int, ...], str, Iterable[Array]]] = [
+        (name, (n_slots, 2 * layouts(model.settings)[name]["dim"]), "F32", parts)
+        for name, parts in (tables or {}).items()
+    ]
+    found += [(name, a.shape, _TYPES[a.dtype.name], [a]) for name, a in arrays.items()]
+    for name, shape, dtype, _ in found:
+        begin, end = end, end + math.prod(shape) * _SIZES[dtype]
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text = text.ljust(-(-len(text) // 8) * 8)
     head = len(text).to_bytes(8, "little") + text
-    parts = (array.reshape(-1).view(np.uint8).data for array in arrays.values())
-    _files.replace(path, [memoryview(head), *parts])
+    parts = (
+        np.ascontiguousarray(part).reshape(-1).view(np.uint8).data
+        for *_, of_tensor in found
+        for part in of_tensor
+    )
+    _files.replace(path, itertools.chain([memoryview(head)], parts), len(head) + end)
 
 
 def read(path: StrPath) -> tuple[ClickLearner, Any]:

@@ -292,8 +292,10 @@ class Training:
             if self.best_pass in (0, self.pass_number):
                 self.board = board
 
-    def save(self, *, undecided: bool = False) -> None:
+    def save(self, *, undecided: bool = False, tables: files.Tables | None = None) -> None:
         """Replace the model file, unless nothing is learned.
+
+        `tables` are those of a model that is elsewhere; see `files.write`.
 
         While ``lr="auto"`` has not chosen, a model cannot go on with the same bits. It is written
         where it is asked for, and begins anew when it is resumed.
@@ -309,7 +311,7 @@ class Training:
             "validation": self.validation,
             "skipped": self.skipped,
         }
-        files.write(self.path, self.estimator, {"training": state})
+        files.write(self.path, self.estimator, {"training": state}, tables)
         self._saved = self.examples
 
 

@@ -93,7 +93,7 @@ def write(directory: Path, checkpoint: Checkpoint, plan: dict[str, Any]) -> None
         **{name: getattr(checkpoint, name) for name in _NUMBERS},
     }
     text = json.dumps(manifest, indent=1).encode()
-    _files.replace(directory / MANIFEST, [memoryview(text)])
+    _files.replace(directory / MANIFEST, [memoryview(text)], len(text))
     for other in directory.glob("batch-*"):
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)

@@ -47,7 +47,8 @@ def write(directory: StrPath, numbers: dict[str, int], save: Callable[[Path], No
             {**_FORMAT, "adagrad_version": _core.__version__, "slices": folder.name, **numbers},
             indent=2,
         )
-        _files.replace(target / MANIFEST, [memoryview(text.encode())])
+        encoded = text.encode()
+        _files.replace(target / MANIFEST, [memoryview(encoded)], len(encoded))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

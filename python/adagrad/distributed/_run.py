@@ -11,6 +11,7 @@ block of the dataset, everything goes back to the last checkpoint.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -176,11 +177,16 @@ class Run:
             self.at = _copy(found)
         return found is not None
 
-    def run(self, validate: Callable[[Model], None] | None = None) -> Model:
-        """Train to the end; return the model.
+    def run(
+        self, finish: Callable[[Run], None], validate: Callable[[Model], None] | None = None
+    ) -> None:
+        """Train to the end.
 
         Parameters
         ----------
+        finish : callable
+            Called with this at the end, to take the model, by `model` or by `rows`; again where a
+            shard is lost meanwhile.
         validate : callable, optional
             Called with the model of each pass.
 
@@ -201,7 +207,8 @@ class Run:
                     self._pass()
                     if validate is not None:
                         validate(self.model())
-                return self.model()
+                finish(self)
+                return
             except (RayError, Stale) as error:
                 cause = _root(error)
                 if not isinstance(cause, (RayError, Stale)):
@@ -426,25 +433,36 @@ class Run:
         _checkpoint.write(directory, at, self.plan.identity)
         self._saved = _copy(at)
 
+    def rows(self, name: str) -> Iterator[npt.NDArray[np.float32]]:
+        """Yield the rows of a table in order, params and accumulators, a few MiB at a time."""
+        step = max(1, _READ // (8 * layouts(self.plan.settings)[name]["dim"]))
+        for number, (first, last) in enumerate(itertools.pairwise(self._edges.tolist())):
+            part, k = divmod(number, self.plan.shards)
+            for start in range(0, last - first, step):
+                end = min(start + step, last - first)
+                yield ray.get(self.shards[k].read.remote(name, part, start, end))
+
+    def outline(self) -> Model:
+        """Return the model without its tables."""
+        model = Model.__new__(Model)
+        model.settings, model.examples, model.tables = self.plan.settings, self.at.examples, {}
+        model.progressive, model.bias = _copy(self.at).progressive, None
+        if model.settings.intercept:
+            model.bias = np.array(ray.get(self.shards[0].read.remote(BIAS, 0, 0, 1))[0])
+        return model
+
     def model(self) -> Model:
         """Return what the shards hold, in the memory of this process."""
-        model = Model(self.plan.settings)
-        arrays = {name: table._memory for name, table in model.tables.items()}
-        for name, layout in layouts(self.plan.settings).items():
-            memory = arrays[name]
-            assert memory is not None
-            rows = memory.view(np.float32).reshape(-1, 2 * layout["dim"])
-            step = max(1, _READ // rows[:1].nbytes)
-            for number, (first, last) in enumerate(zip(self._edges, self._edges[1:], strict=False)):
-                part, k = divmod(number, self.plan.shards)
-                for at in range(int(first), int(last), step):
-                    end = min(at + step, int(last))
-                    read = self.shards[k].read.remote(name, part, at - first, end - first)
-                    rows[at:end] = ray.get(read)
+        outline, model = self.outline(), Model(self.plan.settings)
+        for name, table in model.tables.items():
+            assert table._memory is not None
+            memory, at = table._memory.view(np.float32), 0
+            for rows in self.rows(name):
+                memory[at : at + rows.size] = rows.reshape(-1)
+                at += rows.size
         if model.bias is not None:
-            model.bias[:] = ray.get(self.shards[0].read.remote(BIAS, 0, 0, 1))[0]
-        model.examples = self.at.examples
-        model.progressive = _copy(self.at).progressive
+            model.bias[:] = outline.bias
+        model.examples, model.progressive = outline.examples, outline.progressive
         return model
 
 

@@ -11,7 +11,7 @@ import ray
 
 from adagrad.ctr._stop import Stop
 from adagrad.ctr.logs import Log
-from adagrad.ctr.model import Model
+from adagrad.ctr.model import Model, layouts
 from adagrad.ctr.progressive import Progressive
 from adagrad.ctr.training import Training, score, with_point
 from adagrad.distributed import _checkpoint
@@ -34,6 +34,8 @@ class RayTraining(Training):
         Of `Training`.
     cluster : Cluster
         With the directory of the checkpoints.
+    keep : bool
+        Whether the model is wanted in the memory of this process, for a report.
 
     Attributes
     ----------
@@ -47,9 +49,11 @@ class RayTraining(Training):
         Workers that were replaced, and returns to a checkpoint after a "shard" was lost.
     """
 
-    def __init__(self, *arguments: Any, cluster: Cluster, **options: Any) -> None:
+    def __init__(
+        self, *arguments: Any, cluster: Cluster, keep: bool = True, **options: Any
+    ) -> None:
         super().__init__(*arguments, **options)
-        self.cluster = cluster
+        self.cluster, self.keep = cluster, keep
         self.load: list[dict[str, float]] = []
         self.staleness, self.in_flight = 0.0, 0
         self.failures = {"worker": 0, "shard": 0}
@@ -107,15 +111,11 @@ class RayTraining(Training):
             if self.cluster.resume:
                 run.resume()
             self._run = run
-            model = run.run(lambda model: self._measure(model, validate))
-            self._take(run)
-            if skipped is not None:
-                self.skipped = ray.get(skipped.total.remote())
-            adopt(self.estimator, plan, model)
+            measure = None if validate is None else lambda model: self._measure(model, validate)
+            run.run(lambda run: self._finish(run, skipped), measure)
         finally:
             run.close()
         self._run = None
-        self.save()
         _checkpoint.remove(self.cluster.checkpoint)
         show(self)
 
@@ -137,11 +137,20 @@ class RayTraining(Training):
         if run.learned:
             self.staleness = float(np.mean([learned.staleness for learned in run.learned]))
 
-    def _measure(self, model: Model, validate: Callable[[], Log] | None) -> None:
+    def _finish(self, run: Run, skipped: Any) -> None:
+        """Write the model file, straight from the shards unless the model is wanted here, too."""
+        self._take(run)
+        if skipped is not None:
+            self.skipped = ray.get(skipped.total.remote())
+        adopt(self.estimator, run.plan, run.model() if self.keep else run.outline())
+        tables = (
+            None if self.keep else {name: run.rows(name) for name in layouts(run.plan.settings)}
+        )
+        self.save(tables=tables)
+
+    def _measure(self, model: Model, validate: Callable[[], Log]) -> None:
         """Note how good the model of a pass is on the held-out log."""
         assert self._run is not None
-        if validate is None:
-            return
         adopt(self.estimator, self._run.plan, model)
         with validate() as log:
             self.board = score(self.estimator, log)

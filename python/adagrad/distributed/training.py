@@ -170,7 +170,7 @@ def fit(
     try:
         if cluster.resume:
             run.resume()
-        adopt(estimator, plan, run.run())
+        run.run(lambda run: adopt(estimator, plan, run.model()))
     finally:
         run.close()
     return estimator
