@@ -165,7 +165,7 @@ class Reaper:
         if self.what == "node":
             self.cluster.remove_node(self.victim, allow_graceful=False)
         else:
-            actors = run.workers if self.what == "worker" else run.shards
+            actors = run.workers if self.what == "worker" else run.shards.actors
             ray.kill(actors[-1], no_restart=False)
 
 

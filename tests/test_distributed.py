@@ -28,7 +28,7 @@ from adagrad.ctr import (
     LogisticRegression,
 )
 from adagrad.datasets import synthetic_clicks
-from adagrad.distributed import Cluster, Lost, Mismatch, _run, training
+from adagrad.distributed import Cluster, Lost, Mismatch, _run, _shards, training
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -152,7 +152,7 @@ class Killer:
             if what == "worker":
                 ray.kill(run.workers[len(self.killed) % len(run.workers)], no_restart=False)
             elif what == "shard":
-                ray.kill(run.shards[len(self.killed) % len(run.shards)], no_restart=False)
+                ray.kill(run.shards.actors[-1 - len(self.killed) % 2], no_restart=False)
             else:
                 self.victims.remove_node(self.victims.list_all_nodes()[-1], allow_graceful=False)
             self.killed.append(what)
@@ -220,7 +220,7 @@ def test_random_moments(clicks, undisturbed, tmp_path):
     def kill() -> None:
         while not done.wait(rng.uniform(0.1, 0.6)):
             if runs:
-                actors = [*runs[-1].workers, *runs[-1].shards]
+                actors = [*runs[-1].workers, *runs[-1].shards.actors]
                 ray.kill(actors[rng.integers(len(actors))], no_restart=False)
                 killed.append(time.monotonic())
                 if len(killed) == 4:
@@ -327,10 +327,11 @@ def test_a_row_that_is_wrong_is_told_and_nothing_hangs(clicks, cluster):
 
 def test_a_cluster_that_does_not_recover(clicks, cluster, monkeypatch):
     monkeypatch.setattr(_run, "PATIENCE", 3.0)
+    monkeypatch.setattr(_shards, "PATIENCE", 3.0)
 
     def kill(run: Any) -> None:
         if run.at.examples >= 4_000:
-            ray.kill(run.shards[0], no_restart=True)
+            ray.kill(run.shards.actors[0], no_restart=True)
 
     start = time.monotonic()
     with pytest.raises(Lost, match="nothing was learned for"):

@@ -297,7 +297,7 @@ def _resume(training: Training, console: Console, quiet: bool) -> None:
 def _saved(training: Training) -> str:
     if not training.examples:
         return f"\n{NOTHING}"
-    text = f"\ninterrupted: {training.examples:,} examples are saved in {training.path}; "
+    text = f"\ninterrupted: {training.examples:,} examples are saved in {training.saved_in}; "
     if training.progressive is None:
         return text + "--resume begins anew, as the learning rate was not chosen yet"
     text += "go on with --resume"

@@ -120,6 +120,11 @@ class Training:
         return portable(self.log.schema, ignored)
 
     @property
+    def saved_in(self) -> Path:
+        """Where a training that is interrupted goes on from."""
+        return self.path
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What has to agree where a file goes on; JSON."""
         return {

@@ -56,6 +56,11 @@ class Checkpoint:
     progressive: Progressive = dataclasses.field(default_factory=Progressive)
     curve: list[list[float]] = dataclasses.field(default_factory=list)
 
+    def copy(self) -> Checkpoint:
+        """Return one that goes its own way."""
+        board = Progressive.restore(self.progressive.state())
+        return dataclasses.replace(self, progressive=board, curve=list(self.curve))
+
 
 _NUMBERS = ("start", "first", "pass_number", "rows", "examples")
 

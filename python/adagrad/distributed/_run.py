@@ -11,57 +11,33 @@ block of the dataset, everything goes back to the last checkpoint.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from adagrad import _core
 from adagrad.ctr._stop import Interrupted, Stop
-from adagrad.ctr.examples import Examples
-from adagrad.ctr.model import Model, Settings, layouts, learn_first
+from adagrad.ctr.model import Model, Settings
 from adagrad.ctr.pipeline import Encoder
 from adagrad.distributed import _checkpoint
 from adagrad.distributed._checkpoint import Checkpoint
 from adagrad.distributed._dataset import Batch, batches
 from adagrad.distributed._order import window
-from adagrad.distributed._shard import BIAS, ModelShard, Stale, edges
-from adagrad.distributed._worker import Learned, Worker, dealt, joined, smaller, spread
+from adagrad.distributed._shard import Stale
+from adagrad.distributed._shards import PATIENCE, First, Shards, lasting
+from adagrad.distributed._worker import Learned, Worker
 
-__all__ = ["First", "Lost", "Plan", "Run"]
-
-PATIENCE = 60.0
-"""Seconds without a batch, with failures, after which a training gives up."""
+__all__ = ["Lost", "Plan", "Run"]
 
 _SHARE = 8
-_READ = 8 << 20  # bytes of a table that are read of a shard at once
 
 
 class Lost(RuntimeError):
     """A part of the cluster is gone and does not come back."""
-
-
-class First(NamedTuple):
-    """The first rows of a dataset, which the driver learns one by one, as one machine would.
-
-    Attributes
-    ----------
-    x : Examples
-    y : ndarray of float32, shape [n]
-    margins : ndarray of float32, shape [n], or None
-        What was predicted before, where that is not what the model predicted.
-    """
-
-    x: Examples
-    y: npt.NDArray[np.float32]
-    margins: npt.NDArray[np.float32] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,28 +115,18 @@ class Run:
         self.failures = {"worker": 0, "shard": 0}
         self._epoch = 0
         self._round = plan.staleness + 1 if plan.mode == "sync" else 1
-        self._edges = edges(plan.settings.n_slots, plan.shards)
-        ranges = list(zip(self._edges[:-1].tolist(), self._edges[1:].tolist(), strict=True))
-        # Of no processor: the tasks that read the dataset need them, and actors here often wait.
-        lasting = ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy="SPREAD")
-        shard, worker = lasting(ModelShard), lasting(Worker)
-        # By their names, which a worker that starts again can look up on any node.
         name = f"adagrad-{uuid.uuid4().hex[:8]}"
-        names = [f"{name}-shard-{k}" for k in range(plan.shards)]
-        self.shards = [
-            shard.options(name=names[k]).remote(
-                plan.settings, ranges[k :: plan.shards], k == 0, plan.mode, plan.staleness
-            )
-            for k in range(plan.shards)
-        ]
-        arguments = plan.settings, plan.encoder, plan.label
+        self.shards = Shards(plan.settings, plan.shards, plan.mode, plan.staleness, name)
+        worker, arguments = lasting(Worker), (plan.settings, plan.encoder, plan.label)
         self.workers = [
-            worker.options(name=f"{name}-worker-{k}").remote(arguments, names, self._edges)
+            worker.options(name=f"{name}-worker-{k}").remote(
+                arguments, self.shards.names, self.shards.edges
+            )
             for k in range(plan.workers)
         ]
         self._flights: dict[int, _Flight] = {}
         self._results: dict[int, Learned] = {}
-        self._progress = time.monotonic()
+        self._failed: float | None = None  # when, if nothing was learned since
 
     def resume(self) -> bool:
         """Go on from the checkpoint, if there is one.
@@ -174,7 +140,7 @@ class Run:
         found = _checkpoint.read(self.plan.checkpoint, self.plan.identity)
         if found is not None:
             self._saved = found
-            self.at = _copy(found)
+            self.at = found.copy()
         return found is not None
 
     def run(
@@ -185,8 +151,8 @@ class Run:
         Parameters
         ----------
         finish : callable
-            Called with this at the end, to take the model, by `model` or by `rows`; again where a
-            shard is lost meanwhile.
+            Called with this at the end, to take what the shards hold; again where one is lost
+            meanwhile.
         validate : callable, optional
             Called with the model of each pass.
 
@@ -199,14 +165,13 @@ class Run:
         LogError, ValueError
             Of a row.
         """
-        self._progress = time.monotonic()
         while True:
             try:
                 self._begin()
                 while self.at.pass_number < self.plan.passes:
                     self._pass()
                     if validate is not None:
-                        validate(self.model())
+                        validate(self.shards.model(self.at))
                 finish(self)
                 return
             except (RayError, Stale) as error:
@@ -217,18 +182,13 @@ class Run:
 
     def close(self) -> None:
         """End the actors."""
-        for actor in (*self.workers, *self.shards):
+        for actor in (*self.workers, *self.shards.actors):
             ray.kill(actor, no_restart=True)
 
     @property
     def in_flight(self) -> int:
         """Batches that workers have."""
         return len(self._flights)
-
-    def stats(self) -> list[dict[str, float]]:
-        """Return what each shard has done since it began."""
-        found: list[dict[str, float]] = ray.get([shard.stats.remote() for shard in self.shards])
-        return found
 
     # -- a pass ---------------------------------------------------------------------------------
 
@@ -244,7 +204,7 @@ class Run:
                 self.save()
         self._drain()
         self._count(number)
-        ray.get([shard.end_pass.remote(self._epoch, number) for shard in self.shards])
+        self.shards.end_pass(self._epoch, number)
         at.pass_number += 1
         at.rows, at.start, at.first = 0, number, number
         self._show(self)
@@ -320,7 +280,7 @@ class Run:
                 self._replace(self._flights[number].worker, error)
                 return
             del self._flights[number]
-            self._progress = time.monotonic()
+            self._failed = None
         self._count()
 
     def _count(self, end: int | None = None) -> None:
@@ -348,7 +308,7 @@ class Run:
 
     def _replace(self, worker: int, error: BaseException) -> None:
         """Give the batches of a worker that died to the one that Ray starts in its place."""
-        self._check_patience(error)
+        self._note_failure(error)
         self.failures["worker"] += 1
         mine = {n: f.batch for n, f in self._flights.items() if f.worker == worker}
         for number in mine:
@@ -359,67 +319,31 @@ class Run:
 
     def _go_back(self, error: BaseException) -> None:
         """Return to the last checkpoint."""
-        self._check_patience(error)
+        self._note_failure(error)
         self.failures["shard"] += 1
         self._flights, self._results = {}, {}
         self._epoch += 1
-        self.at = _copy(self._saved)
+        self.at = self._saved.copy()
 
     def _begin(self) -> None:
-        """Have all shards take up where the training stands, those that are starting again too."""
         at = self.at
-        for shard in self.shards:
-            while True:
-                begun = shard.begin.remote(self._epoch, at.folder, at.start, at.first)
-                try:
-                    ray.get(begun, timeout=PATIENCE)
-                    break
-                except RayTaskError:
-                    raise
-                except RayError as error:
-                    self._check_patience(error)
-                    time.sleep(0.2)
+        self.shards.begin(self._epoch, at, self._note_failure)
         if not at.examples:
-            self._learn_first()
+            first = self.plan.first
+            at.progressive.add(self.shards.learn_first(first), first.y)
+            at.rows = at.examples = len(first.x)
+            self._show(self)
 
-    def _learn_first(self) -> None:
-        """Learn the first rows here: batches need a model that knows the common features.
-
-        With rounds of thousands on params that know nothing, all of a batch would step the same
-        way, and the bias would take hundreds of batches to arrive.
-        """
-        x, y, predicted = self.plan.first
-        settings, at = self.plan.settings, self.at
-        slots, places = _core.compact(x.slots)
-        parts = dealt(slots, self._edges, self.plan.shards)
-        asked = zip(self.shards, parts, strict=True)
-        taken = ray.get([shard.take.remote(joined(slots, of)) for shard, of in asked])
-        memory = {}
-        for name, layout in layouts(settings).items():
-            memory[name] = np.empty((len(slots), 2 * layout["dim"]), np.float32)
-            spread([rows[name] for rows in taken], parts, memory[name])
-        bias = np.array(taken[0][BIAS]) if settings.intercept else None
-        of_slots = dataclasses.replace(settings, n_slots=len(slots))
-        margins = learn_first(of_slots, memory, bias, smaller(x, places, len(slots)), y)
-        put = []
-        for shard, of in zip(self.shards, parts, strict=True):
-            rows = {name: joined(table, of) for name, table in memory.items()}
-            rows[BIAS] = taken[0][BIAS] if bias is None else bias
-            put.append(shard.put.remote(joined(slots, of), rows))
-        ray.get(put)
-        at.progressive.add(margins if predicted is None else predicted, y)
-        at.rows = at.examples = len(x)
-        self._show(self)
-
-    def _check_patience(self, error: BaseException) -> None:
-        if time.monotonic() - self._progress > PATIENCE:
+    def _note_failure(self, error: BaseException) -> None:
+        """Raise where nothing was learned for long since the first of some failures."""
+        now = time.monotonic()
+        self._failed = self._failed or now
+        if now - self._failed > PATIENCE:
             where = self.plan.checkpoint
             hint = "" if where is None else f"; the last checkpoint is in {where}"
             raise Lost(
                 f"nothing was learned for {PATIENCE:.0f} s, in spite of new starts: {error}{hint}"
             ) from error
-
-    # -- what is learned ------------------------------------------------------------------------
 
     def save(self) -> None:
         """Write a checkpoint of what is given out so far, where there is a directory for them."""
@@ -428,47 +352,10 @@ class Run:
         if directory is None or at.examples == self._saved.examples:
             return
         folder = _checkpoint.prepare(directory, at.first)
-        ray.get([shard.save.remote(self._epoch, str(folder), at.first) for shard in self.shards])
+        self.shards.save(self._epoch, str(folder), at.first)
         at.folder = str(folder)
         _checkpoint.write(directory, at, self.plan.identity)
-        self._saved = _copy(at)
-
-    def rows(self, name: str) -> Iterator[npt.NDArray[np.float32]]:
-        """Yield the rows of a table in order, params and accumulators, a few MiB at a time."""
-        step = max(1, _READ // (8 * layouts(self.plan.settings)[name]["dim"]))
-        for number, (first, last) in enumerate(itertools.pairwise(self._edges.tolist())):
-            part, k = divmod(number, self.plan.shards)
-            for start in range(0, last - first, step):
-                end = min(start + step, last - first)
-                yield ray.get(self.shards[k].read.remote(name, part, start, end))
-
-    def outline(self) -> Model:
-        """Return the model without its tables."""
-        model = Model.__new__(Model)
-        model.settings, model.examples, model.tables = self.plan.settings, self.at.examples, {}
-        model.progressive, model.bias = _copy(self.at).progressive, None
-        if model.settings.intercept:
-            model.bias = np.array(ray.get(self.shards[0].read.remote(BIAS, 0, 0, 1))[0])
-        return model
-
-    def model(self) -> Model:
-        """Return what the shards hold, in the memory of this process."""
-        outline, model = self.outline(), Model(self.plan.settings)
-        for name, table in model.tables.items():
-            assert table._memory is not None
-            memory, at = table._memory.view(np.float32), 0
-            for rows in self.rows(name):
-                memory[at : at + rows.size] = rows.reshape(-1)
-                at += rows.size
-        if model.bias is not None:
-            model.bias[:] = outline.bias
-        model.examples, model.progressive = outline.examples, outline.progressive
-        return model
-
-
-def _copy(at: Checkpoint) -> Checkpoint:
-    board = type(at.progressive).restore(at.progressive.state())
-    return dataclasses.replace(at, progressive=board, curve=list(at.curve))
+        self._saved = at.copy()
 
 
 def _root(error: BaseException) -> BaseException:

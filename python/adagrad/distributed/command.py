@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,11 @@ class RayTraining(Training):
         self._run: Run | None = None
         self._done: int | None = None
         self._looked = 0.0
+
+    @property
+    def saved_in(self) -> Path:
+        """Where a training that is interrupted goes on from."""
+        return Path(self.cluster.checkpoint)
 
     @property
     def examples(self) -> int:
@@ -124,7 +130,7 @@ class RayTraining(Training):
         now = time.monotonic()
         if now - self._looked > _LOOK:
             self._looked = now
-            self.load = run.stats()
+            self.load = run.shards.stats()
             metrics.tell()
         if run.at.pass_number == 0 and run.at.examples:
             run.at.curve = with_point(run.at.curve, run.at.progressive)
@@ -142,11 +148,11 @@ class RayTraining(Training):
         self._take(run)
         if skipped is not None:
             self.skipped = ray.get(skipped.total.remote())
-        adopt(self.estimator, run.plan, run.model() if self.keep else run.outline())
-        tables = (
-            None if self.keep else {name: run.rows(name) for name in layouts(run.plan.settings)}
-        )
-        self.save(tables=tables)
+        shards, settings = run.shards, run.plan.settings
+        model = shards.model(run.at) if self.keep else shards.outline(run.at)
+        adopt(self.estimator, run.plan, model)
+        names = () if self.keep else layouts(settings)
+        self.save(tables={name: shards.rows(name) for name in names})
 
     def _measure(self, model: Model, validate: Callable[[], Log]) -> None:
         """Note how good the model of a pass is on the held-out log."""

@@ -18,7 +18,8 @@ from adagrad.ctr.model import Model
 from adagrad.ctr.pipeline import Encoder
 from adagrad.ctr.sweep import SWEEP_EXAMPLES, sweep
 from adagrad.distributed._dataset import first_rows
-from adagrad.distributed._run import First, Plan, Run
+from adagrad.distributed._run import Plan, Run
+from adagrad.distributed._shards import First
 from adagrad.distributed._worker import labels_of
 
 __all__ = ["Cluster", "adopt", "fit", "plan_of"]
@@ -170,7 +171,7 @@ def fit(
     try:
         if cluster.resume:
             run.resume()
-        run.run(lambda run: adopt(estimator, plan, run.model()))
+        run.run(lambda run: adopt(estimator, plan, run.shards.model(run.at)))
     finally:
         run.close()
     return estimator
