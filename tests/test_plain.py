@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 pa = pytest.importorskip("pyarrow")
 
+import toolchain  # noqa: E402
 from adagrad import _core  # noqa: E402
 from adagrad.ctr import HashingEncoder, _lines  # noqa: E402
 from adagrad.ctr._csv import DelimitedReader  # noqa: E402
@@ -116,7 +117,8 @@ def splitter():
 
 
 @pytest.mark.parametrize(
-    "lines", [b"1,a", b"1\n", b"1,a,b\n", b"\n", b'1,"a"\n', b"x,a\n", b"1,a\n1,b\n", b""]
+    "lines",
+    [b"1,a", b"1\n", b"1,a,b\n", b"\n", b'1,"a"\n', b"x,a\n", b"1,a\n1,b\n", b"", b"1\na\n"],
 )
 def test_doubtful_lines_leave_nothing_behind(lines):
     split = splitter()
@@ -152,6 +154,44 @@ def test_room_is_used_again_only_when_nobody_has_it():
 def test_a_column_must_be_among_those_of_a_line():
     with pytest.raises(IndexError, match="beyond the width"):
         _core.LineSplitter(2, ",", True, [(2, "text")])
+
+
+def separators(text, delimiter):
+    """What the program below answers, from bytes."""
+    answers = []
+    for at in range(0, len(text) - 63, 64):
+        found = [byte in (delimiter, ord("\n")) for byte in text[at : at + 64]]
+        bits = sum(is_one << i for i, is_one in enumerate(found))
+        answers += [(bits, sum(found), text[at : at + 64].count(b"\n"))] * 2
+    return answers
+
+
+def check_separators(folder, cxx, *flags, emulator=()):
+    program, source = folder / "separators", toolchain.ROOT / "tests" / "cpp" / "separators.cpp"
+    toolchain.run(
+        *(cxx, "-std=c++17", "-O3", *toolchain.WARNINGS, *flags), *(source, "-o", program)
+    )
+    rng = np.random.default_rng(5)
+    parts = [bytes(range(256)), b"\n" * 64, b"\t" * 64, b"\t\n" * 32, b"a" * 64]
+    parts += [rng.choice(np.frombuffer(b"\t\n,a\x80\xff\0", np.uint8), 64 * 200).tobytes()]
+    text = b"".join(parts)
+    (folder / "text").write_bytes(text)
+    for delimiter in b"\t,\0\x7f":
+        answers = folder / "answers"
+        toolchain.run(*emulator, program, str(delimiter), folder / "text", answers)
+        found = np.fromfile(answers, np.uint64).reshape(-1, 3)
+        np.testing.assert_array_equal(found, separators(text, delimiter))
+
+
+def test_separators_by_instructions_and_by_a_loop(tmp_path):
+    toolchain.host_isa()
+    check_separators(tmp_path, toolchain.compiler())
+
+
+def test_separators_on_aarch64(tmp_path):
+    cxx = toolchain.tool(toolchain.CROSS + "g++")
+    emulator = toolchain.tool("qemu-aarch64", "qemu-aarch64-static")
+    check_separators(tmp_path, cxx, "-static", emulator=[emulator])
 
 
 def test_the_end_of_a_compressed_file_comes_before_its_last_rows(tmp_path):

@@ -3,7 +3,7 @@
 // this. A formula of rules.hpp takes a vector as it takes a scalar; the scalar loops are the
 // oracle.
 //
-// This is the only header with intrinsics. Lanes<T, bytes>::type is a vector of the compiler's own
+// The intrinsics on numbers are all here. Lanes<T, bytes>::type is a vector of the compiler's own
 // (g++, clang), for which + - * / are the IEEE operations; other compilers get the scalar loops.
 #pragma once
 

@@ -2,6 +2,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -96,6 +97,7 @@ class LineSplitter {
                             : kind == "real"  ? TextKind::real
                                               : TextKind::text;
     }
+    expected_bytes_.resize(wanted_.size());
     renew();
   }
 
@@ -110,9 +112,10 @@ class LineSplitter {
     py::gil_scoped_release unlocked;
     if (quotes_ && std::memchr(data, '"', size) != nullptr) return false;
     std::vector<std::size_t> missing;
-    for (TextColumn& c : *columns_) {
+    for (std::size_t i = 0; i < columns_->size(); ++i) {
+      TextColumn& c = (*columns_)[i];
       missing.push_back(c.missing);
-      c.make_room(rows_ + rows);
+      c.make_room(std::max(rows_ + rows, expected_rows_), expected_bytes_[i]);
     }
     const bool good = split(data, size, rows, width_, delimiter_, rows_, *columns_);
     rows_ += good ? rows : 0;
@@ -133,7 +136,10 @@ class LineSplitter {
       return py::array_t<Value>(static_cast<py::ssize_t>(size), values.data(), owner);
     };
     py::list out;
-    for (const TextColumn& c : *lent) {
+    expected_rows_ = rows_;
+    for (std::size_t i = 0; i < lent->size(); ++i) {
+      const TextColumn& c = (*lent)[i];
+      expected_bytes_[i] = c.n_bytes + c.n_bytes / 16;
       py::list buffers;
       buffers.append(c.missing > 0 ? py::object(array(c.validity, (rows_ + 7) / 8)) : py::none());
       if (c.kind == TextKind::integer) buffers.append(array(c.integers, rows_));
@@ -178,7 +184,7 @@ class LineSplitter {
     columns_ = unused_->take();
     if (columns_ == nullptr) columns_ = std::make_unique<Columns>(wanted_);
     for (TextColumn& c : *columns_) {
-      c.make_room(0);
+      c.make_room(0, 0);
       c.cut(0, 0);
     }
     rows_ = bytes_ = 0;
@@ -191,6 +197,9 @@ class LineSplitter {
   std::unique_ptr<Columns> columns_;
   std::shared_ptr<Unused> unused_ = std::make_shared<Unused>();
   std::size_t rows_ = 0, bytes_ = 0;
+  // As many as were taken last: room that grows step by step is copied at each.
+  std::size_t expected_rows_ = 0;
+  std::vector<std::size_t> expected_bytes_;
 };
 
 class Hasher {

@@ -148,8 +148,8 @@ inline std::uint64_t hash_number(Integer x, std::uint64_t seed) {
     return hash_integer(x, seed);
 }
 
-// Columns are read in turn, some hundred values of each: too few for the processor to see where it
-// goes. Only an address: there may be nothing.
+// Columns are read, and written, in turn, some hundred values of each: too few for the processor to
+// see where it goes. Only an address: there may be nothing.
 inline void prefetch_ahead(const char* p) {
   constexpr std::uintptr_t bytes = 1024;
   ADAGRAD_PREFETCH(reinterpret_cast<const char*>(reinterpret_cast<std::uintptr_t>(p) + bytes));

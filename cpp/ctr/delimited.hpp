@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "../adagrad/buckets.hpp"
+#include "columns.hpp"
 #include "hashing.hpp"
+#include "separators.hpp"
 
 namespace adagrad {
 
@@ -28,7 +30,7 @@ struct TextColumn {
   std::vector<std::int32_t> offsets;
   std::vector<char> bytes;
 
-  void make_room(std::size_t rows) {
+  void make_room(std::size_t rows, std::size_t text) {
     const auto grow = [](auto& room, std::size_t size, auto value) {
       if (room.size() < size) room.resize(size, value);
     };
@@ -36,6 +38,7 @@ struct TextColumn {
     if (kind == TextKind::integer) grow(integers, rows, std::int64_t{0});
     if (kind == TextKind::real) grow(reals, rows, 0.0);
     if (kind == TextKind::text) grow(offsets, rows + 1, 0);
+    grow(bytes, text, '\0');
   }
 
   // As before what came after these rows.
@@ -50,47 +53,52 @@ struct TextColumn {
 
 namespace {
 
-// The delimiters and ends of lines among 64 bytes, as bits.
-inline std::uint64_t separators(const char* p, char delimiter) {
-  unsigned char found[64];
-  for (std::size_t i = 0; i < 64; ++i) found[i] = (p[i] == delimiter) | (p[i] == '\n');
-  std::uint64_t bits = 0;
-  for (std::size_t i = 0; i < 8; ++i) {
-    // Bit 0 of each of 8 bytes to the bits of one, of which the product has them on top.
-    bits |= (load64(found + 8 * i) * 0x0102040810204080 >> 56) << (8 * i);
-  }
-  return bits;
-}
-
 // Finds where columns begin: the place after each delimiter and each end of a line.
 class Scan {
  public:
   Scan(const char* data, std::size_t size, char delimiter)
       : data_(data), size_(size), delimiter_(delimiter) {}
 
-  // Writes places until there are `wanted`, or all, and returns how many; at most 63 more.
+  // So many places are written at a time that a second time is rare among 64 bytes: a branch that
+  // is missed costs more.
+  static constexpr std::size_t at_a_time = 12;
+  static constexpr std::size_t beyond = 63 + at_a_time;
+
+  // Writes places until there are `wanted`, or all, and returns how many: at most 63 more. Up to
+  // `beyond` after the wanted ones are overwritten.
   std::size_t run(std::uint32_t* out, std::size_t count, std::size_t wanted) {
     for (; count < wanted && at_ < size_; at_ += 64) {
-      std::uint64_t bits;
+      Separators found;
       if (size_ - at_ >= 64) {
-        bits = separators(data_ + at_, delimiter_);
+        found = separators(data_ + at_, delimiter_);
       } else {
-        char rest[64] = {};
+        char rest[64];
+        std::memset(rest, delimiter_ == '\0', sizeof rest);
         std::memcpy(rest, data_ + at_, size_ - at_);
-        bits = separators(rest, delimiter_) & ~(~std::uint64_t{0} << (size_ - at_));
+        found = separators(rest, delimiter_);
       }
-      for (; bits != 0; bits &= bits - 1) {
-        out[count++] = static_cast<std::uint32_t>(at_ + count_trailing_zeros(bits) + 1);
+      line_ends_ += found.ends;
+      std::uint64_t bits = found.bits;
+      std::uint32_t* to = out + count;
+      for (std::size_t written = 0; written < found.count; written += at_a_time) {
+        for (std::size_t i = 0; i < at_a_time; ++i, bits &= bits - 1) {
+          constexpr std::uint64_t not_zero = std::uint64_t{1} << 63;
+          *to++ = static_cast<std::uint32_t>(at_ + count_trailing_zeros(bits | not_zero) + 1);
+        }
       }
+      count += found.count;
     }
     return count;
   }
+
+  // Of all that was looked at.
+  std::size_t line_ends() const { return line_ends_; }
 
  private:
   const char* data_;
   std::size_t size_;
   char delimiter_;
-  std::size_t at_ = 0;
+  std::size_t at_ = 0, line_ends_ = 0;
 };
 
 // 1 to 8 digits, of which `word` has the first in its lowest byte, and anything behind them. The
@@ -150,7 +158,8 @@ inline bool read_real(const char* p, const char* end, const char*, double& out) 
   return true;
 }
 
-// Where a column of some lines begins, and one byte after it ends.
+// Where a column of some lines begins, and one byte after it ends. Functions take a copy: what they
+// write might be part of the original.
 struct Places {
   const std::uint32_t *begins, *ends;
   std::size_t stride, end_stride, n;
@@ -159,56 +168,80 @@ struct Places {
   std::size_t length(std::size_t i) const { return ends[i * end_stride] - begin(i) - 1; }
 };
 
+// Marks the values from `row` on that are missing.
+inline void mark_missing(TextColumn& c, const Places at, std::size_t row) {
+  std::uint8_t* const validity = c.validity.data();
+  unsigned missing = 0;  // of 8 values
+  for (std::size_t i = 0; i < at.n; ++i) {
+    const std::size_t bit = (row + i) % 8;
+    missing |= static_cast<unsigned>(at.length(i) == 0) << bit;
+    if (bit == 7 || i + 1 == at.n) {
+      validity[(row + i) / 8] &= static_cast<std::uint8_t>(~missing);
+      missing = 0;
+    }
+  }
+}
+
+// False where some value is no number. No byte is read from `end` on.
 template <class T, class F>
-bool read_numbers(std::vector<T>& out, const char* data, const char* end, const Places& at,
-                  std::size_t row, F read) {
+ADAGRAD_NOINLINE bool read_numbers(TextColumn& c, T* out, const char* data, const char* end,
+                                   const Places at, std::size_t row, F read) {
   bool good = true;
+  std::size_t missing = 0;
   for (std::size_t i = 0; i < at.n; ++i) {
     const char* const p = data + at.begin(i);
     const std::size_t length = at.length(i);
-    out[row + i] = 0;
-    good &= length == 0 || read(p, p + length, end, out[row + i]);
+    T x = 0;
+    if (length == 0) {
+      ++missing;
+    } else {
+      good &= read(p, p + length, end, x);
+    }
+    prefetch_ahead(reinterpret_cast<const char*>(out + i));
+    out[i] = x;
   }
+  c.missing += missing;
+  if (missing > 0) mark_missing(c, at, row);
   return good;
 }
 
-// `end`: no byte is read from there on.
-inline void read_texts(TextColumn& c, const char* data, const char* end, const Places& at,
-                       std::size_t row, std::size_t total) {
+ADAGRAD_NOINLINE inline void read_texts(TextColumn& c, const char* data, const char* end,
+                                        const Places at, std::size_t row) {
   constexpr std::size_t most = 16;  // bytes that are copied whatever the length
-  std::size_t to = c.n_bytes;
-  if (c.bytes.size() < to + total + most) c.bytes.resize(to + total + most + c.bytes.size() / 2);
+  std::size_t to = c.n_bytes, room = c.bytes.size(), missing = 0;
+  char* bytes = c.bytes.data();
+  std::int32_t* const ends = c.offsets.data() + row + 1;
   for (std::size_t i = 0; i < at.n; ++i) {
     const char* const p = data + at.begin(i);
     const std::size_t length = at.length(i);
-    if (length <= most && static_cast<std::size_t>(end - p) >= most) {
-      std::memcpy(c.bytes.data() + to, p, most);
-    } else {
-      std::memcpy(c.bytes.data() + to, p, length);
+    if (room - to < length + most) {
+      c.bytes.resize(to + length + most + room / 2 + 1024);
+      room = c.bytes.size();
+      bytes = c.bytes.data();
     }
+    prefetch_ahead(bytes + to);
+    if (length <= most && static_cast<std::size_t>(end - p) >= most) {
+      std::memcpy(bytes + to, p, most);
+    } else {
+      std::memcpy(bytes + to, p, length);
+    }
+    missing += length == 0;
     to += length;
-    c.offsets[row + i + 1] = static_cast<std::int32_t>(to);
+    ends[i] = static_cast<std::int32_t>(to);
   }
   c.n_bytes = to;
+  c.missing += missing;
+  if (missing > 0) mark_missing(c, at, row);
 }
 
 // Values from `row` on; false where one should be a number and is none.
 inline bool read_column(TextColumn& c, const char* data, const char* end, const Places& at,
                         std::size_t row) {
-  std::size_t total = 0, missing = 0;
-  for (std::size_t i = 0; i < at.n; ++i) {
-    total += at.length(i);
-    missing += at.length(i) == 0;
-  }
-  for (std::size_t i = 0; missing > 0 && i < at.n; ++i) {
-    const unsigned is_missing = at.length(i) == 0;
-    c.validity[(row + i) / 8] &= static_cast<std::uint8_t>(~(is_missing << (row + i) % 8));
-  }
-  c.missing += missing;
   if (c.kind == TextKind::integer)
-    return read_numbers(c.integers, data, end, at, row, read_integer);
-  if (c.kind == TextKind::real) return read_numbers(c.reals, data, end, at, row, read_real);
-  read_texts(c, data, end, at, row, total);
+    return read_numbers(c, c.integers.data() + row, data, end, at, row, read_integer);
+  if (c.kind == TextKind::real)
+    return read_numbers(c, c.reals.data() + row, data, end, at, row, read_real);
+  read_texts(c, data, end, at, row);
   return true;
 }
 
@@ -217,9 +250,9 @@ inline bool read_column(TextColumn& c, const char* data, const char* end, const 
 // ends a line.
 inline bool split(const char* data, std::size_t size, std::size_t rows, std::size_t width,
                   char delimiter, std::size_t before, std::vector<TextColumn>& columns) {
-  constexpr std::size_t block = 128;  // lines whose text stays in the cache
+  constexpr std::size_t block = 128;  // lines whose text and places stay in the first-level cache
   // Places from 1 on; the first line begins at place 0.
-  std::vector<std::uint32_t> places(1 + block * width + 64), line_ends(block);
+  std::vector<std::uint32_t> places(1 + block * width + Scan::beyond), line_ends(block);
   Scan scan(data, size, delimiter);
   std::size_t held = 0;
   for (std::size_t row = 0; row < rows; row += block) {
@@ -229,9 +262,6 @@ inline bool split(const char* data, std::size_t size, std::size_t rows, std::siz
     bool good = true;
     for (std::size_t i = 0; i < n; ++i) {
       const std::uint32_t* const line = places.data() + i * width;
-      for (std::size_t column = 1; column < width; ++column) {
-        good &= data[line[column] - 1] == delimiter;
-      }
       const std::uint32_t end = line[width];
       const bool returns = end - line[0] > 1 && data[end - 2] == '\r';
       line_ends[i] = end - returns;
@@ -248,7 +278,9 @@ inline bool split(const char* data, std::size_t size, std::size_t rows, std::siz
     held -= n * width;
     std::copy_n(places.data() + n * width, held + 1, places.data());
   }
-  return held == 0 && places[0] == size;
+  // Each line ends with the last of its columns; that there are no other ends shows that all other
+  // places are behind delimiters.
+  return held == 0 && places[0] == size && scan.line_ends() == rows;
 }
 
 }  // namespace

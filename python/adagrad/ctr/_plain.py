@@ -7,6 +7,7 @@ digits, and numbers of up to 15 digits without an exponent. Of others pyarrow ma
 
 from __future__ import annotations
 
+import codecs
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["LABEL", "Plain", "is_utf8"]
 
 LABEL = pa.dictionary(pa.int32(), pa.string())
+FIRST_NOT_ASCII = 0x80
 KINDS = {pa.string(): "text", LABEL: "text", pa.int64(): "integer", pa.float64(): "real"}
 
 
@@ -58,10 +60,9 @@ class Plain:
 
     def add(self, lines: Lines) -> bool:
         """Read the lines after those that are there; False, and none read, if some is not plain."""
-        data = bytes(lines.data)
-        if lines.has_lone_returns() or not is_utf8(data):
+        if lines.has_lone_returns() or not is_utf8(lines.data):
             return False
-        if not self._splitter.add(data, lines.count):
+        if not self._splitter.add(lines.data, lines.count):
             return False
         if not self.rows:
             self._first = lines.first
@@ -84,12 +85,12 @@ class Plain:
         return Piece(table, lines)
 
 
-def is_utf8(data: bytes) -> bool:
+def is_utf8(data: bytes | memoryview) -> bool:
     """Whether bytes are UTF-8."""
-    if data.isascii():
+    if np.frombuffer(data, np.uint8).max(initial=0) < FIRST_NOT_ASCII:
         return True
     try:
-        data.decode()
+        codecs.utf_8_decode(data, "strict", True)
     except UnicodeDecodeError:
         return False
     return True

@@ -1,0 +1,27 @@
+// What separators.hpp finds in each 64 bytes of a file: separators <delimiter> <text> <answers>.
+// Of each, the answer of this machine's instructions and then that of the loop for any machine.
+// tests/test_plain.py compares them with its own.
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+
+#include "../../cpp/ctr/separators.hpp"
+
+using namespace adagrad;
+
+int main(int count, char** arguments) {
+  if (count != 4) return 1;
+  std::FILE* const text = std::fopen(arguments[2], "rb");
+  std::FILE* const answers = std::fopen(arguments[3], "wb");
+  if (text == nullptr || answers == nullptr) return 1;
+  const char delimiter = static_cast<char>(std::atoi(arguments[1]));
+  char bytes[64];
+  while (std::fread(bytes, sizeof bytes, 1, text) == 1) {
+    for (const Separators& found :
+         {separators(bytes, delimiter), separators_anywhere(bytes, delimiter)}) {
+      const std::uint64_t answer[3] = {found.bits, found.count, found.ends};
+      if (std::fwrite(answer, sizeof answer, 1, answers) != 1) return 1;
+    }
+  }
+  return std::fclose(answers) == 0 ? 0 : 1;
+}
