@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,6 +33,8 @@ def check_cluster(given: dict[str, Any], logs: tuple[str, ...]) -> None:
         raise click.ClickException("--early-stop cannot be had with --ray")
     from adagrad.distributed import connect
 
+    # What dies is dealt with, and told at the end; Ray would print a traceback for each call.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     connect(given["ray"])
 
 
