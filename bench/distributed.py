@@ -106,7 +106,7 @@ def same_bits(report: Report) -> None:
 
 def quality(report: Report) -> None:
     """Measure what batches and staleness cost in logloss, beside one process."""
-    rows = clicks(200_000 if report.quick else 2_000_000)
+    rows = clicks(200_000 if report.quick else 1_000_000)
     features, y = rows.drop_columns([LABEL]), rows[LABEL].to_numpy()
     alone = LogisticRegression(lr=0.1, encoder=HashingEncoder(BITS)).fit(features, y)
     best = alone.progressive_["logloss"]
@@ -171,6 +171,8 @@ class Reaper:
 
 def failures(report: Report, cluster: Any) -> None:
     """Kill something at moments by chance, in both modes; count examples and compare bits."""
+    if not any(report.wants(f"{FAILURES}, {mode}") for mode in ("sync", "async")):
+        return
     rows = clicks(100_000 if report.quick else 400_000)
     deaths = 2 if report.quick else DEATHS
     random = np.random.default_rng(1)
@@ -181,6 +183,8 @@ def failures(report: Report, cluster: Any) -> None:
     positive = undisturbed._model.progressive.sums[1]
     lines = []
     for mode, what in itertools.product(("sync", "async"), ("worker", "shard", "node")):
+        if not report.wants(f"{FAILURES}, {mode}"):
+            continue
         wrong, other, slow, killed = 0, 0, 0.0, 0
         for _ in range(deaths):
             reaper = Reaper(what, random.uniform(0, 0.95 * len(rows)), cluster)
@@ -213,6 +217,5 @@ def run(report: Report) -> list[Panel]:
             same_bits(report)
         if report.wants(QUALITY):
             quality(report)
-        if report.wants(FAILURES):
-            failures(report, cluster)
+        failures(report, cluster)
     return []
