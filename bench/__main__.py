@@ -19,6 +19,7 @@ QUESTIONS = {
     "precision": "tables and arrays of 16 bits: bytes, time and loss beside float32",
     "coalesce": "coalesce alone, beside np.unique and torch",
     "ctr": "click learners: one pass, threads, FM and FFM, from files, beside VW, libffm",
+    "distributed": "click learners on Ray: bits, what staleness costs, what dies",
     "keras_fit": "Keras: an update and a training step, ours and its own, on each backend",
     "drop_in": "adagrad.torch.Adagrad beside torch.optim.Adagrad: dense, 200 params, sparse",
     "call": "what one call costs, and what an import costs",
@@ -30,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="questions:\n" + "\n".join(f"  {k:10}{v}" for k, v in QUESTIONS.items()),
+        epilog="questions:\n" + "\n".join(f"  {k:12}{v}" for k, v in QUESTIONS.items()),
     )
     parser.add_argument("question", choices=QUESTIONS, metavar="QUESTION")
     parser.add_argument("--quick", action="store_true", help="a smoke run: seconds, small shapes")
@@ -46,8 +47,8 @@ def main() -> None:
         "--only",
         action="append",
         metavar="TEXT",
-        help="table, bags, embedding, threads, precision, ctr: only shapes with this in the label;"
-        " repeatable",
+        help="table, bags, embedding, threads, precision, ctr, distributed: only shapes with this"
+        " in the label; repeatable",
     )
     parser.add_argument(
         "--align", type=int, metavar="BYTES", help="dense: start arrays there, not where NumPy does"

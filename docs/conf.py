@@ -31,7 +31,7 @@ extensions = [
 ]
 # Keras needs a backend, and takes one that may not be there unless it is told.
 os.environ.setdefault("KERAS_BACKEND", "torch")
-FRAMEWORKS = {"torch": ["torch"], "keras": ["keras", "torch"]}
+FRAMEWORKS = {"distributed": ["ray"], "torch": ["torch"], "keras": ["keras", "torch"]}
 exclude_patterns = [
     "_build",
     # The reference of an adapter needs what it adapts to; a site without torch leaves it out.

@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+# Before NumPy loads it, here and in what the tests start: threads of BLAS in every worker of
+# pytest-xdist wait for each other, for ten times as long as they compute.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import hypothesis
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +82,15 @@ def fine_grain() -> Iterator[None]:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20110701)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Any]:
+    """A Ray cluster of two nodes, one for all tests of a process, which is connected to it."""
+    import ray_cluster
+
+    with ray_cluster.two_nodes() as nodes:
+        yield nodes
 
 
 def need(condition: bool, what: str) -> None:

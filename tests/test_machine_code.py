@@ -298,9 +298,9 @@ def installed():
 
 
 @pytest.fixture(scope="module")
-def neon(folder):
+def neon(folder, tmp_path_factory):
     cxx = toolchain.tool(toolchain.CROSS + "g++")
-    module = folder / "neon.so"
+    module = tmp_path_factory.mktemp("neon") / "neon.so"
     toolchain.run(cxx, "-shared", toolchain.kernels(folder, cxx, "neon"), "-o", module)
     return MachineCode(module, toolchain.tool(toolchain.CROSS + "objdump"))
 
@@ -320,10 +320,10 @@ def test_aarch64(neon, check):
     assert check(neon) == []
 
 
-def test_the_checks_can_fail(folder):
+def test_the_checks_can_fail(folder, tmp_path):
     """On broken kernels, of which the tables of two ISAs are made one."""
     isa, kernels = toolchain.broken_kernels(folder)
-    module = folder / "broken.so"
+    module = tmp_path / "broken.so"
     toolchain.run(toolchain.compiler(), "-shared", kernels, "-o", module)
     code = MachineCode(module, toolchain.tool("objdump"))
     assert mixed(code) == []

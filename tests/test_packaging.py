@@ -122,6 +122,14 @@ def test_the_versions_agree(installed):
     assert written == [adagrad.__version__] == [_core.__version__] == [metadata.version("adagrad")]
 
 
+def test_the_build_asks_for_what_cmake_looks_for():
+    """Where an installed pybind11 would hide that a build alone does not find one."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    asked = re.search(r'^requires = \[.*"pybind11>=([\d.]+)"', text, re.MULTILINE)
+    wanted = re.search(r"find_package\(pybind11 ([\d.]+) ", (ROOT / "CMakeLists.txt").read_text())
+    assert asked[1] == wanted[1]
+
+
 def test_numpy_is_the_only_dependency(installed):
     needed = [line for line in metadata.requires("adagrad") or [] if "extra ==" not in line]
     assert [re.match(r"\w+", line)[0] for line in needed] == ["numpy"]

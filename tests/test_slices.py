@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 
 import adagrad
 from adagrad import Rule, Table, _core
+from adagrad.distributed import _manifest
 from adagrad.distributed._ranges import starts
 from adagrad.distributed._slices import load_slice, make_slice, save_slice
 from conftest import assert_same_bits, wide_range
@@ -197,15 +201,15 @@ def test_bad_positions_change_nothing(positions, error, message):
     assert not table.weights.any()
 
 
-def save_table(folder, shards, changes=None, **options):
+def save_table(folder, shards, changes=None, name="w", **options):
     """A table of ROWS rows in slices; one of them may be another table's."""
     for k, ends in enumerate(itertools.pairwise(starts(ROWS, shards).tolist())):
         other = (changes or {}) if k == 1 else {}
         table = make_slice(*ends, **(options | other.get("options", {})))
         table.steps, table.decays, table.skipped = 7, 2, k
-        for name, value in other.get("counters", {}).items():
-            setattr(table, name, value)
-        save_slice(folder, "w", ends[0], table)
+        for counter, value in other.get("counters", {}).items():
+            setattr(table, counter, value)
+        save_slice(folder, name, ends[0], table)
 
 
 @pytest.mark.parametrize("storage", STORAGES)
@@ -287,3 +291,95 @@ def test_a_slice_that_is_truncated(tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(adagrad.TableFileError, match=f"{path} is truncated"):
         load_slice(tmp_path, "w", 0, ROWS)
+
+
+# The directory of a sharded table, and imports: without a cluster
+
+
+def save_sharded(folder, shards=3):
+    numbers = {"rows": ROWS, "shards": shards, "steps": 7, "skipped": 3, "decays": 2}
+    _manifest.write(folder, numbers, lambda to: save_table(to, shards, name="table"))
+    return numbers
+
+
+def test_a_directory_is_replaced_whole(tmp_path):
+    folder = tmp_path / "made" / "here"
+    numbers = save_sharded(folder)
+    (folder / "slices-of-mine").mkdir()
+    first, found = _manifest.read(folder)
+    assert found == numbers
+    (folder / f"slices-{0:016x}").mkdir()  # what a process has left that was killed
+    save_sharded(folder, 2)
+    second, found = _manifest.read(folder)
+    assert found == {**numbers, "shards": 2}
+    assert {path.name for path in folder.iterdir()} == {
+        *(second.name, "sharded.json", "slices-of-mine"),
+    }
+    assert first != second
+
+
+def test_slices_that_do_not_cover_the_table_are_not_taken(tmp_path):
+    numbers = save_sharded(tmp_path)
+    with pytest.raises(adagrad.TableFileError, match="no file has rows 0 to"):
+        _manifest.write(tmp_path, numbers, lambda _: None)
+    assert _manifest.read(tmp_path)[1] == numbers
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": "adagrad.Table"}, "is not of a sharded table"),
+        ({"format_version": "2"}, "has format version '2', this adagrad reads 1"),
+        ({"slices": "../slices-0000000000000000"}, "slices is '../slices"),
+        ({"slices": f"slices-{0:016x}"}, "names slices-0*, which is missing"),
+        ({"rows": "23"}, "rows is '23'"),
+        ({"rows": True}, "rows is True"),
+        ({"rows": 22}, "has 22 rows, but .* more"),
+        ({"rows": 24}, "no file has rows 23 to 23"),
+        ({"steps": 8}, "has steps 8, but .* 7"),
+        ({"decays": 0}, "has decays 0, but .* 2"),
+        ({"skipped": -1}, "skipped is -1"),
+        ({"shards": None}, "shards is None"),
+    ],
+)
+def test_manifests_that_are_wrong(changes, message, tmp_path):
+    save_sharded(tmp_path)
+    path = tmp_path / "sharded.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(adagrad.TableFileError, match=rf"(sharded\.json|table-\*).*{message}"):
+        _manifest.read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, "\xff", "null"])
+def test_manifests_that_are_none(text, tmp_path):
+    save_sharded(tmp_path)
+    (tmp_path / "sharded.json").write_text(text, encoding="latin-1")
+    with pytest.raises(adagrad.TableFileError, match=r"sharded\.json"):
+        _manifest.read(tmp_path)
+
+
+def run(program):
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def test_nothing_else_imports_ray():
+    modules = "adagrad, adagrad.ctr, adagrad.distributed, adagrad.distributed._slices"
+    modules += ", adagrad.distributed._manifest"
+    assert run(f"import sys, {modules}; print('ray' in sys.modules)") == "False\n"
+
+
+def test_ray_that_is_missing():
+    program = """
+import sys
+sys.modules["ray"] = None
+import adagrad.distributed
+try:
+    from adagrad.distributed import ShardedTable
+except ImportError as error:
+    print(error)
+print(hasattr(adagrad.distributed, "tables"))
+"""
+    error = "adagrad.distributed runs on Ray, which is not here: pip install 'adagrad[ray]'"
+    assert run(program) == f"{error}\nFalse\n"

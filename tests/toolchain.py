@@ -12,6 +12,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -59,17 +61,30 @@ def kernel_flags() -> list[str]:
 
 
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the kernels of this run lie, for every test that links them."""
-    path = tmp_path_factory.getbasetemp() / "kernels"
+    """Where the kernels of this run lie, for every test that links them, in any process."""
+    base = tmp_path_factory.getbasetemp()
+    path = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kernels"
     path.mkdir(exist_ok=True)
     return path
 
 
+@contextmanager
+def to_make(path: Path) -> Iterator[bool]:
+    """Whether this process is to make a file; others that need it wait until it is made."""
+    import fcntl  # not on Windows, where nothing is compiled
+
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield not path.exists()
+
+
 def kernels(folder: Path, cxx: str, isa: str, *flags: str) -> Path:
     """Object file of the kernels of one ISA; compiled once per folder, as it takes seconds."""
-    name = re.sub(r"[^\w.+-]", "_", "-".join([Path(cxx).name, isa, *flags]))
+    name = re.sub(r"[^\w+-]", "_", "-".join([Path(cxx).name, isa, *flags]))
     path = folder / (name + ".o")
-    if not path.exists():
+    with to_make(path) as wanted:
+        if not wanted:
+            return path
         parts = []
         for source in ("kernels", "ctr_kernels"):
             parts.append(folder / f"{name}.{source}.o")

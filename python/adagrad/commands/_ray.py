@@ -25,7 +25,7 @@ def check_cluster(given: dict[str, Any], logs: tuple[str, ...]) -> None:
             if given[name] is not None:
                 raise click.ClickException(f"--{name.replace('_', '-')} needs --ray")
         return
-    require("adagrad train --ray", "ray")
+    require("adagrad train --ray", "ray", extra="ray")
     if "-" in logs:
         raise click.ClickException("--ray cannot read the standard input: workers read the log")
     if given["early_stop"] is not None:
@@ -35,9 +35,7 @@ def check_cluster(given: dict[str, Any], logs: tuple[str, ...]) -> None:
     connect(given["ray"])
 
 
-def on_ray(
-    given: dict[str, Any], log: Log, options: Options, how_long: dict[str, Any]
-) -> Training:
+def on_ray(given: dict[str, Any], log: Log, options: Options, how_long: dict[str, Any]) -> Training:
     """Return a training on the cluster."""
     from adagrad.distributed import Cluster
     from adagrad.distributed.command import RayTraining

@@ -145,7 +145,7 @@ def rate(text: str) -> float | str:
 @click.option(
     "--mode",
     type=click.Choice(["sync", "async"]),
-    help="With --ray: batches in rounds of N + 1, in a fixed order, or as they come.  [default: sync]",
+    help="With --ray: batches in rounds, in a fixed order, or as they come.  [default: sync]",
 )
 @click.option(
     "--staleness",

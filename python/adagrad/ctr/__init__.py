@@ -22,8 +22,8 @@ __all__ = [
     "load",
 ]
 
-# Imported when they are asked for: who reads logs or holds a shard of a model needs no scikit-learn,
-# which takes a second and more to import.
+# Imported when they are asked for: who reads logs or holds a shard of a model needs nothing of
+# scikit-learn, which takes a second and more to import.
 _HOMES = {
     "Examples": "examples",
     "FactorizationMachine": "factorization",

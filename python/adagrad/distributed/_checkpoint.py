@@ -149,8 +149,8 @@ def read(directory: Path, plan: dict[str, Any]) -> Checkpoint | None:
     for name, value in json.loads(json.dumps(plan)).items():
         if of_checkpoint.get(name) != value:
             raise Mismatch(
-                f"{directory} is of a training with another {name}: {of_checkpoint.get(name)!r}, not"
-                f" {value!r}. Give the same, or another directory"
+                f"{directory} is of a training with another {name}: {of_checkpoint.get(name)!r},"
+                f" not {value!r}. Give the same, or another directory"
             )
     try:
         with np.load(folder / _PROGRESS) as file:

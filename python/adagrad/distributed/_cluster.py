@@ -39,6 +39,7 @@ def connect(address: str | None = None) -> None:
     if address is None:
         address = os.environ.get("RAY_ADDRESS") or "local"
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     if address == "local":
         ray.init("local", include_dashboard=False, **quiet)
         return
@@ -68,6 +69,13 @@ def _probe(address: str) -> None:
         raise ConnectionError(f"no Ray cluster listens at {address}: {error}") from error
 
 
+def nodes() -> list[str]:
+    """Return Ray's ids of the live nodes that have processors; of all live ones where none has."""
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    working = [node for node in alive if node["Resources"].get("CPU", 0) > 0]
+    return [node["NodeID"] for node in working or alive]
+
+
 def check_room(actors: int, what: str, cpus: int = 1) -> None:
     """Raise where actors would wait forever for a place.
 
@@ -85,16 +93,14 @@ def check_room(actors: int, what: str, cpus: int = 1) -> None:
     RuntimeError
         Where no node is alive, or the processors are fewer, or still taken after 10 seconds.
     """
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    if not nodes:
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    if not alive:
         raise RuntimeError(f"the Ray cluster has no live node for {actors} {what}")
     need = actors * cpus
     if need == 0:
         return
-    have = sum(int(node["Resources"].get("CPU", 0)) // cpus * cpus for node in nodes)
-    text = (
-        f"{actors} {what} need {need} processors, the {len(nodes)} live nodes of the cluster have"
-    )
+    have = sum(int(node["Resources"].get("CPU", 0)) // cpus * cpus for node in alive)
+    text = f"{actors} {what} need {need} processors, the {len(alive)} live nodes have"
     if have < need:
         raise RuntimeError(f"{text} {have}")
     end = time.monotonic() + _PATIENCE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -56,7 +57,7 @@ class Skipped:
         return total
 
 
-class _LogFiles(Datasource):  # type: ignore[misc]
+class _LogFiles(Datasource):
     """The files of a log, each read by a task with the log's columns, types and checks."""
 
     def __init__(self, log: Log, skipped: Any) -> None:
@@ -103,9 +104,8 @@ def from_log(log: Log, skipped: Any = None) -> Any:
     skipped : ActorHandle of Skipped, optional
         Leave broken rows out and tell it; where left out, they stop the reading.
     """
-    return ray.data.read_datasource(
-        _LogFiles(log, skipped), override_num_blocks=len(log.sources)
-    )
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # which its import has set
+    return ray.data.read_datasource(_LogFiles(log, skipped), override_num_blocks=len(log.sources))
 
 
 def batches(dataset: Any, rows: Callable[[int], int], start: int = 0) -> Iterator[Batch]:

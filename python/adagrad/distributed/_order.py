@@ -1,7 +1,7 @@
 """When a shard may answer a pull, and when it may apply what was pushed.
 
-Batches have numbers. With staleness N, the params that a batch reads may lack the steps of at most N
-batches before it. Knows nothing of Ray, tables or time.
+Batches have numbers. With staleness N, the params that a batch reads may lack the steps of at most
+N batches before it. Knows nothing of Ray, tables or time.
 """
 
 from __future__ import annotations

@@ -140,13 +140,16 @@ class Run:
         self._round = plan.staleness + 1 if plan.mode == "sync" else 1
         self._edges = edges(plan.settings.n_slots, plan.shards)
         ranges = list(zip(self._edges[:-1].tolist(), self._edges[1:].tolist(), strict=True))
-        spread = {"num_cpus": 0, "max_restarts": -1, "scheduling_strategy": "SPREAD"}
-        shard, worker = (ray.remote(**spread)(kind) for kind in (ModelShard, Worker))
+        # Of no processor: the tasks that read the dataset need them, and actors here often wait.
+        lasting = ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy="SPREAD")
+        shard, worker = lasting(ModelShard), lasting(Worker)
         # By their names, which a worker that starts again can look up on any node.
         name = f"adagrad-{uuid.uuid4().hex[:8]}"
         names = [f"{name}-shard-{k}" for k in range(plan.shards)]
         self.shards = [
-            shard.options(name=names[k]).remote(plan.settings, ranges[k :: plan.shards], k == 0, plan.mode, plan.staleness)
+            shard.options(name=names[k]).remote(
+                plan.settings, ranges[k :: plan.shards], k == 0, plan.mode, plan.staleness
+            )
             for k in range(plan.shards)
         ]
         arguments = plan.settings, plan.encoder, plan.label
@@ -382,9 +385,8 @@ class Run:
         settings, at = self.plan.settings, self.at
         slots, places = _core.compact(x.slots)
         parts = dealt(slots, self._edges, self.plan.shards)
-        taken = ray.get(
-            [shard.take.remote(joined(slots, of)) for shard, of in zip(self.shards, parts, strict=True)]
-        )
+        asked = zip(self.shards, parts, strict=True)
+        taken = ray.get([shard.take.remote(joined(slots, of)) for shard, of in asked])
         memory = {}
         for name, layout in layouts(settings).items():
             memory[name] = np.empty((len(slots), 2 * layout["dim"]), np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,7 @@ BIAS = "bias"
 ORDERS: dict[str, type[Order]] = {"sync": Sync, "async": Async}
 
 
-class Stale(Exception):  # noqa: N818 (it is not an error, but news)
+class Stale(Exception):
     """A call from before the shards went back to a checkpoint."""
 
 
@@ -52,8 +52,7 @@ class Answer(NamedTuple):
 
 
 def edges(n_slots: int, shards: int) -> npt.NDArray[np.int64]:
-    """Return where the slots are cut: into ``REGIONS * shards`` ranges, of which piece
-    ``region * shards + k`` is shard k's.
+    """Return where the slots are cut into ranges: range ``region * shards + k`` is of shard k.
 
     Every shard has a part of each region, since an encoder deals fields to regions, and fields
     differ in how many values they have.
@@ -226,7 +225,7 @@ class ModelShard:
         return _pairs(self._bias if name == BIAS else self._tables[name][part])[start:stop]
 
     async def stats(self) -> dict[str, float]:
-        """Return what it has done since it began: for the display, and for who looks for trouble."""
+        """Return what it has done since it began."""
         return {
             "pulls": self.pulls,
             "rows": self.pulled_rows,
@@ -242,10 +241,10 @@ class ModelShard:
             slots = np.concatenate([self._slots[batch] for batch in batches])
             gradients = [self._pushed.pop(batch) for batch in batches]
             order = np.argsort(slots, kind="stable") if len(batches) > 1 else slice(None)
-            self._step(
-                slots[order],
-                {name: np.concatenate([g[name] for g in gradients])[order] for name in self._tables},
-            )
+            sums = {
+                name: np.concatenate([g[name] for g in gradients])[order] for name in self._tables
+            }
+            self._step(slots[order], sums)
             if self.has_bias:
                 bias = np.concatenate([g[BIAS] for g in gradients])
                 self._bias.step(np.zeros(len(bias), np.uint32), bias, "sum")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -195,7 +196,7 @@ def smaller(x: Examples, places: Slots, n_slots: int) -> Examples:
 def dealt(slots: Slots, edges: npt.NDArray[np.int64], shards: int) -> list[list[slice]]:
     """Return which of some ascending slots each shard has: a slice for each of its ranges."""
     cuts = np.searchsorted(slots, edges).tolist()
-    pieces = [slice(*pair) for pair in zip(cuts, cuts[1:], strict=False)]
+    pieces = [slice(*pair) for pair in itertools.pairwise(cuts)]
     return [pieces[k::shards] for k in range(shards)]
 
 
@@ -235,4 +236,5 @@ def labels_of(table: pa.Table, label: str) -> Floats:
         raise ValueError(
             f"column {label!r} has {column[at].as_py()!r}: labels are 0/1, -1/+1 or false/true"
         )
-    return positive.astype(np.float32)
+    labels: Floats = positive.astype(np.float32)
+    return labels

@@ -107,7 +107,7 @@ class RayTraining(Training):
             if self.cluster.resume:
                 run.resume()
             self._run = run
-            model = run.run(None if validate is None else lambda model: self._measure(model, validate))
+            model = run.run(lambda model: self._measure(model, validate))
             self._take(run)
             if skipped is not None:
                 self.skipped = ray.get(skipped.total.remote())
@@ -137,9 +137,11 @@ class RayTraining(Training):
         if run.learned:
             self.staleness = float(np.mean([learned.staleness for learned in run.learned]))
 
-    def _measure(self, model: Model, validate: Callable[[], Log]) -> None:
-        """Note how good a model is on the held-out log."""
+    def _measure(self, model: Model, validate: Callable[[], Log] | None) -> None:
+        """Note how good the model of a pass is on the held-out log."""
         assert self._run is not None
+        if validate is None:
+            return
         adopt(self.estimator, self._run.plan, model)
         with validate() as log:
             self.board = score(self.estimator, log)

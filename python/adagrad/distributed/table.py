@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from adagrad import _core
 from adagrad._layout import Layout, check_layout, check_real
 from adagrad.distributed import _manifest
-from adagrad.distributed._cluster import check_room, connect
+from adagrad.distributed._cluster import check_room, connect, nodes
 from adagrad.distributed._ranges import starts
 from adagrad.distributed._slices import StrPath, load_slice, make_slice, save_slice
 from adagrad.functional import coalesce
@@ -146,8 +147,8 @@ class ShardedTable:
     rows, dim, rule, dtype, state, init, seed, init_scale, state_dtype
         As for `adagrad.Table`; `rows` is needed.
     shards : int
-        From 1 to `rows`. The ranges are as even as can be; the actors are spread over the nodes,
-        and take memory but no processor of Ray's count.
+        From 1 to `rows`. The ranges are as even as can be; the actors are on the nodes with
+        processors in turn, and take memory but no processor of Ray's count.
     address : str, optional
         Of the cluster: "host:port", "ray://host:port", "auto" for the one that runs on this
         machine, or "local" for a new one. By default what ``RAY_ADDRESS`` says, or "local". Where
@@ -167,7 +168,8 @@ class ShardedTable:
     ConnectionError
         Where no cluster listens at `address`.
     RuntimeError
-        Where the cluster has no live node, or its processes do not start within a minute.
+        Where the cluster has no live node, loses one meanwhile, or does not start the processes
+        within a minute.
     MemoryError
         Where a shard's memory is not to be had.
 
@@ -182,11 +184,12 @@ class ShardedTable:
 
     Examples
     --------
-    >>> from adagrad.distributed import ShardedTable  # doctest: +SKIP
-    >>> with ShardedTable(1_000_000, dim=8, shards=4) as table:  # doctest: +SKIP
+    >>> from adagrad.distributed import ShardedTable
+    >>> with ShardedTable(1_000_000, rule=adagrad.Rule(lr=0.5, eps=0.0), shards=2) as table:
     ...     rows = np.array([7, 999_999, 7])
-    ...     table.step(rows, np.ones((3, 8), np.float32))
-    ...     table.save("model")
+    ...     table.step(rows, np.ones(3, np.float32))
+    ...     table.gather(rows)
+    array([-0.5, -0.5, -0.5], dtype=float32)
     """
 
     def __init__(
@@ -236,8 +239,13 @@ class ShardedTable:
     def _start(self, address: str | None, fill: Callable[[Any, int, int], Any]) -> None:
         connect(address)
         check_room(self.shards, "shards", cpus=0)
-        actor = ray.remote(num_cpus=0, max_restarts=0, scheduling_strategy="SPREAD")(_Shard)
-        self._actors = [actor.remote() for _ in range(self.shards)]
+        # In turn: Ray's "SPREAD", and soft affinity, put actors without processors anywhere.
+        there = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes()]
+        places = itertools.cycle(there)
+        actor = ray.remote(num_cpus=0, max_restarts=0)(_Shard)
+        self._actors = [
+            actor.options(scheduling_strategy=next(places)).remote() for _ in range(self.shards)
+        ]
         try:
             try:
                 ray.get([shard.ready.remote() for shard in self._actors], timeout=_START)
@@ -245,6 +253,10 @@ class ShardedTable:
                 raise RuntimeError(
                     f"{self.shards} shards do not run after {_START:g} seconds: the cluster has no"
                     " room for their processes"
+                ) from error
+            except RayError as error:
+                raise RuntimeError(
+                    f"a node of the cluster died before its shards ran ({type(error).__name__})"
                 ) from error
             ends = itertools.pairwise(self._starts.tolist())
             refs = [fill(shard, *of) for shard, of in zip(self._actors, ends, strict=True)]
