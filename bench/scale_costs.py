@@ -178,14 +178,24 @@ def label_of(size: int) -> str:
     return f"batches of {size}"
 
 
-def measure(report: Report, log: pa.Table, path: Path, sizes: tuple[int, ...]) -> dict[int, Costs]:
-    """Measure the stages at each length of batches, and reading; return costs without calls."""
+def measure(
+    report: Report, paths: list[Path], sizes: tuple[int, ...]
+) -> tuple[dict[int, Costs], Any]:
+    """Measure reading, and the stages at each length of batches.
+
+    Returns
+    -------
+    dict of int to Costs, and ndarray of uint32, shape [examples, fields]
+        Without the costs of calls; and the slots of the log.
+    """
+    with open_log(paths, label=LABEL) as rows:
+        log = pa.Table.from_batches(list(rows))
     random = np.random.default_rng(0)
     margins, y = (random.random(len(log), np.float32) for _ in range(2))
     y = (y < 0.03).astype(np.float32)
 
     def read(_: Any) -> None:
-        with open_log(path, label=LABEL) as rows:
+        with open_log(paths, label=LABEL) as rows:
             for _ in rows:
                 pass
 
@@ -218,4 +228,5 @@ def measure(report: Report, log: pa.Table, path: Path, sizes: tuple[int, ...]) -
             )
     report.by_shape("Processor time at the driver and at readers, ns an example", READING)
     report.by_shape("Processor time of a batch on one processor, ns an example", STAGES)
-    return found
+    entries = [batch.asked.x.slots for batches in stages.rounds for batch in batches]
+    return found, np.concatenate(entries).reshape(-1, stages.rounds[0][0].asked.x.n_fields)

@@ -136,8 +136,8 @@ class _Simulation:
         busy = {
             kind: float(np.mean(x) if kind in WAITS else np.max(x)) for kind, x in spent.items()
         }
-        rate = (last - first) * self.training.batch / (end - begin)
-        return Outcome(rate, self.done[-1][0], busy)
+        rate = float((last - first) * self.training.batch / (end - begin))
+        return Outcome(rate, float(self.done[-1][0]), busy)
 
     def spent(self) -> dict[str, Rows]:
         """Return the seconds that each of a kind has been at work, or has waited, so far."""
@@ -308,12 +308,12 @@ def simulate(
     loads : ndarray, shape [n, shards]
         Rows that a batch pulls of each shard, for some batches; each simulated one draws from them.
     batches : int, optional
-        By default twelve times those that may be under way, and 96 at least.
+        By default eight times those that may be under way, and 96 at least.
     seed : int
     """
     if loads.ndim != 2 or loads.shape[1] != cluster.shards:
         raise ValueError(f"loads must be [n, {cluster.shards}], got {list(loads.shape)}")
     if batches is None:
         under_way = min(window(training.staleness), 2 * cluster.workers)
-        batches = 12 * max(8, under_way)
+        batches = 8 * max(12, under_way)
     return _Simulation(costs, cluster, training, loads, batches, seed).run()
