@@ -87,3 +87,23 @@ class Resource:
         yield self._clock.after(seconds)
         self.busy += seconds
         self.give()
+
+
+class Node:
+    """A machine: processors, and a link each way."""
+
+    def __init__(self, clock: Clock, processors: int) -> None:
+        self.processors = Resource(clock, processors)
+        self.sending, self.receiving = Resource(clock), Resource(clock)
+
+
+class Thread:
+    """The one thread of a process; others wait for its `turn`."""
+
+    def __init__(self, clock: Clock, node: Node) -> None:
+        self.node, self.busy, self.turn = node, 0.0, Resource(clock)
+
+    def work(self, seconds: float) -> Process:
+        """Work: who calls this is the thread, or has its turn."""
+        yield from self.node.processors.use(seconds)
+        self.busy += seconds

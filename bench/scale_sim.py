@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from adagrad.distributed._order import Async, Order, Sync, window
-from bench.events import Clock, Event, Process, Resource, start
+from bench.events import Clock, Event, Node, Process, Thread, start
 from bench.scale_model import WAITS, Cluster, Costs, Outcome, Rows, Training
 
 ORDERS: dict[str, type[Order]] = {"sync": Sync, "async": Async}
@@ -26,26 +26,8 @@ RESULT = 8  # bytes of an example's margin and label, which the driver is told
 ROW = 4  # bytes of an id, of a param, and of a gradient
 
 
-class _Node:
-    def __init__(self, clock: Clock, processors: int) -> None:
-        self.processors = Resource(clock, processors)
-        self.sending, self.receiving = Resource(clock), Resource(clock)
-
-
-class _Thread:
-    """The one thread of a process, and what waits for it."""
-
-    def __init__(self, clock: Clock, node: _Node) -> None:
-        self.node, self.busy, self.turn = node, 0.0, Resource(clock)
-
-    def work(self, seconds: float) -> Process:
-        """Work now: who calls this is the thread, or has its turn."""
-        yield from self.node.processors.use(seconds)
-        self.busy += seconds
-
-
-class _Worker(_Thread):
-    def __init__(self, clock: Clock, node: _Node) -> None:
+class _Worker(Thread):
+    def __init__(self, clock: Clock, node: Node) -> None:
         super().__init__(clock, node)
         self.load = 0  # batches
         self.round = self.reply = self.idle = 0.0  # seconds
@@ -66,8 +48,8 @@ class _Worker(_Thread):
             self.idle += clock.now - since
 
 
-class _Shard(_Thread):
-    def __init__(self, clock: Clock, node: _Node, order: Order) -> None:
+class _Shard(Thread):
+    def __init__(self, clock: Clock, node: Node, order: Order) -> None:
         super().__init__(clock, node)
         self.order, self.pushed = order, dict[int, float]()
         self.stepped = Event()
@@ -100,11 +82,11 @@ class _Simulation:
         drawn = np.random.default_rng(seed).integers(len(loads), size=batches)
         self.rows = loads[drawn]
         self.clock = clock = Clock()
-        self.nodes = [_Node(clock, cluster.processors) for _ in range(cluster.nodes)]
+        self.nodes = [Node(clock, cluster.processors) for _ in range(cluster.nodes)]
         # From the last node on: the first has the driver, and gets no more than others.
         place = self.nodes[::-1]
-        self.driver = _Thread(clock, self.nodes[0])
-        self.readers = [_Thread(clock, node) for node in self.nodes]
+        self.driver = Thread(clock, self.nodes[0])
+        self.readers = [Thread(clock, node) for node in self.nodes]
         self.workers = [_Worker(clock, place[k % len(place)]) for k in range(cluster.workers)]
         order = ORDERS[training.mode]
         self.shards = [
@@ -281,13 +263,11 @@ class _Simulation:
         yield from self.send(shard.node, flight.worker.node, 0)
         taken.happen()
 
-    def send(self, a: _Node, b: _Node, nbytes: float) -> Process:
-        if a is b:
-            return
-        seconds = nbytes / self.cluster.bandwidth
-        yield from a.sending.use(seconds)
-        yield self.clock.after(self.cluster.latency)
-        yield from b.receiving.use(seconds)
+    def send(self, a: Node, b: Node, nbytes: float) -> Process:
+        if a is not b:
+            yield from a.sending.use(nbytes / self.cluster.bandwidth)
+            yield self.clock.after(self.cluster.latency)
+            yield from b.receiving.use(nbytes / self.cluster.bandwidth)
 
 
 def simulate(

@@ -1,20 +1,35 @@
-"""The simulation of a cluster obeys laws that need no simulation to be known."""
+"""The simulation of a cluster obeys laws that are known without it, and is fed with what is so."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1]))  # bench/ is no part of what is installed
+from adagrad import Rule
+from adagrad.ctr import HashingEncoder, LogisticRegression
+from adagrad.datasets import synthetic_clicks
+from adagrad.distributed._shard import edges
+from adagrad.distributed._worker import dealt
 
-from bench.events import Clock, Resource, start
-from bench.scale_model import Call, Cluster, Costs, Training
-from bench.scale_sim import simulate
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT))  # bench/ is no part of what is installed
+
+from bench.events import Clock, Resource, start  # noqa: E402
+from bench.ray_dense import DataWorker, ParameterServer  # noqa: E402
+from bench.scale import HASH, OURS, RANGE, Load  # noqa: E402
+from bench.scale_costs import Stages  # noqa: E402
+from bench.scale_model import Call, Cluster, Costs, Training  # noqa: E402
+from bench.scale_sim import simulate  # noqa: E402
 
 BATCH = 1000
 CALL = Call((0.0, 1e5, 1e6), (1e-4, 2e-4, 1e-3), (1e-4, 3e-4, 2e-3))
@@ -161,3 +176,76 @@ def test_a_resource_is_given_in_the_order_of_asking():
     clock.run()
     assert log == [("b", 1.0), ("c", 2.0), ("a", 3.0), ("d", 7.0)]
     assert resource.busy == 10.0
+
+
+@pytest.fixture(scope="module")
+def clicks():
+    return pa.Table.from_batches(list(synthetic_clicks(4096, 3)))
+
+
+def test_loads_are_those_of_the_shards(clicks):
+    slots = HashingEncoder(14).fit_transform(clicks.drop_columns(["click"])).slots.reshape(4096, 39)
+    load = Load(slots, 1 << 14)
+    different = [np.unique(slots[start : start + 1024]) for start in range(0, 4096, 1024)]
+    for shards in (1, 3, 4):
+        ours = load(1024, OURS, shards)
+        for rows, of_shards in zip(different, ours, strict=True):
+            parts = dealt(rows, edges(1 << 14, shards), shards)
+            want = [sum(p.stop - p.start for p in of_shard) for of_shard in parts]
+            assert of_shards.tolist() == want
+        for partition in (HASH, RANGE):
+            found = load(1024, partition, shards)
+            assert found.sum(axis=1).tolist() == [len(rows) for rows in different]
+    assert load(1024, HASH, 4).max() < 1.2 * load(1024, HASH, 4).mean()
+    assert np.all(load(1024, RANGE, 4).argmax(axis=1) == 0)
+    assert load(1024, RANGE, 4)[:, 0].mean() > 1.3 * load(1024, RANGE, 4).mean()
+
+
+def test_stages_are_those_of_a_training(clicks):
+    stages = Stages(clicks, 512)
+    for name in ("push", "pull", "encode", "push", "compact", "pull", "compute", "push"):
+        variant = next(v for v in stages.variants() if v.name.endswith(name))
+        for i in range(3):
+            variant.call(variant.prepare(i))
+    assert all(shard.steps == stages.number // 2 > 8 for shard in stages.shards)
+    assert 5 < stages.rows_per_example < 39
+
+
+def test_the_dense_server_learns_what_a_learner_does(clicks, tmp_path):
+    path, encoder = tmp_path / "clicks.parquet", HashingEncoder(20)
+    encoder.fit(clicks.drop_columns(["click"]))
+    pyarrow.parquet.write_table(clicks, path)
+    rule = Rule(lr=0.1, eps=1.0)
+    server, worker = ParameterServer(20, rule), DataWorker([path], "click", encoder, 1)
+    losses, rows = 0.0, 0
+    while True:
+        gradient, loss, count = worker.compute_gradients(server.get_weights())
+        if count == 0:
+            break
+        server.apply_gradients(gradient)
+        losses, rows = losses + loss, rows + count
+        if rows == 500:
+            break
+    x = encoder.transform(clicks)[:500]
+    model = LogisticRegression(rule=rule).fit(x, clicks["click"].to_numpy()[:500])
+    assert losses / rows == pytest.approx(model.progressive_["logloss"], rel=1e-4)
+    np.testing.assert_allclose(server.weights[:-1], model.coef_.ravel(), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.xdist_group("ray")
+def test_quick_run(tmp_path):
+    out = tmp_path / "results.json"
+    options = ("--quick", "--budget", "0.01", "--only", "simulation", "--json", str(out))
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "scale", *options],
+        cwd=ROOT,
+        env={**os.environ, "RAY_ADDRESS": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "SIMULATED" in done.stdout
+    names = {cell["variant"] for cell in json.loads(out.read_text(encoding="utf-8"))["results"]}
+    stages = {"read", "track", "encode", "compact", "pull", "compute", "push", "there and back"}
+    assert names == {f"adagrad, {stage}" for stage in stages}
