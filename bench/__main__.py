@@ -20,6 +20,7 @@ QUESTIONS = {
     "coalesce": "coalesce alone, beside np.unique and torch",
     "ctr": "click learners: one pass, threads, FM and FFM, from files, beside VW, libffm",
     "distributed": "click learners on Ray: bits, what staleness costs, what dies",
+    "scale": "click learners on Ray: what a batch costs, beside one process, 64 nodes simulated",
     "keras_fit": "Keras: an update and a training step, ours and its own, on each backend",
     "drop_in": "adagrad.torch.Adagrad beside torch.optim.Adagrad: dense, 200 params, sparse",
     "call": "what one call costs, and what an import costs",
@@ -47,8 +48,8 @@ def main() -> None:
         "--only",
         action="append",
         metavar="TEXT",
-        help="table, bags, embedding, threads, precision, ctr, distributed: only shapes with this"
-        " in the label; repeatable",
+        help="table, bags, embedding, threads, precision, ctr, distributed, scale: only shapes with"
+        " this in the label; repeatable",
     )
     parser.add_argument(
         "--align", type=int, metavar="BYTES", help="dense: start arrays there, not where NumPy does"

@@ -1,0 +1,259 @@
+"""What runs on Ray for bench/scale.py: a call, and trainings side by side, from the same files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+
+from adagrad.ctr.logs import Log, open_log
+from adagrad.ctr.options import Options
+from adagrad.ctr.pipeline import encoded
+from adagrad.distributed import Cluster, connect
+from adagrad.distributed._dataset import from_log
+from adagrad.distributed._run import Run
+from adagrad.distributed.training import plan_of
+from bench import ray_dense
+from bench.endtoend import one_processor
+from bench.harness import Report
+from bench.results import US, Claim, Result, Shape, Variant, number, table
+from bench.scale_costs import LABEL
+from bench.scale_model import Call
+
+CALLS, THROUGHPUT = "a call through Ray", "throughput"
+CALL_BYTES = (0, 1 << 16, 1 << 20)
+OURS = {"workers": 2, "shards": 2, "mode": "sync", "staleness": 1, "batch_size": 8192}
+SINGLE, SHARDED, DENSE = f"{US}, one process", US, "dense arrays"
+ALONE = f"{US}, one process on one processor"
+STEADY = (0.25, 0.95)  # share of the rows between which a rate is taken: actors have long started
+TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+
+
+@contextlib.contextmanager
+def cluster() -> Iterator[None]:
+    """Run Ray on this machine, whoever else does."""
+    connect("local")
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+class Other:
+    """The other end of a call: asynchronous, as shards are."""
+
+    async def take(self, array: Any) -> None:
+        pass
+
+    async def spent(self) -> float:
+        return time.process_time()
+
+
+def calls(report: Report) -> Call:
+    """Measure calls that carry an array: one at a time, and what many cost at both ends."""
+    other = ray.remote(num_cpus=0)(Other).remote()
+    rounds, many = (20, 40) if report.quick else (200, 400)
+    lines, caller, callee = [], [], []
+    for nbytes in CALL_BYTES:
+        array = np.zeros(nbytes, np.uint8)
+        ray.get([other.take.remote(array) for _ in range(10)])
+        seconds = []
+        for _ in range(rounds):
+            begin = time.perf_counter()
+            ray.get(other.take.remote(array))
+            seconds.append(time.perf_counter() - begin)
+        here, there = [], []
+        for _ in range(5):
+            start, begun = time.process_time(), ray.get(other.spent.remote())
+            for _ in range(many // 8):
+                ray.get([other.take.remote(array) for _ in range(8)])
+            there.append((ray.get(other.spent.remote()) - begun) / (many // 8 * 8))
+            here.append((time.process_time() - start) / (many // 8 * 8))
+        caller.append(float(np.median(here)))
+        callee.append(float(np.median(there)))
+        shape = Shape(f"{nbytes} bytes", 1)
+        found = Result(shape, Variant(f"{US}, there and back", _none, group=CALLS), tuple(seconds))
+        report.results.append(found)
+        cells = [found.ns / 1e3, caller[-1] * 1e6, callee[-1] * 1e6]
+        q1, _, q3 = found.quartiles()
+        spread = f"±{round(50 * (q3 - q1) / found.ns)}%"
+        first, *more = (number(cell) for cell in cells)
+        lines.append([shape.label, f"{first} {spread}", *more])
+    ray.kill(other)
+    headers = ["us", "one at a time", "processor, caller", "processor, called"]
+    table(f"{CALLS} that carries an array", headers, lines)
+    return Call(tuple(map(float, CALL_BYTES)), tuple(caller), tuple(callee))
+
+
+def _none(_: Any) -> None:
+    return None
+
+
+def processor_seconds() -> dict[str, float]:
+    """Return the processor seconds of this process and those under it, by what they are."""
+    parents, names, spent = {}, {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError):  # it is gone
+            name, _, rest = (folder / "stat").read_text().partition("(")[2].rpartition(")")
+            fields = rest.split()
+            pid = int(folder.name)
+            parents[pid], spent[pid] = int(fields[1]), (int(fields[11]) + int(fields[12])) / TICK
+            names[pid] = (folder / "cmdline").read_text().partition("\0")[0] or name
+    found: dict[str, float] = {}
+    for pid, seconds in spent.items():
+        ancestor = pid
+        while ancestor in parents and ancestor != os.getpid():
+            ancestor = parents[ancestor]
+        if ancestor == os.getpid():
+            kind = _kind(names[pid], pid)
+            found[kind] = found.get(kind, 0.0) + seconds
+    return found
+
+
+def _kind(name: str, pid: int) -> str:
+    if pid == os.getpid():
+        return "driver"
+    if "ModelShard" in name:
+        return "shards"
+    if "::Worker" in name:
+        return "workers"
+    return "readers" if name.startswith("ray::") else "Ray's daemons"
+
+
+class Pass:
+    """A pass over a log as it is under way.
+
+    Parameters
+    ----------
+    rows : int
+        Of the log.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.rows, self.logloss = rows, float("nan")
+        self.start = self.end = time.perf_counter()
+        self.marks: list[tuple[float, int, dict[str, float]]] = []  # at 25 % and 95 % of the rows
+
+    def show(self, learned: int) -> None:
+        self.end = time.perf_counter()
+        if len(self.marks) < len(STEADY) and learned >= STEADY[len(self.marks)] * self.rows:
+            self.marks.append((self.end, learned, processor_seconds()))
+
+    @property
+    def whole(self) -> float:
+        """Seconds of all rows, from before the first actor."""
+        return self.end - self.start
+
+    @property
+    def steady(self) -> float:
+        """Seconds of as many rows, between the marks."""
+        (begin, first, _), (end, last, _) = self.marks
+        return (end - begin) / (last - first) * self.rows
+
+    @property
+    def processors(self) -> dict[str, float]:
+        """Processor nanoseconds of a row between the marks, by processes."""
+        (_, first, before), (_, last, after) = self.marks
+        return {k: (v - before.get(k, 0.0)) / (last - first) * 1e9 for k, v in after.items()}
+
+
+def learner(bits: int, log: Log) -> Any:
+    """Return what ``adagrad train --lr 0.1`` trains."""
+    return Options(LABEL, lr=0.1, bits=bits).estimator(log.schema)
+
+
+def single(paths: list[Path], bits: int, of: Pass) -> None:
+    """Learn as ``adagrad train --threads 1``: reading and encoding have threads of their own."""
+    with open_log(paths, label=LABEL) as log:
+        model = learner(bits, log)
+        for batch in encoded(log, model.encoder):
+            model.partial_fit(batch.x, batch.y, classes=[0, 1])
+            of.show(model.n_examples_)
+    of.logloss = model.progressive_["logloss"]
+
+
+def alone(paths: list[Path], bits: int, of: Pass) -> None:
+    """Do the same on one processor."""
+    with one_processor():
+        single(paths, bits, of)
+
+
+def sharded(paths: list[Path], bits: int, of: Pass) -> Run:
+    """Learn on two workers and two shards."""
+    with open_log(paths, label=LABEL) as log:
+        dataset = from_log(log)
+        plan = plan_of(learner(bits, log), dataset, LABEL, Cluster(**OURS))
+        run = Run(plan, dataset, lambda run: of.show(run.at.examples))
+        try:
+            of.logloss = run.run().progressive.metrics()["logloss"]
+        finally:
+            run.close()
+    return run
+
+
+def dense(paths: list[Path], bits: int, of: Pass) -> None:
+    """Learn with whole arrays on two workers and one server."""
+    with open_log(paths, label=LABEL) as log:
+        model = learner(bits, log)
+    of.logloss = ray_dense.train(
+        paths,
+        LABEL,
+        model.encoder,
+        workers=OURS["workers"],
+        size=OURS["batch_size"],
+        rule=model._rule(),
+        show=of.show,
+    )
+
+
+def throughput(report: Report, paths: list[Path], rows: int) -> dict[int, list[Pass]]:
+    """Compare trainings that take turns; return the passes of ours, by bits."""
+    kinds = {US: sharded, SINGLE: single, ALONE: alone, DENSE: dense}
+    ours = {}
+    for bits in (18,) if report.quick else (20, 22):
+        passes: dict[str, list[Pass]] = {name: [] for name in kinds}
+        for _ in range(1 if report.quick else 3):
+            for name, learn in kinds.items():
+                passes[name].append(Pass(rows))
+                run = learn(paths, bits, passes[name][-1])
+                if run is not None:
+                    last = run
+        shape = Shape(f"2^{bits}", rows)
+        lines = []
+        for name, of in passes.items():
+            seconds = {kind: [getattr(p, kind) for p in of] for kind in ("steady", "whole")}
+            for kind, all_ in seconds.items():
+                variant = Variant(name, _none, group=f"{THROUGHPUT}, {kind}")
+                report.results.append(Result(shape, variant, tuple(all_)))
+            cells = [f"{rows / np.median(all_):,.0f}" for all_ in seconds.values()]
+            lines.append([name, *cells, f"{sum(of[-1].processors.values()):.0f}"])
+            lines[-1].append(f"{of[-1].logloss:.5f}")
+        headers = [f"{shape.label}, {rows:,} rows", "rows/s, steady", "whole", "processor ns/row"]
+        table(f"{THROUGHPUT}: medians of {len(of)}", [*headers, "logloss"], lines)
+        where(passes[US][-1], last)
+        for name, least in ((SINGLE, 0.3), (DENSE, 5)):
+            ratio = report.ratio(shape.label, name, f"{THROUGHPUT}, steady")
+            text = f"{shape.label}: 2 workers and 2 shards beside {name}, rows a second"
+            report.claims.append(Claim(text, ratio, ">=", least))
+        ours[bits] = passes[US]
+    return ours
+
+
+def where(of: Pass, run: Run) -> None:
+    """Print where the time of ours goes."""
+    rows = sum(len(learned.y) for learned in run.learned)
+    kinds = run.learned[-1].seconds
+    seconds = {kind: sum(learned.seconds[kind] for learned in run.learned) for kind in kinds}
+    clock = [f"{kind} {number(s / rows * 1e9)}" for kind, s in seconds.items()]
+    pulled = sum(learned.rows for learned in run.learned) / rows
+    nbytes = sum(learned.nbytes for learned in run.learned) / rows
+    spent = [f"{kind} {number(ns)}" for kind, ns in sorted(of.processors.items())]
+    print(f"A worker's clock, ns a row of its own: {', '.join(clock)}")
+    print(f"Processors, ns a row: {', '.join(spent)}")
+    print(f"A row pulls {pulled:.2f} rows of the model and moves {nbytes:.0f} bytes of it")
