@@ -380,6 +380,21 @@ def test_command_line(clicks, cluster, tmp_path, monkeypatch):
     assert command.invoke("evaluate", tmp_path / "a", validate)[0] == 0
 
 
+def test_a_broken_row_of_a_log_is_one_line(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr("adagrad.ctr._stop._SIGNALS", ())
+    path = tmp_path / "log.csv"
+    path.write_text("click,site\n" + "0,a\n1,b\n" * 4_000 + "2,c\n" + "0,d\n" * 9)
+    what = ["train", path, "-l", "click", "-b", 12, "-m", tmp_path / "m", "--ray", "auto"]
+    code, _, text = command.invoke(*what)
+    assert code == 1
+    last = text.strip().splitlines()[-1]
+    assert last == f"Error: {path}, line 8002: the label is '2', not 0 or 1, -1 or +1"
+    assert not (tmp_path / "m").exists()
+    code, _, text = command.invoke(*what, "--skip-bad")
+    assert code == 0
+    assert "1 broken row skipped: bad label 1" in text
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [

@@ -11,10 +11,11 @@ import ray
 import ray.data
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
+from ray.exceptions import RayTaskError
 
 from adagrad.ctr.logs import Log
 
-__all__ = ["Batch", "Skipped", "batches", "first_rows", "from_log", "joined_blocks"]
+__all__ = ["Batch", "Skipped", "batches", "first_rows", "from_log", "joined_blocks", "root"]
 
 
 class Batch(NamedTuple):
@@ -104,7 +105,7 @@ def from_log(log: Log, skipped: Any = None) -> Any:
     skipped : ActorHandle of Skipped, optional
         Leave broken rows out and tell it; where left out, they stop the reading.
     """
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # which its import has set
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised, too
     return ray.data.read_datasource(_LogFiles(log, skipped), override_num_blocks=len(log.sources))
 
 
@@ -168,8 +169,18 @@ def _blocks(dataset: Any) -> Iterator[tuple[Any, int]]:
     # In the order of the dataset, not in that of who is done first; a setting of this dataset.
     dataset.context.execution_options.preserve_order = True
     dataset.context.enable_progress_bars = False
-    for bundle in dataset.iter_internal_ref_bundles():
-        for entry in bundle.blocks:
-            block, about = entry.ref, entry.metadata
-            if about.num_rows:
-                yield block, about.num_rows
+    try:
+        for bundle in dataset.iter_internal_ref_bundles():
+            for entry in bundle.blocks:
+                block, about = entry.ref, entry.metadata
+                if about.num_rows:
+                    yield block, about.num_rows
+    except RayTaskError as error:
+        raise root(error) from None
+
+
+def root(error: BaseException) -> BaseException:
+    """Return what a remote error comes from: a broken row, rather than the task that read it."""
+    while isinstance(error, RayTaskError) and isinstance(error.cause, BaseException):
+        error = error.cause
+    return error

@@ -25,7 +25,7 @@ from adagrad.ctr.model import Model, Settings
 from adagrad.ctr.pipeline import Encoder
 from adagrad.distributed import _checkpoint
 from adagrad.distributed._checkpoint import Checkpoint
-from adagrad.distributed._dataset import Batch, batches
+from adagrad.distributed._dataset import Batch, batches, root
 from adagrad.distributed._order import window
 from adagrad.distributed._shard import Stale
 from adagrad.distributed._shards import PATIENCE, First, Shards, lasting
@@ -175,7 +175,7 @@ class Run:
                 finish(self)
                 return
             except (RayError, Stale) as error:
-                cause = _root(error)
+                cause = root(error)
                 if not isinstance(cause, (RayError, Stale)):
                     raise cause from None
                 self._go_back(cause)
@@ -356,10 +356,3 @@ class Run:
         at.folder = str(folder)
         _checkpoint.write(directory, at, self.plan.identity)
         self._saved = at.copy()
-
-
-def _root(error: BaseException) -> BaseException:
-    """Return what a remote error comes from."""
-    while isinstance(error, RayTaskError) and isinstance(error.cause, BaseException):
-        error = error.cause
-    return error
