@@ -283,11 +283,13 @@ def _open(logs: tuple[str, ...], options: Options, how: dict[str, Any], stop: St
 
 
 def _resume(training: Training, console: Console, quiet: bool) -> None:
-    if not training.path.exists():
+    if not (training.path.exists() or training.saved_in.exists()):
         text = f"{training.path} is not there yet: training from the first row"
     else:
         training.resume()
-        text = f"going on from {training.path}: {training.examples:,} examples learned"
+        text = f"going on from {training.saved_in}"
+        if training.examples:
+            text += f": {training.examples:,} examples learned"
         if training.pass_number >= training.passes:
             text = f"{training.path} is complete: {training.examples:,} examples learned"
     if not quiet:

@@ -151,15 +151,28 @@ def read(directory: Path, plan: dict[str, Any]) -> Checkpoint | None:
     numbers = {name: int(manifest[name]) for name in _NUMBERS}
     folder, of_checkpoint = directory / manifest["folder"], manifest["plan"]
     # As JSON gives it back: lists for tuples.
-    for name, value in json.loads(json.dumps(plan)).items():
-        if of_checkpoint.get(name) != value:
-            raise Mismatch(
-                f"{directory} is of a training with another {name}: {of_checkpoint.get(name)!r},"
-                f" not {value!r}. Give the same, or another directory"
-            )
+    different = _difference(of_checkpoint, json.loads(json.dumps(plan)))
+    if different is not None:
+        name, before, now = different
+        raise Mismatch(
+            f"{directory} is of a training with another {name}: {before!r}, not {now!r}. Give the"
+            " same, or another directory"
+        )
     try:
         with np.load(folder / _PROGRESS) as file:
             progressive = Progressive.restore({key: file[key] for key in file.files})
     except (OSError, KeyError, ValueError) as error:
         raise TableFileError(f"{folder / _PROGRESS} is damaged: {error!r}") from error
     return Checkpoint(str(folder), progressive=progressive, curve=manifest["curve"], **numbers)
+
+
+def _difference(before: Any, now: Any, name: str = "") -> tuple[str, Any, Any] | None:
+    """Return where two plans first differ, and what each has there."""
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return None if before == now else (name, before, now)
+    for key in now:
+        inner = f"{name}.{key}" if name else key
+        found = _difference(before.get(key), now[key], inner)
+        if found is not None:
+            return found
+    return None

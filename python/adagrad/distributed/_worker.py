@@ -226,7 +226,10 @@ def labels_of(table: pa.Table, label: str) -> Floats:
     if label not in table.column_names:
         raise ValueError(f"the dataset has no column {label!r}, but {table.column_names}")
     column = table.column(label)
-    given = column.to_numpy() if column.null_count == 0 else np.full(len(table), np.nan)
+    if column.null_count:
+        at = int(np.flatnonzero(column.is_null().to_numpy())[0])
+        raise ValueError(f"column {label!r} is null in row {at} of a batch: a label is missing")
+    given = column.to_numpy()
     if given.dtype.kind not in "biuf":
         raise ValueError(f"column {label!r} is {column.type}: labels are 0/1, -1/+1 or false/true")
     positive = given == 1
