@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from adagrad.ctr import Examples
-from adagrad.ctr.examples import REGIONS, region_size
+from adagrad.ctr.encoding.examples import REGIONS, region_size
 
 FIELDS = 39
 ZIPF = 1.15

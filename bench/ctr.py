@@ -28,7 +28,7 @@ from adagrad.ctr import (
     FieldAwareFactorizationMachine,
     LogisticRegression,
 )
-from adagrad.ctr.model import ONE_BY_ONE, Model, Settings
+from adagrad.ctr.learners.model import ONE_BY_ONE, Model, Settings
 from bench import clicks, endtoend
 from bench.clicks import FIELDS, Clicks, logloss
 from bench.harness import Report

@@ -109,7 +109,7 @@ def peak(rows: int, folder: Path) -> float:
     command = [
         sys.executable,
         "-m",
-        "adagrad.cli",
+        "adagrad.commands.main",
         "train",
         "-",
         "--format",

@@ -17,9 +17,9 @@ import pyarrow as pa
 
 from adagrad import Rule, _core
 from adagrad.ctr import HashingEncoder
+from adagrad.ctr.learners.model import Settings
+from adagrad.ctr.learners.progressive import Progressive
 from adagrad.ctr.logs import open_log
-from adagrad.ctr.model import Settings
-from adagrad.ctr.progressive import Progressive
 from adagrad.distributed._shard import BIAS, ModelShard, edges
 from adagrad.distributed._worker import Asked, dealt, joined, labels_of, summed
 from bench.endtoend import one_processor

@@ -13,8 +13,8 @@ import numpy as np
 import ray
 
 from adagrad.ctr.logs import Log, open_log
-from adagrad.ctr.options import Options
-from adagrad.ctr.pipeline import encoded
+from adagrad.ctr.training.options import Options
+from adagrad.ctr.training.pipeline import encoded
 from adagrad.distributed import Cluster, connect
 from adagrad.distributed._dataset import from_log
 from adagrad.distributed._run import Run

@@ -25,7 +25,7 @@ with warnings.catch_warnings():  # those of TensorFlow and JAX about themselves
 import adagrad
 import adagrad.keras
 from adagrad.keras import Adagrad
-from conftest import assert_same_bits, wide_range
+from checks import assert_same_bits, wide_range
 
 BACKEND = keras.backend.backend()
 if BACKEND == "torch":

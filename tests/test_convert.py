@@ -12,8 +12,8 @@ import pytest
 
 import adagrad
 from adagrad import convert
-from conftest import assert_same_bits, need, wide_range
-from test_golden import CASES, load, rule_of
+from checks import assert_same_bits, need, wide_range
+from golden import CASES, load, rule_of
 
 try:
     import torch

@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
 import adagrad
-from conftest import DATA, assert_same_bits
-
-GOLDEN = DATA / "golden"
-
-# What the recordings call a field of Rule, where it has another name there.
-NAMES = {
-    "learning_rate": "lr",
-    "epsilon": "eps",
-    "initial_accumulator_value": "initial_accumulator",
-    "wd": "weight_decay",
-    "clip_gradient": "clip_value",
-    "clipvalue": "clip_value",
-    "rescale_grad": "scale",
-}
-FIELDS = {"lr", "eps", "initial_accumulator", "lr_decay", "weight_decay", "maximize"}
-FIELDS |= {"clip_value", "scale"}
+from checks import assert_same_bits
+from golden import CASES, load, rule_of
 
 # (absolute, relative) tolerance; (0, 0) is bit for bit. The reasons stand in golden/README.md:
 # torch and XLA fuse or reorder operations, Keras reduces norms and decays in a graph of its own.
@@ -34,22 +18,6 @@ TOLERANCE = {
     "keras-dense-weight_decay": (0.0, 3e-6),
     "keras-dense-clipnorm": (0.0, 3e-6),
 }
-
-
-def load(name):
-    with np.load(GOLDEN / f"{name}.npz") as z:
-        arrays = {k: z[k] for k in z.files if k != "config"}
-        return arrays, json.loads(str(z["config"]))
-
-
-def rule_of(config):
-    framework = config["framework"]
-    given = {**config.get("defaults", {}), **config}
-    fields = {NAMES.get(k, k): v for k, v in given.items()}
-    return adagrad.preset(framework, **{k: v for k, v in fields.items() if k in FIELDS})
-
-
-CASES = sorted(p.stem for p in GOLDEN.glob("*.npz"))
 
 
 def test_there_are_recordings():

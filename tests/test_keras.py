@@ -7,13 +7,10 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from conftest import need
-
-TESTS = Path(__file__).parent
+from checks import TESTS, need
 
 
 def is_here(name):

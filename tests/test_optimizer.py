@@ -11,7 +11,7 @@ import pytest
 import adagrad
 import reference
 from adagrad import Adagrad, Rule
-from conftest import assert_same_bits
+from checks import assert_same_bits
 
 
 def test_step_equals_the_reference(rng):

@@ -11,7 +11,7 @@ import pytest
 
 from adagrad import datasets, textbook
 from adagrad.textbook import CLOCKS, airfoil_from_scratch, airfoil_with_optimizer, rare_features
-from conftest import assert_same_bits
+from checks import assert_same_bits
 
 PUBLISHED = (0.242, 0.244)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from adagrad import config as _config
 from adagrad._core import __version__
-from adagrad._header import TableFileError
 from adagrad.config import (
     get_include,
     get_num_threads,
@@ -17,7 +16,8 @@ from adagrad.functional import coalesce, step, step_many, step_rows
 from adagrad.optimizer import Adagrad
 from adagrad.presets import preset, presets
 from adagrad.rule import Rule
-from adagrad.table import Table
+from adagrad.tables.header import TableFileError
+from adagrad.tables.table import Table
 
 _config.apply_environment()
 

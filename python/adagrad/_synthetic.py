@@ -137,7 +137,7 @@ def synthetic_clicks(
     """
     import pyarrow as pa
 
-    from adagrad.ctr._rows import rechunk
+    from adagrad._batches import rechunk
 
     if rows < 0:
         raise ValueError(f"rows must not be negative, got {rows}")

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from adagrad import _core
-from adagrad.ctr.examples import Examples
-from adagrad.ctr.model import Model, Settings
+from adagrad.ctr.encoding.examples import Examples
+from adagrad.ctr.learners.model import Model, Settings
 from adagrad.datasets import Log
 from adagrad.metrics import Metrics, entropy, measure
 from adagrad.rule import Rule

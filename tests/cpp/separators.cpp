@@ -1,6 +1,6 @@
 // What separators.hpp finds in each 64 bytes of a file: separators <delimiter> <text> <answers>.
 // Of each, the answer of this machine's instructions and then that of the loop for any machine.
-// tests/test_plain.py compares them with its own.
+// tests/ctr/logs/test_fast_csv.py compares them with its own.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from typing_extensions import Self
 
-    from adagrad.ctr.logs import Log, Position
-    from adagrad.ctr.training import Training
+    from adagrad.ctr.logs.log import Log, Position
+    from adagrad.ctr.training.run import Training
 
 __all__ = ["Display", "Reading"]
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adagrad.cli import require
+from adagrad.commands.requirements import require
 
 if TYPE_CHECKING:
-    from adagrad.ctr.logs import Log
-    from adagrad.ctr.options import Options
-    from adagrad.ctr.training import Training
+    from adagrad.ctr.logs.log import Log
+    from adagrad.ctr.training.options import Options
+    from adagrad.ctr.training.run import Training
 
 __all__ = ["check_cluster", "on_cluster", "on_ray", "spread"]
 

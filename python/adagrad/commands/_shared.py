@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from adagrad.cli import require
+from adagrad.commands.requirements import require
 
 if TYPE_CHECKING:
-    from adagrad.ctr.logs import Log
+    from adagrad.ctr.logs.log import Log
 
 __all__ = [
     "check_picture",
@@ -148,8 +148,8 @@ def open_features(
     **how: Any,
 ) -> Log:
     """Open a log, with only these columns or without those."""
-    from adagrad.ctr._rows import nearest
-    from adagrad.ctr.logs import open_log
+    from adagrad.ctr.logs.checks import nearest
+    from adagrad.ctr.logs.log import open_log
 
     log = open_log(logs, label=label, columns=columns, **how)
     if log.sources[0].format == "libsvm" and (ignore or columns):

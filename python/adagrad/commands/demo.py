@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from adagrad.cli import require
 from adagrad.commands._shared import check_picture
+from adagrad.commands.requirements import require
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from adagrad.commands._diagnosis import in_words, show
 from adagrad.commands._shared import (
     check_picture,
     check_writable,
@@ -23,8 +22,8 @@ from adagrad.commands._shared import (
 )
 
 if TYPE_CHECKING:
-    from adagrad.ctr.diagnosis import Diagnosis
-    from adagrad.ctr.logs import Log
+    from adagrad.ctr.diagnosis.diagnosis import Diagnosis
+    from adagrad.ctr.logs.log import Log
 
 __all__ = ["diagnose"]
 
@@ -104,7 +103,7 @@ def diagnose(file: str | None, **given: Any) -> None:
     from rich.console import Console
 
     if given["picture"] is not None:
-        from adagrad.cli import require
+        from adagrad.commands.requirements import require
 
         require("adagrad diagnose --picture", "matplotlib")
         check_picture(given["picture"])
@@ -114,6 +113,8 @@ def diagnose(file: str | None, **given: Any) -> None:
     if file is None:
         _refuse(given, _OF_A_LOG, "are for a FILE, and none is given")
     found = _shipped(given["bits"]) if file is None else _read(file, given)
+    from adagrad.ctr.diagnosis.words import show
+
     show(Console(highlight=False), found.name, found.features, found.diagnosis)
     if found.skipped:
         click.echo(skipped(found.skipped), err=True)
@@ -144,8 +145,8 @@ def _refuse(given: dict[str, Any], options: dict[str, str], why: str) -> None:
 
 def _shipped(bits: int) -> Found:
     from adagrad import datasets
-    from adagrad.ctr.diagnosis import Diagnoser
-    from adagrad.ctr.examples import Examples
+    from adagrad.ctr.diagnosis.diagnosis import Diagnoser
+    from adagrad.ctr.encoding.examples import Examples
 
     log = datasets.click_log()
     diagnoser = Diagnoser(bits, ids_are_slots=True)
@@ -154,8 +155,8 @@ def _shipped(bits: int) -> Found:
 
 
 def _read(file: str, given: dict[str, Any]) -> Found:
-    from adagrad.ctr._sources import find
-    from adagrad.ctr.logs import LogError
+    from adagrad.ctr.logs.log import LogError
+    from adagrad.ctr.logs.sources import find
 
     given = dict(given)
     libsvm = find([file], given["file_format"])[0].format == "libsvm"
@@ -202,8 +203,8 @@ def _look(file: str, given: dict[str, Any], no_label: str) -> Found:
 
     from adagrad.commands._progress import Reading
     from adagrad.commands._stray import StrayTexts
-    from adagrad.ctr.diagnosis import Diagnoser
-    from adagrad.ctr.pipeline import Encoder, SlotEncoder, encoded, is_libsvm
+    from adagrad.ctr.diagnosis.diagnosis import Diagnoser
+    from adagrad.ctr.training.pipeline import Encoder, SlotEncoder, encoded, is_libsvm
 
     texts = None
     with _open(file, given) as log:
@@ -249,8 +250,8 @@ def _doubt_header(log: Log) -> None:
 
 def _encoder(log: Log, given: dict[str, Any]) -> tuple[Any, str, str]:
     """Return what makes features of columns, that in words, and what it does with numbers."""
-    from adagrad.ctr._columns import default_kind
-    from adagrad.ctr.options import Options
+    from adagrad.ctr.encoding.columns import default_kind
+    from adagrad.ctr.training.options import Options
 
     left_out = (given["label"], *(given["ignore"] or ()))
     features = [field for field in log.schema if field.name not in left_out]
@@ -272,4 +273,6 @@ def _encoder(log: Log, given: dict[str, Any]) -> tuple[Any, str, str]:
         f.name: "categorical" if f.name in categorical else default_kind(f.type, numeric)
         for f in features
     }
+    from adagrad.ctr.diagnosis.words import in_words
+
     return options._encoder(log.schema), in_words(taken), numeric

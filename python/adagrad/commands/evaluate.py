@@ -37,10 +37,10 @@ def evaluate(
     these logs; calibration is the sum of the predictions over that of the labels. Logs are as for
     adagrad train.
     """
-    from adagrad.ctr import files
-    from adagrad.ctr.options import is_trained_on_logs
-    from adagrad.ctr.pipeline import open_again
-    from adagrad.ctr.training import score
+    from adagrad.ctr.learners import files
+    from adagrad.ctr.training.options import is_trained_on_logs
+    from adagrad.ctr.training.pipeline import open_again
+    from adagrad.ctr.training.run import score
 
     use_threads(given["threads"])
     estimator, extra = files.read(model)

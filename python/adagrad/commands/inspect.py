@@ -14,8 +14,8 @@ from adagrad.commands._shared import log_options, one_line_errors, quality, read
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from adagrad.ctr._estimator import ClickLearner
-    from adagrad.ctr.insight import Slots
+    from adagrad.ctr.learners.estimator import ClickLearner
+    from adagrad.ctr.training.insight import Slots
 
 __all__ = ["inspect"]
 
@@ -44,9 +44,10 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, **given: Any) -> None:
     """
     from rich.console import Console
 
-    from adagrad.ctr import files, insight
-    from adagrad.ctr.options import is_trained_on_logs
-    from adagrad.ctr.pipeline import encoded, encoder_of, open_again
+    from adagrad.ctr.learners import files
+    from adagrad.ctr.training import insight
+    from adagrad.ctr.training.options import is_trained_on_logs
+    from adagrad.ctr.training.pipeline import encoded, encoder_of, open_again
 
     use_threads(given["threads"])
     estimator, extra = files.read(model)
@@ -140,7 +141,7 @@ def _top(
     from rich.markup import escape
     from rich.table import Table
 
-    from adagrad.ctr import insight
+    from adagrad.ctr.training import insight
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column(title, overflow="fold")

@@ -61,9 +61,9 @@ def predict(
       adagrad predict ctr.safetensors --format tsv < today.tsv > scores.txt
     """  # noqa: D301 (click looks for the character itself)
     from adagrad import _core
-    from adagrad.ctr import files
-    from adagrad.ctr.options import is_trained_on_logs
-    from adagrad.ctr.pipeline import encoded, encoder_of, open_again
+    from adagrad.ctr.learners import files
+    from adagrad.ctr.training.options import is_trained_on_logs
+    from adagrad.ctr.training.pipeline import encoded, encoder_of, open_again
 
     if keep and output is None:
         raise click.ClickException("--keep needs --output: without it there is one number a line")

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from adagrad.commands._progress import Display
-    from adagrad.ctr._stop import Stop
-    from adagrad.ctr.logs import Log
-    from adagrad.ctr.options import Options
-    from adagrad.ctr.training import Training
+    from adagrad.ctr.logs.log import Log
+    from adagrad.ctr.training.options import Options
+    from adagrad.ctr.training.run import Training
+    from adagrad.ctr.training.stop import Stop
 
 __all__ = ["train"]
 
@@ -188,15 +188,15 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
 
     from adagrad.commands._progress import Display
     from adagrad.commands._ray import check_cluster, on_ray
-    from adagrad.ctr._stop import Interrupted, Stop
-    from adagrad.ctr.pipeline import open_again
-    from adagrad.ctr.training import Training
+    from adagrad.ctr.training.pipeline import open_again
+    from adagrad.ctr.training.run import Training
+    from adagrad.ctr.training.stop import Interrupted, Stop
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     use_threads(given["threads"])
     check_writable(given["model"], "--model")
     if given["report"] is not None:
-        from adagrad.cli import require
+        from adagrad.commands.requirements import require
 
         require("adagrad train --report", "matplotlib")
         check_writable(given["report"], "--report")
@@ -244,7 +244,7 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
     if not given["quiet"]:
         _summary(console, training, display)
     if given["report"] is not None:
-        from adagrad.ctr.report import write_report
+        from adagrad.ctr.training.report import write_report
 
         write_report(given["report"], training, seconds=display.seconds)
         if not given["quiet"]:
@@ -252,7 +252,7 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
 
 
 def _options(given: dict[str, Any]) -> Options:
-    from adagrad.ctr.options import Options
+    from adagrad.ctr.training.options import Options
 
     crosses = tuple(tuple(cross.split("*")) for cross in given["cross"])
     names = ("label", "model_type", "lr", "bits", "l1", "l2", "factors", "preset", "seed")
@@ -270,7 +270,7 @@ def _files(log: Log) -> list[str]:
 
 
 def _open(logs: tuple[str, ...], options: Options, how: dict[str, Any], stop: Stop) -> Log:
-    from adagrad.ctr.logs import LogError
+    from adagrad.ctr.logs.log import LogError
 
     how = {**how, "skip_bad": options.skip_bad}
     try:

@@ -7,11 +7,14 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from adagrad.ctr._estimator import ClickLearner
-    from adagrad.ctr.encoder import HashingEncoder
-    from adagrad.ctr.examples import Examples
-    from adagrad.ctr.factorization import FactorizationMachine, FieldAwareFactorizationMachine
-    from adagrad.ctr.logistic import LogisticRegression
+    from adagrad.ctr.encoding.encoder import HashingEncoder
+    from adagrad.ctr.encoding.examples import Examples
+    from adagrad.ctr.learners.estimator import ClickLearner
+    from adagrad.ctr.learners.factorization import (
+        FactorizationMachine,
+        FieldAwareFactorizationMachine,
+    )
+    from adagrad.ctr.learners.logistic import LogisticRegression
 
 __all__ = [
     "Examples",
@@ -25,11 +28,11 @@ __all__ = [
 # Imported when they are asked for: who reads logs or holds a shard of a model needs nothing of
 # scikit-learn, which takes a second and more to import.
 _HOMES = {
-    "Examples": "examples",
-    "FactorizationMachine": "factorization",
-    "FieldAwareFactorizationMachine": "factorization",
-    "HashingEncoder": "encoder",
-    "LogisticRegression": "logistic",
+    "Examples": "encoding.examples",
+    "FactorizationMachine": "learners.factorization",
+    "FieldAwareFactorizationMachine": "learners.factorization",
+    "HashingEncoder": "encoding.encoder",
+    "LogisticRegression": "learners.logistic",
 }
 
 
@@ -64,6 +67,6 @@ def load(path: str | os.PathLike[str]) -> ClickLearner:
     OSError
         Where it cannot be read.
     """
-    from adagrad.ctr import files
+    from adagrad.ctr.learners import files
 
     return files.read(path)[0]

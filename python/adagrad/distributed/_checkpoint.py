@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from adagrad import _files
-from adagrad._header import TableFileError
-from adagrad.ctr.progressive import Progressive
+from adagrad.ctr.learners.progressive import Progressive
+from adagrad.tables import files as _files
+from adagrad.tables.header import TableFileError
 
 __all__ = ["Checkpoint", "Mismatch", "plan_in", "prepare", "read", "remove", "write"]
 
@@ -44,7 +44,7 @@ class Checkpoint:
     progressive : Progressive
         Of the first pass.
     curve : list of list of float
-        As of `adagrad.ctr.training.Training`.
+        As of `adagrad.ctr.training.run.Training`.
     """
 
     folder: str | None = None

@@ -13,7 +13,7 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 from ray.exceptions import RayTaskError
 
-from adagrad.ctr.logs import Log
+from adagrad.ctr.logs.log import Log
 
 __all__ = ["Batch", "Skipped", "batches", "first_rows", "from_log", "joined_blocks", "root"]
 

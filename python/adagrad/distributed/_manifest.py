@@ -12,9 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from adagrad import _core, _files
-from adagrad._header import COUNTERS, TableFileError
+from adagrad import _core
 from adagrad.distributed._slices import StrPath, find_slices
+from adagrad.tables import files as _files
+from adagrad.tables.header import COUNTERS, TableFileError
 
 MANIFEST = "sharded.json"
 NAME = "table"  # of the slices

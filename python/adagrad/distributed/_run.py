@@ -20,9 +20,9 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from adagrad.ctr._stop import Interrupted, Stop
-from adagrad.ctr.model import Model, Settings
-from adagrad.ctr.pipeline import Encoder
+from adagrad.ctr.learners.model import Model, Settings
+from adagrad.ctr.training.pipeline import Encoder
+from adagrad.ctr.training.stop import Interrupted, Stop
 from adagrad.distributed import _checkpoint
 from adagrad.distributed._checkpoint import Checkpoint
 from adagrad.distributed._dataset import Batch, batches, root

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from adagrad import _core
-from adagrad.ctr.examples import REGIONS, region_size
-from adagrad.ctr.model import Settings, layouts
+from adagrad.ctr.encoding.examples import REGIONS, region_size
+from adagrad.ctr.learners.model import Settings, layouts
 from adagrad.distributed._order import Async, Order, Sync, window
 from adagrad.distributed._ranges import starts
 from adagrad.distributed._slices import load_slice, make_slice, save_slice
-from adagrad.table import Table
+from adagrad.tables.table import Table
 
 __all__ = ["Answer", "ModelShard", "Stale"]
 

@@ -14,8 +14,8 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from adagrad import _core
-from adagrad.ctr.examples import Examples
-from adagrad.ctr.model import Model, Settings, layouts, learn_first
+from adagrad.ctr.encoding.examples import Examples
+from adagrad.ctr.learners.model import Model, Settings, layouts, learn_first
 from adagrad.distributed._checkpoint import Checkpoint
 from adagrad.distributed._shard import BIAS, ModelShard, edges
 from adagrad.distributed._worker import dealt, joined, smaller, spread

@@ -8,11 +8,12 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from adagrad import _files, _memory
-from adagrad._header import DIGITS, Header, TableFileError
-from adagrad._layout import check_integer
 from adagrad.rule import AccumulatorShape, Rule
-from adagrad.table import Init, Table
+from adagrad.tables import files as _files
+from adagrad.tables import memory as _memory
+from adagrad.tables.header import DIGITS, Header, TableFileError
+from adagrad.tables.layout import check_integer
+from adagrad.tables.table import Init, Table
 
 StrPath = str | os.PathLike[str]
 

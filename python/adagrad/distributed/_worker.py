@@ -14,9 +14,9 @@ import pyarrow as pa
 import ray
 
 from adagrad import _core
-from adagrad.ctr.examples import Examples
-from adagrad.ctr.model import Settings, gradients, layouts
-from adagrad.ctr.pipeline import Encoder
+from adagrad.ctr.encoding.examples import Examples
+from adagrad.ctr.learners.model import Settings, gradients, layouts
+from adagrad.ctr.training.pipeline import Encoder
 from adagrad.distributed._dataset import joined_blocks
 from adagrad.distributed._shard import BIAS, Answer, Stale
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import ray
 
-from adagrad.ctr._stop import Stop
-from adagrad.ctr.logs import Log
-from adagrad.ctr.model import Model, layouts
-from adagrad.ctr.progressive import Progressive
-from adagrad.ctr.training import Training, score, with_point
+from adagrad.ctr.learners.model import Model, layouts
+from adagrad.ctr.learners.progressive import Progressive
+from adagrad.ctr.logs.log import Log
+from adagrad.ctr.training.run import Training, score, with_point
+from adagrad.ctr.training.stop import Stop
 from adagrad.distributed import _checkpoint
 from adagrad.distributed._dataset import Skipped, from_log
 from adagrad.distributed._metrics import Metrics

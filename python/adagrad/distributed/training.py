@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import ray
 
-from adagrad._layout import check_integer
-from adagrad.ctr._estimator import ClickLearner
-from adagrad.ctr._stop import Stop
-from adagrad.ctr.model import Model
-from adagrad.ctr.pipeline import Encoder
-from adagrad.ctr.sweep import SWEEP_EXAMPLES, sweep
+from adagrad.ctr.learners.estimator import ClickLearner
+from adagrad.ctr.learners.model import Model
+from adagrad.ctr.learners.sweep import SWEEP_EXAMPLES, sweep
+from adagrad.ctr.training.pipeline import Encoder
+from adagrad.ctr.training.stop import Stop
 from adagrad.distributed._dataset import first_rows
 from adagrad.distributed._run import Plan, Run
 from adagrad.distributed._shards import First
 from adagrad.distributed._worker import labels_of
+from adagrad.tables.layout import check_integer
 
 __all__ = ["Cluster", "adopt", "fit", "plan_of"]
 

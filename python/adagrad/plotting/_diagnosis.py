@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from adagrad.ctr._conditioning import Spectrum
-    from adagrad.ctr.diagnosis import Diagnosis
+    from adagrad.ctr.diagnosis.conditioning import Spectrum
+    from adagrad.ctr.diagnosis.diagnosis import Diagnosis
 
 FEW = 50  # features that are drawn one by one
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 import torch
 
-from adagrad import _core, _header
-from adagrad.table import Array, Mode, Table
+from adagrad import _core
+from adagrad.tables import header as _header
+from adagrad.tables.table import Array, Mode, Table
 
 if TYPE_CHECKING:
     from typing_extensions import Self

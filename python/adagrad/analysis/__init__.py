@@ -1,0 +1,27 @@
+"""Conditioning, preconditioning and descents: the theory of the textbook chapter on AdaGrad.
+
+The chapter is "Adagrad" in *Dive into Deep Learning* (Zhang et al., section 12.7). Everything here
+runs on the caller's own matrices and data.
+"""
+
+from adagrad.analysis.descents import SGD, Adadelta, Momentum, RMSProp, trace
+from adagrad.analysis.quadratics import (
+    GershgorinDiscs,
+    Quadratic,
+    gershgorin_discs,
+    jacobi_precondition,
+)
+from adagrad.analysis.spectrum import condition_number
+
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "GershgorinDiscs",
+    "Momentum",
+    "Quadratic",
+    "RMSProp",
+    "condition_number",
+    "gershgorin_discs",
+    "jacobi_precondition",
+    "trace",
+]

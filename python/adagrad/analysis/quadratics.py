@@ -1,0 +1,349 @@
+"""Why a learning rate of its own for each coordinate helps: conditioning, bounds, trajectories.
+
+The theory of the textbook chapter on AdaGrad (Zhang et al., *Dive into Deep Learning*, section
+12.7), to be run on matrices and data of one's own. A descent on ``x.Q.x / 2`` takes as many steps
+as the condition number of ``Q`` says; dividing by the roots of the diagonal (Jacobi's
+preconditioner) is the cheapest cure, and AdaGrad's accumulator is an estimate of that diagonal.
+
+NumPy does the dense work. Sparse matrices and sparse data need scipy, and are never made dense.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import numbers
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from adagrad.analysis.spectrum import (
+    Array,
+    diagonal_of,
+    is_sparse,
+    matrix,
+    real,
+    resolution,
+    squared_norms,
+    symmetric,
+    unit,
+)
+
+__all__ = ["GershgorinDiscs", "Quadratic", "gershgorin_discs", "jacobi_precondition"]
+
+# How far U.U^T of a rotation may be from the identity, entry by entry.
+ORTHOGONAL = 1e-10
+
+
+class Quadratic:
+    """The function ``f(x) = x.Q.x / 2 + c.x + b``.
+
+    Parameters
+    ----------
+    Q : array_like, shape [d, d]
+        Symmetric, finite; kept as float64. Entries may differ from their mirror images by 1e-6 of
+        the largest one, and are replaced by the mean of both.
+    c : array_like, shape [d], optional
+        Linear term; zeros by default.
+    b : float, default 0.0
+        Constant term.
+
+    Attributes
+    ----------
+    Q : ndarray of float64, shape [d, d]
+    c : ndarray of float64, shape [d]
+    b : float
+        The terms; the arrays are read-only.
+
+    Raises
+    ------
+    TypeError
+        Where an argument is not numeric.
+    ValueError
+        Where `Q` is not square, not symmetric or empty, `c` has another length, or an entry is not
+        finite; names the argument, the position and the value.
+
+    Examples
+    --------
+    >>> from adagrad.analysis import Quadratic
+    >>> f = Quadratic([[0.2, 0.0], [0.0, 4.0]])
+    >>> f([-5.0, -2.0]), f.gradient([-5.0, -2.0])
+    (10.5, array([-1., -8.]))
+    """
+
+    def __init__(self, Q: npt.ArrayLike, c: npt.ArrayLike | None = None, b: float = 0.0) -> None:
+        self.Q: Array = symmetric(matrix(Q, "Q"), "Q")
+        d = len(self.Q)
+        self.c: Array = np.zeros(d) if c is None else matrix(c, "c", ndim=1)
+        if len(self.c) != d:
+            raise ValueError(f"c has {len(self.c)} entries for a Q of shape {self.Q.shape}")
+        if isinstance(b, bool) or not isinstance(b, numbers.Real):
+            raise TypeError(f"b must be a real number, got {b!r}")
+        if not math.isfinite(b):
+            raise ValueError(f"b must be finite, got {b!r}")
+        self.b: float = float(b)
+        self.Q.flags.writeable = self.c.flags.writeable = False
+
+    def __repr__(self) -> str:
+        return f"Quadratic({self.Q.tolist()}, c={self.c.tolist()}, b={self.b})"
+
+    def __call__(self, x: npt.ArrayLike) -> Any:
+        """Return the value at `x` of shape [d], or the values, [...], at points [..., d]."""
+        x = self._points(x)
+        value = np.sum((x @ self.Q) * x, axis=-1) / 2 + x @ self.c + self.b
+        return float(value) if value.ndim == 0 else value
+
+    def gradient(self, x: npt.ArrayLike) -> Array:
+        """Return ``Q.x + c`` at `x`: [..., d], float64."""
+        gradient: Array = self._points(x) @ self.Q + self.c
+        return gradient
+
+    def _points(self, x: npt.ArrayLike) -> Array:
+        points: Array = real(x, "x").astype(np.float64)
+        if points.shape[-1:] != self.c.shape:
+            raise ValueError(f"x must have shape [..., {len(self.c)}], got {points.shape}")
+        return points
+
+    @functools.cached_property
+    def eigenvalues(self) -> Array:
+        """The eigenvalues of `Q`, ascending: [d]."""
+        return self._eigen[0]
+
+    @functools.cached_property
+    def eigenvectors(self) -> Array:
+        """Orthonormal eigenvectors, [d, d]: column ``i`` belongs to ``eigenvalues[i]``."""
+        return self._eigen[1]
+
+    @functools.cached_property
+    def _eigen(self) -> tuple[Array, Array]:
+        values, vectors = np.linalg.eigh(self.Q)
+        return values, vectors
+
+    @property
+    def minimizer(self) -> Array:
+        """Where the minimum is, ``-Q^-1.c``: [d]; ValueError where `Q` is not positive definite."""
+        low, high = self.eigenvalues[0], self.eigenvalues[-1]
+        if low <= resolution(len(self.Q), high):
+            raise ValueError(
+                f"there is no single minimum: Q is not positive definite, its least eigenvalue is"
+                f" {low:g}"
+            )
+        # Subtracted from 0, lest a coordinate be -0.
+        minimizer: Array = np.subtract(0.0, np.linalg.solve(self.Q, self.c))
+        return minimizer
+
+    @property
+    def minimum(self) -> float:
+        """The least value, that at `minimizer`; ValueError as there."""
+        return float(self(self.minimizer))
+
+    def rotated(self, rotation: float | npt.ArrayLike) -> Quadratic:
+        """Return ``x -> f(U^T.x)``: the same landscape, turned about the origin.
+
+        Parameters
+        ----------
+        rotation : float, or array_like of shape [d, d]
+            An angle in radians, counter-clockwise, for ``d = 2``; or an orthogonal matrix ``U``.
+
+        Returns
+        -------
+        Quadratic
+            With ``U.Q.U^T``, ``U.c`` and the same `b`: minimum and eigenvalues stay, the minimizer
+            and the eigenvectors are turned by ``U``. What is lost is that the axes of the valley
+            are those of the coordinates, which every diagonal method needs.
+
+        Raises
+        ------
+        ValueError
+            Where an angle meets ``d != 2``, or ``U`` has the wrong shape or is not orthogonal.
+        """
+        d = len(self.Q)
+        if isinstance(rotation, numbers.Real):
+            if d != 2:
+                raise ValueError(f"an angle turns 2 dimensions, this function has {d}: give U")
+            cosine, sine = math.cos(rotation), math.sin(rotation)
+            rotation = [[cosine, -sine], [sine, cosine]]
+        u = matrix(rotation, "rotation")
+        if u.shape != (d, d):
+            raise ValueError(f"rotation has shape {u.shape}, Q has {self.Q.shape}")
+        defect = float(np.abs(u @ u.T - np.eye(d)).max())
+        if defect > ORTHOGONAL:
+            raise ValueError(f"rotation is not orthogonal: U.U^T is off the identity by {defect:g}")
+        return Quadratic(u @ self.Q @ u.T, u @ self.c, self.b)
+
+
+def jacobi_precondition(A: Any, *, gram: bool = False) -> Any:
+    """Scale a matrix to ones on its diagonal: ``diag(A)^-1/2 . A . diag(A)^-1/2``.
+
+    Parameters
+    ----------
+    A : array_like or scipy sparse matrix, shape [d, d], or [n, d] with `gram`
+        Symmetric with a positive diagonal; or data, of which no column is zero.
+    gram : bool, default False
+        Whether `A` is data ``X`` that stands for ``X^T.X``. The columns are then divided by their
+        norms, which does the same to ``X^T.X`` without forming it.
+
+    Returns
+    -------
+    ndarray of float64 or scipy.sparse.csr_array, shape of `A`
+        Sparse where `A` is. With `gram`, the scaled data.
+
+    Raises
+    ------
+    TypeError
+        Where `A` is not numeric.
+    ValueError
+        Where it is not symmetric (without `gram`) or not finite, or a diagonal entry or the norm of
+        a column is not positive; names the position and the value.
+
+    Notes
+    -----
+    Among all diagonal scalings this one leaves a condition number at most ``d`` times the best, for
+    a sparse matrix at most as many times as a row has entries (van der Sluis 1969). In the
+    coordinates ``diag(A)^1/2 . x`` a descent with one rate for all is, in the old ones, a descent
+    with the rates ``lr / A[i, i]``. AdaGrad divides by ``sqrt(sum of g_i^2)`` instead, which
+    gradients give for free. O(entries).
+
+    References
+    ----------
+    van der Sluis, "Condition numbers and equilibration of matrices", Numerische Mathematik 14
+    (1969). *Dive into Deep Learning*, section 12.7.2.
+
+    Examples
+    --------
+    >>> from adagrad.analysis import condition_number, jacobi_precondition
+    >>> Q = np.array([[0.2, 0.0], [0.0, 4.0]])
+    >>> condition_number(Q), condition_number(jacobi_precondition(Q))
+    (20.0, 1.0)
+    """
+    A = matrix(A, "A")
+    if not gram:
+        A = symmetric(A, "A")
+    scale = unit(A)
+    A = A / scale
+    diagonal = squared_norms(A) if gram else diagonal_of(A)
+    bad = np.flatnonzero(diagonal <= 0)
+    if len(bad):
+        i = int(bad[0])
+        what = f"the squared norm of column {i}" if gram else f"A[{i}, {i}]"
+        raise ValueError(
+            f"{what} is {diagonal[i] * scale:g}: it must be positive to divide by its root"
+        )
+    root = np.sqrt(diagonal)
+    if is_sparse(A):
+        import scipy.sparse
+
+        inverse = scipy.sparse.diags_array(1 / root)
+        scaled = (A @ inverse if gram else inverse @ A @ inverse).tocsr()
+    else:
+        scaled = A / root if gram else A / root / root[:, np.newaxis]
+    if not gram:
+        # A root that was rounded leaves ones that are off by their last bit.
+        scaled.setdiag(1.0) if is_sparse(scaled) else np.fill_diagonal(scaled, 1.0)
+    return scaled
+
+
+@dataclass(frozen=True, eq=False)
+class GershgorinDiscs:
+    """Discs of the complex plane which together hold every eigenvalue of a matrix.
+
+    Attributes
+    ----------
+    centres : ndarray of float64, shape [d]
+        The diagonal.
+    radii : ndarray of float64, shape [d]
+        Sums of the absolute values beside it, row by row.
+    """
+
+    centres: Array
+    radii: Array
+
+    @property
+    def lower(self) -> float:
+        """No eigenvalue has a real part below it."""
+        return float((self.centres - self.radii).min())
+
+    @property
+    def upper(self) -> float:
+        """No eigenvalue has a real part above it."""
+        return float((self.centres + self.radii).max())
+
+    @property
+    def condition_bound(self) -> float:
+        """At most this is the condition number of a symmetric matrix; inf where a disc holds 0."""
+        return self.upper / self.lower if self.lower > 0 else math.inf
+
+    def contain(self, values: npt.ArrayLike, slack: float = 0.0) -> npt.NDArray[np.bool_]:
+        """Return for each of the values [k], real or complex, whether it is in a disc.
+
+        `slack` widens every radius, for values that were rounded.
+        """
+        points = np.asarray(values)
+        if points.ndim != 1:
+            raise ValueError(f"values must have shape [k], got {points.shape}")
+        distances = np.abs(points[:, np.newaxis] - self.centres)
+        inside: npt.NDArray[np.bool_] = np.any(distances <= self.radii + slack, axis=1)
+        return inside
+
+
+def gershgorin_discs(A: Any, *, gram: bool = False) -> GershgorinDiscs:
+    """Return a disc around each diagonal entry, as wide as the rest of its row is large.
+
+    Parameters
+    ----------
+    A : array_like or scipy sparse matrix, shape [d, d], or [n, d] with `gram`
+        Square, symmetric or not; or data.
+    gram : bool, default False
+        Whether `A` is data ``X`` that stands for ``X^T.X``, which is not formed. The radii are then
+        those of ``|X|^T.|X|``: exact where no entry is negative, otherwise at least as large, so
+        that the discs still hold every eigenvalue.
+
+    Returns
+    -------
+    GershgorinDiscs
+        Centres, radii, and the bounds that they give.
+
+    Raises
+    ------
+    TypeError
+        Where `A` is not numeric.
+    ValueError
+        Where it is not square (without `gram`) or not finite.
+
+    Notes
+    -----
+    After `jacobi_precondition` all centres are 1, and where the rows beside the diagonal sum to
+    ``r < 1`` at most, the condition number is at most ``(1 + r) / (1 - r)``. O(entries).
+
+    References
+    ----------
+    Gershgorin, "Über die Abgrenzung der Eigenwerte einer Matrix", Izv. Akad. Nauk SSSR 6 (1931).
+
+    Examples
+    --------
+    >>> from adagrad.analysis import gershgorin_discs
+    >>> discs = gershgorin_discs([[2.0, 0.5], [0.5, 1.0]])
+    >>> discs.lower, discs.upper, discs.condition_bound
+    (0.5, 2.5, 5.0)
+    """
+    A = matrix(A, "A")
+    size = abs(A)
+    if gram:
+        centres = squared_norms(A)
+        sums = size.T @ (size @ np.ones(A.shape[1]))
+        # Of a column alone in its rows nothing is left but what rounding left.
+        return GershgorinDiscs(centres, np.maximum(sums - centres, 0.0))
+    if A.shape[0] != A.shape[1]:
+        raise ValueError(f"A must be square, got shape {A.shape}; data needs gram=True")
+    size_beside = size - _diagonal_matrix(size)
+    return GershgorinDiscs(diagonal_of(A), np.asarray(size_beside.sum(axis=1)).ravel())
+
+
+def _diagonal_matrix(A: Any) -> Any:
+    if not is_sparse(A):
+        return np.diag(A.diagonal())
+    import scipy.sparse
+
+    return scipy.sparse.diags_array(A.diagonal())

@@ -1,0 +1,109 @@
+"""What is in the slots: collisions counted, and values found again, from raw columns."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from adagrad import _core
+from adagrad.ctr.encoding.examples import REGIONS
+
+__all__ = ["collisions", "inverse"]
+
+
+def collisions(
+    hasher: _core.Hasher, table: pa.Table, names: Sequence[str], region_size: int
+) -> dict[str, dict[str, float]]:
+    """Count, as `HashingEncoder.collisions` says. A value is known by its hash of 64 bits."""
+    fields = []
+    for hashes, slots, _ in hasher.hashes(table.to_batches()):
+        _, first = np.unique(hashes, return_index=True)
+        fields.append(slots[first])
+    homes = [[first + step * k for k in range(count)] for first, step, count in hasher.homes()]
+    # Log of the chance that a slot of a region is left free by everything that is dealt there.
+    free = np.zeros(REGIONS)
+    for slots, home in zip(fields, homes, strict=True):
+        free[home] += len(slots) * math.log1p(-1 / (len(home) * region_size))
+    shared = np.split(_is_shared(np.concatenate(fields)), np.cumsum([len(f) for f in fields])[:-1])
+    report = {}
+    for name, slots, home, others in zip(names, fields, homes, shared, strict=True):
+        n = len(slots)
+        alone = math.log1p(-1 / (len(home) * region_size))
+        report[name] = {
+            "values": n,
+            "slots": len(np.unique(slots)),
+            "shared_within": float(_is_shared(slots).mean()) if n else 0.0,
+            "shared": float(others.mean()) if n else 0.0,
+            "expected_within": -math.expm1((n - 1) * alone) if n else 0.0,
+            "expected": float(-np.expm1(free[home] - alone).mean()) if n else 0.0,
+        }
+    return report
+
+
+def _is_shared(slots: np.typing.NDArray[np.uint32]) -> np.typing.NDArray[np.bool_]:
+    _, place, counts = np.unique(slots, return_inverse=True, return_counts=True)
+    return np.asarray(counts[place] > 1)
+
+
+def inverse(
+    hasher: _core.Hasher,
+    table: pa.Table,
+    kinds: Mapping[str, str | None],
+    fields: Sequence[tuple[str, ...]],
+    with_missing: bool,
+) -> dict[int, list[tuple[str, Any]]]:
+    """Find, as `HashingEncoder.inverse` says, the values of `fields`: columns and crosses."""
+    found: dict[int, list[tuple[str, Any]]] = {}
+    per_field = hasher.hashes(table.to_batches())
+    for parts, (hashes, slots, lengths) in zip(fields, per_field, strict=True):
+        _, first = np.unique(hashes, return_index=True)
+        first.sort()
+        ends = np.cumsum(lengths, dtype=np.int64)
+        rows = np.searchsorted(ends, first, side="right")
+        columns = [table.column(part).take(rows).to_pylist() for part in parts]
+        begins = ends[rows] - lengths[rows]
+        for row, (entry, begin) in enumerate(zip(first, begins, strict=True)):
+            values = itertools.product(
+                *(
+                    _entries(column[row], kinds[part], with_missing)
+                    for part, column in zip(parts, columns, strict=True)
+                )
+            )
+            value = next(itertools.islice(values, int(entry - begin), None))
+            name = "*".join(parts)
+            found.setdefault(int(slots[entry]), []).append(
+                (name, value[0] if len(parts) == 1 else value)
+            )
+    return found
+
+
+def _entries(value: Any, kind: str | None, with_missing: bool) -> list[Any]:
+    """Return what stands for each entry that a cell has."""
+    if isinstance(value, list):
+        return [_text(item, kind) for item in value if not _is_missing(item)]
+    if _is_missing(value):
+        return [None] if with_missing else []
+    return [_text(value, kind)]
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value != value
+
+
+def _text(value: Any, kind: str | None) -> Any:
+    if kind == "value":
+        return "value"
+    if kind != "log2-bins":
+        return value
+    size = abs(float(value))
+    word = struct.unpack("<Q", struct.pack("<d", size))[0] >> 51
+    if word == 0 or math.isinf(size):
+        return f"{value:g}" if word else "0"
+    low, high = struct.unpack("<2d", struct.pack("<2Q", word << 51, (word + 1) << 51))
+    return f"[{low:g}, {high:g})" if value > 0 else f"(-{high:g}, -{low:g}]"

@@ -1,0 +1,1 @@
+"""The click learners: estimators, the model that they train, and its files."""

@@ -1,0 +1,277 @@
+"""What a click learner learns: tables, bias and counts, trained and asked on batches of examples.
+
+The estimators put scikit-learn's interface on it, `files` writes it, the command line streams
+through it. It knows neither scikit-learn nor files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from adagrad import _core
+from adagrad.ctr.encoding.examples import REGIONS, Examples
+from adagrad.ctr.learners.progressive import Progressive
+from adagrad.rule import Rule
+from adagrad.tables.table import Table
+
+__all__ = ["ONE_BY_ONE", "Kind", "Model", "Settings", "gradients", "layouts", "learn_first"]
+
+ONE_BY_ONE = 1024
+"""So many first examples of a model are learned one by one, later ones in rounds of up to 64."""
+
+Kind = Literal["lr", "fm", "ffm"]
+Floats = npt.NDArray[np.float32]
+Memory = Mapping[str, npt.NDArray[Any] | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything that decides a model before its first example.
+
+    Attributes
+    ----------
+    kind : {"lr", "fm", "ffm"}
+        Logistic regression, factorization machine, field-aware factorization machine.
+    n_slots : int
+        Rows of its tables.
+    rule : Rule
+        With the rate, and L2 as coupled weight decay.
+    l1 : float
+        L1 penalty of linear params.
+    intercept : bool
+        Whether there is a bias.
+    factors : int
+        Length of the vectors of a factorization machine; 0 for "lr".
+    n_fields : int
+        Fields of a field-aware one; 0 for the others.
+    parts : int
+        Into how many parts its fields are cut (2 where each field keeps to the slots of one
+        region, as `HashingEncoder` deals them, else 1): pairs of parts are what threads share.
+    init_scale : float
+        Standard deviation of the first factors.
+    normalize : bool
+        Divide the values of a field-aware machine's example by their Euclidean length.
+    seed : int
+        Of the first factors.
+    """
+
+    kind: Kind
+    n_slots: int
+    rule: Rule
+    l1: float = 0.0
+    intercept: bool = True
+    factors: int = 0
+    n_fields: int = 0
+    parts: int = 1
+    init_scale: float = 0.0
+    normalize: bool = False
+    seed: int = 0
+
+
+class Model:
+    """A model and what it has seen.
+
+    Parameters
+    ----------
+    settings : Settings
+        What to start from.
+
+    Attributes
+    ----------
+    settings : Settings
+        As given.
+    tables : dict of str to Table
+        Params and accumulators, by name: "linear" [n_slots], and of factorization machines
+        "factors" [n_slots, factors], or "factors0", "factors1" with `factors` for each field of a
+        part.
+    bias : ndarray of float32, shape [2], or None
+        The bias and its accumulator.
+    examples : int
+        How many it has learned from.
+    progressive : Progressive
+        How good the predictions were that came before learning.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.tables = {
+            name: Table(settings.n_slots, rule=settings.rule, **layout)
+            for name, layout in layouts(settings).items()
+        }
+        start = settings.rule.initial_accumulator
+        self.bias = np.array([0.0, start], np.float32) if settings.intercept else None
+        self.examples = 0
+        self.progressive = Progressive()
+        self._learner = _learner(settings, self._memory, self.bias)
+
+    @property
+    def _memory(self) -> Memory:
+        return {name: table._memory for name, table in self.tables.items()}
+
+    def learn(
+        self,
+        x: Examples,
+        y: Floats,
+        weights: Floats | None = None,
+        *,
+        threads: int = 0,
+        count: bool = True,
+    ) -> Floats:
+        """Predict each example, then learn from it, in order.
+
+        Parameters
+        ----------
+        x : Examples
+            Of as many slots as the model has.
+        y : ndarray of float32, shape [n]
+            0 or 1.
+        weights : ndarray of float32, shape [n], optional
+            Factors of the gradients.
+        threads : int, default 0
+            At most so many; `adagrad.get_num_threads()` where 0. The bits do not depend on it.
+        count : bool, default True
+            Whether the predictions count in `progressive`: not where the examples are old.
+
+        Returns
+        -------
+        ndarray of float32, shape [n]
+            The margins that were predicted.
+        """
+        margins = self._learner.learn(x, y, weights, self.examples, ONE_BY_ONE, threads)
+        self.examples += len(x)
+        if count:
+            self.progressive.add(margins, y, weights)
+        return margins
+
+    def margins(self, x: Examples, *, threads: int = 0) -> Floats:
+        """Return the log-odds of examples, [n]."""
+        return self._learner.margins(x, threads)
+
+    def retune(self, settings: Settings) -> None:
+        """Learn on with other rates and penalties; everything else of the settings is as it was."""
+        self.settings = settings
+        self._learner = _learner(settings, self._memory, self.bias)
+
+    def copy(self) -> Model:
+        """Return a model of the same bits in memory of its own."""
+        other = Model.__new__(Model)
+        other.settings, other.examples = self.settings, self.examples
+        other.tables = {name: table.copy() for name, table in self.tables.items()}
+        other.bias = None if self.bias is None else self.bias.copy()
+        other.progressive = Progressive.restore(self.progressive.state())
+        other._learner = _learner(other.settings, other._memory, other.bias)
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_learner"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if self.bias is not None and not self.bias.flags.writeable:  # joblib maps what it loads
+            self.bias = self.bias.copy()
+        self._learner = _learner(self.settings, self._memory, self.bias)
+
+    def uncertainty(self, x: Examples, *, threads: int = 0) -> Floats:
+        """Return the sums of the effective rates of linear params, [n]; see the estimators'."""
+        linear = _linear(self.settings, self._memory, self.bias)
+        return linear.rates(x, self.examples, threads)
+
+
+def layouts(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Return what each table of a model is made with, beside its rows and rule."""
+    k, scale = settings.factors, settings.init_scale
+    tables: dict[str, dict[str, Any]] = {"linear": {"dim": 1}}
+    drawn = {"init": "normal", "init_scale": scale}
+    if settings.kind == "fm":
+        tables["factors"] = {"dim": k, "seed": settings.seed, **drawn}
+    elif settings.kind == "ffm":
+        part_of_field, _ = _parts(settings)
+        for part in range(settings.parts):
+            dim = max(1, part_of_field.count(part)) * k
+            tables[f"factors{part}"] = {"dim": dim, "seed": settings.seed + part, **drawn}
+    return tables
+
+
+def gradients(
+    settings: Settings, memory: Mapping[str, Floats], bias: Floats | None, x: Examples, y: Floats
+) -> Floats:
+    """Add up the gradients of a batch, all of them at the same params; return the margins.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the model, with as many `n_slots` as the memory has rows. Its rule and penalties are
+        those of whoever takes the step.
+    memory : dict of str to ndarray of float32, shape [n_slots, 2 * dim]
+        By the names of `layouts`: the params of a row, and where its gradient is added.
+    bias : ndarray of float32, shape [2], or None
+        Likewise.
+    x, y
+        As for `Model.learn`. The gradients of a row are added in order of the examples.
+    """
+    return _learner(settings, memory, bias, sums=True).learn(x, y, None, 0, 0, 1)
+
+
+def learn_first(
+    settings: Settings, memory: Mapping[str, Floats], bias: Floats | None, x: Examples, y: Floats
+) -> Floats:
+    """Learn the first examples of a model, some rows of which are here; return the margins.
+
+    Parameters
+    ----------
+    settings, x, y
+        As for `gradients`.
+    memory, bias
+        Params and accumulators.
+    """
+    return _learner(settings, memory, bias).learn(x, y, None, 0, ONE_BY_ONE, 1)
+
+
+def _parts(settings: Settings) -> tuple[list[int], list[int]]:
+    """Return the part of each field, and its place among the fields of that part."""
+    half = REGIONS // settings.parts
+    part_of_field = [field % REGIONS // half for field in range(settings.n_fields)]
+    places = [part_of_field[:field].count(part) for field, part in enumerate(part_of_field)]
+    return part_of_field, places
+
+
+def _linear(
+    settings: Settings, memory: Memory, bias: Floats | None, sums: bool = False
+) -> _core.LinearLearner:
+    linear = memory["linear"]
+    return _core.LinearLearner(linear, settings.n_slots, bias, *_steps(settings, sums))
+
+
+def _steps(settings: Settings, sums: bool) -> tuple[_core.Hyperparameters, float, float, float]:
+    """Return the last arguments of a learner: rule, rate, its decay, L1 penalty."""
+    rule = settings.rule
+    if sums:
+        return rule._compiled.sums(), rule.lr, 0.0, 0.0
+    return rule._compiled, rule.lr, rule.lr_decay, settings.l1
+
+
+def _learner(
+    settings: Settings, memory: Memory, bias: Floats | None, sums: bool = False
+) -> _core.Learner:
+    if settings.kind == "lr":
+        return _linear(settings, memory, bias, sums)
+    linear, k, steps = memory["linear"], settings.factors, _steps(settings, sums)
+    if settings.kind == "fm":
+        return _core.FMLearner(linear, settings.n_slots, bias, memory["factors"], k, *steps)
+    part_of_field, places = _parts(settings)
+    return _core.FFMLearner(
+        [memory[f"factors{part}"] for part in range(settings.parts)],
+        settings.n_slots,
+        k,
+        part_of_field,
+        places,
+        linear,
+        bias,
+        settings.normalize,
+        *steps,
+    )

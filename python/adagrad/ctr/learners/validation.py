@@ -1,0 +1,215 @@
+"""What a learner is given, checked before anything is learned: examples, labels, parameters."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import numbers
+import os
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import column_or_1d, validate_data
+
+from adagrad.ctr.encoding.encoder import HashingEncoder
+from adagrad.ctr.encoding.examples import Examples
+from adagrad.rule import Rule
+from adagrad.tables.layout import check_integer, check_real, check_storable
+
+__all__ = ["Batch", "Checked"]
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
+Batch = tuple[Examples, Floats, "Floats | None"]
+
+DEFAULT_RULE = Rule(lr=0.1, eps=1.0)
+"""Accumulators that start at 1, as libffm's do, and take no memory until they are touched: a first
+gradient moves a param by no more than its rate, however small it is."""
+
+
+class Checked(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Arguments to batches, and parameters to a rule; see `LogisticRegression` for what they mean.
+
+    Nothing is learned here, and what raises leaves no trace.
+    """
+
+    lr: float | Literal["auto"] | None
+    rule: Rule | None
+    l1: float
+    l2: float
+    passes: int
+    shuffle: bool
+    seed: int
+    encoder: Any
+    warm_start: bool
+    n_jobs: int | None
+
+    classes_: Array
+
+    @contextlib.contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Undo what checks have noted of a batch where one of them raises."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def _batch(self, X: Any, y: Any, sample_weight: Any, classes: Any, reset: bool) -> Batch:
+        """Check everything; nothing of a batch that raises is learned from."""
+        x = self._examples(X, reset=reset)
+        labels = self._labels(y, classes, reset)
+        if len(labels) != len(x):
+            raise ValueError(f"X has {len(x)} examples, but y has {len(labels)}")
+        return x, labels, _weights(sample_weight, len(x))
+
+    def _examples(self, X: Any, reset: bool) -> Examples:
+        if self.encoder is not None and not isinstance(X, Examples):
+            X = self._encode(X, reset)
+        if not isinstance(X, Examples):
+            X = validate_data(
+                self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=reset
+            )
+            return Examples.from_csr(X)
+        if len(X) == 0 and reset:
+            raise ValueError("X has no examples")
+        if reset:
+            self.n_features_in_ = X.n_slots
+        elif X.n_slots != self.n_features_in_:
+            raise ValueError(
+                f"X has {X.n_slots} features, but {type(self).__name__} is expecting"
+                f" {self.n_features_in_} features as input"
+            )
+        return X
+
+    def _encode(self, X: Any, reset: bool) -> Any:
+        """Encode columns. Those of the first batch are the model's, by name and kind."""
+        if reset:
+            self.encoder_ = copy.deepcopy(self.encoder)
+            if not hasattr(self.encoder_, "fields_"):
+                return self.encoder_.fit_transform(X)
+        encoder = getattr(self, "encoder_", self.encoder)
+        if not hasattr(encoder, "fields_"):
+            raise ValueError(
+                "the model learned from Examples, and its encoder has not seen columns: fit the"
+                " encoder, or let it encode what you give here"
+            )
+        given = getattr(self, "encoder", None)
+        if isinstance(given, HashingEncoder) and given.get_params() != encoder.get_params():
+            raise ValueError(
+                f"the model began with {encoder!r}, which cannot become {given!r}: fit anew, or a"
+                " clone"
+            )
+        return encoder.transform(X)
+
+    def _labels(self, y: Any, classes: Any, reset: bool) -> Floats:
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None"
+            )
+        y = column_or_1d(y, warn=True)
+        if y.dtype.kind == "f" and not np.isfinite(y).all():
+            at = int(np.flatnonzero(~np.isfinite(y))[0])
+            raise ValueError(f"y[{at}] = {y[at]} is not finite")
+        if reset or classes is not None:
+            known = np.unique(y if classes is None else np.asarray(classes))
+            if classes is None:
+                check_classification_targets(y)
+            if len(known) > 2:
+                kind = type_of_target(known)
+                raise ValueError(
+                    f"Only binary classification is supported. The type of the target is {kind}."
+                )
+            if len(known) < 2:
+                raise ValueError(
+                    f"two classes are needed, found one class: {known.tolist()};"
+                    " partial_fit(X, y, classes=[0, 1]) names both"
+                )
+            if not reset and not np.array_equal(known, self.classes_):
+                raise ValueError(f"classes were {self.classes_.tolist()}, got {known.tolist()}")
+            self.classes_ = known
+        positive = y == self.classes_[1]
+        strange = ~(positive | (y == self.classes_[0]))
+        if strange.any():
+            at = int(np.flatnonzero(strange)[0])
+            raise ValueError(
+                f"y[{at}] = {y[at : at + 1].tolist()[0]!r} is none of the classes"
+                f" {self.classes_.tolist()}"
+            )
+        return np.asarray(positive, np.float32)
+
+    def _check(self) -> None:
+        """Raise where a parameter is none that the other checks look at."""
+        self._threads()
+        check_integer("seed", self.seed, 0, 2**64 - 2)
+        for name in ("shuffle", "warm_start", "fit_intercept", "normalize"):
+            value = getattr(self, name, False)
+            if not isinstance(value, (bool, np.bool_)):
+                raise TypeError(f"{name} must be True or False, got {value!r}")
+
+    def _rule(self) -> Rule:
+        rule = DEFAULT_RULE if self.rule is None else self.rule
+        if not isinstance(rule, Rule):
+            raise TypeError(f"rule must be an adagrad.Rule or None, got {rule!r}")
+        if rule.on_nonfinite == "raise":
+            raise ValueError(
+                "a rule with on_nonfinite='raise' needs gradients before their steps, of which"
+                " these learners have none; use 'skip' or 'propagate'"
+            )
+        if rule.weight_decay_rows == "all" and rule.weight_decay != 0.0:
+            raise ValueError(
+                "a rule with weight_decay_rows='all' decays every row in every step; these learners"
+                " touch the rows of an example only"
+            )
+        if rule.accumulator == "row" and hasattr(self, "factors"):
+            raise ValueError("a rule with one accumulator a row has none for each factor")
+        if isinstance(self.lr, str):
+            if self.lr != "auto":
+                raise ValueError(f"lr must be a number, None or 'auto', got {self.lr!r}")
+        elif self.lr is not None:
+            rule = rule.replace(lr=self.lr)
+        l2 = check_real("l2", self.l2)
+        if l2 != 0.0:
+            if rule.weight_decay != 0.0:
+                raise ValueError("l2 and the rule's weight_decay are the same penalty, given twice")
+            rule = rule.replace(weight_decay=l2)
+        return rule
+
+    def _l1(self) -> float:
+        l1 = check_real("l1", self.l1)
+        check_storable("l1", l1, "float32")
+        return l1
+
+    def _threads(self) -> int:
+        if self.n_jobs is None:
+            return 0
+        if isinstance(self.n_jobs, bool) or not isinstance(self.n_jobs, numbers.Integral):
+            raise TypeError(f"n_jobs must be an integer or None, got {self.n_jobs!r}")
+        if self.n_jobs < 0:
+            return max(1, (os.cpu_count() or 1) + 1 + int(self.n_jobs))
+        return check_integer("n_jobs", self.n_jobs, 1, 1024)
+
+
+def _weights(sample_weight: Any, n: int) -> Floats | None:
+    if sample_weight is None:
+        return None
+    given = np.asarray(sample_weight)
+    if given.ndim == 0:
+        given = np.full(n, given)
+    if given.ndim != 1:
+        raise ValueError(f"Sample weights must be 1D array or scalar, got shape {given.shape}")
+    if len(given) != n:
+        raise ValueError(f"sample_weight.shape == ({len(given)},), expected ({n},)!")
+    with np.errstate(over="ignore"):
+        weights = np.ascontiguousarray(given, np.float32)
+    wrong = ~(np.isfinite(weights) & (weights >= 0))
+    if wrong.any():
+        at = int(np.flatnonzero(wrong)[0])
+        raise ValueError(f"sample_weight[{at}] = {given[at]} must be finite and not negative")
+    return weights

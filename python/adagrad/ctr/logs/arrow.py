@@ -1,0 +1,177 @@
+"""Logs that are columns already: Parquet and Arrow files and streams.
+
+Called by :mod:`adagrad.ctr.logs`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from adagrad.ctr.logs.checks import LogError, Piece
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from adagrad.ctr.logs.checks import Request
+    from adagrad.ctr.logs.sources import Source
+
+__all__ = ["ColumnReader"]
+
+FILE_MAGIC = b"ARROW1"
+# Rows of Parquet decoded at once: each time the dictionaries are put together anew.
+READ = 1 << 17
+
+
+class ColumnReader:
+    """One Parquet file, or one Arrow file or stream (IPC, Feather version 2).
+
+    Attributes
+    ----------
+    schema : pyarrow.Schema
+        The columns that are read, the label first and as float32.
+    request : Request
+        How to read the other files of the log.
+    """
+
+    def __init__(self, source: Source, request: Request) -> None:
+        self._path = source.path
+        self._size = source.size or 0
+        self._done = 0.0
+        self._raw: Any = None
+        try:
+            found = self._open_parquet if source.format == "parquet" else self._open_arrow
+            schema = found(source, request)
+        except (OSError, pa.ArrowException) as error:
+            self.close()
+            raise LogError(self._path, 1, f"not a readable {source.format} file: {error}") from None
+        self._selected = request.select(self._path, schema.names)
+        if request.schema is None:
+            types = {name: schema.field(name).type for name in self._selected}
+        else:
+            types = {name: request.schema.field(name).type for name in request.features() or ()}
+        self.schema = pa.schema(
+            (name, pa.float32() if name == request.label else types[name])
+            for name in self._selected
+        )
+        self._label = request.label
+        self.request = replace(request, schema=self.schema)
+
+    def _open_parquet(self, source: Source, request: Request) -> pa.Schema:
+        if source.pipe is not None:
+            raise OSError("Parquet cannot be read from a pipe")
+        self._raw = pa.OSFile(source.path)
+        # Read ahead, pyarrow would keep every piece of the file that it has read.
+        file = parquet.ParquetFile(self._raw, pre_buffer=False)
+        encoded = _dictionary_columns(file)
+        if encoded:
+            file = parquet.ParquetFile(self._raw, read_dictionary=encoded, pre_buffer=False)
+        total = max(file.metadata.num_rows, 1)
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            rows = 0
+            for batch in file.iter_batches(
+                max(request.rows, READ),
+                columns=list(dict.fromkeys(self._selected)),
+                use_threads=False,
+            ):
+                rows += batch.num_rows
+                self._done = rows / total
+                yield batch
+
+        self._batches = batches()
+        return file.schema_arrow
+
+    def _open_arrow(self, source: Source, request: Request) -> pa.Schema:
+        if source.pipe is None:
+            with Path(source.path).open("rb") as start:
+                is_file = start.read(len(FILE_MAGIC)) == FILE_MAGIC
+            self._raw = pa.memory_map(source.path)
+            reader = pa.ipc.open_file(self._raw) if is_file else pa.ipc.open_stream(self._raw)
+        else:
+            is_file = False
+            self._raw = source.open()
+            reader = pa.ipc.open_stream(pa.PythonFile(self._raw, "r"))
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            if is_file:
+                for index in range(reader.num_record_batches):
+                    self._done = (index + 1) / reader.num_record_batches
+                    yield reader.get_batch(index)
+            else:
+                for batch in reader:
+                    self._done = self._raw.tell() / max(self._size, 1)
+                    yield batch
+
+        self._batches = batches()
+        return reader.schema
+
+    def pieces(self) -> Iterator[Piece]:
+        """Read the file from where it was opened, once."""
+        row = 1
+        while True:
+            try:
+                batch = next(self._batches, None)
+            except (OSError, pa.ArrowException) as error:
+                if getattr(self._raw, "called_off", False):
+                    return
+                raise LogError(self._path, row, f"the file is damaged: {error}") from None
+            if batch is None:
+                return
+            table = pa.Table.from_batches([batch]).select(self._selected)
+            yield Piece(self._cast(table, row), np.arange(row, row + table.num_rows))
+            row += table.num_rows
+
+    def _cast(self, table: pa.Table, row: int) -> pa.Table:
+        """Give the columns the types that the first file of the log has."""
+        for position, wanted in enumerate(self.schema):
+            column = table.column(position)
+            if wanted.name == self._label or column.type == wanted.type:
+                continue
+            try:
+                if pa.types.is_dictionary(wanted.type) and not pa.types.is_dictionary(column.type):
+                    column = column.dictionary_encode()
+                column = column.cast(wanted.type)
+            except pa.ArrowException as error:
+                raise LogError(
+                    self._path,
+                    row,
+                    f"column {wanted.name!r} is {column.type}, "
+                    f"but {wanted.type} in the first file: {error}",
+                ) from None
+            table = table.set_column(position, wanted, column)
+        return table
+
+    def bytes_read(self) -> int:
+        """Return how far the file has been read, as a share of its bytes."""
+        return int(self._done * self._size)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._raw is not None:
+            self._raw.close()
+
+
+def _dictionary_columns(file: parquet.ParquetFile) -> list[str]:
+    """Return the columns of strings that the writer encoded by a dictionary.
+
+    Left as they are they can be hashed once a distinct value.
+    """
+    if not file.metadata.num_row_groups:
+        return []
+    group = file.metadata.row_group(0)
+    encoded = {
+        group.column(index).path_in_schema
+        for index in range(group.num_columns)
+        if group.column(index).has_dictionary_page
+    }
+    kinds = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
+    return [
+        field.name for field in file.schema_arrow if field.type in kinds and field.name in encoded
+    ]

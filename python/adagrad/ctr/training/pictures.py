@@ -1,0 +1,240 @@
+"""The pictures of the report: SVG by matplotlib, to stand inside a page, in the page's colours."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from adagrad.ctr.learners.progressive import Progressive
+from adagrad.ctr.training import insight
+from adagrad.metrics import entropy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["GROUPS", "calibration_groups", "curves", "gains", "lift", "rates", "reliability"]
+
+BLUE, VERMILION = "#0072B2", "#D55E00"  # of Okabe and Ito, readable on white and on black
+GROUPS = 20
+MARGIN = 16.0  # of the histogram of `Progressive`, from -16 to 16
+MAX_DOTS = 3_000
+
+# Text and axes shall have the colour of the page's text, light or dark. matplotlib cannot be told
+# so; it draws them in colours that nothing else has, which are replaced.
+INK, PALE = "#123456", "#654321"
+
+Floats = npt.NDArray[np.float64]
+
+
+def calibration_groups(board: Progressive, groups: int = GROUPS) -> tuple[Floats, Floats, Floats]:
+    """Cut predictions into groups of equal weight, by prediction.
+
+    Returns
+    -------
+    predicted, observed, weight : ndarray of float64, shape [at most groups]
+        Mean prediction, share of positives, and summed weight of each. Predictions are those of
+        the middle of their bin, 1/1024 wide in log-odds.
+    """
+    both = board.bins.sum(axis=0)
+    p = 1 / (1 + np.exp(-_margins(both.size)))
+    # The group that the middle of each bin falls in; a bin stays whole.
+    middle = (np.cumsum(both) - 0.5 * both) / max(both.sum(), 1e-300)
+    group = np.minimum((middle * groups).astype(np.int64), groups - 1)
+    weight = np.bincount(group, both, groups)
+    some = weight > 0
+    predicted = np.bincount(group, both * p, groups)[some] / weight[some]
+    observed = np.bincount(group, board.bins[1], groups)[some] / weight[some]
+    return predicted, observed, weight[some].astype(np.float64)
+
+
+def gains(board: Progressive) -> tuple[Floats, Floats]:
+    """Return the share of examples above each threshold, and that of the positives, from 0 to 1."""
+    negatives, positives = board.bins[:, ::-1]
+    both = np.cumsum(negatives + positives)
+    some = np.flatnonzero(negatives + positives)
+    shown = np.concatenate([[0.0], both[some] / both[-1]])
+    hit = np.concatenate([[0.0], np.cumsum(positives)[some] / positives.sum()])
+    return shown, hit
+
+
+def _margins(bins: int) -> Floats:
+    width = 2 * MARGIN / bins
+    return np.asarray(-MARGIN + width * (np.arange(bins) + 0.5), np.float64)
+
+
+@contextmanager
+def _drawing(name: str, columns: int) -> Iterator[tuple[Sequence[Axes], list[str]]]:
+    """Give axes, and a list that has one SVG for each of them afterwards."""
+    style: Any = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "adagrad",
+        "font.family": "sans-serif",
+        "text.color": INK,
+        "axes.edgecolor": PALE,
+        "axes.labelcolor": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.formatter.use_mathtext": False,
+        "font.size": 10,
+    }
+    pictures: list[str] = []
+    with rc_context(style):
+        figures = [Figure(figsize=(4.4, 3.2), layout="constrained") for _ in range(columns)]
+        yield [figure.subplots() for figure in figures], pictures
+        for figure in figures:
+            figure.patch.set_visible(False)
+            for axes in figure.axes:
+                axes.patch.set_visible(False)
+            text = io.StringIO()
+            figure.savefig(text, format="svg", metadata={"Date": None})
+            pictures.append(_inline(text.getvalue(), f"{name}{len(pictures)}-", figure))
+
+
+def _inline(svg: str, prefix: str, figure: Figure) -> str:
+    """Make an SVG file a part of the page, in the colours and fonts of its text."""
+    svg = svg[svg.index("<svg") :]
+    svg = svg.replace(INK, "currentColor").replace(PALE, "currentColor")
+    svg = svg.replace(BLUE.lower(), "var(--blue)")
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
+    svg = svg.replace("xlink:href", "href")
+    svg = re.sub(r'font: [^;"]*?(\d+(\.\d+)?)px [^;"]*', r"font: \1px system-ui, sans-serif", svg)
+    # Identifiers are unique in a page, not in a picture.
+    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
+    svg = re.sub(r'href="#', f'href="#{prefix}', svg)
+    svg = re.sub(r"url\(#", f"url(#{prefix}", svg)
+    label = "; ".join(f"{a.get_ylabel()} against {a.get_xlabel()}" for a in figure.axes)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}"', 1)
+
+
+def curves(curve: list[list[float]]) -> str:
+    """Draw NE, logloss and AUC along the first pass."""
+    points = np.array(curve, np.float64)
+    examples, positive, loss, _, auc = points.T
+    windows = np.diff(points[:, :3], axis=0, prepend=0.0)
+    with _drawing("curve", 3) as (axes, pictures):
+        for place, (ax, name) in enumerate(zip(axes, ("NE", "logloss", "AUC"), strict=True)):
+            if name == "AUC":
+                total, recent = auc, None
+            else:
+                total = _rate_of(examples, positive, loss, name)
+                recent = _rate_of(windows[:, 0], windows[:, 1], windows[:, 2], name)
+            if recent is not None:
+                ax.plot(examples, recent, color=BLUE, alpha=0.45, linewidth=1)
+            ax.plot(examples, total, color=BLUE, linewidth=2, marker="o", markersize=2.5)
+            if name == "NE":
+                ax.axhline(1, color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
+            _count_axis(ax, examples)
+            ax.set_ylabel(("NE so far", "logloss so far", "AUC so far")[place])
+    return _figures(pictures)
+
+
+def _rate_of(examples: Floats, positive: Floats, loss: Floats, name: str) -> Floats:
+    mean = loss / np.maximum(examples, 1.0)
+    if name == "logloss":
+        return mean
+    share = positive / np.maximum(examples, 1.0)
+    known = [entropy(float(rate)) if 0 < rate < 1 else np.nan for rate in share]
+    return np.asarray(mean / np.array(known), np.float64)
+
+
+def _count_axis(ax: Axes, counts: Floats) -> None:
+    if len(counts) > 1:
+        ax.set_xscale("log", base=10)
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.xaxis.set_major_formatter(FuncFormatter(_short))
+    if len(counts) > 1 and counts[-1] < 10 * counts[0]:
+        ax.set_xscale("linear")
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        ax.xaxis.set_major_formatter(FuncFormatter(_short))
+    ax.yaxis.set_major_locator(MaxNLocator(5))
+    ax.set_xlabel("examples seen")
+
+
+def _short(value: float, _: object = None) -> str:
+    for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
+
+
+def reliability(board: Progressive) -> str:
+    """Draw predictions against the share of positives."""
+    predicted, observed, weight = calibration_groups(board)
+    with _drawing("calibration", 2) as (axes, pictures):
+        ends = [0.0, 1.08 * max(float(predicted.max()), float(observed.max()), 1e-6)]
+        axes[0].plot(ends, ends, color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
+        error = np.sqrt(observed * (1 - observed) / weight)
+        axes[0].errorbar(predicted, observed, error, fmt="o-", color=BLUE, markersize=4, lw=1.2)
+        axes[0].set_xlim(*ends)
+        axes[0].set_ylim(*ends)
+        axes[0].set_xlabel("mean prediction")
+        axes[0].set_ylabel("share of positives ± σ")
+        some = observed > 0
+        axes[1].axhline(1, color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
+        ratio = predicted[some] / observed[some]
+        axes[1].plot(predicted[some], ratio, "o-", color=BLUE, markersize=4, lw=1.2)
+        axes[1].set_xscale("log")
+        axes[1].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes[1].xaxis.set_major_formatter(FuncFormatter(_short))
+        axes[1].xaxis.set_minor_formatter(NullFormatter())
+        axes[1].set_xlabel("mean prediction")
+        axes[1].set_ylabel("prediction / share")
+    return _figures(pictures)
+
+
+def lift(board: Progressive) -> str:
+    """Draw the share of positives among the likeliest, and its ratio to the average."""
+    shown, hit = gains(board)
+    grid = np.linspace(0, 1, 201)
+    share = np.interp(grid, shown, hit)
+    with _drawing("gains", 2) as (axes, pictures):
+        axes[0].plot([0, 1], [0, 1], color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
+        axes[0].plot(grid, share, color=BLUE, linewidth=2)
+        axes[0].set_ylabel("share of positives")
+        axes[1].axhline(1, color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
+        axes[1].plot(grid[2:], share[2:] / grid[2:], color=BLUE, linewidth=2)
+        axes[1].set_ylabel("lift")
+        axes[1].set_ylim(bottom=0)
+        for ax in axes:
+            ax.set_xlabel("share of examples, likeliest first")
+    return _figures(pictures)
+
+
+def rates(found: insight.Slots) -> str:
+    """Draw effective rates and sizes of weights against counts."""
+    assert found.counts is not None
+    counts, rates = found.counts, found.rates.astype(np.float64)
+    order = np.random.default_rng(0).permutation(len(counts))[:MAX_DOTS]
+    with _drawing("rates", 2) as (axes, pictures):
+        axes[0].plot(counts[order], rates[order], "o", color=BLUE, ms=2.5, alpha=0.5, mew=0)
+        axes[0].set_yscale("log")
+        axes[0].set_ylabel("effective learning rate")
+        sizes = np.abs(found.weights[order])
+        axes[1].plot(counts[order], sizes, "o", color=BLUE, ms=2.5, alpha=0.5, mew=0)
+        axes[1].set_ylabel("size of the weight")
+        for ax in axes:
+            ax.set_xscale("log")
+            for axis in (ax.xaxis, ax.yaxis):
+                axis.set_minor_formatter(NullFormatter())
+                axis.set_major_formatter(FuncFormatter(_short))
+            ax.set_xlabel("occurrences in the sample")
+    return _figures(pictures)
+
+
+def _figures(pictures: list[str]) -> str:
+    return '<div class="pictures">' + "".join(f"<figure>{p}</figure>" for p in pictures) + "</div>"

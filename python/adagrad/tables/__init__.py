@@ -1,0 +1,1 @@
+"""Tables of params and their accumulators: in memory, mapped, on disk."""

@@ -1,0 +1,356 @@
+"""What a table is without training: its memory, the views of it, and its files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from adagrad import _core
+from adagrad.rule import AccumulatorShape, Rule
+from adagrad.tables import files as _files
+from adagrad.tables import memory as _memory
+from adagrad.tables.header import COUNTERS, DIGITS, Header, TableFileError
+from adagrad.tables.layout import BYTES, Layout, check_integer, check_layout, dtype_of, name_of
+
+Array = npt.NDArray[Any]
+Bytes = npt.NDArray[np.uint8]
+StrPath = str | os.PathLike[str]
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class StoredTable:
+    """See `adagrad.Table`, which is this and training."""
+
+    rule: Rule
+    seed: int
+    steps: int
+    skipped: int
+    decays: int
+    path: str | None
+    _first_row: int = 0  # in a larger table, where this one is a slice: what random numbers go by
+    _layout: Layout
+    _mapping: _files.Mapping | None
+
+    def _take(self, memory: Bytes) -> None:
+        """Use memory of the right size."""
+        self._memory: Bytes | None = memory
+        self._core = self._over(memory)
+
+    def _over(self, memory: Bytes) -> _core.Table:
+        at = self._layout
+        half_state = BYTES[at.state_dtype] == 2
+        # A file outlives a process that is killed between a param and its accumulator.
+        whole_pairs = self._mapping is not None
+        by_row = at.state == "row"
+        return _core.Table(
+            memory, at.rows, at.dim, at.dtype, half_state, by_row, whole_pairs, self._first_row
+        )
+
+    @property
+    def weights(self) -> Array:
+        """The params: a view of shape [rows], or [rows, dim] where `dim` is not 1."""
+        return self._view(0, self.dtype)
+
+    @property
+    def state(self) -> Array:
+        """The accumulators: a view like `weights`, or [rows] where each row has one."""
+        return self._view(self.dim, self.state_dtype)
+
+    def _view(self, column: int, dtype: str) -> Array:
+        at = self._layout
+        length = at.dim if column == 0 else at.state_length
+        size = BYTES[dtype]
+        shape, strides = (at.rows,), (at.row_bytes,)
+        if at.dim != 1 and (column == 0 or at.state == "element"):
+            shape, strides = (at.rows, length), (at.row_bytes, size)  # type: ignore[assignment]
+        offset = column * BYTES[at.dtype]
+        view: Array = np.ndarray(shape, dtype_of(dtype), self._alive().data, offset, strides)
+        return view
+
+    @property
+    def dtype(self) -> str:
+        """Name of the dtype of the params."""
+        return self._layout.dtype
+
+    @property
+    def state_dtype(self) -> str:
+        """Name of the dtype of the accumulators."""
+        return self._layout.state_dtype
+
+    @property
+    def accumulator(self) -> AccumulatorShape:
+        """Whether there is an accumulator for each "element" or one for each "row"."""
+        return self._layout.state
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return self._layout.rows
+
+    @property
+    def dim(self) -> int:
+        """Elements of a row."""
+        return self._layout.dim
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of params and accumulators."""
+        return self._layout.nbytes
+
+    @property
+    def pages(self) -> Literal["huge", "ordinary", "file"]:
+        """What backs the memory: huge pages, ordinary ones, or a file."""
+        return "file" if self._mapping is not None else _memory.pages(self._alive())
+
+    def save(self, path: StrPath) -> None:
+        """Write the table to a file, with its rule, step count and seed.
+
+        Parameters
+        ----------
+        path : str or PathLike
+            Replaced if it exists: whenever the process dies, it holds the old table or the new one.
+
+        Raises
+        ------
+        OSError
+            Where it cannot be written, or a table maps it. What was there is untouched.
+
+        Notes
+        -----
+        The format is safetensors: one tensor "table" of shape [rows, dim + accumulators], or of
+        bytes where params and accumulators have different dtypes.
+        """
+        _files.save(path, self._metadata(), *self._layout.tensor, self._alive())
+
+    @classmethod
+    def load(cls, path: StrPath) -> Self:
+        """Read a table from a file into memory.
+
+        Parameters
+        ----------
+        path : str or PathLike
+
+        Returns
+        -------
+        Table
+            It goes on, bit for bit, as the one that was saved would have.
+
+        Raises
+        ------
+        adagrad.TableFileError
+            Where the file is truncated, corrupted, foreign, or of a newer version.
+        OSError
+            Where it cannot be read.
+        """
+        table = cls.__new__(cls)
+        header = _files.read_header(path)
+        table._read(path, header)
+        memory = _memory.allocate(header.nbytes)
+        _files.load_into(path, header, memory)
+        table._take(memory)
+        return table
+
+    @classmethod
+    def open(cls, path: StrPath) -> Self:
+        """Map an existing file: ``Table(path=path)``, but an error where there is none.
+
+        Parameters
+        ----------
+        path : str or PathLike
+
+        Returns
+        -------
+        Table
+
+        Raises
+        ------
+        FileNotFoundError
+            Where there is no file.
+        adagrad.TableFileError, BlockingIOError
+            As for the constructor.
+        """
+        table = cls.__new__(cls)
+        table._open(path, {})
+        return table
+
+    def _open(self, path: StrPath, given: dict[str, Any]) -> None:
+        mapping = _files.Mapping(path)
+        try:
+            self._read(path, mapping.header)
+            for name, value in given.items():
+                held = self._layout.state if name == "state" else getattr(self, name)
+                if value is not None and name.endswith("dtype"):
+                    value = name_of(value)
+                if value is not None and value != held:
+                    raise ValueError(f"{path} has {name}={held!r}, not {value!r}")
+        except BaseException:
+            mapping.close()
+            raise
+        self._mapping, self.path = mapping, os.fspath(path)
+        self._take(mapping.data)
+
+    def _read(self, path: StrPath, header: Header) -> None:
+        """Take over what a file says, once it is checked."""
+        found = header.metadata
+        try:
+            self._layout = check_layout(
+                int(found["rows"]),
+                int(found["dim"]),
+                found["dtype"],
+                found["state"],
+                found["state_dtype"],
+            )
+            self.rule = _rule_of(path, json.loads(found["rule"]))
+            self.seed = check_integer("seed", int(found["seed"]), 0, 2**64 - 1)
+            first_row = int(found.get("first_row", "0"))
+            self._first_row = check_integer("first_row", first_row, 0, 2**63 - 1 - self.rows)
+        except TableFileError:
+            raise
+        except (TypeError, ValueError, RecursionError) as error:
+            raise TableFileError(f"{path} is corrupted: {error}") from error
+        if (header.dtype, header.shape) != self._layout.tensor:
+            raise TableFileError(
+                f"{path} is corrupted: its tensor is {header.dtype} of shape {header.shape}, its"
+                f" metadata need {self._layout.tensor}"
+            )
+        for name in COUNTERS:
+            setattr(self, name, int(found[name]))
+        self._mapping = self.path = None
+
+    def _metadata(self) -> dict[str, str]:
+        fields = dataclasses.asdict(self._layout)
+        return {
+            "adagrad_version": _core.__version__,
+            "rule": json.dumps(dataclasses.asdict(self.rule)),
+            "seed": str(self.seed),
+            **{name: f"{self._counter(name):0{DIGITS}}" for name in COUNTERS},
+            **{name: str(value) for name, value in fields.items()},
+            **({"first_row": str(self._first_row)} if self._first_row else {}),
+        }
+
+    def _counter(self, name: str) -> int:
+        return check_integer(name, getattr(self, name), 0, 2**64 - 1)
+
+    def flush(self) -> None:
+        """Make all of a mapped table durable, and then its step count.
+
+        What was there at the last flush survives a loss of power; what happened since also
+        survives the death of the process, but may be in the file without being counted. Updates
+        of one element (``dim=1``) of float32 or float64 are in it whole or not at all, except
+        under "each", which writes accumulators first; longer rows, and rows of 16 bits, may be in
+        it in part.
+
+        Raises
+        ------
+        ValueError
+            Where the table is not mapped, or closed.
+        OSError
+            Where writing fails.
+        RuntimeError
+            In a forked child of the process that mapped the table.
+        """
+        self._alive()
+        if self._mapping is None:
+            raise ValueError("only a table with a path can be flushed: save(path) writes this one")
+        self._mapping.flush(*(self._counter(name) for name in COUNTERS))
+
+    def close(self) -> None:
+        """Flush a mapped table, and give up the file; any other gives up its memory.
+
+        A forked child gives up its own view of the file, and leaves flushing to its parent.
+        Views that were handed out stay valid, and those of a file still write to it.
+        """
+        if self._memory is None:
+            return
+        if self._mapping is not None:
+            if self._mapping.is_ours:
+                self.flush()
+            self._mapping.close()
+        self._memory = None
+        del self._core
+
+    def __enter__(self) -> Self:
+        self._alive()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def _alive(self) -> Bytes:
+        if self._memory is None:
+            raise ValueError("this table is closed")
+        return self._memory
+
+    def copy(self) -> Self:
+        """Return a copy in memory, of a mapped table too.
+
+        Returns
+        -------
+        Table
+        """
+        table = type(self).__new__(type(self))
+        memory = _memory.allocate(self.nbytes)
+        memory[:] = self._alive()
+        table.__setstate__(self._fields() | {"memory": memory})
+        return table
+
+    def __copy__(self) -> Self:
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self.copy()
+
+    def _fields(self) -> dict[str, Any]:
+        names = ("rule", "seed", *COUNTERS, "_first_row", "_layout")
+        return {name: getattr(self, name) for name in names}
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._mapping is not None:
+            raise TypeError(
+                "a mapped table has one owner: pickle its copy(), or close it and send its path"
+            )
+        return self._fields() | {"memory": self._alive()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        memory = state.pop("memory")
+        self.__dict__.update(state)
+        self._mapping = self.path = None
+        if not memory.flags.writeable or memory.ctypes.data % 64:
+            memory, given = _memory.allocate(memory.nbytes), memory
+            memory[:] = given
+        self._take(memory)
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __repr__(self) -> str:
+        at = self._layout
+        mapped = "" if self.path is None else f", path={self.path!r}"
+        closed = ", closed" if self._memory is None else ""
+        mixed = "" if at.state_dtype == at.dtype else f", state_dtype={at.state_dtype!r}"
+        return (
+            f"Table({at.rows}, dim={at.dim}, dtype={at.dtype!r}, state={at.state!r}{mixed}, "
+            f"steps={self.steps}{mapped}{closed}, {self.rule})"
+        )
+
+
+def _rule_of(path: StrPath, found: Any) -> Rule:
+    """Return the rule in a file, which has to have the fields of this version's."""
+    fields = {field.name for field in dataclasses.fields(Rule)}
+    if not isinstance(found, dict):
+        raise TypeError(f"its rule is {found!r:.60}")
+    if unknown := sorted(found.keys() - fields):
+        raise TableFileError(
+            f"{path} was written by another version of adagrad: its rule has {', '.join(unknown)},"
+            " which this one does not know"
+        )
+    if missing := sorted(fields - found.keys()):
+        raise TableFileError(f"{path} is corrupted: its rule lacks {', '.join(missing)}")
+    return Rule(**found)

@@ -1,0 +1,176 @@
+"""``adagrad predict``, ``evaluate``, ``inspect``: what a model says, told by its file alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+for _extra in ("click", "rich", "sklearn", "pyarrow", "safetensors"):
+    pytest.importorskip(_extra)
+
+import pyarrow as pa  # noqa: E402
+import pyarrow.compute as pc  # noqa: E402
+from pyarrow import csv, parquet  # noqa: E402
+from sklearn.metrics import log_loss, roc_auc_score  # noqa: E402
+
+import command  # noqa: E402
+from adagrad import ctr  # noqa: E402
+from command import LABEL, invoke  # noqa: E402
+
+TODAY = command.clicks(5_000, seed=1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("predict")
+    command.write(folder / "log.parquet", command.clicks(30_000))
+    command.write(folder / "today.tsv", TODAY)
+    command.write(folder / "today.parquet", TODAY)
+    code, _, err = invoke(
+        *("train", folder / "log.parquet", "-l", LABEL, "-m", folder / "m", "--bits", 14)
+    )
+    assert code == 0, err
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path) -> np.ndarray:
+    return ctr.load(folder / "m").predict_proba(TODAY)[:, 1]
+
+
+def test_a_number_a_line(folder: Path, expected: np.ndarray) -> None:
+    without = TODAY.drop_columns([LABEL]).select(["user", "depth", "ad", "site"])
+    for text in (command.as_text(TODAY), command.as_text(without)):
+        code, out, err = invoke("predict", folder / "m", "--format", "tsv", input=text)
+        assert (code, err) == (0, "")
+        assert (np.array(out.split(), np.float32) == expected.astype(np.float32)).all()
+    assert invoke("predict", folder / "m", folder / "today.parquet")[1] == out
+    assert invoke("predict", folder / "m", folder / "today.tsv", "-t", 1)[1] == out
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "tsv"])
+@pytest.mark.parametrize("log", ["today.parquet", "today.tsv"])
+def test_a_table_with_columns_of_the_log(
+    folder: Path, expected: np.ndarray, suffix: str, log: str, tmp_path: Path
+) -> None:
+    target = tmp_path / f"scores.{suffix}"
+    keep = f"user,{LABEL}"
+    code, out, err = invoke("predict", folder / "m", folder / log, "-o", target, "--keep", keep)
+    assert (code, out, err) == (0, "", "")
+    if suffix == "parquet":
+        table = parquet.read_table(target)
+    else:
+        options = csv.ParseOptions(delimiter="," if suffix == "csv" else "\t")
+        table = csv.read_csv(target, parse_options=options)
+    assert table.column_names == ["user", LABEL, "prediction"]
+    assert table.column("user").to_pylist() == TODAY.column("user").to_pylist()
+    labels = table.column(LABEL).cast(pa.int64()).to_pylist()
+    assert labels == TODAY.column(LABEL).to_pylist()
+    np.testing.assert_allclose(table.column("prediction").to_numpy(), expected, rtol=1e-6)
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_who_reads_may_stop(folder: Path) -> None:
+    arguments = [folder / "m", *[folder / "today.tsv"] * 30]
+    with subprocess.Popen(
+        [sys.executable, "-m", "adagrad.commands.main", "predict", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert 0 < float(process.stdout.readline()) < 1
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+def test_evaluate_agrees_with_scikit_learn(folder: Path, expected: np.ndarray) -> None:
+    code, out, err = invoke("evaluate", folder / "m", folder / "today.tsv", "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    labels = TODAY.column(LABEL).to_numpy()
+    assert (found["examples"], found["positives"]) == (5000, labels.sum())
+    assert found["logloss"] == pytest.approx(log_loss(labels, expected), rel=1e-5)
+    assert found["auc"] == pytest.approx(roc_auc_score(labels, expected), abs=2e-4)
+    assert found["calibration"] == pytest.approx(expected.sum() / labels.sum(), rel=1e-5)
+    code, out, _ = invoke("evaluate", folder / "m", folder / "today.parquet")
+    assert code == 0
+    assert f"{found['logloss']:.5f}" in out
+    assert f"{found['normalized_entropy']:.4f}" in out
+
+
+def test_inspect(folder: Path) -> None:
+    code, out, err = invoke("inspect", folder / "m", "-n", 3)
+    assert (code, err) == (0, "")
+    for text in ("LogisticRegression", "16,384", "site (categorical)", "30,000", "log.parquet"):
+        assert text in out
+    assert "by effective rate" in out
+    assert "no counts and no values: --log gives both" in " ".join(out.split())
+    model = ctr.load(folder / "m")
+    strongest = int(np.argmax(np.abs(model.coef_[0])))
+    assert f"{strongest} " in out
+    assert f"{model.coef_[0, strongest]:.4f}" in out
+    named = next(line for line in out.splitlines() if f" {strongest} " in line)
+    dealt = model.encoder.regions()
+    assert strongest // (2**14 // 8) in dealt[named.split()[0]]
+    code, out, err = invoke("inspect", folder / "m", "-n", 3, "--log", folder / "log.parquet")
+    assert (code, err) == (0, "")
+    counts = command.clicks(30_000).column("site").combine_chunks().value_counts().to_pylist()
+    most = max(counts, key=lambda entry: entry["counts"])
+    line = next(line for line in out.splitlines() if line.startswith(f"site={most['values']} "))
+    slot, weight, accumulator, rate, count = line.split()[-5:]
+    assert count == f"{most['counts']:,}"
+    assert float(weight) == pytest.approx(model.coef_[0, int(slot)], abs=1e-4)
+    rule = model._ready().settings.rule
+    assert float(rate) == pytest.approx(rule.lr / np.sqrt(float(accumulator) + rule.eps), rel=1e-2)
+
+
+def test_evaluate_on_one_class(folder: Path, tmp_path: Path) -> None:
+    log = tmp_path / "ones.parquet"
+    parquet.write_table(TODAY.filter(pc.equal(TODAY.column(LABEL), 1)), log)
+    code, out, _ = invoke("evaluate", folder / "m", log)
+    assert code == 0
+    assert "nan" not in out
+    said = "-  (not defined: the labels are of one class)"
+    assert [line.split()[0] for line in out.splitlines() if said in line] == ["normalized", "AUC"]
+    found = json.loads(invoke("evaluate", folder / "m", log, "--json")[1])
+    assert found["auc"] is found["normalized_entropy"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict", "none"], "none: No such file or directory"),
+        (["predict", "m", "none.tsv"], "none.tsv: no such file"),
+        (["predict", "m", "short.tsv"], "short.tsv, line 1: no column 'site'"),
+        (["predict", "m", "text.tsv"], "text.tsv, line 3: "),
+        (["predict", "m", "today.tsv", "-o", "x.txt"], "must end in .parquet, .csv or .tsv"),
+        (["predict", "m", "today.tsv", "--keep", "user"], "--keep needs --output"),
+        (["predict", "today.tsv", "today.tsv"], "today.tsv is truncated, corrupted or not"),
+        (["predict", "library", "today.tsv"], "was not trained by adagrad train"),
+        (["evaluate", "m", "today.tsv", "-l", "ctr"], "today.tsv, line 1: no column 'ctr'"),
+        (
+            ["predict", "m", "today.tsv", "--keep", "usr", "-o", "x.csv"],
+            "no column 'usr'; the columns are click, site, ad, depth, user; did you mean 'user'?",
+        ),
+        (["inspect", "none"], "none: No such file or directory"),
+    ],
+)
+def test_mistakes_get_one_line(
+    folder: Path, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    ctr.LogisticRegression().fit([[1.0], [0.0]], [0, 1]).save("library")
+    Path("short.tsv").write_text("ad\tdepth\tuser\nx\t1\ty\n")
+    Path("text.tsv").write_text("site\tad\tdepth\tuser\nx\ty\t1\tz\nx\ty\tdeep\tz\n")
+    before = sorted(folder.iterdir())
+    code, _, err = invoke(*arguments)
+    assert code == 1
+    assert err.count("\n") == 1
+    assert message in err
+    assert sorted(folder.iterdir()) == before

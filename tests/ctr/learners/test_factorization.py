@@ -1,0 +1,194 @@
+"""The estimators of factorization machines: what they add to the kernels, and what files keep."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+from adagrad import Rule, preset
+from adagrad.ctr import (
+    Examples,
+    FactorizationMachine,
+    FieldAwareFactorizationMachine,
+    HashingEncoder,
+    LogisticRegression,
+    load,
+)
+from checks import assert_same_bits
+from ctr_data import batch, labels
+from ctr_reference import rate, sums
+
+MACHINES = [FactorizationMachine, FieldAwareFactorizationMachine]
+
+
+def columns(rng, n, n_fields=10):
+    """Fields of a few values; a click where the first two agree: no single field tells."""
+    values = rng.integers(0, 3, (n, n_fields))
+    log = {f"f{j}": values[:, j].astype(str) for j in range(n_fields)}
+    return log, (values[:, 0] == values[:, 1]).astype(int)
+
+
+def assert_same_model(a, b):
+    assert a.n_examples_ == b.n_examples_
+    assert_same_bits(a.intercept_, b.intercept_)
+    for name, table in a._ready().tables.items():
+        assert_same_bits(table.weights.copy(), b._ready().tables[name].weights.copy(), name)
+        assert_same_bits(table.state.copy(), b._ready().tables[name].state.copy(), name)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("penalties", [{}, {"l1": 1e-2}, {"l2": 1e-2}, {"l1": 1e-3, "l2": 1e-3}])
+def test_without_factors_it_is_logistic_regression(rng, machine, penalties):
+    x, y = columns(rng, 1500)
+    x = HashingEncoder(10).transform(x)
+    of_pairs = machine(init_scale=0.0, **penalties)
+    if machine is FieldAwareFactorizationMachine:
+        # Its rounds have eight examples, those of logistic regression 64, after 1,024 of one.
+        x, y = x[:1024], y[:1024]
+    linear = LogisticRegression(**penalties).fit(x, y)
+    of_pairs.fit(x, y)
+    assert_same_bits(of_pairs.coef_.copy(), linear.coef_.copy())
+    assert_same_bits(of_pairs.intercept_, linear.intercept_)
+    assert of_pairs.progressive_ == linear.progressive_
+    if "l1" in penalties:
+        assert not of_pairs.coef_.all()
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("rule", [Rule(lr=0.2, lr_decay=0.01), preset("optax", lr=0.1)])
+def test_uncertainty_is_that_of_the_linear_params(rng, machine, rule):
+    encoder = HashingEncoder(10, {"f0": "value", **dict.fromkeys(f"f{j}" for j in range(1, 10))})
+    log, y = columns(rng, 1500)
+    log["f0"] = rng.standard_normal(1500)
+    x = encoder.transform(log)
+    model = machine(rule=rule, init_scale=0.3, n_jobs=2).fit(x, y)
+    rates = rate(rule, model._ready().tables["linear"].state[x.slots], 1501)
+    expected = sums(rates * x.values * x.values, x.indptr[:-1], x.indptr[1:])
+    assert_same_bits(model.uncertainty(x), expected)
+    never = encoder.transform({name: ["new"] for name in log} | {"f0": [0.0]})
+    assert model.uncertainty(never)[0] > model.uncertainty(x).max()
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_pairs_are_learned(rng, machine):
+    log, y = columns(rng, 6000)
+    encoder = HashingEncoder(12)
+    linear = LogisticRegression(encoder=encoder).fit(log, y).progressive_["auc"]
+    model = machine(encoder=encoder, init_scale=0.1, passes=3, shuffle=True)
+    model.fit(log, y)
+    assert model.score(log, y) > 0.95
+    assert linear < 0.55
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("lr", [0.1, "auto"])
+def test_threads_and_streams_give_the_same_bits(rng, machine, lr):
+    log, y = columns(rng, 1500, n_fields=17)
+    x = HashingEncoder(12).transform(log)
+    one, three, stream = (machine(lr=lr, n_jobs=n) for n in (1, 3, 2))
+    one.fit(x, y)
+    three.fit(x, y)
+    for start in range(0, len(x), 640):
+        part = slice(start, start + 640)
+        stream.partial_fit(x[part], y[part], classes=[0, 1])
+    assert_same_model(one, three)
+    assert_same_model(one, stream)
+    assert one.progressive_ == three.progressive_ == stream.progressive_
+    if lr == "auto":
+        assert_same_model(one, machine(lr=one.lr_).fit(x, y))
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_files_go_on_with_the_same_bits(rng, machine, tmp_path):
+    log, y = columns(rng, 1200)
+    half = {name: column[:640] for name, column in log.items()}
+    rest = {name: column[640:] for name, column in log.items()}
+    model = machine(encoder=HashingEncoder(12), seed=5).fit(half, y[:640])
+    model.save(tmp_path / "m.safetensors")
+    again = load(tmp_path / "m.safetensors")
+    assert type(again) is machine
+    assert again.encoder.to_dict() == model.encoder_.to_dict()
+    assert_same_model(model, again)
+    for learner in (model, again):
+        learner.partial_fit(rest, y[640:])
+    assert_same_model(model, again)
+    np.testing.assert_array_equal(model.predict_proba(log), again.predict_proba(log))
+
+
+@pytest.mark.parametrize(("n_fields", "parts"), [(1, 1), (7, 1), (8, 2), (20, 2)])
+def test_fields_are_shared_by_threads_where_each_keeps_to_a_region(rng, n_fields, parts):
+    log, y = columns(rng, 300, n_fields + 1)
+    del log[f"f{n_fields}"]
+    model = FieldAwareFactorizationMachine(encoder=HashingEncoder(12), n_jobs=2).fit(log, y)
+    assert model._ready().settings.parts == parts
+    one = FieldAwareFactorizationMachine(encoder=HashingEncoder(12), n_jobs=1).fit(log, y)
+    assert_same_model(model, one)
+
+
+def test_a_wide_field_of_a_field_aware_machine(rng):
+    log, y = columns(rng, 300)
+    encoder = HashingEncoder(12, wide=["f3"])
+    model = FieldAwareFactorizationMachine(encoder=encoder).fit(log, y)
+    assert model._ready().settings.parts == 1
+
+
+def test_what_a_field_aware_machine_needs(rng):
+    x = batch(rng, 100, 200)
+    with pytest.raises(ValueError, match="X has no fields"):
+        FieldAwareFactorizationMachine().fit(x, labels(rng, x))
+    with pytest.raises(ValueError, match="factors must be from 1"):
+        FactorizationMachine(0).fit(x, labels(rng, x))
+    with pytest.raises(ValueError, match="init_scale"):
+        FactorizationMachine(init_scale=-1.0).fit(x, labels(rng, x))
+
+
+def test_fewer_slots(rng):
+    x = batch(rng, 50, 4096, values=True)
+    small = x.folded(512)
+    assert isinstance(small, Examples)
+    assert small.n_slots == 512
+    np.testing.assert_array_equal(small.slots // 64, x.slots // 512)
+    np.testing.assert_array_equal(small.slots % 64, x.slots % 64)
+    Examples(small.slots, small.bounds, 512, 50, values=small.values)  # its checks pass
+    assert x.folded(4096) is x
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_columns_go_by_name(rng, tmp_path, saved):
+    """The columns of the first batch are the model's, whatever order later ones come in."""
+    log, y = columns(rng, 400)
+    model = LogisticRegression(encoder=HashingEncoder(12)).fit(log, y)
+    if saved:
+        model.save(tmp_path / "m.safetensors")
+        model = load(tmp_path / "m.safetensors")
+    other = {"more": np.arange(400), **dict(reversed(log.items()))}
+    np.testing.assert_array_equal(model.predict_proba(log), model.predict_proba(other))
+    del other["f3"]
+    with pytest.raises(ValueError, match="X has no column 'f3'"):
+        model.predict_proba(other)
+    with pytest.raises(ValueError, match="X has no column 'f0'"):
+        model.partial_fit({"foo": [1], "bar": [2]}, [1])
+
+
+def test_an_encoder_that_has_seen_no_columns(rng):
+    log, y = columns(rng, 100)
+    model = LogisticRegression(encoder=HashingEncoder(12))
+    model.fit(HashingEncoder(12).transform(log), y)
+    with pytest.raises(ValueError, match="its encoder has not seen columns"):
+        model.predict_proba(log)
+
+
+def test_examples_cannot_be_changed_after_their_checks(rng):
+    x = batch(rng, 20, 300, values=True)
+    for part in (x, x[3:7], x.take(np.arange(5)), x.folded(128)):
+        for array in (part.slots, part.bounds, part.values):
+            with pytest.raises(ValueError, match="read-only"):
+                array[0] = 1
+
+
+def test_a_matrix_whose_arrays_lie():
+    matrix = scipy.sparse.csr_matrix((np.ones(4), [3, 1, 1, 4], [0, 2, 4]), shape=(2, 5))
+    matrix.indptr[1] = 400_000
+    with pytest.raises(ValueError, match=r"indptr|index pointer|Last value"):
+        LogisticRegression().fit(matrix, [0, 1])

@@ -1,0 +1,213 @@
+"""Files of learners: the same bits afterwards, whole or an error, replaced or left alone."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from adagrad import Rule, TableFileError, preset
+from adagrad.ctr import LogisticRegression, load
+from adagrad.ctr.learners import files
+from checks import assert_same_bits
+from ctr_data import batch, labels
+
+resource = pytest.importorskip("resource")
+
+
+def assert_same(a, b):
+    assert a.get_params() == b.get_params()
+    assert_same_bits(a.coef_.copy(), b.coef_.copy(), "coef_")
+    assert bytes(a._ready().tables["linear"]._memory) == bytes(b._ready().tables["linear"]._memory)
+    assert_same_bits(a.intercept_, b.intercept_, "intercept_")
+    assert a.progressive_ == b.progressive_
+    assert a.n_examples_ == b.n_examples_
+    assert a.lr_ == b.lr_
+    np.testing.assert_array_equal(a.classes_, b.classes_)
+    assert a.classes_.dtype == b.classes_.dtype
+
+
+@pytest.fixture
+def learner(rng):
+    x = batch(rng, 1280, 300)
+    return LogisticRegression(lr=0.2).fit(x, labels(rng, x))
+
+
+@pytest.fixture
+def path(tmp_path, learner):
+    path = tmp_path / "model.safetensors"
+    learner.save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"lr": 0.2},
+        {"lr": np.float32(0.1), "l1": 0.001, "l2": 1e-4, "fit_intercept": False},
+        {"rule": preset("libffm"), "n_jobs": 2},
+        {"rule": Rule(lr=0.3, lr_decay=1e-3, clip_value=0.5, lagged=True, power=0.3)},
+        {"lr": 0.2, "passes": 2, "shuffle": True, "seed": 9},
+    ],
+    ids=str,
+)
+def test_learning_goes_on_with_the_same_bits(tmp_path, rng, params):
+    x = batch(rng, 2000, 300, values=True)
+    y = labels(rng, x)
+    whole = LogisticRegression(**params).partial_fit(x, y)
+    LogisticRegression(**params).partial_fit(x[:1088], y[:1088]).save(tmp_path / "model")
+    loaded = load(tmp_path / "model")
+    assert_same(loaded.partial_fit(x[1088:], y[1088:]), whole)
+    assert_same_bits(loaded.decision_function(x), whole.decision_function(x))
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [[0, 1], [-1.0, 2.0], ["no", "\N{SNOWMAN}"], [False, True], np.array(["a", "b"], "O")],
+)
+def test_classes(tmp_path, rng, classes):
+    classes = np.asarray(classes)
+    x = batch(rng, 100, 300)
+    learner = LogisticRegression().fit(x, classes[labels(rng, x).astype(int)])
+    learner.save(tmp_path / "model")
+    loaded = load(tmp_path / "model")
+    assert_same(loaded, learner)
+    np.testing.assert_array_equal(loaded.predict(x), learner.predict(x))
+
+
+def test_extra_and_what_safetensors_sees(path, learner):
+    extra = {"file": "log.tsv", "line": 7, "nested": [1.5, None]}
+    files.write(path, learner, extra)
+    found, read = files.read(path)
+    assert_same(found, learner)
+    assert read == extra
+    tensors = safetensors.numpy.load_file(path)
+    assert set(tensors) == {"linear", "bias", "progressive.sums", "progressive.bins"}
+    np.testing.assert_array_equal(tensors["linear"][:, 0], learner.coef_[0])
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_undecided_rate_is_saved_as_it_would_be(tmp_path, rng):
+    x = batch(rng, 500, 300)
+    learner = LogisticRegression("auto").partial_fit(x, labels(rng, x))
+    learner.save(tmp_path / "model")
+    assert_same(load(tmp_path / "model"), learner)
+    assert learner._held, "and the learner itself has still to choose"
+
+
+def test_what_json_cannot_hold(path, learner):
+    before = path.read_bytes()
+    with pytest.raises(TypeError, match="a file cannot hold the extra of this learner"):
+        files.write(path, learner, {"x": object()})
+    assert path.read_bytes() == before
+
+
+def rewritten(path, **changes):
+    """The file with other metadata."""
+    with safetensors.safe_open(path, "np") as file:
+        metadata = {**file.metadata(), **changes}
+    safetensors.numpy.save_file(safetensors.numpy.load_file(path), path, metadata)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": "pt"}, "not of a click learner: its format is 'pt'"),
+        ({"format_version": "2"}, r"another adagrad \(format '2'\), this one reads 1: upgrade"),
+        ({"class": '"Examples"'}, "corrupted: its metadata"),
+        ({"class": '"os"'}, "corrupted: its metadata"),
+        ({"params": "{"}, "corrupted: its metadata"),
+        ({"params": '{"rule": null, "encoder": null, "x": 1}'}, "corrupted: its metadata.*'x'"),
+        ({"classes": "[[0], 'i8']"}, "corrupted: its metadata"),
+        ({"classes": '[[0], "<i8"]'}, "corrupted: its metadata.*expected two"),
+        ({"n_examples": '"many"'}, "corrupted: its metadata"),
+    ],
+)
+def test_metadata_that_are_wrong(path, changes, message):
+    rewritten(path, **changes)
+    with pytest.raises(TableFileError, match=message) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_tensors_that_are_wrong(path):
+    with safetensors.safe_open(path, "np") as file:
+        metadata = file.metadata()
+    tensors = safetensors.numpy.load_file(path)
+    for changes, message in (
+        (
+            {"linear": tensors["linear"][:-1]},
+            r"'linear' is F32 of shape \(299, 2\), expected F32 of",
+        ),
+        ({"bias": tensors["bias"].astype(float)}, "'bias' is F64 of shape"),
+        ({"more": tensors["bias"]}, "its tensors are"),
+    ):
+        safetensors.numpy.save_file({**tensors, **changes}, path, metadata)
+        with pytest.raises(TableFileError, match=message):
+            load(path)
+
+
+def test_a_truncated_or_foreign_file(path):
+    data = path.read_bytes()
+    for size in (0, 5, 8, 100, len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:size])
+        with pytest.raises(TableFileError, match="truncated, corrupted or not a safetensors file"):
+            load(path)
+    path.write_bytes(data + b"\0")
+    with pytest.raises(TableFileError, match="truncated, corrupted"):
+        load(path)
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        load(path.with_name("nothing"))
+
+
+def test_a_full_disk_leaves_the_old_file(path, learner):
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(OSError, match="the old file is untouched") as caught:
+            learner.save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert caught.value.errno == errno.EFBIG
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+SAVER = """
+import sys
+import scipy.sparse
+from adagrad.ctr import LogisticRegression
+path = sys.argv[1]
+x = scipy.sparse.csr_matrix(([1.0, 1.0], ([0, 1], [0, 1])), shape=(2, 200_000))
+learners = [LogisticRegression(lr=lr).fit(x, [0, 1]) for lr in (0.1, 0.2)]
+print("ready", flush=True)
+while True:
+    for learner in learners:
+        learner.save(path)
+"""
+
+
+def test_killed_while_saving(tmp_path):
+    path = tmp_path / "model"
+    random.seed(1)
+    for _ in range(4):
+        command = [sys.executable, "-c", SAVER, str(path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout.readline() == "ready\n"
+            while not path.exists():
+                time.sleep(0.001)
+            time.sleep(random.uniform(0.0, 0.05))
+            os.kill(child.pid, signal.SIGKILL)
+        assert load(path).lr_ in (0.1, 0.2)
+        assert len(list(tmp_path.iterdir())) <= 2

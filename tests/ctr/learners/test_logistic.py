@@ -1,0 +1,263 @@
+"""Logistic regression equals its reference in every bit, however it is cut and threaded."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+import ctr_reference as oracle
+from adagrad import Rule, preset
+from adagrad.ctr import Examples, HashingEncoder, LogisticRegression
+from adagrad.ctr.learners.model import Model, Settings
+from checks import assert_same_bits
+from ctr_data import batch, labels
+from rules import RULES
+
+THREADS = (1, 2, 3, 4, 8)
+# What a learner has to refuse: gradients before their steps, and decay of rows that have none.
+LEARNED = {name: rule for name, rule in RULES.items() if rule.on_nonfinite != "raise"}
+
+
+def pair(n_slots, rule=None, *, l1=0.0, intercept=True, examples=0):
+    """A model, and its oracle, after so many examples."""
+    rule = Rule(lr=0.1) if rule is None else rule
+    model = Model(Settings("lr", n_slots, rule, l1=l1, intercept=intercept))
+    expected = oracle.Linear(n_slots, rule, l1, intercept)
+    model.examples = expected.examples = examples
+    return model, expected
+
+
+def assert_same(model, expected, context=""):
+    assert_same_bits(model.tables["linear"].weights.copy(), expected.w, f"{context}, weights")
+    assert_same_bits(model.tables["linear"].state.copy(), expected.s, f"{context}, state")
+    assert (model.bias is None) == (expected.bias is None)
+    if expected.bias is not None:
+        assert_same_bits(model.bias, expected.bias, f"{context}, bias")
+
+
+def learn_both(model, expected, x, y, weights=None, threads=1, context=""):
+    margins = model.learn(x, y, weights, threads=threads)
+    assert_same_bits(margins, expected.learn(x, y, weights), f"{context}, margins")
+    assert_same(model, expected, context)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["equal", "weighted"])
+@pytest.mark.parametrize("values", [False, True], ids=["ones", "values"])
+@pytest.mark.parametrize("fixed", [False, True], ids=["varying", "fixed"])
+def test_the_bits_of_the_reference(isa, rng, fixed, values, weighted):
+    """Through the examples that come alone, whole rounds, and a last one that is cut."""
+    n = 1300
+    x = batch(rng, n, 1000, fixed=fixed, values=values)
+    y = labels(rng, x)
+    weights = rng.integers(0, 4, n).astype(np.float32) / 2 if weighted else None
+    _, expected = pair(1000)
+    margins = expected.learn(x, y, weights)
+    assert expected.w.any()
+    for threads in THREADS:
+        model, _ = pair(1000)
+        found = model.learn(x, y, weights, threads=threads)
+        assert_same_bits(found, margins, f"margins, {threads} threads")
+        assert_same(model, expected, f"{threads} threads")
+    for threads in THREADS:
+        assert_same_bits(model.margins(x, threads=threads), expected.margins(x), "afterwards")
+
+
+@pytest.mark.parametrize("intercept", [True, False], ids=["bias", "no bias"])
+@pytest.mark.parametrize("l1", [0.0, 0.01], ids=["", "l1"])
+@pytest.mark.parametrize("name", LEARNED)
+def test_every_rule(isa, rng, name, l1, intercept):
+    """From shortly before the first round of 64."""
+    x = batch(rng, 300, 300, values=intercept)
+    model, expected = pair(300, RULES[name], l1=l1, intercept=intercept, examples=990)
+    learn_both(model, expected, x, labels(rng, x), threads=2, context=name)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Rule(lr=0.5, lr_decay=0.01),
+        Rule(lr=0.5, lr_decay=0.5, weight_decay=0.001, lagged=True, initial_accumulator=1.0),
+        preset("libffm").replace(lr_decay=1e-3, weight_decay=0.1),
+        Rule(lr=5.0, clip_value=0.25, power=0.3),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("l1", [0.0, 0.05], ids=["", "l1"])
+def test_rates_that_decay(rng, rule, l1):
+    x = batch(rng, 300, 300)
+    model, expected = pair(300, rule, l1=l1, examples=1000)
+    learn_both(model, expected, x, labels(rng, x), threads=3)
+
+
+def test_l1_leaves_zeros(rng):
+    x = batch(rng, 600, 2000)
+    model, expected = pair(2000, Rule(lr=0.1), l1=0.05, examples=1024)
+    learn_both(model, expected, x, labels(rng, x))
+    touched = np.unique(x.slots)
+    w = model.tables["linear"].weights[touched]
+    assert 0.02 < (w == 0).mean() < 0.5
+
+
+@pytest.mark.parametrize("n_slots", [1, 2, 15, 16, 17, 100, 127, 129, 1001])
+def test_few_slots(rng, n_slots):
+    """Collisions in every example, regions that are short or have no slots."""
+    x = batch(rng, 400, n_slots, values=n_slots % 2 == 1, most=6)
+    model, expected = pair(n_slots, Rule(lr=0.3), examples=1000)
+    learn_both(model, expected, x, labels(rng, x), threads=8)
+
+
+@pytest.mark.parametrize("examples", [0, 1023, 1024, 1025, 5000])
+@pytest.mark.parametrize("n", [0, 1, 63, 64, 65, 130])
+def test_short_calls(rng, n, examples):
+    x = batch(rng, n, 200)
+    model, expected = pair(200, examples=examples)
+    learn_both(model, expected, x, labels(rng, x) if n else np.zeros(0, np.float32), threads=4)
+
+
+def test_examples_without_entries(rng):
+    x = Examples(np.zeros(0, np.uint32), np.zeros(9, np.uint32), 50, 100)
+    model, expected = pair(50, examples=1000)
+    learn_both(model, expected, x, (rng.random(100) < 0.2).astype(np.float32), threads=2)
+    assert model.bias[0] < 0
+
+
+def test_extreme_values(isa, rng):
+    """Margins that overflow: infinities and NaN spread as IEEE arithmetic says, and no further."""
+    x = batch(rng, 200, 120, values=True)
+    values = x.values.copy()
+    values[::7] *= np.float32(1e30)
+    values[3] = np.float32(3e38)
+    # Past the check of values, so that a few examples get where many would.
+    x = Examples._of(x.bounds, x.fields, len(x), x.n_fields, 120, x.slots, values)
+    for name in ("textbook", "skip non-finite"):
+        model, expected = pair(120, RULES[name].replace(lr=10.0), examples=1000)
+        learn_both(model, expected, x, labels(rng, x), threads=2, context=name)
+        assert not np.isfinite(expected.margins(x)).all()
+
+
+@pytest.mark.parametrize("cuts", [[64], [1024], [1280], [128, 192, 1216]], ids=str)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_stream_cut_at_multiples_of_64(rng, cuts, threads):
+    x = batch(rng, 1500, 400, values=True)
+    y = labels(rng, x)
+    whole = LogisticRegression(lr=0.2, n_jobs=threads).fit(x, y)
+    cut = LogisticRegression(lr=0.2, n_jobs=threads)
+    for begin, end in zip([0, *cuts], [*cuts, 1500], strict=True):
+        cut.partial_fit(x[begin:end], y[begin:end], classes=[0, 1])
+    assert_same_bits(cut.coef_.copy(), whole.coef_.copy(), "coef_")
+    assert_same_bits(cut.intercept_, whole.intercept_, "intercept_")
+    assert cut.progressive_ == whole.progressive_
+    assert cut.n_examples_ == whole.n_examples_ == 1500
+
+
+def test_params_that_are_set_later_count_later(rng):
+    x = batch(rng, 640, 300)
+    y = labels(rng, x)
+    learner = LogisticRegression(lr=0.1).fit(x, y)
+    learner.set_params(lr=0.3, l1=1e-3, l2=1e-2, n_jobs=2).partial_fit(x, y)
+    model = Model(Settings("lr", 300, Rule(lr=0.1, eps=1.0)))
+    model.learn(x, y)
+    model.retune(Settings("lr", 300, Rule(lr=0.3, eps=1.0, weight_decay=1e-2), l1=1e-3))
+    model.learn(x, y)
+    assert_same_bits(learner.coef_[0].copy(), model.tables["linear"].weights.copy())
+    assert learner.lr_ == 0.3
+    # What was chosen for the first examples stays, until a rate is given.
+    auto = LogisticRegression("auto").partial_fit(x[:320], y[:320])
+    chosen = auto.lr_
+    auto.set_params(lr=0.7).partial_fit(x[320:], y[320:])
+    two = LogisticRegression(chosen).partial_fit(x[:320], y[:320])
+    two.set_params(lr=0.7).partial_fit(x[320:], y[320:])
+    assert_same_bits(auto.coef_.copy(), two.coef_.copy())
+    rate = auto.lr_
+    assert auto.set_params(lr="auto").partial_fit(x, y).lr_ == rate
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"fit_intercept": False}, "intercept was True when the model began"),
+        ({"rule": Rule(eps=1e-8)}, "eps was 1.0 when the model began and cannot become 1e-08"),
+        ({"encoder__bits": 12}, r"began with HashingEncoder\(bits=10\), which cannot become"),
+    ],
+)
+def test_params_that_cannot_change(params, message):
+    log = {"a": ["x", "y"] * 20}
+    y = [0, 1] * 20
+    learner = LogisticRegression(lr=0.1, encoder=HashingEncoder(bits=10)).fit(log, y)
+    before = learner.coef_.copy()
+    learner.set_params(**params)
+    with pytest.raises(ValueError, match=message):
+        learner.partial_fit(log, y)
+    assert_same_bits(learner.coef_.copy(), before)
+
+
+def test_uncertainty(isa, rng):
+    for values in (False, True):
+        x = batch(rng, 700, 300, values=values)
+        y = labels(rng, x)
+        for rule in (Rule(lr=0.2, lr_decay=0.01), preset("optax", lr=0.1), preset("libffm")):
+            _, expected = pair(300, rule)
+            expected.learn(x, y)
+            learner = LogisticRegression(rule=rule, n_jobs=2).fit(x, y)
+            assert_same_bits(learner.uncertainty(x), expected.uncertainty(x), repr(rule))
+
+
+def test_uncertainty_falls_with_what_is_known(rng):
+    x = Examples.from_csr(np.eye(3))
+    seen = x.take(np.repeat([0, 1, 2], [52, 5, 1]))
+    learner = LogisticRegression(lr=0.1).fit(seen, [0, 1] * 29)
+    often, seldom, once = learner.uncertainty(x)
+    assert 0 < often < seldom < once
+
+
+def sigmoid(z):
+    """Of the learner: the gradient of a negative example, by a step of length 1 from 0."""
+    model = Model(Settings("lr", 2 * len(z), Rule(lr=1.0, power=0.0, eps=0.0), intercept=False))
+    w = model.tables["linear"].weights
+    w[::2] = z
+    slots = np.arange(2 * len(z))
+    indptr = np.arange(0, 2 * len(z) + 1, 2)
+    matrix = scipy.sparse.csr_matrix((np.ones(len(slots)), slots, indptr))
+    x = Examples.from_csr(matrix)
+    np.testing.assert_array_equal(model.learn(x, np.zeros(len(z), np.float32)), z)
+    return 0 - w[1::2]
+
+
+def test_the_sigmoid(isa):
+    """Within 2.5 units in the last place, e^-x within 2; monotone to them, 0 and 1 at the ends."""
+    z = np.linspace(-100, 100, 400_001).astype(np.float32)
+    p, exact = sigmoid(z), 1 / (1 + np.exp(-z.astype(np.float64)))
+    assert_same_bits(p, oracle.sigmoid(z), "sigmoid")
+    normal = z > -87
+    ulps = np.abs(p - exact) / np.spacing(exact.astype(np.float32)).astype(np.float64)
+    assert ulps[normal].max() < 2.5
+    e, exact = oracle.exp_of_minus(z[z >= 0]), np.exp(-z[z >= 0].astype(np.float64))
+    ulps = np.abs(e - exact) / np.spacing(exact.astype(np.float32)).astype(np.float64)
+    assert ulps[e > 0].max() < 2
+    assert (p[~normal] == 0).all()
+    assert (p[z > 17.5] == 1).all()
+    fall = np.maximum.accumulate(p) - p
+    assert (fall <= 2 * np.spacing(p)).all()
+    ends = sigmoid(np.array([-np.inf, np.inf, -0.0, 0.0, np.nan], np.float32))
+    np.testing.assert_array_equal(ends, [0, 1, 0.5, 0.5, np.nan])
+
+
+def test_probabilities(isa):
+    """In float64 from the exponential of float32, which has less than 2 units of error."""
+    z = np.linspace(-100, 100, 100_001).astype(np.float32)
+    x = Examples.from_csr(np.array([[1.0]]).repeat(len(z), 0) * z[:, None])
+    learner = LogisticRegression(lr=0.0).fit([[0.0], [0.0]], [0, 1])
+    learner.coef_[:] = 1
+    p = learner.predict_proba(x)
+    wide = z.astype(np.float64)
+    exact = np.stack([1 / (1 + np.exp(wide)), 1 / (1 + np.exp(-wide))], axis=1)
+    np.testing.assert_allclose(p, exact, rtol=2.5e-7, atol=2e-38)
+    np.testing.assert_allclose(p.sum(1), 1, rtol=1e-15)
+
+
+def test_predictions_of_a_model_that_diverged_are_nan():
+    learner = LogisticRegression(lr=1.0).fit([[1.0], [0.5]], [0, 1])
+    learner.coef_[:] = np.nan
+    assert np.isnan(learner.predict_proba([[1.0]])).all()
+    assert np.isnan(learner.decision_function([[1.0]])).all()

@@ -1,0 +1,172 @@
+"""``adagrad train --report``: the numbers of its pictures, and the page in a browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+for _extra in ("click", "rich", "sklearn", "pyarrow", "safetensors", "matplotlib"):
+    pytest.importorskip(_extra)
+
+from sklearn.metrics import roc_auc_score  # noqa: E402
+
+import command  # noqa: E402
+from adagrad.ctr.learners.progressive import Progressive  # noqa: E402
+from adagrad.ctr.training.pictures import calibration_groups, gains  # noqa: E402
+from command import LABEL, invoke  # noqa: E402
+
+SECTIONS = [
+    "result",
+    "learning-curves",
+    "calibration",
+    "gains-and-lift",
+    "frequency-and-learning-rate",
+    "strongest-features",
+    "collisions",
+    "settings",
+]
+
+
+class Page(HTMLParser):
+    """Tags that are open when they should not be, sections, identifiers, links."""
+
+    VOID = ("meta",)
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sections: list[str | None] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.tags: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_startendtag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.tags.append(tag)
+        if tag == "section":
+            self.sections.append(given.get("id"))
+        if given.get("id"):
+            self.ids.append(str(given["id"]))
+        self.links += [str(value) for name, value in attrs if name in ("href", "src")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    table = command.clicks(30_000)
+    long = table.column("ad").to_pylist()
+    long[0] = "<script>" + "long" * 60
+    table = table.set_column(2, "ad", [long])
+    log = command.write(folder / "log.parquet", table)
+    held = command.write(folder / "held.parquet", command.clicks(4_000, seed=1))
+    arguments = ("train", log, "-l", LABEL, "-m", folder / "m.safetensors", "--bits", 14)
+    code, _, err = invoke(*arguments, "--validate", held, "--report", folder / "r.html")
+    assert code == 0, err
+    assert f"Report: {folder / 'r.html'}" in err
+    return folder / "r.html"
+
+
+def test_the_page_is_whole_and_alone(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert "http:" not in text
+    assert "https:" not in text
+    parsed = Page(text)
+    assert parsed.open == []
+    assert parsed.sections == SECTIONS
+    assert "script" not in parsed.tags
+    assert len(parsed.ids) == len(set(parsed.ids))
+    assert parsed.tags.count("svg") == 9
+    assert all(link.startswith("#") and link[1:] in parsed.ids for link in parsed.links)
+    assert "nan" not in re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL)
+    assert all(word in text for word in ("validation, pass 1", "--bits", "site=site"))
+
+
+def test_a_libsvm_log_and_a_tiny_one(tmp_path: Path) -> None:
+    lines = [f"{i % 3 == 0:d} {1 + i % 7}:1 {10 + i % 5}:2" for i in range(40)]
+    (tmp_path / "log.svm").write_text("\n".join(lines) + "\n")
+    code, _, err = invoke(
+        *("train", tmp_path / "log.svm", "-l", "y", "-m", tmp_path / "m"),
+        *("--report", tmp_path / "r.html"),
+    )
+    assert code == 0, err
+    sections = [name for name in SECTIONS if name != "collisions"]
+    assert Page((tmp_path / "r.html").read_text(encoding="utf-8")).sections == sections
+
+
+def board(rows: int = 20_000) -> tuple[Progressive, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    margins = rng.normal(-2, 1.5, rows).astype(np.float32)
+    y = (rng.random(rows) < 1 / (1 + np.exp(-margins))).astype(np.float32)
+    progressive = Progressive()
+    progressive.add(margins, y)
+    return progressive, margins.astype(np.float64), y
+
+
+def test_calibration_groups() -> None:
+    progressive, margins, y = board()
+    predicted, observed, weight = calibration_groups(progressive, 10)
+    groups = np.array_split(np.argsort(margins, kind="stable"), 10)
+    p = 1 / (1 + np.exp(-margins))
+    np.testing.assert_allclose(weight, 2000, rtol=0.01)
+    np.testing.assert_allclose(predicted, [p[group].mean() for group in groups], rtol=5e-3)
+    np.testing.assert_allclose(observed, [y[group].mean() for group in groups], atol=2e-3)
+
+
+def test_the_area_under_the_gains_is_the_auc() -> None:
+    progressive, margins, y = board()
+    shown, hit = gains(progressive)
+    assert (shown[0], hit[0], shown[-1], hit[-1]) == (0, 0, 1, 1)
+    area = float(np.sum(np.diff(shown) * (hit[1:] + hit[:-1]) / 2))
+    share = float(y.mean())
+    auc = (area - share / 2) / (1 - share)
+    assert auc == pytest.approx(roc_auc_score(y, margins), abs=1e-3)
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_overflows_in_a_browser(page: Path, tmp_path: Path, width: int) -> None:
+    probe = (
+        "<script>addEventListener('load', () => { const w = document.documentElement;"
+        "const wide = [...document.querySelectorAll('svg, p, h1, h2, figure')].filter("
+        "e => e.getBoundingClientRect().right > innerWidth + 1).length;"
+        "const text = [...document.querySelectorAll('svg')].filter("
+        "e => e.getBoundingClientRect().height < 100).length;"
+        "w.setAttribute('data-found', [w.scrollWidth > innerWidth, wide, text].join()); })"
+        "</script></body>"
+    )
+    copy = tmp_path / "probe.html"
+    # A window cannot be as narrow as a telephone, but a frame can.
+    copy.write_text(page.read_text(encoding="utf-8").replace("</body>", probe), encoding="utf-8")
+    frame = tmp_path / "frame.html"
+    frame.write_text(
+        f"<iframe src='probe.html' width={width} height=900></iframe><script>"
+        "addEventListener('load', () => document.body.append('found ' + document.querySelector("
+        "'iframe').contentDocument.documentElement.dataset.found))</script>"
+    )
+    process = subprocess.run(
+        [
+            *("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
+            *("--allow-file-access-from-files", f"--user-data-dir={tmp_path / 'profile'}"),
+            *("--window-size=1400,1000", frame.as_uri()),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "found false,0,0" in process.stdout, process.stdout[-300:]

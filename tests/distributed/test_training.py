@@ -1,0 +1,424 @@
+"""Training on a Ray cluster of two nodes: the bits of one process, whatever dies."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import re
+import signal
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import ray.data
+
+import adagrad
+import command
+import distributed_reference as oracle
+from adagrad.ctr import (
+    FactorizationMachine,
+    FieldAwareFactorizationMachine,
+    HashingEncoder,
+    LogisticRegression,
+)
+from adagrad.datasets import synthetic_clicks
+from adagrad.distributed import Cluster, Lost, Mismatch, _run, _shards, training
+from checks import ROOT
+
+pytestmark = pytest.mark.xdist_group("ray")
+
+ROWS, FIRST, BATCH = 14_000, 2_048, 256
+KINDS = {
+    "lr": LogisticRegression,
+    "fm": FactorizationMachine,
+    "ffm": FieldAwareFactorizationMachine,
+}
+
+
+@pytest.fixture(scope="module")
+def clicks() -> pa.Table:
+    table = pa.Table.from_batches(list(synthetic_clicks(ROWS, 5)))
+    return table.select(table.column_names[:16])
+
+
+@pytest.fixture(autouse=True)
+def few_first_rows(monkeypatch):
+    monkeypatch.setattr(training, "SWEEP_EXAMPLES", FIRST)
+
+
+def dataset(clicks: pa.Table, blocks: int = 3) -> Any:
+    cuts = np.linspace(0, len(clicks), blocks + 1).astype(int)
+    return ray.data.from_arrow([clicks.slice(a, b - a) for a, b in itertools.pairwise(cuts)])
+
+
+def estimator(kind: str = "lr", **options: Any) -> Any:
+    return KINDS[kind](lr=options.pop("lr", 0.1), encoder=HashingEncoder(12), **options)
+
+
+def bits(model: Any) -> dict[str, bytes]:
+    tables = {name: table._memory.tobytes() for name, table in model.tables.items()}
+    board = {name: array.tobytes() for name, array in model.progressive.state().items()}
+    bias = b"" if model.bias is None else model.bias.tobytes()
+    return {**tables, **board, "bias": bias, "examples": bytes(str(model.examples), "ascii")}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(clicks, cluster) -> dict[str, bytes]:
+    """What the oracle makes of the clicks by logistic regression."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "SWEEP_EXAMPLES", FIRST)
+        how = Cluster(batch_size=BATCH, workers=1, shards=1)
+        plan = training.plan_of(estimator(), dataset(clicks), "click", how)
+    return bits(oracle.trained(plan, clicks, clicks["click"].to_numpy()))
+
+
+# -- the same bits ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("workers", "shards"), [(1, 1), (2, 4), (3, 2)])
+def test_workers_and_shards_change_no_bit(workers, shards, clicks, undisturbed):
+    model = estimator().fit_distributed(
+        dataset(clicks, workers), label="click", workers=workers, shards=shards, batch_size=BATCH
+    )
+    assert bits(model._model) == undisturbed
+    assert model.n_examples_ == ROWS
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "staleness"),
+    [
+        ("fm", {"l2": 1e-3}, 0),
+        ("ffm", {}, 3),
+        ("lr", {"l1": 1e-3, "fit_intercept": False, "lr": "auto"}, 2),
+    ],
+)
+def test_every_learner_equals_one_process(kind, options, staleness, clicks, cluster):
+    how = Cluster(batch_size=BATCH, staleness=staleness, workers=2, shards=2)
+    model = estimator(kind, **options)
+    plan = training.plan_of(model, dataset(clicks), "click", how)
+    training.fit(model, dataset(clicks), "click", how)
+    expected = oracle.trained(plan, clicks, clicks["click"].to_numpy())
+    assert bits(model._model) == bits(expected)
+    if "l1" in options:
+        assert (model._model.tables["linear"].weights == 0).mean() > 0.5
+
+
+def test_passes_and_a_file_that_predicts(clicks, cluster, tmp_path):
+    how = {"label": "click", "batch_size": BATCH, "workers": 2, "shards": 2}
+    model = estimator(passes=2).fit_distributed(dataset(clicks), **how)
+    assert model.n_examples_ == 2 * ROWS
+    assert model.n_passes_ == 2
+    assert model.progressive_["logloss"] < 0.3
+    model.save(tmp_path / "model")
+    features = clicks.drop_columns(["click"])
+    found = adagrad.ctr.load(tmp_path / "model").predict_proba(features)
+    assert np.array_equal(found, model.predict_proba(features))
+
+
+def test_async_learns_every_example_once(clicks, undisturbed):
+    model = estimator().fit_distributed(
+        dataset(clicks),
+        label="click",
+        mode="async",
+        staleness=4,
+        batch_size=64,
+        workers=2,
+        shards=2,
+    )
+    assert model.n_examples_ == ROWS
+    weight, positive, loss, _ = model._model.progressive.sums
+    of_sync = np.frombuffer(undisturbed["progressive.sums"])
+    assert (weight, positive) == (of_sync[0], of_sync[1])
+    assert abs(loss / of_sync[2] - 1) < 0.02
+
+
+# -- what dies ----------------------------------------------------------------------------------
+
+
+class Killer:
+    """Ends something once so many examples are learned; `show` of a run."""
+
+    def __init__(self, moments: dict[int, str], victims: Any = None) -> None:
+        self.moments, self.victims, self.killed = dict(moments), victims, []
+
+    def __call__(self, run: Any) -> None:
+        for moment in [m for m in self.moments if run.at.examples >= m]:
+            what = self.moments.pop(moment)
+            if what == "worker":
+                ray.kill(run.workers[len(self.killed) % len(run.workers)], no_restart=False)
+            elif what == "shard":
+                ray.kill(run.shards.actors[-1 - len(self.killed) % 2], no_restart=False)
+            else:
+                self.victims.remove_node(self.victims.list_all_nodes()[-1], allow_graceful=False)
+            self.killed.append(what)
+
+
+@pytest.mark.parametrize(
+    ("mode", "moments"),
+    [
+        ("sync", {3_000: "worker", 7_000: "shard", 7_500: "worker"}),
+        ("async", {4_000: "shard", 9_000: "worker"}),
+    ],
+)
+def test_processes_that_die(mode, moments, clicks, undisturbed, tmp_path):
+    killer = Killer(moments)
+    how = Cluster(
+        batch_size=BATCH,
+        mode=mode,
+        workers=2,
+        shards=2,
+        checkpoint=tmp_path,
+        checkpoint_every=2_500,
+    )
+    model = training.fit(estimator(), dataset(clicks), "click", how, killer)
+    assert len(killer.killed) == len(moments)
+    assert model.n_examples_ == ROWS
+    if mode == "sync":
+        assert bits(model._model) == undisturbed
+    else:
+        sums = model._model.progressive.sums
+        assert sums[0] == ROWS
+        assert sums[1] == clicks["click"].to_numpy().sum()
+
+
+def test_a_shard_that_dies_without_a_checkpoint_begins_anew(clicks, undisturbed):
+    killer = Killer({5_000: "shard"})
+    how = Cluster(batch_size=BATCH, workers=2, shards=2)
+    model = training.fit(estimator(), dataset(clicks), "click", how, killer)
+    assert killer.killed == ["shard"]
+    assert bits(model._model) == undisturbed
+
+
+def test_a_node_that_dies(clicks, undisturbed, cluster, tmp_path):
+    node = cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
+
+    class Victim:
+        def list_all_nodes(self) -> list[Any]:
+            return [node]
+
+        remove_node = staticmethod(cluster.remove_node)
+
+    killer = Killer({6_000: "node"}, Victim())
+    how = Cluster(
+        batch_size=BATCH, workers=3, shards=3, checkpoint=tmp_path, checkpoint_every=3_000
+    )
+    model = training.fit(estimator(), dataset(clicks, 7), "click", how, killer)
+    assert killer.killed == ["node"]
+    assert bits(model._model) == undisturbed
+
+
+def test_random_moments(clicks, undisturbed, tmp_path):
+    rng = np.random.default_rng(3)
+    done = threading.Event()
+    runs: list[Any] = []
+
+    def kill() -> None:
+        while not done.wait(rng.uniform(0.1, 0.6)):
+            if runs:
+                actors = [*runs[-1].workers, *runs[-1].shards.actors]
+                ray.kill(actors[rng.integers(len(actors))], no_restart=False)
+                killed.append(time.monotonic())
+                if len(killed) == 4:
+                    return
+
+    killed: list[float] = []
+    how = Cluster(
+        batch_size=BATCH, workers=2, shards=2, checkpoint=tmp_path, checkpoint_every=2_000
+    )
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        model = training.fit(estimator(), dataset(clicks), "click", how, runs.append)
+    finally:
+        done.set()
+        thread.join()
+    assert killed
+    assert bits(model._model) == undisturbed
+
+
+def test_a_signal_saves_and_another_cluster_goes_on(clicks, undisturbed, tmp_path):
+    from adagrad.ctr.training.stop import Interrupted, Stop
+
+    stop = Stop()
+
+    def interrupt(run: Any) -> None:
+        if run.at.examples >= 6_000:
+            stop.signal = signal.SIGINT
+
+    how = Cluster(batch_size=BATCH, workers=2, shards=3, checkpoint=tmp_path)
+    with pytest.raises(Interrupted):
+        training.fit(estimator(), dataset(clicks), "click", how, interrupt, stop)
+    manifest = json.loads((tmp_path / "training.json").read_text())
+    assert 6_000 <= manifest["examples"] < ROWS
+    seen: list[int] = []
+    model = training.fit(
+        estimator(),
+        dataset(clicks),
+        "click",
+        dataclasses.replace(how, workers=1, shards=2, resume=True),
+        lambda run: seen.append(run.at.examples),
+    )
+    assert min(seen) > manifest["examples"]
+    assert bits(model._model) == undisturbed
+
+
+# -- mistakes -----------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_of_another_training(clicks, cluster, tmp_path):
+    how = Cluster(
+        batch_size=BATCH, workers=1, shards=1, checkpoint=tmp_path, checkpoint_every=2_000
+    )
+    training.fit(estimator(), dataset(clicks), "click", how)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert before
+    others = [estimator(lr=0.2), estimator(rule=adagrad.Rule(lr=0.1)), estimator(kind="fm")]
+    for other in [*others, LogisticRegression(lr=0.1, encoder=HashingEncoder(12, seed=1))]:
+        with pytest.raises(Mismatch, match=r"of a training with another (settings|encoder)\.\S+: "):
+            training.fit(other, dataset(clicks), "click", dataclasses.replace(how, resume=True))
+        assert not hasattr(other, "classes_")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"label": "clck"}, "no column 'clck'"),
+        ({"label": "C1"}, "labels are 0/1"),
+        ({"shards": 4_000}, "at most 512"),
+        ({"mode": "downpour"}, "mode must be"),
+        ({"staleness": -1}, "staleness"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"resume": True}, "needs the directory"),
+    ],
+)
+def test_mistakes(change, match, clicks, cluster):
+    model = estimator()
+    how = {"label": "click", "workers": 1, "shards": 1, **change}
+    with pytest.raises((ValueError, TypeError), match=match):
+        model.fit_distributed(dataset(clicks), **how)
+    assert not hasattr(model, "classes_")
+
+
+def test_a_missing_label_is_named(clicks, cluster):
+    labels = clicks["click"].to_pylist()
+    labels[7] = None
+    missing = clicks.set_column(0, "click", pa.array(labels))
+    with pytest.raises(ValueError, match="column 'click' is null in row 7"):
+        estimator().fit_distributed(dataset(missing), label="click", workers=1, shards=1)
+
+
+def test_what_a_cluster_cannot_do(clicks, cluster):
+    for model, match in [
+        (estimator(shuffle=True), "shuffle the dataset"),
+        (estimator(warm_start=True), "warm_start"),
+        (LogisticRegression(), "give the estimator an encoder"),
+    ]:
+        with pytest.raises(ValueError, match=match):
+            model.fit_distributed(dataset(clicks), label="click")
+
+
+def test_a_row_that_is_wrong_is_told_and_nothing_hangs(clicks, cluster):
+    labels = clicks["click"].to_numpy().copy()
+    labels[9_000] = 7
+    wrong = clicks.set_column(0, "click", pa.array(labels))
+    with pytest.raises(ValueError, match=r"column 'click' has 7"):
+        estimator().fit_distributed(
+            dataset(wrong), label="click", workers=2, shards=2, batch_size=BATCH
+        )
+
+
+def test_a_cluster_that_does_not_recover(clicks, cluster, monkeypatch):
+    monkeypatch.setattr(_run, "PATIENCE", 3.0)
+    monkeypatch.setattr(_shards, "PATIENCE", 3.0)
+
+    def kill(run: Any) -> None:
+        if run.at.examples >= 4_000:
+            ray.kill(run.shards.actors[0], no_restart=True)
+
+    start = time.monotonic()
+    with pytest.raises(Lost, match="nothing was learned for"):
+        how = Cluster(batch_size=BATCH, workers=2, shards=2)
+        training.fit(estimator(), dataset(clicks), "click", how, kill)
+    assert time.monotonic() - start < 60
+
+
+def test_the_page_in_the_documentation(cluster, monkeypatch):
+    monkeypatch.undo()  # its first rows are as many as anybody's
+    page = ROOT / "docs" / "distributed-training.md"
+    (program,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(compile(program, str(page), "exec"), found)
+    assert found["model"].n_examples_ == len(found["log"])
+
+
+# -- the command --------------------------------------------------------------------------------
+
+
+def test_command_line(clicks, cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr("adagrad.ctr.training.stop._SIGNALS", ())
+    for part in range(3):
+        pq.write_table(clicks.slice(part * 5_000, 5_000), tmp_path / f"log-{part}.parquet")
+
+    def train(model: str, *options: str) -> str:
+        what = [f"{tmp_path}/log-*.parquet", "-l", "click", "-b", 12, "-m", tmp_path / model]
+        code, _, text = command.invoke(
+            "train", *what, "--ray", "auto", "--batch-size", BATCH, *options
+        )
+        assert code == 0, text
+        return text
+
+    text = train("a", "--workers", "1", "--shards", "1")
+    assert "in flight" in text
+    assert "1 shard" in text
+    report = str(tmp_path / "r.html")
+    validate = str(tmp_path / "log-2.parquet")
+    train("b", "--workers", "3", "--shards", "2", "--report", report)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert "Learning curves" in (tmp_path / "r.html").read_text()
+    assert not list(tmp_path.glob("*.checkpoint"))
+    text = train("c", "--validate", validate, "--passes", "2", "--workers", "2")
+    assert "validation, pass 2" in text
+    assert "complete" in train("a", "--resume", "--workers", "1", "--shards", "1")
+    assert command.invoke("evaluate", tmp_path / "a", validate)[0] == 0
+
+
+def test_a_broken_row_of_a_log_is_one_line(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr("adagrad.ctr.training.stop._SIGNALS", ())
+    path = tmp_path / "log.csv"
+    path.write_text("click,site\n" + "0,a\n1,b\n" * 4_000 + "2,c\n" + "0,d\n" * 9)
+    what = ["train", path, "-l", "click", "-b", 12, "-m", tmp_path / "m", "--ray", "auto"]
+    code, _, text = command.invoke(*what)
+    assert code == 1
+    last = text.strip().splitlines()[-1]
+    assert last == f"Error: {path}, line 8002: the label is '2', not 0 or 1, -1 or +1"
+    assert not (tmp_path / "m").exists()
+    code, _, text = command.invoke(*what, "--skip-bad")
+    assert code == 0
+    assert "1 broken row skipped: bad label 1" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (["--workers", "2"], "--workers needs --ray"),
+        (["--ray", "127.0.0.1:1"], "no Ray cluster listens at 127.0.0.1:1"),
+        (["--ray", "local", "--passes", "2", "--early-stop", "1"], "--early-stop"),
+    ],
+)
+def test_mistakes_of_the_command(options, match, clicks, tmp_path, monkeypatch):
+    monkeypatch.setattr("adagrad.ctr.training.stop._SIGNALS", ())
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    pq.write_table(clicks.slice(0, 100), tmp_path / "log.parquet")
+    start = time.monotonic()
+    what = (tmp_path / "log.parquet", "-l", "click", "-m", tmp_path / "m")
+    code, _, text = command.invoke("train", *what, *options)
+    assert code == 1
+    assert match in text
+    assert time.monotonic() - start < 10
+    assert not (tmp_path / "m").exists()

@@ -1,0 +1,98 @@
+"""The command line on logs, for its tests: a small click log, and ways to run a command on it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from click.testing import CliRunner
+from pyarrow import csv, parquet
+
+from adagrad.commands.group import adagrad as command
+
+LABEL = "click"
+
+# A process that reads small batches and dawdles, so that there is something to interrupt.
+SLOW = """
+import sys, time
+from adagrad.commands import main as cli
+from adagrad.ctr import logs
+from adagrad.ctr.logs import blocks as _lines
+from adagrad.ctr.training import run as training
+_lines.BLOCK = 1 << 16
+logs.open_log.__kwdefaults__["rows"] = 640
+learn = training.Training._learn
+def slowly(*arguments):
+    time.sleep(0.005)
+    learn(*arguments)
+training.Training._learn = slowly
+sys.argv = ["adagrad", *sys.argv[1:]]
+print("ready", file=sys.stderr, flush=True)
+cli.main()
+"""
+
+
+def invoke(*arguments: object, input: bytes | None = None) -> tuple[int, str, str]:
+    result = CliRunner().invoke(command, [*map(str, arguments)], input=input)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def slow(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, *map(str, arguments)],
+        stderr=subprocess.PIPE,
+        env={**os.environ, "COLUMNS": "200"},
+        **options,  # type: ignore[call-overload]
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline() == b"ready\n"
+    return process
+
+
+def finished(*arguments: object) -> int:
+    with slow(*arguments) as process:
+        process.communicate(timeout=60)
+    return process.returncode
+
+
+def clicks(rows: int, seed: int = 0) -> pa.Table:
+    """A log with ids, a count and a user seen once; some sites are clicked more than others."""
+    rng = np.random.default_rng(seed)
+    site = np.minimum(rng.zipf(1.5, size=rows), 400)
+    ad = rng.integers(0, 50, size=rows)
+    depth = rng.geometric(0.3, size=rows)
+    margin = -1.5 + np.sin(site) + 0.8 * np.cos(ad) - 0.2 * depth
+    label = (rng.random(rows) < 1 / (1 + np.exp(-margin))).astype(np.int64)
+    names = pa.array([f"site{i}" for i in range(401)])
+    return pa.table(
+        {
+            LABEL: label,
+            "site": pa.DictionaryArray.from_arrays(pa.array(site.astype(np.int32)), names),
+            "ad": pa.array([f"ad{i}" for i in ad.tolist()]),
+            "depth": depth,
+            "user": pa.array([f"user{i % 7919}" for i in range(rows)]),
+        }
+    )
+
+
+def as_text(table: pa.Table) -> bytes:
+    """TSV without quotes, as logs are."""
+    plain = pa.table({name: table.column(name).cast(pa.string()) for name in table.column_names})
+    options = csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
+    sink = pa.BufferOutputStream()
+    csv.write_csv(plain, sink, options)
+    return "\t".join(table.column_names).encode() + b"\n" + sink.getvalue().to_pybytes()
+
+
+def write(path: Path, table: pa.Table) -> Path:
+    if path.suffix == ".parquet":
+        parquet.write_table(table, path)
+    else:
+        path.write_bytes(as_text(table))
+    return path

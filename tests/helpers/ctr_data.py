@@ -1,0 +1,54 @@
+"""Batches of examples for the tests of adagrad.ctr."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from adagrad.ctr import Examples
+from adagrad.ctr.encoding.examples import REGIONS, region_size
+
+Array = npt.NDArray[Any]
+
+
+def batch(
+    rng: np.random.Generator,
+    n: int,
+    n_slots: int,
+    *,
+    fixed: bool = False,
+    values: bool = False,
+    most: int = 3,
+) -> Examples:
+    """Of up to `most` entries a region; a sixth of those of varying length are empty."""
+    size = region_size(n_slots)
+    room = np.clip(n_slots - np.arange(REGIONS) * size, 0, size)
+    if fixed:
+        runs = rng.integers(0, most + 1, REGIONS) * (room > 0)
+        bounds = np.concatenate([[0], np.cumsum(runs)])
+        runs = np.tile(runs, n)
+    else:
+        runs = rng.integers(0, most + 1, (n, REGIONS)) * (room > 0)
+        runs[rng.random(n) < 1 / 6] = 0
+        runs = runs.reshape(-1)
+        bounds = np.concatenate([[0], np.cumsum(runs)])
+    region = np.repeat(np.tile(np.arange(REGIONS), n), runs)
+    slots = region * size + rng.integers(0, np.maximum(room, 1)[region])
+    return Examples(
+        slots.astype(np.uint32),
+        bounds.astype(np.uint32),
+        n_slots,
+        n,
+        values=rng.standard_normal(len(slots)).astype(np.float32) if values else None,
+    )
+
+
+def labels(rng: np.random.Generator, x: Examples, rate: float = 0.3) -> Array:
+    """Labels that depend on the slots, and somewhat on chance."""
+    taste = np.random.default_rng(7).standard_normal(x.n_slots)
+    indptr = x.indptr
+    terms = np.concatenate([[0.0], np.cumsum(taste[x.slots])])
+    score = terms[indptr[1:]] - terms[indptr[:-1]] + rng.standard_normal(len(x))
+    return (score > np.quantile(score, 1 - rate)).astype(np.float32)

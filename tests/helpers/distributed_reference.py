@@ -1,0 +1,80 @@
+"""The oracle of distributed training: one process, whole tables, the same batches.
+
+What is summed where, and by whom, is left to `adagrad.Table` and to the gradients that
+test_factorization.py holds against their own oracle; here is what is read and what steps, when.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+import adagrad
+from adagrad.ctr.learners.model import Model, gradients, layouts
+
+
+def batch_lengths(rows: int, first: int, batch_size: int, staleness: int) -> list[int]:
+    """Of a first pass over so many rows, after the first ones: a round grows by an eighth."""
+    lengths, at = [], first
+    while at < rows:
+        length = min(batch_size, max(64, at // (8 * (staleness + 1))), rows - at)
+        lengths.append(length)
+        at += length
+    return lengths
+
+
+def trained(plan: Any, table: pa.Table, y: Any) -> Model:
+    """What `sync` must come to, bit for bit, on any number of workers and shards."""
+    settings, model = plan.settings, Model(plan.settings)
+    x = plan.encoder.transform(table)
+    first = model.learn(plan.first.x, plan.first.y, count=False)
+    predicted = plan.first.margins
+    model.progressive.add(first if predicted is None else predicted, plan.first.y)
+    at = len(plan.first.x)
+    lengths = batch_lengths(len(x), at, plan.batch_size, plan.staleness)
+    for start in range(0, len(lengths), plan.staleness + 1):
+        slots, sums, of_bias = [], {name: [] for name in layouts(settings)}, []
+        for length in lengths[start : start + plan.staleness + 1]:
+            some, labels = x[at : at + length], y[at : at + length]
+            memory, bias = summed(model, some, labels)
+            touched = np.unique(some.slots)
+            slots.append(touched)
+            for name, rows in memory.items():
+                dim = rows.shape[1] // 2
+                g = rows[touched, 1] if dim == 1 else rows[touched, dim:]
+                sums[name].append(np.ascontiguousarray(g))
+            of_bias.append(np.float32(0) if bias is None else bias[1])
+            model.progressive.add(model.margins(some), labels)
+            at += length
+        for name, of_batches in sums.items():
+            table, rows = model.tables[name], np.concatenate(slots)
+            table.step(rows, np.concatenate(of_batches), "sum")
+            if name == "linear" and settings.l1:
+                shrink(table, np.unique(rows), settings.rule, np.float32(settings.l1))
+        if model.bias is not None:
+            w, s = model.bias[:1], model.bias[1:]
+            adagrad.step_rows(w, np.array(of_bias), s, np.zeros(len(of_bias), int), settings.rule)
+    model.examples = at
+    return model
+
+
+def shrink(table: Any, rows: Any, rule: Any, l1: Any) -> None:
+    """Move params towards 0 by l1 times their own rate, that of the textbook's rule."""
+    w, s = table.weights[rows], table.state[rows]
+    by = l1 * (np.float32(rule.lr) / np.sqrt(s + np.float32(rule.eps)))
+    size = np.abs(w) - by
+    table.weights[rows] = np.where(size > 0, np.copysign(size, w), np.float32(0))
+
+
+def summed(model: Model, x: Any, y: Any) -> tuple[dict[str, Any], Any]:
+    """The summed gradients of a batch, beside a copy of all params."""
+    memory = {}
+    for name, table in model.tables.items():
+        rows = table._memory.view(np.float32).reshape(table.rows, -1).copy()
+        rows[:, rows.shape[1] // 2 :] = 0
+        memory[name] = rows
+    bias = None if model.bias is None else np.array([model.bias[0], 0], np.float32)
+    gradients(model.settings, memory, bias, x, y)
+    return memory, bias

@@ -1,0 +1,176 @@
+"""The documentation is true: docstring examples, the code of pages and programs, the tables."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import importlib.util
+import inspect
+import re
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import adagrad
+from checks import ROOT, need
+
+TEXTBOOK = ROOT / "examples" / "textbook"
+# Blocks of Python in each page.
+CODE = {
+    "README.md": 4,
+    "docs/click-logs.md": 1,
+    "docs/contract.md": 6,
+    "docs/embedding-bags.md": 5,
+    "docs/getting-started.md": 3,
+    "docs/tables.md": 2,
+    "docs/torch.md": 3,
+}
+PROGRAMS = sorted(TEXTBOOK.rglob("*.py"))
+PACKAGE = Path(adagrad.__file__).parent
+# Modules whose docstrings have examples. Examples of Keras and Ray run in the tests of those.
+MODULES = sorted(
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    for path in PACKAGE.rglob("*.py")
+    if "\n    >>> " in path.read_text(encoding="utf-8")
+    and path.name != "keras.py"
+    and "distributed" not in path.parts
+)
+
+
+def need_torch():
+    need(importlib.util.find_spec("torch") is not None, "torch")
+    importlib.import_module("torch").sparse.check_sparse_tensor_invariants.disable()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name):
+    if name.startswith("torch."):
+        need_torch()
+    module = importlib.import_module(f"adagrad.{name}")
+    finder = doctest.DocTestFinder()
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    for test in finder.find(module, globs={"adagrad": adagrad, "np": np}):
+        runner.run(test)
+    assert runner.failures == 0
+
+
+def test_examples_were_found():
+    assert ">>>" in adagrad.step.__doc__
+    assert ">>>" in adagrad.Rule.__doc__
+
+
+@pytest.mark.parametrize("name", adagrad.__all__)
+def test_every_public_name_is_documented(name):
+    if name != "__version__":
+        doc = inspect.getdoc(getattr(adagrad, name))
+        assert doc
+        assert len(doc) > 20
+
+
+@pytest.mark.parametrize(("page", "count"), CODE.items())
+def test_code_runs(page, count, tmp_path, monkeypatch):
+    if page in ("docs/embedding-bags.md", "docs/torch.md"):
+        need_torch()
+    text = (ROOT / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == count
+    monkeypatch.chdir(tmp_path)
+    exec("\n".join(blocks), {})
+
+
+def test_no_page_with_code_is_left_out():
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    found = {
+        page.relative_to(ROOT).as_posix()
+        for page in pages
+        if "```python" in page.read_text(encoding="utf-8")
+    }
+    # Which test_keras.py, test_sharded_table.py and test_distributed.py run.
+    elsewhere = ("keras", "sharded-tables", "distributed-training")
+    assert found == set(CODE) | {f"docs/{page}.md" for page in elsewhere}
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.stem)
+def test_textbook_program(program, tmp_path, monkeypatch, capsys):
+    needed = ("matplotlib", "scipy", "sklearn")
+    need(all(importlib.util.find_spec(name) for name in needed), " and ".join(needed))
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(program))  # which asserts what its text says
+    assert capsys.readouterr().out
+    source = program.read_text(encoding="utf-8")
+    saved = re.findall(r'savefig\("(.*?)"', source)
+    assert saved
+    assert {path.name for path in tmp_path.iterdir()} == set(saved)
+    assert "References" in source
+
+
+def test_textbook_has_every_part():
+    names = [program.relative_to(TEXTBOOK).with_suffix("").as_posix() for program in PROGRAMS]
+    assert [name.split("_")[0] for name in names] == [
+        *(f"chapter/{number}" for number in range(1, 6)),
+        *(f"exercises/{number}" for number in range(1, 7)),
+    ]
+
+
+def test_every_public_module_has_a_page():
+    folder = ROOT / "docs" / "api"
+    pages = {
+        re.search(r"automodule:: (\S+)", page.read_text(encoding="utf-8"))[1]: page.stem
+        for page in folder.glob("*.rst")
+    }
+    assert all(name.split(".")[-1] == stem for name, stem in pages.items())
+    public = {"adagrad", "adagrad.ctr", "adagrad.analysis", "adagrad.plotting", "adagrad.datasets"}
+    public |= {"adagrad.convert", "adagrad.keras", "adagrad.textbook", "adagrad.torch"}
+    public |= {"adagrad.distributed"}
+    assert set(pages) == public
+
+
+def test_readme_has_two_commands():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    first = re.search(r"```console\n(.*?)```", text, re.DOTALL).group(1)
+    assert first.splitlines() == [
+        "$ pip install '.[ctr]' && adagrad demo",
+        "$ pip install '.[test]' && pytest",
+    ]
+
+
+@pytest.mark.parametrize("name", adagrad.presets())
+def test_presets_table(name):
+    text = (ROOT / "docs" / "presets.md").read_text(encoding="utf-8")
+    row = re.search(rf"^\| `{name}`[^|]*\|(.*)\|$", text, re.MULTILINE).group(1)
+    _, lr, eps, start, duplicates, _ = (cell.strip() for cell in row.split("|"))
+    rule = adagrad.preset(name, **({"lr": 1.0} if lr == "required" else {}))
+    assert lr == "required" or float(lr) == rule.lr
+    assert float(eps) == rule.eps
+    assert float(start) == rule.initial_accumulator
+    assert duplicates == rule.duplicates
+
+
+def test_storage_table():
+    text = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
+    _, *rows = re.findall(r"^\| (`.*)\|$", text, re.MULTILINE)
+    assert len(rows) == 4
+    for row in rows:
+        dtypes, state, *sizes = (cell.strip(" `") for cell in row.split("|"))
+        for dtype in re.split("`, `", dtypes):
+            kind = dtype if state == "the same" else state
+            for size, (dim, shape) in zip(
+                sizes, ((1, "element"), (16, "element"), (16, "row")), strict=True
+            ):
+                table = adagrad.Table(10, dim, dtype=dtype, state=shape, state_dtype=kind)
+                assert table.nbytes == 10 * int(size)
+
+
+def test_presets_table_has_no_other_rows():
+    text = (ROOT / "docs" / "presets.md").read_text(encoding="utf-8")
+    table = text.split("## ")[0]
+    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == list(adagrad.presets())
+
+
+def test_changelog_and_links():
+    for page in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), (page.name, link)
+    assert f"## {adagrad.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
