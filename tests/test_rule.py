@@ -11,6 +11,7 @@ import pytest
 
 import adagrad
 from adagrad import Rule
+from checks import assert_same_bits, wide_range
 
 BAD = [
     ({"lr": float("nan")}, ValueError, "lr must be finite"),
@@ -167,3 +168,47 @@ def test_first_steps_differ_by_orders_of_magnitude():
     assert steps["torch"] == pytest.approx(1.0, rel=1e-5)
     assert steps["textbook"] == pytest.approx(0.0995, rel=1e-3)
     assert steps["keras"] == pytest.approx(0.000316, rel=1e-2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("power", [0.0, 0.1, 0.5, 0.75, 1.0])
+@pytest.mark.parametrize("position", ["inside", "outside"])
+def test_the_rate_is_what_a_step_takes_off(position, power, dtype):
+    rng = np.random.default_rng(3)
+    s = np.abs(wide_range(rng, 500, dtype))
+    rule = Rule(
+        lr=0.3, eps=1e-3, eps_position=position, power=power, lagged=True, evaluation="lr/d*g"
+    )
+    w = np.zeros(500, dtype)
+    adagrad.step(w, np.full(500, -1, dtype), s.copy(), rule)
+    assert_same_bits(rule.rate(s), w)
+    w = np.zeros(500, dtype)
+    adagrad.step(w, np.full(500, -1, dtype), s.copy(), rule.replace(lr=0.7))
+    assert_same_bits(rule.rate(s, lr=0.7), w)
+    skipping = rule.replace(skip_zero_accumulator=True)
+    w = np.zeros(500, dtype)
+    adagrad.step(w, np.full(500, -1, dtype), s.copy(), skipping)
+    assert (s == 0).any()
+    assert_same_bits(skipping.rate(s), w)
+
+
+def test_dtypes_of_rates():
+    rule = Rule(lr=0.5, eps=0.0)
+    assert rule.rate(4).shape == ()
+    assert rule.rate([1, 4]).tolist() == [0.5, 0.25]
+    assert rule.rate([1, 4]).dtype == np.float64
+    assert rule.rate(np.ones((2, 3), "f2")).dtype == np.float32
+    assert np.isinf(rule.rate(0.0))
+
+
+@pytest.mark.parametrize(
+    ("s", "lr", "error", "message"),
+    [
+        ([1.0, -0.5], None, ValueError, r"s\[1\] = -0.5 is negative"),
+        ([1.0], -1.0, ValueError, "lr must not be negative, got -1.0"),
+        ([1.0], "fast", TypeError, "lr must be a real number, got 'fast'"),
+    ],
+)
+def test_bad_rates(s, lr, error, message):
+    with pytest.raises(error, match=message):
+        Rule().rate(s, lr)

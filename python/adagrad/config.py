@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from adagrad import _core
-from adagrad.functional import check_threads
+from adagrad._arguments import check_integer
 
 
 def isas() -> tuple[str, ...]:
@@ -47,7 +47,7 @@ def set_num_threads(n: int) -> None:
     TypeError, ValueError
         Where `n` is not an integer from 1 to 1024.
     """
-    _core.set_num_threads(check_threads(n, "n"))
+    _core.set_num_threads(check_integer("n", n, 1, 1024))
 
 
 def get_num_threads() -> int:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adagrad import _core
+from adagrad._arguments import check_integer, check_threads
 from adagrad.rule import Duplicates, Rule, check_choice
 
 Array = npt.NDArray[Any]
@@ -51,28 +52,10 @@ def _resolve(lr: float | Rule, eps: float | None, rule: Rule | None, t: int | No
     return rule
 
 
-def check_threads(threads: object, name: str = "threads") -> int:
-    """Return a number of threads, or raise."""
-    if isinstance(threads, bool) or not isinstance(threads, numbers.Integral):
-        raise TypeError(f"{name} must be an integer, got {threads!r}")
-    number = int(threads)
-    if not 1 <= number <= 1024:
-        raise ValueError(f"{name} must be from 1 to 1024, got {number}")
-    return number
-
-
-def _threads(threads: int | None) -> int:
-    return 0 if threads is None else check_threads(threads)
-
-
 def _rate(rule: Rule, t: int | None) -> float:
     if t is None:
         return rule.lr
-    if isinstance(t, bool) or not isinstance(t, numbers.Integral):
-        raise TypeError(f"t must be an integer, got {t!r}")
-    if t < 1:
-        raise ValueError(f"t counts steps from 1, got {t}")
-    return rule.lr_at(int(t))
+    return rule.lr_at(check_integer("t", t, 1))
 
 
 @overload
@@ -154,7 +137,7 @@ def step(
     array([1., 4., 0.])
     """
     rule = _resolve(lr, eps, rule, t)
-    skipped = _core.step(w, g, s, rule._compiled, _rate(rule, t), threads=_threads(threads))
+    skipped = _core.step(w, g, s, rule._compiled, _rate(rule, t), threads=check_threads(threads))
     return skipped if rule.on_nonfinite == "skip" else None
 
 
@@ -199,7 +182,7 @@ def step_many(
     tensors = list(tensors)
     rule = _resolve(lr, eps, rule, t)
     skipped = _core.step_many(
-        tensors, rule._compiled, [_rate(rule, t)] * len(tensors), threads=_threads(threads)
+        tensors, rule._compiled, [_rate(rule, t)] * len(tensors), threads=check_threads(threads)
     )
     return skipped if rule.on_nonfinite == "skip" else None
 
@@ -278,7 +261,7 @@ def step_rows(
         _rate(rule, t),
         duplicates,
         check_unique,
-        threads=_threads(threads),
+        threads=check_threads(threads),
     )
     return skipped if rule.on_nonfinite == "skip" else None
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
-import numbers
 from typing import Any, Literal, get_args
 
-from adagrad import _core
+import numpy as np
+import numpy.typing as npt
 
+from adagrad import _core
+from adagrad._arguments import check_flag, check_real
+
+Array = npt.NDArray[Any]
 EpsPosition = Literal["inside", "outside"]
 WeightDecayMode = Literal["coupled", "decoupled"]
 WeightDecayRows = Literal["touched", "all"]
@@ -169,10 +172,11 @@ class Rule:
             if field.name in _CHOICES:
                 check_choice(field.name, value)
             elif field.name in _FLAGS:
-                # bool(), as numpy.bool is not bool and its repr would show in ours
-                object.__setattr__(self, field.name, _check_flag(field.name, value))
+                object.__setattr__(self, field.name, check_flag(field.name, value))
             elif not (field.name == "clip_value" and value is None):
-                object.__setattr__(self, field.name, _check_number(field.name, value))
+                signed = field.name not in _NOT_NEGATIVE
+                number = check_real(field.name, value, negative=signed)
+                object.__setattr__(self, field.name, number)
         if self.power != 0.0 and not _SMALLEST_POWER <= self.power <= 1.0:
             raise ValueError(f"power must be 0 or in [2**-11, 1], got {self.power!r}")
         if not 0.0 < self.accumulator_decay <= 1.0:
@@ -244,6 +248,70 @@ class Rule:
         """
         return self.lr / (1 + (t - 1) * self.lr_decay)
 
+    def rate(self, s: npt.ArrayLike, lr: float | None = None) -> Array:
+        """Return the effective rate ``lr / q(s)`` of each coordinate.
+
+        It is what a step multiplies the gradient by, up to the rounding that `evaluation` names:
+        ``lr / (s + eps) ** power``, or ``lr / (s ** power + eps)`` if the eps is outside.
+
+        Parameters
+        ----------
+        s : array_like, any shape
+            Accumulators that divide, not negative: after the step, or before it if `lagged`.
+        lr : float, optional
+            Step size, finite and not negative; by default the rule's `lr`. Pass ``lr_at(t)`` for a
+            rule with `lr_decay`.
+
+        Returns
+        -------
+        ndarray of float32 or float64, shape of `s`
+            float32 for accumulators of float32 or 16 bits, else float64. Every operation is rounded
+            once, so that a step under ``evaluation="lr/d*g"`` takes off exactly ``rate * h``. 0
+            where `skip_zero_accumulator` takes no step; infinite where the divisor is 0.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `lr` is not a number in its range, or an accumulator is negative.
+
+        Examples
+        --------
+        >>> adagrad.Rule(lr=0.5, eps=0.0).rate([0.25, 1.0, 4.0])
+        array([1.  , 0.5 , 0.25])
+        """
+        lr = self.lr if lr is None else check_real("lr", lr)
+        s = np.asarray(s)
+        small = s.dtype.kind in "fV" and s.dtype.itemsize <= 4  # bfloat16 is of kind V
+        s = s.astype(np.float32 if small else np.float64, copy=False)
+        if (s < 0).any():
+            at = tuple(np.argwhere(s < 0)[0].tolist())
+            raise ValueError(f"s{list(at)} = {s[at]} is negative, and accumulators are not")
+        real = s.dtype.type
+        eps, power = real(self.eps), float(real(self.power))
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            if self.eps_position == "inside":
+                divisor = _power(s + eps, power)
+            else:
+                divisor = _power(s, power) + eps
+            rate: Array = real(lr) / divisor
+        if self.skip_zero_accumulator:
+            rate = np.where(s == 0, real(0), rate)
+        return rate
+
+
+def _power(x: Array, power: float) -> Array:
+    """Return x ** power as the core computes it: a square root for each binary digit."""
+    if power == 1.0:
+        return x
+    product = np.ones_like(x)
+    while power:
+        x = np.sqrt(x)
+        power *= 2.0
+        if power >= 1.0:
+            product = product * x
+            power -= 1.0
+    return product
+
 
 def _rebuild(fields: dict[str, Any]) -> Rule:
     return Rule(**fields)
@@ -254,23 +322,3 @@ def check_choice(name: str, value: object, shown: str | None = None) -> None:
     if not isinstance(value, str) or value not in _CHOICES[name]:
         known = ", ".join(repr(choice) for choice in _CHOICES[name])
         raise ValueError(f"{shown or name} must be one of {known}, got {value!r}")
-
-
-def _check_flag(name: str, value: object) -> bool:
-    if type(value).__name__ not in ("bool", "bool_"):
-        raise TypeError(f"{name} must be a bool, got {value!r}")
-    return bool(value)
-
-
-def _check_number(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a real number, got {value!r}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise ValueError(f"{name} must be finite, got {number!r}")
-    if number < 0.0 and name in _NOT_NEGATIVE:
-        raise ValueError(f"{name} must not be negative, got {number!r}")
-    return number

@@ -7,7 +7,6 @@ features of very different frequency. `adagrad.plotting` draws what they return.
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 import adagrad
+from adagrad._arguments import check_integer, check_real
 from adagrad.analysis import Quadratic
 from adagrad.datasets import airfoil
 
@@ -124,18 +124,11 @@ def _first_params(seed: int) -> tuple[Array, Array]:
     return w.astype(np.float32), np.zeros(1, np.float32)
 
 
-def _check_count(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
-
-
 def _train(
     w: Array, b: Array, update: Callable[[Array, Array], None], seed: int, epochs: int, batch: int
 ) -> Regression:
-    _check_count("epochs", epochs, 0)
-    _check_count("batch", batch, 1)
+    check_integer("epochs", epochs, 0)
+    check_integer("batch", batch, 1)
     table = np.column_stack(airfoil())
     table = ((table - table.mean(axis=0)) / table.std(axis=0)).astype(np.float32)
     x, y = table[:AIRFOIL_EXAMPLES, :5], table[:AIRFOIL_EXAMPLES, 5]
@@ -245,15 +238,12 @@ def rare_features(
     fallen: its weight hardly moves, whatever the data say. All three clocks are rules of the core,
     by `adagrad.step_rows`. About 2 s.
     """
-    _check_count("features", features, 10)
-    _check_count("examples", examples, 1)
-    _check_count("batch", batch, 1)
-    if isinstance(exponent, bool) or not isinstance(exponent, numbers.Real):
-        raise TypeError(f"exponent must be a real number, got {exponent!r}")
-    if not 0 <= exponent < np.inf:
-        raise ValueError(f"exponent must be in [0, inf), got {exponent}")
+    check_integer("features", features, 10)
+    check_integer("examples", examples, 1)
+    check_integer("batch", batch, 1)
+    exponent = check_real("exponent", exponent)
     rng = np.random.default_rng(seed)
-    chance = np.arange(1, features + 1) ** -float(exponent)
+    chance = np.arange(1, features + 1) ** -exponent
     rows = rng.choice(features, size=(examples, 5), p=chance / chance.sum())
     truth = rng.standard_normal(features)
     y = truth[rows].sum(axis=1) + rng.normal(0.0, 0.5, examples)
@@ -291,8 +281,7 @@ def _pass(
                 rule = adagrad.Rule(lr=lr / t**0.5, power=0.0)
             g = np.repeat(error / len(error), rows.shape[1])
             adagrad.step_rows(w, g, s, rows[chosen].ravel(), rule)
-    rates = np.full(features, rule.lr) if rule.power == 0 else rule.lr / np.sqrt(s + rule.eps)
-    return w, rates, np.array(losses)
+    return w, rule.rate(s), np.array(losses)
 
 
 def _running_mean(values: Array, width: int) -> Array:

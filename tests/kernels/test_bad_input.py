@@ -215,7 +215,7 @@ BAD_HYPERPARAMETERS = [
     ({"rule": "torch"}, TypeError, "rule must be an adagrad.Rule, got 'torch'"),
     ({"rule": adagrad.Rule(), "lr": adagrad.Rule()}, TypeError, "rule is given twice"),
     ({"rule": adagrad.Rule(lr_decay=0.1)}, TypeError, "lr_decay needs the step number t"),
-    ({"t": 0}, ValueError, "t counts steps from 1"),
+    ({"t": 0}, ValueError, "t must be at least 1, got 0"),
     ({"t": 1.5}, TypeError, "t must be an integer"),
 ]
 

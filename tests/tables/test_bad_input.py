@@ -81,7 +81,7 @@ BAD_TABLES = [
     ({"rows": 8, "seed": 2**64}, ValueError, "seed must be from 0 to"),
     ({"rows": 8, "seed": 1.0}, TypeError, "seed must be an integer"),
     ({"rows": 8, "seed": False}, TypeError, "seed must be an integer"),
-    ({"rows": 8, "init_scale": -0.5}, ValueError, "init_scale must be finite and not negative"),
+    ({"rows": 8, "init_scale": -0.5}, ValueError, "init_scale must not be negative"),
     ({"rows": 8, "init_scale": np.inf}, ValueError, "init_scale must be finite"),
     ({"rows": 8, "init_scale": np.nan}, ValueError, "init_scale must be finite"),
     ({"rows": 8, "init_scale": "1"}, TypeError, "init_scale must be a real number"),
@@ -180,10 +180,7 @@ def test_bad_rows(kind, dim):
         lambda: table.gather(rows, reals(n, dim)),
         lambda: table.pool(rows, offsets, weights=reals(n)),
         lambda: table.step_pooled(rows, offsets, reals(1, dim), weights=reals(n)),
-        lambda: table.stalled(rows, reals(n, dim)),
     ):
-        if kind == "wrong length" and call.__code__.co_names[0] == "stalled":
-            message = "g must be|g has shape"
         unchanged(table, error, message, call)
 
 
@@ -262,7 +259,7 @@ BAD_OPTIONS = [
     ({"threads": -1}, ValueError, "threads must be from 1 to 1024"),
     ({"threads": 2.0}, TypeError, "threads must be an integer"),
     ({"threads": True}, TypeError, "threads must be an integer"),
-    ({"lr": -0.1}, ValueError, "lr must be finite and not negative"),
+    ({"lr": -0.1}, ValueError, "lr must not be negative"),
     ({"lr": np.nan}, ValueError, "lr must be finite"),
     ({"lr": np.inf}, ValueError, "lr must be finite"),
     ({"lr": "0.1"}, TypeError, "lr must be a real number"),
@@ -312,13 +309,13 @@ def test_a_rule_that_float32_cannot_hold():
 
 
 BAD_DECAYS = [
-    ({"gamma": -0.1}, ValueError, "gamma must be"),
+    ({"gamma": -0.1}, ValueError, "gamma must not be negative"),
     ({"gamma": 1.01}, ValueError, r"gamma must be in \[0, 1\], got 1.01"),
     ({"gamma": np.nan}, ValueError, "gamma must be"),
     ({"gamma": "1"}, TypeError, "gamma must be a real number"),
     ({"gamma": None}, TypeError, "gamma must be a real number"),
     ({"gamma": True}, TypeError, "gamma must be a real number"),
-    ({"gamma": 0.5, "floor": -1.0}, ValueError, "floor must be finite and not negative"),
+    ({"gamma": 0.5, "floor": -1.0}, ValueError, "floor must not be negative"),
     ({"gamma": 0.5, "floor": np.inf}, ValueError, "floor must be finite"),
     ({"gamma": 0.5, "floor": "0"}, TypeError, "floor must be a real number"),
 ]
@@ -345,12 +342,6 @@ def test_bad_merge():
     for weights in ("sum", None, 1):
         with pytest.raises(ValueError, match="weights must be 'state' or 'equal'"):
             Table.merge([table], weights)
-
-
-def test_bad_stalled():
-    table = table_of(3)
-    for g in (reals(2, 3), reals(3), reals(3, 3, "float64"), reals(3, 3).tolist(), None):
-        unchanged(table, (TypeError, ValueError), "g ", lambda g=g: table.stalled(ROWS, g))
 
 
 # Files
@@ -461,7 +452,6 @@ def test_a_closed_table(where, tmp_path):
         "gather": lambda: table.gather(ROWS),
         "pool": lambda: table.pool(ROWS, OFFSETS),
         "decay": lambda: table.decay(0.5),
-        "stalled": lambda: table.stalled(ROWS, reals(3)),
         "weights": lambda: table.weights,
         "state": lambda: table.state,
         "pages": lambda: table.pages if where == "memory" else table.flush(),

@@ -514,28 +514,6 @@ def test_merge_weighs_by_what_was_gathered():
     assert merged.weights[1] == 0.0
 
 
-@pytest.mark.parametrize("storage", STORAGES)
-def test_stalled(storage):
-    rng = drawn(storage)
-    for dim, state in ((1, "element"), (4, "element"), (4, "row")):
-        for name in ("textbook", "largest of a row"):
-            table = make(rng, 40, dim, RULES[name], storage, state)
-            table.state[:20] = 6e4
-            ids, g = rng.integers(0, 40, 60), gradients(rng, table, 60)
-            g[:30] *= 1e-9
-            square = (g * g).reshape(60, dim)
-            s = table.state.astype(real(table)).reshape(40, -1)[ids]
-            if state == "row":
-                square = square.max(1) if name.startswith("largest") else square.mean(1)
-                square = square[:, None]
-            seen = square != 0
-            expected = np.mean((s + square == s)[seen])
-            assert table.stalled(ids, g) == expected
-            assert 0 < expected < 1
-    assert table.stalled(ids, np.zeros_like(g)) == 0.0
-    assert table.stalled(ids[:0], g[:0]) == 0.0
-
-
 def test_check_unique():
     table = Table(100)
     ids, g = np.arange(50), np.ones(50, np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from adagrad.tables.layout import check_integer
+from adagrad._arguments import check_integer
 
 
 def starts(rows: int, shards: int) -> npt.NDArray[np.int64]:

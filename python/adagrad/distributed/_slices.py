@@ -8,11 +8,11 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from adagrad._arguments import check_integer
 from adagrad.rule import AccumulatorShape, Rule
 from adagrad.tables import files as _files
 from adagrad.tables import memory as _memory
 from adagrad.tables.header import DIGITS, Header, TableFileError
-from adagrad.tables.layout import check_integer
 from adagrad.tables.table import Init, Table
 
 StrPath = str | os.PathLike[str]

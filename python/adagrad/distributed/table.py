@@ -17,13 +17,14 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from adagrad import _core
+from adagrad._arguments import check_real
 from adagrad.distributed import _manifest
 from adagrad.distributed._cluster import check_room, connect, nodes
 from adagrad.distributed._ranges import starts
 from adagrad.distributed._slices import StrPath, load_slice, make_slice, save_slice
 from adagrad.functional import coalesce
 from adagrad.rule import AccumulatorShape, Duplicates, Rule, check_choice
-from adagrad.tables.layout import Layout, check_layout, check_real
+from adagrad.tables.layout import Layout, check_layout
 from adagrad.tables.table import Init, Table
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import ray
 
+from adagrad._arguments import check_integer
 from adagrad.ctr.learners.estimator import ClickLearner
 from adagrad.ctr.learners.model import Model
 from adagrad.ctr.learners.sweep import SWEEP_EXAMPLES, sweep
@@ -20,7 +21,6 @@ from adagrad.distributed._dataset import first_rows
 from adagrad.distributed._run import Plan, Run
 from adagrad.distributed._shards import First
 from adagrad.distributed._worker import labels_of
-from adagrad.tables.layout import check_integer
 
 __all__ = ["Cluster", "adopt", "fit", "plan_of"]
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import numbers
 from typing import Any
 
 import numpy as np
 
+from adagrad._arguments import check_integer
 from adagrad.rule import AccumulatorShape, check_choice
 
 BYTES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
@@ -101,33 +100,3 @@ def dtype_of(name: str) -> np.dtype[Any]:
         ) from error
     bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
     return bfloat16
-
-
-def check_integer(name: str, value: Any, least: int, most: int) -> int:
-    """Return `value` as an int in [least, most], or raise naming the argument."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    number = int(value)
-    if not least <= number <= most:
-        raise ValueError(f"{name} must be from {least} to {most}, got {number}")
-    return number
-
-
-def check_real(name: str, value: Any) -> float:
-    """Return `value` as a finite float that is not negative, or raise naming the argument."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a real number, got {value!r}")
-    number = float(value)
-    if not 0.0 <= number < math.inf:
-        raise ValueError(f"{name} must be finite and not negative, got {number!r}")
-    return number
-
-
-def check_storable(name: str, value: float, dtype: str) -> None:
-    """Raise where a number is lost in a dtype: more than its largest, or rounded to 0."""
-    wide = "float32" if dtype == "bfloat16" else dtype  # which has the same range
-    with np.errstate(over="ignore", under="ignore"):
-        stored = float(np.array(value).astype(wide))
-    if math.isinf(stored) or (stored == 0.0 and value != 0.0):
-        what = "overflows" if stored else "is 0 in"
-        raise ValueError(f"{name}={value!r} {what} {dtype}")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from adagrad.tables.table import Table
+from adagrad.tables.stored import StoredTable
+
+T = TypeVar("T", bound=StoredTable)
 
 
 def largest(dtype: np.dtype[Any]) -> float:
@@ -17,16 +19,13 @@ def largest(dtype: np.dtype[Any]) -> float:
     return float(np.finfo(np.float32).max)
 
 
-def merge(tables: Sequence[Table], weights: str) -> Table:
-    """See `Table.merge`."""
-    tables = list(tables)
+def merge(tables: Sequence[T], weights: str) -> T:
+    """Return a new table; see `adagrad.Table.merge` for what it holds."""
     if not tables:
         raise ValueError("tables is empty")
     if weights not in ("state", "equal"):
         raise ValueError(f"weights must be 'state' or 'equal', got {weights!r}")
     for i, table in enumerate(tables):
-        if not isinstance(table, Table):
-            raise TypeError(f"tables[{i}] must be a Table, got {table!r}")
         if table._layout != tables[0]._layout or table.rule != tables[0].rule:
             raise ValueError(f"tables[{i}] has another layout or rule than tables[0]")
     merged = tables[0].copy()

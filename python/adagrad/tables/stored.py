@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from adagrad import _core
+from adagrad._arguments import check_integer
 from adagrad.rule import AccumulatorShape, Rule
-from adagrad.tables import files as _files
-from adagrad.tables import memory as _memory
+from adagrad.tables import files, memory
 from adagrad.tables.header import COUNTERS, DIGITS, Header, TableFileError
-from adagrad.tables.layout import BYTES, Layout, check_integer, check_layout, dtype_of, name_of
+from adagrad.tables.layout import BYTES, Layout, check_layout, dtype_of, name_of
 
 Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
@@ -36,21 +36,21 @@ class StoredTable:
     path: str | None
     _first_row: int = 0  # in a larger table, where this one is a slice: what random numbers go by
     _layout: Layout
-    _mapping: _files.Mapping | None
+    _mapping: files.Mapping | None
 
-    def _take(self, memory: Bytes) -> None:
+    def _take(self, data: Bytes) -> None:
         """Use memory of the right size."""
-        self._memory: Bytes | None = memory
-        self._core = self._over(memory)
+        self._memory: Bytes | None = data
+        self._core = self._over(data)
 
-    def _over(self, memory: Bytes) -> _core.Table:
+    def _over(self, data: Bytes) -> _core.Table:
         at = self._layout
         half_state = BYTES[at.state_dtype] == 2
         # A file outlives a process that is killed between a param and its accumulator.
         whole_pairs = self._mapping is not None
         by_row = at.state == "row"
         return _core.Table(
-            memory, at.rows, at.dim, at.dtype, half_state, by_row, whole_pairs, self._first_row
+            data, at.rows, at.dim, at.dtype, half_state, by_row, whole_pairs, self._first_row
         )
 
     @property
@@ -107,7 +107,7 @@ class StoredTable:
     @property
     def pages(self) -> Literal["huge", "ordinary", "file"]:
         """What backs the memory: huge pages, ordinary ones, or a file."""
-        return "file" if self._mapping is not None else _memory.pages(self._alive())
+        return "file" if self._mapping is not None else memory.pages(self._alive())
 
     def save(self, path: StrPath) -> None:
         """Write the table to a file, with its rule, step count and seed.
@@ -127,7 +127,7 @@ class StoredTable:
         The format is safetensors: one tensor "table" of shape [rows, dim + accumulators], or of
         bytes where params and accumulators have different dtypes.
         """
-        _files.save(path, self._metadata(), *self._layout.tensor, self._alive())
+        files.save(path, self._metadata(), *self._layout.tensor, self._alive())
 
     @classmethod
     def load(cls, path: StrPath) -> Self:
@@ -150,11 +150,11 @@ class StoredTable:
             Where it cannot be read.
         """
         table = cls.__new__(cls)
-        header = _files.read_header(path)
+        header = files.read_header(path)
         table._read(path, header)
-        memory = _memory.allocate(header.nbytes)
-        _files.load_into(path, header, memory)
-        table._take(memory)
+        data = memory.allocate(header.nbytes)
+        files.load_into(path, header, data)
+        table._take(data)
         return table
 
     @classmethod
@@ -181,7 +181,7 @@ class StoredTable:
         return table
 
     def _open(self, path: StrPath, given: dict[str, Any]) -> None:
-        mapping = _files.Mapping(path)
+        mapping = files.Mapping(path)
         try:
             self._read(path, mapping.header)
             for name, value in given.items():
@@ -296,9 +296,9 @@ class StoredTable:
         Table
         """
         table = type(self).__new__(type(self))
-        memory = _memory.allocate(self.nbytes)
-        memory[:] = self._alive()
-        table.__setstate__(self._fields() | {"memory": memory})
+        data = memory.allocate(self.nbytes)
+        data[:] = self._alive()
+        table.__setstate__(self._fields() | {"memory": data})
         return table
 
     def __copy__(self) -> Self:
@@ -319,13 +319,13 @@ class StoredTable:
         return self._fields() | {"memory": self._alive()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        memory = state.pop("memory")
+        data = state.pop("memory")
         self.__dict__.update(state)
         self._mapping = self.path = None
-        if not memory.flags.writeable or memory.ctypes.data % 64:
-            memory, given = _memory.allocate(memory.nbytes), memory
-            memory[:] = given
-        self._take(memory)
+        if not data.flags.writeable or data.ctypes.data % 64:
+            data, given = memory.allocate(data.nbytes), data
+            data[:] = given
+        self._take(data)
 
     def __len__(self) -> int:
         return self.rows

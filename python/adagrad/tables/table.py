@@ -6,14 +6,12 @@ import os
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import numpy as np
 import numpy.typing as npt
 
-from adagrad.functional import _threads
+from adagrad._arguments import check_integer, check_real, check_storable, check_threads
 from adagrad.rule import AccumulatorShape, Duplicates, Rule, check_choice
-from adagrad.tables import files as _files
-from adagrad.tables import memory as _memory
-from adagrad.tables.layout import check_integer, check_layout, check_real, check_storable
+from adagrad.tables import files, memory, merging
+from adagrad.tables.layout import check_layout
 from adagrad.tables.stored import Bytes, StoredTable, StrPath
 
 Array = npt.NDArray[Any]
@@ -130,20 +128,20 @@ class Table(StoredTable):
         check_storable("initial_accumulator", start, self._layout.state_dtype)
         check_storable("init_scale", scale, self._layout.dtype)
         self.steps = self.skipped = self.decays = 0
-        self._mapping: _files.Mapping | None = None
+        self._mapping: files.Mapping | None = None
         self.path = None if path is None else os.fspath(path)
 
-        def fill(memory: Bytes) -> None:
+        def fill(data: Bytes) -> None:
             if init != "zeros" or start != 0.0:
-                self._over(memory).initialise(init, scale, self.seed, start, 0)
+                self._over(data).initialise(init, scale, self.seed, start, 0)
 
         if path is None:
-            memory = _memory.allocate(self._layout.nbytes)
-            fill(memory)
-            self._take(memory)
+            data = memory.allocate(self._layout.nbytes)
+            fill(data)
+            self._take(data)
         else:
-            _files.create(path, self._metadata(), *self._layout.tensor, fill)
-            self._mapping = _files.Mapping(path)
+            files.create(path, self._metadata(), *self._layout.tensor, fill)
+            self._mapping = files.Mapping(path)
             self._take(self._mapping.data)
 
     def step(
@@ -203,7 +201,7 @@ class Table(StoredTable):
             check_unique,
             self.seed,
             self.steps + 1,
-            _threads(threads),
+            check_threads(threads),
         )
         return self._count(skipped)
 
@@ -260,7 +258,7 @@ class Table(StoredTable):
             duplicates,
             self.seed,
             self.steps + 1,
-            _threads(threads),
+            check_threads(threads),
         )
         return self._count(skipped)
 
@@ -295,7 +293,7 @@ class Table(StoredTable):
             As for `step`.
         """
         self._alive()
-        return self._core.gather(rows, out, _threads(threads))
+        return self._core.gather(rows, out, check_threads(threads))
 
     def pool(
         self,
@@ -333,7 +331,7 @@ class Table(StoredTable):
             As for `step`, or where offsets do not ascend from 0 to n.
         """
         self._alive()
-        return self._core.pool(rows, offsets, _is_mean(mode), weights, _threads(threads))
+        return self._core.pool(rows, offsets, _is_mean(mode), weights, check_threads(threads))
 
     def decay(self, gamma: float, floor: float = 0.0, *, threads: int | None = None) -> None:
         """Forget: ``s = max(gamma * s, floor)`` for every accumulator.
@@ -363,42 +361,8 @@ class Table(StoredTable):
         compute = "float64" if self.dtype == "float64" else "float32"
         check_storable("gamma", float(gamma), compute)
         check_storable("floor", floor, self.state_dtype)
-        self._core.fade(float(gamma), floor, self.seed, self.decays + 1, _threads(threads))
+        self._core.fade(float(gamma), floor, self.seed, self.decays + 1, check_threads(threads))
         self.decays += 1
-
-    def stalled(self, rows: Array, g: Array) -> float:
-        """Return how much of a gradient the accumulators are too large to notice.
-
-        Parameters
-        ----------
-        rows, g
-            As for `step`; the gradient of each occurrence is looked at on its own.
-
-        Returns
-        -------
-        float
-            The share, of the coordinates of `g` that are not 0, of those for which
-            ``s + g * g == s``: in float32 about ``s > 2**24 * g**2``. Such a coordinate still
-            learns, but its learning rate has stopped to fall. `decay` makes room. The rule's own
-            scale, clipping and statistic are not applied.
-
-        Raises
-        ------
-        IndexError, TypeError, ValueError
-            As for `step`.
-        """
-        self._alive()
-        self._core.gather(rows, None, 1)  # for its checks of rows
-        real = np.float64 if self.dtype == "float64" else np.float32
-        shape = (len(rows),) if self.dim == 1 else (len(rows), self.dim)
-        if not isinstance(g, np.ndarray) or g.dtype != real or g.shape != shape:
-            raise ValueError(f"g must be an ndarray of {real.__name__} of shape {shape}")
-        square = g * g
-        if self._layout.state == "row" and self.dim != 1:
-            square = square.max(1) if self.rule.row_statistic == "max" else square.mean(1)
-        seen = square != 0
-        s = np.asarray(self._view(self.dim, self._layout.state_dtype)[rows], dtype=real)
-        return float(np.mean((s + square == s)[seen])) if seen.any() else 0.0
 
     @staticmethod
     def merge(tables: Sequence[Table], weights: Literal["state", "equal"] = "state") -> Table:
@@ -431,9 +395,10 @@ class Table(StoredTable):
         Agarwal, Chapelle, Dudik and Langford, "A Reliable Effective Terascale Linear Learning
         System", JMLR 15 (2014), section 3.2: the weighted average of Vowpal Wabbit.
         """
-        from adagrad.tables.merging import merge
-
-        return merge(tables, weights)
+        for i, table in enumerate(tables := list(tables)):
+            if not isinstance(table, Table):
+                raise TypeError(f"tables[{i}] must be a Table, got {table!r}")
+        return merging.merge(tables, weights)
 
 
 def _is_mean(mode: object) -> bool:

@@ -14,13 +14,13 @@ import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
 from adagrad import _core
+from adagrad._arguments import check_integer
 from adagrad.ctr.encoding.examples import Examples, concatenate
 from adagrad.ctr.learners.model import Model, Settings
 from adagrad.ctr.learners.progressive import measured
 from adagrad.ctr.learners.sweep import SWEEP_EXAMPLES, sweep
 from adagrad.ctr.learners.validation import Batch, Checked
 from adagrad.rule import Rule
-from adagrad.tables.layout import check_integer
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]

@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from adagrad._arguments import check_integer, check_real
 from adagrad.ctr.encoding.examples import REGIONS, Examples, region_size
 from adagrad.ctr.learners.estimator import ClickLearner
 from adagrad.ctr.learners.model import Settings
 from adagrad.rule import Rule
-from adagrad.tables.layout import check_integer, check_real
 
 __all__ = ["FactorizationMachine", "FieldAwareFactorizationMachine"]
 

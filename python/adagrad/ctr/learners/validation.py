@@ -15,10 +15,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d, validate_data
 
+from adagrad._arguments import check_integer, check_real, check_storable
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import Examples
 from adagrad.rule import Rule
-from adagrad.tables.layout import check_integer, check_real, check_storable
 
 __all__ = ["Batch", "Checked"]
 
