@@ -20,35 +20,34 @@ Real = TypeVar("Real", np.float32, np.float64)
 
 
 @functools.lru_cache(maxsize=256, typed=True)
-def _textbook(lr: float, eps: float | None) -> Rule:
-    return Rule(lr=lr) if eps is None else Rule(lr=lr, eps=eps)
+def _textbook(lr: float | None, eps: float | None) -> Rule:
+    given: dict[str, Any] = {"lr": lr, "eps": eps}
+    return Rule(**{name: value for name, value in given.items() if value is not None})
 
 
-# A float of its own, so that an lr that is given beside a rule is seen even if it is 0.1.
-_LR = float("0.1")
-
-
-def _resolve(lr: float | Rule, eps: float | None, rule: Rule | None, t: int | None) -> Rule:
+def _resolve(lr: float | Rule | None, eps: float | None, rule: Rule | None, t: int | None) -> Rule:
     """Return the rule that the arguments of a call name."""
     if isinstance(lr, Rule):
         if rule is not None:
             raise TypeError("rule is given twice, by position and by name")
         rule = lr
-    elif rule is not None and lr is not _LR:
-        raise TypeError("lr belongs to the rule: rule.replace(lr=...)")
+    elif rule is not None and lr is not None:
+        raise TypeError("lr belongs to the rule: use rule.replace(lr=...)")
     if rule is None:
         try:
             return _textbook(lr, eps)
         except TypeError as error:
-            if isinstance(lr, numbers.Real):
+            if isinstance(lr, numbers.Real) or lr is None:
                 raise
             raise TypeError(f"lr must be a real number or a Rule, got {lr!r}") from error
     if not isinstance(rule, Rule):
         raise TypeError(f"rule must be an adagrad.Rule, got {rule!r}")
     if eps is not None:
-        raise TypeError("eps belongs to the rule: rule.replace(eps=...)")
+        raise TypeError("eps belongs to the rule: use rule.replace(eps=...)")
     if rule.lr_decay != 0.0 and t is None:
-        raise TypeError("a rule with lr_decay needs the step number t (Adagrad counts by itself)")
+        raise TypeError(
+            "a rule with lr_decay needs the step number t; adagrad.Adagrad counts steps"
+        )
     return rule
 
 
@@ -81,7 +80,7 @@ def step(
     w: Array,
     g: Array,
     s: Array,
-    lr: float | Rule = _LR,
+    lr: float | Rule | None = None,
     eps: float | None = None,
     *,
     rule: Rule | None = None,
@@ -143,7 +142,7 @@ def step(
 
 def step_many(
     tensors: Iterable[tuple[Array, Array, Array]],
-    lr: float | Rule = _LR,
+    lr: float | Rule | None = None,
     eps: float | None = None,
     *,
     rule: Rule | None = None,
@@ -192,7 +191,7 @@ def step_rows(
     g: Array,
     s: Array,
     rows: Array,
-    lr: float | Rule = _LR,
+    lr: float | Rule | None = None,
     duplicates: Duplicates | None = None,
     *,
     eps: float | None = None,

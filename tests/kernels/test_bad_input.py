@@ -201,7 +201,6 @@ BAD_HYPERPARAMETERS = [
     ({"lr": np.inf}, ValueError, "lr must be finite, got inf"),
     ({"lr": -0.1}, ValueError, "lr must not be negative"),
     ({"lr": "0.1"}, TypeError, "lr must be a real number"),
-    ({"lr": None}, TypeError, "lr must be a real number"),
     ({"lr": True}, TypeError, "lr must be a real number"),
     ({"lr": np.ones(2)}, TypeError, "lr must be a real number"),
     ({"eps": np.nan}, ValueError, "eps must be finite, got nan"),
