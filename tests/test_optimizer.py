@@ -107,7 +107,7 @@ def test_bad_construction():
         (([w.astype(int)],), {}, TypeError, r"params\[0\] has dtype int64"),
         (([w[::2]],), {}, ValueError, r"params\[0\] must be C-contiguous"),
         ((None,), {}, TypeError, "params must be an array or an iterable"),
-        (([w],), {"rule": Rule(), "lr": 0.1}, TypeError, "lr cannot be given beside it"),
+        (([w],), {"rule": Rule(), "lr": 0.1}, TypeError, "cannot be combined with lr"),
         (([w],), {"rule": Rule(), "preset": "torch"}, TypeError, "preset cannot be given"),
         (([w],), {"rule": 0.1}, TypeError, "rule must be an adagrad.Rule"),
         (([w],), {"preset": "sgd"}, ValueError, "there is no preset 'sgd'"),
@@ -140,7 +140,7 @@ def test_bad_states_change_nothing():
     opt.step([np.ones(3), np.ones((2, 2))])
     good = opt.state_dict()
     for change, error, message in [
-        ({"version": 99}, ValueError, "state has version 99, this is 1"),
+        ({"version": 99}, ValueError, "state has version 99, but this adagrad reads 1"),
         ({"rule": {"lr": "x"}}, TypeError, "lr must be a real number"),
         ({"rule": {"rate": 1.0}}, TypeError, "rate"),
         ({"steps": np.array([1])}, ValueError, "steps must be 2 integers"),

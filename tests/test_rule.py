@@ -42,7 +42,7 @@ BAD = [
     ({"accumulator": "column"}, ValueError, "accumulator must be one of 'element', 'row'"),
     ({"lr": 10**400}, ValueError, "lr must be finite"),
     ({"duplicates": np.array(["a", "b"])}, ValueError, "duplicates must be one of"),
-    ({"duplicates": "each", "weight_decay": 0.1}, ValueError, "takes all statistics before"),
+    ({"duplicates": "each", "weight_decay": 0.1}, ValueError, "accumulates before the first step"),
     (
         {
             "weight_decay_rows": "all",
@@ -149,7 +149,7 @@ def test_preset_defaults(name):
 
 
 def test_unknown_presets_and_overrides():
-    with pytest.raises(ValueError, match="there is no preset 'adam'; presets are textbook, torch"):
+    with pytest.raises(ValueError, match="there is no preset 'adam': choose from textbook, torch"):
         adagrad.preset("adam")
     with pytest.raises(ValueError, match="there is no preset"):
         adagrad.preset(["torch"])

@@ -1,4 +1,4 @@
-"""What the library runs on: instruction sets, threads, headers."""
+"""Instruction sets, threads, headers, and a report of all of them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from adagrad._arguments import check_integer
 
 
 def isas() -> tuple[str, ...]:
-    """Return the instruction sets that this machine can run, the best one last.
+    """Return the instruction sets that this machine can run, the best last.
 
     Returns
     -------
     tuple of str
-        Any of them may be forced with ``ADAGRAD_ISA=<name>`` in the environment at import.
+        ``ADAGRAD_ISA=<name>`` in the environment at import forces one of them.
     """
     return tuple(_core.isas())
 
@@ -28,30 +28,30 @@ def isa() -> str:
     Returns
     -------
     str
-        The best of `isas()`, unless ``ADAGRAD_ISA`` named another when adagrad was imported.
+        The last of `isas()`, unless ``ADAGRAD_ISA`` named another when adagrad was imported.
     """
     return _core.isa()
 
 
 def set_num_threads(n: int) -> None:
-    """Set how many threads a call may use. The results do not depend on it.
+    """Set the number of threads that a call may use. Results do not depend on it.
 
     Parameters
     ----------
     n : int
-        From 1, which is also the number at import, to 1024. Small calls take fewer than they may,
-        and `coalesce` takes one. The functions take ``threads=`` for a single call.
+        From 1 to 1024; 1 at import. A small call uses fewer, and `coalesce` uses one. Pass
+        ``threads=`` to set the number for a single call.
 
     Raises
     ------
     TypeError, ValueError
-        Where `n` is not an integer from 1 to 1024.
+        If `n` is not an integer from 1 to 1024.
     """
     _core.set_num_threads(check_integer("n", n, 1, 1024))
 
 
 def get_num_threads() -> int:
-    """Return how many threads a call may use.
+    """Return the number of threads that a call may use.
 
     Returns
     -------
@@ -61,21 +61,21 @@ def get_num_threads() -> int:
 
 
 def get_include() -> str:
-    """Return the folder of the C++ headers.
+    """Return the directory of the C++ headers.
 
     Returns
     -------
     str
-        Put it on the compiler's include path; ``#include <adagrad/loops.hpp>`` then works.
-        Compile with ``-ffp-contract=off`` to get the bits that Python gets.
+        Add it to the compiler's include path, then ``#include <adagrad/loops.hpp>``. Compile with
+        ``-ffp-contract=off`` to get the same bits as in Python.
     """
-    # Beside the compiled module: an editable install keeps the Python files elsewhere.
+    # The headers lie beside the compiled module, which an editable install keeps elsewhere.
     return str(Path(_core.__file__).parent / "include")
 
 
 def show_config() -> None:
     """Print versions, instruction sets and threads, for a bug report."""
-    import platform  # 2 ms, which an import of adagrad need not take
+    import platform  # here, because it would add 2 ms to `import adagrad`
 
     print(f"adagrad {_core.__version__}, compiled by {_core.compiler()}")
     print(f"instruction set: {isa()} (of {', '.join(isas())})")
@@ -84,7 +84,10 @@ def show_config() -> None:
 
 
 def apply_environment() -> None:
-    """Use the instruction set that ``ADAGRAD_ISA`` names, if it is set."""
+    """Use the instruction set that the environment variable ``ADAGRAD_ISA`` names, if it is set."""
     name = os.environ.get("ADAGRAD_ISA")
     if name is not None and not _core.use_isa(name):
-        raise ImportError(f"ADAGRAD_ISA={name} cannot run here: choose from {', '.join(isas())}")
+        raise ImportError(
+            f"ADAGRAD_ISA={name}: this machine cannot run that instruction set; choose from"
+            f" {', '.join(isas())}"
+        )

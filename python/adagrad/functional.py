@@ -1,4 +1,4 @@
-"""Functions on the caller's own arrays. Everything is checked before anything is written."""
+"""Steps on the caller's own arrays. Every argument is checked before anything is written."""
 
 from __future__ import annotations
 
@@ -92,41 +92,44 @@ def step(
     Parameters
     ----------
     w : ndarray of float32, float64, float16 or bfloat16, any shape
-        Param; C-contiguous, aligned, writeable. Updated. One of 16 bits is only stored so: it is
-        updated in float32, and rounded to nearest even. bfloat16 is the dtype of ml_dtypes.
-    g : ndarray, dtype and shape of `w`; or of float32, where `w` has 16 bits
+        Param: C-contiguous, aligned and writeable. Updated in place. A 16-bit param is updated in
+        float32 and rounded to nearest even when it is stored. bfloat16 is the dtype of ml_dtypes.
+    g : ndarray, dtype and shape of `w`; float32 is also accepted if `w` has 16 bits
         Gradient. Never modified.
-    s : ndarray, dtype of `w` or float32 as for `g`; shape of `w`, or [N] for a `w` of shape [N, D]
-        Accumulator; with one entry per row it accumulates the mean of ``g*g`` over the row, added
-        in NumPy's pairwise order. Updated.
+    s : ndarray, dtype as for `g`; shape of `w`, or [N] for a `w` of shape [N, D]
+        Accumulator. Updated in place. With one entry per row, it accumulates the mean of ``g*g``
+        over the row, summed in NumPy's pairwise order.
     lr : float or Rule, default 0.1
         Step size of the textbook rule, or the rule itself.
     eps : float, default 1e-6
-        Added to the accumulator under the root. Only with a step size.
+        Added to the accumulator under the root. Not together with a rule.
     rule : Rule, optional
-        The rule, by name.
+        The rule, as a keyword.
     t : int, optional
-        Step number from 1; needed where ``rule.lr_decay`` is not 0.
+        Step number, from 1. Required if ``rule.lr_decay`` is not 0.
+    threads : int, optional
+        The most threads that the call may use, from 1 to 1024; by default
+        `adagrad.get_num_threads()`. The result does not depend on it.
 
     Returns
     -------
     None or int
-        None; where ``rule.on_nonfinite`` is "skip", the number of coordinates (or rows, with one
-        accumulator per row) that were left alone.
+        None. If ``rule.on_nonfinite`` is "skip", the number of coordinates that were skipped, or of
+        rows if there is one accumulator per row.
 
     Raises
     ------
     TypeError
-        Where an argument is no ndarray, or dtypes differ or are not supported.
+        If an argument is not an ndarray, or the dtypes differ or are not supported.
     ValueError
-        Where shapes differ, memory is not contiguous, aligned or writeable, arrays overlap, or a
-        hyperparameter is out of range. No array has changed then.
+        If the shapes differ, an array is not contiguous, aligned or writeable, arrays overlap, or a
+        hyperparameter is out of range. After an error, no array has changed.
 
     Notes
     -----
-    The result equals NumPy's ``s += g*g; w -= (lr*g) / np.sqrt(s + eps)`` with ``==``, whatever the
-    instruction set, the length, the alignment and the number of threads. The GIL is released for
-    4,096 elements or more. O(size) time, no memory.
+    The result equals NumPy's ``s += g*g; w -= (lr*g) / np.sqrt(s + eps)`` with ``==``, for every
+    instruction set, length, alignment and number of threads. The GIL is released for 4,096 elements
+    or more. Takes O(size) time and allocates nothing.
 
     Examples
     --------
@@ -149,25 +152,25 @@ def step_many(
     t: int | None = None,
     threads: int | None = None,
 ) -> int | None:
-    """Take one step of each of a model's tensors in a single call.
+    """Take one step of several tensors in a single call.
 
     Parameters
     ----------
     tensors : iterable of (w, g, s)
-        Triples of arrays as for `step`. Dtypes may differ between triples.
-    lr, eps, rule, t
-        As for `step`; one rule for all.
+        Arrays as for `step`. Dtypes may differ between triples.
+    lr, eps, rule, t, threads
+        As for `step`, for all triples.
 
     Returns
     -------
     None or int
-        As for `step`, added up.
+        As for `step`, summed over the triples.
 
     Raises
     ------
     TypeError, ValueError
-        As for `step`, for any triple, or where written memory is shared between triples. No array
-        has changed then.
+        As for `step`, or if two triples share memory that is written. After an error, no array has
+        changed.
 
     Examples
     --------
@@ -200,45 +203,44 @@ def step_rows(
     threads: int | None = None,
     check_unique: bool = False,
 ) -> int | None:
-    """Take one AdaGrad step of the named rows of a table, in place.
+    """Take one AdaGrad step of some rows of a table, in place.
 
     Parameters
     ----------
     w : ndarray of float32 or float64, shape [N] or [N, D]
-        Table of params. The named rows are updated.
+        Table of params. The rows in `rows` are updated.
     g : ndarray, dtype of `w`, shape [n] or [n, D]
         ``g[i]`` is a gradient of row ``rows[i]``. Never modified.
     s : ndarray, dtype of `w`, shape of `w`, or [N] for a `w` of shape [N, D]
-        Accumulators, per element or per row. The named rows are updated.
+        Accumulators, per element or per row. The rows in `rows` are updated.
     rows : ndarray of int32, int64, uint32 or uint64, shape [n]
-        Ids in [0, N), in any order. N may exceed 2**31, and the table 4 GiB.
+        Row numbers in [0, N), in any order. N may exceed 2**31, and the table may exceed 4 GiB.
     lr : float or Rule, default 0.1
         Step size of the textbook rule, or the rule itself.
     duplicates : {"sum", "sequential", "each", "unique"}, optional
-        What repeated ids mean; by default what the rule says, which is "sum" unless it says
-        otherwise. See `Rule`. With "unique" a repeated id is not detected, and takes one update
-        per occurrence.
-    eps, rule, t
+        How repeated ids are handled; by default as the rule says, and the default rule says "sum".
+        See `Rule`. Under "unique" a repeated id is not detected: it gets one update per occurrence.
+    eps, rule, t, threads
         As for `step`.
     check_unique : bool, default False
-        Verify the promise of ``duplicates="unique"`` first. O(n) time and memory.
+        Check that no id repeats before anything is written. O(n) time and memory.
 
     Returns
     -------
     None or int
-        None; where ``rule.on_nonfinite`` is "skip", the number of rows that were left alone: of
-        summed gradients under "sum", of occurrences otherwise.
+        None. If ``rule.on_nonfinite`` is "skip", the number of skipped updates: under "sum" one per
+        row, otherwise one per occurrence.
 
     Raises
     ------
     IndexError
-        Where an id is negative or not below N; names its position and value.
+        If an id is negative or not below N. The message gives its position and value.
     TypeError, ValueError
-        As for `step`. No array has changed then.
+        As for `step`. After an error, no array has changed.
 
     Notes
     -----
-    O(n D) time. "sum" needs 8 to 16 bytes of memory per id; the other policies none.
+    Takes O(n D) time. "sum" needs 8 to 16 bytes of memory per id; the other policies need none.
 
     Examples
     --------
@@ -275,25 +277,25 @@ def coalesce(
     rows : ndarray of int32, int64, uint32 or uint64, shape [n]
         Ids, not negative, in any order.
     g : ndarray of float32 or float64, shape [n] or [n, D]
-        Their gradients.
+        ``g[i]`` is a gradient of ``rows[i]``.
 
     Returns
     -------
     unique_rows : ndarray, dtype of `rows`, shape [u]
-        The different ids, ascending.
+        The distinct ids, ascending.
     summed : ndarray, dtype of `g`, shape [u] or [u, D]
-        For each, the sum of its gradients in order of appearance, rounded after each addition.
+        The sum of each id's gradients in order of appearance, rounded after each addition.
 
     Raises
     ------
     IndexError
-        Where an id is negative; names its position and value.
+        If an id is negative. The message gives its position and value.
     TypeError, ValueError
-        Where an array has the wrong dtype or shape, or is not contiguous or aligned.
+        If an array has the wrong dtype or shape, or is not contiguous or aligned.
 
     Notes
     -----
-    O(n D) time for ids that are spread out, and 8 to 16 bytes of memory per id.
+    Takes O(n D) time for ids that are spread out, and 8 to 16 bytes of memory per id.
 
     Examples
     --------

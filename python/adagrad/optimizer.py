@@ -1,4 +1,4 @@
-"""The stateful optimizer: accumulators and step counts beside the caller's params."""
+"""The optimizer that keeps accumulators and step counts for the caller's params."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ class Adagrad:
     Parameters
     ----------
     params : ndarray or iterable of ndarray
-        Params, float32 or float64, C-contiguous and writeable. They stay the caller's: they are
-        updated in place and never copied.
+        Params, float32 or float64, C-contiguous and writeable. They are updated in place and never
+        copied.
     lr : float, optional
-        Step size; 0.1, or what the preset says. Not with `rule`.
+        Step size; by default 0.1, or that of the preset. Not together with `rule`.
     preset : str, optional
-        Name of a preset; "textbook" by default. Not with `rule`.
+        Name of a preset; by default "textbook". Not together with `rule`.
     rule : Rule, optional
         The whole rule.
     **overrides
-        Fields of `Rule` over the preset's. Not with `rule`.
+        Fields of `Rule` that replace the preset's. Not together with `rule`.
 
     Attributes
     ----------
     params : list of ndarray
         The caller's arrays.
     accumulators : list of ndarray
-        One for each param: its shape, or [N] for a param of shape [N, D] where
+        One per param, of its shape; or of shape [N] for a param of shape [N, D] if
         ``rule.accumulator`` is "row".
     steps : list of int
-        How many updates each param has had.
+        Number of updates of each param.
     skipped : int
-        How many coordinates or rows ``on_nonfinite="skip"`` has left alone so far.
+        Number of coordinates or rows that ``on_nonfinite="skip"`` has skipped.
     rule : Rule
 
     Raises
     ------
     TypeError
-        Where `params` holds something else than arrays, or arguments contradict each other.
+        If `params` holds anything but arrays, or arguments contradict each other.
     ValueError
-        As for `step`, or where two params share memory.
+        As for `adagrad.step`, or if two params share memory.
 
     Examples
     --------
@@ -82,7 +82,7 @@ class Adagrad:
             raise TypeError(f"rule must be an adagrad.Rule, got {rule!r}")
         elif preset is not None or overrides:
             names = ", ".join((["preset"] if preset is not None else []) + list(overrides))
-            raise TypeError(f"rule is the whole rule: {names} cannot be given beside it")
+            raise TypeError(f"rule sets every hyperparameter: it cannot be combined with {names}")
         self.rule = rule
         if not isinstance(params, Iterable):
             raise TypeError(f"params must be an array or an iterable of arrays, got {params!r}")
@@ -103,14 +103,13 @@ class Adagrad:
         Parameters
         ----------
         grads : ndarray or sequence of ndarray or None
-            A gradient for each param, in order, with its shape and dtype; None leaves the param
-            and its step count alone. A single array for a single param.
+            XX
 
         Raises
         ------
         TypeError, ValueError
-            As for `adagrad.step`, or where the number of gradients is wrong. Nothing has changed
-            then, step counts included.
+            As for `adagrad.step`, or if the number of gradients is wrong. After an error, nothing
+            has changed, step counts included.
         """
         if isinstance(grads, np.ndarray):
             grads = [grads]
@@ -128,25 +127,25 @@ class Adagrad:
     def step_rows(
         self, i: int, rows: Array, g: Array, duplicates: Duplicates | None = None
     ) -> None:
-        """Update the named rows of param number `i`.
+        """Update some rows of param number `i`.
 
         Parameters
         ----------
         i : int
             Position in `params`.
         rows : ndarray of int32, int64, uint32 or uint64, shape [n]
-            Ids.
+            Row numbers.
         g : ndarray, dtype of the param, shape [n] or [n, D]
-            Their gradients.
+            ``g[k]`` is a gradient of row ``rows[k]``.
         duplicates : {"sum", "sequential", "each", "unique"}, optional
-            What repeated ids mean; by default what the rule says.
+            How repeated ids are handled; by default as the rule says. See `Rule`.
 
         Raises
         ------
         IndexError
-            Where there is no param `i`, or an id is out of range.
+            If there is no param `i`, or an id is out of range.
         TypeError, ValueError
-            As for `adagrad.step_rows`. Nothing has changed then, step counts included.
+            As for `adagrad.step_rows`. After an error, nothing has changed, step counts included.
         """
         if not 0 <= i < len(self.params):
             raise IndexError(f"there is no param {i}: there are {len(self.params)}")
@@ -159,14 +158,14 @@ class Adagrad:
         self.steps[i] += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state, in arrays of its own.
+        """Return a copy of the state.
 
         Returns
         -------
         dict
             ``version`` (int), ``rule`` (dict of `Rule` fields), ``steps`` (ndarray of int64, [k]),
-            ``skipped`` (int) and ``accumulators`` (list of k ndarrays). The params are the
-            caller's, and not in it.
+            ``skipped`` (int) and ``accumulators`` (list of k ndarrays). It does not hold the
+            params, which belong to the caller.
         """
         return {
             "version": STATE_VERSION,
@@ -177,23 +176,25 @@ class Adagrad:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a state, the rule included.
+        """Replace the state, the rule included.
 
         Parameters
         ----------
         state : dict
-            What `state_dict` returned. Its arrays are copied.
+            The result of `state_dict`. Its arrays are copied.
 
         Raises
         ------
         KeyError
-            Where an entry is missing.
+            If an entry is missing.
         TypeError, ValueError
-            Where the version is unknown, the rule is not valid, or dtypes or shapes do not fit the
-            params. Nothing has changed then.
+            If the version is unknown, the rule is not valid, or dtypes or shapes do not fit the
+            params. After an error, nothing has changed.
         """
         if state["version"] != STATE_VERSION:
-            raise ValueError(f"state has version {state['version']}, this is {STATE_VERSION}")
+            raise ValueError(
+                f"state has version {state['version']}, but this adagrad reads {STATE_VERSION}"
+            )
         rule = Rule(**state["rule"])
         steps = np.asarray(state["steps"])
         accumulators = list(state["accumulators"])

@@ -1,4 +1,4 @@
-"""The AdaGrad of other systems, by name: each is a set of Rule fields and nothing else."""
+"""The AdaGrad of other systems, by name. A preset is a set of Rule fields and nothing else."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 from adagrad.rule import Rule
 
-# Fields that differ from Rule's defaults. An lr of None means that the system has no default.
-# tests/reference.py spells each preset's formula in NumPy; docs/presets.md prints the table.
+# The fields that differ from Rule's defaults. An lr of None: the system has no default.
+# tests/helpers/rules.py tests each preset against NumPy; docs/presets.md has the table.
 _PRESETS: dict[str, dict[str, Any]] = {
     "textbook": {},
     "torch": {"lr": 0.01, "eps": 1e-10, "eps_position": "outside"},
@@ -104,7 +104,7 @@ def preset(name: str, **overrides: Any) -> Rule:
     name : str
         One of `presets()`.
     **overrides
-        Fields of `Rule` by name, whatever the system itself calls them.
+        Fields of `Rule`, by their names in `Rule`.
 
     Returns
     -------
@@ -113,9 +113,9 @@ def preset(name: str, **overrides: Any) -> Rule:
     Raises
     ------
     ValueError
-        Where there is no such preset, or it has no default for `lr` and none is given.
+        If there is no such preset, or the system has no default `lr` and none is given.
     TypeError
-        Where an override is not a field of `Rule`.
+        If an override is not a field of `Rule`.
 
     Examples
     --------
@@ -123,8 +123,8 @@ def preset(name: str, **overrides: Any) -> Rule:
     'outside'
     """
     if not isinstance(name, str) or name not in _PRESETS:
-        raise ValueError(f"there is no preset {name!r}; presets are {', '.join(_PRESETS)}")
+        raise ValueError(f"there is no preset {name!r}: choose from {', '.join(_PRESETS)}")
     fields = {**_PRESETS[name], **overrides}
     if fields.get("lr", 0.0) is None:
-        raise ValueError(f"{name} has no default lr: preset({name!r}, lr=...)")
+        raise ValueError(f"{name} has no default lr: call preset({name!r}, lr=...)")
     return Rule().replace(**fields)

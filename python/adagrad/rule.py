@@ -1,4 +1,4 @@
-"""The update rule: one frozen, validated set of hyperparameters."""
+"""The update rule: an immutable, validated set of hyperparameters."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 _FLAGS = ("lagged", "maximize", "skip_zero_accumulator")
 _NOT_NEGATIVE = ("lr", "eps", "initial_accumulator", "lr_decay", "weight_decay")
-# A power is applied digit by digit of its binary fraction, of which the core keeps 64.
+# The core applies a power one binary digit at a time, and keeps 64 digits.
 _SMALLEST_POWER = 2.0**-11
 
 
@@ -44,91 +44,93 @@ _SMALLEST_POWER = 2.0**-11
 class Rule:
     r"""An AdaGrad update rule.
 
-    For a param ``w`` with gradient ``g`` and accumulator ``s``, step number ``t`` from 1::
+    Step number ``t`` = 1, 2, ... of a param ``w`` with gradient ``g`` and accumulator ``s`` is::
 
         eta = lr / (1 + (t - 1) * lr_decay)
-        h = clip(scale * g, clip_value)          # -g first where maximize
+        h = clip(scale * g, clip_value)          # -g instead of g if maximize
         h = h + weight_decay * w                 # weight_decay_mode="coupled"
         a = h * h                                # statistic="square"
         s_new = accumulator_decay * s + a
-        d = (s_new + eps) ** power               # eps_position="inside"; s, not s_new, where lagged
+        d = (s_new + eps) ** power               # eps_position="inside"; s, not s_new, if lagged
         w = w - eta * h / d
 
-    The defaults are the textbook's rule, ``s += g*g; w -= (lr*g) / sqrt(s + eps)``. Every operation
-    is rounded once in the dtype of the arrays, to which each hyperparameter is cast once.
+    The defaults are the textbook rule, ``s += g*g; w -= (lr*g) / sqrt(s + eps)``. Hyperparameters
+    are cast to the dtype of the arrays, and every operation is rounded once in that dtype.
 
     Parameters
     ----------
     lr : float, default 0.1
         Step size, finite and not negative.
     eps : float, default 1e-6
-        Added to the accumulator under the root, or to the root; finite and not negative.
+        Finite and not negative. `eps_position` says where it is added.
     eps_position : {"inside", "outside"}, default "inside"
-        ``(s + eps) ** power`` or ``s ** power + eps``.
+        The divisor is ``(s + eps) ** power`` or ``s ** power + eps``.
     initial_accumulator : float, default 0.0
-        What `adagrad.Adagrad` fills a new accumulator with. The functions take ``s`` as it is.
+        Initial value of the accumulators that `adagrad.Adagrad` and `adagrad.Table` allocate.
     lr_decay : float, default 0.0
         ``eta = lr / (1 + (t - 1) * lr_decay)``, computed in double precision.
     weight_decay : float, default 0.0
-        L2 penalty.
+        L2 penalty, finite and not negative.
     weight_decay_mode : {"coupled", "decoupled"}, default "coupled"
-        ``"coupled"`` adds ``weight_decay * w`` to the gradient. ``"decoupled"`` leaves the gradient
-        alone: ``w -= w * weight_decay * eta`` before the step, or where `evaluation` is
-        ``"g/d*lr"`` within it, ``w -= eta * (h / d + w * weight_decay)``.
+        ``"coupled"`` adds ``weight_decay * w`` to the gradient. ``"decoupled"`` does not touch the
+        gradient: the step first takes ``w -= w * weight_decay * eta`` or, if `evaluation` is
+        ``"g/d*lr"``, is ``w -= eta * (h / d + w * weight_decay)``.
     weight_decay_rows : {"touched", "all"}, default "touched"
-        Which rows decay in a sparse step: those that have a gradient, once per update, or every
-        row of the table, before the step, skipped rows included (decoupled only, and not where
-        `evaluation` decays within the step; O(N) per step).
+        Which rows decay in a sparse step. ``"touched"``: rows that have a gradient, once per
+        update. ``"all"``: every row of the table, before the step, including rows whose update is
+        skipped; decoupled only, not with `evaluation` ``"g/d*lr"``, O(N) per step.
     power : float, default 0.5
-        Exponent of the divisor: 0 (a constant rate), or from 2**-11 to 1. Powers are products of
-        square roots, one per binary digit, so that they have the same bits on every machine.
+        Exponent of the divisor: 0 (a constant rate), or from 2**-11 to 1. A power is computed as a
+        product of square roots, one per binary digit, so that every machine gets the same bits.
     accumulator_decay : float, default 1.0
-        Factor on the old accumulator, in (0, 1]; below 1 it forgets.
+        Factor of the old accumulator, in (0, 1]. Below 1 the accumulator forgets.
     lagged : bool, default False
-        Divide by the accumulator from before this gradient.
+        Divide by the accumulator as it was before this gradient.
     maximize : bool, default False
-        Ascend: negate the gradient first.
+        Negate the gradient first: ascend instead of descend.
     scale : float, default 1.0
-        Factor on the gradient.
+        Factor of the gradient.
     clip_value : float or None, default None
-        Clip the scaled gradient to ``[-clip_value, clip_value]``; positive.
+        Clip the scaled gradient to ``[-clip_value, clip_value]``. Positive.
     statistic : {"square", "scaled_square", "count"}, default "square"
-        What is accumulated: ``h*h``; ``(eta*h)**2``; or 1 where ``h != 0``, the counter clock
-        ``eta / sqrt(count + eps)``.
+        What a coordinate accumulates: ``h*h``; ``(eta*h)**2``; or 1 if ``h != 0``, which gives the
+        counter clock ``eta / sqrt(count + eps)``.
     row_statistic : {"mean", "max"}, default "mean"
-        What a row with one accumulator accumulates: the mean or the largest of the statistics of
-        its elements; either way 1 for `statistic` "count" where any element is not zero.
+        What a row with one accumulator accumulates: the mean or the maximum of the statistics of
+        its elements. With `statistic` "count" it is 1 in both cases if any element is not zero.
     evaluation : {"lr*g/d", "lr/d*g", "g/d*lr"}, default "lr*g/d"
-        Which product is rounded first, read from the left: equal in exact arithmetic, different in
-        the last bit.
+        The order of operations, read from the left. The three are equal in exact arithmetic and
+        differ in the last bit.
     skip_zero_accumulator : bool, default False
-        Take no step where the accumulator that divides is 0.
+        Take no step if the accumulator that divides is 0.
     accumulator : {"element", "row"}, default "element"
-        The shape `adagrad.Adagrad` gives new accumulators of two-dimensional params: one entry per
-        element, or one per row, which accumulates what `row_statistic` says. The functions go by
-        the shape of ``s``.
+        Whether `adagrad.Adagrad` and `adagrad.Table` allocate one accumulator per element or per
+        row of a two-dimensional param. Functions take this from the shape of ``s``.
     duplicates : {"sum", "sequential", "each", "unique"}, default "sum"
-        What repeated ids in a sparse gradient mean: add them in order of appearance, then one
-        update; one update per occurrence, in order; every statistic first, then every occurrence
-        steps with the final accumulator (where lagged, every step with the accumulator from
-        before, then every statistic; not with coupled weight decay); or a promise that there are
-        none.
+        How repeated ids in a sparse gradient are handled:
+
+        - ``"sum"``: add their gradients in order of appearance, then update once;
+        - ``"sequential"``: update once per occurrence, in order;
+        - ``"each"``: accumulate all occurrences, then step once per occurrence with the final
+          accumulator. If lagged, step with the accumulator from before, then accumulate. Not with
+          coupled weight decay;
+        - ``"unique"``: the caller promises that no id repeats.
     on_nonfinite : {"propagate", "raise", "skip"}, default "propagate"
-        What an infinite or NaN gradient does: what IEEE arithmetic does; ValueError before
-        anything is written; or leave that coordinate (dense) or row (sparse, or one accumulator
-        per row) alone and count it.
+        What an infinite or NaN gradient does. ``"propagate"``: it follows IEEE arithmetic.
+        ``"raise"``: ValueError, before anything is written. ``"skip"``: the coordinate is not
+        updated, but counted; in a sparse step, or with one accumulator per row, the whole row.
 
     Raises
     ------
     TypeError
-        Where a value has the wrong type.
+        If a value has the wrong type.
     ValueError
-        Where it is out of range or not finite. Values that are lost in float32 (an overflow, or a
-        nonzero value that rounds to 0) raise when the rule meets float32 arrays.
+        If a value is out of range or not finite. A value that float32 cannot hold (it overflows, or
+        is not zero and rounds to 0) raises when the rule is used on float32 arrays.
 
     See Also
     --------
-    adagrad.preset : Rules of other systems by name.
+    adagrad.preset : The rules of other systems, by name.
 
     References
     ----------
@@ -185,17 +187,18 @@ class Rule:
             raise ValueError(f"clip_value must be positive or None, got {self.clip_value!r}")
         if self.weight_decay_rows == "all" and self.weight_decay_mode == "coupled":
             raise ValueError(
-                "weight_decay_rows='all' needs weight_decay_mode='decoupled': coupled decay is part"
-                " of a gradient, which the other rows do not have"
+                "weight_decay_rows='all' needs weight_decay_mode='decoupled': coupled decay is"
+                " added to a gradient, and the other rows have none"
             )
         if self.weight_decay_rows == "all" and self.evaluation == "g/d*lr":
             raise ValueError(
-                "weight_decay_rows='all' decays before the step, and evaluation='g/d*lr' within it"
+                "weight_decay_rows='all' decays before the step, but evaluation='g/d*lr' decays"
+                " within it: choose another evaluation, or weight_decay_rows='touched'"
             )
         if self.duplicates == "each" and self.weight_decay and self.weight_decay_mode == "coupled":
             raise ValueError(
-                "duplicates='each' takes all statistics before the first step, and coupled"
-                " weight_decay makes a gradient depend on the steps before it"
+                "duplicates='each' accumulates before the first step, but coupled weight_decay"
+                " makes a gradient depend on the steps before it: use weight_decay_mode='decoupled'"
             )
 
     @functools.cached_property
@@ -207,7 +210,7 @@ class Rule:
         return f"Rule({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in changed)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Without the compiled half, which has no pickle and is made again when it is needed.
+        # Without the compiled hyperparameters: they cannot be pickled, and are made when needed.
         return _rebuild, (dataclasses.asdict(self),)
 
     def replace(self, **changes: Any) -> Rule:
@@ -225,7 +228,7 @@ class Rule:
         Raises
         ------
         TypeError
-            Where a name is not a field; other errors as for the constructor.
+            If a name is not a field. Other errors are those of the constructor.
         """
         names = [field.name for field in dataclasses.fields(self)]
         for name in changes:
@@ -318,7 +321,7 @@ def _rebuild(fields: dict[str, Any]) -> Rule:
 
 
 def check_choice(name: str, value: object, shown: str | None = None) -> None:
-    """Raise ValueError where a field that takes one of some words has another value."""
+    """Raise ValueError if `value` is not one of the words that the field takes."""
     if not isinstance(value, str) or value not in _CHOICES[name]:
         known = ", ".join(repr(choice) for choice in _CHOICES[name])
         raise ValueError(f"{shown or name} must be one of {known}, got {value!r}")
