@@ -221,7 +221,7 @@ def test_bad_steps_reach_no_shard():
         ({"rows": 3, "shards": 1, "init": "ones"}, ValueError, "init must be one of"),
         ({"rows": 3, "shards": 1, "rule": 0.1}, TypeError, "rule must be an adagrad.Rule"),
         ({"rows": 3, "shards": 1, "address": 1}, TypeError, "address must be a string"),
-        ({"rows": 2**62, "shards": 2}, ValueError, r"more than 2\*\*63 bytes"),
+        ({"rows": 2**62, "shards": 2}, ValueError, r"exceeds 2\*\*63 - 1 bytes"),
     ],
 )
 def test_tables_that_cannot_be(options, error, message):

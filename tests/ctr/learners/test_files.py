@@ -174,7 +174,7 @@ def test_a_full_disk_leaves_the_old_file(path, learner):
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
-        with pytest.raises(OSError, match="the old file is untouched") as caught:
+        with pytest.raises(OSError, match="the old file is unchanged") as caught:
             learner.save(path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
