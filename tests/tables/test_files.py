@@ -613,7 +613,9 @@ def test_a_mapped_file_is_not_replaced(path, tmp_path):
     mapping = Mapping(path)
     mapping.data[0] = 99
     for name in (path, link):
-        with pytest.raises(BlockingIOError, match="is mapped by a table, which would lose its updates"):
+        with pytest.raises(
+            BlockingIOError, match="is mapped by a table, which would lose its updates"
+        ):
             save(name, METADATA, "F32", SHAPE, OTHER)
     assert {name.name for name in tmp_path.iterdir()} == {path.name, "link"}
     assert content(path)[0] == 99
@@ -672,7 +674,9 @@ def test_another_process_that_maps_it_is_named_and_its_death_frees_the_file(path
         name = f"( \\(process {process.pid}\\))?: '"  # not every file system tells
         with pytest.raises(BlockingIOError, match=f"mapped by another table, or being saved{name}"):
             Mapping(path)
-        with pytest.raises(BlockingIOError, match=f"mapped by a table, which would lose its updates{name}"):
+        with pytest.raises(
+            BlockingIOError, match=f"mapped by a table, which would lose its updates{name}"
+        ):
             save(path, METADATA, "F32", SHAPE, OTHER)
         process.send_signal(signal.SIGKILL)
     mapping = Mapping(path)

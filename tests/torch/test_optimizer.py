@@ -16,7 +16,7 @@ import pytest
 
 import adagrad
 from adagrad import _core
-from checks import need, wide_range
+from checks import ROOT, need, wide_range
 
 try:
     import torch
@@ -794,7 +794,7 @@ def test_importing_the_package_does_not_import_torch():
 def test_lenet_learns_as_torch(capsys):
     folder = Path("/usr/share/datasets/fashion-mnist")
     need(folder.is_dir(), "Debian's dataset-fashion-mnist")
-    path = Path(__file__).parents[1] / "examples" / "lenet.py"
+    path = ROOT / "examples" / "lenet.py"
     losses = runpy.run_path(str(path))["main"](["--quick", "--data", str(folder)])
     ours, theirs = losses["adagrad.torch"], losses["torch.optim"]
     assert len(ours) == 8
