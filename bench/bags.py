@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import adagrad
-from bench import data, rows
+from bench import data, limits, rows
 from bench.harness import Report
 from bench.machine import peer
 from bench.picture import Panel
@@ -77,17 +77,20 @@ def by_hand(table: adagrad.Table, duplicates: str, bag: int = BAG) -> Embeddings
     return Embeddings(table.weights, table.state, train)
 
 
-def limit(table: adagrad.Table, offsets: np.ndarray) -> Apply:
-    """Return the same with the least arithmetic in the step."""
-    core, rule = table._core, table.rule._compiled
+def limit(
+    table: adagrad.Table, offsets: np.ndarray, batches: BagBatches, group: str
+) -> list[Variant]:
+    """Return the same memory traffic, forward and backward."""
+    w, s = table.weights, table.state
+    out = np.empty((len(offsets) - 1, table.dim), np.float32)
 
-    def train(batch: Batch) -> np.ndarray:
-        ids, g = batch
-        out = table.pool(ids, offsets)
-        core.step_pooled(ids, offsets, g, False, None, rule, LR, "sum", 0, 1, 1, limit=True)
-        return out
+    def bind(of: limits.Limits, i: int) -> limits.Call:
+        ids, g = batches(i)
+        forward = of.pool(w, ids, offsets, out)
+        backward = of.step_bags(w, s, ids, offsets, g)
+        return lambda: (forward(), backward())
 
-    return train
+    return limits.variant(bind, group)
 
 
 def fbgemm(
@@ -176,7 +179,7 @@ def make_bags(
             check(f"{group}: {name}", got, expected, rtol)
     return [
         Variant(US, variants["sum"].train, batches, group),
-        Variant(LIMIT, limit(table, offsets), batches, group),
+        *limit(table, offsets, batches, group),
         Variant(f"{US} sequential", variants["sequential"].train, batches, group),
         *(Variant(name, other.train, batches, group) for name, other in others.items()),
     ]
@@ -184,9 +187,7 @@ def make_bags(
 
 def make_step(table: adagrad.Table, batches: data.Batches, state: str) -> list[Variant]:
     """Return the step of different rows and its limit."""
-    core, rule = table._core, table.rule._compiled
     step = lambda b: table.step(b[0], b[1], "unique")  # noqa: E731
-    least = lambda b: core.step(b[0], b[1], rule, LR, "unique", False, 0, 1, 1, limit=True)  # noqa: E731
     ids, g = batches(0)
     table.weights[ids], table.state[ids] = 1.0, START
     step((ids, g))
@@ -196,7 +197,9 @@ def make_step(table: adagrad.Table, batches: data.Batches, state: str) -> list[V
     check("step", table.state[ids], s, 1e-6)
     check("step", table.weights[ids], 1 - np.float32(LR) * g / root, 1e-6)
     group = f"step, {state}"
-    return [Variant(US, step, batches, group), Variant(LIMIT, least, batches, group)]
+    w, accumulators = table.weights, table.state
+    bind = lambda of, i: of.step_rows(w, accumulators, *batches(i))  # noqa: E731
+    return [Variant(US, step, batches, group), *limits.variant(bind, group)]
 
 
 def run(report: Report) -> list[Panel]:

@@ -29,7 +29,7 @@ from adagrad.ctr import (
     LogisticRegression,
 )
 from adagrad.ctr.learners.model import ONE_BY_ONE, Model, Settings
-from bench import clicks, endtoend
+from bench import clicks, endtoend, limits
 from bench.clicks import FIELDS, Clicks, logloss
 from bench.harness import Report
 from bench.machine import peer
@@ -59,23 +59,28 @@ def new_model(bits: int) -> Model:
     return model
 
 
-def us(of: Clicks, threads: int, alone: int = ONE_BY_ONE, limit: bool = False) -> Variant:
+def us(of: Clicks, threads: int, alone: int = ONE_BY_ONE) -> Variant:
     """Return a pass of ours."""
     name = US if threads == 1 else f"{US}, {threads} threads"
     if alone == ALL_ALONE:
         name = BASELINE
-    if limit:
-        name = LIMIT
 
     def call(model: Model) -> None:
-        learner = model._learner
-        if limit:
-            learner.limit(of.x, of.y)
-        else:
-            learner.learn(of.x, of.y, None, 0, alone, threads)
+        model._learner.learn(of.x, of.y, None, 0, alone, threads)
 
     bits = of.x.n_slots.bit_length() - 1
     return Variant(name, call, lambda _: new_model(bits), LEARN)
+
+
+def limit(of: Clicks, new: Callable[[], Model], group: str) -> list[Variant]:
+    """Return the limit of a pass: the params of a new model's tables, each entry visited once."""
+    g, margins = np.full(len(of), 2.0**-10, np.float32), np.empty(len(of), np.float32)
+
+    def bind(loops: limits.Limits, _: int) -> limits.Call:
+        tables = [(t.weights, t.state) for t in new().tables.values()]
+        return loops.learn(tables, of.x, g, margins)
+
+    return limits.variant(bind, group)
 
 
 def regroup(variant: Variant, group: str) -> Variant:
@@ -121,7 +126,8 @@ def fielded(report: Report, bits: int, peers: bool) -> None:
     shape = Shape(of.name, of.entries)
     threads = max(2, report.args.threads)
     check_bits(of, threads)
-    variants = [us(of, 1, ALL_ALONE), us(of, 1), us(of, threads), us(of, 1, limit=True)]
+    variants = [us(of, 1, ALL_ALONE), us(of, 1), us(of, threads)]
+    variants += limit(of, lambda: new_model(bits), LEARN)
     with ExitStack() as stack:
         if peers and peer("vowpalwabbit") is not None:
             text, cache = stack.enter_context(clicks.vw_files(of))
@@ -153,7 +159,8 @@ def sparse_matrix(report: Report, bits: int) -> None:
     of = clicks.generic(n, bits)
     threads = max(2, report.args.threads)
     check_bits(of, threads)
-    variants = [us(of, 1, ALL_ALONE), us(of, 1), us(of, threads), us(of, 1, limit=True)]
+    variants = [us(of, 1, ALL_ALONE), us(of, 1), us(of, threads)]
+    variants += limit(of, lambda: new_model(bits), LEARN)
     if peer("sklearn") is not None and bits == 22:
         matrix = of.x.to_csr()
         call = lambda _: clicks.sgd_pass(matrix, of.y)  # noqa: E731
@@ -241,6 +248,7 @@ def machines(report: Report) -> None:
             variants.append(
                 Variant(name, lambda model: model.partial_fit(of.x, of.y), prepare, group)
             )
+        variants += limit(of, lambda p=prepare: p(0)._model, group)
         with TemporaryDirectory() as folder:
             path = shutil.which("ffm-train")
             if path is not None and group.startswith("FFM"):

@@ -18,6 +18,7 @@ import numpy as np
 
 import adagrad
 from adagrad import _core
+from bench import limits
 from bench.harness import Report
 from bench.machine import binary, home, peer
 from bench.picture import Panel
@@ -103,7 +104,6 @@ def make(report: Report, n: int, dtype: str, loop: Any, placement: int) -> list[
     g += 0.5
     w += 1.0
     s[:] = START
-    rule = adagrad.Rule(lr=LR, eps=EPS)
     threads = report.args.threads
 
     def ours(isa: str, count: int = 1) -> Callable[[int], None]:
@@ -119,8 +119,6 @@ def make(report: Report, n: int, dtype: str, loop: Any, placement: int) -> list[
         name = f"{US}, {threads} threads"
         variants.append(Variant(name, variants[0].call, ours(best, threads)))
     variants += [Variant(f"{US} {isa}", variants[0].call, ours(isa)) for isa in reversed(others)]
-    compiled = rule._compiled
-    limit = Variant(LIMIT, lambda _: _core.step(w, g, s, compiled, LR, limit=True), ours(best))
     if loop is not None:
         lr, eps = w.dtype.type(LR), w.dtype.type(EPS)
         variants.append(Variant("numba", lambda _: loop(w, g, s, lr, eps)))
@@ -140,8 +138,7 @@ def make(report: Report, n: int, dtype: str, loop: Any, placement: int) -> list[
             rtol = 1e-6 if v.name.startswith("torch") else 0.0
             check(v.name, s, s1, rtol)
             check(v.name, w, w1, rtol)
-    limit.call(None)
-    return [variants[0], limit, *variants[1:]]
+    return [variants[0], *limits.variant(lambda of, _: of.dense(w, g, s)), *variants[1:]]
 
 
 def run(report: Report) -> list[Panel]:

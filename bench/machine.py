@@ -34,8 +34,13 @@ def peer(name: str) -> ModuleType | None:
     return module
 
 
+def leave_out(name: str) -> None:
+    """Note something else that this machine lacks."""
+    _absent.add(name)
+
+
 def left_out() -> list[str]:
-    """Return the peers that were asked for and are not installed."""
+    """Return what was asked for and is not installed."""
     return sorted(_absent)
 
 

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 import adagrad
-from adagrad import _core
-from bench import data
+from bench import data, limits
 from bench.harness import Report
 from bench.machine import peer
 from bench.picture import Panel
@@ -45,15 +44,16 @@ class Table:
         for got, expected in zip(results[1], results[0], strict=True):
             check(f"{v.group}: {v.name}", got, expected, rtol)
 
-    def step(self, duplicates: str, limit: bool = False, threads: int = 1) -> Apply:
-        """Return our step_rows, or its limit."""
+    def step(self, duplicates: str, threads: int = 1) -> Apply:
+        """Return our step_rows."""
         w, s = self.w, self.s
-        if not limit:
-            return lambda b: adagrad.step_rows(
-                w, b[1], s, b[0], LR, duplicates, eps=EPS, threads=threads
-            )
-        rule = adagrad.Rule(lr=LR, eps=EPS)._compiled
-        return lambda b: _core.step_rows(w, b[1], s, b[0], rule, LR, duplicates, limit=True)
+        return lambda b: adagrad.step_rows(
+            w, b[1], s, b[0], LR, duplicates, eps=EPS, threads=threads
+        )
+
+    def limit(self, batches: data.Batches, group: str) -> list[Variant]:
+        """Return the limit of a step, whatever its policy for duplicates: a visit for each id."""
+        return limits.variant(lambda of, i: of.step_rows(self.w, self.s, *batches(i)), group)
 
     def numpy_sum(self, batch: Batch) -> None:
         """Sum, then step, as one writes it in NumPy."""
@@ -124,15 +124,14 @@ def make(table: Table, batches: data.Batches, law: str, loop: Any) -> list[Varia
     first = batches(0)
     short = (first[0][:4000], first[1][:4000])  # the reference of "sequential" is slow
 
-    def add(group: str, name: str, call: Apply, want: Apply | None, rtol: float = 0.0) -> None:
+    def add(group: str, name: str, call: Apply, want: Apply, rtol: float = 0.0) -> None:
         v = Variant(name, call, batches, group)
-        if want is not None:
-            table.check(v, short if group == "sequential" else first, want, rtol)
+        table.check(v, short if group == "sequential" else first, want, rtol)
         variants.append(v)
 
     # Sums of 1e5 gradients: float32 in order differs from bincount's float64 by up to 1e-3.
     add("sum", US, table.step("sum"), table.reference_sum)
-    add("sum", LIMIT, table.step("sum", limit=True), None)
+    variants.extend(table.limit(batches, "sum"))
     add("sum", "NumPy", table.numpy_sum, table.reference_sum, 4e-3)
     torch = peer("torch")
     if torch is not None:
@@ -142,11 +141,11 @@ def make(table: Table, batches: data.Batches, law: str, loop: Any) -> list[Varia
         variants.append(v)
     if law == data.DISTINCT:
         add("unique", US, table.step("unique"), table.numpy_unique)
-        add("unique", LIMIT, table.step("unique", limit=True), None)
+        variants.extend(table.limit(batches, "unique"))
         add("unique", "NumPy", table.numpy_unique, table.numpy_unique)
         return variants
     add("sequential", US, table.step("sequential"), table.reference_sequential)
-    add("sequential", LIMIT, table.step("sequential", limit=True), None)
+    variants.extend(table.limit(batches, "sequential"))
     if loop is not None:
         lr, eps = np.float32(LR), np.float32(EPS)
         call = lambda b: loop(table.w, b[1], table.s, b[0], lr, eps)  # noqa: E731

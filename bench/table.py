@@ -34,13 +34,10 @@ class Interleaved(rows.Table):
         self.table = adagrad.Table(count, dim, rule)
         self.w, self.s = self.table.weights, self.table.state
 
-    def step(self, duplicates: str, limit: bool = False, threads: int = 1) -> Apply:
-        """Return Table.step, or its limit."""
+    def step(self, duplicates: str, threads: int = 1) -> Apply:
+        """Return Table.step."""
         ours = self.table
-        if not limit:
-            return lambda b: ours.step(b[0], b[1], duplicates, threads=threads)  # type: ignore[arg-type]
-        core, rule = ours._core, ours.rule._compiled
-        return lambda b: core.step(b[0], b[1], rule, LR, duplicates, False, 0, 1, 1, limit=True)
+        return lambda b: ours.step(b[0], b[1], duplicates, threads=threads)  # type: ignore[arg-type]
 
 
 def numba_pairs(numba: Any) -> Callable[..., None]:
@@ -72,7 +69,7 @@ def make(ours: Interleaved, apart: rows.Table, batches: data.Batches, loop: Any)
 
     for group in ("unique",) if distinct else ("sequential", "sum"):
         add(group, US, ours.step(group), ours)
-        variants.append(Variant(LIMIT, ours.step(group, limit=True), batches, group))
+        variants += ours.limit(batches, group)
         add(group, SEPARATE, apart.step(group), apart)
     if distinct:
         return variants

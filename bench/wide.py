@@ -12,7 +12,7 @@ from bench import data
 from bench.harness import Report
 from bench.machine import peer
 from bench.picture import Panel
-from bench.results import LIMIT, US, Shape, Variant
+from bench.results import US, Shape, Variant
 from bench.rows import EPS, LR, START, Batch, Table, torch_sparse
 
 ELEMENT, ROW = "element", "row"
@@ -65,7 +65,7 @@ def make(table: WideTable, batches: data.Batches, group: str) -> list[Variant]:
     numpy = Variant("NumPy", table.numpy_wide, batches, group)
     table.check(ours, batches(0), table.reference_wide, 0.0)
     table.check(numpy, batches(0), table.reference_wide, 4e-3)
-    variants = [ours, Variant(LIMIT, table.step("sum", limit=True), batches, group), numpy]
+    variants = [ours, *table.limit(batches, group), numpy]
     torch = peer("torch")
     if torch is not None and group == ELEMENT:
         v = torch_sparse(torch, table, group, batches)
