@@ -1,9 +1,10 @@
 """The click learners beside Vowpal Wabbit, scikit-learn and libffm, and beside the limit.
 
-Learners start from hashed examples in memory; the end to end shapes start from a file. Each pass is
-on a new model. The baseline is our own loop that learns example by example, on one thread; what is
-measured of threads is held against it. The limit reads and writes the same params in the same order
-with the least arithmetic. Vowpal Wabbit reads its text, or its binary cache.
+Learners start from hashed examples in memory; the end-to-end shapes start from a file. Each pass
+starts from a new model. The baseline for several threads is our own loop that learns example by
+example on one thread. The limit reads and writes the same rows in the same order, each once per
+entry: it does not wait for the margin before it takes a step. Vowpal Wabbit reads its text, or its
+binary cache.
 """
 
 from __future__ import annotations
@@ -53,14 +54,14 @@ VW_CACHE, VW_TEXT, SGD = "VW, cache", "VW, text", "SGDClassifier"
 
 
 def new_model(bits: int) -> Model:
-    """Return logistic regression whose memory was touched, as it has been in a long stream."""
+    """Return a logistic regression whose memory has been touched, as after a long stream."""
     model = Model(Settings("lr", 1 << bits, RULE))
     model.tables["linear"].weights[:] = 0
     return model
 
 
 def us(of: Clicks, threads: int, alone: int = ONE_BY_ONE) -> Variant:
-    """Return a pass of ours."""
+    """Return one pass of our learner."""
     name = US if threads == 1 else f"{US}, {threads} threads"
     if alone == ALL_ALONE:
         name = BASELINE
@@ -88,7 +89,7 @@ def regroup(variant: Variant, group: str) -> Variant:
 
 
 def check_bits(of: Clicks, threads: int) -> None:
-    """Raise where some number of threads gives other bits than one."""
+    """Raise if the bits of a model depend on the number of threads."""
     bits = of.x.n_slots.bit_length() - 1
     models = []
     for count in (1, *range(2, max(threads, 4) + 1)):
@@ -102,7 +103,7 @@ def check_bits(of: Clicks, threads: int) -> None:
 
 
 def show_loss(report: Report, of: Clicks) -> None:
-    """Claim what rounds cost beside learning one by one."""
+    """Claim how little logloss rounds cost beside learning one by one."""
     bits = of.x.n_slots.bit_length() - 1
     losses = []
     for alone in (ALL_ALONE, ONE_BY_ONE):
@@ -154,7 +155,7 @@ def fielded(report: Report, bits: int, peers: bool) -> None:
 
 
 def sparse_matrix(report: Report, bits: int) -> None:
-    """Measure one pass over generic rows, where each learner gets the same matrix."""
+    """Measure one pass over the rows of a sparse matrix, the same for each learner."""
     n = 4096 if report.quick else GENERIC_EXAMPLES
     of = clicks.generic(n, bits)
     threads = max(2, report.args.threads)
@@ -199,7 +200,7 @@ def busy(report: Report, bits: int) -> None:
 
 
 def auto(report: Report, bits: int) -> None:
-    """Measure what choosing the rate costs, and how good the choice is."""
+    """Measure the cost and the quality of a rate that is chosen automatically."""
     of = clicks.fielded(32_768 if report.quick else EXAMPLES, bits)
 
     def fit(lr: Any) -> LogisticRegression:
@@ -226,7 +227,7 @@ def auto(report: Report, bits: int) -> None:
 
 
 def machines(report: Report) -> None:
-    """Measure the factorization machines, beside libffm where it is on PATH."""
+    """Measure the factorization machines, beside libffm if it is on PATH."""
     of = clicks.fielded(2048 if report.quick else 100_000, 18)
     shape = Shape(of.name, len(of))
     kinds: dict[str, Callable[[int], Any]] = {
@@ -287,7 +288,7 @@ def clicks_to_libffm(of: Clicks, path: Path) -> None:
 
 
 def first_pass(report: Report, of: Clicks) -> None:
-    """Claim that one pass over four fifths predicts the rest as well as libffm's: defaults."""
+    """Claim that one pass over four fifths predicts the rest as well as libffm, by defaults."""
     n = len(of) * 4 // 5
     parts = [Clicks(of.name, of.x[part], of.y[part]) for part in (slice(n), slice(n, None))]
     with TemporaryDirectory() as folder:
@@ -303,14 +304,14 @@ def first_pass(report: Report, of: Clicks) -> None:
 
 
 def libffm(path: str, file: Path, group: str, threads: int) -> list[Variant]:
-    """Return libffm's runs of one pass, which read its binary form of the log."""
+    """Return libffm's runs of one pass, from its binary form of the log."""
 
     def run(iterations: int, count: int) -> None:
         subprocess.run(
             [path, "-k", group[-1], "-t", str(iterations), "-s", str(count), str(file), os.devnull],
             check=True,
             capture_output=True,
-            cwd=file.parent,  # where it leaves its binary form of the log
+            cwd=file.parent,  # it leaves its binary form of the log there
         )
 
     def passes(count: int) -> Callable[[Any], None]:
@@ -347,7 +348,7 @@ def predict(report: Report, bits: int) -> None:
 
 
 def run(report: Report) -> list[Panel]:
-    """Measure everything that --only lets through."""
+    """Measure everything that --only selects."""
     questions: dict[str, Callable[[], None]] = {}
     for bits in (18,) if report.quick else SIZES:
         questions[f"{LEARN}, 2^{bits}"] = functools.partial(fielded, report, bits, True)

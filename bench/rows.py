@@ -1,9 +1,10 @@
 """Time of step_rows on [N] tables: policies for duplicates, laws of ids, batch and table sizes.
 
-w and s are two arrays, so that an id touches two cache lines. Every sample gets ids that no variant
-has seen for 8 M ids, so that a small batch is not replayed out of cache; what of a table stays in
-cache is up to its size and its law. Ids are int64, which torch asks for. torch.optim.Adagrad gets
-the sparse COO gradient as backward makes it, not coalesced; making the tensor is not timed.
+w and s are two arrays, so an id touches two cache lines. No sample uses ids that a variant has seen
+within the last 8 M, so a small batch never comes out of cache; how much of a table does depends on
+its size and on the law of the ids. Ids are int64, which torch requires. torch.optim.Adagrad gets
+the sparse COO gradient uncoalesced, as backward makes it; making the tensor is not timed. The limit
+visits the row of every id in order, for every policy.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Apply = Callable[[Any], object]
 
 
 class Table:
-    """w and s of one size, which all variants share."""
+    """w and s, which all variants share."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.w = np.ones(shape, np.float32)
@@ -64,7 +65,7 @@ class Table:
         w[u] -= LR * total / np.sqrt(s[u] + EPS)
 
     def reference_sum(self, batch: Batch) -> None:
-        """As `numpy_sum`, but adding float32 in order of appearance, which is what we promise."""
+        """Step as `numpy_sum`, but add float32 in order of appearance, as adagrad promises."""
         w, s, (rows, g) = self.w, self.s, batch
         u, inverse = np.unique(rows, return_inverse=True)
         total = np.zeros((len(u), *g.shape[1:]), np.float32)
@@ -73,19 +74,19 @@ class Table:
         w[u] -= LR * total / np.sqrt(s[u] + EPS)
 
     def numpy_each(self, batch: Batch) -> None:
-        """Every square first, then every step."""
+        """Add all squares, then take all steps."""
         rows, g = batch
         np.add.at(self.s, rows, g * g)
         np.subtract.at(self.w, rows, LR * g / np.sqrt(self.s[rows] + EPS))
 
     def numpy_unique(self, batch: Batch) -> None:
-        """Step where no id repeats."""
+        """Take a step in which no id repeats."""
         w, s, (rows, g) = self.w, self.s, batch
         s[rows] += g * g
         w[rows] -= LR * g / np.sqrt(s[rows] + EPS)
 
     def reference_sequential(self, batch: Batch) -> None:
-        """One update per occurrence."""
+        """Make one update per occurrence."""
         lr, eps = np.float32(LR), np.float32(EPS)
         for i, g in zip(*batch, strict=True):
             self.s[i] += g * g
@@ -182,7 +183,7 @@ def run(report: Report) -> list[Panel]:
 
 
 def label_of(bits: int, law: str, n: int) -> str:
-    """Return table, law and batch size for people."""
+    """Return table, law and batch size as text."""
     return f"{data.power(bits)} {law}, {data.thousands(n)}"
 
 

@@ -1,7 +1,7 @@
 """Time of step_rows on [N, D] tables, with one accumulator per element and one per row.
 
-As rows.py, with rows of 4, 16 and 64 elements. "row" has an s of [N] that accumulates the mean
-square of a row; torch has no such optimizer.
+The questions of rows.py for rows of 4, 16 and 64 elements. "row" has an s of [N] that accumulates
+the mean square of a row; torch has no such optimizer.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class WideTable(Table):
         self.apply(u, total)
 
     def reference_wide(self, batch: Batch) -> None:
-        """As `numpy_wide`, but adding in order of appearance, which is what we promise."""
+        """Step as `numpy_wide`, but add in order of appearance, as adagrad promises."""
         rows, g = batch
         u, inverse = np.unique(rows, return_inverse=True)
         total = np.zeros((len(u), g.shape[1]), np.float32)
@@ -49,7 +49,7 @@ class WideTable(Table):
         self.apply(u, total)
 
     def apply(self, u: np.ndarray, total: np.ndarray) -> None:
-        """Take the step of different rows."""
+        """Take a step of distinct rows."""
         w, s = self.w, self.s
         if s.ndim == 1:
             s[u] += (total * total).mean(1)

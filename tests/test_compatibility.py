@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import earlier_files
-from conftest import DATA, assert_same_bits, need
+from checks import DATA, assert_same_bits, need
 
 STORED = DATA / "written_by_0.1"
 EXTRAS = {

@@ -1,7 +1,7 @@
 """Files of earlier versions: how each was written, and how training resumes from it.
 
-``python tests/earlier_files.py FOLDER`` writes the files of the installed version and
-``expected.npz``, the results of resuming from them with that same version. test_compatibility.py
+``python earlier_files.py FOLDER`` writes the files of the installed version and ``expected.npz``,
+the results of resuming from them with that same version. test_compatibility.py
 resumes from the stored files with the version under test and compares. All inputs are integer
 formulas, so that they do not depend on a random number generator.
 """

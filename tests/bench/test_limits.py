@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import ctr_data
-from conftest import need
+from checks import ROOT, need
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.append(str(ROOT))  # bench/ is not part of what is installed
 
-from bench import limits, machine  # noqa: E402
+from bench import limits, machine
 
 ROWS, N = 97, 500
 
