@@ -174,7 +174,7 @@ def processor_time(report: Report, shape: Shape, variants: list[Variant]) -> Non
 
 
 def label_of(size: int) -> str:
-    """Return the length of a batch for people."""
+    """Return the length of a batch as text."""
     return f"batches of {size}"
 
 

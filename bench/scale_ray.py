@@ -124,7 +124,7 @@ def _kind(name: str, pid: int) -> str:
 
 
 class Pass:
-    """A pass over a log as it is under way.
+    """A pass over a log that is under way.
 
     Parameters
     ----------
