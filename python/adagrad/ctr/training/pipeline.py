@@ -16,9 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from adagrad import _core
+from adagrad._hashing import hash_ids
 from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.logs.log import Ahead, Log, Position, open_log
-from adagrad.datasets import HASH_MULTIPLIER
 
 if TYPE_CHECKING:
     from adagrad.ctr.learners.estimator import ClickLearner
@@ -77,10 +77,7 @@ class SlotEncoder:
 
     def slots(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return the slot of each id."""
-        mixed = ids.astype(np.uint64) * np.uint64(HASH_MULTIPLIER)
-        shift = 64 - (self.n_slots.bit_length() - 1)
-        hashed = (mixed >> np.uint64(shift)).astype(np.int64)
-        return np.where(ids < self.n_slots, ids, hashed)
+        return np.where(ids < self.n_slots, ids, hash_ids(ids, self.n_slots.bit_length() - 1))
 
 
 class Encoded(NamedTuple):
