@@ -36,4 +36,5 @@ def hash_ids(ids: npt.NDArray[np.int64], bits: int) -> npt.NDArray[np.int64]:
         In ``[0, 2**bits)``, with the shape of `ids`.
     """
     mixed = ids.astype(np.uint64) * np.uint64(MULTIPLIER)
-    return (mixed >> np.uint64(64 - bits)).astype(np.int64)
+    hashed: npt.NDArray[np.int64] = (mixed >> np.uint64(64 - bits)).astype(np.int64)
+    return hashed
