@@ -21,9 +21,9 @@ SLOW = """
 import sys, time
 from adagrad.commands import main as cli
 from adagrad.ctr import logs
-from adagrad.ctr.logs import blocks as _lines
+from adagrad.ctr.logs import blocks
 from adagrad.ctr.training import run as training
-_lines.BLOCK = 1 << 16
+blocks.BLOCK_BYTES = 1 << 16
 logs.open_log.__kwdefaults__["rows"] = 640
 learn = training.Training._learn
 def slowly(*arguments):

@@ -148,7 +148,7 @@ def open_features(
     **how: Any,
 ) -> Log:
     """Open a log, with only these columns or without those."""
-    from adagrad.ctr.logs.checks import nearest
+    from adagrad._text import did_you_mean
     from adagrad.ctr.logs.log import open_log
 
     log = open_log(logs, label=label, columns=columns, **how)
@@ -159,7 +159,7 @@ def open_features(
             raise ValueError(f"--ignore: {name!r} is the label, which is no feature anyway")
         if name not in log.schema.names:
             shown = ", ".join(log.schema.names)
-            end = nearest(name, log.schema.names)
+            end = did_you_mean(name, log.schema.names)
             raise ValueError(f"--ignore: no column {name!r}; the columns are {shown}{end}")
     if ignore and "-" not in logs:
         # Not even read: a column that is no feature may hold what it likes.

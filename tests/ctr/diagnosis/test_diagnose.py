@@ -545,7 +545,7 @@ def test_a_column_of_numbers_that_ends(tmp_path):
     path.write_text("x,y\n" + "1.5,2\n" * 300_000 + "abc,3\n")
     code, _, errors = invoke("diagnose", path)
     assert code == 1
-    assert "line 300002: column 'x': 'abc' is no double" in errors
+    assert "line 300002: column 'x': 'abc' cannot be read as double" in errors
     code, _, errors = invoke("diagnose", path, "--skip-bad")
     assert "all features are constant, in 300,000 rows; 1 broken row skipped" in errors
 

@@ -18,7 +18,7 @@ from adagrad import _core  # noqa: E402
 from adagrad.ctr import HashingEncoder  # noqa: E402
 from adagrad.ctr.logs import LogError, blocks, open_log  # noqa: E402
 from adagrad.ctr.logs.csv import DelimitedReader  # noqa: E402
-from adagrad.ctr.logs.fast_csv import Plain  # noqa: E402
+from adagrad.ctr.logs.fast_csv import SimpleLines  # noqa: E402
 
 SCHEMA = pa.schema(
     [("click", pa.float32()), ("n", pa.int64()), ("s", pa.string()), ("x", pa.float64())]
@@ -57,14 +57,14 @@ files = st.lists(st.tuples(line, ends), max_size=200).map(
 )
 
 
-def read(data, delimiter, skip_bad, *, plain, block=1 << 20):
+def read(data, delimiter, skip_bad, *, simple, block=1 << 20):
     """Return the rows before the end or the error, what was skipped, and the error."""
     stdin = SimpleNamespace(buffer=io.BytesIO(data))
-    found = Plain.of if plain else lambda *args: None
+    found = SimpleLines.for_columns if simple else lambda *args: None
     with (
         mock.patch.object(sys, "stdin", stdin),
-        mock.patch.object(Plain, "of", found),
-        mock.patch.object(blocks, "BLOCK", block),
+        mock.patch.object(SimpleLines, "for_columns", found),
+        mock.patch.object(blocks, "BLOCK_BYTES", block),
         open_log(
             "-", label="click", schema=SCHEMA, delimiter=delimiter, rows=64, skip_bad=skip_bad
         ) as log,
@@ -87,8 +87,8 @@ def test_same_rows_or_same_error(data, delimiter, skip_bad, block):
     text = HEADER + data
     if delimiter == "\t":
         text = text.replace(b"\t", b" ").replace(b",", b"\t")
-    table, skipped, error = read(text, delimiter, skip_bad, plain=True, block=block)
-    expected = read(text, delimiter, skip_bad, plain=False)
+    table, skipped, error = read(text, delimiter, skip_bad, simple=True, block=block)
+    expected = read(text, delimiter, skip_bad, simple=False)
     assert (skipped, error) == expected[1:]
     assert table.schema == expected[0].schema
     table.validate(full=True)
@@ -105,9 +105,9 @@ def test_same_examples():
         for _ in range(1000)
     ]
     data = HEADER + "".join(lines).encode()
-    theirs, _, _ = read(data, ",", False, plain=False)
+    theirs, _, _ = read(data, ",", False, simple=False)
     with mock.patch.object(DelimitedReader, "_parse", side_effect=AssertionError("pyarrow's")):
-        ours, _, _ = read(data, ",", False, plain=True, block=1 << 12)
+        ours, _, _ = read(data, ",", False, simple=True, block=1 << 12)
     encoder = HashingEncoder(14, ["n", "s", "x"])
     np.testing.assert_array_equal(encoder.transform(ours).slots, encoder.transform(theirs).slots)
 

@@ -22,7 +22,7 @@ from pyarrow import parquet  # noqa: E402
 
 from adagrad import _batches  # noqa: E402
 from adagrad._batches import rechunk  # noqa: E402
-from adagrad.ctr.logs import LogError, blocks, open_log  # noqa: E402
+from adagrad.ctr.logs import LogError, blocks, open_log, sources  # noqa: E402
 
 ROWS = 64
 
@@ -36,7 +36,7 @@ def _no_thread_left():
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Make a block shorter than the tests' files, so that lines lie across its borders."""
-    monkeypatch.setattr(blocks, "BLOCK", 1 << 12)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 12)
 
 
 def made_up(rows: int = 1000, seed: int = 0) -> pa.Table:
@@ -209,12 +209,27 @@ def test_every_file_has_the_types_of_the_first(tmp_path):
 @pytest.mark.parametrize(
     ("column", "kind", "wrong", "reason"),
     [
-        (["True", "false", ""], pa.bool_(), "maybe", "'maybe' is no bool"),
-        (["2026-01-31 12:00:00", "2026-01-31T12:00", ""], pa.timestamp("us"), "noon", "no timest"),
-        (["2026-01-31T12:00:00Z", "", ""], pa.timestamp("us", "UTC"), "noon", "is no timestamp"),
-        (["2026-01-31 12:00:00.5", "2026-01-31", ""], pa.timestamp("ns"), "noon", "is no time"),
+        (["True", "false", ""], pa.bool_(), "maybe", "'maybe' cannot be read as bool"),
+        (
+            ["2026-01-31 12:00:00", "2026-01-31T12:00", ""],
+            pa.timestamp("us"),
+            "noon",
+            "read as timestamp",
+        ),
+        (
+            ["2026-01-31T12:00:00Z", "", ""],
+            pa.timestamp("us", "UTC"),
+            "noon",
+            "read as timestamp",
+        ),
+        (
+            ["2026-01-31 12:00:00.5", "2026-01-31", ""],
+            pa.timestamp("ns"),
+            "noon",
+            "read as timestamp",
+        ),
         (["2026-01-31", "2026-02-01", ""], pa.string(), None, None),
-        (["1", "0", ""], pa.int64(), "yes", "'yes' is no int64"),
+        (["1", "0", ""], pa.int64(), "yes", "'yes' cannot be read as int64"),
     ],
 )
 def test_flags_and_moments(tmp_path, column, kind, wrong, reason):
@@ -324,7 +339,7 @@ BROKEN = {
     "number of columns": ("1,a\n", "2 columns instead of 3"),
     "empty line": ("\n", "the line is empty"),
     "not UTF-8": (b"1,a\xff,2\n", "byte 4 of the line is not UTF-8"),
-    "not a number": ("1,a,two\n", "column 'n': 'two' is no int64"),
+    "not a number": ("1,a,two\n", "column 'n': 'two' cannot be read as int64"),
     "open quote": ('1,a,"2\n', "a quote is not closed within the line"),
     "carriage return": ("1,a\r,2\n", "a carriage return within the line"),
     "missing label": (",a,2\n", "the label is missing"),
@@ -364,7 +379,7 @@ def test_a_broken_row(tmp_path, kind, where, small_blocks):
 
 @pytest.mark.parametrize("block", [1 << 12, 1 << 23])
 def test_all_kinds_at_once(tmp_path, block, monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK", block)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", block)
     rng = np.random.default_rng(1)
     kinds = list(BROKEN)
     schema = pa.schema({"click": pa.float32(), "s": pa.string(), "n": pa.int64()})
@@ -407,7 +422,7 @@ def test_quotes(tmp_path):
 def test_numbers_are_finite(tmp_path, value):
     path = tmp_path / "a.csv"
     path.write_text(f"click,x\n1,0.5\n1,{value}\n1,\n")
-    with pytest.raises(LogError, match=r"line 3: column 'x' has -?(nan|inf)"):
+    with pytest.raises(LogError, match=r"line 3: column 'x': -?(nan|inf) is not finite"):
         read(path)
     got, log = read(path, skip_bad=True)
     assert got.column("x").to_pylist() == [0.5, None]
@@ -429,19 +444,19 @@ def test_broken_rows_of_columns(tmp_path):
     assert got.to_pylist() == [{"click": 1.0, "x": [0.0]}, {"click": 1.0, "x": None}]
     assert log.skipped == {"bad label": 2, "missing label": 1, "not finite": 1}
     parquet.write_table(table.slice(4, 1), tmp_path / "a.parquet")
-    with pytest.raises(LogError, match="line 1: column 'x' has inf"):
+    with pytest.raises(LogError, match="line 1: column 'x': inf is not finite"):
         read(tmp_path / "a.parquet")
 
 
 @pytest.mark.parametrize(
     ("line", "kind", "reason"),
     [
-        ("1 3:0.5 x:1", "bad entry", "'x:1' is not id:value with an id of 0 to 2**63 - 1"),
-        ("1 -1:0.5", "bad entry", "'-1:0.5' is not id:value with an id of 0 to 2**63 - 1"),
-        ("1 3", "bad entry", "'3' is not id:value with an id of 0 to 2**63 - 1"),
-        ("1 qid:3 1:1", "bad entry", "'qid:3' is not id:value with an id of 0 to 2**63 - 1"),
-        ("1 3:\xff", "bad entry", "'3:ÿ' is not id:value with an id of 0 to 2**63 - 1"),
-        ("1 3:nan", "not finite", "column 'values' has nan"),
+        ("1 3:0.5 x:1", "bad entry", "'x:1' is not id:value with an id from 0 to 2**63 - 1"),
+        ("1 -1:0.5", "bad entry", "'-1:0.5' is not id:value with an id from 0 to 2**63 - 1"),
+        ("1 3", "bad entry", "'3' is not id:value with an id from 0 to 2**63 - 1"),
+        ("1 qid:3 1:1", "bad entry", "'qid:3' is not id:value with an id from 0 to 2**63 - 1"),
+        ("1 3:\xff", "bad entry", "'3:ÿ' is not id:value with an id from 0 to 2**63 - 1"),
+        ("1 3:nan", "not finite", "column 'values': nan is not finite"),
         ("3:0.5", "missing label", "the label is missing"),
         ("", "empty line", "the line is empty"),
         ("yes 3:0.5", "bad label", "the label is 'yes', not 0 or 1, -1 or +1"),
@@ -509,10 +524,10 @@ def test_damaged_files(tmp_path):
 
 
 def test_an_endless_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK", 1 << 12)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 12)
     monkeypatch.setattr(blocks, "LONGEST_LINE", 1 << 15)
     (tmp_path / "a.csv").write_bytes(b"click,x\n1,2\n1," + b"x" * (1 << 16))
-    with pytest.raises(LogError, match=r"line 3: no end of the line within 32768 bytes"):
+    with pytest.raises(LogError, match=r"line 3: the line has no end within 32768 bytes"):
         read(tmp_path / "a.csv")
     (tmp_path / "a.csv").write_bytes(b"click,x\n1,2\n1," + b"x" * (1 << 14) + b"\n0,y\n")
     assert [len(x) for x in read(tmp_path / "a.csv", numeric=[])[0].column("x").to_pylist()] == [
@@ -542,7 +557,7 @@ def test_a_later_file_that_does_not_fit(tmp_path):
         ({"columns": ["click"]}, "'click' is the label"),
         ({"columns": ["no"]}, "no column 'no'"),
         ({"numeric": ["no"]}, "no column 'no', which numeric names"),
-        ({"schema": pa.schema([]), "columns": ["x"]}, "schema already says"),
+        ({"schema": pa.schema([]), "columns": ["x"]}, "schema excludes columns and numeric"),
         ({"format": "parquet", "header": True}, "header is for CSV and TSV"),
     ],
 )
@@ -598,12 +613,16 @@ def test_standard_input_of_other_formats(format):
     assert got.stdout.decode().strip() == want
 
 
-def test_a_silent_pipe_does_not_hold_the_thread(monkeypatch):
+@pytest.mark.parametrize("can_select", [True, False], ids=["select", "thread"])
+def test_a_silent_pipe_does_not_block_the_thread(monkeypatch, can_select):
+    if can_select and not sources.CAN_SELECT_FILES:
+        pytest.skip("select() takes no pipes here")
+    monkeypatch.setattr(sources, "CAN_SELECT_FILES", can_select)
     reading, writing = os.pipe()
     os.write(writing, b"click,x\n" + b"1,2\n" * 3)
 
     with os.fdopen(reading, "rb") as stream, os.fdopen(writing, "wb") as writer:
-        monkeypatch.setattr(blocks, "BLOCK", 16)  # else opening waits for more
+        monkeypatch.setattr(blocks, "BLOCK_BYTES", 16)  # else opening waits for more
 
         class Input:
             buffer = stream
@@ -641,7 +660,7 @@ def test_leaving_early_ends_the_thread(tmp_path, small_blocks):
 
 
 def test_memory_does_not_grow_with_the_log(tmp_path, monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK", 1 << 18)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 18)
     line = b"1,some text,12345\n"
     peaks = []
     for lines in (100_000, 1_000_000):
@@ -726,6 +745,7 @@ def test_a_byte_order_mark_counts_at_the_start_of_the_file_only(tmp_path, rows, 
 
 
 def test_memory_does_not_grow_with_a_parquet_file(tmp_path):
+    pytest.importorskip("resource")  # not on Windows
     code = (
         "import resource, sys; from adagrad.ctr.logs import open_log;"
         "sum(b.num_rows for b in open_log(sys.argv[1], label='click'));"

@@ -8,11 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from adagrad._text import did_you_mean
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.learners.estimator import ClickLearner
 from adagrad.ctr.learners.factorization import FactorizationMachine, FieldAwareFactorizationMachine
 from adagrad.ctr.learners.logistic import LogisticRegression
-from adagrad.ctr.logs.checks import nearest
 from adagrad.ctr.training.pipeline import is_libsvm
 from adagrad.presets import preset
 
@@ -74,7 +74,7 @@ class Options:
             if name not in names:
                 raise ValueError(
                     f"--categorical: the log has no column {name!r}, but {names}"
-                    + nearest(name, names)
+                    + did_you_mean(name, names)
                 )
         kinds: dict[str, Any] = {
             name: "categorical" if name in self.categorical else None

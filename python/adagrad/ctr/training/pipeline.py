@@ -18,7 +18,8 @@ import pyarrow as pa
 from adagrad import _core
 from adagrad._hashing import hash_ids
 from adagrad.ctr.encoding.examples import Examples
-from adagrad.ctr.logs.log import Ahead, Log, Position, open_log
+from adagrad.ctr.logs.log import Log, Position, open_log
+from adagrad.ctr.logs.prefetch import Prefetcher
 
 if TYPE_CHECKING:
     from adagrad.ctr.learners.estimator import ClickLearner
@@ -127,13 +128,13 @@ def encoded(log: Log, encoder: Encoder, start: int = 0) -> Generator[Encoded, No
             y = None if log.label is None else batch.column(log.label).to_numpy()
             yield Encoded(encoder.transform(batch), y, batch, log.position, log.skipped)
 
-    ahead = Ahead(batches())
+    prefetcher = Prefetcher(batches())
     try:
-        yield from ahead
+        yield from prefetcher
     finally:
-        ahead.call_off()
+        prefetcher.cancel()
         log.close()  # wakes the thread where it waits for a pipe
-        ahead.join()
+        prefetcher.join()
 
 
 def is_libsvm(schema: pa.Schema, label: str | None) -> bool:

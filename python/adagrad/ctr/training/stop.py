@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
 
-from adagrad.ctr.logs.sources import call_off_pipes
+from adagrad.ctr.logs.sources import cancel_pipes
 
 __all__ = ["Interrupted", "Stop"]
 
@@ -46,7 +46,7 @@ class Stop:
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         again, self.signal = bool(self.signal), number
-        self._finishing = not again and call_off_pipes()
+        self._finishing = not again and cancel_pipes()
         if again or (self._waiting and not self._finishing):
             self._waiting = False
             raise Interrupted(number)
