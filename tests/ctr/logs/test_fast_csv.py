@@ -1,4 +1,4 @@
-"""Lines that the compiled module splits: what pyarrow makes of the same lines, to the bit."""
+"""The fast path for CSV and TSV gives the same rows, errors and bits as pyarrow."""
 
 import gzip
 import io
@@ -58,7 +58,7 @@ files = st.lists(st.tuples(line, ends), max_size=200).map(
 
 
 def read(data, delimiter, skip_bad, *, simple, block=1 << 20):
-    """Return the rows before the end or the error, what was skipped, and the error."""
+    """Return the rows up to the end or the error, the counts of skipped rows, and the error."""
     stdin = SimpleNamespace(buffer=io.BytesIO(data))
     found = SimpleLines.for_columns if simple else lambda *args: None
     with (
@@ -120,7 +120,7 @@ def splitter():
     "lines",
     [b"1,a", b"1\n", b"1,a,b\n", b"\n", b'1,"a"\n', b"x,a\n", b"1,a\n1,b\n", b"", b"1\na\n"],
 )
-def test_doubtful_lines_leave_nothing_behind(lines):
+def test_a_rejected_block_changes_nothing(lines):
     split = splitter()
     assert split.add(b",a\n2,\n", 2)
     assert not split.add(lines, 1)
@@ -133,7 +133,7 @@ def test_doubtful_lines_leave_nothing_behind(lines):
     assert text.tobytes() == b"ac"
 
 
-def test_room_is_used_again_only_when_nobody_has_it():
+def test_buffers_are_reused_only_when_no_array_refers_to_them():
     split = splitter()
     split.add(b"1,a\n", 1)
     held = split.take()
@@ -147,17 +147,17 @@ def test_room_is_used_again_only_when_nobody_has_it():
     split.add(b"4,d\n", 1)
     again = split.take()
     assert again[0][1].ctypes.data == address
-    assert again[0][0] is None  # nothing of the missing value before
+    assert again[0][0] is None  # the missing value before leaves no mask behind
     assert (held[0][1][0], again[0][1][0]) == (1, 4)
 
 
-def test_a_column_must_be_among_those_of_a_line():
+def test_a_column_beyond_the_width_of_a_line():
     with pytest.raises(IndexError, match="beyond the width"):
         _core.LineSplitter(2, ",", True, [(2, "text")])
 
 
 def separators(text, delimiter):
-    """What the program below answers, from bytes."""
+    """Return the expected answers of the C++ program."""
     answers = []
     for at in range(0, len(text) - 63, 64):
         found = [byte in (delimiter, ord("\n")) for byte in text[at : at + 64]]
@@ -194,7 +194,7 @@ def test_separators_on_aarch64(tmp_path):
     check_separators(tmp_path, cxx, "-static", emulator=[emulator])
 
 
-def test_the_end_of_a_compressed_file_comes_before_its_last_rows(tmp_path):
+def test_a_compressed_file_ends_before_its_last_rows_are_taken(tmp_path):
     path = tmp_path / "log.csv.gz"
     path.write_bytes(gzip.compress(HEADER + b"1,a,0,2.5\n" * 1000))
     with open_log(path, label="click") as log:
