@@ -1,4 +1,4 @@
-"""The hash and the slots of the encoder. They are a file format, so these values must not change."""
+"""The hash and the slots of the encoder: a file format, whose values must not change."""
 
 from __future__ import annotations
 
