@@ -4,31 +4,15 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import importlib
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from adagrad import datasets
+from checks import need_packages
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
-CI = os.environ.get("CI") == "true"
-
-if CI:
-    importlib.import_module("sklearn")
-else:
-    pytest.importorskip("sklearn")
-
-
-def shared(name: str) -> Path:
-    """Return a file of the shared data; without it skip, except in CI."""
-    path = SHARED / name
-    if not path.exists():
-        assert not CI, f"{path} is missing"
-        pytest.skip(f"needs {path}")
-    return path
+need_packages("sklearn")
 
 
 def written(folder: Path, text: str | bytes, name: str = "log.svm") -> Path:
@@ -52,18 +36,13 @@ def test_click_log() -> None:
     assert log.values[first][6] == np.float32(0.6931471805599453)
 
 
-def test_the_notice_names_the_shipped_file() -> None:
+def test_the_shipped_log_is_an_unchanged_copy() -> None:
     folder = Path(datasets.__file__).with_name("data")
     digest = hashlib.sha256((folder / "adam_test_10000.tsv.gz").read_bytes()).hexdigest()
+    assert digest == "59c84887e55577ab2b5f41cb0463ba72382fe2602bf9f4d2a017588105599fe7"
     notice = (folder / "NOTICE").read_text()
     assert digest in notice
     assert "Apache License, Version 2.0" in notice
-
-
-def test_the_shipped_log_is_an_unchanged_copy() -> None:
-    folder = Path(datasets.__file__).with_name("data")
-    name = "adam_test_10000.tsv.gz"
-    assert (folder / name).read_bytes() == shared(name).read_bytes()
 
 
 def test_first_examples_share_memory() -> None:
@@ -159,9 +138,20 @@ def test_negative_ids_of_the_click_format() -> None:
         datasets._parse(["1,-7 0", "2 1"], "here")
 
 
-def test_a9a() -> None:
-    log = datasets.libsvm(shared("a9a.gz"))
-    assert len(log) == 32_561
-    assert log.labels.sum() == 7841
-    assert log.table_rows == 124
+def test_a_long_log(tmp_path: Path, rng: np.random.Generator) -> None:
+    """As many examples, ids and positives as a9a, a log that is often used, has."""
+    n, ids = 32_561, 124
+    labels = (rng.random(n) < 0.24).astype(np.float32)
+    rows = [np.flatnonzero(picks) for picks in rng.random((n, ids)) < 14 / ids]
+    lines = [
+        " ".join([f"{2 * y - 1:+.0f}", *(f"{i}:1" for i in of_one)])
+        for y, of_one in zip(labels, rows, strict=True)
+    ]
+    path = written(tmp_path, gzip.compress("\n".join(lines).encode(), 1), "log.gz")
+    log = datasets.libsvm(path)
+    assert len(log) == n
+    assert log.labels.tolist() == labels.tolist()
+    assert log.table_rows == ids
+    assert log.indptr.tolist() == [0, *np.cumsum([len(of_one) for of_one in rows])]
+    assert log.rows.tolist() == np.concatenate(rows).tolist()
     assert (log.values == 1).all()

@@ -14,17 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-for _extra in ("click", "rich", "sklearn", "pyarrow", "safetensors"):
-    pytest.importorskip(_extra)
+from checks import need_packages
 
-import pyarrow as pa  # noqa: E402
+need_packages("click", "rich", "sklearn", "pyarrow", "safetensors")
 
-import command  # noqa: E402
-from adagrad import ctr  # noqa: E402
-from adagrad.ctr import logs  # noqa: E402
-from adagrad.ctr.learners import files  # noqa: E402
-from adagrad.ctr.training import run as training  # noqa: E402
-from command import LABEL, finished, invoke, slow  # noqa: E402
+import pyarrow as pa
+
+import command
+from adagrad import ctr
+from adagrad.ctr import logs
+from adagrad.ctr.learners import files
+from adagrad.ctr.training import run as training
+from command import LABEL, finished, invoke, slow
 
 ROWS = 30_000
 

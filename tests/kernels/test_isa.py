@@ -12,6 +12,8 @@ import adagrad
 import toolchain
 from adagrad import _core
 
+pytestmark = pytest.mark.unsanitized
+
 SCRIPT = """
 import adagrad, numpy as np
 w, g, s = np.ones(1000, "f4"), np.linspace(-3, 3, 1000, dtype="f4"), np.zeros(1000, "f4")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import decimal
-import importlib.util
 import itertools
 import json
 import pickle
@@ -21,7 +20,7 @@ import hashing_reference as reference
 from adagrad import _core
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import Examples, concatenate
-from checks import need
+from checks import need_packages
 
 SCALARS = {
     pa.null(): st.none(),
@@ -219,7 +218,7 @@ def test_arrow_sources(expected):
 
 
 def test_pandas_and_its_index(expected):
-    need(importlib.util.find_spec("pandas") is not None, "pandas")
+    need_packages("pandas")
     import pandas as pd
 
     frame = pd.DataFrame(ROWS)
@@ -232,7 +231,7 @@ def test_pandas_and_its_index(expected):
 
 
 def test_polars(expected):
-    need(importlib.util.find_spec("polars") is not None, "polars")
+    need_packages("polars")
     import polars as pl
 
     frame = pl.DataFrame(ROWS)
@@ -243,7 +242,7 @@ def test_polars(expected):
 
 
 def test_duckdb(expected):
-    need(importlib.util.find_spec("duckdb") is not None, "duckdb")
+    need_packages("duckdb")
     import duckdb
 
     relation = duckdb.from_arrow(pa.table(ROWS))
@@ -435,7 +434,7 @@ def test_scikit_learn():
     assert repr(encoder) == "HashingEncoder(bits=12, crosses=[('site', 'new')])"
     assert not get_tags(encoder).requires_fit
 
-    need(importlib.util.find_spec("pandas") is not None, "pandas")
+    need_packages("pandas")
     import pandas as pd
 
     frame, y = pd.concat([pd.DataFrame(ROWS)] * 5), np.arange(20) % 2

@@ -15,14 +15,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pa = pytest.importorskip("pyarrow")
+from checks import need_packages
 
-from pyarrow import csv as arrow_csv  # noqa: E402
-from pyarrow import parquet  # noqa: E402
+need_packages("pyarrow")
 
-from adagrad import _batches  # noqa: E402
-from adagrad._batches import rechunk  # noqa: E402
-from adagrad.ctr.logs import LogError, blocks, open_log  # noqa: E402
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
+from pyarrow import parquet
+
+from adagrad import _batches
+from adagrad._batches import rechunk
+from adagrad.ctr.logs import LogError, blocks, open_log
 
 ROWS = 64
 
