@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import pytest
 
 import adagrad
 from adagrad import convert
-from checks import assert_same_bits, need, wide_range
+from checks import assert_same_bits, need, need_packages, wide_range
 from golden import CASES, load, rule_of
 
 try:
@@ -241,7 +240,7 @@ print(json.dumps([ours.steps, int(array(again.iterations))]))
 
 def test_keras_itself_goes_on():
     for name in ("keras", "tensorflow"):
-        need(importlib.util.find_spec(name) is not None, name)
+        need_packages(name)
     done = subprocess.run(
         [sys.executable, "-c", KERAS], capture_output=True, text=True, check=False
     )

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from adagrad import datasets
+from checks import need_packages
 
-CI = os.environ.get("CI") == "true"
+need_packages("matplotlib", "sklearn")
 
-for _extra in ("matplotlib", "sklearn"):
-    if CI:
-        importlib.import_module(_extra)
-    else:
-        pytest.importorskip(_extra)
-
-from adagrad import demo, metrics, plotting  # noqa: E402
+from adagrad import demo, metrics, plotting
 
 KINDS = (demo.AdaGrad, demo.ConstantRate, demo.GlobalRate)
 

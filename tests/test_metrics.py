@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import os
 
 import numpy as np
 import pytest
 
 from adagrad import metrics
+from checks import need_packages
 
-if os.environ.get("CI") == "true":
-    importlib.import_module("sklearn")
-else:
-    pytest.importorskip("sklearn")
+need_packages("sklearn")
 
 
 def test_measure() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import os
 from typing import Any
 
 import numpy as np
@@ -26,12 +24,9 @@ from adagrad.analysis import (
     jacobi_precondition,
     trace,
 )
-from checks import assert_same_bits
+from checks import assert_same_bits, need_packages
 
-if os.environ.get("CI") == "true":
-    importlib.import_module("scipy")
-else:
-    pytest.importorskip("scipy")
+need_packages("scipy")
 import scipy.sparse as sp
 
 BOWL = Quadratic([[0.2, 0.0], [0.0, 4.0]])

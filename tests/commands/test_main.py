@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import subprocess
@@ -13,16 +12,13 @@ import numpy as np
 import pytest
 
 from adagrad.commands import requirements
+from checks import need_packages
 
-for _extra in ("click", "rich", "matplotlib", "sklearn"):
-    if os.environ.get("CI") == "true":
-        importlib.import_module(_extra)
-    else:
-        pytest.importorskip(_extra)
+need_packages("click", "rich", "matplotlib", "sklearn")
 
-from click.testing import CliRunner  # noqa: E402
+from click.testing import CliRunner
 
-from adagrad.commands.group import adagrad as command  # noqa: E402
+from adagrad.commands.group import adagrad as command
 
 
 def invoke(*arguments: object) -> tuple[int, str, str]:

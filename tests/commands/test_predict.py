@@ -10,17 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-for _extra in ("click", "rich", "sklearn", "pyarrow", "safetensors"):
-    pytest.importorskip(_extra)
+from checks import need_packages
 
-import pyarrow as pa  # noqa: E402
-import pyarrow.compute as pc  # noqa: E402
-from pyarrow import csv, parquet  # noqa: E402
-from sklearn.metrics import log_loss, roc_auc_score  # noqa: E402
+need_packages("click", "rich", "sklearn", "pyarrow", "safetensors")
 
-import command  # noqa: E402
-from adagrad import ctr  # noqa: E402
-from command import LABEL, invoke  # noqa: E402
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv, parquet
+from sklearn.metrics import log_loss, roc_auc_score
+
+import command
+from adagrad import ctr
+from command import LABEL, invoke
 
 TODAY = command.clicks(5_000, seed=1)
 

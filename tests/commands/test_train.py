@@ -14,17 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-for _extra in ("click", "rich", "sklearn", "pyarrow", "safetensors"):
-    pytest.importorskip(_extra)
+from checks import need_packages
 
-import pyarrow as pa  # noqa: E402
+need_packages("click", "rich", "sklearn", "pyarrow", "safetensors")
 
-import command  # noqa: E402
-from adagrad import ctr  # noqa: E402
-from adagrad.ctr import logs  # noqa: E402
-from adagrad.ctr.learners import files  # noqa: E402
-from adagrad.ctr.training import run as training  # noqa: E402
-from command import LABEL, finished, invoke, slow  # noqa: E402
+import pyarrow as pa
+
+import command
+from adagrad import ctr
+from adagrad.ctr import logs
+from adagrad.ctr.learners import files
+from adagrad.ctr.training import run as training
+from command import LABEL, finished, invoke, slow
 
 ROWS = 30_000
 
@@ -241,6 +242,7 @@ def test_libsvm_ids_are_slots_where_they_fit(tmp_path: Path) -> None:
 KILLED = ("--lr", 0.1, "--checkpoint-every", 1, "--passes", 2)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 def test_killed_at_any_moment_and_resumed(log: Path, tmp_path: Path) -> None:
     arguments = ("train", log, "-l", LABEL, "--bits", 14, *KILLED)
     assert finished(*arguments, "-m", tmp_path / "whole") == 0
@@ -261,6 +263,7 @@ def test_killed_at_any_moment_and_resumed(log: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*")), "nothing is left behind but what a kill cannot clear away"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_a_checkpoint(
     log: Path, whole: Path, tmp_path: Path, number: signal.Signals
@@ -285,6 +288,7 @@ def test_a_signal_saves_a_checkpoint(
     assert (tmp_path / "m").read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 @pytest.mark.parametrize(
     ("lr", "rows", "learned"), [(0.1, 100, 64), (0.1, 70_100, 70_080), ("auto", 5_000, 4_992)]
 )
@@ -317,6 +321,7 @@ def test_a_signal_while_waiting_for_a_pipe(
     assert tensors(tmp_path / "m") == tensors(tmp_path / "whole")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 @pytest.mark.parametrize("input", [b"click\tsi", b"click\tsite\n" + b"1\ta\n" * 63])
 def test_a_signal_before_the_first_round(tmp_path: Path, input: bytes) -> None:
     arguments = ("train", "-", "-l", LABEL, "-m", tmp_path / "m", "--lr", 0.1, "--quiet")
@@ -504,6 +509,7 @@ def test_an_ignored_column_may_hold_what_it_likes(tmp_path: Path) -> None:
     train(tmp_path / "log.tsv", tmp_path / "m", "--ignore", "user")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is in KiB on Linux")
 def test_memory_does_not_grow_with_the_log(tmp_path: Path, log: Path) -> None:
     code = (
         "import resource, sys; from adagrad.commands.group import adagrad;"

@@ -14,18 +14,22 @@ import time
 
 import numpy as np
 import pytest
-import ray
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import adagrad
-import ray_cluster
 from adagrad import Rule, Table, TableFileError
-from adagrad.distributed import ShardedTable, ShardLostError, _cluster, _manifest
-from adagrad.distributed._slices import load_slice
-from checks import ROOT, assert_same_bits, wide_range
+from checks import ROOT, assert_same_bits, need_packages, wide_range
 from rules import RULES, is_coupled
 from tables import IDS, POLICIES, STATES, STORAGES
+
+need_packages("ray")
+
+import ray
+
+import ray_cluster
+from adagrad.distributed import ShardedTable, ShardLostError, _cluster, _manifest
+from adagrad.distributed._slices import load_slice
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("cluster")]
 

@@ -15,11 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import ray.data
 
 import adagrad
-import command
-import distributed_reference as oracle
 from adagrad.ctr import (
     FactorizationMachine,
     FieldAwareFactorizationMachine,
@@ -27,8 +24,15 @@ from adagrad.ctr import (
     LogisticRegression,
 )
 from adagrad.datasets import synthetic_clicks
+from checks import ROOT, need_packages
+
+need_packages("ray")
+
+import ray.data
+
+import command
+import distributed_reference as oracle
 from adagrad.distributed import Cluster, Lost, Mismatch, _run, _shards, training
-from checks import ROOT
 
 pytestmark = pytest.mark.xdist_group("ray")
 

@@ -20,6 +20,8 @@ import toolchain
 from adagrad import _core
 from checks import ROOT
 
+pytestmark = pytest.mark.unsanitized
+
 # kernels.hpp: an array of pointers, the first to the name of the ISA.
 READS = ("gather_u32", "gather_u64", "pool_u32", "pool_u64", "initialise", "fade")
 STEPPING = ("dense", "decay_rows", "every_row", "rows_u32", "rows_u64")

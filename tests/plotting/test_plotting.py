@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import os
 import subprocess
 import sys
 from typing import Any
@@ -12,10 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-if os.environ.get("CI") == "true":
-    importlib.import_module("matplotlib")
-else:
-    pytest.importorskip("matplotlib")
+from checks import need_packages
+
+need_packages("matplotlib")
 
 import adagrad
 from adagrad import plotting, textbook

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import adagrad
-from checks import ROOT, need
+from checks import ROOT, need, need_packages
 
 TEXTBOOK = ROOT / "examples" / "textbook"
 # Blocks of Python in each page.
@@ -40,7 +40,7 @@ MODULES = sorted(
 
 
 def need_torch():
-    need(importlib.util.find_spec("torch") is not None, "torch")
+    need_packages("torch")
     importlib.import_module("torch").sparse.check_sparse_tensor_invariants.disable()
 
 

@@ -24,7 +24,8 @@ from checks import need
 
 ROOT = toolchain.ROOT
 TOP = {".clang-format", ".gitignore", "CHANGELOG.md", "CMakeLists.txt", "CMakePresets.json"}
-TOP |= {"CONTRIBUTING.md", "LICENSE", "README.md", "pyproject.toml"}
+TOP |= {"CITATION.cff", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "LICENSE", "README.md"}
+TOP |= {"SECURITY.md", "pyproject.toml"}
 # What building the documentation leaves in its folder.
 BUILT = (ROOT / "docs" / "_build", ROOT / "docs" / "textbook")
 FOLDERS = ("bench", "cpp", "docs", "examples", "python", "tests")

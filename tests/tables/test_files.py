@@ -33,6 +33,8 @@ from checks import TESTS, need
 fcntl = pytest.importorskip("fcntl", reason="files are written on POSIX systems only")
 resource = pytest.importorskip("resource")
 
+pytestmark = pytest.mark.unsanitized
+
 COUNTER = "0" * 20
 METADATA = {
     **{

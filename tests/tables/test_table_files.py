@@ -20,6 +20,8 @@ from tables import STORAGES, content
 
 pytest.importorskip("fcntl", reason="tables are mapped on POSIX systems only")
 
+pytestmark = pytest.mark.unsanitized
+
 
 def test_what_a_killed_process_leaves(tmp_path):
     script = TESTS / "helpers" / "kill_steps.py"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import io
-import os
 import pickle
 import re
 import runpy
@@ -17,13 +15,13 @@ import pytest
 
 import adagrad
 from adagrad import Rule, Table
-from checks import ROOT, need
+from checks import ROOT, need_packages
 
-# Never skipped in CI.
-in_ci = os.environ.get("CI") == "true"
-torch = importlib.import_module("torch") if in_ci else pytest.importorskip("torch")
+need_packages("torch")
 
-from adagrad.torch import TableEmbeddingBag  # noqa: E402
+import torch
+
+from adagrad.torch import TableEmbeddingBag
 
 # torch's own optimizer makes sparse tensors without saying whether to check them, and warns.
 torch.sparse.check_sparse_tensor_invariants.disable()
@@ -635,8 +633,7 @@ def test_bad_options(error, message, tables, options):
 
 
 def test_dlrm_learns_as_torch(threads, capsys):
-    for name in ("sklearn", "pyarrow"):
-        need(importlib.util.find_spec(name) is not None, name)
+    need_packages("sklearn", "pyarrow")
     before = torch.get_num_threads()
     logs = runpy.run_path(str(ROOT / "examples" / "dlrm.py"))["main"](["--quick"])
     torch.set_num_threads(before)

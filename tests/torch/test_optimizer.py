@@ -16,17 +16,16 @@ import pytest
 
 import adagrad
 from adagrad import _core
-from checks import ROOT, need, wide_range
+from checks import ROOT, need, need_packages, wide_range
 
-try:
-    import torch
+need_packages("torch")
 
-    import adagrad.torch
+import torch
 
-    # torch's own optimizer makes sparse tensors without saying whether to check them, and warns.
-    torch.sparse.check_sparse_tensor_invariants.disable()
-except ImportError:
-    torch = None
+import adagrad.torch
+
+# torch's own optimizer makes sparse tensors without saying whether to check them, and warns.
+torch.sparse.check_sparse_tensor_invariants.disable()
 
 # torch fuses multiply-adds in dense steps; a rule without them differs in the last bits.
 TOLERANCE = {"float32": 5e-7, "float64": 1e-15}
@@ -39,11 +38,6 @@ CASES = [
     {"lr": 0.05, "foreach": True},
     {"lr": 0.05, "fused": True},
 ]
-
-
-@pytest.fixture(autouse=True)
-def _torch():
-    need(torch is not None, "torch")
 
 
 def params(rng, dtype="float32", shapes=((7, 3), (5,), ())):

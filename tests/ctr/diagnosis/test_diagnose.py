@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gzip
-import importlib
 import io
 import json
 import math
-import os
 import re
 from pathlib import Path
 
@@ -15,29 +13,25 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-CI = os.environ.get("CI") == "true"
+from checks import need_packages
 
-for _extra in ("click", "matplotlib", "pyarrow", "rich", "sklearn"):
-    if CI:
-        importlib.import_module(_extra)
-    else:
-        pytest.importorskip(_extra)
+need_packages("click", "matplotlib", "pyarrow", "rich", "sklearn")
 
-from rich.console import Console  # noqa: E402
+from rich.console import Console
 
-from adagrad import analysis, plotting  # noqa: E402
-from adagrad.commands._progress import Reading  # noqa: E402
-from adagrad.commands.diagnose import _shipped  # noqa: E402
-from adagrad.ctr import LogisticRegression  # noqa: E402
-from adagrad.ctr.diagnosis import Diagnoser, diagnosis, findings  # noqa: E402
-from adagrad.ctr.diagnosis.conditioning import conditioning  # noqa: E402
-from adagrad.ctr.diagnosis.counting import FeatureTable, RowSample, nonzero  # noqa: E402
-from adagrad.ctr.diagnosis.occupancy import Occupancy, expected_sharing  # noqa: E402
-from adagrad.ctr.diagnosis.words import in_words, show  # noqa: E402
-from adagrad.ctr.encoding.examples import Examples  # noqa: E402
-from adagrad.ctr.logs import open_log  # noqa: E402
-from checks import ROOT  # noqa: E402
-from command import LABEL, as_text, clicks, invoke, write  # noqa: E402
+from adagrad import analysis, plotting
+from adagrad.commands._progress import Reading
+from adagrad.commands.diagnose import _shipped
+from adagrad.ctr import LogisticRegression
+from adagrad.ctr.diagnosis import Diagnoser, diagnosis, findings
+from adagrad.ctr.diagnosis.conditioning import conditioning
+from adagrad.ctr.diagnosis.counting import FeatureTable, RowSample, nonzero
+from adagrad.ctr.diagnosis.occupancy import Occupancy, expected_sharing
+from adagrad.ctr.diagnosis.words import in_words, show
+from adagrad.ctr.encoding.examples import Examples
+from adagrad.ctr.logs import open_log
+from checks import ROOT
+from command import LABEL, as_text, clicks, invoke, write
 
 
 def sparse(rows: int, features: int, per_row: int, power: float, seed: int = 0):

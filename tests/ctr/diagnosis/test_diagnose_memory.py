@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,16 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-CI = os.environ.get("CI") == "true"
+from checks import need_packages
 
-for _extra in ("click", "pyarrow", "rich", "sklearn"):
-    if CI:
-        importlib.import_module(_extra)
-    else:
-        pytest.importorskip(_extra)
+need_packages("click", "pyarrow", "rich", "sklearn")
 
-import pyarrow as pa  # noqa: E402
-from pyarrow import csv, parquet  # noqa: E402
+import pyarrow as pa
+from pyarrow import csv, parquet
 
 ROWS = 120_000
 COLUMNS = 16

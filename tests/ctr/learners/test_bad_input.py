@@ -201,6 +201,7 @@ def test_python_threads_on_models_of_their_own(rng):
         assert list(pool.map(trained, range(6))) == [trained(k) for k in range(6)]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_fork_after_threads():
     script = """
 import os, sys, numpy as np

@@ -22,6 +22,8 @@ from ctr_data import batch, labels
 
 resource = pytest.importorskip("resource")
 
+pytestmark = pytest.mark.unsanitized
+
 
 def assert_same(a, b):
     assert a.get_params() == b.get_params()

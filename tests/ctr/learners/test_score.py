@@ -12,6 +12,8 @@ from adagrad.ctr import LogisticRegression
 from checks import assert_same_bits
 from ctr_data import batch, labels
 
+pytestmark = pytest.mark.unsanitized
+
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from adagrad.ctr import FactorizationMachine, LogisticRegression
+
+pytestmark = pytest.mark.unsanitized
 
 ONLINE = "an online learner takes one step for weight 2, not two"
 

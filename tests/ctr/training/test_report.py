@@ -11,15 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-for _extra in ("click", "rich", "sklearn", "pyarrow", "safetensors", "matplotlib"):
-    pytest.importorskip(_extra)
+from checks import need_packages
 
-from sklearn.metrics import roc_auc_score  # noqa: E402
+need_packages("click", "rich", "sklearn", "pyarrow", "safetensors", "matplotlib")
 
-import command  # noqa: E402
-from adagrad.ctr.learners.progressive import Progressive  # noqa: E402
-from adagrad.ctr.training.pictures import calibration_groups, gains  # noqa: E402
-from command import LABEL, invoke  # noqa: E402
+from sklearn.metrics import roc_auc_score
+
+import command
+from adagrad.ctr.learners.progressive import Progressive
+from adagrad.ctr.training.pictures import calibration_groups, gains
+from command import LABEL, invoke
 
 SECTIONS = [
     "result",
