@@ -3,14 +3,17 @@
 import itertools
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pa = pytest.importorskip("pyarrow")
+from checks import need_packages
 
-from adagrad import _batches  # noqa: E402
-from adagrad._batches import rechunk  # noqa: E402
+need_packages("pyarrow")
+
+import pyarrow as pa
+
+from adagrad import _batches
+from adagrad._batches import rechunk
 
 
 @settings(deadline=None, max_examples=40)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import earlier_files
-from checks import DATA, assert_same_bits, need
+from checks import DATA, assert_same_bits, need_packages
 
 STORED = DATA / "written_by_0.1"
 EXTRAS = {
@@ -47,7 +46,7 @@ def test_training_resumes_with_the_same_bits(
     name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     for module in EXTRAS[name.split("-")[0]]:
-        need(importlib.util.find_spec(module) is not None, module)
+        need_packages(module)
     if name.startswith("ray"):
         request.getfixturevalue("cluster")
     earlier_files.unpack(STORED / name, tmp_path)

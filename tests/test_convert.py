@@ -367,9 +367,7 @@ def test_other_arguments_that_do_not_fit():
         convert.from_mxnet({"momentum": 0.9}, {}, {})
     with pytest.raises(KeyError, match="7"):
         convert.from_mxnet({}, {7: np.zeros(2)}, {})
-    with pytest.raises(
-        ValueError, match=r"one count of iterations .* steps are \[3, 2\]"
-    ):
+    with pytest.raises(ValueError, match=r"one count of iterations .* steps are \[3, 2\]"):
         convert.to_keras(state_of("keras", steps=(3, 2)))
     state = state_of("torch")
     with pytest.raises(ValueError, match="version 9"):

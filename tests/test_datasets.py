@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from adagrad import datasets
-from checks import need
+from checks import need_packages
 
 
 @pytest.fixture(autouse=True)
 def _sklearn() -> None:
-    need(importlib.util.find_spec("sklearn") is not None, "sklearn")
+    need_packages("sklearn")
 
 
 def written(folder: Path, text: str | bytes, name: str = "log.svm") -> Path:

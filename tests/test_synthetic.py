@@ -5,11 +5,15 @@ import itertools
 import numpy as np
 import pytest
 
-pa = pytest.importorskip("pyarrow")
+from checks import need_packages
 
-from adagrad import _synthetic  # noqa: E402
-from adagrad._synthetic import FIELDS, SPARSE_CATEGORIES, SPARSE_INTEGERS  # noqa: E402
-from adagrad.datasets import synthetic_clicks  # noqa: E402
+need_packages("pyarrow")
+
+import pyarrow as pa
+
+from adagrad import _synthetic
+from adagrad._synthetic import FIELDS, SPARSE_CATEGORIES, SPARSE_INTEGERS
+from adagrad.datasets import synthetic_clicks
 
 # Measured on real logs: slope over ranks 10 to 1000, share of the ten most frequent values, share
 # of values that occur once.

@@ -6,7 +6,6 @@ unpacked sdist: so both halves of this file then look at what `python -m build` 
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -20,7 +19,7 @@ import pytest
 import adagrad
 import toolchain
 from adagrad import _core
-from checks import need
+from checks import need, need_packages
 
 ROOT = toolchain.ROOT
 TOP = {".clang-format", ".gitignore", "CHANGELOG.md", "CMakeLists.txt", "CMakePresets.json"}
@@ -49,7 +48,7 @@ def sdist(tmp_path_factory) -> dict[str, int]:
     path = os.environ.get("ADAGRAD_SDIST")
     if path is None:
         needed = ("build", "scikit_build_core")
-        need(all(importlib.util.find_spec(name) for name in needed), " and ".join(needed))
+        need_packages(*needed)
         out = tmp_path_factory.mktemp("sdist")
         build = (sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir")
         toolchain.run(*build, out, ROOT)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import decimal
-import importlib.util
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 import hashing_reference as reference
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import concatenate
-from checks import need
+from checks import need_packages
 from encoded import ROWS, entries_of, many
 
 SCALARS = {
@@ -184,7 +183,7 @@ def test_arrow_sources(expected):
 
 
 def test_pandas_and_its_index(expected):
-    need(importlib.util.find_spec("pandas") is not None, "pandas")
+    need_packages("pandas")
     import pandas as pd
 
     frame = pd.DataFrame(ROWS)
@@ -197,7 +196,7 @@ def test_pandas_and_its_index(expected):
 
 
 def test_polars(expected):
-    need(importlib.util.find_spec("polars") is not None, "polars")
+    need_packages("polars")
     import polars as pl
 
     frame = pl.DataFrame(ROWS)
@@ -208,7 +207,7 @@ def test_polars(expected):
 
 
 def test_duckdb(expected):
-    need(importlib.util.find_spec("duckdb") is not None, "duckdb")
+    need_packages("duckdb")
     import duckdb
 
     relation = duckdb.from_arrow(pa.table(ROWS))

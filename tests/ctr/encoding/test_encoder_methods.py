@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import pickle
 
@@ -13,7 +12,7 @@ import pytest
 import hashing_reference as reference
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import Examples
-from checks import need
+from checks import need_packages
 from encoded import ROWS, entries_of, many
 
 
@@ -81,7 +80,7 @@ def test_scikit_learn():
     assert repr(encoder) == "HashingEncoder(bits=12, crosses=[('site', 'new')])"
     assert not get_tags(encoder).requires_fit
 
-    need(importlib.util.find_spec("pandas") is not None, "pandas")
+    need_packages("pandas")
     import pandas as pd
 
     frame, y = pd.concat([pd.DataFrame(ROWS)] * 5), np.arange(20) % 2

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +10,7 @@ from hypothesis import strategies as st
 import hashing_reference as reference
 from adagrad import _core
 from adagrad.ctr.encoding.encoder import HashingEncoder
-from checks import need
+from checks import need_packages
 
 # Published by the author of xxHash: no bytes, one byte, and one input for each branch on length.
 VECTORS = [
@@ -34,7 +32,9 @@ PINNED_MOMENTS = [42578, 53579, 57936, 1836, 12121, 48001, 21581, 40051, 54296]
 
 def test_moments_and_flags_are_pinned():
     """Dates and times have the same slots in every unit."""
-    pa = pytest.importorskip("pyarrow")
+    need_packages("pyarrow")
+    import pyarrow as pa
+
     at = np.array(["2026-01-31T12:30:00.5", "2026-01-31", "NaT"], "datetime64[ns]")
     for unit in ("ms", "us", "ns"):
         log = {
@@ -52,7 +52,7 @@ def test_hash_is_the_reference(data, seed):
 
 
 def test_hash_is_xxhash(rng):
-    need(importlib.util.find_spec("xxhash") is not None, "xxhash")
+    need_packages("xxhash")
     import xxhash
 
     for length in [*range(100), 1000, 4099]:

@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 
-pa = pytest.importorskip("pyarrow")
+from checks import need_packages
 
-from pyarrow import parquet  # noqa: E402
+need_packages("pyarrow")
 
-from adagrad.ctr.logs import LogError, blocks, open_log  # noqa: E402
-from log_files import ROWS, compressed, read  # noqa: E402
+import pyarrow as pa
+from pyarrow import parquet
+
+from adagrad.ctr.logs import LogError, blocks, open_log
+from log_files import ROWS, compressed, read
 
 GOOD = "1,a,2\n"
 

@@ -11,14 +11,18 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-pa = pytest.importorskip("pyarrow")
+from checks import need_packages
 
-import toolchain  # noqa: E402
-from adagrad import _core  # noqa: E402
-from adagrad.ctr import HashingEncoder  # noqa: E402
-from adagrad.ctr.logs import LogError, blocks, open_log  # noqa: E402
-from adagrad.ctr.logs.csv import DelimitedReader  # noqa: E402
-from adagrad.ctr.logs.fast_csv import SimpleLines  # noqa: E402
+need_packages("pyarrow")
+
+import pyarrow as pa
+
+import toolchain
+from adagrad import _core
+from adagrad.ctr import HashingEncoder
+from adagrad.ctr.logs import LogError, blocks, open_log
+from adagrad.ctr.logs.csv import DelimitedReader
+from adagrad.ctr.logs.fast_csv import SimpleLines
 
 SCHEMA = pa.schema(
     [("click", pa.float32()), ("n", pa.int64()), ("s", pa.string()), ("x", pa.float64())]

@@ -5,12 +5,15 @@ import gzip
 import numpy as np
 import pytest
 
-pa = pytest.importorskip("pyarrow")
+from checks import need_packages
 
-from pyarrow import parquet  # noqa: E402
+need_packages("pyarrow")
 
-from adagrad.ctr.logs import LogError, open_log  # noqa: E402
-from log_files import expected, made_up, read, write_csv  # noqa: E402
+import pyarrow as pa
+from pyarrow import parquet
+
+from adagrad.ctr.logs import LogError, open_log
+from log_files import expected, made_up, read, write_csv
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.csv.gz", "a.tsv.zst", "a.csv.bz2"])

@@ -11,12 +11,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-pa = pytest.importorskip("pyarrow")
+from checks import need_packages
 
-from pyarrow import parquet  # noqa: E402
+need_packages("pyarrow")
 
-from adagrad.ctr.logs import blocks, open_log, sources  # noqa: E402
-from log_files import ROWS, made_up, write_csv  # noqa: E402
+import pyarrow as pa
+from pyarrow import parquet
+
+from adagrad.ctr.logs import blocks, open_log, sources
+from log_files import ROWS, made_up, write_csv
 
 
 def test_standard_input(monkeypatch):
