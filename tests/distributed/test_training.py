@@ -64,6 +64,10 @@ def estimator(kind: str = "lr", **options: Any) -> Any:
     return KINDS[kind](lr=options.pop("lr", 0.1), encoder=HashingEncoder(12), **options)
 
 
+def fit(model: Any, data: Any, *, label: str, **how: Any) -> Any:
+    return training.fit(model, data, label, Cluster(**how))
+
+
 def bits(model: Any) -> dict[str, bytes]:
     tables = {name: table._memory.tobytes() for name, table in model.tables.items()}
     board = {name: array.tobytes() for name, array in model.progressive.state().items()}
@@ -86,8 +90,13 @@ def undisturbed(clicks, cluster) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(("workers", "shards"), [(1, 1), (2, 4), (3, 2)])
 def test_workers_and_shards_change_no_bit(workers, shards, clicks, undisturbed):
-    model = estimator().fit_distributed(
-        dataset(clicks, workers), label="click", workers=workers, shards=shards, batch_size=BATCH
+    model = fit(
+        estimator(),
+        dataset(clicks, workers),
+        label="click",
+        workers=workers,
+        shards=shards,
+        batch_size=BATCH,
     )
     assert bits(model._model) == undisturbed
     assert model.n_examples_ == ROWS
@@ -114,7 +123,7 @@ def test_every_learner_equals_one_process(kind, options, staleness, clicks, clus
 
 def test_passes_and_a_file_that_predicts(clicks, cluster, tmp_path):
     how = {"label": "click", "batch_size": BATCH, "workers": 2, "shards": 2}
-    model = estimator(passes=2).fit_distributed(dataset(clicks), **how)
+    model = fit(estimator(passes=2), dataset(clicks), **how)
     assert model.n_examples_ == 2 * ROWS
     assert model.n_passes_ == 2
     assert model.progressive_["logloss"] < 0.3
@@ -125,7 +134,8 @@ def test_passes_and_a_file_that_predicts(clicks, cluster, tmp_path):
 
 
 def test_async_learns_every_example_once(clicks, undisturbed):
-    model = estimator().fit_distributed(
+    model = fit(
+        estimator(),
         dataset(clicks),
         label="click",
         mode="async",
@@ -305,7 +315,7 @@ def test_mistakes(change, match, clicks, cluster):
     model = estimator()
     how = {"label": "click", "workers": 1, "shards": 1, **change}
     with pytest.raises((ValueError, TypeError), match=match):
-        model.fit_distributed(dataset(clicks), **how)
+        fit(model, dataset(clicks), **how)
     assert not hasattr(model, "classes_")
 
 
@@ -314,7 +324,7 @@ def test_a_missing_label_is_named(clicks, cluster):
     labels[7] = None
     missing = clicks.set_column(0, "click", pa.array(labels))
     with pytest.raises(ValueError, match="column 'click' is null in row 7"):
-        estimator().fit_distributed(dataset(missing), label="click", workers=1, shards=1)
+        fit(estimator(), dataset(missing), label="click", workers=1, shards=1)
 
 
 def test_what_a_cluster_cannot_do(clicks, cluster):
@@ -324,7 +334,7 @@ def test_what_a_cluster_cannot_do(clicks, cluster):
         (LogisticRegression(), "give the estimator an encoder"),
     ]:
         with pytest.raises(ValueError, match=match):
-            model.fit_distributed(dataset(clicks), label="click")
+            fit(model, dataset(clicks), label="click")
 
 
 def test_a_row_that_is_wrong_is_told_and_nothing_hangs(clicks, cluster):
@@ -332,9 +342,7 @@ def test_a_row_that_is_wrong_is_told_and_nothing_hangs(clicks, cluster):
     labels[9_000] = 7
     wrong = clicks.set_column(0, "click", pa.array(labels))
     with pytest.raises(ValueError, match=r"column 'click' has 7"):
-        estimator().fit_distributed(
-            dataset(wrong), label="click", workers=2, shards=2, batch_size=BATCH
-        )
+        fit(estimator(), dataset(wrong), label="click", workers=2, shards=2, batch_size=BATCH)
 
 
 def test_a_cluster_that_does_not_recover(clicks, cluster, monkeypatch):

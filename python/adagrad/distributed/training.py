@@ -165,7 +165,40 @@ def fit(
     show: Callable[[Run], None] = lambda run: None,
     stop: Stop | None = None,
 ) -> ClickLearner:
-    """Train an estimator on a dataset; see `ClickLearner.fit_distributed`."""
+    """Train an estimator on a Ray dataset, on a cluster.
+
+    Parameters
+    ----------
+    estimator : ClickLearner
+        With an encoder. It is changed only if the training succeeds.
+    dataset : ray.data.Dataset
+        Raw columns for the encoder, in the same order whenever they are read.
+    label : str
+        The column to predict: 0 and 1, -1 and +1, or false and true.
+    cluster : Cluster
+        How the training is spread, and how often it is saved.
+    show : callable, optional
+        Called with the run as it makes progress.
+    stop : Stop, optional
+        Ends the training early.
+
+    Returns
+    -------
+    ClickLearner
+        The estimator.
+
+    Raises
+    ------
+    ValueError
+        An option or a row is not valid.
+    adagrad.distributed.Lost
+        A part of the cluster is gone and does not come back.
+
+    Notes
+    -----
+    The first 20,480 rows are learned as by the estimator's own `fit`, which also chooses the rate
+    of ``lr="auto"``. After that each batch takes one step, of its summed gradients.
+    """
     plan = plan_of(estimator, dataset, label, cluster)
     run = Run(plan, dataset, show, stop)
     try:

@@ -142,49 +142,6 @@ class ClickLearner(Checked):
             self._learn(x, labels, weights, count=True)
         return self
 
-    def fit_distributed(
-        self, dataset: Any, *, label: str, address: str | None = None, **cluster: Any
-    ) -> ClickLearner:
-        """Learn from a dataset of Ray, on a cluster.
-
-        Parameters
-        ----------
-        dataset : ray.data.Dataset
-            Of raw columns, for the `encoder`; in the same order whenever it is read.
-        label : str
-            The column to predict: 0 and 1, -1 and +1, or false and true.
-        address : str, optional
-            Of a running cluster, or "auto"; where left out, the one this process is connected to,
-            or a new one on this machine.
-        **cluster
-            See `adagrad.distributed.Cluster`: ``workers``, ``shards``, ``mode``, ``staleness``,
-            ``batch_size``, ``checkpoint``, ``checkpoint_every``, ``resume``.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ConnectionError
-            Nobody answers at the address.
-        ValueError
-            An option, or a row, is not valid.
-        adagrad.distributed.Lost
-            A part of the cluster is gone and does not come back.
-
-        Notes
-        -----
-        The first 20,480 rows are learned as by `fit`, which also chooses the rate of ``lr="auto"``;
-        then batches take one step each, of their summed gradients. Needs ``adagrad[ray]``.
-        """
-        from adagrad.distributed import Cluster, connect, fit
-
-        how = Cluster(**cluster)
-        connect(address)
-        with self._all_or_nothing():
-            return fit(self, dataset, label, how)
-
     # -- the model ------------------------------------------------------------------------------
 
     def _settings(self, x: Examples, rule: Rule) -> Settings:
