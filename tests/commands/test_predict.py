@@ -127,7 +127,7 @@ def test_inspect(folder: Path) -> None:
     slot, weight, accumulator, rate, count = line.split()[-5:]
     assert count == f"{most['counts']:,}"
     assert float(weight) == pytest.approx(model.coef_[0, int(slot)], abs=1e-4)
-    rule = model._ready().settings.rule
+    rule = model._model.settings.rule
     assert float(rate) == pytest.approx(rule.lr / np.sqrt(float(accumulator) + rule.eps), rel=1e-2)
 
 

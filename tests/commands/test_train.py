@@ -144,8 +144,8 @@ def test_the_curve_takes_constant_memory(
 def test_factorization_machines(log: Path, tmp_path: Path, kind: str) -> None:
     train(log, tmp_path / "m", "--model-type", kind, "-k", 4, "--lr", 0.1)
     model = ctr.load(tmp_path / "m")
-    assert model._ready().settings.kind == kind
-    assert model._ready().settings.factors == 4
+    assert model._model.settings.kind == kind
+    assert model._model.settings.factors == 4
     assert model.progressive_["normalized_entropy"] < 1
 
 
@@ -154,14 +154,14 @@ def test_options_reach_the_model(log: Path, tmp_path: Path) -> None:
     fields = ["--ignore", "user", "--categorical", "depth", "--cross", "site*ad"]
     train(log, tmp_path / "m", *options, *fields)
     model = ctr.load(tmp_path / "m")
-    rule = model._ready().settings.rule
+    rule = model._model.settings.rule
     assert (rule.lr, rule.eps, rule.eps_position, rule.weight_decay) == (
         0.2,
         1e-10,
         "outside",
         1e-5,
     )
-    assert model._ready().settings.l1 == 1e-4
+    assert model._model.settings.l1 == 1e-4
     assert model.encoder.fields_ == {
         "site": "categorical",
         "ad": "categorical",

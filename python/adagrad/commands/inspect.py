@@ -53,7 +53,7 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, **given: Any) -> None:
     estimator, extra = files.read(model)
     console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, 100)
-    fitted = estimator._ready()
+    fitted = estimator._model
     _settings(console, model, estimator, extra)
     everything = insight.touched(fitted)
     _counts(console, estimator, everything)
@@ -88,7 +88,7 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, **given: Any) -> None:
 
 
 def _settings(console: Console, path: Path, estimator: ClickLearner, extra: Any) -> None:
-    settings = estimator._ready().settings
+    settings = estimator._model.settings
     rule = settings.rule
     size = path.stat().st_size
     lines = [
@@ -116,7 +116,7 @@ def _settings(console: Console, path: Path, estimator: ClickLearner, extra: Any)
 
 
 def _counts(console: Console, estimator: ClickLearner, everything: Slots) -> None:
-    n_slots = estimator._ready().settings.n_slots
+    n_slots = estimator._model.settings.n_slots
     share = 100 * len(everything.slots) / n_slots
     logloss, ne, auc, calibration = quality(estimator.progressive_)
     for name, text in (

@@ -15,6 +15,7 @@ from adagrad._arguments import check_integer
 from adagrad.ctr.learners.estimator import ClickLearner
 from adagrad.ctr.learners.model import Model
 from adagrad.ctr.learners.sweep import SWEEP_EXAMPLES, sweep
+from adagrad.ctr.learners.trainer import Trainer
 from adagrad.ctr.training.pipeline import Encoder
 from adagrad.ctr.training.stop import Stop
 from adagrad.distributed._dataset import first_rows
@@ -217,7 +218,7 @@ def adopt(estimator: ClickLearner, plan: Plan, model: Model) -> None:
     estimator.n_passes_ = plan.passes
     if estimator.encoder is not None:
         estimator.encoder_ = plan.encoder
-    estimator._model, estimator._held, estimator._tried = model, None, None
+    estimator._trainer = Trainer(model)
 
 
 def _check(estimator: ClickLearner) -> None:

@@ -26,7 +26,7 @@ def data(rng, n, n_slots=500, values=False):
 
 def assert_same_model(a, b):
     assert_same_bits(a.coef_.copy(), b.coef_.copy(), "coef_")
-    assert_same_bits(a._ready().tables["linear"].state.copy(), b._ready().tables["linear"].state)
+    assert_same_bits(a._model.tables["linear"].state.copy(), b._model.tables["linear"].state)
     assert_same_bits(a.intercept_, b.intercept_, "intercept_")
     assert a.n_examples_ == b.n_examples_
 

@@ -73,7 +73,7 @@ BAD_PARAMS = {
 
 def state(learner):
     """Everything that a learner has learned, as bytes and values."""
-    has = {name: value for name, value in vars(learner).items() if name != "_model"}
+    has = {name: value for name, value in vars(learner).items() if name != "_trainer"}
     has = {name: repr(value) for name, value in has.items()}
     model = getattr(learner, "_model", None)
     if model is None:

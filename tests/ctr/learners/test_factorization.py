@@ -32,9 +32,9 @@ def columns(rng, n, n_fields=10):
 def assert_same_model(a, b):
     assert a.n_examples_ == b.n_examples_
     assert_same_bits(a.intercept_, b.intercept_)
-    for name, table in a._ready().tables.items():
-        assert_same_bits(table.weights.copy(), b._ready().tables[name].weights.copy(), name)
-        assert_same_bits(table.state.copy(), b._ready().tables[name].state.copy(), name)
+    for name, table in a._model.tables.items():
+        assert_same_bits(table.weights.copy(), b._model.tables[name].weights.copy(), name)
+        assert_same_bits(table.state.copy(), b._model.tables[name].state.copy(), name)
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -63,7 +63,7 @@ def test_uncertainty_is_that_of_the_linear_params(rng, machine, rule):
     log["f0"] = rng.standard_normal(1500)
     x = encoder.transform(log)
     model = machine(rule=rule, init_scale=0.3, n_jobs=2).fit(x, y)
-    rates = rate(rule, model._ready().tables["linear"].state[x.slots], 1501)
+    rates = rate(rule, model._model.tables["linear"].state[x.slots], 1501)
     expected = sums(rates * x.values * x.values, x.indptr[:-1], x.indptr[1:])
     assert_same_bits(model.uncertainty(x), expected)
     never = encoder.transform({name: ["new"] for name in log} | {"f0": [0.0]})
@@ -121,7 +121,7 @@ def test_fields_are_shared_by_threads_where_each_keeps_to_a_region(rng, n_fields
     log, y = columns(rng, 300, n_fields + 1)
     del log[f"f{n_fields}"]
     model = FieldAwareFactorizationMachine(encoder=HashingEncoder(12), n_jobs=2).fit(log, y)
-    assert model._ready().settings.parts == parts
+    assert model._model.settings.parts == parts
     one = FieldAwareFactorizationMachine(encoder=HashingEncoder(12), n_jobs=1).fit(log, y)
     assert_same_model(model, one)
 
@@ -130,7 +130,7 @@ def test_a_wide_field_of_a_field_aware_machine(rng):
     log, y = columns(rng, 300)
     encoder = HashingEncoder(12, wide=["f3"])
     model = FieldAwareFactorizationMachine(encoder=encoder).fit(log, y)
-    assert model._ready().settings.parts == 1
+    assert model._model.settings.parts == 1
 
 
 def test_what_a_field_aware_machine_needs(rng):

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.unsanitized
 def assert_same(a, b):
     assert a.get_params() == b.get_params()
     assert_same_bits(a.coef_.copy(), b.coef_.copy(), "coef_")
-    assert bytes(a._ready().tables["linear"]._memory) == bytes(b._ready().tables["linear"]._memory)
+    assert bytes(a._model.tables["linear"]._memory) == bytes(b._model.tables["linear"]._memory)
     assert_same_bits(a.intercept_, b.intercept_, "intercept_")
     assert a.progressive_ == b.progressive_
     assert a.n_examples_ == b.n_examples_
@@ -102,7 +102,7 @@ def test_an_undecided_rate_is_saved_as_it_would_be(tmp_path, rng):
     learner = LogisticRegression("auto").partial_fit(x, labels(rng, x))
     learner.save(tmp_path / "model")
     assert_same(load(tmp_path / "model"), learner)
-    assert learner._held, "and the learner itself has still to choose"
+    assert not learner._trainer.has_rate, "and the learner itself has still to choose"
 
 
 def test_what_json_cannot_hold(path, learner):

@@ -104,7 +104,7 @@ class FactorizationMachine(ClickLearner):
     @property
     def factors_(self) -> Any:
         """The vectors, [n_slots, factors]: a view of the model's table."""
-        weights = self._ready().tables["factors"].weights
+        weights = self._model.tables["factors"].weights
         return weights.reshape(len(weights), -1)
 
 

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from adagrad.ctr.encoding.examples import Examples
-from adagrad.ctr.learners import text
 from adagrad.ctr.learners.estimator import ClickLearner
 from adagrad.ctr.learners.model import Settings
 from adagrad.rule import Rule
@@ -125,61 +120,3 @@ class LogisticRegression(ClickLearner):
 
     def _settings(self, x: Examples, rule: Rule) -> Settings:
         return Settings("lr", x.n_slots, rule, l1=self._l1(), intercept=bool(self.fit_intercept))
-
-    def to_text(self, path: str | os.PathLike[str], *, state: bool = False) -> None:
-        """Write the params as text, for people and for diffs; like ``vw --readable_model``.
-
-        Parameters
-        ----------
-        path : str or PathLike
-        state : bool, default False
-            Whether to write accumulators too.
-
-        Notes
-        -----
-        A line ``slot:weight`` or ``slot:weight accumulator`` for every slot that is not zero, each
-        number the shortest that comes back as the same float32. The format is not Vowpal Wabbit's.
-        """
-        model = self._ready()
-        memory = model.tables["linear"]._memory
-        assert memory is not None
-        pairs = memory.view(np.float32).reshape(-1, 2)
-        with Path(path).open("w", encoding="ascii") as file:
-            file.writelines(f"{line}\n" for line in text.lines(pairs, model.bias, state))
-
-    def from_text(self, path: str | os.PathLike[str]) -> LogisticRegression:
-        """Take the params of a file of `to_text`, and the classes 0 and 1.
-
-        Parameters
-        ----------
-        path : str or PathLike
-            Accumulators that it has not start anew.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            Names the line that is wrong. Nothing has changed then.
-        """
-        try:
-            with Path(path).open(encoding="ascii") as file:
-                pairs, bias, state = text.parse(file)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
-        empty = Examples(np.zeros(0, np.uint32), np.zeros(9, np.uint32), len(pairs), 0)
-        with self._all_or_nothing():
-            self._start(empty)
-            self.n_features_in_, self.classes_ = len(pairs), np.array([0, 1])
-            if (self._model.bias is None) != (bias is None):
-                raise ValueError(f"{path}: its bias does not agree with fit_intercept")
-        columns = 2 if state else 1
-        table = self._model.tables["linear"]
-        table.weights[:] = pairs[:, 0]
-        if state:
-            table.state[:] = pairs[:, 1]
-        if self._model.bias is not None and bias is not None:
-            self._model.bias[:columns] = bias[:columns]
-        return self

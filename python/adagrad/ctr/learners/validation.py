@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import numbers
 import os
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -18,20 +16,20 @@ from sklearn.utils.validation import column_or_1d, validate_data
 from adagrad._arguments import check_integer, check_real, check_storable
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import Examples
+from adagrad.ctr.learners.labeled import LabeledExamples
 from adagrad.rule import Rule
 
-__all__ = ["Batch", "Checked"]
+__all__ = ["InputValidation"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
-Batch = tuple[Examples, Floats, "Floats | None"]
 
 DEFAULT_RULE = Rule(lr=0.1, eps=1.0)
 """Accumulators that start at 1, as libffm's do, and take no memory until they are touched: a first
 gradient moves a param by no more than its rate, however small it is."""
 
 
-class Checked(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Arguments to batches, and parameters to a rule; see `LogisticRegression` for what they mean.
 
     Nothing is learned here, and what raises leaves no trace.
@@ -50,24 +48,23 @@ class Checked(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     classes_: Array
 
-    @contextlib.contextmanager
-    def _all_or_nothing(self) -> Iterator[None]:
-        """Undo what checks have noted of a batch where one of them raises."""
-        before = dict(vars(self))
-        try:
-            yield
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
+    def _labeled(
+        self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None, *, reset: bool
+    ) -> LabeledExamples:
+        """Return a batch of which everything is checked.
 
-    def _batch(self, X: Any, y: Any, sample_weight: Any, classes: Any, reset: bool) -> Batch:
-        """Check everything; nothing of a batch that raises is learned from."""
+        Parameters
+        ----------
+        X, y, sample_weight, classes
+            As for `partial_fit`.
+        reset : bool
+            Whether the batch is the first of a model, and says what later ones must be like.
+        """
         x = self._examples(X, reset=reset)
         labels = self._labels(y, classes, reset)
         if len(labels) != len(x):
             raise ValueError(f"X has {len(x)} examples, but y has {len(labels)}")
-        return x, labels, _weights(sample_weight, len(x))
+        return LabeledExamples(x, labels, _weights(sample_weight, len(x)))
 
     def _examples(self, X: Any, reset: bool) -> Examples:
         if self.encoder is not None and not isinstance(X, Examples):

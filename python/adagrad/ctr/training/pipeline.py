@@ -216,4 +216,4 @@ def encoder_of(estimator: ClickLearner) -> Encoder:
     if estimator.encoder is not None:
         encoder: Encoder = estimator.encoder
         return encoder
-    return SlotEncoder(estimator._ready().settings.n_slots)
+    return SlotEncoder(estimator._model.settings.n_slots)

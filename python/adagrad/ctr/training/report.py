@@ -66,7 +66,7 @@ def write_report(path: str | os.PathLike[str], training: Training, *, seconds: f
     if sample is not None:
         sample = sample.slice(0, SAMPLE_ROWS)
         x = training.encoder.transform(sample)
-        found = insight.in_sample(training.estimator._ready(), x)
+        found = insight.in_sample(training.estimator._model, x)
         names = insight.names(training.encoder, sample)
         rows = f"the first {len(x):,} rows of this run"
         sections += [
@@ -153,7 +153,7 @@ def _collisions(encoder: HashingEncoder, sample: Any) -> str:
 def _settings(training: Training) -> str:
     from dataclasses import asdict
 
-    settings = training.estimator._ready().settings
+    settings = training.estimator._model.settings
     rule = settings.rule
     rows = [["model", type(training.estimator).__name__], ["lr", f"{rule.lr:g}"]]
     rows += [["slots", f"{settings.n_slots:,}"], ["eps", f"{rule.eps:g}"]]

@@ -18,6 +18,7 @@ import pyarrow as pa
 from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.learners import files
 from adagrad.ctr.learners.estimator import ClickLearner
+from adagrad.ctr.learners.labeled import LabeledExamples
 from adagrad.ctr.learners.progressive import Progressive, measured
 from adagrad.ctr.logs.log import Log
 from adagrad.ctr.training.options import Options, packed, plain
@@ -136,15 +137,12 @@ class Training:
     @property
     def examples(self) -> int:
         """How many are learned, in all passes."""
-        held = getattr(self.estimator, "_held", None)
-        if held is not None:
-            return sum(len(part[0]) for part in held)
-        return self.estimator._model.examples if hasattr(self.estimator, "classes_") else 0
+        return self.estimator._trainer.examples if hasattr(self.estimator, "classes_") else 0
 
     @property
     def progressive(self) -> Progressive | None:
         """Of the first pass; None before there is something to tell."""
-        if not hasattr(self.estimator, "classes_") or self.estimator._held is not None:
+        if not hasattr(self.estimator, "classes_") or not self.estimator._trainer.has_rate:
             return None
         return self.estimator._model.progressive
 
@@ -262,7 +260,7 @@ class Training:
         for end in _cuts(self.examples, len(batch.x)):
             x, y = batch.x[start:end], batch.y[start:end]
             if hasattr(self.estimator, "classes_"):
-                self.estimator._learn(x, y, None, count=self.pass_number == 0)
+                self.estimator._trainer.learn(LabeledExamples(x, y), count=self.pass_number == 0)
             else:
                 self.estimator.partial_fit(x, y, classes=[0, 1])
             start = end
@@ -283,7 +281,7 @@ class Training:
             raise ValueError(f"{', '.join(self.log.paths[:3])}: no examples")
         unsettled = self.progressive is None
         if self.pass_number == 0:
-            self.estimator._settle()
+            self.estimator._trainer.choose_rate()
         if unsettled:
             self._point(lambda training: None)
         self.skipped = self.log.skipped
