@@ -175,7 +175,7 @@ def test_an_encoder_that_has_seen_no_columns(rng):
     log, y = columns(rng, 100)
     model = LogisticRegression(encoder=HashingEncoder(12))
     model.fit(HashingEncoder(12).transform(log), y)
-    with pytest.raises(ValueError, match="its encoder has not seen columns"):
+    with pytest.raises(ValueError, match="its encoder has seen no columns"):
         model.predict_proba(log)
 
 

@@ -208,69 +208,36 @@ class ClickLearner(InputValidation):
 
     @property
     def lr_(self) -> float:
-        """The rate in use: with ``lr="auto"`` the best one so far."""
+        """The learning rate in use; with ``lr="auto"`` the best one so far."""
         return self._model.settings.rule.lr
 
     @property
     def n_examples_(self) -> int:
-        """How many examples it has learned from, in all passes."""
+        """Number of examples learned, in all passes."""
         return self._model.examples
 
     @property
     def progressive_(self) -> dict[str, float]:
-        """Metrics of the predictions that came before learning, over everything seen so far.
+        """Metrics of the predictions made before learning, over all examples so far.
 
-        ``logloss`` (mean, nats), ``normalized_entropy``, ``auc`` and ``calibration`` (sum of
+        ``logloss`` (mean, in nats), ``normalized_entropy``, ``auc`` and ``calibration`` (sum of
         predictions over sum of labels). Later passes over the same examples do not count.
         """
         return self._model.progressive.metrics()
 
     @property
     def intercept_(self) -> Floats:
-        """The bias, [1]."""
+        """The bias, shape [1]; 0 without one."""
         bias = self._model.bias
         return np.zeros(1, np.float32) if bias is None else bias[:1]
 
     @property
     def coef_(self) -> Floats:
-        """The linear params, [1, n_slots]: a view of the model's table."""
+        """The linear params, shape [1, n_slots], as a view of the model's table."""
         return self._model.tables["linear"].weights[None, :]
 
     def decision_function(self, X: Any) -> Floats:
-        """Return log-odds, [n].
-
-        Parameters
-        ----------
-        X
-            As for `fit`.
-        """
-        model = self._model
-        return model.margins(self._examples(X, reset=False), threads=self._threads())
-
-    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
-        """Return the probabilities of both classes, [n, 2], in the order of ``classes_``.
-
-        Parameters
-        ----------
-        X
-            As for `fit`.
-        """
-        return _core.probabilities(self.decision_function(X))
-
-    def predict(self, X: Any) -> Array:
-        """Return the likelier class of each example, [n].
-
-        Parameters
-        ----------
-        X
-            As for `fit`.
-        """
-        positive = self.decision_function(X) > 0
-        classes: Array = self.classes_[positive.astype(np.intp)]
-        return classes
-
-    def uncertainty(self, X: Any) -> Floats:
-        """Return how little is known of each example: for exploration of rare ads.
+        """Return the log-odds of the positive class.
 
         Parameters
         ----------
@@ -280,15 +247,61 @@ class ClickLearner(InputValidation):
         Returns
         -------
         ndarray of float32, shape [n]
-            Sum over the entries of ``rate * x**2``, rate being the rule's effective one of the
-            entry's linear param, ``lr / sqrt(s + eps)`` for the textbook's: a bound of how far one
-            more example could move the linear part of the margin. Large where features are rare.
-            Not a variance; its scale is that of the rate.
+        """
+        model = self._model
+        return model.margins(self._examples(X, reset=False), threads=self._threads())
+
+    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
+        """Return the probabilities of both classes, in the order of ``classes_``.
+
+        Parameters
+        ----------
+        X
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray of float64, shape [n, 2]
+        """
+        return _core.probabilities(self.decision_function(X))
+
+    def predict(self, X: Any) -> Array:
+        """Return the more likely class of each example.
+
+        Parameters
+        ----------
+        X
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray, shape [n]
+            Values of ``classes_``; the negative class if both are equally likely.
+        """
+        positive = self.decision_function(X) > 0
+        classes: Array = self.classes_[positive.astype(np.intp)]
+        return classes
+
+    def uncertainty(self, X: Any) -> Floats:
+        """Return how uncertain the model is about each example, for exploring rare ads.
+
+        Parameters
+        ----------
+        X
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray of float32, shape [n]
+            Sum of ``rate * x**2`` over the entries, where rate is the effective rate of the entry's
+            linear param: ``lr / sqrt(s + eps)`` for the textbook rule. It bounds how far one more
+            example could move the linear part of the margin, and is large if features are rare. It
+            is not a variance: it scales with the rate.
 
         Notes
         -----
-        The factors of factorization machines do not count. A factor's step is as large as what
-        it meets, so that with them an example that is known well could have the larger sum.
+        The factors of factorization machines do not count. The step of a factor is proportional to
+        the factors it is multiplied by, so a well-known example could get the larger sum.
 
         References
         ----------
