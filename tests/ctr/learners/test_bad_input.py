@@ -1,4 +1,4 @@
-"""What a learner refuses: with a message that says what, and nothing has changed then."""
+"""Bad input: a learner says what is wrong and stays unchanged."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ BAD = {
     "labels": ((X, [0, 1, 2, 0]), "not one of the classes|Only binary classification"),
     "NaN label": ((X, changed(Y, 2, np.nan)), r"y\[2\] = nan is not finite"),
     "no labels": ((X, None), "requires y to be passed, but the target y is None"),
-    "strings": ((X, ["a", "b", "c", "a"]), r"y\[0\] = 'a' is not one of|Only binary classification"),
+    "strings": (
+        (X, ["a", "b", "c", "a"]),
+        r"y\[0\] = 'a' is not one|Only binary classification",
+    ),
     "NaN": ((changed(X, (1, 2), np.nan), Y), "Input X contains NaN"),
     "infinity": ((changed(X, (1, 2), np.inf), Y), "Input X contains infinity"),
     "float32": ((changed(X, (1, 2), 1e39), Y), r"X\[1, 2\] = 1e\+39 is not finite in float32"),
@@ -52,9 +55,17 @@ BAD_PARAMS = {
     "large l1": ({"l1": 1e39}, ValueError, r"l1=1e\+39 overflows float32"),
     "l2": ({"l2": "1"}, TypeError, "l2 must be a real number, got '1'"),
     "large l2": ({"l2": 1e39}, ValueError, r"weight_decay=1e\+39"),
-    "l2 twice": ({"l2": 0.1, "rule": Rule(weight_decay=0.1)}, ValueError, "are the same penalty: give"),
+    "l2 twice": (
+        {"l2": 0.1, "rule": Rule(weight_decay=0.1)},
+        ValueError,
+        "are the same penalty",
+    ),
     "rule": ({"rule": "torch"}, TypeError, "rule must be an adagrad.Rule or None, got 'torch'"),
-    "raise": ({"rule": Rule(on_nonfinite="raise")}, ValueError, "on_nonfinite='raise' needs all grad"),
+    "raise": (
+        {"rule": Rule(on_nonfinite="raise")},
+        ValueError,
+        "on_nonfinite='raise' needs all",
+    ),
     "all rows": (
         {"rule": Rule(weight_decay=0.1, weight_decay_mode="decoupled", weight_decay_rows="all")},
         ValueError,
@@ -72,7 +83,7 @@ BAD_PARAMS = {
 
 
 def state(learner):
-    """Everything that a learner has learned, as bytes and values."""
+    """All that a learner knows, as bytes and values."""
     has = {name: value for name, value in vars(learner).items() if name != "_trainer"}
     has = {name: repr(value) for name, value in has.items()}
     model = getattr(learner, "_model", None)
@@ -99,7 +110,7 @@ def test_bad_examples(name, method):
 
 
 def test_no_weight_at_all():
-    """Nothing to fit; but a part of a stream may be like that."""
+    """`fit` has nothing to learn, but a part of a stream may have no weight."""
     with pytest.raises(ValueError, match="sample_weight is zero for every example"):
         LogisticRegression().fit(X, Y, [0, 0, 0, 0])
     for learner in (LogisticRegression(lr=0.1), LogisticRegression(lr=0.1).fit(X, Y)):
@@ -150,7 +161,7 @@ def test_bad_validation(bad):
 
 def test_validation_keeps_the_best_pass(rng):
     x = batch(rng, 600, 400)
-    y = (rng.random(600) < 0.3).astype(int)  # nothing to learn: later passes only overfit
+    y = (rng.random(600) < 0.3).astype(int)  # random labels: later passes only overfit
     held_out = x[400:], y[400:]
     learner = LogisticRegression(lr=0.5, passes=20).fit(x[:400], y[:400], validation=held_out)
     assert 1 < learner.n_passes_ < 20
@@ -205,12 +216,15 @@ def test_python_threads_on_models_of_their_own(rng):
 def test_a_fork_after_threads():
     script = """
 import os, sys, numpy as np
-from adagrad.ctr import Examples, LogisticRegression
+from adagrad import Rule
+from adagrad.ctr import Examples
+from adagrad.ctr.learners.model import Model, Settings
 def trained(threads):
     rng = np.random.default_rng(5)
     x = Examples.from_csr((rng.random((3000, 200)) < 0.05).astype("f4"))
-    model = LogisticRegression(lr=0.1, n_jobs=threads).fit(x, rng.integers(0, 2, 3000))
-    return model.coef_.tobytes() + model.decision_function(x).tobytes()
+    model = Model(Settings("lr", 200, Rule(lr=0.1)))
+    model.learn(x, rng.integers(0, 2, 3000).astype("f4"), threads=threads)
+    return model.tables["linear"]._memory.tobytes() + model.margins(x, threads=threads).tobytes()
 expected = trained(2)
 child = os.fork()
 if child == 0:

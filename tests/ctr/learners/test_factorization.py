@@ -1,4 +1,4 @@
-"""The estimators of factorization machines: what they add to the kernels, and what files keep."""
+"""Factorization machines: what the estimators add to the kernels, and their files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MACHINES = [FactorizationMachine, FieldAwareFactorizationMachine]
 
 
 def columns(rng, n, n_fields=10):
-    """Fields of a few values; a click where the first two agree: no single field tells."""
+    """Fields of a few values, and a click if the first two agree, which no single field shows."""
     values = rng.integers(0, 3, (n, n_fields))
     log = {f"f{j}": values[:, j].astype(str) for j in range(n_fields)}
     return log, (values[:, 0] == values[:, 1]).astype(int)
@@ -44,7 +44,7 @@ def test_without_factors_it_is_logistic_regression(rng, machine, penalties):
     x = HashingEncoder(10).transform(x)
     of_pairs = machine(init_scale=0.0, **penalties)
     if machine is FieldAwareFactorizationMachine:
-        # Its rounds have eight examples, those of logistic regression 64, after 1,024 of one.
+        # After 1,024 examples its rounds have 8 examples, those of logistic regression 64.
         x, y = x[:1024], y[:1024]
     linear = LogisticRegression(**penalties).fit(x, y)
     of_pairs.fit(x, y)
@@ -100,7 +100,7 @@ def test_threads_and_streams_give_the_same_bits(rng, machine, lr):
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_files_go_on_with_the_same_bits(rng, machine, tmp_path):
+def test_a_loaded_machine_continues_with_the_same_bits(rng, machine, tmp_path):
     log, y = columns(rng, 1200)
     half = {name: column[:640] for name, column in log.items()}
     rest = {name: column[640:] for name, column in log.items()}
@@ -133,7 +133,7 @@ def test_a_wide_field_of_a_field_aware_machine(rng):
     assert model._model.settings.parts == 1
 
 
-def test_what_a_field_aware_machine_needs(rng):
+def test_bad_input_of_machines(rng):
     x = batch(rng, 100, 200)
     with pytest.raises(ValueError, match="X has no fields"):
         FieldAwareFactorizationMachine().fit(x, labels(rng, x))
@@ -150,13 +150,13 @@ def test_fewer_slots(rng):
     assert small.n_slots == 512
     np.testing.assert_array_equal(small.slots // 64, x.slots // 512)
     np.testing.assert_array_equal(small.slots % 64, x.slots % 64)
-    Examples(small.slots, small.bounds, 512, 50, values=small.values)  # its checks pass
+    Examples(small.slots, small.bounds, 512, 50, values=small.values)  # passes its checks
     assert x.folded(4096) is x
 
 
 @pytest.mark.parametrize("saved", [False, True])
 def test_columns_go_by_name(rng, tmp_path, saved):
-    """The columns of the first batch are the model's, whatever order later ones come in."""
+    """Later batches may have the columns of the first in any order."""
     log, y = columns(rng, 400)
     model = LogisticRegression(encoder=HashingEncoder(12)).fit(log, y)
     if saved:
@@ -187,7 +187,7 @@ def test_examples_cannot_be_changed_after_their_checks(rng):
                 array[0] = 1
 
 
-def test_a_matrix_whose_arrays_lie():
+def test_a_matrix_with_a_bad_indptr():
     matrix = scipy.sparse.csr_matrix((np.ones(4), [3, 1, 1, 4], [0, 2, 4]), shape=(2, 5))
     matrix.indptr[1] = 400_000
     with pytest.raises(ValueError, match=r"indptr|index pointer|Last value"):

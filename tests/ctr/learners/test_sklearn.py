@@ -1,4 +1,4 @@
-"""What scikit-learn asks of an estimator."""
+"""The checks that scikit-learn has for estimators."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ def expected_failures(_):
     ],
     expected_failed_checks=expected_failures,
 )
-def test_what_scikit_learn_checks(estimator, check):
+def test_checks_of_scikit_learn(estimator, check):
     check(estimator)
