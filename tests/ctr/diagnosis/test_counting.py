@@ -18,7 +18,7 @@ from diagnoses import diagnosed, sparse
 
 
 @pytest.mark.parametrize("batch", [300, 10_000])
-def test_counts_are_exact_while_there_is_room(batch):
+def test_counts_are_exact_in_a_large_table(batch):
     matrix, _ = sparse(2_000, 20_000, 6, 1.4)
     found = diagnosed(matrix, batch=batch)
     entries = matrix.copy()
@@ -51,12 +51,12 @@ def test_zipf_slope():
     counts = np.array([round(1e6 * rank**-0.8) for rank in range(1, 3001)])
     assert diagnosis._zipf_slope(counts) == pytest.approx(-0.8, abs=1e-3)
     assert diagnosis._zipf_slope(counts[:19]) is None
-    steeper = np.where(np.arange(3000) < 1000, counts, 1)  # after the last rank that is fitted
+    steeper = np.where(np.arange(3000) < 1000, counts, 1)  # beyond the last rank of the fit
     assert diagnosis._zipf_slope(steeper) == diagnosis._zipf_slope(counts)
 
 
 @pytest.mark.parametrize("load", [0.6, 1.5, 2.5])
-def test_estimates_are_within_their_errors_when_the_table_is_full(load):
+def test_estimates_of_a_full_table_are_within_their_errors(load):
     rng = np.random.default_rng(1)
     for _ in range(10):
         table = FeatureTable(12)
@@ -78,7 +78,7 @@ def test_estimates_are_within_their_errors_when_the_table_is_full(load):
             assert abs(estimate.value - truth) < 4 * estimate.error
 
 
-def test_consecutive_ids_are_hashed_as_if_at_random():
+def test_consecutive_ids_hash_like_random_ones():
     table = FeatureTable(14)
     table.add(np.arange(20_000, dtype=np.uint32), None)
     features = table.features()
@@ -131,7 +131,7 @@ def test_expected_sharing():
 
 
 @pytest.mark.parametrize("batch", [17, 64, 1000])
-def test_the_sample_is_every_so_manieth_row(batch):
+def test_the_sample_has_rows_at_equal_distances(batch):
     x = Examples.from_csr(scipy.sparse.csr_matrix(np.arange(1, 1001)[:, None]))
     sample = RowSample(rows=50, entries=10_000)
     for start in range(0, 1000, batch):

@@ -50,7 +50,7 @@ def test_conditioning_is_that_of_analysis():
 
 
 def test_directions_without_data_are_left_out():
-    # Two one-hot fields: their columns have the same sum, which is one direction of no curvature.
+    # The columns of two one-hot fields have the same sum, so one direction has no curvature.
     rng = np.random.default_rng(6)
     x = np.hstack([np.eye(5)[rng.integers(0, 5, 300)], np.eye(4)[rng.integers(0, 4, 300)]])
     found = of_dense(np.hstack([x, np.zeros((300, 1))]))
@@ -64,7 +64,7 @@ def test_directions_without_data_are_left_out():
 
 
 @pytest.mark.parametrize("features", [3, 100, 5_000])
-def test_the_table_is_the_smallest_that_is_large_enough(features):
+def test_the_suggested_table_is_the_smallest_large_enough(features):
     matrix = scipy.sparse.vstack([scipy.sparse.identity(features)] * 2, format="csr")
     table = diagnosed(matrix).table
     assert table.sharing == expected_sharing(features, 1 << table.bits) <= 0.1
@@ -97,7 +97,7 @@ def test_the_rate_is_from_the_first_rows(monkeypatch):
     assert diagnosed(matrix, y, batch=700).rate == diagnosed(matrix[:1000], y[:1000]).rate
 
 
-def test_without_labels_of_both_kinds_there_is_no_rate():
+def test_without_both_classes_there_is_no_rate():
     matrix, y = sparse(500, 100, 5, 1.3)
     full, bare = diagnosed(matrix, y), diagnosed(matrix, no_label="none was given")
     one = diagnosed(matrix, np.zeros_like(y))

@@ -13,6 +13,8 @@ import ctr_reference as oracle
 from adagrad import Rule, _core, preset
 from adagrad.ctr import Examples, LogisticRegression
 from adagrad.ctr.learners import model, sweep
+from adagrad.ctr.learners.labeled import LabeledExamples
+from adagrad.ctr.learners.trainer import Trainer
 from checks import assert_same_bits
 from ctr_data import batch, labels
 from isas import using
@@ -162,6 +164,22 @@ def test_copies_made_before_the_choice_continue(rng, copied):
     for learner in (copied(first), first):
         learner.partial_fit(x[640:], y[640:])
         assert_same_model(learner, LogisticRegression("auto").fit(x, y))
+
+
+def test_a_trainer_holds_examples_back_until_it_chooses(rng):
+    x, y = data(rng, N + 640)
+    trainer = Trainer(model.Model(model.Settings("lr", 500, Rule())), auto_rate=True)
+    trainer.learn(LabeledExamples(x[:640], y[:640]))
+    assert (trainer.has_rate, trainer.examples) == (False, 640)
+    preview = trainer.model()
+    assert preview.settings.rule.lr in sweep.RATES
+    assert trainer.model() is preview
+    trainer.learn(LabeledExamples(x[640:], y[640:]))
+    assert (trainer.has_rate, trainer.examples) == (True, N + 640)
+    assert (preview.examples, trainer.model().examples) == (640, N + 640)
+    chosen = trainer.model()
+    trainer.choose_rate()
+    assert trainer.model() is chosen
 
 
 def test_later_passes_use_the_choice(rng):

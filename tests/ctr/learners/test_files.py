@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import random
 import signal
 import subprocess
@@ -20,8 +19,6 @@ from adagrad.ctr import LogisticRegression, load
 from adagrad.ctr.learners import files
 from checks import assert_same_bits
 from ctr_data import batch, labels
-
-resource = pytest.importorskip("resource")
 
 pytestmark = pytest.mark.unsanitized
 
@@ -172,6 +169,7 @@ def test_a_truncated_or_foreign_file(path):
 
 
 def test_a_full_disk_leaves_the_old_file(path, learner):
+    resource = pytest.importorskip("resource")  # POSIX
     before = path.read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -214,6 +212,6 @@ def test_killed_while_saving(tmp_path):
             while not path.exists():
                 time.sleep(0.001)
             time.sleep(random.uniform(0.0, 0.05))
-            os.kill(child.pid, signal.SIGKILL)
+            child.kill()
         assert load(path).lr_ in (0.1, 0.2)
         assert len(list(path.parent.iterdir())) <= 2
