@@ -1,4 +1,4 @@
-"""``adagrad train``: the model is that of the library, whatever happens on the way."""
+"""``adagrad train``: its model equals that of the library, even after interruptions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,9 @@ import pyarrow as pa
 
 import command
 from adagrad import ctr
-from adagrad.ctr import logs
 from adagrad.ctr.learners import files
-from adagrad.ctr.training import run as training
-from command import LABEL, finished, invoke, slow
+from adagrad.ctr.training import curve as curve_module
+from command import LABEL, feed, finish, invoke, slow
 
 ROWS = 30_000
 
@@ -37,15 +37,16 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model of a training that nothing interrupted."""
+    """The model file of a training without an interruption."""
     path = tmp_path_factory.mktemp("whole") / "m"
-    assert finished("train", log, "-l", LABEL, "--bits", 14, "--lr", 0.1, "-m", path) == 0
+    finish("train", log, "-l", LABEL, "--bits", 14, "--lr", 0.1, "-m", path)
     return path
 
 
 @pytest.fixture
-def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(logs.open_log.__kwdefaults__, "rows", 640)
+def small_batches() -> Iterator[None]:
+    with command.small_batches():
+        yield
 
 
 def train(log: object, model: Path, *more: object, input: bytes | None = None) -> str:
@@ -131,7 +132,7 @@ def test_lines_come_at_powers_of_two(log: Path, tmp_path: Path) -> None:
 def test_the_curve_takes_constant_memory(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_batches: None
 ) -> None:
-    monkeypatch.setattr(training, "MAX_POINTS", 16)
+    monkeypatch.setattr(curve_module, "MAX_POINTS", 16)
     train(log, tmp_path / "m", "--lr", 0.1)
     curve = files.read(tmp_path / "m")[1]["training"]["curve"]
     examples = [point[0] for point in curve]
@@ -201,7 +202,7 @@ def test_early_stopping_keeps_the_best(tmp_path: Path, small_batches: None) -> N
     (x, y), validation = ((t.drop_columns([LABEL]), t.column(LABEL).to_numpy()) for t in tables)
     model.fit(x, y, validation=validation)
     assert ctr.load(tmp_path / "m").coef_.tobytes() == model.coef_.tobytes()
-    # From the best on, again: the same passes, and the same end.
+    # A resumed training continues from the best model, and so repeats the passes after it.
     before = (tmp_path / "m").read_bytes()
     train(log, tmp_path / "m", *options, "--early-stop", 2, "--resume")
     assert (tmp_path / "m").read_bytes() == before
@@ -236,7 +237,7 @@ def test_libsvm_ids_are_slots_where_they_fit(tmp_path: Path) -> None:
     )
 
 
-# -- stopping and going on ------------------------------------------------------------------------
+# -- stopping and resuming -------------------------------------------------------------------------
 
 
 KILLED = ("--lr", 0.1, "--checkpoint-every", 1, "--passes", 2)
@@ -245,7 +246,7 @@ KILLED = ("--lr", 0.1, "--checkpoint-every", 1, "--passes", 2)
 @pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 def test_killed_at_any_moment_and_resumed(log: Path, tmp_path: Path) -> None:
     arguments = ("train", log, "-l", LABEL, "--bits", 14, *KILLED)
-    assert finished(*arguments, "-m", tmp_path / "whole") == 0
+    finish(*arguments, "-m", tmp_path / "whole")
     chance = random.Random(4)
     kills = 0
     for _ in range(3):
@@ -258,7 +259,7 @@ def test_killed_at_any_moment_and_resumed(log: Path, tmp_path: Path) -> None:
         kills += process.wait() == -signal.SIGKILL
         process.stderr.close()
     assert kills >= 2, "the log must be long enough to be killed in"
-    assert finished(*arguments, "-m", tmp_path / "m", "--resume") == 0
+    finish(*arguments, "-m", tmp_path / "m", "--resume")
     assert (tmp_path / "m").read_bytes() == (tmp_path / "whole").read_bytes()
     assert not list(tmp_path.glob(".*")), "nothing is left behind but what a kill cannot clear away"
 
@@ -278,13 +279,13 @@ def test_a_signal_saves_a_checkpoint(
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     said = re.search(
-        r"interrupted: ([\d,]+) examples are saved in .*; go on with --resume", err.decode()
+        r"interrupted: ([\d,]+) examples saved in .*; continue with --resume", err.decode()
     )
     assert said is not None, err
     examples = int(said[1].replace(",", ""))
     assert ctr.load(tmp_path / "m").n_examples_ == examples < ROWS
     assert examples % 640 == 0
-    assert finished(*arguments, "--resume") == 0
+    finish(*arguments, "--resume")
     assert (tmp_path / "m").read_bytes() == whole.read_bytes()
 
 
@@ -295,21 +296,20 @@ def test_a_signal_saves_a_checkpoint(
 def test_a_signal_while_waiting_for_a_pipe(
     tmp_path: Path, log: Path, lr: float | str, rows: int, learned: int
 ) -> None:
-    """What has come is learned, but for a line under way and what would end a round early."""
+    """All complete lines that have arrived are learned, down to a multiple of 64 examples."""
     arguments = ("-l", LABEL, "--bits", 14, "--lr", lr, "--format", "tsv")
     header, *lines = log.read_bytes().splitlines(keepends=True)
     lines = (lines * 3)[:80_000]
     with slow("train", "-", *arguments, "-m", tmp_path / "m", stdin=subprocess.PIPE) as process:
-        assert process.stdin is not None
         assert process.stderr is not None
-        process.stdin.write(header + b"".join(lines[:rows]) + b"1\tsite1\tad")
-        process.stdin.flush()
-        time.sleep(2.5)  # until it waits: for its first block, or for a later one
+        feed(process, header + b"".join(lines[:rows]) + b"1\tsite1\tad")
         process.send_signal(signal.SIGINT)
         said = process.stderr.read().decode()
     assert process.returncode == 130, said
-    assert f"interrupted: {learned:,} examples are saved in {tmp_path / 'm'}" in said
-    assert ("begins anew" if lr == "auto" else "the same stream from its first row") in said
+    assert f"interrupted: {learned:,} examples saved in {tmp_path / 'm'}" in said
+    assert (
+        "starts from the first row" if lr == "auto" else "the same stream from its first row"
+    ) in said
     learner = ctr.load(tmp_path / "m")
     assert learner.n_examples_ == learned
     some = header + b"".join(lines[:learned])
@@ -326,11 +326,8 @@ def test_a_signal_while_waiting_for_a_pipe(
 def test_a_signal_before_the_first_round(tmp_path: Path, input: bytes) -> None:
     arguments = ("train", "-", "-l", LABEL, "-m", tmp_path / "m", "--lr", 0.1, "--quiet")
     with slow(*arguments, stdin=subprocess.PIPE) as process:
-        assert process.stdin is not None
         assert process.stderr is not None
-        process.stdin.write(input)
-        process.stdin.flush()
-        time.sleep(2.5)
+        feed(process, input)
         process.send_signal(signal.SIGTERM)
         said = process.stderr.read().decode()
     assert process.returncode == 128 + signal.SIGTERM
@@ -341,7 +338,7 @@ def test_a_signal_before_the_first_round(tmp_path: Path, input: bytes) -> None:
 @pytest.mark.usefixtures("small_batches")
 def test_resuming_what_is_complete_or_not_begun(log: Path, tmp_path: Path) -> None:
     said = train(log, tmp_path / "m", "--resume", "--lr", 0.1)
-    assert said.startswith(f"{tmp_path / 'm'} is not there yet: training from the first row")
+    assert said.startswith(f"{tmp_path / 'm'} does not exist yet: starting from the first row")
     before = (tmp_path / "m").read_bytes()
     assert "is complete: 30,000 examples" in train(log, tmp_path / "m", "--resume", "--lr", 0.1)
     assert (tmp_path / "m").read_bytes() == before
@@ -353,9 +350,9 @@ def test_resuming_what_is_complete_or_not_begun(log: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--lr", "0.2"], "was trained with --lr 0.1, not 0.2"),
-        (["--ignore", "user"], "was trained with --ignore [], not ['user']"),
-        (["--skip-bad"], "was trained with --skip-bad False, not True"),
+        (["--lr", "0.2"], "was trained with --lr 0.1, not with --lr 0.2"),
+        (["--ignore", "user"], "was trained without --ignore, not with --ignore user"),
+        (["--skip-bad"], "was trained without --skip-bad, not with --skip-bad"),
     ],
 )
 def test_resuming_with_other_options(
@@ -382,7 +379,7 @@ def test_resuming_with_another_log(log: Path, tmp_path: Path) -> None:
 
 
 def test_resuming_with_a_log_of_the_same_size(tmp_path: Path) -> None:
-    """Its ends are looked at: a log of which other rows were written over is another one."""
+    """A log whose first or last rows have changed is another log."""
     first = command.write(tmp_path / "log.tsv", command.clicks(5_000))
     train(first, tmp_path / "m", "--lr", 0.1)
     text = first.read_bytes()
@@ -418,21 +415,34 @@ def mistake(*arguments: object) -> str:
         ),
         (["log.tsv", "--ignore", "sit"], "depth, user; did you mean 'site'?"),
         (["log.tsv", "--ignore", "click"], "--ignore: 'click' is the label"),
-        (["log.tsv", "--ignore", "site,ad,depth,user"], "no column is left as a feature"),
-        (["log.svm", "--ignore", "ids"], "libsvm logs have ids, not columns: no --ignore"),
+        (
+            ["log.tsv", "--ignore", "site,ad,depth,user"],
+            "no feature column is left; the columns are click",
+        ),
+        (
+            ["log.svm", "--ignore", "ids"],
+            "--ignore and --columns need columns, but libsvm logs have ids",
+        ),
         (["log.tsv", "--cross", "site*site"], "the cross ('site', 'site') has a field twice"),
-        (["log.tsv", "--categorical", "dept"], "'user']; did you mean 'depth'?"),
+        (["log.tsv", "--categorical", "dept"], "--categorical: no column 'dept'; the columns are"),
+        (["log.tsv", "--categorical", "dept"], "site, ad, depth, user; did you mean 'depth'?"),
         (["log.tsv", "-l", "clik"], "no column 'clik'; the columns are c0, c1, c2, c3, c4, as the"),
         (["log.tsv", "-l", "clik"], "first line, click, site, ad, depth, user, has no such name; "),
         (["log.tsv", "-l", "clik"], "did you mean 'click'?"),
         (["-", "--passes", "3"], "--passes 3: the standard input can be read only once"),
         (["log.tsv", "--preset", "fbgemm_rowwise", "--model-type", "fm"], "one accumulator a row"),
-        (["log.tsv", "--early-stop", "2"], "--early-stop needs --validate, and --passes of more"),
+        (
+            ["log.tsv", "--early-stop", "2"],
+            "--early-stop needs --validate and --passes of 2 or more",
+        ),
         (["log.tsv", "--lr", "-1"], "lr must not be negative, got -1.0"),
         (["log.tsv", "--preset", "nope"], "there is no preset 'nope'"),
         (["log.tsv", "--cross", "site*nope"], "the cross ('site', 'nope') has 'nope'"),
-        (["log.tsv", "--factors", "4"], "--factors is for --model-type fm and ffm"),
-        (["log.svm", "--model-type", "ffm"], "a field-aware machine needs fields"),
+        (["log.tsv", "--factors", "4"], "--factors needs --model-type fm or ffm"),
+        (
+            ["log.svm", "--model-type", "ffm"],
+            "--model-type ffm needs fields, which libsvm logs do not have",
+        ),
         (["log.tsv", "--report", "no/r.html"], "--report no/r.html: there is no directory no"),
         (["log.tsv", "--validate", "none.tsv"], "none.tsv: no such file"),
         (["empty.tsv"], "empty.tsv"),
