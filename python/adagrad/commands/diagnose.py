@@ -67,7 +67,7 @@ class Found(NamedTuple):
     skipped: dict[str, int]
 
 
-@click.command()
+@click.command(short_help="Find out whether AdaGrad will help on a log.")
 @click.argument("file", required=False)
 @click.option(
     "-l",

@@ -16,7 +16,7 @@ from adagrad.commands.log_options import log_options, reader_options, use_thread
 __all__ = ["evaluate"]
 
 
-@click.command()
+@click.command(short_help="Measure the predictions of a model on a log.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("logs", metavar="LOG...", nargs=-1, required=True)
 @click.option(

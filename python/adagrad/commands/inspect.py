@@ -26,7 +26,7 @@ __all__ = ["inspect"]
 Line = tuple[str, str]  # name and text
 
 
-@click.command()
+@click.command(short_help="Show the settings and the strongest features of a model.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "--log",

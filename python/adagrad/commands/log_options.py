@@ -38,7 +38,7 @@ def log_options(command: F) -> F:
                 "--format",
                 "file_format",
                 type=click.Choice(["csv", "tsv", "parquet", "arrow", "libsvm"]),
-                help="Format of the log.  [default: by the suffix of the file]",
+                help="Format of the log.  [default: by the suffix]",
             ),
             click.option(
                 "--delimiter",

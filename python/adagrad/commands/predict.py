@@ -22,7 +22,7 @@ __all__ = ["predict"]
 PREDICTION = "prediction"
 
 
-@click.command()
+@click.command(short_help="Predict the probability of a positive for every row of a log.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("logs", metavar="[LOG...]", nargs=-1)
 @click.option(

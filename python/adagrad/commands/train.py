@@ -36,7 +36,7 @@ def rate(text: str) -> float | str:
     return text if text == "auto" else float(text)
 
 
-@click.command()
+@click.command(short_help="Train a model on a click log.")
 @click.argument("logs", metavar="LOG...", nargs=-1, required=True)
 @click.option("-l", "--label", required=True, metavar="COLUMN", help="Column to predict.")
 @click.option(

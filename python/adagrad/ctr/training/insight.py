@@ -93,8 +93,14 @@ def field_names(encoder: Encoder) -> Callable[[int], str]:
 
 def feature_text(features: list[tuple[str, Any]]) -> str:
     """Return the features of a slot as text: the first two, and the number of further ones."""
-    shown = [f"{field}={'(missing)' if value is None else value}" for field, value in features[:2]]
+    shown = [f"{field}={_value_text(value)}" for field, value in features[:2]]
     return " | ".join(shown) + (f" | {len(features) - 2} more" if features[2:] else "")
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, tuple):  # of a cross
+        return "*".join(map(_value_text, value))
+    return "(missing)" if value is None else str(value)
 
 
 def _accumulators(model: Model) -> npt.NDArray[np.float32]:
