@@ -20,6 +20,7 @@ from adagrad.commands.group import adagrad as command
 from adagrad.ctr import logs
 
 LABEL = "click"
+ROWS = 30_000  # of the fixture `log`
 
 BATCH = 640
 
@@ -48,6 +49,23 @@ def invoke(*arguments: object, input: bytes | None = None) -> tuple[int, str, st
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.stdout, result.stderr
+
+
+def train(log: object, model: Path, *more: object, input: bytes | None = None) -> str:
+    """Train a model of 2^14 slots, and return what the command printed."""
+    code, out, err = invoke(
+        "train", log, "-l", LABEL, "-m", model, "--bits", 14, *more, input=input
+    )
+    assert (code, out) == (0, ""), err
+    return err
+
+
+def tensors(path: Path) -> dict[str, bytes]:
+    """Return the bytes of the tensors in a model file, by name."""
+    from safetensors import safe_open
+
+    with safe_open(path, "np") as file:
+        return {name: file.get_tensor(name).tobytes() for name in file.keys()}  # noqa: SIM118
 
 
 @contextlib.contextmanager
