@@ -19,8 +19,8 @@ need_packages("click", "matplotlib", "pyarrow", "rich", "sklearn")
 from rich.console import Console
 
 from adagrad import analysis
-from adagrad.commands._progress import Reading
 from adagrad.commands.diagnose import _shipped
+from adagrad.commands.progress import ReadingProgress
 from adagrad.ctr.diagnosis.words import in_words, show
 from adagrad.ctr.logs import open_log
 from checks import ROOT
@@ -125,7 +125,9 @@ def test_a_first_row_in_place_of_names_is_noticed(tmp_path):
     path.write_text("".join(f"{i % 7},x{i % 3}\n" for i in range(300)))
     _, out, errors = invoke("diagnose", path)
     assert "299 rows" in out
-    assert errors.startswith("the first line names the columns, 0 among them: without a header")
+    assert errors.startswith(
+        "the first line is taken as the names of the columns, but some are numbers (0)"
+    )
     _, out, errors = invoke("diagnose", path, "--names", "a,b")
     assert "300 rows" in out
     assert errors == ""
@@ -162,10 +164,10 @@ def test_a_rate_that_does_no_good_says_so(tmp_path, scale, words):
 def test_the_bar(log):
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=100)
-    with open_log(log, label=LABEL) as stream, Reading(console, stream) as show_position:
+    with open_log(log, label=LABEL) as stream, ReadingProgress(console, stream) as show_position:
         for _ in stream:
             show_position(stream.position)
-            task = show_position._bar.tasks[0]
+            task = show_position.bar.tasks[0]
         assert task.completed == task.total == log.stat().st_size
     assert "4,000 rows" in out.getvalue()
 
@@ -203,9 +205,9 @@ def test_picture(log, tmp_path):
             "no column 'z'; the columns are c0, c1, as the first line, x, y, has no such name",
         ),
         ("a.csv", "x,y\n3,a\n4,b\n", ("-l", "y"), "the label is 'a', not 0 or 1, -1 or +1"),
-        ("a.csv", "y\n1\n0\n", ("-l", "y"), "a.csv: no column is a feature"),
+        ("a.csv", "y\n1\n0\n", ("-l", "y"), "a.csv: no feature column is left; the columns are y"),
         ("a.csv", "x\n1\n2\n", ("--ignore", "z"), "--ignore: no column 'z'"),
-        ("a.csv", "x\n1\n2\n", ("--categorical", "z"), "--categorical: the log has no column 'z'"),
+        ("a.csv", "x\n1\n2\n", ("--categorical", "z"), "--categorical: no column 'z'"),
         ("a.svm", "1 1:2\n0 x:3\n", (), "a.svm, line 2: 'x:3' is not id:value"),
         ("a.bin", "1", (), "the suffix does not tell the format"),
         ("a.tsv.gz", "plain", (), "a.tsv.gz"),
@@ -250,11 +252,11 @@ def test_a_text_among_numbers_is_noticed(tmp_path):
     assert "features: f1 as categories; f2 as log2 bins\n" in out
     assert errors == (
         f"{path}: column 'f1' was read as text, though 70,001 of its first 70,002 values are"
-        " numbers: row 70,001 has 'abc': each of its values is a category\n"
+        " numbers: row 70,001 has 'abc'; each of its values is a category\n"
     )
     code, out, errors = invoke("diagnose", path, "-l", "y", "--numeric", "value")
     assert (code, out) == (1, "")
-    assert "row 70,001 has 'abc': mend it, or give --categorical" in errors
+    assert "row 70,001 has 'abc'; correct it, or declare the column --categorical" in errors
     code, _, errors = invoke("diagnose", path, "-l", "y", "--categorical", "f1")
     assert (code, errors) == (0, "")
 
@@ -284,10 +286,10 @@ def test_options_for_columns_are_refused_where_there_are_none(tmp_path, option):
     path = tmp_path / "a.svm"
     path.write_text("1 1:2\n0 2:3\n")
     value = "value" if option == "numeric" else "3"
-    for file, why in ((path, "of which libsvm logs have none"), (None, "none is given")):
+    for file, why in ((path, "which have no columns"), (None, "none is given")):
         code, out, errors = invoke("diagnose", *[file] * (file is not None), f"--{option}", value)
         assert (code, out) == (1, "")
-        assert re.fullmatch(rf"Error: --{option} .*{why}\n", errors)
+        assert re.fullmatch(rf"Error: --{option}: .*{why}\n", errors)
 
 
 def test_one_is_singular(tmp_path):

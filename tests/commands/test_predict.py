@@ -1,4 +1,4 @@
-"""``adagrad predict``, ``evaluate``, ``inspect``: what a model says, told by its file alone."""
+"""``adagrad predict``, ``evaluate`` and ``inspect``: they need the model file alone."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def expected(folder: Path) -> np.ndarray:
     return ctr.load(folder / "m").predict_proba(TODAY)[:, 1]
 
 
-def test_a_number_a_line(folder: Path, expected: np.ndarray) -> None:
+def test_one_number_per_line(folder: Path, expected: np.ndarray) -> None:
     without = TODAY.drop_columns([LABEL]).select(["user", "depth", "ad", "site"])
     for text in (command.as_text(TODAY), command.as_text(without)):
         code, out, err = invoke("predict", folder / "m", "--format", "tsv", input=text)
@@ -76,7 +76,7 @@ def test_a_table_with_columns_of_the_log(
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_who_reads_may_stop(folder: Path) -> None:
+def test_the_reader_of_the_predictions_may_stop(folder: Path) -> None:
     arguments = [folder / "m", *[folder / "today.tsv"] * 30]
     with subprocess.Popen(
         [sys.executable, "-m", "adagrad.commands.main", "predict", *map(str, arguments)],
@@ -111,7 +111,7 @@ def test_inspect(folder: Path) -> None:
     for text in ("LogisticRegression", "16,384", "site (categorical)", "30,000", "log.parquet"):
         assert text in out
     assert "by effective rate" in out
-    assert "no counts and no values: --log gives both" in " ".join(out.split())
+    assert "--log LOG shows those of a log" in " ".join(out.split())
     model = ctr.load(folder / "m")
     strongest = int(np.argmax(np.abs(model.coef_[0])))
     assert f"{strongest} " in out
@@ -137,7 +137,7 @@ def test_evaluate_on_one_class(folder: Path, tmp_path: Path) -> None:
     code, out, _ = invoke("evaluate", folder / "m", log)
     assert code == 0
     assert "nan" not in out
-    said = "-  (not defined: the labels are of one class)"
+    said = "-  (undefined: all labels are the same)"
     assert [line.split()[0] for line in out.splitlines() if said in line] == ["normalized", "AUC"]
     found = json.loads(invoke("evaluate", folder / "m", log, "--json")[1])
     assert found["auc"] is found["normalized_entropy"] is None

@@ -21,7 +21,7 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from adagrad.ctr.learners.model import Model, Settings
-from adagrad.ctr.training.pipeline import Encoder
+from adagrad.ctr.training.encoders import Encoder
 from adagrad.ctr.training.stop import Interrupted, Stop
 from adagrad.distributed import _checkpoint
 from adagrad.distributed._checkpoint import Checkpoint

@@ -16,7 +16,7 @@ import ray
 from adagrad import _core
 from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.learners.model import Settings, gradients, layouts
-from adagrad.ctr.training.pipeline import Encoder
+from adagrad.ctr.training.encoders import Encoder
 from adagrad.distributed._dataset import joined_blocks
 from adagrad.distributed._shard import BIAS, Answer, Stale
 

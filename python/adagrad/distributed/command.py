@@ -13,7 +13,8 @@ import ray
 from adagrad.ctr.learners.model import Model, layouts
 from adagrad.ctr.learners.progressive import Progressive
 from adagrad.ctr.logs.log import Log
-from adagrad.ctr.training.run import Training, score, with_point
+from adagrad.ctr.training.curve import extended_curve
+from adagrad.ctr.training.run import Training, evaluate
 from adagrad.ctr.training.stop import Stop
 from adagrad.distributed import _checkpoint
 from adagrad.distributed._dataset import Skipped, from_log
@@ -86,7 +87,7 @@ class RayTraining(Training):
         else:
             state = _checkpoint.plan_in(self.cluster.checkpoint)
             if state is not None:
-                self._compare(self.cluster.checkpoint, state)
+                self._check_identity(self.cluster.checkpoint, state)
 
     def run(
         self,
@@ -133,7 +134,7 @@ class RayTraining(Training):
             self.load = run.shards.stats()
             metrics.tell()
         if run.at.pass_number == 0 and run.at.examples:
-            run.at.curve = with_point(run.at.curve, run.at.progressive)
+            run.at.curve = extended_curve(run.at.curve, run.at.progressive)
         show(self)
 
     def _take(self, run: Run) -> None:
@@ -159,6 +160,6 @@ class RayTraining(Training):
         assert self._run is not None
         adopt(self.estimator, self._run.plan, model)
         with validate() as log:
-            self.board = score(self.estimator, log)
+            self.board = evaluate(self.estimator, log)
         del self.validation[self._run.at.pass_number - 1 :]  # of a pass that was done twice
         self.validation.append(self.board.metrics())

@@ -16,7 +16,7 @@ from adagrad.ctr.learners.estimator import ClickLearner
 from adagrad.ctr.learners.model import Model
 from adagrad.ctr.learners.sweep import SWEEP_EXAMPLES, sweep
 from adagrad.ctr.learners.trainer import Trainer
-from adagrad.ctr.training.pipeline import Encoder
+from adagrad.ctr.training.encoders import Encoder
 from adagrad.ctr.training.stop import Stop
 from adagrad.distributed._dataset import first_rows
 from adagrad.distributed._run import Plan, Run
