@@ -22,7 +22,14 @@ from adagrad import _core
 from checks import need, need_packages
 
 ROOT = toolchain.ROOT
-TOP = {".clang-format", ".gitignore", "CHANGELOG.md", "CMakeLists.txt", "CMakePresets.json"}
+TOP = {
+    ".clang-format",
+    ".clang-tidy",
+    ".gitignore",
+    "CHANGELOG.md",
+    "CMakeLists.txt",
+    "CMakePresets.json",
+}
 TOP |= {"CITATION.cff", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "LICENSE", "README.md"}
 TOP |= {"SECURITY.md", "pyproject.toml"}
 # What building the documentation leaves in its folder.
