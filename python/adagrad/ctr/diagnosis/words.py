@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from adagrad._text import three_digits
+from adagrad._text import counted, three_digits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +60,7 @@ def show(console: Console, name: str, features: str, of: Diagnosis) -> None:
     of : Diagnosis
     """
     positive = "" if of.positive is None else f", {100 * of.positive:.3g} % of them positive"
-    console.print(f"{name}: {_count(of.rows, 'row')}{positive}", markup=False, soft_wrap=True)
+    console.print(f"{name}: {counted(of.rows, 'row')}{positive}", markup=False, soft_wrap=True)
     console.print(f"features: {features}\n", markup=False, soft_wrap=True)
     rows = [*_frequencies(of), *_curvature(of), *_suggestions(of)]
     if console.is_terminal:
@@ -114,9 +114,9 @@ def _curvature(of: Diagnosis) -> list[Row]:
     at = of.conditioning
     every = "all" if of.sample_stride == 1 else f"one in {of.sample_stride:,}"
     frequent = "feature" if at.features == 1 else f"{at.features} most frequent features"
-    where = f"{_count(at.rows, 'row')} ({every}) and their {frequent}"
+    where = f"{counted(at.rows, 'row')} ({every}) and their {frequent}"
     zeros = at.features - at.rank
-    rank = f"; without {_count(zeros, 'eigenvalue')} that {'is' if zeros == 1 else 'are'} 0"
+    rank = f"; without {counted(zeros, 'eigenvalue')} that {'is' if zeros == 1 else 'are'} 0"
     rank = rank if zeros else ""
     return [
         ("condition number", three_digits(at.before.condition), f"of X'X / n, {where}{rank}"),
@@ -159,10 +159,6 @@ def _entropy(rate: Rate) -> str:
         return text
     hint = "" if entropy < 2 else "; are the columns scaled?"
     return f"{text}, no better than the base rate{hint}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _with_error(x: Estimate, factor: float, form: str, unit: str = "") -> str:
