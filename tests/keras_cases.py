@@ -8,6 +8,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import contextlib
 import doctest
+import re
 import warnings
 
 import ml_dtypes
@@ -21,7 +22,7 @@ with warnings.catch_warnings():  # TensorFlow warns about itself
 import adagrad
 import adagrad.keras
 from adagrad.keras import Adagrad
-from checks import assert_same_bits, wide_range
+from checks import ROOT, assert_same_bits, wide_range
 
 BACKEND = keras.backend.backend()
 if BACKEND == "torch":
@@ -183,10 +184,20 @@ def test_fit(arguments, rng):
 
 
 def test_fit_learns(rng):
-    x, y = problem(rng, 512)
+    x, y = problem(rng, 128)
     model = model_with(Adagrad(0.2))
-    losses = model.fit(x, y, epochs=8, verbose=0).history["loss"]
+    losses = model.fit(x, y, epochs=8, batch_size=16, verbose=0).history["loss"]
     assert losses[-1] < 0.2 * losses[0]
+
+
+@on_torch
+def test_the_documentation(tmp_path, monkeypatch):
+    text = (ROOT / "docs" / "keras.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 2
+    monkeypatch.chdir(tmp_path)
+    exec("\n".join(blocks), {})
+    assert (tmp_path / "model.keras").exists()
 
 
 def test_docstring_examples():

@@ -50,7 +50,10 @@ def mistake(*arguments: object) -> str:
         (["log.tsv", "-l", "clik"], "first line, click, site, ad, depth, user, has no such name; "),
         (["log.tsv", "-l", "clik"], "did you mean 'click'?"),
         (["-", "--passes", "3"], "--passes 3: the standard input can be read only once"),
-        (["log.tsv", "--preset", "fbgemm_rowwise", "--model-type", "fm"], "one accumulator per row"),
+        (
+            ["log.tsv", "--preset", "fbgemm_rowwise", "--model-type", "fm"],
+            "one accumulator per row",
+        ),
         (
             ["log.tsv", "--early-stop", "2"],
             "--early-stop needs --validate and --passes of 2 or more",
