@@ -67,7 +67,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Training:
-    """How it trains; see `adagrad.distributed.training.Cluster`."""
+    """How it trains; see `adagrad.distributed.Cluster`."""
 
     mode: str = "sync"
     staleness: int = 1

@@ -21,7 +21,7 @@ from checks import ROOT, need_packages
 
 need_packages("ray")
 
-from adagrad.distributed._shard import edges
+from adagrad.distributed._model_shard import edges
 from adagrad.distributed._worker import dealt
 
 sys.path.append(str(ROOT))  # bench/ is no part of what is installed

@@ -1,4 +1,4 @@
-"""Against torch itself, where it is installed: the same trajectories from the same gradients."""
+"""The core compared with torch itself: the same trajectories from the same gradients."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ need_packages("torch")
 
 import torch
 
-# torch's own optimizer makes sparse tensors without saying whether to check them, and warns.
+# torch's own optimizer makes sparse tensors without this choice, and warns.
 torch.sparse.check_sparse_tensor_invariants.disable()
 
 CASES = [

@@ -1,4 +1,7 @@
-"""All shards of a model, as the driver of a training sees them."""
+"""`ModelShards`: the driver's view of the actors that hold a model.
+
+Starts them, fills them, and reads the model back. What one actor does is in `_model_shard`.
+"""
 
 from __future__ import annotations
 
@@ -17,28 +20,30 @@ from adagrad import _core
 from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.learners.model import Model, Settings, layouts, learn_first
 from adagrad.distributed._checkpoint import Checkpoint
-from adagrad.distributed._shard import BIAS, ModelShard, edges
+from adagrad.distributed._model_shard import BIAS, ModelShard, edges
 from adagrad.distributed._worker import dealt, joined, smaller, spread
 
-__all__ = ["PATIENCE", "First", "Shards", "lasting"]
+__all__ = ["PATIENCE", "FirstRows", "ModelShards", "restarting_actor"]
 
 Floats = npt.NDArray[np.float32]
 
 PATIENCE = 60.0
-"""Seconds from a failure without a batch after which a training gives up."""
+"""Seconds after a failure in which a batch must be learned, or the training gives up."""
 
-_READ = 8 << 20  # bytes of a table that are read of a shard at once
+_READ_BYTES = 8 << 20  # of a table, per call
 
 
-class First(NamedTuple):
+class FirstRows(NamedTuple):
     """The first rows of a dataset, which the driver learns one by one, as one machine would.
 
     Attributes
     ----------
     x : Examples
     y : ndarray of float32, shape [n]
+        Labels.
     margins : ndarray of float32, shape [n], or None
-        What was predicted before, where that is not what the model predicted.
+        Predictions to score, if not those of the model itself: with ``lr="auto"`` those of the
+        sweep.
     """
 
     x: Examples
@@ -46,26 +51,28 @@ class First(NamedTuple):
     margins: Floats | None = None
 
 
-def lasting(kind: Any) -> Any:
-    """Return a class of actors that Ray starts again, on any node, as often as they die.
+def restarting_actor(kind: Any) -> Any:
+    """Return an actor class that Ray restarts on any node whenever an actor dies.
 
-    They take no processor: the tasks that read the dataset need them, and actors here often wait.
+    The actors reserve no processor: they often wait, and the tasks that read the dataset need the
+    processors.
     """
     return ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy="SPREAD")(kind)
 
 
-class Shards:
+class ModelShards:
     """The actors that hold a model.
 
     Parameters
     ----------
     settings : Settings
-        Of the model.
+        Settings of the model.
     count : int
+        Number of shards.
     mode, staleness
         See `ModelShard`.
     name : str
-        The names of the actors begin with it: by them a worker that starts again finds them.
+        Prefix of the actors' names, by which a restarted worker finds them.
 
     Attributes
     ----------
@@ -81,7 +88,7 @@ class Shards:
         self.settings, self.edges = settings, edges(settings.n_slots, count)
         self.names = [f"{name}-shard-{k}" for k in range(count)]
         ranges = list(itertools.pairwise(self.edges.tolist()))
-        shard = lasting(ModelShard)
+        shard = restarting_actor(ModelShard)
         self.actors = [
             shard.options(name=self.names[k]).remote(
                 settings, ranges[k::count], k == 0, mode, staleness
@@ -90,9 +97,9 @@ class Shards:
         ]
 
     def begin(self, epoch: int, at: Checkpoint, failed: Callable[[RayError], None]) -> None:
-        """Have all shards take up where a training stands, those that are starting again, too.
+        """Set all shards to the progress of a training, waiting for those that Ray restarts.
 
-        `failed` is called, and may raise, as often as one is not there yet.
+        `failed` is called, and may raise, each time a shard does not answer.
         """
         for shard in self.actors:
             while True:
@@ -106,12 +113,12 @@ class Shards:
                     failed(error)
                     time.sleep(0.2)
 
-    def learn_first(self, first: First) -> Floats:
-        """Learn the first rows here, and return what was predicted.
+    def learn_first(self, first: FirstRows) -> Floats:
+        """Learn the first rows in this process, and return the predictions to score.
 
-        Batches need a model that knows the common features: with thousands of examples on params
-        that know nothing, all would step the same way, and the bias would take hundreds of batches
-        to arrive.
+        Batches need a model that knows the common features. In a new model, the thousands of
+        examples of a batch would all step in the same direction, and the bias would take hundreds
+        of batches to converge.
         """
         x, y, predicted = first
         slots, places = _core.compact(x.slots)
@@ -134,21 +141,21 @@ class Shards:
         return margins if predicted is None else predicted
 
     def end_pass(self, epoch: int, batches: int) -> None:
-        """Wait until so many batches have stepped, the last ones of a pass."""
+        """Wait until all batches of a pass, those below this number, have stepped."""
         ray.get([shard.end_pass.remote(epoch, batches) for shard in self.actors])
 
     def save(self, epoch: int, folder: str, batches: int) -> None:
-        """Write all rows to a folder, once so many batches have stepped."""
+        """Write all rows to a folder, once the batches below this number have stepped."""
         ray.get([shard.save.remote(epoch, folder, batches) for shard in self.actors])
 
     def stats(self) -> list[dict[str, float]]:
-        """Return what each shard has done since it began."""
+        """Return the statistics of each shard; see `ModelShard.stats`."""
         found: list[dict[str, float]] = ray.get([shard.stats.remote() for shard in self.actors])
         return found
 
     def rows(self, name: str) -> Iterator[Floats]:
-        """Yield the rows of a table in order, params and accumulators, a few MiB at a time."""
-        step = max(1, _READ // (8 * layouts(self.settings)[name]["dim"]))
+        """Yield the rows of a table in order, params and accumulators, up to 8 MiB at a time."""
+        step = max(1, _READ_BYTES // (8 * layouts(self.settings)[name]["dim"]))
         for number, (first, last) in enumerate(itertools.pairwise(self.edges.tolist())):
             part, k = divmod(number, len(self.actors))
             for start in range(0, last - first, step):
@@ -165,7 +172,7 @@ class Shards:
         return model
 
     def model(self, at: Checkpoint) -> Model:
-        """Return the model, in the memory of this process."""
+        """Return the model, copied into the memory of this process."""
         outline, model = self.outline(at), Model(self.settings)
         for name, table in model.tables.items():
             assert table._memory is not None

@@ -1,11 +1,12 @@
-"""The driver of a distributed training: who gets which batch, and what happens when one dies.
+"""The driver of a distributed training: it hands out batches, and recovers when a process dies.
 
-A batch is in flight from when a worker has it until its gradients have arrived at every shard.
-Workers are given two at a time, so that one's rows are on their way while the other is computed.
+A batch is in flight from the moment a worker has it until its gradients have arrived at every
+shard. Each worker has up to two batches, so that it prepares one while the params of the other are
+on their way.
 
-What dies is started again by Ray. A worker's batches are given out again: shards keep their answers
-and take no gradient twice, so the params have the bits that they would have had. With a shard, or a
-block of the dataset, everything goes back to the last checkpoint.
+Ray restarts the processes that die. The batches of a dead worker are handed out again: shards keep
+their answers and apply the gradients of a batch once, so the params keep their bits. When a shard
+or a block of the dataset is lost, the training returns to the last checkpoint.
 """
 
 from __future__ import annotations
@@ -25,49 +26,53 @@ from adagrad.ctr.training.encoders import Encoder
 from adagrad.ctr.training.stop import Interrupted, Stop
 from adagrad.distributed import _checkpoint
 from adagrad.distributed._checkpoint import Checkpoint
-from adagrad.distributed._dataset import Batch, batches, root
+from adagrad.distributed._dataset import Batch, batches, root_cause
+from adagrad.distributed._model_shard import Stale
+from adagrad.distributed._model_shards import PATIENCE, FirstRows, ModelShards, restarting_actor
 from adagrad.distributed._order import window
-from adagrad.distributed._shard import Stale
-from adagrad.distributed._shards import PATIENCE, First, Shards, lasting
 from adagrad.distributed._worker import Learned, Worker
+from adagrad.distributed.cluster import Cluster
 
-__all__ = ["Lost", "Plan", "Run"]
+__all__ = ["Driver", "Lost", "Plan"]
 
-_SHARE = 8
+_ROUND_SHARE = 8  # in the first pass, a round is at most this share of what was learned before
 
 
 class Lost(RuntimeError):
-    """A part of the cluster is gone and does not come back."""
+    """A training failed because a part of the cluster is gone and does not come back."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a training does; see `adagrad.distributed.fit` for what is not said here.
+    """All that a training does, as `adagrad.distributed.fitting.plan_of` has worked it out.
 
     Attributes
     ----------
     settings : Settings
-        Of the model.
+        Settings of the model.
     encoder : HashingEncoder or SlotEncoder
-    first : First
-        Rows that are learned before the batches.
+    label : str
+        The column to predict.
+    first : FirstRows
+        The rows that the driver learns before the batches begin.
     identity : dict
-        What must agree where a checkpoint goes on; JSON.
+        What must agree for a checkpoint to be resumed; JSON.
+    passes : int
+    workers, shards : int
+        Numbers of processes.
+    cluster : Cluster
+        The options, of which `workers` and `shards` may be None.
     """
 
     settings: Settings
     encoder: Encoder
     label: str
-    first: First
+    first: FirstRows
     identity: dict[str, Any]
+    passes: int
     workers: int
     shards: int
-    mode: str = "sync"
-    staleness: int = 4
-    batch_size: int = 8192
-    passes: int = 1
-    checkpoint: Path | None = None
-    checkpoint_every: int = 10_000_000
+    cluster: Cluster
 
 
 @dataclasses.dataclass
@@ -77,36 +82,40 @@ class _Flight:
     batch: Batch
     worker: int
     prepared: Any
-    finished: Any = None  # asked for once the next one is prepared, or nothing else is to be done
+    finished: Any = None  # requested after the worker's next batch is prepared, or when needed
 
 
-class Run:
-    """A training on a cluster that is connected.
+class Driver:
+    """Carries out one training on the cluster that this process is connected to.
 
     Parameters
     ----------
     plan : Plan
     dataset : ray.data.Dataset
     show : callable
-        Called with this now and then.
+        Called with this driver as the training makes progress.
     stop : Stop
-        Asked before each batch.
+        Checked before each batch.
 
     Attributes
     ----------
     at : Checkpoint
-        Where it stands: what is counted is learned.
+        The progress: what it counts is learned.
+    shards : ModelShards
+    workers : list of ray.actor.ActorHandle
+        The actors, during `run`.
     learned : list of Learned
-        Of the last batches, without their examples.
+        The last 64 batches.
     failures : dict of str to int
-        How often a "worker" was replaced, and how often the training went back ("shard").
+        How often a "worker" was replaced, and how often the training returned to a checkpoint
+        because a "shard" was lost.
     """
 
     def __init__(
         self,
         plan: Plan,
         dataset: Any,
-        show: Callable[[Run], None] = lambda run: None,
+        show: Callable[[Driver], None] = lambda driver: None,
         stop: Stop | None = None,
     ) -> None:
         self.plan, self.dataset, self._show, self._stop = plan, dataset, show, stop or Stop()
@@ -114,57 +123,76 @@ class Run:
         self.learned: list[Learned] = []
         self.failures = {"worker": 0, "shard": 0}
         self._epoch = 0
-        self._round = plan.staleness + 1 if plan.mode == "sync" else 1
-        name = f"adagrad-{uuid.uuid4().hex[:8]}"
-        self.shards = Shards(plan.settings, plan.shards, plan.mode, plan.staleness, name)
-        worker, arguments = lasting(Worker), (plan.settings, plan.encoder, plan.label)
-        self.workers = [
-            worker.options(name=f"{name}-worker-{k}").remote(
-                arguments, self.shards.names, self.shards.edges
-            )
-            for k in range(plan.workers)
-        ]
+        self._staleness = plan.cluster.staleness
+        self._round = self._staleness + 1 if plan.cluster.mode == "sync" else 1
+        directory = plan.cluster.checkpoint
+        self._directory = None if directory is None else Path(directory).absolute()
+        self.shards: ModelShards
+        self.workers: list[Any]
         self._flights: dict[int, _Flight] = {}
         self._results: dict[int, Learned] = {}
-        self._failed: float | None = None  # when, if nothing was learned since
+        self._failed_at: float | None = None  # the first failure since a batch was learned
 
     def resume(self) -> bool:
-        """Go on from the checkpoint, if there is one.
+        """Continue from the checkpoint if there is one, and return whether there is.
 
         Raises
         ------
         Mismatch, adagrad.TableFileError
-            It is of another training, or damaged.
+            The checkpoint is of another training, or damaged.
         """
-        assert self.plan.checkpoint is not None
-        found = _checkpoint.read(self.plan.checkpoint, self.plan.identity)
+        assert self._directory is not None
+        found = _checkpoint.read(self._directory, self.plan.identity)
         if found is not None:
             self._saved = found
             self.at = found.copy()
         return found is not None
 
     def run(
-        self, finish: Callable[[Run], None], validate: Callable[[Model], None] | None = None
+        self, finish: Callable[[Driver], None], validate: Callable[[Model], None] | None = None
     ) -> None:
-        """Train to the end.
+        """Start the actors, train to the end, and end the actors.
 
         Parameters
         ----------
         finish : callable
-            Called with this at the end, to take what the shards hold; again where one is lost
-            meanwhile.
+            Called with this driver at the end, to take the model from the shards. Called again if
+            a shard is lost meanwhile.
         validate : callable, optional
-            Called with the model of each pass.
+            Called with the model after each pass.
 
         Raises
         ------
         Lost
             The cluster does not recover.
         Interrupted
-            At a signal; a checkpoint is written where the plan has a directory.
+            A signal arrived. A checkpoint is written if there is a directory for it.
         LogError, ValueError
-            Of a row.
+            A row is broken.
         """
+        self._start()
+        try:
+            self._train(finish, validate)
+        finally:
+            for actor in (*self.workers, *self.shards.actors):
+                ray.kill(actor, no_restart=True)
+
+    def _start(self) -> None:
+        plan, cluster = self.plan, self.plan.cluster
+        name = f"adagrad-{uuid.uuid4().hex[:8]}"
+        self.shards = ModelShards(plan.settings, plan.shards, cluster.mode, cluster.staleness, name)
+        task = plan.settings, plan.encoder, plan.label
+        worker = restarting_actor(Worker)
+        self.workers = [
+            worker.options(name=f"{name}-worker-{k}").remote(
+                task, self.shards.names, self.shards.edges
+            )
+            for k in range(plan.workers)
+        ]
+
+    def _train(
+        self, finish: Callable[[Driver], None], validate: Callable[[Model], None] | None
+    ) -> None:
         while True:
             try:
                 self._begin()
@@ -175,19 +203,14 @@ class Run:
                 finish(self)
                 return
             except (RayError, Stale) as error:
-                cause = root(error)
+                cause = root_cause(error)
                 if not isinstance(cause, (RayError, Stale)):
                     raise cause from None
-                self._go_back(cause)
-
-    def close(self) -> None:
-        """End the actors."""
-        for actor in (*self.workers, *self.shards.actors):
-            ray.kill(actor, no_restart=True)
+                self._return_to_checkpoint(cause)
 
     @property
     def in_flight(self) -> int:
-        """Batches that workers have."""
+        """Number of batches that workers have."""
         return len(self._flights)
 
     # -- a pass ---------------------------------------------------------------------------------
@@ -195,12 +218,12 @@ class Run:
     def _pass(self) -> None:
         at, plan = self.at, self.plan
         number = at.first
-        for batch in self._waited(batches(self.dataset, self._length, at.rows)):
+        for batch in self._until_stopped(batches(self.dataset, self._length, at.rows)):
             self._make_room(number)
             self._give(number, batch)
             number += 1
             given = at.examples + self._rows_in_flight() - self._saved.examples
-            if given >= plan.checkpoint_every and (number - at.start) % self._round == 0:
+            if given >= plan.cluster.checkpoint_every and (number - at.start) % self._round == 0:
                 self.save()
         self._drain()
         self._count(number)
@@ -210,17 +233,17 @@ class Run:
         self._show(self)
 
     def _length(self, row: int) -> int:
-        """Return how many rows the batch has that begins at a row.
+        """Return the number of rows of the batch that begins at a row.
 
-        In the first pass a round is at most an eighth of what was learned before it: a model that
-        knows little takes no large steps.
+        In the first pass, a round is at most an eighth of what was learned before it, so that a
+        model that has learned little does not take large steps.
         """
-        most = self.plan.batch_size
+        most = self.plan.cluster.batch_size
         if self.at.pass_number > 0:
             return most
-        return min(most, max(64, row // (_SHARE * (self.plan.staleness + 1))))
+        return min(most, max(64, row // (_ROUND_SHARE * (self._staleness + 1))))
 
-    def _waited(self, stream: Iterator[Batch]) -> Iterator[Batch]:
+    def _until_stopped(self, stream: Iterator[Batch]) -> Iterator[Batch]:
         try:
             while (batch := self._stop.wait(stream)) is not None:
                 yield batch
@@ -233,15 +256,15 @@ class Run:
         return waiting + sum(flight.batch.rows for flight in self._flights.values())
 
     def _make_room(self, number: int) -> None:
-        """Wait until a batch may be given out."""
+        """Wait until a batch may be handed out."""
         while self._flights and (
             len(self._flights) >= 2 * self.plan.workers
-            or number - min(self._flights) >= window(self.plan.staleness)
+            or number - min(self._flights) >= window(self._staleness)
         ):
             self._collect()
 
     def _give(self, number: int, batch: Batch, worker: int | None = None) -> None:
-        """Have a batch prepared by the worker with the least to do, and its last one finished."""
+        """Hand a batch to the worker with the fewest, and have it finish those it has."""
         if worker is None:
             load = [0] * self.plan.workers
             for flight in self._flights.values():
@@ -252,10 +275,10 @@ class Run:
         )
         for other in sorted(self._flights):
             if self._flights[other].worker == worker:
-                self._ask(other)
+                self._request(other)
         self._flights[number] = _Flight(batch, worker, prepared)
 
-    def _ask(self, number: int) -> None:
+    def _request(self, number: int) -> None:
         flight = self._flights[number]
         if flight.finished is None:
             finish = self.workers[flight.worker].finish
@@ -266,28 +289,28 @@ class Run:
             self._collect()
 
     def _collect(self) -> None:
-        """Wait for a batch, the first of all or another."""
-        self._ask(min(self._flights))
-        asked = {f.finished: n for n, f in self._flights.items() if f.finished is not None}
-        ready, _ = ray.wait(list(asked), num_returns=1, timeout=1.0)
+        """Wait up to a second for the results of batches, of the oldest at least."""
+        self._request(min(self._flights))
+        requested = {f.finished: n for n, f in self._flights.items() if f.finished is not None}
+        ready, _ = ray.wait(list(requested), num_returns=1, timeout=1.0)
         for finished in ready:
-            number = asked[finished]
+            number = requested[finished]
             try:
                 self._results[number] = ray.get(finished)
             except RayTaskError:
-                raise  # of what the worker does: of a shard, a block or a row
+                raise  # the worker is alive; a shard, a block or a row failed
             except RayActorError as error:
                 self._replace(self._flights[number].worker, error)
                 return
             del self._flights[number]
-            self._failed = None
+            self._failed_at = None
         self._count()
 
     def _count(self, end: int | None = None) -> None:
-        """Take the results of batches in their order, those of a round together.
+        """Count results as learned: in the order of the batches, and by whole rounds.
 
-        So where a training stands is always between two rounds, and a checkpoint can be made there.
-        `end` is where the pass ends, when that is known.
+        So the progress is always between two rounds, where a checkpoint can be made. `end` is the
+        end of the pass, once that is known.
         """
         at = self.at
         while True:
@@ -304,21 +327,21 @@ class Run:
             at.first = last
             self._show(self)
 
-    # -- what dies ------------------------------------------------------------------------------
+    # -- failures -------------------------------------------------------------------------------
 
     def _replace(self, worker: int, error: BaseException) -> None:
-        """Give the batches of a worker that died to the one that Ray starts in its place."""
+        """Hand the batches of a dead worker to the one that Ray starts in its place."""
         self._note_failure(error)
         self.failures["worker"] += 1
         mine = {n: f.batch for n, f in self._flights.items() if f.worker == worker}
         for number in mine:
             del self._flights[number]
-        time.sleep(0.1)  # it is told again as long as it is not there
+        time.sleep(0.1)  # calls fail, and come back here, until the new worker runs
         for number in sorted(mine):
             self._give(number, mine[number], worker)
 
-    def _go_back(self, error: BaseException) -> None:
-        """Return to the last checkpoint."""
+    def _return_to_checkpoint(self, error: BaseException) -> None:
+        """Return to the last checkpoint, or to the beginning if there is none."""
         self._note_failure(error)
         self.failures["shard"] += 1
         self._flights, self._results = {}, {}
@@ -335,19 +358,20 @@ class Run:
             self._show(self)
 
     def _note_failure(self, error: BaseException) -> None:
-        """Raise where nothing was learned for long since the first of some failures."""
+        """Raise `Lost` if failures have gone on for long without a batch learned."""
         now = time.monotonic()
-        self._failed = self._failed or now
-        if now - self._failed > PATIENCE:
-            where = self.plan.checkpoint
-            hint = "" if where is None else f"; the last checkpoint is in {where}"
+        self._failed_at = self._failed_at or now
+        if now - self._failed_at > PATIENCE:
+            where = self._directory
+            hint = "" if where is None else f"; resume from the last checkpoint in {where}"
             raise Lost(
-                f"nothing was learned for {PATIENCE:.0f} s, in spite of new starts: {error}{hint}"
+                f"no batch was learned for {PATIENCE:.0f} s after a failure, although Ray restarts"
+                f" processes: {error}{hint}"
             ) from error
 
     def save(self) -> None:
-        """Write a checkpoint of what is given out so far, where there is a directory for them."""
-        directory, at = self.plan.checkpoint, self.at
+        """Write a checkpoint of all batches handed out so far, if there is a directory for it."""
+        directory, at = self._directory, self.at
         self._drain()
         if directory is None or at.examples == self._saved.examples:
             return

@@ -1,4 +1,7 @@
-"""The rows of a model that one process holds, and the order in which batches read and step them."""
+"""`ModelShard`: an actor that holds some rows of a model.
+
+It answers the pulls and pushes of workers in the order that `_order` allows.
+"""
 
 from __future__ import annotations
 
@@ -30,20 +33,20 @@ ORDERS: dict[str, type[Order]] = {"sync": Sync, "async": Async}
 
 
 class Stale(Exception):
-    """A call from before the shards went back to a checkpoint."""
+    """A call belongs to an epoch that ended when the shards returned to a checkpoint."""
 
 
 class Answer(NamedTuple):
-    """What a batch reads of a shard.
+    """What a batch reads from a shard.
 
     Attributes
     ----------
     params : dict of str to ndarray of float32, shape [n] or [n, dim]
-        Of the rows, by table.
+        Params of the requested rows, by table.
     bias : float or None
-        Of the shard that has it.
+        The bias; None from shards that do not have it.
     staleness : int
-        How many batches before this one have not stepped yet.
+        Number of batches before this one that have not stepped yet.
     """
 
     params: Gradients
@@ -52,10 +55,10 @@ class Answer(NamedTuple):
 
 
 def edges(n_slots: int, shards: int) -> npt.NDArray[np.int64]:
-    """Return where the slots are cut into ranges: range ``region * shards + k`` is of shard k.
+    """Return the edges of the ranges of slots; range ``region * shards + k`` belongs to shard k.
 
-    Every shard has a part of each region, since an encoder deals fields to regions, and fields
-    differ in how many values they have.
+    Every shard has a part of each region, because an encoder assigns fields to regions, and some
+    fields have many more values than others.
 
     Parameters
     ----------
@@ -74,19 +77,21 @@ def edges(n_slots: int, shards: int) -> npt.NDArray[np.int64]:
 
 
 class ModelShard:
-    """Some ranges of rows of the tables of a model, and of one shard the bias, too.
+    """An actor with some ranges of rows of a model's tables, and on one shard the bias.
 
-    An actor: its methods run by turns in one thread, and give way only where they wait.
+    Its methods are coroutines on one thread, and yield only where they await.
 
     Parameters
     ----------
     settings : Settings
-        Of the whole model.
+        Settings of the whole model.
     ranges : list of (int, int)
-        First row, and one past the last; ascending.
+        The first row of each range, and one past its last row; ascending.
     has_bias : bool
+        Whether this shard has the bias.
     mode : {"sync", "async"}
     staleness : int
+        See `Cluster`.
     """
 
     def __init__(
@@ -100,20 +105,20 @@ class ModelShard:
         self.settings, self.ranges, self.has_bias = settings, list(ranges), has_bias
         self._firsts = np.array([first for first, _ in ranges] + [ranges[-1][1]], np.int64)
         self._order_of, self._staleness = ORDERS[mode], staleness
-        self._epoch = -1  # no call is of it: begin() comes first, also where this was restarted
+        self._epoch = -1  # of no call: begin() comes first, also after a restart
         self._waiters: list[asyncio.Future[None]] = []
 
     async def begin(
         self, epoch: int, directory: str | None = None, start: int = 0, first: int = 0
     ) -> None:
-        """Start anew, or from a checkpoint.
+        """Start with new tables, or from a checkpoint.
 
         Parameters
         ----------
         epoch : int
-            Calls that carry another one are `Stale` from now on.
+            From now on, calls with another epoch raise `Stale`.
         directory : str, optional
-            Of the checkpoint.
+            The folder of the checkpoint.
         start, first : int
             See `Order`.
         """
@@ -140,7 +145,7 @@ class ModelShard:
         self._wake()
 
     async def take(self, slots: Slots) -> Rows:
-        """Return params and accumulators of some slots, and of the bias where it is here."""
+        """Return params and accumulators of some slots, and of the bias if it is here."""
         rows = {}
         for name, tables in self._tables.items():
             parts = [_pairs(tables[part])[at] for part, _, at in self._parts(slots)]
@@ -150,7 +155,7 @@ class ModelShard:
         return rows
 
     async def put(self, slots: Slots, rows: Rows) -> None:
-        """Set what `take` returns."""
+        """Set what `take` has returned."""
         for name, tables in self._tables.items():
             for part, where, at in self._parts(slots):
                 _pairs(tables[part])[at] = rows[name][where]
@@ -164,21 +169,22 @@ class ModelShard:
         ----------
         epoch, batch : int
         slots : ndarray of uint32, shape [n]
-            In the ranges, ascending and different.
+            Slots in the ranges of this shard, ascending and distinct.
 
         Raises
         ------
         Stale
+            The epoch has ended.
         """
         await self._until(epoch, lambda: batch in self._answers or self._order.may_pull(batch))
-        if batch in self._answers:  # whoever asked before has died
+        if batch in self._answers:  # the worker that asked before has died
             return self._answers[batch]
         start = time.perf_counter()
         params = {name: self._gather(tables, slots) for name, tables in self._tables.items()}
         bias = float(self._bias.weights[0]) if self.has_bias else None
         answer = Answer(params, bias, batch - self._order.applied)
         for old in [b for b in self._answers if b < batch - window(self._staleness)]:
-            del self._answers[old], self._slots[old]  # nobody asks for it again
+            del self._answers[old], self._slots[old]  # no longer in flight
         self._answers[batch], self._slots[batch] = answer, slots
         self.pulls += 1
         self.pulled_rows += len(slots)
@@ -186,17 +192,21 @@ class ModelShard:
         return answer
 
     async def push(self, epoch: int, batch: int, gradients: Gradients) -> None:
-        """Take the summed gradients of a batch, and step as soon as the order allows it.
+        """Accept the summed gradients of a batch, and step as soon as the order allows it.
+
+        Gradients of a batch that has stepped are ignored: its worker died before it could say so.
 
         Parameters
         ----------
         epoch, batch : int
         gradients : dict of str to ndarray of float32
-            Of each table, those of the slots that were pulled; and "bias" [1] where it is here.
+            For each table the gradients of the slots that the batch pulled, and for the "bias",
+            if it is here, an array of shape [1].
 
         Raises
         ------
         Stale
+            The epoch has ended.
         """
         if epoch != self._epoch:
             raise Stale
@@ -205,14 +215,14 @@ class ModelShard:
             self._advance()
 
     async def end_pass(self, epoch: int, batches: int) -> None:
-        """Return when so many batches have stepped: the next one begins a pass."""
+        """Wait until the batches below this number have stepped; the next one begins a pass."""
         self._order.end(batches)
         self._advance()
         await self._until(epoch, lambda: self._order.applied >= batches)
         self._order = self._order_of(self._staleness, batches, batches)
 
     async def save(self, epoch: int, directory: str, batches: int) -> None:
-        """Write the rows, once so many batches have stepped."""
+        """Write the rows, once the batches below this number have stepped."""
         await self._until(epoch, lambda: self._order.applied >= batches)
         for name, tables in self._tables.items():
             for (first, _), table in zip(self.ranges, tables, strict=True):
@@ -225,7 +235,11 @@ class ModelShard:
         return _pairs(self._bias if name == BIAS else self._tables[name][part])[start:stop]
 
     async def stats(self) -> dict[str, float]:
-        """Return what it has done since it began."""
+        """Return what this shard has done since `begin`.
+
+        ``"pulls"``, the ``"rows"`` pulled, ``"steps"``, batches ``"waiting"`` to step, and seconds
+        ``"busy"`` with reading and stepping.
+        """
         return {
             "pulls": self.pulls,
             "rows": self.pulled_rows,
@@ -235,7 +249,7 @@ class ModelShard:
         }
 
     def _advance(self) -> None:
-        """Let those step that may."""
+        """Step with all batches that the order allows, and wake the calls that wait for them."""
         while batches := self._order.ready(self._pushed):
             start = time.perf_counter()
             slots = np.concatenate([self._slots[batch] for batch in batches])
@@ -254,7 +268,7 @@ class ModelShard:
         self._wake()
 
     def _parts(self, slots: Slots) -> Iterator[tuple[int, slice, Slots]]:
-        """Yield each range with which of the slots are in it, and their rows there."""
+        """Yield the number of each range, which slots are in it, and their rows in its tables."""
         cuts = np.searchsorted(slots, self._firsts)
         for part, first in enumerate(self._firsts[:-1]):
             where = slice(int(cuts[part]), int(cuts[part + 1]))
@@ -298,7 +312,7 @@ class ModelShard:
 
 
 def _pairs(table: Table) -> Floats:
-    """Return the memory of a table: rows of params and accumulators."""
+    """Return the memory of a table as rows of params and accumulators."""
     assert table._memory is not None
     pairs: Floats = table._memory.view(np.float32).reshape(table.rows, -1)
     return pairs
