@@ -136,7 +136,9 @@ def replace(path: StrPath, parts: Iterable[memoryview], size: int) -> None:
             with _temporary(target.parent, mode) as (file, name):
                 for part in parts:
                     _write(file, part)
-                os.fsync(file)
+                os.fsync(file.fileno())
+                if sys.platform == "win32":
+                    file.close()  # Windows does not rename an open file
                 name.replace(target)
         except OSError as error:
             old = "the old file is unchanged" if mode is not None else "no file was created"
@@ -169,6 +171,7 @@ def create(
     OSError
         If the file system refuses, for example because of the size.
     """
+    _need_locks()
     head = _encode(metadata, dtype, shape)
     size = len(head) + data_bytes(dtype, shape)
     target = _resolve(path)
@@ -176,14 +179,14 @@ def create(
         with _temporary(target.parent, None) as (file, name):
             _write(file, memoryview(head))
             try:
-                os.ftruncate(file, size)
+                os.ftruncate(file.fileno(), size)
             except OverflowError:  # too large for the system call
                 raise OSError(errno.EFBIG, os.strerror(errno.EFBIG)) from None
             if fill is not None:
-                mapped = mmap.mmap(file, 0)
+                mapped = mmap.mmap(file.fileno(), 0)
                 fill(np.frombuffer(mapped, np.uint8, offset=len(head)))
                 mapped.flush()
-            os.fsync(file)
+            os.fsync(file.fileno())
             target.hardlink_to(name)  # unlike a rename, it never replaces a file
     except OSError as error:
         text = f"{error.strerror}: could not create a file of {size} bytes"
@@ -337,26 +340,33 @@ def _open_alone(path: StrPath) -> FileIO:
 @contextlib.contextmanager
 def _old_file(path: StrPath, target: Path) -> Iterator[int | None]:
     """Lock the file to be replaced against mapping; yield its permissions, or None if none."""
+    if sys.platform == "win32":  # nothing is mapped, and an open file cannot be replaced
+        yield _permissions(path, target.stat()) if target.exists() else None
+        return
     try:
         file = os.open(target, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
         yield None
         return
     try:
-        mode = os.fstat(file).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        permissions = _permissions(path, os.fstat(file))
         if not _share(file):
             raise _in_use(path, file, "mapped by a table, which would lose its updates")
-        yield stat.S_IMODE(mode)
+        yield permissions
     finally:
         os.close(file)
 
 
+def _permissions(path: StrPath, status: os.stat_result) -> int:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return stat.S_IMODE(status.st_mode)
+
+
 @contextlib.contextmanager
-def _temporary(folder: Path, mode: int | None) -> Iterator[tuple[int, Path]]:
+def _temporary(folder: Path, mode: int | None) -> Iterator[tuple[FileIO, Path]]:
     """Yield a new file that is open for writing, and its name, which is removed at the end.
 
     The file is locked while its process lives. An unlocked one was left by a killed process, and
@@ -364,33 +374,45 @@ def _temporary(folder: Path, mode: int | None) -> Iterator[tuple[int, Path]]:
     """
     for name in folder.glob(_TEMPORARY.format("?" * 16)):
         with contextlib.suppress(OSError):
-            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            try:
-                if _try_lock(file, fcntl.LOCK_EX):
-                    name.unlink()
-            finally:
-                os.close(file)
+            _remove_unlocked(name)
     while True:
         name = folder / _TEMPORARY.format(os.urandom(8).hex())
-        file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        file = FileIO(name, "x+b")
         try:
+            if sys.platform == "win32":  # an open file is as good as locked
+                yield file, name
+                return
             # Otherwise another process found the file before it was locked, and removes it.
-            if _share(file) and os.fstat(file).st_nlink:
+            if _share(file.fileno()) and os.fstat(file.fileno()).st_nlink:
                 if mode is not None:
-                    os.fchmod(file, mode)
+                    os.fchmod(file.fileno(), mode)
                 yield file, name
                 return
         finally:
+            file.close()
             name.unlink(missing_ok=True)
-            os.close(file)
 
 
-def _write(file: int, left: memoryview) -> None:
+def _remove_unlocked(name: Path) -> None:
+    if sys.platform == "win32":
+        name.unlink()  # Windows refuses while a process has the file open
+        return
+    file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if _try_lock(file, fcntl.LOCK_EX):
+            name.unlink()
+    finally:
+        os.close(file)
+
+
+def _write(file: FileIO, left: memoryview) -> None:
     while left:
-        left = left[os.write(file, left[:_CHUNK]) :]
+        left = left[os.write(file.fileno(), left[:_CHUNK]) :]
 
 
 def _sync_folder(folder: Path) -> None:
+    if sys.platform == "win32":  # which cannot open a folder, and journals its entries
+        return
     file = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(file)
@@ -402,15 +424,14 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _resolve(path: StrPath) -> Path:
-    _need_locks()
     return Path(os.path.realpath(path))
 
 
 def _need_locks() -> None:
     if sys.platform == "win32":
         raise NotImplementedError(
-            "table files need POSIX file locks, which Windows does not have: keep the table in"
-            " memory, and store table.weights and table.state with numpy.save"
+            "mapped tables need POSIX file locks, which Windows does not have: keep the table in"
+            " memory, and use Table.save and Table.load"
         )
 
 
