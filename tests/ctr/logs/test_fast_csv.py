@@ -152,7 +152,7 @@ def test_room_is_used_again_only_when_nobody_has_it():
 
 
 def test_a_column_must_be_among_those_of_a_line():
-    with pytest.raises(IndexError, match="beyond the width"):
+    with pytest.raises(IndexError, match="column 2 is out of range for lines of 2"):
         _core.LineSplitter(2, ",", True, [(2, "text")])
 
 
