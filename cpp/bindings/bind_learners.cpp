@@ -69,7 +69,7 @@ float* check_table_or_none(const Argument& a, const py::object& memory, std::siz
   return check_table(a, py::reinterpret_borrow<py::array>(memory), 1, length);
 }
 
-const float* check_vector(const Argument& a, const py::array& array, std::size_t n) {
+const float* check_floats(const Argument& a, const py::array& array, std::size_t n) {
   check_memory(a, array, Access::read);
   if (real_type(a, array) != Real::f32) {
     fail_type(a, "has dtype " + text_of(array.dtype()) + "; float32 is needed");
@@ -82,10 +82,10 @@ const float* check_vector(const Argument& a, const py::array& array, std::size_t
 
 Targets check_targets(const Argument& at_y, const py::array& y, const py::object& weights,
                       std::size_t n) {
-  const float* const labels = check_vector(at_y, y, n);
+  const float* const labels = check_floats(at_y, y, n);
   if (weights.is_none()) return {labels, nullptr};
   const auto& array = py::reinterpret_borrow<py::array>(weights);
-  return {labels, check_vector(at_y.other("sample_weight"), array, n)};
+  return {labels, check_floats(at_y.other("sample_weight"), array, n)};
 }
 
 // The arguments that all learners have in common.
@@ -189,7 +189,7 @@ class LinearLearner final : public Learner {
     }
     const std::size_t n = static_cast<std::size_t>(slots.size());
     const auto* const ids = static_cast<const std::uint32_t*>(slots.data());
-    const float* const gradients = check_vector(a.other("g"), g, n);
+    const float* const gradients = check_floats(a.other("g"), g, n);
     for (std::size_t i = 0; i < n; ++i) {
       if (ids[i] < slots_) continue;
       throw py::index_error(a.text() + element_text(slots, i) + " = " + std::to_string(ids[i]) +
@@ -355,7 +355,7 @@ void add_tally(const py::array& margins, const py::array& y, const py::object& w
                const py::array& sums, const py::array& histograms) {
   const Argument a{"tally", "margins"};
   const std::size_t n = static_cast<std::size_t>(margins.size());
-  const float* const predicted = check_vector(a, margins, n);
+  const float* const predicted = check_floats(a, margins, n);
   const Targets targets = check_targets(a.other("y"), y, weights, n);
   double* const sum = check_sums(a.other("sums"), sums, 4);
   double* const bin = check_sums(a.other("bins"), histograms, 2 * bins);
@@ -394,7 +394,7 @@ py::array_t<float> sweep_rates(py::handle x, const py::array& y, const py::objec
 
 py::array_t<double> probabilities(const py::array& margins) {
   const std::size_t n = static_cast<std::size_t>(margins.size());
-  const float* const from = check_vector({"probabilities", "margins"}, margins, n);
+  const float* const from = check_floats({"probabilities", "margins"}, margins, n);
   py::array_t<double> result({static_cast<py::ssize_t>(n), py::ssize_t{2}});
   double* const to = result.mutable_data();
   unlocked(n, [&] { class_probabilities(from, n, to); });
