@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <string>
 
-#include "../adagrad/compact.hpp"
 #include "../ctr/arrange.hpp"
 #include "../ctr/examples.hpp"
 #include "arrays.hpp"
@@ -147,7 +146,7 @@ py::array_t<std::uint32_t> arrange_entries(py::handle indptr, py::handle slots, 
   return bounds;
 }
 
-py::tuple compact_slots(py::handle slots) {
+py::tuple compact(py::handle slots) {
   const py::array given = check_vector({"compact", "slots"}, slots, 'u', 4);
   const std::size_t n = static_cast<std::size_t>(given.size());
   const auto* const from = static_cast<const std::uint32_t*>(given.data());
@@ -158,7 +157,7 @@ py::tuple compact_slots(py::handle slots) {
   std::size_t count = 0;
   {
     py::gil_scoped_release unlocked;
-    count = compact(from, n, to_unique, to_places);
+    count = compact_slots(from, n, to_unique, to_places);
   }
   unique.resize({static_cast<py::ssize_t>(count)}, false);
   return py::make_tuple(unique, places);
@@ -173,7 +172,7 @@ void bind_examples(py::module_& m) {
   m.def("arrange", &arrange_entries, py::arg("indptr"), py::arg("slots"), py::arg("values"),
         py::arg("region_size"),
         "Sort the entries of each example by region, in place. Return the bounds.");
-  m.def("compact", &compact_slots, py::arg("slots"),
+  m.def("compact", &compact, py::arg("slots"),
         "The unique slots in ascending order, and the index of each slot among them.");
 }
 

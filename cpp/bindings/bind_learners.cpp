@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "../ctr/models.hpp"
-#include "../ctr/sigmoid.hpp"
 #include "../isa/cpu.hpp"
 #include "arrays.hpp"
 #include "hyperparameters.hpp"

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "../adagrad/parallel.hpp"
+#include "sigmoid.hpp"
 
 namespace adagrad {
 namespace {
@@ -144,6 +145,16 @@ void FFM::step(const CtrKernels& kernels, const Round& round, const Units& of, c
   if (linear.first < linear.last) kernels.linear_steps(*linear_, round, linear, g, params);
   for (std::size_t unit = linear.last; unit < of.last; ++unit) {
     kernels.pair_steps(factors_, round, block(unit), totals, g, params);
+  }
+}
+
+void class_probabilities(const float* margins, std::size_t n, double* to) {
+  for (std::size_t i = 0; i < n; ++i) {
+    const float z = margins[i];
+    const double e = static_cast<double>(exp_of_minus(magnitude_of(z)));
+    const double nan = static_cast<double>(z - z);  // 0 if z is finite
+    to[2 * i] = sigmoid_from(-z, e) + nan;
+    to[2 * i + 1] = sigmoid_from(z, e) + nan;
   }
 }
 

@@ -125,4 +125,9 @@ class FFM final : public Model {
   Schedule schedule_;
 };
 
+// Writes the probabilities of the negative and the positive class of n margins to to[2 i] and
+// to[2 i + 1]. Neither is computed as 1 minus the other, which would lose the digits of a small
+// one. Both are NaN if the margin is not finite.
+void class_probabilities(const float* margins, std::size_t n, double* to);
+
 }  // namespace adagrad

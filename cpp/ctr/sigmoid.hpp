@@ -49,18 +49,5 @@ inline float sigmoid(float z) {
   return z == z ? p : z;
 }
 
-// The probabilities of the negative and the positive class, to[2 i] and to[2 i + 1], in double.
-// Neither is computed as 1 minus the other, which would lose the digits of a small one. Both are
-// NaN if the margin is not finite.
-inline void class_probabilities(const float* margins, std::size_t n, double* to) {
-  for (std::size_t i = 0; i < n; ++i) {
-    const float z = margins[i];
-    const double e = static_cast<double>(exp_of_minus(magnitude_of(z)));
-    const double nan = static_cast<double>(z - z);  // 0 if z is finite
-    to[2 * i] = sigmoid_from(-z, e) + nan;
-    to[2 * i + 1] = sigmoid_from(z, e) + nan;
-  }
-}
-
 }  // namespace
 }  // namespace adagrad

@@ -29,7 +29,7 @@ HALF = ("half.decay_rows", "half.rows_u32", "half.rows_u64", *(f"half.{entry}" f
 SLOTS = ("isa", *(f"{kind}.{entry}" for kind in KINDS for entry in ENTRIES))
 SLOTS += ("mixed", "limit_mixed", *HALF, "count_u32", "count_u64")
 # ctr/kernels.hpp: an array of pointers too.
-CTR_HEADER = Path(__file__).parents[1] / "cpp" / "ctr" / "kernels.hpp"
+CTR_HEADER = Path(__file__).parents[2] / "cpp" / "ctr" / "kernels.hpp"
 
 STEPS = [f"{t}.{e}" for t in ("f32", "f64") for e in ("dense", "every_row", "rows_u32", "rows_u64")]
 STEPS += ["mixed", "half.rows_u32", "half.rows_u64"]
