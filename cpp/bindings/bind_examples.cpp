@@ -135,14 +135,12 @@ py::array_t<std::uint32_t> arrange_entries(py::handle indptr, py::handle slots, 
   py::array_t<std::uint32_t> bounds(static_cast<py::ssize_t>(n * regions + 1));
   std::uint32_t* const bound = bounds.mutable_data();
   py::gil_scoped_release unlocked;
-  const std::uint64_t limit = regions * region_size;
-  for (std::size_t k = start[0]; k < start[n]; ++k) {
-    if (slot[k] < limit) continue;
-    throw py::index_error(a.text() + "[" + std::to_string(k) + "] = " + std::to_string(slot[k]) +
-                          " is out of range for regions of " + std::to_string(region_size) +
-                          " slots");
+  const std::size_t end = arrange(start, n, region_size, slot, value, bound);
+  if (end != start[n]) {
+    throw py::index_error(a.text() + "[" + std::to_string(end) +
+                          "] = " + std::to_string(slot[end]) + " is out of range for regions of " +
+                          std::to_string(region_size) + " slots");
   }
-  arrange(start, n, region_size, slot, value, bound);
   return bounds;
 }
 

@@ -7,8 +7,8 @@
 
 namespace adagrad {
 
-void arrange(const std::uint32_t* starts, std::size_t n, std::uint64_t region_size,
-             std::uint32_t* slots, float* values, std::uint32_t* bounds) {
+std::size_t arrange(const std::uint32_t* starts, std::size_t n, std::uint64_t region_size,
+                    std::uint32_t* slots, float* values, std::uint32_t* bounds) {
   std::vector<std::uint32_t> old_slots;
   std::vector<float> old_values;
   bounds[0] = 0;
@@ -19,6 +19,7 @@ void arrange(const std::uint32_t* starts, std::size_t n, std::uint64_t region_si
     std::uint64_t before = 0;
     for (std::size_t k = starts[i]; k < starts[i + 1]; ++k) {
       const std::uint64_t r = slots[k] / region_size;
+      if (r >= regions) return k;
       sorted = sorted && r >= before;
       before = r;
       ++count[r];
@@ -37,6 +38,7 @@ void arrange(const std::uint32_t* starts, std::size_t n, std::uint64_t region_si
       values[to] = old_values[k];
     }
   }
+  return starts[n];
 }
 
 std::size_t compact_slots(const std::uint32_t* slots, std::size_t n, std::uint32_t* unique,

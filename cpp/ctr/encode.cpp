@@ -33,14 +33,14 @@ struct TooLarge {
 
 std::string label(const Field& field) { return "X['" + field.name + "']"; }
 
-std::size_t offset_at(const Column& c, std::size_t i) {
+inline std::size_t offset_at(const Column& c, std::size_t i) {
   return static_cast<std::size_t>(c.type == Type::list32 ? as<std::int32_t>(c.offsets)[i]
                                                          : as<std::int64_t>(c.offsets)[i]);
 }
 
 // Hashes the values [begin, begin + n) of a column, one entry per row.
-void read_values(const Field& field, const Column& c, std::size_t begin, std::size_t n,
-                 Entries& out) {
+inline void read_values(const Field& field, const Column& c, std::size_t begin, std::size_t n,
+                        Entries& out) {
   out.values.clear();
   out.starts.clear();
   out.hashes.resize(n);
@@ -70,7 +70,7 @@ void read_values(const Field& field, const Column& c, std::size_t begin, std::si
 }
 
 // Removes the rows whose hash is that of a missing value. Compacts in place, in order.
-void drop_missing(std::uint64_t missing, Entries& x) {
+inline void drop_missing(std::uint64_t missing, Entries& x) {
   const std::size_t n = x.hashes.size();
   x.starts.assign(1, 0);
   std::size_t kept = 0;
@@ -87,8 +87,8 @@ void drop_missing(std::uint64_t missing, Entries& x) {
 }
 
 // Hashes the items of lists [begin, begin + n), in order, one entry per item that is not missing.
-Entries read_lists(const Plan& plan, const Field& field, const Column& c, std::size_t begin,
-                   std::size_t n) {
+inline Entries read_lists(const Plan& plan, const Field& field, const Column& c, std::size_t begin,
+                          std::size_t n) {
   const std::size_t at = c.offset + begin, first = offset_at(c, at);
   Entries items;
   read_values(field, c.child[0], first, offset_at(c, at + n) - first, items);
@@ -110,8 +110,8 @@ Entries read_lists(const Plan& plan, const Field& field, const Column& c, std::s
 }
 
 // Combines every entry of a with every entry of b, row by row. The first row is row `begin`.
-Entries cross(const Entries& a, const Entries& b, std::uint64_t seed, std::size_t begin,
-              std::size_t rows) {
+inline Entries cross(const Entries& a, const Entries& b, std::uint64_t seed, std::size_t begin,
+                     std::size_t rows) {
   Entries out;
   const bool has_values = !a.values.empty() || !b.values.empty();
   const bool has_starts = !a.starts.empty() || !b.starts.empty();
@@ -193,8 +193,8 @@ void for_each_block(const Plan& plan, std::vector<Batch>& batches, Dictionaries&
 
 // Writes the slots of one entry per row, `width` apart. The home is a copy, because the compiler
 // must assume that `out` aliases the original.
-void write_slots(const std::uint64_t* hashes, std::size_t n, Home home, unsigned bits,
-                 std::uint32_t* out, std::size_t width) {
+inline void write_slots(const std::uint64_t* hashes, std::size_t n, Home home, unsigned bits,
+                        std::uint32_t* out, std::size_t width) {
   for (std::size_t i = 0; i < n; ++i) out[i * width] = slot_of(hashes[i], home, bits);
 }
 
