@@ -30,13 +30,13 @@ inline float weight_of(const Targets& targets, std::size_t i) {
 }
 
 inline void gradients(const float* margins, const Targets& targets, std::size_t n, float* g) {
+  const float* const y = targets.y;
+  const float* const weights = targets.weights;
   // Two loops, because the test for weights would keep one loop from vectorising.
-  if (targets.weights == nullptr) {
-    for (std::size_t i = 0; i < n; ++i) g[i] = gradient_of(margins[i], targets.y[i], 1.0f);
+  if (weights == nullptr) {
+    for (std::size_t i = 0; i < n; ++i) g[i] = gradient_of(margins[i], y[i], 1.0f);
   } else {
-    for (std::size_t i = 0; i < n; ++i) {
-      g[i] = gradient_of(margins[i], targets.y[i], targets.weights[i]);
-    }
+    for (std::size_t i = 0; i < n; ++i) g[i] = gradient_of(margins[i], y[i], weights[i]);
   }
 }
 
