@@ -56,8 +56,8 @@ void check_values(const float* values, std::size_t n) {
     const std::string number = text_of(py::float_(static_cast<double>(values[k])));
     fail_value(element("values", k),
                "= " + number +
-                   (is_finite(values[k]) ? " is more than 2**48 in magnitude: scale the values"
-                                         : " is not finite"));
+                   (std::isfinite(values[k]) ? " is more than 2**48 in magnitude: scale the values"
+                                             : " is not finite"));
   }
 }
 

@@ -172,7 +172,7 @@ class Hasher {
  private:
   // Views of batches, and the capsules that keep their memory alive.
   struct Lent {
-    std::vector<Batch> batches;
+    std::vector<ColumnBatch> batches;
     std::vector<py::tuple> capsules;
     std::size_t rows = 0;
 

@@ -198,12 +198,6 @@ class LinearLearner final : public Learner {
     unlocked(n, [&] { linear_->apply(*kernels().ctr, ids, gradients, n, t); });
   }
 
-  void limit(py::handle x, const py::array& y) {
-    const HeldExamples examples = hold(x);
-    const Targets targets = check_targets({"limit", "y"}, y, py::none(), examples->n);
-    linear_->limit(*kernels().ctr, *examples, targets);
-  }
-
   py::array_t<float> rates_of(py::handle x, std::uint64_t t, std::size_t threads) const {
     const HeldExamples examples = hold(x);
     check_rate(t);
@@ -418,8 +412,6 @@ void bind_learners(py::module_& m) {
            py::arg("lr_decay"), py::arg("l1"))
       .def("apply", &LinearLearner::apply, py::arg("slots"), py::arg("g"), py::arg("t"),
            "Step slots by their gradients, in order, after t other steps.")
-      .def("limit", &LinearLearner::limit, py::arg("x"), py::arg("y"),
-           "The memory traffic of learning, for benchmarks. Destroys the model.")
       .def("rates", &LinearLearner::rates_of, py::arg("x"), py::arg("t"), py::arg("threads"),
            "Sum effective rate times x^2 over the entries of each example.");
   py::class_<FMLearner, Learner>(m, "FMLearner")

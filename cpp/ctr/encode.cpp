@@ -137,8 +137,8 @@ inline Entries cross(const Entries& a, const Entries& b, std::uint64_t seed, std
 // Calls emit(entries of each field, number of rows) for each block of rows, in order. Consumes the
 // batches.
 template <class Emit>
-void for_each_block(const Plan& plan, std::vector<Batch>& batches, Dictionaries& known, bool fixed,
-                    Emit emit) {
+void for_each_block(const Plan& plan, std::vector<ColumnBatch>& batches, Dictionaries& known,
+                    bool fixed, Emit emit) {
   constexpr std::size_t block = 512;  // rows whose hashes and slots fit the second-level cache
   std::vector<Entries> entries(plan.fields.size());
   const auto read = [&](std::size_t f, const std::vector<Column>& columns, std::size_t begin,
@@ -157,7 +157,7 @@ void for_each_block(const Plan& plan, std::vector<Batch>& batches, Dictionaries&
     }
   };
   std::size_t before = 0;  // rows of earlier batches
-  for (Batch& batch : batches) {
+  for (ColumnBatch& batch : batches) {
     for (std::size_t f = 0; f < batch.columns.size(); ++f) {
       Column& c = batch.columns[f];
       if (is_list(c) && c.length > 0) {
@@ -239,13 +239,13 @@ Encoder::Encoder(Plan plan, std::size_t n_columns)
 
 Encoder::~Encoder() = default;
 
-Batch Encoder::batch_of(const ArrowSchema& schema, const ArrowArray& array) const {
+ColumnBatch Encoder::batch_of(const ArrowSchema& schema, const ArrowArray& array) const {
   if (std::string_view(schema.format) != "+s" || array.null_count > 0 ||
       static_cast<std::size_t>(schema.n_children) != n_columns_) {
     throw TypeMismatch("a record batch of " + std::to_string(n_columns_) +
                        " columns without missing rows is needed");
   }
-  Batch batch{static_cast<std::size_t>(array.length), {}};
+  ColumnBatch batch{static_cast<std::size_t>(array.length), {}};
   for (std::size_t f = 0; f < n_columns_; ++f) {
     const std::string name = label(plan_.fields[f]) + " ";
     try {
@@ -264,11 +264,11 @@ Batch Encoder::batch_of(const ArrowSchema& schema, const ArrowArray& array) cons
   return batch;
 }
 
-bool Encoder::is_fixed(const std::vector<Batch>& batches) const {
+bool Encoder::is_fixed(const std::vector<ColumnBatch>& batches) const {
   for (const Field& field : plan_.fields) {
     if (field.home.count != 1) return false;
   }
-  for (const Batch& batch : batches) {
+  for (const ColumnBatch& batch : batches) {
     for (const Column& c : batch.columns) {
       if (is_list(c) || (plan_.skip_missing && has_missing(c))) return false;
     }
@@ -293,7 +293,8 @@ std::vector<std::uint16_t> Encoder::fixed_fields() const {
   return order;
 }
 
-void Encoder::encode_fixed(std::vector<Batch>& batches, std::uint32_t* slots, float* values) const {
+void Encoder::encode_fixed(std::vector<ColumnBatch>& batches, std::uint32_t* slots,
+                           float* values) const {
   const std::vector<std::uint16_t> order = fixed_fields();
   const std::size_t width = order.size();
   const auto emit = [&](const std::vector<Entries>& entries, std::size_t n) {
@@ -311,10 +312,10 @@ void Encoder::encode_fixed(std::vector<Batch>& batches, std::uint32_t* slots, fl
   for_each_block(plan_, batches, *known_, true, emit);
 }
 
-Varied Encoder::encode_varied(std::vector<Batch>& batches) const {
+Varied Encoder::encode_varied(std::vector<ColumnBatch>& batches) const {
   Varied out;
   std::size_t rows = 0;
-  for (const Batch& batch : batches) rows += batch.rows;
+  for (const ColumnBatch& batch : batches) rows += batch.rows;
   out.bounds.reserve(rows * regions + 1);
   out.slots.reserve(rows * plan_.fields.size());
   out.fields.reserve(rows * plan_.fields.size());
@@ -369,7 +370,7 @@ Varied Encoder::encode_varied(std::vector<Batch>& batches) const {
   return out;
 }
 
-std::vector<FieldEntries> Encoder::entries(std::vector<Batch>& batches) const {
+std::vector<FieldEntries> Encoder::entries(std::vector<ColumnBatch>& batches) const {
   std::vector<FieldEntries> all(plan_.fields.size());
   const auto emit = [&](const std::vector<Entries>& entries, std::size_t rows) {
     for (std::size_t f = 0; f < all.size(); ++f) {

@@ -46,7 +46,7 @@ struct CrossField {
 Plan make_plan(const std::vector<ColumnField>& columns, const std::vector<CrossField>& crosses,
                unsigned bits, std::uint64_t seed, bool skip_missing, bool mean);
 
-struct Batch {
+struct ColumnBatch {
   std::size_t rows;
   std::vector<Column> columns;
 };
@@ -78,21 +78,21 @@ class Encoder {
   const Plan& plan() const { return plan_; }
 
   // The view of a record batch, whose memory must outlive it. Throws TypeMismatch.
-  Batch batch_of(const ArrowSchema& schema, const ArrowArray& array) const;
+  ColumnBatch batch_of(const ArrowSchema& schema, const ArrowArray& array) const;
 
   // Whether every row has the same entries in the same order.
-  bool is_fixed(const std::vector<Batch>& batches) const;
+  bool is_fixed(const std::vector<ColumnBatch>& batches) const;
 
   // For batches that are fixed: bounds [regions + 1] and the field of each entry of a row.
   std::vector<std::uint32_t> fixed_bounds() const;
   std::vector<std::uint16_t> fixed_fields() const;
   // Writes slots [rows, fields] and, unless `values` is null, values [rows, fields].
-  void encode_fixed(std::vector<Batch>& batches, std::uint32_t* slots, float* values) const;
+  void encode_fixed(std::vector<ColumnBatch>& batches, std::uint32_t* slots, float* values) const;
 
-  Varied encode_varied(std::vector<Batch>& batches) const;
+  Varied encode_varied(std::vector<ColumnBatch>& batches) const;
 
   // One per field, before entries are sorted by region.
-  std::vector<FieldEntries> entries(std::vector<Batch>& batches) const;
+  std::vector<FieldEntries> entries(std::vector<ColumnBatch>& batches) const;
 
  private:
   Plan plan_;

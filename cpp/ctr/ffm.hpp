@@ -162,12 +162,12 @@ void pair_steps(const FieldModel& model, const Round& round, PairBlock pairs, co
         for (std::size_t f = 0; f < k; f += L::width) {
           V w = load<V>(v_m + f), s = load<V>(v_m + width_b + f);
           const V g_m = c * load<V>(v_n + f), g_n = c * w;
-          update<Form>(p, w, g_m, s);
+          learn<Form>(p, w, g_m, s);
           store(v_m + f, w);
           store(v_m + width_b + f, s);
           w = load<V>(v_n + f);
           s = load<V>(v_n + width_a + f);
-          update<Form>(p, w, g_n, s);
+          learn<Form>(p, w, g_n, s);
           store(v_n + f, w);
           store(v_n + width_a + f, s);
         }

@@ -99,7 +99,7 @@ void factor_steps(const FactorModel& model, const Round& round, const Units& of,
       const float value = value_of(x, e), of_entry = of_margin * value;
       for (std::size_t f = 0; f < k; f += L::width) {
         V w = load<V>(v + f), s = load<V>(v + k + f);
-        update<Form>(p, w, of_entry * (load<V>(q + f) - w * value), s);
+        learn<Form>(p, w, of_entry * (load<V>(q + f) - w * value), s);
         store(v + f, w);
         store(v + k + f, s);
       }

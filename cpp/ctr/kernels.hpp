@@ -5,12 +5,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "../adagrad/types.hpp"
 #include "types.hpp"
 
 namespace adagrad {
-
-template <class T>
-struct Params;
 
 struct CtrKernels {
   void (*linear_sums)(const LinearModel&, const Round&, const Units&, float* partial,
@@ -24,7 +22,7 @@ struct CtrKernels {
                     float* sums);
   using Each = void (*)(const LinearModel&, const Round&, const Targets&, const Params<float>&,
                         float* margins);
-  Each linear_each, linear_limit;
+  Each linear_each;
   void (*linear_rates)(const LinearModel&, const Round&, const Params<float>&, float* out);
   // g[i] = (sigmoid(margins[i]) - y[i]) * weights[i]
   void (*gradients)(const float* margins, const Targets&, std::size_t n, float* g);

@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "../adagrad/rows.hpp"
 #include "sigmoid.hpp"
@@ -97,12 +98,6 @@ inline void add_units(const float* partial, std::size_t stride, std::size_t unit
   }
 }
 
-// How far a gradient of 1 moves a param whose step is divided by the root of the accumulator d.
-template <class Form, class T>
-inline T effective_rate(const Params<T>& p, T d) {
-  return plain_step<Form>(p, T(1), root<Form>(p, d));
-}
-
 // Composite mirror descent for an L1 penalty (Duchi et al. 2011, equation 24): the param moves
 // towards 0 by `by`, and no further than 0.
 template <class T>
@@ -111,21 +106,39 @@ inline T shrunk(T w, T by) {
   return size > T(0) ? (w < T(0) ? -size : size) : T(0);
 }
 
+// Instead of a rule: adds gradients up in the accumulators and leaves the params, for a worker
+// whose steps are taken elsewhere.
+struct Sum {
+  static constexpr bool plain = true;
+};
+
+// Learns from the gradient g of a coordinate: by a step of the rule, or by adding g up.
+template <class Form, class V>
+inline void learn(const Params<float>& p, V& w, V g, V& s) {
+  if constexpr (std::is_same_v<Form, Sum>) {
+    s += g;
+  } else {
+    update<Form>(p, w, g, s);
+  }
+}
+
 // Steps n pairs in order. No pair is prefetched: the caller has just read them.
 template <class Form>
 void step_pairs(float* pairs, const std::uint32_t* ids, const float* g, std::size_t n, float l1,
                 const Params<float>& p) {
-  if (l1 == 0.0f) {
+  // One pair at a time with an L1 penalty or without steps, since an id may repeat.
+  if constexpr (std::is_same_v<Form, Sum>) {
+    for (std::size_t i = 0; i < n; ++i) pairs[2 * std::size_t{ids[i]} + 1] += g[i];
+  } else if (l1 == 0.0f) {
     resident_pairs<Form>(pairs, ids, g, n, p);
-    return;
-  }
-  // One pair at a time, since an id may repeat.
-  for (std::size_t i = 0; i < n; ++i) {
-    if (skipped<Form>(p, g[i])) continue;
-    float* const w = pairs + 2 * std::size_t{ids[i]};
-    const float d = dividing<Form>(p, w[0], g[i], w[1]);
-    update<Form>(p, w[0], g[i], w[1], d, root<Form>(p, d));
-    w[0] = shrunk(w[0], l1 * effective_rate<Form>(p, d));
+  } else {
+    for (std::size_t i = 0; i < n; ++i) {
+      if (skipped<Form>(p, g[i])) continue;
+      float* const w = pairs + 2 * std::size_t{ids[i]};
+      const float d = dividing<Form>(p, w[0], g[i], w[1]);
+      update<Form>(p, w[0], g[i], w[1], d, root<Form>(p, d));
+      w[0] = shrunk(w[0], l1 * step<Form>(p, 1.0f, d));
+    }
   }
 }
 
@@ -214,7 +227,7 @@ void linear_rates(const LinearModel& model, const Round& round, const Params<flo
     const std::size_t last = first<fixed>(x, i, regions);
     // One accumulator, added to in the order of the entries.
     for (std::size_t k = first<fixed>(x, i, 0); k < last; ++k) {
-      const float rate = effective_rate<Form>(params, model.table[2 * std::size_t{x.slots[k]} + 1]);
+      const float rate = step<Form>(params, 1.0f, model.table[2 * std::size_t{x.slots[k]} + 1]);
       sum += x.values == nullptr ? rate : rate * x.values[k] * x.values[k];
     }
     out[i - round.begin] = sum;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "../adagrad/parallel.hpp"
+#include "../adagrad/rules.hpp"
 #include "sigmoid.hpp"
 
 namespace adagrad {
@@ -18,6 +19,8 @@ std::size_t count_entries(const Examples& x, std::size_t region) {
 }
 
 }  // namespace
+
+double Schedule::lr(std::uint64_t t) const { return decayed_rate(lr_, lr_decay_, t + 1); }
 
 Params<float> Schedule::at(std::uint64_t t) const {
   Params<float> params = params_;
@@ -57,11 +60,6 @@ void Linear::each(const CtrKernels& kernels, const Round& round, const Targets& 
 void Linear::apply(const CtrKernels& kernels, const std::uint32_t* slots, const float* g,
                    std::size_t n, std::uint64_t t) {
   kernels.linear_apply(memory_, slots, g, n, schedule_.at(t));
-}
-
-void Linear::limit(const CtrKernels& kernels, const Examples& x, const Targets& targets) {
-  std::vector<float> margins(x.n);
-  kernels.linear_limit(memory_, {&x, 0, x.n}, targets, schedule_.at(0), margins.data());
 }
 
 void Linear::rates_of(const CtrKernels& kernels, const Examples& x, std::uint64_t t,

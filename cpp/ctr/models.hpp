@@ -8,7 +8,7 @@
 #include <optional>
 #include <vector>
 
-#include "../adagrad/rules.hpp"
+#include "../adagrad/types.hpp"
 #include "rounds.hpp"
 
 namespace adagrad {
@@ -21,7 +21,7 @@ class Schedule {
       : params_(params), lr_(lr), lr_decay_(lr_decay) {}
 
   bool is_constant() const { return lr_decay_ == 0.0; }
-  double lr(std::uint64_t t) const { return decayed_rate(lr_, lr_decay_, t + 1); }
+  double lr(std::uint64_t t) const;
   Params<float> at(std::uint64_t t) const;
 
  private:
@@ -50,10 +50,6 @@ class Linear final : public Model {
   // repeat.
   void apply(const CtrKernels&, const std::uint32_t* slots, const float* g, std::size_t n,
              std::uint64_t t);
-
-  // The memory traffic of learning one by one, with the least arithmetic. The params are
-  // meaningless afterwards.
-  void limit(const CtrKernels&, const Examples&, const Targets&);
 
   // out[i] = the sum over the entries of example i of effective learning rate times x^2.
   void rates_of(const CtrKernels&, const Examples&, std::uint64_t t, std::size_t threads,

@@ -19,7 +19,10 @@ class RateSteps {
     for (std::size_t k = 0; k < rates; ++k) params_[k] = params[k];
 #if defined(__GNUC__)
     for (std::size_t k = 0; k < rates; ++k) lanes_[k / width].lr[k % width] = params[k].lr;
-    for (auto& lane : lanes_) lane.eps_outside = params[0].eps_outside;
+    for (auto& lane : lanes_) {
+      lane.eps_inside = params[0].eps_inside;
+      lane.eps_outside = params[0].eps_outside;
+    }
 #endif
   }
 
@@ -30,9 +33,8 @@ class RateSteps {
       // lanes; rows need no alignment.
       for (std::size_t k = 0; k < rates; k += width) {
         const V h = load<V>(g + k), s = load<V>(row + rates + k);
-        const V d = accumulate<Form>(params_[0], s, statistic<Form>(params_[0], h));
-        const V step = plain_step<Form>(lanes_[k / width], h, root<Form>(params_[0], d));
-        store(row + k, load<V>(row + k) - step);
+        const V d = accumulated<Form>(params_[0], s, h);
+        store(row + k, load<V>(row + k) - step<Form>(lanes_[k / width], h, d));
         store(row + rates + k, d);
       }
       return;
@@ -47,9 +49,9 @@ class RateSteps {
   static constexpr std::size_t bytes = vector_bytes == 0 ? 16 : vector_bytes;
   static constexpr std::size_t width = bytes / sizeof(float);
   using V = typename Lanes<float, bytes>::type;
-  struct LanesOfRates {  // what plain_step() reads
+  struct LanesOfRates {  // what step() reads
     V lr;
-    float eps_outside;
+    float eps_inside, eps_outside;
   };
   LanesOfRates lanes_[rates / width];
 #endif

@@ -12,8 +12,7 @@
 namespace adagrad {
 namespace {
 
-// with_form(), which does not cover the form Sum: learners can add up gradients instead of
-// stepping.
+// with_form(), or Sum if the learner is to add gradients up instead of stepping.
 template <class F>
 auto with_learning(const Params<float>& p, F f) {
   return p.sum ? f(Sum{}) : with_form(p, f);
@@ -56,13 +55,6 @@ void linear_each_entry(const LinearModel& model, const Round& round, const Targe
     round.x->fixed ? linear_each<Form, true>(model, round, targets, p, margins)
                    : linear_each<Form, false>(model, round, targets, p, margins);
   });
-}
-
-// The same memory traffic with the least arithmetic.
-void linear_limit(const LinearModel& model, const Round& round, const Targets& targets,
-                  const Params<float>& p, float* margins) {
-  round.x->fixed ? linear_each<Limit, true>(model, round, targets, p, margins)
-                 : linear_each<Limit, false>(model, round, targets, p, margins);
 }
 
 void sweep_entry(const SweepModel& model, const Examples& x, const Targets& targets,
@@ -114,9 +106,9 @@ void pair_steps_entry(const FieldModel& model, const Round& round, PairBlock pai
 
 extern const CtrKernels ADAGRAD_CTR_KERNELS;
 const CtrKernels ADAGRAD_CTR_KERNELS = {
-    linear_sums_entry, linear_steps_entry, linear_apply_entry, add_units,       linear_each_entry,
-    linear_limit,      linear_rates_entry, gradients,          tally,           sweep_entry,
-    factor_sums_entry, factor_margins,     factor_steps_entry, pair_sums_entry, pair_margins,
-    pair_steps_entry};
+    linear_sums_entry, linear_steps_entry, linear_apply_entry, add_units,
+    linear_each_entry, linear_rates_entry, gradients,          tally,
+    sweep_entry,       factor_sums_entry,  factor_margins,     factor_steps_entry,
+    pair_sums_entry,   pair_margins,       pair_steps_entry};
 
 }  // namespace adagrad
