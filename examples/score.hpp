@@ -1,6 +1,6 @@
-/* Scores examples by a logistic regression that adagrad.ctr saved: C++17, no dependency.
-   Margins have the bits of LogisticRegression.decision_function where entries of a region come in
-   the same order. For little-endian machines. */
+/* Scores examples with a logistic regression saved by adagrad.ctr. C++17, no dependencies.
+   Margins have the bits of LogisticRegression.decision_function if the entries of each region come
+   in the same order. For little-endian machines. */
 #pragma once
 
 #include <array>
@@ -21,18 +21,19 @@ struct Entry {
 
 class LogisticRegression {
  public:
-  // Throws std::runtime_error where the file is not one of a logistic regression.
+  // Throws std::runtime_error if the file does not hold a logistic regression.
   explicit LogisticRegression(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
     std::uint64_t length = 0;
     if (!file.read(reinterpret_cast<char*>(&length), sizeof length) || length > (1U << 20)) {
-      throw std::runtime_error(path + " is not a file of a learner");
+      throw std::runtime_error(path + " is not a model file of adagrad.ctr");
     }
     std::string header(static_cast<std::size_t>(length), '\0');
     file.read(header.data(), static_cast<std::streamsize>(length));
     if (!file || header.find("\"format\":\"adagrad.ctr\",\"format_version\":\"1\"") == npos ||
         header.find("\"class\":\"\\\"LogisticRegression\\\"\"") == npos) {
-      throw std::runtime_error(path + " is not of adagrad.ctr.LogisticRegression, version 1");
+      throw std::runtime_error(
+          path + " does not hold an adagrad.ctr.LogisticRegression in format version 1");
     }
     pairs_ = tensor(file, header, "linear", length);
     if (header.find("\"bias\":{") != npos) bias_ = tensor(file, header, "bias", length).at(0);
@@ -43,7 +44,7 @@ class LogisticRegression {
 
   std::size_t slots() const { return pairs_.size() / 2; }
 
-  // The log-odds; throws std::out_of_range for a slot that the model has not.
+  // The log-odds. Throws std::out_of_range if a slot is not in the model.
   float margin(const std::vector<Entry>& example) const {
     std::array<float, 8> sums{};
     for (const Entry& entry : example) {
@@ -63,7 +64,7 @@ class LogisticRegression {
     const std::string key = "\"data_offsets\":[";
     std::size_t at = header.find("\"" + name + "\":{\"dtype\":\"F32\"");
     if (at != npos) at = header.find(key, at);
-    if (at == npos) throw std::runtime_error("there is no tensor " + name);
+    if (at == npos) throw std::runtime_error("the model file has no tensor " + name);
     std::size_t digits = 0;
     const std::string rest = header.substr(at + key.size());
     const std::uint64_t begin = std::stoull(rest, &digits);

@@ -10,9 +10,9 @@
 
 namespace adagrad {
 
-// Memory in one piece. Where a call needs much, the allocator would hand it back to the system and
-// fault it in again page by page in the next call, which costs a third of summing 4 M gradients: so
-// one piece of at most `most_kept` bytes is kept by the process for whoever asks next.
+// A block of memory. The allocator hands large blocks back to the system, so the next call would
+// fault its memory in again page by page, which costs a third of the time to sum 4 M gradients. The
+// process therefore keeps one block of at most `most_kept` bytes for the next call.
 class Block {
  public:
   static constexpr std::size_t most_kept = std::size_t{1} << 28, least_kept = std::size_t{1} << 20;
@@ -44,7 +44,7 @@ class Block {
   char* memory() const { return memory_; }
 
  private:
-  // What a block that is kept begins with.
+  // The header of a block that is kept.
   struct Kept {
     std::size_t bytes;
   };
@@ -62,7 +62,7 @@ class Arena {
  public:
   explicit Arena(std::size_t bytes) : block_(std::make_shared<Block>(bytes)) {}
 
-  // The same memory from `start` on, as if nothing had been taken of it.
+  // The same memory from `start` on, with nothing taken.
   Arena again(std::size_t start) const { return Arena(block_, start); }
 
   // Uninitialised room for n values, and how many bytes that takes.

@@ -1,5 +1,5 @@
-// Dealing (key, value) pairs into buckets by the top bits of their keys, stably, until a bucket is
-// small enough to finish. Used by coalesce.hpp and groups.hpp, which say what finishing means.
+// Deals (key, value) pairs into buckets by the top bits of their keys, stably, until a bucket is
+// small enough to finish. coalesce.hpp, groups.hpp and compact.hpp say what finishing means.
 #pragma once
 
 #include <algorithm>
@@ -33,14 +33,14 @@ inline unsigned count_trailing_zeros(std::uint64_t x) {
 #endif
 }
 
-// Whether an id was seen before cannot be predicted, and g++ makes branches even of selects: so
-// they are made with masks, all ones where `choice` is true.
+// A branch on whether an id was seen before cannot be predicted, and g++ makes branches even of
+// selects. So this select is made with a mask.
 template <class U>
 inline U select(bool choice, U yes, U no) {
   return static_cast<U>(no ^ ((yes ^ no) & (U{0} - static_cast<U>(choice))));
 }
 
-// x, or what changes nothing when it is added: -0.0, as even -0.0 + -0.0 is -0.0.
+// x, or else -0.0, which changes nothing when it is added: even -0.0 + -0.0 is -0.0.
 inline float addend(bool counts, float x) {
   std::uint32_t bits;
   std::memcpy(&bits, &x, sizeof bits);
@@ -57,11 +57,11 @@ inline double addend(bool counts, double x) {
 }
 
 // Deals items into buckets, most significant bits first. Leaf has
-//     unsigned direct_bits() const       spans up to 2^direct_bits it can take unsorted, or 0
+//     unsigned direct_bits() const       it takes spans up to 2^direct_bits unsorted; or 0
 //     void direct(item, n, bits)         item(0..n) in order of appearance share all higher bits
 //     void sorted(const Item*, n)        items sorted by key, equal keys in order of appearance
-// and sees the buckets in ascending order. O(n) time for ids spread evenly, O(n * bits / 11) at
-// worst.
+// and gets the buckets in ascending order. O(n) time for ids that are spread evenly,
+// O(n * bits / 11) at worst.
 template <class Key, class Value, class Leaf>
 class Dealer {
  public:
@@ -76,8 +76,7 @@ class Dealer {
     ends_ = arena.take<std::size_t>(most_levels * ends_of_level(n));
   }
 
-  // item(i) is the i-th of n items, at most as many as there is room for; all keys are below
-  // 2^bits.
+  // item(i) is the i-th of n items, for which there is room; all keys are below 2^bits.
   template <class ItemAt>
   void run(ItemAt item, std::size_t n, unsigned bits) {
     if (n > small && bits > leaf_.direct_bits()) {
@@ -90,21 +89,21 @@ class Dealer {
     }
   }
 
-  // Room for the items of run(), which are read before anything is written there.
+  // Room for the items of run(), which reads them before it writes there.
   Entry* spare() const { return buffers_[1]; }
 
  private:
   static constexpr std::size_t small = 32;
-  // More than `small` items are dealt by five bits or more, unless fewer are left to deal by.
+  // More than `small` items are dealt by five bits or more, unless fewer bits are left.
   static constexpr unsigned most_levels = 64 / 5 + 2;
-  static constexpr unsigned most_buckets = 11;  // as a power of two: their ends stay in L1 and TLB
+  static constexpr unsigned most_buckets = 11;  // log2: the ends of the buckets stay in L1 and TLB
 
   static std::size_t ends_of_level(std::size_t n) {
     const std::size_t most = std::size_t{1} << most_buckets;
     return (n < most ? n : most) + 1;
   }
 
-  // Deals item(0..n) into buffer `which` from `start` on, and finishes each bucket there.
+  // Deals item(0..n) into buffer `which` from `start` on, in order, and finishes each bucket there.
   template <class ItemAt>
   void deal(ItemAt item, unsigned which, std::size_t start, std::size_t n, unsigned bits,
             unsigned level) {
@@ -158,8 +157,8 @@ class Dealer {
 
   std::size_t n_;
   Leaf& leaf_;
-  std::size_t* ends_;  // of the buckets of each level, because levels nest
-  Entry* buffers_[2];  // the second is touched only where a bucket is dealt again
+  std::size_t* ends_;  // of the buckets, by level because levels nest
+  Entry* buffers_[2];  // the second is used only if a bucket is dealt again
 };
 
 }  // namespace adagrad

@@ -1,10 +1,10 @@
-// Duplicate ids to unique ids with summed gradients: ascending ids, and for each id a sum of its
-// gradients in order of appearance. Stable, so the sums have the same bits on every machine.
+// Sums the scalar gradients of repeated ids. Each sum is made in order of appearance, so it has the
+// same bits on every machine.
 //
-// Ids are dealt into buckets by their top bits until a bucket is small enough to finish: one of
-// scalar gradients whose ids span less than `span` in an array indexed by id, which stays in cache;
-// any other by an insertion sort. Finished buckets come out in ascending order and are handed on
-// while they are warm, which is what makes coalesce-and-update cheap (bench/rows.py).
+// Ids are dealt into buckets by their top bits until a bucket is small enough to finish: in an
+// array indexed by id that stays in cache if its ids span little, else by an insertion sort.
+// Finished buckets come out in ascending order and are passed on while they are in cache, which
+// makes coalesce-and-update cheap (bench/rows.py).
 #pragma once
 
 #include <algorithm>
@@ -18,7 +18,7 @@
 
 namespace adagrad {
 
-// out(key, sum) for each run of equal keys.
+// out(key, sum) for each run of equal keys, which are adjacent.
 template <class Entry, class Out>
 void sum_runs(const Entry* items, std::size_t n, Out&& out) {
   for (std::size_t i = 0; i < n;) {
@@ -34,9 +34,9 @@ auto pairs(const I* rows, const T* g) {
   return [rows, g](std::size_t i) { return Item<Key, T>{static_cast<Key>(rows[i]), g[i]}; };
 }
 
-// The span of ids that is summed in an array, as a power of two: at most 2^16, because 256 KiB of
-// float sums fit beside a bucket in every L2 of the last decade, and not much more than there are
-// ids, because a small batch should not pay for a large array.
+// log2 of the span of ids that is summed in an array. At most 16, because 256 KiB of float sums fit
+// beside a bucket in every L2 of the last decade; and a span of not many more than n, because a
+// small batch should not pay for a large array.
 template <class T>
 unsigned span_bits(std::size_t n) {
   const unsigned most = sizeof(T) == 4 ? 16 : 15, useful = bit_width(n) + 2;
@@ -104,8 +104,8 @@ class SortedSums {
   std::uint64_t *present_, *occupied_;  // a bit per id, and a bit per word of present_
 };
 
-// Sums scalar gradients; out(keys, sums, n) receives batches of different keys, bucket by bucket
-// but within a bucket in order of first appearance: nothing is sorted or cleared.
+// Sums scalar gradients; out(keys, sums, n) receives batches of distinct keys, bucket by bucket,
+// and within a bucket in order of first appearance: nothing is sorted or cleared.
 template <class Key, class T, class Out>
 class BatchedSums {
  public:
@@ -161,20 +161,20 @@ class BatchedSums {
  private:
   static constexpr std::size_t batch = 4096;
 
-  // The sum of a key, if it was made in this bucket; as wide as two T, for one access.
+  // The sum of a key, valid if it was made in this bucket. As wide as two T, for one access.
   using Stamp = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
   struct Cell {
     Stamp bucket;
     T sum;
   };
 
-  // All ids at once where their cells fit in a few MiB and there are not many more than ids:
-  // dealing costs more than what is then found in L3 instead of L2.
+  // All ids at once if their cells fit in a few MiB and are not many more than the ids: then
+  // dealing would cost more than finding the cells in L3 instead of L2.
   static unsigned cell_bits(std::size_t n, unsigned bits) {
     return bits <= 19 && bits < bit_width(n) + 1 ? bits : span_bits<T>(n) - 1;
   }
 
-  // Room for a batch that is almost full and the bucket that fills it, and one past its end.
+  // Room for a batch that is almost full, the bucket that fills it, and one past its end.
   static std::size_t capacity(std::size_t n, unsigned span_bits) {
     const std::size_t span = std::size_t{1} << span_bits;
     return batch + (n < span ? n : span) + 1;
@@ -189,7 +189,7 @@ class BatchedSums {
   std::size_t filled_ = 0;
 };
 
-// out(key, sum) for each different id of rows[0..n), in ascending order; all ids are below 2^bits.
+// out(key, sum) for each distinct id of rows[0..n), in ascending order; all ids are below 2^bits.
 template <class Key, class I, class T, class Out>
 void sum_sorted(const I* rows, const T* g, std::size_t n, unsigned bits, Out out) {
   using Leaf = SortedSums<Key, T, Out>;
@@ -198,8 +198,8 @@ void sum_sorted(const I* rows, const T* g, std::size_t n, unsigned bits, Out out
   Dealer<Key, T, Leaf>(n, leaf, arena).run(pairs<Key>(rows, g), n, bits);
 }
 
-// out(keys, sums, count) for batches of different ids that together are all ids of rows[0..n), in
-// memory of the arena, of which sum_batches_bytes(n, bits) suffice.
+// out(keys, sums, count) for batches of distinct ids that together are all ids of rows[0..n). Takes
+// sum_batches_bytes(n, bits) of the arena.
 template <class Key, class T>
 std::size_t sum_batches_bytes(std::size_t n, unsigned bits) {
   using Leaf = BatchedSums<Key, T, int>;

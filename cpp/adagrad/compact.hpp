@@ -1,8 +1,8 @@
-// Ids of a large table to places in a small one: the different ids in ascending order, and for
-// each occurrence the place of its id among them.
+// Maps ids of a large table to places in a small one: the distinct ids in ascending order, and the
+// place of each occurrence's id among them.
 //
 // Ids are dealt into buckets as in coalesce.hpp until their span fits a bitmap that stays in cache.
-// A bit says that an id is there, and its place is the number of bits before it.
+// The place of an id is the number of bits that are set before its own.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 
 namespace adagrad {
 
-// Without the instruction for it, which not every x86-64 has: 12 operations, as g++ calls a table.
+// In 12 operations: not every x86-64 has the instruction, and g++ would look up a table.
 inline unsigned count_ones(std::uint64_t x) {
   x -= (x >> 1) & 0x5555555555555555u;
   x = (x & 0x3333333333333333u) + ((x >> 2) & 0x3333333333333333u);
@@ -21,8 +21,8 @@ inline unsigned count_ones(std::uint64_t x) {
   return static_cast<unsigned>((x * 0x0101010101010101u) >> 56);
 }
 
-// Finishes buckets of ids with their positions: writes each different id to `unique`, and to
-// place[position] where it went.
+// Finishes buckets of ids with their positions: writes each distinct id to `unique`, and its place
+// there to place[position].
 class Places {
  public:
   using Entry = Item<std::uint32_t, std::uint32_t>;
@@ -83,8 +83,8 @@ class Places {
   }
 
  private:
-  // At most 2^22 ids: their bits and counts are 768 KiB. Not many more than there are ids, so that
-  // a small batch does not pay for a large bitmap.
+  // At most 2^22 ids: their bits and counts are 768 KiB. And not many more than n, so that a small
+  // batch does not pay for a large bitmap.
   static unsigned span_bits(std::size_t n) {
     const unsigned useful = bit_width(n) + 6;
     return useful < 22 ? useful : 22;
@@ -107,12 +107,13 @@ class Places {
   unsigned span_bits_;
   std::uint32_t *unique_, *place_;
   std::uint64_t *present_, *occupied_;  // a bit per id, and a bit per word of present_
-  std::uint32_t* before_;               // different ids before those of a word
+  std::uint32_t* before_;               // how many distinct ids precede those of a word
   std::size_t count_ = 0;
 };
 
-// Writes the different ids of ids[0..n) to `unique`, in ascending order, and to place[i] where
-// ids[i] went; returns how many they are. Both have room for n, which is below 2^32. O(n) time.
+// Writes the distinct ids of ids[0..n) to `unique`, in ascending order, and the place there of
+// ids[i] to place[i]; returns how many they are. Both have room for n, which is below 2^32. O(n)
+// time.
 inline std::size_t compact(const std::uint32_t* ids, std::size_t n, std::uint32_t* unique,
                            std::uint32_t* place) {
   using Dealing = Dealer<std::uint32_t, std::uint32_t, Places>;

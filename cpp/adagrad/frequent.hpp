@@ -1,6 +1,6 @@
-// Sums of ids that come often, made without dealing: the first ids to come take the slots of a
-// small table, and keep them, so that each sum is still made in order of appearance. What finds its
-// slot taken is dealt like everything where ids rarely repeat.
+// Sums the gradients of frequent ids without dealing them. The first ids to appear take the slots
+// of a small table and keep them, so each sum is still made in order of appearance. Ids whose slot
+// is taken are dealt, as all ids are if they rarely repeat.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 
 namespace adagrad {
 
-// What an empty slot holds: no id has all bits set.
+// The mark of an empty slot: no id has all bits set.
 template <class Key>
 constexpr Key no_id = static_cast<Key>(~Key{0});
 
@@ -23,7 +23,7 @@ std::size_t slot_of(Key key, unsigned bits) {
   return static_cast<std::uint32_t>(key) * 0x9E3779B1u >> (32 - bits);
 }
 
-// Whether in a sample of the ids many repeat, found in 2^bits slots.
+// Whether many ids of a sample repeat. `slots` has room for 2^bits.
 template <class I, class Key>
 bool repeats_often(const I* rows, std::size_t n, Key* slots, unsigned bits) {
   constexpr std::size_t sample = 2048;
@@ -39,7 +39,7 @@ bool repeats_often(const I* rows, std::size_t n, Key* slots, unsigned bits) {
   return repeats * 5 > sample;
 }
 
-// Of scalar gradients.
+// The sums of scalar gradients.
 template <class Key, class T>
 class FrequentSums {
  public:
@@ -55,7 +55,8 @@ class FrequentSums {
     return repeats_often(rows, n, keys_, bits);
   }
 
-  // Copies to `rest` what is left to be dealt, and returns how much that is.
+  // Sums the gradients of ids that have a slot, copies the others to `rest`, and returns how many
+  // those are. `rest` has room for n + 1.
   template <class I>
   std::size_t absorb(const I* rows, const T* g, std::size_t n, Item<Key, T>* rest) {
     std::fill_n(keys_, slots, no_id<Key>);
@@ -79,7 +80,7 @@ class FrequentSums {
     return left;
   }
 
-  // The sums that were made; returns how many, at the front of keys and sums.
+  // Moves the sums to the front of keys() and sums(), and returns how many they are.
   std::size_t compact() {
     std::size_t count = 0;
     for (std::size_t slot = 0; slot < slots; ++slot) {
@@ -98,7 +99,7 @@ class FrequentSums {
   T* sums_;
 };
 
-// Of rows of gradients that are named by position; a kernel adds them.
+// The sums of rows of gradients that are named by position; a kernel adds them.
 template <class Key, class Position, class T>
 class FrequentRows {
  public:
@@ -119,9 +120,9 @@ class FrequentRows {
     return bits_ >= least_bits && repeats_often(rows, n, keys_, bits_);
   }
 
-  // Copies to `rest` what of item(0..n) is left to be dealt, and returns how much that is.
-  // add(positions, slots, m, sums) adds the rows at m positions to the sums in these slots, in
-  // order.
+  // Sums the rows of ids that have a slot, copies the other items of item(0..n) to `rest`, and
+  // returns how many those are. `rest` has room for n + 1. add(positions, slots, m, sums) adds the
+  // rows at m positions to the sums in these slots, in order.
   template <class ItemAt, class Add>
   std::size_t absorb(ItemAt item, std::size_t n, Entry* rest, Add add) {
     const unsigned bits = bits_;

@@ -1,5 +1,5 @@
-// Occurrences of ids, gathered by id: what coalesce.hpp does for scalars, where gradients are rows
-// that are summed in place of being dealt, or where only positions matter.
+// Groups the occurrences of each id. This is coalesce.hpp for gradients that are rows, which are
+// too large to be dealt, and for callers that need the positions only.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 
 namespace adagrad {
 
-// out(key, items, n) for each run of equal keys.
+// out(key, items, n) for each run of equal keys, which are adjacent.
 template <class Entry, class Out>
 void runs(const Entry* items, std::size_t n, Out& out) {
   for (std::size_t i = 0; i < n;) {
@@ -24,7 +24,7 @@ void runs(const Entry* items, std::size_t n, Out& out) {
   }
 }
 
-// Groups positions instead of summing: out(key, items, n) receives the items of one id.
+// Groups positions: out(key, items, n) receives the items of one id, ids in ascending order.
 template <class Key, class Position, class Out>
 class GroupLeaf {
  public:
@@ -33,7 +33,7 @@ class GroupLeaf {
 
   GroupLeaf(std::size_t, Out& out, Arena&) : out_(out) {}
 
-  unsigned direct_bits() const { return 0; }  // so that direct() is never called
+  unsigned direct_bits() const { return 0; }  // direct() is never called
   template <class ItemAt>
   void direct(ItemAt, std::size_t, unsigned) {
     std::abort();
@@ -45,7 +45,7 @@ class GroupLeaf {
   Out& out_;
 };
 
-// As GroupLeaf, but within a bucket the ids come in order of first appearance: nothing is sorted.
+// As GroupLeaf, but the ids of a bucket come in order of first appearance: nothing is sorted.
 // out(key, positions, n) receives the positions of one id.
 template <class Key, class Position, class Out>
 class UnsortedGroups {
@@ -108,7 +108,7 @@ class UnsortedGroups {
   }
 
  private:
-  // The group of a key, if it was found in this bucket.
+  // The group of a key, valid if it was found in this bucket.
   struct Cell {
     std::uint32_t bucket, group;
   };
@@ -118,14 +118,14 @@ class UnsortedGroups {
   Out& out_;
   unsigned span_bits_;
   std::uint32_t *group_of_, *ends_;
-  Key* keys_;  // of the groups; one more is written than there are
+  Key* keys_;  // of the groups; one more is written than there are groups
   Position* grouped_;
   Cell* cells_;
   std::uint32_t bucket_ = 0;
 };
 
-// out(key, items, count) for each different id, in ascending order; items[k].value are its
-// positions in rows, ascending; in memory of the arena, of which group_rows_bytes(n) suffice.
+// out(key, items, count) for each distinct id, in ascending order; items[k].value are its positions
+// in rows, ascending. Takes group_rows_bytes(n) of the arena.
 template <class Key, class Position>
 std::size_t group_rows_bytes(std::size_t n) {
   return Dealer<Key, Position, GroupLeaf<Key, Position, int>>::bytes(n);

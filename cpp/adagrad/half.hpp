@@ -2,12 +2,12 @@
 // a std::uint16_t. Arithmetic is done in float; this header only converts, a value or a block.
 //
 // Loading is exact. Storing rounds to nearest even, as NumPy and ml_dtypes cast, or stochastically:
-// up with a probability of the part that is cut off, so that a mean of many roundings is the value.
-// An infinity stays one, a NaN stays a quiet NaN of its sign, and what is too large becomes an
-// infinity.
+// up with the probability of the part that is cut off, so that the mean of many roundings is the
+// value. An infinity stays an infinity, a NaN stays a quiet NaN of its sign, and a value that is
+// too large becomes an infinity.
 //
-// Everything is selects on integers and floats, no branches, so that the loops vectorise. Memory is
-// accessed by memcpy: rows of a table may begin at any byte.
+// The conversions are selects on integers and floats without branches, so the loops vectorise.
+// Memory is accessed by memcpy, because rows of a table may begin at any byte.
 #pragma once
 
 #include <cstddef>
@@ -62,8 +62,7 @@ inline float to_float(std::uint16_t stored) {
   return float_of(bits_of(x) | (bits & 0x8000u) << 16);
 }
 
-// The float16 of a magnitude, of which `finite` is the result where it is not too large, with the
-// sign of x.
+// The float16 of magnitude m with the sign of x. `finite` is the result unless it is too large.
 inline std::uint16_t finish_float16(float x, std::int32_t m, std::int32_t finite) {
   const std::int32_t limited = finite < infinity_f16 ? finite : infinity_f16;
   const std::int32_t stored = m < infinity_bits    ? limited
@@ -72,9 +71,8 @@ inline std::uint16_t finish_float16(float x, std::int32_t m, std::int32_t finite
   return static_cast<std::uint16_t>(static_cast<std::uint32_t>(stored) | (bits_of(x) >> 31) << 15);
 }
 
-// A magnitude below 2^-14 in units of 2^-24, to nearest even. Floats from 0.5 to 1 are so far
-// apart: the addition rounds. (A conversion to an integer needs branches around what would
-// overflow.)
+// A magnitude below 2^-14 in units of 2^-24, to nearest even. Floats between 0.5 and 1 are 2^-24
+// apart, so the addition rounds. (A conversion to an integer would need branches against overflow.)
 inline std::int32_t nearest_subnormal(std::int32_t m) {
   const float aligned = float_of(static_cast<std::uint32_t>(m)) + 0.5f;
   return static_cast<std::int32_t>(bits_of(aligned) - bits_of(0.5f));

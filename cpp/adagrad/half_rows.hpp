@@ -1,9 +1,11 @@
-// Rows of a table whose params, and perhaps whose accumulators, are stored in 16 bits: loaded
-// exactly to float, updated by the loops for floats, and rounded stochastically on the way back.
-// Updates that are small beside a param are then not lost, but made now and then: right on average.
+// The loops over rows of a table in 16 bits: rows are loaded exactly to float, updated by the loops
+// for floats, and rounded stochastically on the way back. An update that is small beside its param
+// is then not lost but made with some probability, and is right on average.
 //
-// The random bits depend on seed, step, row and element, and where a row may be updated several
-// times in a call on the position of the occurrence, so the result does not depend on threads.
+// The random bits depend on the seed, the step, the row and the element. If a row may be updated
+// several times in a call, they also depend on the position of the occurrence. So the result does
+// not depend on the threads. Rows may begin at any byte, and ids may repeat unless a loop says
+// otherwise; w, s and words of a HalfScratch are aligned to their types.
 #pragma once
 
 #include <cstddef>
@@ -16,25 +18,6 @@
 #include "rows.hpp"
 
 namespace adagrad {
-
-// Row r is the `stride` bytes at memory + r * stride: dim params of 16 bits, then its accumulators,
-// floats at any alignment or 16 bits too.
-struct HalfTable {
-  char* memory;
-  std::size_t stride;
-  std::size_t dim;
-  Half type;
-  bool half_state;
-  bool row_state;
-  std::uint64_t key;  // of this step
-};
-
-// Room for one row, for each thread: params, accumulators and random words.
-struct HalfScratch {
-  float *w, *s;
-  std::uint32_t* words;
-};
-
 namespace {
 
 inline std::size_t state_size(const HalfTable& t) { return t.row_state ? 1 : t.dim; }
@@ -60,8 +43,8 @@ inline void store_state(const HalfTable& t, const float* s, char* row, std::size
   }
 }
 
-// Rows of one element that differ, a block at a time: gathered, converted, updated and rounded by
-// loops that vectorise, and put back.
+// Distinct rows of one element, a block at a time: gathered, converted, updated and rounded by
+// loops that vectorise, and scattered. A repeated id would lose an update.
 template <class Form, class Id>
 std::size_t visit_half_scalars(const HalfTable& table, const Batch<float, const Id*>& batch,
                                const Params<float>& p) {
@@ -146,7 +129,7 @@ std::size_t visit_half_rows(const HalfTable& table, const Batch<float, const Id*
   return skips;
 }
 
-// What decay_rows does, with rounding.
+// As decay_rows(), with rounding.
 inline void decay_half_rows(const HalfTable& t, std::size_t first, std::size_t last,
                             const Params<float>& p, const HalfScratch& scratch) {
   for (std::size_t id = first; id < last; ++id) {
@@ -158,7 +141,7 @@ inline void decay_half_rows(const HalfTable& t, std::size_t first, std::size_t l
   }
 }
 
-// What fade_rows does, with rounding.
+// As fade_rows(), with rounding.
 inline void fade_half_rows(const HalfTable& t, std::size_t first, std::size_t last, float gamma,
                            float floor, const HalfScratch& scratch) {
   const std::size_t n = state_size(t);
@@ -171,7 +154,7 @@ inline void fade_half_rows(const HalfTable& t, std::size_t first, std::size_t la
   }
 }
 
-// Initial rows are rounded to nearest: there is nothing yet to be right on average about.
+// Initial rows are rounded to nearest: no updates accumulate here that a bias could spoil.
 inline void initialise_half_rows(const HalfTable& t, const Start& start, std::size_t first,
                                  std::size_t last, const HalfScratch& scratch) {
   const std::size_t n = state_size(t);
@@ -205,7 +188,7 @@ void gather_half_rows(const HalfTable& t, const Id* ids, std::size_t n, float* o
   }
 }
 
-// What pool_bags does.
+// As pool_bags().
 template <class Id>
 void pool_half_bags(const HalfTable& t, const Bags<float, Id>& bags, std::size_t all,
                     std::size_t first, std::size_t last) {

@@ -1,9 +1,10 @@
-// The only update loops, with rows.hpp: here of coordinates that lie side by side, a dense array or
-// one row, with one accumulator per element or one for the row. They visit coordinates; every
-// formula they apply stands in rules.hpp.
+// The loops over coordinates that lie side by side: a dense array, or one row of a table, with one
+// accumulator per element or one per row. Loops over rows that are named by id are in rows.hpp, the
+// loops of the click learners in ctr/. All of them apply the formulas of rules.hpp.
 //
 // Callers have checked all arguments: nothing here allocates, throws, prints or reads out of
-// bounds. The loops are plain C++ that the compiler vectorises; a test disassembles them to see
+// bounds. w, g and s of a loop are disjoint unless it says otherwise, each aligned to its type and
+// no more. The loops are plain C++ that the compiler vectorises; a test disassembles them to see
 // that it did.
 #pragma once
 
@@ -13,16 +14,7 @@
 #include "rules.hpp"
 
 namespace adagrad {
-
-// The parts of an update that a visit to a row applies: both, or one pass of the "each" policy.
-enum class Visit : std::uint8_t { update, accumulate, advance };
-
 namespace {
-
-template <class Form, class T>
-inline bool lagged(const Params<T>& p) {
-  return !Form::plain && p.lagged;
-}
 
 template <class Form, class T>
 inline bool skipped(const Params<T>& p, T g) {
@@ -32,18 +24,13 @@ inline bool skipped(const Params<T>& p, T g) {
 // The accumulator that divides this coordinate's step.
 template <class Form, class T, class V>
 inline V dividing(const Params<T>& p, V w, V g, V s) {
-  const V n = accumulate<Form>(p, s, statistic<Form>(p, gradient<Form>(p, g, w)));
-  if constexpr (Form::plain) {
-    return n;
-  } else {
-    return p.lagged ? s : n;
-  }
+  return divisor<Form>(p, s, accumulated<Form>(p, s, gradient<Form>(p, g, w)));
 }
 
 template <class Form, class T, class V>
 inline void update(const Params<T>& p, V& w, V g, V& s, V d, V root) {
   const V h = gradient<Form>(p, g, w);
-  const V n = accumulate<Form>(p, s, statistic<Form>(p, h));
+  const V n = accumulated<Form>(p, s, h);
   const V moved = advance<Form>(p, w, h, d, root);
   if constexpr (Form::plain) {
     w = moved;
@@ -67,7 +54,7 @@ inline void apply(const Params<T>& p, T& w, T g, T& s) {
   if constexpr (visit == Visit::update) {
     update<Form>(p, w, g, s);
   } else if constexpr (visit == Visit::accumulate) {
-    s = accumulate<Form>(p, s, statistic<Form>(p, gradient<Form>(p, g, w)));
+    s = accumulated<Form>(p, s, gradient<Form>(p, g, w));
   } else {
     w = advance<Form>(p, w, gradient<Form>(p, g, w), s, root<Form>(p, s));
   }
@@ -82,8 +69,8 @@ void dense(T* ADAGRAD_RESTRICT w, const T* ADAGRAD_RESTRICT g, T* ADAGRAD_RESTRI
   if constexpr (Form::plain) {
     for (std::size_t i = 0; i < n; ++i) update<Form>(p, w[i], g[i], s[i]);
   } else {
-    // In three short loops over a block, each of which vectorises; one loop with every option does
-    // not, and the digits of the power need to be outermost.
+    // Three short loops over a block, each of which vectorises. A single loop with every option
+    // does not, and the digits of the power have to be outermost.
     for (std::size_t start = 0; start < n; start += block) {
       const std::size_t count = n - start < block ? n - start : block;
       T d[block], x[block];
@@ -92,9 +79,12 @@ void dense(T* ADAGRAD_RESTRICT w, const T* ADAGRAD_RESTRICT g, T* ADAGRAD_RESTRI
       }
       for (std::size_t i = 0; i < count; ++i) x[i] = d[i] + p.eps_inside;
       raise(p.power, x, count);
-      for (std::size_t i = 0; i < count; ++i) {
-        update<Form>(p, w[start + i], g[start + i], s[start + i], d[i], x[i]);
-      }
+      with_evaluation(p.evaluation, [&](auto evaluation) {
+        using With = GeneralWith<evaluation()>;
+        for (std::size_t i = 0; i < count; ++i) {
+          update<With>(p, w[start + i], g[start + i], s[start + i], d[i], x[i]);
+        }
+      });
     }
   }
 }
@@ -140,6 +130,7 @@ inline T larger(T a, T b) {
   return b > a || b != b ? b : a;
 }
 
+// n is at least 1.
 template <class Form, class T>
 T max_statistic(const Params<T>& p, const T* g, const T* w, std::size_t n) {
   T most = statistic<Form>(p, gradient<Form>(p, g[0], w[0]));
@@ -154,14 +145,14 @@ inline bool takes_max(const Params<T>& p) {
   return !Form::plain && p.row_statistic == RowStatistic::max;
 }
 
-// The sum of a row's statistics or, where the rule takes the largest, that.
+// The sum of a row's statistics, or the largest of them if the rule takes that.
 template <class Form, class T>
 inline T fold_statistic(const Params<T>& p, const T* g, const T* w, std::size_t n) {
   return takes_max<Form>(p) ? max_statistic<Form>(p, g, w, n) : sum_statistic<Form>(p, g, w, n);
 }
 
-// One statistic for a row, from what was folded over its elements: their mean, or the largest, or
-// for `count` whether any is not zero.
+// The statistic of a row, from its folded elements: their mean, or the largest; for `count` whether
+// any of them is not zero.
 template <class Form, class T>
 inline T row_statistic(const Params<T>& p, T folded, std::size_t dim) {
   if (!Form::plain && p.statistic == Statistic::count) return folded > T(0) ? T(1) : T(0);
@@ -170,7 +161,6 @@ inline T row_statistic(const Params<T>& p, T folded, std::size_t dim) {
 
 template <class Form, class T>
 T row_statistic(const Params<T>& p, const T* g, const T* w, std::size_t dim) {
-  if constexpr (Form::limit) return g[0];
   return row_statistic<Form>(p, fold_statistic<Form>(p, g, w, dim), dim);
 }
 
@@ -178,22 +168,30 @@ T row_statistic(const Params<T>& p, const T* g, const T* w, std::size_t dim) {
 template <class Form, class T>
 inline T accumulate_row(const Params<T>& p, T& s, T a) {
   const T before = s;
-  s = accumulate<Form>(p, s, a);
-  return lagged<Form>(p) ? before : s;
+  s = accumulate<Form>(p, before, a);
+  return divisor<Form>(p, before, s);
 }
 
 // Steps a row, or a part of one, whose accumulator is d and has that root.
 template <class Form, class T>
 inline void advance_row(const Params<T>& p, T* ADAGRAD_RESTRICT w, const T* ADAGRAD_RESTRICT g,
                         std::size_t n, T d, T root) {
-  for (std::size_t j = 0; j < n; ++j) {
-    w[j] = advance<Form>(p, w[j], gradient<Form>(p, g[j], w[j]), d, root);
+  if constexpr (Form::plain) {
+    for (std::size_t j = 0; j < n; ++j) w[j] = advance<Form>(p, w[j], g[j], d, root);
+  } else {
+    with_evaluation(p.evaluation, [&](auto evaluation) {
+      using With = GeneralWith<evaluation()>;
+      for (std::size_t j = 0; j < n; ++j) {
+        w[j] = advance<With>(p, w[j], gradient<With>(p, g[j], w[j]), d, root);
+      }
+    });
   }
 }
 
 #if defined(__GNUC__)
-// The elements of a row from the j-th on, by vectors of so many bytes while they fill one; returns
-// the first that is left. Compilers vectorise short rows not at all (g++ 12 with 4, 8 or 16).
+// Updates the elements of a row from the j-th on by vectors of the given size as long as they fill
+// one, and returns the first element that is left. Written by hand because g++ 12 does not
+// vectorise loops over rows of 4, 8 or 16 elements. Rows may begin at any address.
 template <class Form, std::size_t bytes, class T>
 inline std::size_t update_lanes(const Params<T>& p, T* w, const T* g, T* s, std::size_t dim,
                                 std::size_t j) {
@@ -219,7 +217,7 @@ inline void update_elements(const Params<T>& p, T* w, const T* g, T* s, std::siz
   for (; j < dim; ++j) update<Form>(p, w[j], g[j], s[j]);
 }
 
-// w and s of one row; `visit` names the parts of the update that are applied.
+// The update of one row, or the parts of it that `visit` names.
 template <class Form, class T>
 inline void update_row(const Params<T>& p, T* ADAGRAD_RESTRICT w, const T* ADAGRAD_RESTRICT g,
                        T* ADAGRAD_RESTRICT s, std::size_t dim, bool row_state, Visit visit) {
@@ -236,21 +234,6 @@ inline void update_row(const Params<T>& p, T* ADAGRAD_RESTRICT w, const T* ADAGR
     update_elements<Form>(p, w, g, s, dim);
   } else {
     dense<Form>(w, g, s, dim, p);
-  }
-}
-
-template <Evaluation E, class T, class F>
-auto with_evaluation(const Params<T>& p, F f) {
-  return is_plain(p) ? f(Plain<E>{}) : f(General<E>{});
-}
-
-// Calls f with the Form that covers the params.
-template <class T, class F>
-auto with_form(const Params<T>& p, F f) {
-  switch (p.evaluation) {
-    case Evaluation::rate_first: return with_evaluation<Evaluation::rate_first>(p, f);
-    case Evaluation::quotient_first: return with_evaluation<Evaluation::quotient_first>(p, f);
-    default: return with_evaluation<Evaluation::product_first>(p, f);
   }
 }
 

@@ -1,7 +1,6 @@
-// A dense step of params that are stored in 16 bits, with gradients and accumulators in 16 or in
-// 32: each is loaded exactly to float, updated by the formulas and loops of loops.hpp, and what is
-// stored in 16 bits is rounded to nearest even. It goes by blocks that stay on the stack, so a row
-// of any length needs no memory.
+// A dense step of params in 16 bits, with gradients and accumulators in 16 or 32 bits. Blocks are
+// loaded exactly to float, updated by loops.hpp, and rounded to nearest even if they are stored in
+// 16 bits. Blocks stay on the stack, so rows of any length need no memory.
 #pragma once
 
 #include <cstddef>
@@ -10,24 +9,11 @@
 #include "loops.hpp"
 
 namespace adagrad {
-
-// n rows of dim elements: w of `half`, g and s of it too or of float.
-struct Mixed {
-  Half half;
-  bool half_g, half_s;
-  void* w;
-  const void* g;
-  void* s;
-  std::size_t n;
-  std::size_t dim;
-  bool row_state;  // s has one element per row, not dim
-};
-
 namespace {
 
 constexpr std::size_t mixed_block = 256;
 
-// Element i of an array of 2 or 4 bytes an element.
+// The address of element i of an array of 16 bits or of floats.
 inline const char* address(const void* memory, bool is_half, std::size_t i) {
   return static_cast<const char*>(memory) + i * (is_half ? 2 : sizeof(float));
 }
@@ -36,7 +22,7 @@ inline char* address(void* memory, bool is_half, std::size_t i) {
   return static_cast<char*>(memory) + i * (is_half ? 2 : sizeof(float));
 }
 
-// The n floats at `from`: where they are, or in `room` where they have to be converted.
+// The n floats at `from`: in place, or in `room` if they have to be converted.
 inline const float* floats(Half half, const char* from, bool is_half, float* room, std::size_t n) {
   if (!is_half) return reinterpret_cast<const float*>(from);
   load_half(half, from, room, n);
@@ -76,7 +62,8 @@ std::size_t mixed_elements(const Mixed& a, const Params<float>& p) {
   return skips;
 }
 
-// What fold_statistic() gives for a row that is loaded whole: longer ones are halved as it halves.
+// The fold_statistic() of a row. Rows that are too long for a block are halved as it halves them,
+// so the bits are the same.
 template <class Form>
 float mixed_fold(const Mixed& a, const Params<float>& p, std::size_t begin, std::size_t n) {
   if (n > mixed_block) {
@@ -93,7 +80,7 @@ float mixed_fold(const Mixed& a, const Params<float>& p, std::size_t begin, std:
   return folded;
 }
 
-// One accumulator per row; every row is loaded twice, as its step needs all of its gradient.
+// One accumulator per row. Every row is loaded twice, because its step needs all of its gradient.
 template <class Form>
 std::size_t mixed_rows(const Mixed& a, const Params<float>& p) {
   std::size_t skips = 0;
@@ -124,7 +111,7 @@ std::size_t mixed_rows(const Mixed& a, const Params<float>& p) {
   return skips;
 }
 
-// The number of gradients, or of rows, that on_nonfinite="skip" left alone.
+// Returns how many gradients, or rows, on_nonfinite="skip" left alone.
 template <class Form>
 std::size_t mixed_step(const Mixed& a, const Params<float>& p) {
   return a.row_state ? mixed_rows<Form>(a, p) : mixed_elements<Form>(a, p);

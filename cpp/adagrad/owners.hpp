@@ -1,26 +1,19 @@
-// Which thread owns a row, and finding what it owns among all ids.
+// Which thread owns a row, and finding the ids that a thread owns among all ids.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "portability.hpp"
+#include "types.hpp"
 #include "vectors.hpp"
 
 namespace adagrad {
-
-// Blocks of 2^shift neighbouring ids have one owner, so that no cache line has two. A hash deals
-// them, as the most frequent ids are often neighbours; this owner has the hashes from `first` on.
-struct Owner {
-  std::uint32_t first, width;
-  unsigned shift;
-};
-
 namespace {
 
 inline Owner make_owner(std::size_t k, std::size_t owners, unsigned shift) {
   const auto edge = [owners](std::size_t i) { return (std::uint64_t{i} << 32) / owners; };
-  // The last one's end, 2^32, is not a number that fits: it ends a hash before.
+  // The end of the last owner, 2^32, does not fit: it ends one hash before.
   const std::uint64_t last = k + 1 == owners ? edge(owners) - 1 : edge(k + 1);
   return {static_cast<std::uint32_t>(edge(k)), static_cast<std::uint32_t>(last - edge(k)), shift};
 }
@@ -31,7 +24,8 @@ inline bool owns(const Owner& owner, std::uint64_t id) {
   return hash - owner.first < owner.width;
 }
 
-// Two cache lines, because processors fetch them in pairs.
+// The blocks of ids that have one owner span two cache lines, because processors fetch lines in
+// pairs.
 inline unsigned block_shift(std::size_t row_bytes) {
   unsigned shift = 0;
   while (row_bytes << (shift + 1) <= 128) ++shift;
@@ -46,8 +40,8 @@ std::size_t count_owned(const Owner& owner, const Id* ids, std::size_t n) {
   return count;
 }
 
-// Writes the ids that are owned, and their gradients, in order; returns how many these are. Room
-// for eight more of each is needed. No branch depends on an owner, as none could be predicted.
+// Writes the ids that are owned and their gradients, in order; returns how many they are. Room for
+// eight more of each is needed. Owners cannot be predicted, so no branch depends on them.
 template <class Id, class Key, class T>
 inline std::size_t collect_one_by_one(const Owner& owner, const Id* ADAGRAD_RESTRICT ids,
                                       const T* ADAGRAD_RESTRICT g, std::size_t n,
@@ -63,7 +57,7 @@ inline std::size_t collect_one_by_one(const Owner& owner, const Id* ADAGRAD_REST
 }
 
 #if defined(__GNUC__) && defined(__AVX2__)
-// packing[m]: the positions of the bits of m, ascending; then whatever.
+// packing.lanes[m]: the positions of the bits of m, ascending; the rest is 0.
 struct Packing {
   std::uint32_t lanes[256][8];
 };
@@ -80,14 +74,14 @@ constexpr Packing make_packing() {
 }
 constexpr Packing packing = make_packing();
 
-// The same, eight at a time; ids have 32 bits.
+// The same for ids below 2^32 and float gradients, eight at a time. Nothing needs alignment.
 template <class Id>
 inline std::size_t collect(const Owner& owner, const Id* ids, const float* g, std::size_t n,
                            std::uint32_t* to_ids, float* to_g) {
   const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(owner.shift));
   const __m256i multiplier = _mm256_set1_epi32(static_cast<int>(0x9E3779B1u));
   const __m256i even = _mm256_set1_epi32(-2);
-  // Compared as signed numbers, which is what there are instructions for.
+  // Compared as signed numbers, because AVX2 compares no others.
   const __m256i first = _mm256_set1_epi32(static_cast<int>(owner.first + 0x80000000u));
   const __m256i width = _mm256_set1_epi32(static_cast<int>(owner.width - 0x80000000u));
   std::size_t count = 0, i = 0;

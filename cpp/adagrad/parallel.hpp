@@ -1,6 +1,6 @@
-// Splitting work so that any number of threads gives the same bits: each element has one owner, and
-// what happens to it does not depend on who that is. Threads are started per call: no pool, so
-// nothing survives a fork, and nothing competes with the pool of another library.
+// Splits work so that any number of threads gives the same bits: each element has one owner, and
+// its result does not depend on which thread that is. Threads are started per call: without a pool,
+// nothing is lost in a fork, and nothing competes with the pool of another library.
 #pragma once
 
 #include <cstddef>
@@ -19,9 +19,9 @@
 namespace adagrad {
 
 #if defined(__GLIBC__)
-// A thread that starts on another CPU than its maker's. Linux may leave a new thread, or one that
-// it wakes, where its maker runs until that has to wait: on virtual machines of two cores for all
-// of a call (bench/threads.py, where threads have slept before). Once it runs it may go anywhere.
+// A thread that starts on another CPU than its creator. Linux may leave a new thread on the CPU of
+// its creator until that one waits: on virtual machines with two cores, for all of a call
+// (bench/threads.py). Once the thread runs, it may move anywhere.
 class Worker {
  public:
   explicit Worker(std::function<void()> body) : body_(std::move(body)) {
@@ -37,7 +37,7 @@ class Worker {
       error = pthread_create(&thread_, &attributes, run, this);
       pthread_attr_destroy(&attributes);
     }
-    if (error != 0 && elsewhere_) {  // a sandbox may forbid to choose
+    if (error != 0 && elsewhere_) {  // a sandbox may forbid the choice of a CPU
       elsewhere_ = false;
       error = pthread_create(&thread_, nullptr, run, this);
     }
@@ -65,7 +65,7 @@ class Worker {
 using Worker = std::thread;
 #endif
 
-// Calls f(part) for each part of [0, parts), on a thread each.
+// Calls f(part) for each part in [0, parts), each on its own thread.
 template <class F>
 void for_each_part(std::size_t parts, F f) {
   std::list<Worker> workers;
@@ -73,14 +73,14 @@ void for_each_part(std::size_t parts, F f) {
   try {
     for (; started < parts; ++started) workers.emplace_back([=] { f(started); });
   } catch (const std::exception&) {
-    // No more threads are to be had: this one does the rest, with the same result.
+    // The system gives no more threads: this one does the rest, with the same result.
   }
   f(0);
   for (std::size_t part = started; part < parts; ++part) f(part);
   for (Worker& worker : workers) worker.join();
 }
 
-// How many threads share `work`, of which each should have `grain` at least.
+// How many of `threads` share `work` if each should have at least `grain` of it.
 inline std::size_t share(std::size_t work, std::size_t threads, std::size_t grain) {
   const std::size_t parts = work / grain;
   return parts > threads ? threads : parts < 1 ? 1 : parts;

@@ -1,9 +1,9 @@
-// What repeated ids mean, on any number of threads: the duplicate policies over the loops of
-// rows.hpp.
+// The meaning of repeated ids, on any number of threads: the duplicate policies, over kernels that
+// update rows.
 //
-// Threads share rows by ownership: each reads all ids, and updates the rows that it owns in the
-// order of their occurrences. A row's updates are thereby those of one thread, bit for bit, for
-// every policy and every number of threads, without a sort, a lock or an atomic.
+// Threads share rows by ownership: each reads all ids and updates the rows that it owns, in the
+// order of their occurrences. So a row gets the updates that a single thread would give it, bit for
+// bit, for every policy and any number of threads, without a sort, a lock or an atomic.
 #pragma once
 
 #include <algorithm>
@@ -18,37 +18,22 @@
 #include "groups.hpp"
 #include "owners.hpp"
 #include "parallel.hpp"
-#include "rows.hpp"
-#include "sums.hpp"
+#include "types.hpp"
 
 namespace adagrad {
 
-enum class Duplicates : std::uint8_t { sum, sequential, each, unique };
-
-// The n gradients of a call: ids[i] receives g + i * dim or, where `source` is not null, g +
-// source[i] * dim.
-template <class T, class Id>
-struct Occurrences {
-  const Id* ids;
-  const T* g;
-  const std::uint32_t* source;
-  std::size_t n;
-  bool distinct, by_position;  // as in Batch
-  // Of each in the call that by_position means, where this one is a part of it; null where that is
-  // i.
-  const std::size_t* positions = nullptr;
-};
-
-// One call on n gradients of rows of dim elements. kernels.apply(batch, visit, k) updates the rows
-// of a batch, and returns how many it skipped; it is called from each thread k, with ids of the
-// type of the call or of 32 bits. kernels.collect() and count() are those of owners.hpp, sum() and
-// add() sum_rows() and add_rows() of sums.hpp.
+// A sparse call on n gradients of rows of dim elements, whose ids are in range. Kernels has
+//     apply(batch, visit, k)   update the rows of a batch, on thread k; how many it skipped
+//     count(), collect()       as in owners.hpp
+//     sum(), add()             sum_rows() and add_rows() of sums.hpp
+// for ids of type Id and of 32 bits.
 template <class T, class Id, class Kernels>
 class RowsCall {
  public:
   using All = Occurrences<T, Id>;
 
-  // All ids are below 2^bits. Every allocation is made here, before the first write.
+  // All ids are below 2^bits. Every allocation is made here, before the first write. summed() needs
+  // `summing_alone`.
   RowsCall(const All& all, std::size_t dim, unsigned bits, Duplicates duplicates,
            std::size_t threads, std::size_t row_bytes, Kernels& kernels, bool summing_alone = false)
       : all_(all), dim_(dim), bits_(bits), duplicates_(duplicates),
@@ -70,19 +55,24 @@ class RowsCall {
     arena_.emplace(summing_alone ? std::max(total, alone) : total);
   }
 
-  // The number of rows that were skipped. A lagged rule divides by the accumulator from before, so
-  // under "each" its steps come first.
+  // The number of rows that were skipped. A lagged rule divides by the accumulator from before the
+  // call, so under "each" its steps come first.
   std::size_t run(bool lagged) {
     std::atomic<std::size_t> skipped{0};
     for_each_part(threads_, [&](std::size_t k) { skipped += run_part(k, lagged); });
     return skipped;
   }
 
-  // f(batch) for batches of different ids with their summed gradients, on this thread; only of a
-  // call that was made with summing_alone.
+  // f(batch) for batches of distinct ids with their summed gradients, on this thread.
   template <class F>
   void summed(F f) {
-    sum_part(0, 1, f);
+    struct Calling final : Sink {
+      explicit Calling(F& callee) : f(callee) {}
+      void take(const Batch<T, const std::uint32_t*>& batch) override { f(batch); }
+      void take(const Batch<T, const std::uint64_t*>& batch) override { f(batch); }
+      F& f;
+    } sink(f);
+    sum_part(0, 1, sink);
   }
 
  private:
@@ -91,8 +81,37 @@ class RowsCall {
   static constexpr std::size_t groups = 1024;  // rows that are summed at a time
   static constexpr std::size_t sums_bytes = std::size_t{1} << 16;  // of their sums: stays in L2
 
-  // Occurrences that a thread owns, in order: with their gradients where these are scalars, with
-  // their positions where not or where they matter. Up to eight more are written than are owned.
+  // Receives batches of distinct ids with their summed gradients. A virtual call per batch costs
+  // nothing beside it, and the code that sums is compiled once for all receivers.
+  class Sink {
+   public:
+    virtual void take(const Batch<T, const std::uint32_t*>&) = 0;
+    virtual void take(const Batch<T, const std::uint64_t*>&) = 0;
+
+   protected:
+    ~Sink() = default;
+  };
+
+  // Updates the rows that it receives.
+  class Updating final : public Sink {
+   public:
+    Updating(Kernels& kernels, std::size_t k) : kernels_(kernels), k_(k) {}
+    void take(const Batch<T, const std::uint32_t*>& batch) override { update(batch); }
+    void take(const Batch<T, const std::uint64_t*>& batch) override { update(batch); }
+    std::size_t skipped = 0;
+
+   private:
+    template <class Key>
+    void update(const Batch<T, const Key*>& batch) {
+      skipped += kernels_.apply(batch, Visit::update, k_);
+    }
+    Kernels& kernels_;
+    std::size_t k_;
+  };
+
+  // The occurrences that a thread owns, in order: their gradients if these are scalars, their
+  // positions if these are rows or the positions matter. Up to `slack` more are written than are
+  // owned.
   template <class Key>
   struct Owned {
     Key* ids;
@@ -135,10 +154,11 @@ class RowsCall {
   std::size_t run_part(std::size_t k, bool lagged) {
     std::size_t skipped = 0;
     switch (duplicates_) {
-      case Duplicates::sum:
-        sum_part(k, threads_,
-                 [&](const auto& batch) { skipped += kernels_.apply(batch, Visit::update, k); });
-        return skipped;
+      case Duplicates::sum: {
+        Updating sink(kernels_, k);
+        sum_part(k, threads_, sink);
+        return sink.skipped;
+      }
       case Duplicates::each:
         skipped = walk(k, lagged ? Visit::advance : Visit::accumulate);
         walk(k, lagged ? Visit::accumulate : Visit::advance);
@@ -164,7 +184,7 @@ class RowsCall {
     std::size_t skipped = 0;
     for (std::size_t i = 0; i < all_.n;) {
       std::size_t n = 0;
-      while (i < all_.n && n < chunk) {  // of what is read next, all may be owned
+      while (i < all_.n && n < chunk) {  // every occurrence that is read next may be owned
         const std::size_t end = std::min(all_.n, i + chunk - n);
         n = collect(owner(k, threads_), i, end, owned, n);
         i = end;
@@ -178,7 +198,7 @@ class RowsCall {
   }
 
   // Appends the occurrences [begin, end) that are owned to the n that are there, without a branch
-  // to mispredict; returns how many there are then.
+  // to mispredict; returns the new number.
   template <class Key>
   std::size_t collect(const Owner owner, std::size_t begin, std::size_t end,
                       const Owned<Key>& owned, std::size_t n) const {
@@ -217,43 +237,42 @@ class RowsCall {
   std::size_t source(std::size_t i) const { return all_.source != nullptr ? all_.source[i] : i; }
   const T* gradient(std::size_t of) const { return all_.g + of * dim_; }
 
-  // Keys of 32 bits where the ids fit, whatever their type: half the memory to deal.
-  template <class F>
-  void sum_part(std::size_t k, std::uint32_t threads, F f) {
+  // Keys of 32 bits if the ids fit, whatever their type: half the memory to deal.
+  void sum_part(std::size_t k, std::uint32_t threads, Sink& sink) {
     if (bits_ <= 32) {
-      sum_by<std::uint32_t>(k, threads, f);
+      sum_by<std::uint32_t>(k, threads, sink);
     } else {
-      sum_by<Id>(k, threads, f);
+      sum_by<Id>(k, threads, sink);
     }
   }
 
-  template <class Key, class F>
-  void sum_by(std::size_t k, std::uint32_t threads, F f) {
+  template <class Key>
+  void sum_by(std::size_t k, std::uint32_t threads, Sink& sink) {
     Arena arena = arena_->again(starts_[k]);
     if (threads == 1) {
-      const auto at = [](std::size_t i) { return i; };
-      return dim_ == 1 ? sum_scalars<Key>(all_.ids, all_.g, all_.n, arena, f)
-                       : sum_wide<Key>(all_.ids, at, all_.n, arena, f);
+      return dim_ == 1 ? sum_scalars<Key>(all_.ids, all_.g, all_.n, arena, sink)
+                       : sum_wide<Key>(all_.ids, nullptr, all_.n, arena, sink);
     }
     const Owned<Key> owned = take<Key>(arena, owned_[k]);
     const std::size_t n = collect(owner(k, threads), 0, all_.n, owned, 0);
-    const auto at = [&owned](std::size_t i) { return owned.positions[i]; };
-    return dim_ == 1 ? sum_scalars<Key>(owned.ids, owned.g, n, arena, f)
-                     : sum_wide<Key>(owned.ids, at, n, arena, f);
+    return dim_ == 1 ? sum_scalars<Key>(owned.ids, owned.g, n, arena, sink)
+                     : sum_wide<Key>(owned.ids, owned.positions, n, arena, sink);
   }
 
-  template <class Key, class I, class F>
-  void sum_scalars(const I* ids, const T* g, std::size_t n, Arena& arena, F f) const {
-    sum_batches<Key>(ids, g, n, bits_, arena, [&](const Key* keys, const T* sums, std::size_t m) {
-      f(Batch<T, const Key*>{keys, sums, nullptr, nullptr, m, true, false});
-    });
+  template <class Key, class I>
+  void sum_scalars(const I* ids, const T* g, std::size_t n, Arena& arena, Sink& sink) const {
+    sum_batches<Key>(
+        ids, g, n, bits_, arena, [&sink](const Key* keys, const T* sums, std::size_t m) {
+          sink.take(Batch<T, const Key*>{keys, sums, nullptr, nullptr, m, true, false});
+        });
   }
 
-  // at(i) is the position of ids[i] in the call.
-  template <class Key, class I, class At, class F>
-  void sum_wide(const I* ids, At at, std::size_t n, Arena& arena, F f) const {
-    is_short() ? sum_groups<Key, std::uint32_t>(ids, at, n, arena, f)
-               : sum_groups<Key, std::uint64_t>(ids, at, n, arena, f);
+  // positions[i] is the position of ids[i] in the call; null if that is i.
+  template <class Key, class I>
+  void sum_wide(const I* ids, const std::size_t* positions, std::size_t n, Arena& arena,
+                Sink& sink) const {
+    is_short() ? sum_groups<Key, std::uint32_t>(ids, positions, n, arena, sink)
+               : sum_groups<Key, std::uint64_t>(ids, positions, n, arena, sink);
   }
 
   template <class Key, class Position>
@@ -265,15 +284,16 @@ class RowsCall {
   }
 
   // Gradients of rows that occur once are not copied.
-  template <class Key, class Position, class I, class At, class F>
-  void sum_groups(const I* ids, At at, std::size_t n, Arena& arena, F f) const {
+  template <class Key, class Position, class I>
+  void sum_groups(const I* ids, const std::size_t* positions, std::size_t n, Arena& arena,
+                  Sink& sink) const {
     Key* const keys = arena.take<Key>(groups);
     const T** const gradients = arena.take<const T*>(groups);
     T* const sum = arena.take<T>(sums() * dim_);
     std::size_t count = 0, used = 0;
     const auto flush = [&] {
       if (count != 0) {
-        f(Batch<T, const Key*>{keys, nullptr, gradients, nullptr, count, true, false});
+        sink.take(Batch<T, const Key*>{keys, nullptr, gradients, nullptr, count, true, false});
       }
       count = used = 0;
     };
@@ -282,15 +302,16 @@ class RowsCall {
       gradients[count] = g;
       if (++count == groups) flush();
     };
-    const auto group = [&](Key key, const Position* positions, std::size_t occurrences) {
-      if (occurrences == 1) return update(key, gradient(positions[0]));
+    const auto group = [&](Key key, const Position* of, std::size_t occurrences) {
+      if (occurrences == 1) return update(key, gradient(of[0]));
       if (used == sums()) flush();
       T* const to = sum + used++ * dim_;
-      kernels_.sum(all_.g, positions, occurrences, dim_, to);
+      kernels_.sum(all_.g, of, occurrences, dim_, to);
       update(key, to);
     };
     const auto item = [&](std::size_t i) {
-      return Item<Key, Position>{static_cast<Key>(ids[i]), static_cast<Position>(source(at(i)))};
+      const std::size_t at = positions == nullptr ? i : positions[i];
+      return Item<Key, Position>{static_cast<Key>(ids[i]), static_cast<Position>(source(at))};
     };
     using Leaf = UnsortedGroups<Key, Position, const decltype(group)>;
     Leaf leaf(n, group, arena);
@@ -317,7 +338,7 @@ class RowsCall {
   std::uint32_t threads_;
   unsigned shift_;
   Kernels& kernels_;
-  std::vector<std::size_t> owned_;   // by thread, how many occurrences; all where not counted
+  std::vector<std::size_t> owned_;   // by thread, how many occurrences; all of them if not counted
   std::vector<std::size_t> starts_;  // by thread, of its memory in the arena
   std::optional<Arena> arena_;
 };

@@ -1,5 +1,6 @@
-// Reading rows of a table: gathering them, and summing them by bags (what deep learning calls an
-// embedding bag). No row is copied on the way to its sum.
+// The loops that read rows of a table: gathering them, and summing them by bags (an embedding bag
+// in the words of deep learning). No row is copied on the way to its sum. Ids may repeat; rows need
+// no alignment beyond that of T.
 #pragma once
 
 #include <cstddef>
@@ -8,24 +9,12 @@
 #include "rows.hpp"
 
 namespace adagrad {
-
-// Bags of rows: bag b is ids[offsets[b] ... offsets[b + 1]), and its sum or mean goes to
-// out + b * dim.
-template <class T, class Id>
-struct Bags {
-  const Id* ids;
-  const std::size_t* offsets;
-  const T* weights;  // a factor for each id, or null
-  T* out;
-  bool mean;
-};
-
 namespace {
 
-constexpr std::size_t pooled_lines = 8;  // of a row that are asked for; the hardware follows
+constexpr std::size_t pooled_lines = 8;  // of a row that are prefetched; the hardware follows
 
-// The sum of n rows of `vectors` vectors, in registers: the first row is taken as it is, the others
-// are added in order. Of `left` ids from `ids` on, rows are asked for `ahead` of their turn.
+// The sum of n rows of `vectors` vectors each, in registers: the first row is copied, the others
+// are added in order. Rows are prefetched `ahead` of their turn, up to `left` ids from `ids` on.
 template <class V, std::size_t vectors, class T, class Id>
 inline void sum_bag(const Target<T>& table, const Id* ids, const T* weights, std::size_t n,
                     std::size_t left, T count, T* out) {
@@ -52,7 +41,7 @@ inline void sum_bag(const Target<T>& table, const Id* ids, const T* weights, std
   }
 }
 
-// The same for rows of any length: the sum stays in `out`, which is in L1.
+// The same for rows of any length, with the sum in `out`, which stays in L1.
 template <class T, class Id>
 inline void sum_long_bag(const Target<T>& table, const Id* ids, const T* weights, std::size_t n,
                          std::size_t left, T count, T* ADAGRAD_RESTRICT out) {
@@ -76,7 +65,7 @@ inline void sum_long_bag(const Target<T>& table, const Id* ids, const T* weights
   for (std::size_t j = 0; count != T(0) && j < dim; ++j) out[j] = out[j] / count;
 }
 
-// Bags [first, last) of `all` ids.
+// The sums or means of bags [first, last). There are `all` ids in all bags.
 template <class T, class Id>
 void pool_bags(const Target<T>& table, const Bags<T, Id>& bags, std::size_t all, std::size_t first,
                std::size_t last) {

@@ -1,5 +1,6 @@
-// The only compiler #ifdefs of the library: aliasing promises, prefetch hints, functions that are
-// called with blocks, of which one copy is enough, and what a thread that spins says.
+// Macros for what compilers spell differently: aliasing promises, prefetch hints, functions that
+// are not worth inlining, and the pause of a thread that spins. Loops that are written with vectors
+// or intrinsics have an #ifdef of their own where they are (vectors.hpp says where).
 #pragma once
 
 #if defined(__GNUC__) || defined(__clang__)

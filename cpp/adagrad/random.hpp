@@ -1,10 +1,10 @@
-// Random numbers without a state: each is a hash of what it is for (seed, purpose, step, row,
-// coordinate), so that it depends neither on the order of visits nor on the threads, and any part
-// of a table can be made again. mix64 is the finalizer of splitmix64 (Steele, Lea and Flood, OOPSLA
-// 2014), hash32 the "lowbias32" of Chris Wellons.
+// Random numbers without a state: each is a hash of its seed, purpose, step, row and coordinate. So
+// it depends neither on the order of visits nor on the threads, and any part of a table can be made
+// again. mix64 is the finalizer of splitmix64 (Steele, Lea and Flood, OOPSLA 2014), hash32 the
+// "lowbias32" of Chris Wellons.
 //
 // Initial weights are made in double by IEEE + - * / and sqrt alone, so they have the same bits on
-// every machine, which the log() and erf() of a libm do not promise.
+// every machine, which the log() and erf() of a C library do not promise.
 #pragma once
 
 #include <cmath>
@@ -16,7 +16,7 @@
 
 namespace adagrad {
 
-// What random numbers are for. Two purposes never share any.
+// The purposes of random numbers. No two share a number.
 enum class Stream : std::uint64_t { initial_weights, step, decay, weight_decay };
 
 enum class Distribution : std::uint8_t { uniform, normal };
@@ -42,8 +42,8 @@ inline std::uint64_t key(std::uint64_t seed, Stream stream, std::uint64_t step) 
   return mix64(mix64(mix64(seed + golden) + static_cast<std::uint64_t>(stream)) + step);
 }
 
-// The key with which index 0 has the numbers that `first` has with this one, and so on: of a table
-// that is a slice of a larger one, whose rows are numbered there.
+// The key under which index i has the numbers that first + i has under this one: for a table that
+// is a slice of a larger one.
 inline std::uint64_t key_from(std::uint64_t key, std::uint64_t first) {
   return key + first * golden;
 }
@@ -52,12 +52,12 @@ inline std::uint64_t row_key(std::uint64_t key, std::uint64_t row) {
   return mix64(key_from(key, row));
 }
 
-// Where a row may be updated several times in a call: of the occurrence at position i of its ids.
+// The key of the occurrence at position i of a call, if the call may update a row several times.
 inline std::uint64_t occurrence_key(std::uint64_t row_key, std::uint64_t i) {
   return mix64(row_key + i);
 }
 
-// 32 random bits for coordinate j of a row: 16 for the param, 16 for its accumulator.
+// 32 random bits for coordinate j of a row: 16 for the param and 16 for its accumulator.
 inline std::uint32_t word(std::uint64_t row_key, std::uint32_t j) {
   return hash32(static_cast<std::uint32_t>(row_key) +
                 j * static_cast<std::uint32_t>(golden >> 32)) ^
@@ -96,8 +96,8 @@ inline double logarithm(double x) {
   // An x from sqrt(1/2) up counts as 2^0 * x: 0x3fe6a09e are the upper bits of sqrt(1/2).
   constexpr std::uint64_t from = std::uint64_t{0x3fe6a09e} << 32;
   const std::uint64_t apart = bits_of(x) - from;
-  // The exponent as a double without a conversion, which not every vector unit has: biased by 1024,
-  // it becomes the last bits of 2^52.
+  // The exponent as a double, without a conversion, which not every vector unit has: biased by
+  // 1024, it becomes the last bits of 2^52.
   const std::uint64_t biased = ((apart >> 52) + 1024) & 0x7ff;
   const double e = double_of(bits_of(0x1p52) | biased) - (0x1p52 + 1024.0);
   const double m = double_of((apart & 0xfffffffffffffu) + from);
@@ -118,7 +118,7 @@ inline double logarithm(double x) {
   return e * log2_high + ((e * log2_low + 2.0 * t * z * series) + 2.0 * t);
 }
 
-// Written out: g++ 12 does not vectorise over a loop inside.
+// Written out, because g++ 12 does not vectorise around an inner loop.
 inline double polynomial(const double (&c)[8], double x) {
   const double upper = ((c[0] * x + c[1]) * x + c[2]) * x + c[3];
   return (((upper * x + c[4]) * x + c[5]) * x + c[6]) * x + c[7];

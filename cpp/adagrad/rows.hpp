@@ -1,5 +1,9 @@
-// The loops over rows of a table that are named by id, in order. What happens to a row stands in
-// loops.hpp, and its formulas in rules.hpp; here is which memory is asked for, and when.
+// The loops over rows of a table that are named by id, in order. loops.hpp updates a row, by the
+// formulas of rules.hpp; the loops here decide which memory is prefetched, and when.
+//
+// Ids are in range. They may repeat unless a loop says otherwise: updates are made in order, and
+// each sees the one before. w and s do not overlap g or the ids; rows need no alignment beyond that
+// of T.
 #pragma once
 
 #include <cstddef>
@@ -12,42 +16,6 @@
 #include "vectors.hpp"
 
 namespace adagrad {
-
-// A table: row r of w starts at w + r * w_stride, its accumulators at s + r * s_stride. The two are
-// arrays of their own, or interleaved: s = w + dim, and one stride.
-template <class T>
-struct Target {
-  T* w;
-  T* s;
-  std::size_t w_stride, s_stride;
-  std::size_t dim;
-  bool row_state;            // s has one element per row, not dim
-  bool whole_pairs = false;  // of dim 1: no update is ever in the memory by half
-};
-
-// n gradients, and the rows that they are of.
-template <class T, class Ids>
-struct Batch {
-  Ids ids;
-  const T* g;                    // ids[i] receives g + i * dim
-  const T* const* scattered;     // or, where this is not null, scattered[i]
-  const std::size_t* positions;  // of each in the call; null where that is i
-  std::size_t n;
-  bool distinct;     // no id repeats
-  bool by_position;  // what happens to a row depends on the positions (half_rows.hpp)
-};
-
-// What the rows of a new table hold. Params that are not random stay as they are.
-struct Start {
-  bool random;
-  Distribution distribution;
-  std::uint64_t key;
-  double scale, accumulator;
-};
-
-// The ids of a table that is visited whole, in order.
-struct EveryRow {};
-
 namespace {
 
 inline std::size_t id_at(EveryRow, std::size_t i) { return i; }
@@ -57,12 +25,7 @@ inline std::size_t id_at(const Id* ids, std::size_t i) {
   return static_cast<std::size_t>(ids[i]);
 }
 
-template <class T>
-inline Target<T> separate(T* w, T* s, std::size_t dim, bool row_state) {
-  return {w, s, dim, row_state ? 1 : dim, dim, row_state};
-}
-
-// Decoupled weight decay of rows [first, last), for rules that decay rows without a gradient too.
+// Decoupled weight decay of rows [first, last), for rules that also decay rows without a gradient.
 template <class T>
 void decay_rows(const Target<T>& table, std::size_t first, std::size_t last,
                 const Params<T>& params) {
@@ -76,7 +39,7 @@ void decay_rows(const Target<T>& table, std::size_t first, std::size_t last,
   }
 }
 
-// How long streams forget: a factor on an accumulator, down to a floor. A NaN stays.
+// Forgetting in long streams: a factor on an accumulator, down to a floor. A NaN stays.
 template <class T>
 inline T faded(T s, T gamma, T floor) {
   const T x = gamma * s;
@@ -102,7 +65,7 @@ void initialise_rows(const Target<T>& table, const Start& start, std::size_t fir
     for (std::size_t j = 0; j < n; ++j) s[j] = static_cast<T>(start.accumulator);
   }
   if (!start.random) return;
-  // By runs of coordinates, which may span rows: short ones would not fill a vector.
+  // By runs of coordinates that may span rows, because short rows would not fill a vector.
   T run[most];
   std::size_t id = first, j = 0;
   for (std::uint64_t c = std::uint64_t{first} * dim; c < std::uint64_t{last} * dim; c += most) {
@@ -119,8 +82,8 @@ void initialise_rows(const Target<T>& table, const Start& start, std::size_t fir
   }
 }
 
-// Rows are asked for so long before their turn that this many cache lines are on their way. Fewer
-// leave the memory idle (docs/benchmarks.md); these fill a quarter of a small L1.
+// Rows are prefetched so early that this many cache lines are on their way. Fewer leave the memory
+// idle (docs/benchmarks.md); these fill a quarter of a small L1.
 constexpr std::size_t lines_ahead = 128;
 
 inline std::size_t rows_ahead(std::size_t lines_of_row) {
@@ -128,7 +91,7 @@ inline std::size_t rows_ahead(std::size_t lines_of_row) {
   return rows < 8 ? 8 : rows;
 }
 
-// One coordinate, at a distance of one element from the next, or of two where it is interleaved.
+// One coordinate. It is one element apart from the next, or two if w and s are interleaved.
 template <class Form, Visit visit, std::size_t stride, class T>
 inline void scalar_row(const Params<T>& p, T* w, T* s, std::size_t id, T g) {
   T param = w[stride * id], accumulator = s[stride * id];
@@ -145,7 +108,7 @@ inline void scalar_row(const Params<T>& p, T* w, T* s, std::size_t id, T g) {
   }
 }
 
-// `resident`: the rows are in the cache, and need not be asked for.
+// Rows of one element. Nothing is prefetched if they are `resident` in the cache.
 template <class Form, Visit visit, std::size_t stride, bool resident = false, class T, class Ids>
 std::size_t scalar_rows(const Target<T>& table, const Batch<T, Ids>& batch,
                         const Params<T>& params) {
@@ -178,8 +141,8 @@ inline V each_lane(F f, std::index_sequence<k...>) {
 }
 
 // Plain updates of as many coordinates at a time as fill a vector: their accumulators grow one by
-// one, their steps are worked out together, and their params move one by one. So an id that repeats
-// needs no care, and does not wait for the root and the division of the one before.
+// one, their steps are computed together, and their params move one by one. So ids may repeat, and
+// a repeated id does not wait for the root and the division of the one before.
 template <class Form, std::size_t stride, bool resident = false, class T, class Ids>
 void vector_rows(const Target<T>& table, const Batch<T, Ids>& batch, const Params<T>& params) {
   using V = typename Lanes<T, vector_bytes>::type;
@@ -202,8 +165,8 @@ void vector_rows(const Target<T>& table, const Batch<T, Ids>& batch, const Param
       return x = accumulate<Form>(p, x, a[k]);
     };
     const V d = each_lane<V>(grown, std::make_index_sequence<lanes>());
-    const V step = plain_step<Form>(p, h, root<Form>(p, d));
-    for (std::size_t k = 0; k < lanes; ++k) w[stride * id_at(batch.ids, i + k)] -= step[k];
+    const V change = step<Form>(p, h, d);
+    for (std::size_t k = 0; k < lanes; ++k) w[stride * id_at(batch.ids, i + k)] -= change[k];
   }
   const Batch<T, Ids> rest{
       batch.ids + whole, batch.g + whole, nullptr, nullptr, batch.n - whole, true, false};
@@ -211,7 +174,7 @@ void vector_rows(const Target<T>& table, const Batch<T, Ids>& batch, const Param
 }
 #endif
 
-// Updates in order of pairs that were read a moment ago.
+// Updates interleaved pairs in order. They are not prefetched: the caller has just read them.
 template <class Form, class T, class Ids>
 std::size_t resident_pairs(T* pairs, const Ids ids, const T* g, std::size_t n, const Params<T>& p) {
   const Target<T> table{pairs, pairs + 1, 2, 2, 1, false};
@@ -225,9 +188,9 @@ std::size_t resident_pairs(T* pairs, const Ids ids, const T* g, std::size_t n, c
   return scalar_rows<Form, Visit::update, 2, true>(table, batch, p);
 }
 
-// Rows of any length. Of rows longer than 16 cache lines the first 16 are asked for: the hardware
-// follows from there. This stands in the loop because g++ 12 deletes calls of a function that does
-// nothing but prefetch. `known` is the length of a row where the compiler is told it, or 0.
+// Rows of any length. The first 16 cache lines of a row are prefetched; the hardware follows from
+// there. The prefetches are written in the loop because g++ 12 deletes calls of a function that
+// only prefetches. `known` is the length of a row if the compiler is told it, else 0.
 template <class Form, std::size_t known, class T, class Ids>
 std::size_t wide_rows(const Target<T>& table, const Batch<T, Ids>& batch, const Params<T>& params,
                       Visit visit) {
@@ -239,7 +202,7 @@ std::size_t wide_rows(const Target<T>& table, const Batch<T, Ids>& batch, const 
   const std::size_t apart = interleaved ? 0 : state < most ? state : most;
   const std::size_t scattered = batch.scattered == nullptr ? 0 : dim < most ? dim : most;
   const std::size_t lines = (reach + line - 1) / line + (apart + line - 1) / line;
-  // More gradients from anywhere than these slow rows of several lines down by a third.
+  // Scattered gradients farther ahead slow rows of several lines down by a third.
   const std::size_t ahead = scattered == 0 ? rows_ahead(lines) : dim <= 16 ? 24 : 8;
   std::size_t skips = 0;
   for (std::size_t next = 0; next < batch.n + ahead; ++next) {
@@ -279,7 +242,7 @@ std::size_t visit_scalars(const Target<T>& table, const Batch<T, Ids>& batch, co
   }
 }
 
-// The number of rows that on_nonfinite="skip" left alone.
+// Returns how many rows on_nonfinite="skip" left alone.
 template <class Form, class T, class Ids>
 std::size_t visit_rows(const Target<T>& table, const Batch<T, Ids>& batch, const Params<T>& p,
                        Visit visit) {

@@ -5,17 +5,17 @@
 //     h = clip(scale * g, clip_value) [+ weight_decay * w]          gradient()
 //     a = h^2 | (lr * h)^2 | (h != 0)                               statistic()
 //     n = accumulator_decay * s + a                                 accumulate()
-//     d = n, or s where the rule is lagged
-//     q = (d + eps_inside)^power + eps_outside                      root(), advance()
-//     w = w - lr * h / q                                            advance()
+//     d = n, or s if the rule is lagged                             divisor()
+//     q = (d + eps_inside)^power + eps_outside                      root()
+//     w = w - lr * h / q                                            step(), advance()
 //
 // (Duchi, Hazan and Singer, JMLR 12, 2011, section 1.1, with power 1/2.) Every operation is rounded
-// once in T, in the order written here; loops.hpp decides only which coordinates are visited. The
+// once in T, in the order written here; loops.hpp only decides which coordinates are visited. The
 // flags of isa.cmake (no contraction, no fast-math) are part of this contract: a C++ program that
-// includes this header gets the same bits when it is compiled with -ffp-contract=off.
+// includes this header gets the same bits if it is compiled with -ffp-contract=off.
 //
-// A coordinate is a scalar or, under a plain rule, a vector of lanes (vectors.hpp): V stands for
-// either, and T for the type of its elements.
+// A coordinate is a scalar or, under a plain rule, a vector of lanes (vectors.hpp): V is either,
+// and T is the type of its elements.
 //
 // All functions have internal linkage, and no type has member functions: the header is compiled
 // once per instruction set, and no symbol of one build may replace another's at link time.
@@ -23,73 +23,46 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <limits>
+#include <type_traits>
 
 #include "portability.hpp"
+#include "types.hpp"
 #include "vectors.hpp"
 
 namespace adagrad {
 
-// The three ways to round lr * h / q; equal in exact arithmetic, different in the last bit.
-enum class Evaluation : std::uint8_t { product_first, rate_first, quotient_first };
-enum class Statistic : std::uint8_t { square, scaled_square, count };
-enum class WeightDecay : std::uint8_t { none, coupled, decoupled };
-// What a row with one accumulator accumulates of the statistics of its elements.
-enum class RowStatistic : std::uint8_t { mean, max };
-
-// x^power as a product of square roots: digit k of the binary fraction (the top bit is k = 1)
-// multiplies x^(2^-k) in. Only IEEE sqrt and multiply are used, so any power has the same bits on
-// every machine, which pow() does not promise.
-struct Power {
-  std::uint64_t digits = std::uint64_t{1} << 63;
-  bool whole = false;  // power 1: x itself
-};
-
-// Hyperparameters in the compute type T. The defaults are neutral: they leave the textbook rule.
-template <class T>
-struct Params {
-  T lr = T(0.1);
-  T eps_inside = T(1e-6);
-  T eps_outside = T(0);
-  T scale = T(1);  // negative to maximize
-  T clip_value = std::numeric_limits<T>::infinity();
-  T weight_decay = T(0);
-  T accumulator_decay = T(1);
-  Power power;
-  Evaluation evaluation = Evaluation::product_first;
-  Statistic statistic = Statistic::square;
-  RowStatistic row_statistic = RowStatistic::mean;
-  WeightDecay decay = WeightDecay::none;
-  bool lagged = false;
-  bool skip_zero_accumulator = false;
-  bool skip_nonfinite = false;
-  bool sum = false;  // of gradients, in the accumulators: Form Sum
-};
-
-// What a loop knows of its rule at compile time: the evaluation, and for Plain that every option
-// but lr and eps is neutral. Limit is no rule: the same loads and stores with the least arithmetic,
-// which the benchmarks hold the others against. Sum is none either: params stand still, and an
-// accumulator takes the gradients themselves, for whoever takes the step elsewhere.
+// A form is what a loop knows about its rule at compile time.
+//
+// Plain: every option except lr, eps and the evaluation is neutral. The loops over plain rules are
+// the hot ones, so each evaluation has its own.
 template <Evaluation E>
 struct Plain {
-  static constexpr bool plain = true, limit = false, sum = false;
-  static constexpr Evaluation evaluation = E;
+  static constexpr bool plain = true;
 };
-template <Evaluation E>
+// General: any option may be set, the evaluation included.
 struct General {
-  static constexpr bool plain = false, limit = false, sum = false;
-  static constexpr Evaluation evaluation = E;
+  static constexpr bool plain = false;
 };
-struct Limit {
-  static constexpr bool plain = true, limit = true, sum = false;
-  static constexpr Evaluation evaluation = Evaluation::product_first;
-};
-struct Sum {
-  static constexpr bool plain = true, limit = false, sum = true;
-  static constexpr Evaluation evaluation = Evaluation::product_first;
+// GeneralWith: the same, with a known evaluation, for loops that would not vectorise otherwise.
+template <Evaluation E>
+struct GeneralWith {
+  static constexpr bool plain = false;
 };
 
 namespace {
+
+template <Evaluation E, class P>
+constexpr Evaluation evaluation_of(Plain<E>, const P&) {
+  return E;
+}
+template <Evaluation E, class P>
+constexpr Evaluation evaluation_of(GeneralWith<E>, const P&) {
+  return E;
+}
+template <class P>
+constexpr Evaluation evaluation_of(General, const P& p) {
+  return p.evaluation;
+}
 
 template <class T>
 inline bool is_finite(T x) {
@@ -98,15 +71,6 @@ inline bool is_finite(T x) {
 
 inline bool is_sqrt(const Power& power) {
   return !power.whole && power.digits == std::uint64_t{1} << 63;
-}
-
-// True where only lr, eps and the evaluation differ from the defaults.
-template <class T>
-inline bool is_plain(const Params<T>& p) {
-  return p.scale == T(1) && p.clip_value == std::numeric_limits<T>::infinity() &&
-         p.accumulator_decay == T(1) && is_sqrt(p.power) && p.statistic == Statistic::square &&
-         p.row_statistic == RowStatistic::mean && p.decay == WeightDecay::none && !p.lagged &&
-         !p.skip_zero_accumulator && !p.skip_nonfinite;
 }
 
 template <class Form, class T, class V>
@@ -123,9 +87,7 @@ inline V gradient(const Params<T>& p, V g, V w) {
 
 template <class Form, class T, class V>
 inline V statistic(const Params<T>& p, V h) {
-  if constexpr (Form::limit || Form::sum) {
-    return h;
-  } else if constexpr (Form::plain) {
+  if constexpr (Form::plain) {
     return h * h;
   } else {
     const T u = p.statistic == Statistic::scaled_square ? p.lr * h : h;
@@ -139,6 +101,22 @@ inline V accumulate(const Params<T>& p, V s, V a) {
     return s + a;
   } else {
     return p.accumulator_decay * s + a;
+  }
+}
+
+// The accumulator after a gradient h.
+template <class Form, class T, class V>
+inline V accumulated(const Params<T>& p, V s, V h) {
+  return accumulate<Form>(p, s, statistic<Form>(p, h));
+}
+
+// The accumulator that divides: n, or s if the rule is lagged.
+template <class Form, class T, class V>
+inline V divisor(const Params<T>& p, [[maybe_unused]] V s, V n) {
+  if constexpr (Form::plain) {
+    return n;
+  } else {
+    return p.lagged ? s : n;
   }
 }
 
@@ -165,70 +143,96 @@ inline void raise(const Power& power, T* x, std::size_t n) {
   }
 }
 
-template <class Form, class T, class V>
-inline V root(const Params<T>& p, V d) {
-  if constexpr (Form::limit || Form::sum) {
-    return d;
-  } else if constexpr (Form::plain) {
+template <class Form, class P, class V>
+inline V root(const P& p, V d) {
+  if constexpr (Form::plain) {
     return square_root(d + p.eps_inside);
   } else {
-    T x = d + p.eps_inside;
+    V x = d + p.eps_inside;
     raise(p.power, &x, 1);
     return x;
   }
 }
 
-// The rate of step t, counted from 1. (Rule.lr_at is the same in Python.)
+// The rate of step t, counted from 1. (Rule.lr_at computes the same in Python.)
 inline double decayed_rate(double lr, double lr_decay, std::uint64_t t) {
   return lr / (1.0 + static_cast<double>(t - 1) * lr_decay);
 }
 
-// Decoupled weight decay, where it stands before the step.
+// Decoupled weight decay, if it comes before the step.
 template <class T>
 inline T decayed(const Params<T>& p, T w) {
   return w - w * p.weight_decay * p.lr;
 }
 
-// lr * h / (root + eps_outside), in the order of rounding that the rule names. P has these two.
+// lr * h / (root + eps_outside), in the order of rounding that the rule names.
 template <class Form, class P, class V>
-inline V quotient(const P& p, V h, V root) {
-  const V divisor = root + p.eps_outside;
-  if constexpr (Form::evaluation == Evaluation::product_first) {
-    return p.lr * h / divisor;
-  } else if constexpr (Form::evaluation == Evaluation::rate_first) {
-    return p.lr / divisor * h;
-  } else {
-    return h / divisor;  // lr comes last, see advance()
-  }
+inline V rated(const P& p, V h, V root) {
+  const V q = root + p.eps_outside;
+  const Evaluation evaluation = evaluation_of(Form{}, p);
+  if (evaluation == Evaluation::product_first) return p.lr * h / q;
+  if (evaluation == Evaluation::rate_first) return p.lr / q * h;
+  return p.lr * (h / q);
 }
 
-// What a plain rule takes off a param, whatever the param is.
+// How far a gradient h moves a param whose step is divided by the accumulator d; for h = 1 that is
+// its effective rate. P is a Params, or has lr, eps_inside and eps_outside under a plain rule.
 template <class Form, class P, class V>
-inline V plain_step(const P& p, V h, V root) {
-  if constexpr (Form::limit) {
-    return h;
-  } else if constexpr (Form::sum) {
-    return V{};
-  } else {
-    const V q = quotient<Form>(p, h, root);
-    return Form::evaluation == Evaluation::quotient_first ? p.lr * q : q;
-  }
+inline V step(const P& p, V h, V d) {
+  return rated<Form>(p, h, root<Form>(p, d));
 }
 
 // The new param, from the accumulator d that divides and its root.
 template <class Form, class T, class V>
 inline V advance(const Params<T>& p, V w, V h, [[maybe_unused]] V d, V root) {
   if constexpr (Form::plain) {
-    return w - plain_step<Form>(p, h, root);
+    return w - rated<Form>(p, h, root);
   } else {
-    constexpr bool lr_last = Form::evaluation == Evaluation::quotient_first;
-    const T q = quotient<Form>(p, h, root);
+    // MXNet decays within the step, Keras before it.
     const bool decoupled = p.decay == WeightDecay::decoupled;
-    // MXNet decays inside the parentheses, lr * (h / q + w * weight_decay); Keras before the step.
-    const T step = !lr_last ? q : decoupled ? p.lr * (q + w * p.weight_decay) : p.lr * q;
-    const T start = decoupled && !lr_last ? decayed(p, w) : w;
-    return p.skip_zero_accumulator && d == T(0) ? start : start - step;
+    const bool within = evaluation_of(Form{}, p) == Evaluation::quotient_first;
+    const T start = decoupled && !within ? decayed(p, w) : w;
+    const T change = decoupled && within ? p.lr * (h / (root + p.eps_outside) + w * p.weight_decay)
+                                         : rated<Form>(p, h, root);
+    return p.skip_zero_accumulator && d == T(0) ? start : start - change;
   }
+}
+
+// Calls f with the evaluation as a constant.
+template <class F>
+inline auto with_evaluation(Evaluation evaluation, F f) {
+  switch (evaluation) {
+    case Evaluation::rate_first:
+      return f(std::integral_constant<Evaluation, Evaluation::rate_first>{});
+    case Evaluation::quotient_first:
+      return f(std::integral_constant<Evaluation, Evaluation::quotient_first>{});
+    default: return f(std::integral_constant<Evaluation, Evaluation::product_first>{});
+  }
+}
+
+inline bool same(const Power& a, const Power& b) {
+  return a.digits == b.digits && a.whole == b.whole;
+}
+template <class V>
+inline bool same(V a, V b) {
+  return a == b;
+}
+
+// True if only lr, eps and the evaluation differ from the defaults.
+template <class T>
+inline bool is_plain(const Params<T>& p) {
+  const Params<T> neutral;
+  bool plain = !p.skip_nonfinite;
+  each_option([&](const char*, const auto& x, const auto& y) { plain = plain && same(x, y); }, p,
+              neutral);
+  return plain;
+}
+
+// Calls f with the form that covers the params.
+template <class T, class F>
+auto with_form(const Params<T>& p, F f) {
+  if (!is_plain(p)) return f(General{});
+  return with_evaluation(p.evaluation, [&](auto evaluation) { return f(Plain<evaluation()>{}); });
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Dealing ids to the shards of a table that is cut into contiguous ranges of rows, stably: what
-// each shard receives is in order of appearance.
+// Deals ids to the shards of a table that is cut into contiguous ranges of rows. The ids of a shard
+// stay in order of appearance.
 #pragma once
 
 #include <algorithm>
@@ -9,11 +9,11 @@
 
 namespace adagrad {
 
-// Which range has a row: range k is [starts[k], starts[k + 1]). As even ranges are the rule, the
-// guess that they are is made first; a step or none from it is the answer.
+// The range that has a row: range k is [starts[k], starts[k + 1]). Ranges are usually even, so the
+// search starts where even ranges would have the row, and seldom takes more than a step.
 class ShardOf {
  public:
-  // `starts` has shards + 1 entries that ascend from 0 to the number of rows, from 1.
+  // `starts` has shards + 1 entries that ascend strictly from 0 to the number of rows.
   ShardOf(const std::int64_t* starts, std::size_t shards)
       : starts_(starts), last_(shards - 1),
         per_row_(static_cast<double>(shards) / static_cast<double>(starts[shards])) {}

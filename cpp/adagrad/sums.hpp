@@ -1,4 +1,5 @@
-// Sums of rows of gradients that are named by their positions: those of an id that repeats.
+// Sums of rows of gradients that are named by position, as those of a repeated id are. Rows are
+// added in order, and need no alignment beyond that of T.
 #pragma once
 
 #include <cstddef>
@@ -18,8 +19,8 @@ constexpr std::size_t sum_bytes = vector_bytes;
 #endif
 
 #if defined(__GNUC__)
-// So many vectors of columns from the j-th on, in registers: the first row is taken as it is, the
-// others are added in order.
+// Sums `vectors` vectors of columns from the j-th on, in registers: the first row is copied, the
+// others are added in order. n is at least 1.
 template <std::size_t bytes, std::size_t vectors, class T, class Position>
 inline void sum_columns(const T* g, const Position* at, std::size_t n, std::size_t dim,
                         std::size_t j, T* to) {
@@ -36,8 +37,9 @@ inline void sum_columns(const T* g, const Position* at, std::size_t n, std::size
   for (std::size_t k = 0; k < vectors; ++k) store(to + j + k * lanes, sum[k]);
 }
 
-// The columns from the j-th on, by vectors of so many bytes while they fill one; returns the first
-// that is left. Narrower vectors than the widest are for what that leaves, one of each at most.
+// Sums the columns from the j-th on by vectors of the given size as long as they fill one; returns
+// the first column that is left. The widest vectors leave less than one, so each narrower size is
+// used at most once.
 template <std::size_t bytes, class T, class Position>
 inline std::size_t sum_by(const T* g, const Position* at, std::size_t n, std::size_t dim,
                           std::size_t j, T* to) {
@@ -80,7 +82,7 @@ void sum_rows(const T* g, const Position* at, std::size_t n, std::size_t dim,
   }
 }
 
-// As sum_by, adding to[j...] += row[j...].
+// As sum_by(), for to[j...] += row[j...].
 template <std::size_t bytes, class T>
 inline std::size_t add_by(const T* row, std::size_t dim, std::size_t j, T* to) {
   using V = typename Lanes<T, bytes>::type;
@@ -89,7 +91,8 @@ inline std::size_t add_by(const T* row, std::size_t dim, std::size_t j, T* to) {
   return j;
 }
 
-// The sum at sums + slots[i] * dim grows by the row at g + at[i] * dim, for n rows in order.
+// Adds the row at g + at[i] * dim to the sum at sums + slots[i] * dim, for n rows in order. Slots
+// may repeat.
 template <class T, class Position>
 void add_rows(const T* g, const Position* at, const std::uint32_t* slots, std::size_t n,
               std::size_t dim, T* ADAGRAD_RESTRICT sums) {

@@ -1,10 +1,11 @@
-// The vectors that the loops over rows are written in where compilers find none by themselves:
-// short rows, and pairs of a param and its accumulator that lie anywhere. Dense loops need none of
-// this. A formula of rules.hpp takes a vector as it takes a scalar; the scalar loops are the
-// oracle.
+// Vectors for the loops over rows that compilers do not vectorise: short rows, and pairs of a param
+// and its accumulator at any address. Dense loops need none of this. A formula of rules.hpp takes a
+// vector as it takes a scalar; the scalar loops are the oracle of the tests.
 //
-// The intrinsics on numbers are all here. Lanes<T, bytes>::type is a vector of the compiler's own
-// (g++, clang), for which + - * / are the IEEE operations; other compilers get the scalar loops.
+// Lanes<T, bytes>::type is a vector type of the compiler (g++, clang), whose + - * / are the IEEE
+// operations; other compilers get the scalar loops. Intrinsics are here (roots, halves of ids), in
+// owners.hpp (finding owned ids) and in ctr/separators.hpp (splitting text), each beside the loop
+// that it replaces.
 #pragma once
 
 #include <cmath>
@@ -20,7 +21,7 @@
 
 namespace adagrad {
 
-// The widest vector, in bytes, that this instruction set has hand-written loops for; 0 if none.
+// The width in bytes of the hand-written loops of this instruction set; 0 if it has none.
 #if defined(__GNUC__) && defined(__AVX2__)
 constexpr std::size_t vector_bytes = 32;
 #elif defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__))
@@ -96,8 +97,8 @@ inline F4 square_root(F4 x) { return vsqrtq_f32(x); }
 inline D2 square_root(D2 x) { return vsqrtq_f64(x); }
 #endif
 
-// A param and its accumulator side by side, written in one instruction: whenever the process dies,
-// a table that is mapped from a file has both or neither.
+// Writes a param and its accumulator by one instruction: whenever the process dies, a table that is
+// mapped from a file has both or neither.
 template <class T>
 inline void store_pair(T* at, T w, T s) {
   const typename Lanes<T, 2 * sizeof(T)>::type pair = {w, s};

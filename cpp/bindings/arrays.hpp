@@ -1,10 +1,12 @@
 // Every check of an array argument, and every message that such a check can raise. Nothing is
-// converted: what cannot be updated in place is refused, because the update of a copy is lost.
+// converted: an array that cannot be updated in place is refused, because the update of a copy
+// would be lost.
 #pragma once
 
 #include <pybind11/numpy.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -13,7 +15,7 @@
 #include <vector>
 
 #include "../adagrad/half.hpp"
-#include "../adagrad/rules.hpp"
+#include "../adagrad/types.hpp"
 
 namespace adagrad {
 
@@ -49,7 +51,7 @@ inline std::string text_of(py::handle object) { return std::string(py::str(objec
 
 inline std::string shape_of(const py::array& array) { return text_of(array.attr("shape")); }
 
-// An ndarray whose memory the kernels may use as it is.
+// An ndarray that the kernels can use without a copy.
 inline py::array check_memory(const Argument& a, py::handle object, Access access) {
   if (!py::isinstance<py::array>(object)) {
     fail_type(a, "must be a numpy.ndarray, got " + text_of(py::type::of(object).attr("__name__")) +
@@ -82,7 +84,7 @@ inline bool is_native(const py::dtype& dtype) {
 
 inline bool is_half(Real real) { return real == Real::bfloat16 || real == Real::float16; }
 
-// bfloat16 is no dtype of NumPy's. That of ml_dtypes, which others register too, has this name.
+// NumPy itself has no bfloat16. The dtype that ml_dtypes and others register has this name.
 inline std::optional<Real> find_real(const py::dtype& dtype) {
   if (dtype.num() == py::detail::npy_api::NPY_FLOAT_) return Real::f32;
   if (dtype.num() == py::detail::npy_api::NPY_DOUBLE_) return Real::f64;
@@ -92,7 +94,7 @@ inline std::optional<Real> find_real(const py::dtype& dtype) {
   return std::nullopt;
 }
 
-// 16 bits are for dense steps alone.
+// Only dense steps take arrays in 16 bits.
 inline Real real_type(const Argument& a, const py::array& array, bool halves_allowed = false) {
   const char* const wanted =
       halves_allowed ? "float32, float64, bfloat16 or float16" : "float32 or float64";
@@ -126,8 +128,8 @@ inline void check_same_real(const Argument& a, Real real, const py::array& array
   }
 }
 
-// Whether g or s of a dense step is in 16 bits. It has the dtype of w; beside a w in 16 bits it may
-// have float32 too.
+// Whether g or s of a dense step is in 16 bits. Its dtype is that of w, or float32 beside a w in 16
+// bits.
 inline bool check_storage(const Argument& a, Real real, const py::array& array,
                           const py::array& w) {
   const Real found = real_type(a, array, true);
@@ -143,7 +145,7 @@ inline bool same_shape(const py::array& a, const py::array& b) {
   return a.ndim() == b.ndim() && std::equal(a.shape(), a.shape() + a.ndim(), b.shape());
 }
 
-// Whether s has one accumulator per row of w, not one per element; raises where it has neither.
+// Whether s has one accumulator per row of w instead of one per element. Raises if it has neither.
 inline bool has_row_state(const Argument& at_s, const py::array& w, const py::array& s) {
   if (same_shape(w, s)) return false;
   if (w.ndim() == 2 && s.ndim() == 1 && s.shape(0) == w.shape(0)) return true;
@@ -151,7 +153,7 @@ inline bool has_row_state(const Argument& at_s, const py::array& w, const py::ar
                        "; s has the shape of w, or [N] for a w of shape [N, D]");
 }
 
-// The bytes of an argument, to find overlaps. `written` memory may be shared with nothing.
+// The bytes of an argument, to find overlaps. Memory that is written must not overlap any other.
 struct Span {
   const char* begin;
   const char* end;
@@ -176,8 +178,8 @@ inline void check_all_disjoint(std::vector<Span> spans) {
       spans.end());
   std::sort(spans.begin(), spans.end(),
             [](const Span& a, const Span& b) { return a.begin < b.begin; });
-  const Span* widest = nullptr;   // of all spans so far, the one that ends last
-  const Span* written = nullptr;  // and of the written ones
+  const Span* widest = nullptr;   // the span so far that ends last
+  const Span* written = nullptr;  // the same among the written ones
   for (const Span& span : spans) {
     if (widest != nullptr && span.written) check_disjoint(*widest, span);
     if (written != nullptr) check_disjoint(*written, span);
@@ -209,7 +211,7 @@ void check_finite(const Argument& a, const py::array& array) {
   const T* data = static_cast<const T*>(array.data());
   const std::size_t n = static_cast<std::size_t>(array.size());
   for (std::size_t i = 0; i < n; ++i) {
-    if (!is_finite(data[i])) fail_nonfinite(a, array, i, static_cast<double>(data[i]));
+    if (!std::isfinite(data[i])) fail_nonfinite(a, array, i, static_cast<double>(data[i]));
   }
 }
 
@@ -219,7 +221,7 @@ inline void check_finite(const Argument& a, const py::array& array, Half half) {
   for (std::size_t i = 0; i < n; ++i) {
     float x;
     load_half(half, data + 2 * i, &x, 1);
-    if (!is_finite(x)) fail_nonfinite(a, array, i, static_cast<double>(x));
+    if (!std::isfinite(x)) fail_nonfinite(a, array, i, static_cast<double>(x));
   }
 }
 

@@ -1,16 +1,13 @@
-// _core.bucket: checks, then which shard of a table each id is of.
+// _core.bucket: checks, then the ids of each shard of a table.
 #include <cstdint>
 #include <string>
 
-#include "../adagrad/shards.hpp"
-#include "arrays.hpp"
 #include "ids.hpp"
-#include "module.hpp"
 
 namespace adagrad {
 namespace {
 
-// What adagrad.distributed computes; wrong ones would be read past their end.
+// Starts that do not ascend would be read past their end.
 void check_starts(const Argument& at, const py::array& starts) {
   if (id_type(at, starts) != IdType::i64) {
     fail_type(at, "has dtype " + text_of(starts.dtype()) + "; int64 is needed");
@@ -29,29 +26,19 @@ void check_starts(const Argument& at, const py::array& starts) {
 
 py::tuple bucket_rows(const py::object& rows, const py::object& starts) {
   const Argument at_rows{"bucket", "rows"}, at_starts{"bucket", "starts"};
-  const py::array ids = check_memory(at_rows, rows, Access::read);
-  const IdType type = id_type(at_rows, ids);
-  if (ids.ndim() != 1) fail_value(at_rows, "must have shape [n], got " + shape_of(ids));
+  IdsArgument ids = check_ids_array(at_rows, rows, 0);
   const py::array cuts = check_memory(at_starts, starts, Access::read);
   check_starts(at_starts, cuts);
-  const std::size_t n = static_cast<std::size_t>(ids.shape(0));
   const std::size_t shards = static_cast<std::size_t>(cuts.shape(0)) - 1;
   const std::int64_t* const from = static_cast<const std::int64_t*>(cuts.data());
-  const std::uint64_t table_rows = static_cast<std::uint64_t>(from[shards]);
-  py::array_t<std::int64_t> order(static_cast<py::ssize_t>(n));
+  ids.rows = static_cast<std::uint64_t>(from[shards]);
+  check_range(ids, 1);
+  py::array_t<std::int64_t> order(static_cast<py::ssize_t>(ids.n));
   py::array_t<std::int64_t> bounds(static_cast<py::ssize_t>(shards + 1));
   std::int64_t* const to_order = order.mutable_data();
   std::int64_t* const to_bounds = bounds.mutable_data();
-  with_ids(type, ids, [&](const auto* given) {
-    const bool fits = unlocked(n, [&] {
-      if (n != 0 && largest_id(given, n) >= table_rows) return false;
-      bucket(unsigned_ids(given), n, from, shards, to_order, to_bounds);
-      return true;
-    });
-    if (!fits) {
-      fail_ids(at_rows, given, " for a table of " + std::to_string(table_rows) + " rows",
-               [&](std::uint64_t id) { return id < table_rows; });
-    }
+  ids.with([&](const auto* given) {
+    unlocked(ids.n, [&] { order_by_shard(given, ids.n, from, shards, to_order, to_bounds); });
   });
   return py::make_tuple(order, bounds);
 }

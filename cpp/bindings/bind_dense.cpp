@@ -6,8 +6,7 @@
 #include <variant>
 
 #include "../adagrad/parallel.hpp"
-#include "../adagrad/rows.hpp"
-#include "../isa/cpu.hpp"
+#include "../isa/dispatch.hpp"
 #include "arrays.hpp"
 #include "hyperparameters.hpp"
 #include "module.hpp"
@@ -22,7 +21,7 @@ constexpr std::size_t grain = std::size_t{1} << 18;
 struct Tensor {
   py::array w, g, s;
   Real real = Real::f32;
-  bool half_g = false, half_s = false;  // of the 16 bits that w is of
+  bool half_g = false, half_s = false;  // whether g and s have the 16-bit dtype of w
   bool row_state = false;
 
   std::size_t size() const { return static_cast<std::size_t>(w.size()); }
@@ -55,59 +54,51 @@ void check_gradient(const Argument& at_g, const Tensor& t) {
   t.real == Real::f64 ? check_finite<double>(at_g, t.g) : check_finite<float>(at_g, t.g);
 }
 
-// Of a w in 16 bits.
-std::size_t update_mixed(const Tensor& t, const Params<float>& params, bool limit,
-                         std::size_t threads) {
-  const auto kernel = limit ? kernels().limit_mixed : kernels().mixed;
+// The address of an element of an array of T, or of 16 bits.
+template <class T>
+char* at(const py::array& array, bool half, std::size_t element) {
+  const std::size_t size = half ? sizeof(std::uint16_t) : sizeof(T);
+  return static_cast<char*>(const_cast<void*>(array.data())) + element * size;
+}
+
+// Updates the elements, or with one accumulator per row the rows, of a tensor that is not empty.
+// Threads divide them at cache lines; the bits do not depend on where.
+template <class T>
+std::size_t update(const Tensor& t, const Params<T>& params, std::size_t threads) {
+  if (t.size() == 0) return 0;
+  const KernelsOf<T>& of = kernels_for<T>();
   const std::size_t n = t.row_state ? static_cast<std::size_t>(t.w.shape(0)) : t.size();
   const std::size_t dim = t.size() / n;
+  const std::size_t line = 64 / (t.is_mixed() ? sizeof(std::uint16_t) : sizeof(T));
   std::atomic<std::size_t> skipped{0};
-  split(n, threads, grain / dim + 1, 64 / sizeof(std::uint16_t),
+  split(n, threads, t.row_state ? grain / dim + 1 : grain, line,
         [&](std::size_t begin, std::size_t end) {
-          const Mixed part{t.half(),
-                           t.half_g,
-                           t.half_s,
-                           address(const_cast<void*>(t.w.data()), true, begin * dim),
-                           address(t.g.data(), t.half_g, begin * dim),
-                           address(const_cast<void*>(t.s.data()), t.half_s, begin),
-                           end - begin,
-                           dim,
-                           t.row_state};
-          skipped += kernel(part, params);
+          char* const w = at<T>(t.w, t.is_mixed(), begin * dim);
+          char* const g = at<T>(t.g, t.half_g, begin * dim);
+          char* const s = at<T>(t.s, t.half_s, begin);
+          if constexpr (std::is_same_v<T, float>) {
+            if (t.is_mixed()) {
+              const Mixed part{t.half(), t.half_g,    t.half_s, w,          g,
+                               s,        end - begin, dim,      t.row_state};
+              skipped += kernels().mixed(part, params);
+              return;
+            }
+          }
+          T* const to_w = reinterpret_cast<T*>(w);
+          T* const to_s = reinterpret_cast<T*>(s);
+          const T* const from = reinterpret_cast<const T*>(g);
+          if (t.row_state) {
+            const Batch<T, EveryRow> every{{}, from, nullptr, nullptr, end - begin, true, false};
+            skipped += of.every_row(separate(to_w, to_s, dim, true), every, params, Visit::update);
+          } else {
+            skipped += of.dense(to_w, from, to_s, end - begin, params);
+          }
         });
   return skipped;
 }
 
-template <class T>
-std::size_t update(const Tensor& t, const Params<T>& params, bool limit, std::size_t threads) {
-  if (t.size() == 0) return 0;
-  if constexpr (std::is_same_v<T, float>) {
-    if (t.is_mixed()) return update_mixed(t, params, limit, threads);
-  }
-  const KernelsOf<T>& kernels = kernels_for<T>(limit);
-  T* const w = static_cast<T*>(const_cast<void*>(t.w.data()));
-  T* const s = static_cast<T*>(const_cast<void*>(t.s.data()));
-  const T* const g = static_cast<const T*>(t.g.data());
-  const std::size_t n = t.size();
-  std::atomic<std::size_t> skipped{0};
-  if (t.row_state) {
-    const std::size_t rows = static_cast<std::size_t>(t.w.shape(0)), dim = n / rows;
-    split(rows, threads, grain / dim + 1, 64 / sizeof(T), [&](std::size_t begin, std::size_t end) {
-      const Target<T> part = separate(w + begin * dim, s + begin, dim, true);
-      const Batch<T, EveryRow> every{{},   g + begin * dim, nullptr, nullptr, end - begin, true,
-                                     false};
-      skipped += kernels.every_row(part, every, params, Visit::update);
-    });
-  } else {
-    split(n, threads, grain, 64 / sizeof(T), [&](std::size_t begin, std::size_t end) {
-      skipped += kernels.dense(w + begin, g + begin, s + begin, end - begin, params);
-    });
-  }
-  return skipped;
-}
-
 std::size_t step(const py::object& w, const py::object& g, const py::object& s,
-                 const Hyperparameters& rule, double lr, bool limit, std::size_t threads) {
+                 const Hyperparameters& rule, double lr, std::size_t threads) {
   const Tensor t = check_tensor({"step", "w"}, w, g, s);
   const Span spans[] = {{{"step", "w"}, t.w, Access::write},
                         {{"step", "g"}, t.g, Access::read},
@@ -119,13 +110,13 @@ std::size_t step(const py::object& w, const py::object& g, const py::object& s,
     using T = decltype(zero);
     const Params<T> params = rule.params<T>(lr);
     if (rule.on_nonfinite == NonFinite::raise) check_gradient({"step", "g"}, t);
-    return unlocked(t.size(), [&] { return update<T>(t, params, limit, num_threads(threads)); });
+    return unlocked(t.size(), [&] { return update<T>(t, params, num_threads(threads)); });
   };
   return t.real == Real::f64 ? run(0.0) : run(0.0f);
 }
 
-// lrs[i] is the rate of tensor i: params may have been stepped a different number of times.
-// Adagrad.step calls with numbers[i], the number of the param that tensor i is, for its errors.
+// lrs[i] is the rate of tensor i: params may have taken different numbers of steps. Adagrad.step
+// passes the index of each tensor among its params as numbers[i], for the messages of errors.
 std::size_t step_many(const py::sequence& tensors, const Hyperparameters& rule,
                       const std::vector<double>& lrs, const std::vector<py::ssize_t>& numbers,
                       std::size_t threads) {
@@ -160,14 +151,14 @@ std::size_t step_many(const py::sequence& tensors, const Hyperparameters& rule,
   return unlocked(total, [&] {
     std::size_t skipped = 0;
     for (std::size_t i = 0; i < checked.size(); ++i) {
-      skipped += std::visit([&](const auto& p) { return update(checked[i], p, false, threads); },
-                            params[i]);
+      skipped +=
+          std::visit([&](const auto& p) { return update(checked[i], p, threads); }, params[i]);
     }
     return skipped;
   });
 }
 
-// The params an optimizer is to own: each can be updated in place, and no two share memory.
+// Raises unless each param can be updated in place and no two share memory.
 void check_params(const py::sequence& params) {
   std::vector<py::array> arrays;
   std::vector<Span> spans;
@@ -184,14 +175,12 @@ void check_params(const py::sequence& params) {
 
 void bind_dense(py::module_& m) {
   m.def("step", &step, py::arg("w"), py::arg("g"), py::arg("s"), py::arg("rule"), py::arg("lr"),
-        py::arg("limit") = false, py::arg("threads") = 0,
-        "One dense step in place; the number of skipped gradients. limit=True moves the same\n"
-        "memory with the least arithmetic, for benchmarks.");
+        py::arg("threads") = 0, "One dense step in place; the number of skipped gradients.");
   m.def("step_many", &step_many, py::arg("tensors"), py::arg("rule"), py::arg("lrs"),
         py::arg("numbers") = std::vector<py::ssize_t>{}, py::arg("threads") = 0,
         "One dense step of each (w, g, s); the number of skipped gradients.");
   m.def("check_params", &check_params, py::arg("params"),
-        "Raise where a param cannot be updated in place, or two share memory.");
+        "Raise if a param cannot be updated in place, or two share memory.");
 }
 
 }  // namespace adagrad

@@ -1,11 +1,11 @@
-// Batches of examples: checked once, when they are made; ordered by region; and their slots as
-// places in a small table.
+// Batches of examples: the checks of adagrad.ctr.Examples, sorting entries by region, and numbering
+// the slots that occur.
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <string>
-#include <vector>
 
-#include "../adagrad/compact.hpp"
+#include "../ctr/arrange.hpp"
 #include "../ctr/examples.hpp"
 #include "arrays.hpp"
 #include "module.hpp"
@@ -27,25 +27,59 @@ py::array check_vector(const Argument& a, py::handle object, char kind, py::ssiz
 }
 
 void check_length(const Argument& a, const py::array& array, std::size_t length,
-                  const char* because) {
+                  const char* other) {
   if (static_cast<std::size_t>(array.shape(0)) != length) {
-    fail_value(a, "has shape " + shape_of(array) + "; " + because + " (" + std::to_string(length) +
-                      ",) is needed");
+    fail_value(a, "has shape " + shape_of(array) + ", but " + other + " needs (" +
+                      std::to_string(length) + ",)");
   }
 }
 
-// Raises where a slot is not in the region that the bounds put it in.
+// "Examples: fields[3]"
+Argument element(const char* list, std::size_t index) {
+  return {"Examples", "", static_cast<py::ssize_t>(index), list};
+}
+
+void check_bounds(const std::uint32_t* bounds, std::size_t n) {
+  if (bounds[0] != 0)
+    fail_value(element("bounds", 0), "must be 0, got " + std::to_string(bounds[0]));
+  for (std::size_t k = 1; k < n; ++k) {
+    if (bounds[k] >= bounds[k - 1]) continue;
+    fail_value(element("bounds", k), "= " + std::to_string(bounds[k]) +
+                                         " is below the bound before it, " +
+                                         std::to_string(bounds[k - 1]));
+  }
+}
+
+void check_values(const float* values, std::size_t n) {
+  for (std::size_t k = 0; k < n; ++k) {
+    if (std::fabs(values[k]) <= largest_value) continue;  // false for a NaN
+    const std::string number = text_of(py::float_(static_cast<double>(values[k])));
+    fail_value(element("values", k),
+               "= " + number +
+                   (std::isfinite(values[k]) ? " is more than 2**48 in magnitude: scale the values"
+                                             : " is not finite"));
+  }
+}
+
+void check_fields(const std::uint16_t* fields, std::size_t n, std::size_t n_fields) {
+  for (std::size_t k = 0; k < n; ++k) {
+    if (fields[k] < n_fields) continue;
+    fail_value(element("fields", k), "= " + std::to_string(fields[k]) +
+                                         " is out of range for n_fields " +
+                                         std::to_string(n_fields));
+  }
+}
+
+// Raises if a slot lies outside the region that the bounds put it in.
 void check_slots(const Examples& x, std::uint64_t slots) {
   const std::uint64_t size = region_size(static_cast<std::size_t>(slots));
   for (std::size_t i = 0; i < x.n; ++i) {
     for (std::size_t r = 0; r < regions; ++r) {
-      const std::size_t begin = x.fixed ? first<true>(x, i, r) : first<false>(x, i, r);
-      const std::size_t end = x.fixed ? first<true>(x, i, r + 1) : first<false>(x, i, r + 1);
+      const std::size_t begin = first(x, i, r), end = first(x, i, r + 1);
       const std::uint64_t least = r * size, most = least + size < slots ? least + size : slots;
       for (std::size_t k = begin; k < end; ++k) {
         if (x.slots[k] >= least && x.slots[k] < most) continue;
-        const std::string at =
-            "Examples: slots[" + std::to_string(k) + "] = " + std::to_string(x.slots[k]);
+        const std::string at = element("slots", k).text() + " = " + std::to_string(x.slots[k]);
         if (x.slots[k] >= slots) {
           throw py::index_error(at + " is out of range for n_slots " + std::to_string(slots));
         }
@@ -65,56 +99,31 @@ void check_examples(py::handle slots, py::handle bounds, std::uint64_t n_slots,
   const py::array bound_array = check_vector(a.other("bounds"), bounds, 'u', 4);
   const bool fixed = bound_array.shape(0) == static_cast<py::ssize_t>(regions + 1);
   if (!fixed) {
-    check_length(a.other("bounds"), bound_array, n_examples * regions + 1,
-                 "for its number of examples");
+    check_length(a.other("bounds"), bound_array, n_examples * regions + 1, "n_examples");
   }
   const auto* bound = static_cast<const std::uint32_t*>(bound_array.data());
   const std::size_t last = static_cast<std::size_t>(bound_array.size()) - 1;
-  for (std::size_t k = 0; k <= last; ++k) {
-    if (bound[k] < (k == 0 ? 0 : bound[k - 1]) || (k == 0 && bound[k] != 0)) {
-      fail_value(a.other("bounds"), "must ascend from 0, but [" + std::to_string(k) + "] is " +
-                                        std::to_string(bound[k]));
-    }
-  }
-  const std::size_t promised = fixed ? n_examples * bound[last] : bound[last];
-  check_length(a, slot_array, promised, "by bounds");
+  check_bounds(bound, last + 1);
+  check_length(a, slot_array, fixed ? n_examples * bound[last] : bound[last], "bounds");
   if (!values.is_none()) {
     const py::array array = check_vector(a.other("values"), values, 'f', 4);
-    check_length(a.other("values"), array, entries, "one for each slot:");
-    const float* x = static_cast<const float*>(array.data());
-    for (std::size_t k = 0; k < entries; ++k) {
-      if (!is_finite(x[k])) {
-        fail_value(a.other("values"), "[" + std::to_string(k) + "] is not finite");
-      }
-      if (std::fabs(x[k]) > largest_value) {
-        fail_value(a.other("values"), "[" + std::to_string(k) + "] is more than 2**48 in size");
-      }
-    }
+    check_length(a.other("values"), array, entries, "slots");
+    check_values(static_cast<const float*>(array.data()), entries);
   }
   if (!fields.is_none()) {
     const py::array array = check_vector(a.other("fields"), fields, 'u', 2);
-    check_length(a.other("fields"), array, fixed ? bound[last] : entries, "one for each slot:");
-    const auto* field = static_cast<const std::uint16_t*>(array.data());
-    for (py::ssize_t k = 0; k < array.size(); ++k) {
-      if (field[k] >= n_fields) {
-        fail_value(a.other("fields"), "[" + std::to_string(k) + "] = " + std::to_string(field[k]) +
-                                          " is not below n_fields " + std::to_string(n_fields));
-      }
-    }
+    const std::size_t length = fixed ? bound[last] : entries;
+    check_length(a.other("fields"), array, length, fixed ? "bounds" : "slots");
+    check_fields(static_cast<const std::uint16_t*>(array.data()), length, n_fields);
   }
-  const Examples x{static_cast<const std::uint32_t*>(slot_array.data()),
-                   nullptr,
-                   bound,
-                   nullptr,
-                   n_examples,
-                   fixed};
+  const auto* slot = static_cast<const std::uint32_t*>(slot_array.data());
+  const Examples x{slot, nullptr, bound, nullptr, n_examples, fixed};
   py::gil_scoped_release unlocked;
   check_slots(x, n_slots);
 }
 
-// Orders the entries of each example by region, stably and in place; returns the bounds.
-py::array_t<std::uint32_t> arrange(py::handle indptr, py::handle slots, py::handle values,
-                                   std::uint64_t region_size) {
+py::array_t<std::uint32_t> arrange_entries(py::handle indptr, py::handle slots, py::handle values,
+                                           std::uint64_t region_size) {
   const Argument a{"arrange", "slots"};
   const py::array starts = check_vector(a.other("indptr"), indptr, 'u', 4);
   const py::array slot_array = check_vector(a, slots, 'u', 4, Access::write);
@@ -126,42 +135,16 @@ py::array_t<std::uint32_t> arrange(py::handle indptr, py::handle slots, py::hand
   py::array_t<std::uint32_t> bounds(static_cast<py::ssize_t>(n * regions + 1));
   std::uint32_t* const bound = bounds.mutable_data();
   py::gil_scoped_release unlocked;
-  std::vector<std::uint32_t> old_slots;
-  std::vector<float> old_values;
-  bound[0] = 0;
-  for (std::size_t i = 0; i < n; ++i) {
-    std::uint32_t count[regions] = {};
-    bool ordered = true;
-    std::uint64_t before = 0;
-    for (std::size_t k = start[i]; k < start[i + 1]; ++k) {
-      const std::uint64_t r = slot[k] / region_size;
-      if (r >= regions) {
-        throw std::out_of_range("arrange: slots[" + std::to_string(k) +
-                                "] = " + std::to_string(slot[k]) + " is out of range");
-      }
-      ordered = ordered && r >= before;
-      before = r;
-      ++count[r];
-    }
-    std::size_t next[regions];
-    for (std::size_t r = 0; r < regions; ++r) {
-      next[r] = bound[i * regions + r];
-      bound[i * regions + r + 1] = bound[i * regions + r] + count[r];
-    }
-    if (ordered) continue;
-    old_slots.assign(slot + start[i], slot + start[i + 1]);
-    old_values.assign(value + start[i], value + start[i + 1]);
-    for (std::size_t k = 0; k < old_slots.size(); ++k) {
-      const std::size_t to = next[old_slots[k] / region_size]++;
-      slot[to] = old_slots[k];
-      value[to] = old_values[k];
-    }
+  const std::size_t end = arrange(start, n, region_size, slot, value, bound);
+  if (end != start[n]) {
+    throw py::index_error(a.text() + "[" + std::to_string(end) +
+                          "] = " + std::to_string(slot[end]) + " is out of range for regions of " +
+                          std::to_string(region_size) + " slots");
   }
   return bounds;
 }
 
-// The different slots in ascending order, and the place among them of each.
-py::tuple compact_slots(py::handle slots) {
+py::tuple compact(py::handle slots) {
   const py::array given = check_vector({"compact", "slots"}, slots, 'u', 4);
   const std::size_t n = static_cast<std::size_t>(given.size());
   const auto* const from = static_cast<const std::uint32_t*>(given.data());
@@ -172,7 +155,7 @@ py::tuple compact_slots(py::handle slots) {
   std::size_t count = 0;
   {
     py::gil_scoped_release unlocked;
-    count = compact(from, n, to_unique, to_places);
+    count = compact_slots(from, n, to_unique, to_places);
   }
   unique.resize({static_cast<py::ssize_t>(count)}, false);
   return py::make_tuple(unique, places);
@@ -183,12 +166,12 @@ py::tuple compact_slots(py::handle slots) {
 void bind_examples(py::module_& m) {
   m.def("check_examples", &check_examples, py::arg("slots"), py::arg("bounds"), py::arg("n_slots"),
         py::arg("n_examples"), py::arg("values"), py::arg("fields"), py::arg("n_fields"),
-        "Raise where the parts of adagrad.ctr.Examples do not fit.");
-  m.def("arrange", &arrange, py::arg("indptr"), py::arg("slots"), py::arg("values"),
+        "Raise if the parts of adagrad.ctr.Examples do not fit together.");
+  m.def("arrange", &arrange_entries, py::arg("indptr"), py::arg("slots"), py::arg("values"),
         py::arg("region_size"),
-        "Order the entries of each example by region, in place; return the bounds.");
-  m.def("compact", &compact_slots, py::arg("slots"),
-        "The different slots in ascending order, and the place among them of each.");
+        "Sort the entries of each example by region, in place. Return the bounds.");
+  m.def("compact", &compact, py::arg("slots"),
+        "The unique slots in ascending order, and the index of each slot among them.");
 }
 
 }  // namespace adagrad

@@ -1,193 +1,451 @@
-// The learners of adagrad.ctr: models over the memory of tables, trained and asked in rounds.
+// The learners of adagrad.ctr: arrays and rules checked and handed to the models of ctr/models.hpp.
 #include <pybind11/stl.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
-#include "../ctr/sigmoid.hpp"
-#include "learners.hpp"
+#include "../ctr/models.hpp"
+#include "../isa/cpu.hpp"
+#include "arrays.hpp"
+#include "hyperparameters.hpp"
+#include "module.hpp"
 
 namespace adagrad {
 namespace {
 
-class LinearLearner final : public BoundModel {
+// The arrays of an adagrad.ctr.Examples, which checked them when it was made. Keeps them alive.
+class HeldExamples {
  public:
-  LinearLearner(py::array table, std::size_t slots, py::object bias, Schedule schedule, float l1)
-      : BoundModel(slots), linear_(std::move(table), slots, std::move(bias), l1),
-        schedule_(std::move(schedule)) {}
-
-  std::size_t units() const override { return regions; }
-  std::size_t width() const override { return 1; }
-  std::size_t work(const Examples& x, std::size_t region) const override {
-    return count_entries(x, region);
-  }
-  void sum(const Round& round, const Units& of, float* partial, std::size_t apart) const override {
-    kernels().ctr->linear_sums(*linear_, round, of, partial, apart);
-  }
-  void finish(const Round& round, const float* partial, std::size_t apart, float*,
-              float* margins) const override {
-    kernels().ctr->add_units(partial, apart, regions, round.end - round.begin, margins);
-  }
-  void step(const Round& round, const Units& of, const float*, const float* g,
-            std::uint64_t t) override {
-    kernels().ctr->linear_steps(*linear_, round, of, g, schedule_.at(t));
-  }
-  void each(const Round& round, const Targets& targets, std::uint64_t t, float* margins) override {
-    // A rate that falls is that of one example.
-    const std::size_t at_once = schedule_.is_constant() ? round.end - round.begin : 1;
-    for (std::size_t i = round.begin; i < round.end; i += at_once) {
-      const Targets of_round = targets.from(i);
-      kernels().ctr->linear_each(*linear_, {round.x, i, i + at_once}, of_round.y, of_round.weights,
-                                 schedule_.at(t + i), margins + i);
+  HeldExamples(py::handle x, std::size_t slots)
+      : slots_(x.attr("slots")), bounds_(x.attr("bounds")), values_(x.attr("values")),
+        fields_(x.attr("fields")) {
+    const std::size_t n_slots = x.attr("n_slots").cast<std::size_t>();
+    if (n_slots != slots) {
+      throw py::value_error("X has " + std::to_string(n_slots) + " slots, but the model has " +
+                            std::to_string(slots));
     }
+    const bool fixed = array(bounds_).size() == static_cast<py::ssize_t>(regions + 1);
+    view_ = {data<std::uint32_t>(slots_),
+             data<float>(values_),
+             data<std::uint32_t>(bounds_),
+             data<std::uint16_t>(fields_),
+             x.attr("n_examples").cast<std::size_t>(),
+             fixed};
   }
 
-  // One step of each of some slots, after t others. The gradients are those of whole batches.
+  const Examples& operator*() const { return view_; }
+  const Examples* operator->() const { return &view_; }
+
+ private:
+  static py::array array(py::handle object) { return py::reinterpret_borrow<py::array>(object); }
+  template <class T>
+  static const T* data(py::handle object) {
+    return object.is_none() ? nullptr : static_cast<const T*>(array(object).data());
+  }
+
+  py::object slots_, bounds_, values_, fields_;
+  Examples view_;
+};
+
+// Memory that is updated in place: `rows` rows of `length` float32.
+float* check_table(const Argument& a, const py::array& memory, std::size_t rows,
+                   std::size_t length) {
+  check_memory(a, memory, Access::write);
+  if (static_cast<std::size_t>(memory.nbytes()) != rows * length * sizeof(float)) {
+    fail_value(a, "has " + std::to_string(memory.nbytes()) + " bytes; " + std::to_string(rows) +
+                      " rows of " + std::to_string(length) + " float32 are needed");
+  }
+  return static_cast<float*>(const_cast<void*>(memory.data()));
+}
+
+float* check_table_or_none(const Argument& a, const py::object& memory, std::size_t length) {
+  if (memory.is_none()) return nullptr;
+  return check_table(a, py::reinterpret_borrow<py::array>(memory), 1, length);
+}
+
+const float* check_floats(const Argument& a, const py::array& array, std::size_t n) {
+  check_memory(a, array, Access::read);
+  if (real_type(a, array) != Real::f32) {
+    fail_type(a, "has dtype " + text_of(array.dtype()) + "; float32 is needed");
+  }
+  if (array.ndim() != 1 || static_cast<std::size_t>(array.size()) != n) {
+    fail_value(a, "has shape " + shape_of(array) + "; (" + std::to_string(n) + ",) is needed");
+  }
+  return static_cast<const float*>(array.data());
+}
+
+Targets check_targets(const Argument& at_y, const py::array& y, const py::object& weights,
+                      std::size_t n) {
+  const float* const labels = check_floats(at_y, y, n);
+  if (weights.is_none()) return {labels, nullptr};
+  const auto& array = py::reinterpret_borrow<py::array>(weights);
+  return {labels, check_floats(at_y.other("sample_weight"), array, n)};
+}
+
+// The arguments that all learners have in common.
+struct LearnerArguments {
+  std::size_t slots;
+  const Hyperparameters& rule;
+  double lr, lr_decay;
+};
+
+class Learner {
+ public:
+  py::array_t<float> learn_from(py::handle x, const py::array& y, const py::object& weights,
+                                std::uint64_t t, std::uint64_t alone, std::size_t threads) {
+    const HeldExamples examples = hold(x);
+    const Argument a{"learn", "y"};
+    const Targets targets = check_targets(a, y, weights, examples->n);
+    for (std::size_t i = 0; i < examples->n; ++i) {
+      if (targets.y[i] == 0.0f || targets.y[i] == 1.0f) continue;
+      throw py::value_error(a.text() + element_text(y, i) + " = " +
+                            text_of(py::float_(static_cast<double>(targets.y[i]))) +
+                            " is not a label: 0 or 1 is needed");
+    }
+    if (examples->n > 0) check_rate(t + examples->n - 1);
+    py::array_t<float> margins(static_cast<py::ssize_t>(examples->n));
+    float* const to = margins.mutable_data();
+    const std::size_t most = num_threads(threads);
+    py::gil_scoped_release unlocked;
+    learn(*kernels().ctr, *model_, *examples, targets, t, alone, most, to);
+    return margins;
+  }
+
+  py::array_t<float> margins_of(py::handle x, std::size_t threads) const {
+    const HeldExamples examples = hold(x);
+    py::array_t<float> margins(static_cast<py::ssize_t>(examples->n));
+    float* const to = margins.mutable_data();
+    const std::size_t most = num_threads(threads);
+    unlocked(64 * examples->n, [&] { predict(*kernels().ctr, *model_, *examples, most, to); });
+    return margins;
+  }
+
+  Learner(const Learner&) = delete;
+  Learner& operator=(const Learner&) = delete;
+  virtual ~Learner() = default;
+
+ protected:
+  explicit Learner(const LearnerArguments& given)
+      : slots_(given.slots), rule_(given.rule),
+        schedule_(given.rule.params<float>(given.lr), given.lr, given.lr_decay) {}
+
+  // Raises if the examples do not fit the model.
+  virtual void check(const Examples&) const {}
+
+  HeldExamples hold(py::handle x) const {
+    HeldExamples examples(x, slots_);
+    check(*examples);
+    return examples;
+  }
+
+  // Raises if the rate after t examples is 0 in float32. Earlier rates are larger.
+  void check_rate(std::uint64_t t) const {
+    if (!schedule_.is_constant()) static_cast<void>(rule_.params<float>(schedule_.lr(t)));
+  }
+
+  // A table with rows of `length` float32, which is kept alive.
+  float* hold_table(const Argument& a, const py::array& memory, std::size_t length) {
+    held_.push_back(memory);
+    return check_table(a, memory, slots_, length);
+  }
+
+  LinearModel hold_linear(const py::array& table, const py::object& bias, float l1) {
+    const Argument a{"Learner", "table"};
+    held_.push_back(bias);
+    return {hold_table(a, table, 2), check_table_or_none(a.other("bias"), bias, 2), l1};
+  }
+
+  const std::size_t slots_;
+  const Hyperparameters rule_;
+  const Schedule schedule_;
+  std::unique_ptr<Model> model_;
+
+ private:
+  std::vector<py::object> held_;
+};
+
+class LinearLearner final : public Learner {
+ public:
+  LinearLearner(const LearnerArguments& given, const py::array& table, const py::object& bias,
+                float l1)
+      : Learner(given) {
+    auto model = std::make_unique<Linear>(hold_linear(table, bias, l1), schedule_);
+    linear_ = model.get();
+    model_ = std::move(model);
+  }
+
   void apply(const py::array& slots, const py::array& g, std::uint64_t t) {
     const Argument a{"apply", "slots"};
     check_memory(a, slots, Access::read);
     if (!slots.dtype().is(py::dtype::of<std::uint32_t>()) || slots.ndim() != 1) {
-      fail_type(a, "must be uint32 of shape [n]");
+      fail_type(a, "has dtype " + text_of(slots.dtype()) + " and shape " + shape_of(slots) +
+                       "; uint32 and (n,) are needed");
     }
     const std::size_t n = static_cast<std::size_t>(slots.size());
     const auto* const ids = static_cast<const std::uint32_t*>(slots.data());
-    check_memory(a.other("g"), g, Access::read);
-    if (real_type(a.other("g"), g) != Real::f32 || static_cast<std::size_t>(g.size()) != n) {
-      fail_type(a.other("g"), "must be float32 of the shape of slots");
-    }
-    const auto* const gradients = static_cast<const float*>(g.data());
+    const float* const gradients = check_floats(a.other("g"), g, n);
     for (std::size_t i = 0; i < n; ++i) {
-      if (ids[i] >= slots_) {
-        throw py::index_error("apply: slots[" + std::to_string(i) +
-                              "] = " + std::to_string(ids[i]) + " is out of range");
-      }
+      if (ids[i] < slots_) continue;
+      throw py::index_error(a.text() + element_text(slots, i) + " = " + std::to_string(ids[i]) +
+                            " is out of range for " + std::to_string(slots_) + " slots");
     }
-    const Params<float> params = schedule_.at(t);
-    unlocked(n, [&] { kernels().ctr->linear_apply(*linear_, ids, gradients, n, params); });
+    check_rate(t);
+    unlocked(n, [&] { linear_->apply(*kernels().ctr, ids, gradients, n, t); });
   }
 
-  // What learning one by one reads and writes, for bench/ctr.py. Params mean nothing afterwards.
-  void limit(py::handle x, const py::array& y) {
-    const HeldExamples examples(x, slots_);
-    const float* const labels = check_targets("y", y, examples->n);
-    std::vector<float> margins(examples->n);
-    kernels().ctr->linear_limit(*linear_, {&*examples, 0, examples->n}, labels, nullptr,
-                                schedule_.at(0), margins.data());
-  }
-
-  // The sums over the entries of effective learning rate times x^2.
   py::array_t<float> rates_of(py::handle x, std::uint64_t t, std::size_t threads) const {
-    const HeldExamples examples(x, slots_);
+    const HeldExamples examples = hold(x);
+    check_rate(t);
     py::array_t<float> rates(static_cast<py::ssize_t>(examples->n));
     float* const to = rates.mutable_data();
-    const Params<float> params = schedule_.at(t);
     const std::size_t most = num_threads(threads);
-    unlocked(64 * examples->n, [&] {
-      split(examples->n, most, 1024, round_size, [&](std::size_t begin, std::size_t end) {
-        kernels().ctr->linear_rates(*linear_, {&*examples, begin, end}, params, to + begin);
-      });
-    });
+    unlocked(64 * examples->n, [&] { linear_->rates_of(*kernels().ctr, *examples, t, most, to); });
     return rates;
   }
 
  private:
-  LinearPart linear_;
-  Schedule schedule_;
+  Linear* linear_;
 };
 
-// Adds examples to the tally that the arrays hold: sums [4], and bins [2, 32768].
+void check_factors(std::size_t factors) {
+  if (factors == 0) fail_value({"Learner", "factors"}, "must be at least 1, got 0");
+}
+
+class FMLearner final : public Learner {
+ public:
+  FMLearner(const LearnerArguments& given, const py::array& table, const py::object& bias, float l1,
+            const py::array& factor_table, std::size_t factors)
+      : Learner(given) {
+    check_factors(factors);
+    const LinearModel linear = hold_linear(table, bias, l1);
+    float* const memory = hold_table({"Learner", "factor_table"}, factor_table, 2 * factors);
+    model_ = std::make_unique<FM>(linear, FactorModel{memory, factors}, schedule_);
+  }
+};
+
+// Raises unless every field has a part below `parts`, and the fields of a part have the places 0,
+// 1, ... in some order.
+FieldLayout check_fields(std::vector<std::uint32_t> part_of_field,
+                         std::vector<std::uint32_t> place_in_part, std::size_t parts) {
+  const auto fail = [](const char* list, std::size_t field, std::size_t value,
+                       const std::string& what) {
+    const Argument a{"Learner", "", static_cast<py::ssize_t>(field), list};
+    fail_value(a, "= " + std::to_string(value) + " " + what);
+  };
+  const std::size_t n = part_of_field.size();
+  if (place_in_part.size() != n) {
+    fail_value({"Learner", "place_in_part"}, "has " + std::to_string(place_in_part.size()) +
+                                                 " elements, but part_of_field has " +
+                                                 std::to_string(n));
+  }
+  std::vector<std::vector<std::size_t>> fields(parts);  // of each part
+  for (std::size_t f = 0; f < n; ++f) {
+    const std::size_t part = part_of_field[f];
+    if (part >= parts) {
+      fail("part_of_field", f, part, "is out of range for " + std::to_string(parts) + " tables");
+    }
+    fields[part].push_back(f);
+  }
+  std::vector<std::size_t> fields_in_part(parts);
+  for (std::size_t part = 0; part < parts; ++part) {
+    const std::size_t count = fields_in_part[part] = fields[part].size();
+    std::vector<bool> taken(count);
+    for (const std::size_t f : fields[part]) {
+      const std::size_t place = place_in_part[f];
+      const std::string of_part = "part " + std::to_string(part);
+      if (place >= count) {
+        fail("place_in_part", f, place,
+             "is out of range for the " + std::to_string(count) + " fields of " + of_part);
+      }
+      if (taken[place]) {
+        fail("place_in_part", f, place, "is the place of another field of " + of_part);
+      }
+      taken[place] = true;
+    }
+  }
+  return {std::move(part_of_field), std::move(place_in_part), std::move(fields_in_part)};
+}
+
+struct FFMArguments {
+  std::vector<py::array> tables;  // one per part
+  std::size_t factors;
+  std::vector<std::uint32_t> part_of_field, place_in_part;
+  bool normalise;
+  std::optional<py::array> table;  // of the linear part; None for a model without one
+  py::object bias;
+  float l1;
+};
+
+class FFMLearner final : public Learner {
+ public:
+  FFMLearner(const LearnerArguments& given, FFMArguments&& ffm) : Learner(given) {
+    const std::size_t parts = ffm.tables.size();
+    if (parts == 0 || regions % parts != 0) {
+      fail_value({"Learner", "tables"},
+                 "must be 1, 2, 4 or 8 arrays, got " + std::to_string(parts));
+    }
+    fields_ = check_fields(std::move(ffm.part_of_field), std::move(ffm.place_in_part), parts);
+    check_factors(ffm.factors);
+    std::vector<float*> memory(parts);
+    for (std::size_t part = 0; part < parts; ++part) {
+      const std::size_t width = ffm.factors * fields_.fields_in_part[part];
+      if (width == 0) continue;
+      const Argument a{"Learner", "", static_cast<py::ssize_t>(part), "tables"};
+      memory[part] = hold_table(a, ffm.tables[part], 2 * width);
+    }
+    std::optional<LinearModel> linear;
+    if (ffm.table) linear = hold_linear(*ffm.table, ffm.bias, ffm.l1);
+    model_ = std::make_unique<FFM>(fields_, memory, ffm.factors, ffm.normalise, linear, schedule_);
+  }
+
+ protected:
+  // Raises unless the part that owns the region of an entry is the part of its field.
+  void check(const Examples& x) const override {
+    if (x.fields == nullptr) {
+      throw py::value_error("X has no fields; a field-aware model needs a field for every entry");
+    }
+    const std::vector<std::uint32_t>& parts = fields_.part_of_field;
+    const std::size_t regions_of_part = regions / fields_.fields_in_part.size();
+    for (std::size_t i = 0; i < (x.fixed && x.n > 0 ? 1 : x.n); ++i) {
+      for (std::size_t region = 0; region < regions; ++region) {
+        const std::size_t part = region / regions_of_part, end = first(x, i, region + 1);
+        for (std::size_t e = first(x, i, region); e < end; ++e) {
+          const std::size_t field = x.fields[e];
+          if (field < parts.size() && parts[field] == part) continue;
+          const std::string at = "X: fields[" + std::to_string(e) + "] = " + std::to_string(field);
+          if (field >= parts.size()) {
+            throw py::value_error(at + ", but the model has " + std::to_string(parts.size()) +
+                                  " fields");
+          }
+          throw py::value_error(at + " is a field of part " + std::to_string(parts[field]) +
+                                ", but its slot " + std::to_string(x.slots[e]) +
+                                " lies in region " + std::to_string(region) + " of part " +
+                                std::to_string(part));
+        }
+      }
+    }
+  }
+
+ private:
+  FieldLayout fields_;
+};
+
+double* check_sums(const Argument& a, const py::array& array, std::size_t n) {
+  check_memory(a, array, Access::write);
+  if (real_type(a, array) != Real::f64 || static_cast<std::size_t>(array.size()) != n) {
+    fail_type(a, "has dtype " + text_of(array.dtype()) + " and shape " + shape_of(array) + "; " +
+                     std::to_string(n) + " float64 are needed");
+  }
+  return static_cast<double*>(const_cast<void*>(array.data()));
+}
+
 void add_tally(const py::array& margins, const py::array& y, const py::object& weights,
-               py::array_t<double, py::array::c_style> sums,
-               py::array_t<double, py::array::c_style> counts) {
+               const py::array& sums, const py::array& histograms) {
+  const Argument a{"tally", "margins"};
   const std::size_t n = static_cast<std::size_t>(margins.size());
-  const float* const of_examples = check_targets("margins", margins, n);
-  const float* const labels = check_targets("y", y, n);
-  const float* const given =
-      weights.is_none()
-          ? nullptr
-          : check_targets("sample_weight", py::reinterpret_borrow<py::array>(weights), n);
-  double* const sum = sums.mutable_data();
-  double* const bin = counts.mutable_data();
+  const float* const predicted = check_floats(a, margins, n);
+  const Targets targets = check_targets(a.other("y"), y, weights, n);
+  double* const sum = check_sums(a.other("sums"), sums, 4);
+  double* const bin = check_sums(a.other("bins"), histograms, 2 * bins);
   Tally tally{sum[0], sum[1], sum[2], sum[3], bin, bin + bins};
-  unlocked(n, [&] { kernels().ctr->tally(of_examples, labels, given, n, tally); });
+  unlocked(n, [&] { kernels().ctr->tally(predicted, targets, n, tally); });
   sum[0] = tally.weight;
   sum[1] = tally.positive;
   sum[2] = tally.loss;
   sum[3] = tally.predicted;
 }
 
-// Margins [n, 8] of eight models that learn at eight rates; table and bias hold them.
 py::array_t<float> sweep_rates(py::handle x, const py::array& y, const py::object& weights,
                                const py::array& table, const py::object& bias,
                                const Hyperparameters& rule, const std::vector<double>& lrs) {
+  const Argument a{"sweep", "table"};
   const HeldExamples examples(x, x.attr("n_slots").cast<std::size_t>());
   const std::size_t n = examples->n;
-  const std::size_t rows = static_cast<std::size_t>(table.nbytes()) / (2 * rates * sizeof(float));
-  if (lrs.size() != rates || rows == 0 || (rows & (rows - 1)) != 0 || rows > (1u << 31)) {
-    fail_value({"sweep", "table"}, "needs eight rates and a power of two rows");
+  if (lrs.size() != rates) {
+    fail_value(a.other("lrs"), "has " + std::to_string(lrs.size()) + " rates; 8 are needed");
   }
-  const SweepModel model{
-      table_memory("table", table, rows, 2 * rates), static_cast<std::uint32_t>(rows - 1),
-      bias.is_none() ? nullptr
-                     : table_memory("bias", py::reinterpret_borrow<py::array>(bias), 1, 2 * rates)};
+  const std::size_t rows = static_cast<std::size_t>(table.nbytes()) / (2 * rates * sizeof(float));
+  if (rows == 0 || (rows & (rows - 1)) != 0 || rows > (1u << 31)) {
+    fail_value(a, "has " + std::to_string(rows) + " rows; a power of two up to 2**31 is needed");
+  }
+  const SweepModel model{check_table(a, table, rows, 2 * rates),
+                         static_cast<std::uint32_t>(rows - 1),
+                         check_table_or_none(a.other("bias"), bias, 2 * rates)};
   Params<float> params[rates];
   for (std::size_t k = 0; k < rates; ++k) params[k] = rule.params<float>(lrs[k]);
-  const float* const labels = check_targets("y", y, n);
-  const float* const given =
-      weights.is_none()
-          ? nullptr
-          : check_targets("sample_weight", py::reinterpret_borrow<py::array>(weights), n);
+  const Targets targets = check_targets(a.other("y"), y, weights, n);
   py::array_t<float> margins({static_cast<py::ssize_t>(n), static_cast<py::ssize_t>(rates)});
   float* const to = margins.mutable_data();
-  unlocked(64 * n, [&] { kernels().ctr->sweep(model, *examples, labels, given, params, to); });
+  unlocked(64 * n, [&] { kernels().ctr->sweep(model, *examples, targets, params, to); });
   return margins;
 }
 
-// 1 / (1 + e^-margin) of each.
 py::array_t<double> probabilities(const py::array& margins) {
   const std::size_t n = static_cast<std::size_t>(margins.size());
-  const float* const from = check_targets("margins", margins, n);
+  const float* const from = check_floats({"probabilities", "margins"}, margins, n);
   py::array_t<double> result({static_cast<py::ssize_t>(n), py::ssize_t{2}});
   double* const to = result.mutable_data();
-  unlocked(n, [&] {
-    for (std::size_t i = 0; i < n; ++i) {
-      const double e = static_cast<double>(exp_of_minus(from[i] < 0.0f ? -from[i] : from[i]));
-      const double likely = 1.0 / (1.0 + e), unlikely = e / (1.0 + e);
-      const double nan = static_cast<double>(from[i] - from[i]);
-      to[2 * i] = (from[i] < 0.0f ? likely : unlikely) + nan;
-      to[2 * i + 1] = (from[i] < 0.0f ? unlikely : likely) + nan;
-    }
-  });
+  unlocked(n, [&] { class_probabilities(from, n, to); });
   return result;
 }
 
 }  // namespace
 
 void bind_learners(py::module_& m) {
-  py::class_<BoundModel>(m, "Learner")
-      .def("learn", &BoundModel::learn_from, py::arg("x"), py::arg("y"), py::arg("weights"),
+  py::class_<Learner>(m, "Learner")
+      .def("learn", &Learner::learn_from, py::arg("x"), py::arg("y"), py::arg("weights"),
            py::arg("t"), py::arg("alone"), py::arg("threads"),
-           "Learn from examples in order; the margins that each had before.")
-      .def("margins", &BoundModel::margins_of, py::arg("x"), py::arg("threads"));
-  py::class_<LinearLearner, BoundModel>(m, "LinearLearner")
-      .def(py::init([](py::array table, std::size_t slots, py::object bias,
+           "Learn from examples in order. Return the margin of each before it was learned.")
+      .def("margins", &Learner::margins_of, py::arg("x"), py::arg("threads"));
+  py::class_<LinearLearner, Learner>(m, "LinearLearner")
+      .def(py::init([](const py::array& table, std::size_t slots, const py::object& bias,
                        const Hyperparameters& rule, double lr, double lr_decay, float l1) {
-             return new LinearLearner(std::move(table), slots, std::move(bias),
-                                      Schedule(rule, lr, lr_decay), l1);
+             return std::make_unique<LinearLearner>(LearnerArguments{slots, rule, lr, lr_decay},
+                                                    table, bias, l1);
            }),
            py::arg("table"), py::arg("slots"), py::arg("bias"), py::arg("rule"), py::arg("lr"),
            py::arg("lr_decay"), py::arg("l1"))
       .def("apply", &LinearLearner::apply, py::arg("slots"), py::arg("g"), py::arg("t"),
-           "Take one step of each of some slots.")
-      .def("limit", &LinearLearner::limit, py::arg("x"), py::arg("y"))
-      .def("rates", &LinearLearner::rates_of, py::arg("x"), py::arg("t"), py::arg("threads"));
+           "Step slots by their gradients, in order, after t other steps.")
+      .def("rates", &LinearLearner::rates_of, py::arg("x"), py::arg("t"), py::arg("threads"),
+           "Sum effective rate times x^2 over the entries of each example.");
+  py::class_<FMLearner, Learner>(m, "FMLearner")
+      .def(py::init([](const py::array& table, std::size_t slots, const py::object& bias,
+                       const py::array& factor_table, std::size_t factors,
+                       const Hyperparameters& rule, double lr, double lr_decay, float l1) {
+             return std::make_unique<FMLearner>(LearnerArguments{slots, rule, lr, lr_decay}, table,
+                                                bias, l1, factor_table, factors);
+           }),
+           py::arg("table"), py::arg("slots"), py::arg("bias"), py::arg("factor_table"),
+           py::arg("factors"), py::arg("rule"), py::arg("lr"), py::arg("lr_decay"),
+           py::arg("l1") = 0.0f);
+  py::class_<FFMLearner, Learner>(m, "FFMLearner")
+      .def(py::init([](std::vector<py::array> tables, std::size_t slots, std::size_t factors,
+                       std::vector<std::uint32_t> part_of_field,
+                       std::vector<std::uint32_t> place_in_part, std::optional<py::array> table,
+                       py::object bias, bool normalise, const Hyperparameters& rule, double lr,
+                       double lr_decay, float l1) {
+             return std::make_unique<FFMLearner>(
+                 LearnerArguments{slots, rule, lr, lr_decay},
+                 FFMArguments{std::move(tables), factors, std::move(part_of_field),
+                              std::move(place_in_part), normalise, std::move(table),
+                              std::move(bias), l1});
+           }),
+           py::arg("tables"), py::arg("slots"), py::arg("factors"), py::arg("part_of_field"),
+           py::arg("place_in_part"), py::arg("table"), py::arg("bias"), py::arg("normalise"),
+           py::arg("rule"), py::arg("lr"), py::arg("lr_decay"), py::arg("l1") = 0.0f);
   m.def("tally", &add_tally, py::arg("margins"), py::arg("y"), py::arg("weights"), py::arg("sums"),
-        py::arg("bins"), "Add predictions to sums [4] and bins [2, 32768].");
+        py::arg("bins"), "Add predictions to sums [4] and bins [2, 32768], in place.");
   m.def("sweep", &sweep_rates, py::arg("x"), py::arg("y"), py::arg("weights"), py::arg("table"),
         py::arg("bias"), py::arg("rule"), py::arg("lrs"),
-        "Learn at eight rates side by side; the margins [n, 8].");
+        "Learn at eight rates at the same time. Return the margins [n, 8].");
   m.def("probabilities", &probabilities, py::arg("margins"),
-        "Of the negative and the positive class: [n, 2].");
+        "Probabilities of the negative and the positive class [n, 2].");
 }
 
 }  // namespace adagrad

@@ -1,13 +1,14 @@
 // _core.Table: the memory of an adagrad.Table as the kernels see it. Python owns the memory, the
 // rule and the step count; every check of an array argument is here.
-#include <pybind11/stl.h>
-
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
-#include "table_kernels.hpp"
+#include "../adagrad/parallel.hpp"
+#include "sparse_call.hpp"
 
 namespace adagrad {
 namespace {
@@ -18,7 +19,7 @@ std::optional<Half> half_of(const std::string& dtype) {
   return std::nullopt;
 }
 
-// Bags as the kernels take them: where each begins, and one past the last.
+// Where each bag begins, and the end of the last.
 std::vector<std::size_t> check_offsets(const char* function, py::handle object, std::size_t n) {
   const Argument at{function, "offsets"};
   const py::array array = check_memory(at, object, Access::read);
@@ -45,6 +46,25 @@ std::vector<std::size_t> check_offsets(const char* function, py::handle object, 
   });
 }
 
+// How a step is taken. `seed` and `steps` are for stochastic rounding.
+struct Step {
+  const Hyperparameters& rule;
+  double lr;
+  const py::object& duplicates;
+  bool verify_unique;
+  std::uint64_t seed, steps;
+  std::size_t threads;
+};
+
+// The gradients of a step; see Occurrences.
+template <class T>
+struct Gradients {
+  const T* g;
+  const std::uint32_t* source;
+  const std::size_t* positions;
+  std::unique_ptr<BagGradients<T>> memory;  // of g and source, unless the caller has it
+};
+
 class Table {
  public:
   Table(py::array memory, std::size_t rows, std::size_t dim, const std::string& dtype,
@@ -60,32 +80,26 @@ class Table {
     }
   }
 
-  std::size_t step(const py::object& rows, const py::object& g, const Hyperparameters& rule,
-                   double lr, const py::object& duplicates, bool verify_unique, std::uint64_t seed,
-                   std::uint64_t steps, std::size_t threads, bool limit,
-                   const py::object& positions) {
-    const SparseOptions options =
-        check_options("Table.step", rule, duplicates, verify_unique, threads);
-    const IdsArgument ids = check_ids("Table.step", rows);
-    const py::array gradients = check_reals({"Table.step", "g"}, g, ids.n, "rows", Access::read);
-    const std::optional<py::array> places = check_positions("Table.step", positions, ids.n);
-    return with_kernels(rule, lr, limit, [&](auto& kernels) {
-      using T = typename std::decay_t<decltype(kernels)>::Real;
-      if (rule.on_nonfinite == NonFinite::raise) check_finite<T>({"Table.step", "g"}, gradients);
-      const T* const data = static_cast<const T*>(gradients.data());
-      return with_ids(ids.type, ids.rows, [&](const auto* given) {
-        using Id = std::remove_const_t<std::remove_pointer_t<decltype(unsigned_ids(given))>>;
-        // NumPy's index type has the size of std::size_t, and no position is negative.
-        const std::size_t* const at =
-            places ? static_cast<const std::size_t*>(places->data()) : nullptr;
-        const Occurrences<T, Id> all{unsigned_ids(given), data, nullptr, ids.n, false, false, at};
-        return run(ids, options, check_range(ids, given, threads), all, kernels, seed, steps);
-      });
+  // `positions` are those of the ids in a larger call that this one is a part of, or None.
+  std::size_t step(const py::object& rows, const py::object& g, const py::object& positions,
+                   const Step& how) {
+    constexpr const char* function = "Table.step";
+    const SparseOptions options = options_of(function, how);
+    const IdsArgument ids = check_ids(function, rows);
+    const py::array gradients = check_reals({function, "g"}, g, ids.n, "rows", Access::read);
+    const std::optional<py::array> places = check_positions(function, positions, ids.n);
+    return run(ids, options, how, [&](auto zero) {
+      using T = decltype(zero);
+      if (how.rule.on_nonfinite == NonFinite::raise) check_finite<T>({function, "g"}, gradients);
+      // NumPy's index type has the size of std::size_t, and no position is negative.
+      return Gradients<T>{static_cast<const T*>(gradients.data()), nullptr,
+                          places ? static_cast<const std::size_t*>(places->data()) : nullptr,
+                          nullptr};
     });
   }
 
-  // The checks of step() but for those of its n ids, which need not be of this table: a sharded one
-  // makes them before any shard is called.
+  // The checks of step() except those of its n ids, which may be of other tables: a sharded table
+  // makes these checks before it calls any shard.
   void check_step(std::size_t n, const py::object& g, const Hyperparameters& rule,
                   const py::object& duplicates) const {
     check_options("step", rule, duplicates, false, 1);
@@ -98,41 +112,35 @@ class Table {
     }
   }
 
-  // The backward pass of pool() and the step in one: no gradient of a row is kept.
+  // The backward pass of pool() and the step in one call, without a copy of each row's gradient.
   std::size_t step_pooled(const py::object& rows, const py::object& offsets, const py::object& g,
-                          bool mean, const py::object& weights, const Hyperparameters& rule,
-                          double lr, const py::object& duplicates, std::uint64_t seed,
-                          std::uint64_t steps, std::size_t threads, bool limit) {
+                          bool mean, const py::object& weights, const Step& how) {
     constexpr const char* function = "Table.step_pooled";
-    const SparseOptions options = check_options(function, rule, duplicates, false, threads);
+    const SparseOptions options = options_of(function, how);
     const IdsArgument ids = check_ids(function, rows);
     const std::vector<std::size_t> starts = check_offsets(function, offsets, ids.n);
     const std::size_t bags = starts.size() - 1;
-    if (bags > ~std::uint32_t{0}) fail_value({function, "offsets"}, "have 2**32 bags or more");
+    if (bags > ~std::uint32_t{0}) {
+      fail_value({function, "offsets"}, "has 2**32 bags or more; pass fewer in each call");
+    }
     const py::array gradients = check_reals({function, "g"}, g, bags, "offsets", Access::read);
     const std::optional<py::array> factors = check_weights(function, weights, ids.n);
-    return with_kernels(rule, lr, limit, [&](auto& kernels) {
-      using T = typename std::decay_t<decltype(kernels)>::Real;
-      if (rule.on_nonfinite == NonFinite::raise) {
+    return run(ids, options, how, [&](auto zero) {
+      using T = decltype(zero);
+      const bool raises = how.rule.on_nonfinite == NonFinite::raise;
+      if (raises) {
         check_finite<T>({function, "g"}, gradients);
         if (factors) check_finite<T>({function, "weights"}, *factors);
       }
       const T* const w = factors ? static_cast<const T*>(factors->data()) : nullptr;
-      const T* const data = static_cast<const T*>(gradients.data());
-      return with_ids(ids.type, ids.rows, [&](const auto* given) {
-        using Id = std::remove_const_t<std::remove_pointer_t<decltype(unsigned_ids(given))>>;
-        const unsigned bits = check_range(ids, given, threads);
-        const BagGradients<T> each(data, w, starts, dim_, mean);
-        if (rule.on_nonfinite == NonFinite::raise && w != nullptr &&
-            count_nonfinite(each.g(), ids.n * dim_) != 0) {
-          throw py::value_error(std::string(function) +
-                                ": a gradient times its weight is not finite, and on_nonfinite is "
-                                "'raise'");
-        }
-        const Occurrences<T, Id> all{
-            unsigned_ids(given), each.g(), each.source(), ids.n, false, false};
-        return run(ids, options, bits, all, kernels, seed, steps);
-      });
+      auto each = std::make_unique<BagGradients<T>>(static_cast<const T*>(gradients.data()), w,
+                                                    starts, dim_, mean);
+      if (raises && !each->is_finite()) {
+        throw py::value_error(std::string(function) +
+                              ": a gradient times its weight is not finite, and on_nonfinite is "
+                              "'raise'");
+      }
+      return Gradients<T>{each->g(), each->source(), nullptr, std::move(each)};
     });
   }
 
@@ -143,17 +151,16 @@ class Table {
                              ? make_reals(ids.n)
                              : check_reals({function, "out"}, out, ids.n, "rows", Access::write);
     if (!out.is_none()) {
-      check_disjoint({{function, "out"}, to, Access::write},
-                     {{function, "rows"}, ids.rows, Access::read});
+      check_disjoint({{function, "out"}, to, Access::write}, {ids.at, ids.array, Access::read});
     }
-    read([&](auto& kernels) {
+    check_range(ids, threads);
+    with_kernels(nullptr, 0.0, [&](auto& kernels) {
       using T = typename std::decay_t<decltype(kernels)>::Real;
       T* const data = static_cast<T*>(const_cast<void*>(to.data()));
-      with_ids(ids.type, ids.rows, [&](const auto* given) {
-        check_range(ids, given, threads);
+      ids.with([&](const auto* given) {
         unlocked(ids.n * dim_, [&] {
-          split_rows(ids.n, threads, [&](std::size_t first, std::size_t last) {
-            kernels.gather(unsigned_ids(given) + first, last - first, data + first * dim_);
+          split(ids.n, parts_of(ids.n, threads), 1, 1, [&](std::size_t first, std::size_t last) {
+            kernels.gather(given + first, last - first, data + first * dim_);
           });
         });
       });
@@ -169,17 +176,15 @@ class Table {
     const std::size_t bags = starts.size() - 1;
     const std::optional<py::array> factors = check_weights(function, weights, ids.n);
     const py::array to = make_reals(bags);
-    read([&](auto& kernels) {
+    check_range(ids, threads);
+    with_kernels(nullptr, 0.0, [&](auto& kernels) {
       using T = typename std::decay_t<decltype(kernels)>::Real;
       T* const data = static_cast<T*>(const_cast<void*>(to.data()));
       const T* const w = factors ? static_cast<const T*>(factors->data()) : nullptr;
-      with_ids(ids.type, ids.rows, [&](const auto* given) {
-        check_range(ids, given, threads);
-        using Id = std::remove_const_t<std::remove_pointer_t<decltype(unsigned_ids(given))>>;
-        const Bags<T, Id> all{unsigned_ids(given), starts.data(), w, data, mean};
+      ids.with([&](const auto* given) {
+        const Bags<T, std::decay_t<decltype(*given)>> all{given, starts.data(), w, data, mean};
         unlocked(ids.n * dim_, [&] {
-          const std::size_t parts = sparse_threads(ids.n, dim_, threads);
-          split(bags, parts, 1, 1, [&](std::size_t first, std::size_t last) {
+          split(bags, parts_of(ids.n, threads), 1, 1, [&](std::size_t first, std::size_t last) {
             kernels.pool(all, ids.n, first, last);
           });
         });
@@ -188,32 +193,25 @@ class Table {
     return to;
   }
 
-  // Params at random or, where `init` is "zeros", as they are; every accumulator.
+  // Sets every accumulator, and every param unless `init` is "zeros".
   void initialise(const std::string& init, double scale, std::uint64_t seed, double accumulator,
                   std::size_t threads) {
     const Start start{
         init != "zeros", init == "normal" ? Distribution::normal : Distribution::uniform,
         key_from(key(seed, Stream::initial_weights, 0), first_row_ * dim_), scale, accumulator};
-    read([&](auto& kernels) {
-      py::gil_scoped_release release;
-      kernels.allocate(dim_, num_threads(threads));
-      each_part(threads, [&](std::size_t first, std::size_t last, std::size_t k) {
-        kernels.initialise(start, first, last, k);
-      });
-    });
+    each_part(threads, seed, Stream::initial_weights, 0,
+              [&](auto& kernels, std::size_t first, std::size_t last, std::size_t k) {
+                kernels.initialise(start, first, last, k);
+              });
   }
 
   // s = max(gamma * s, floor) for every accumulator.
   void fade(double gamma, double floor, std::uint64_t seed, std::uint64_t steps,
             std::size_t threads) {
-    read([&](auto& kernels) {
-      py::gil_scoped_release release;
-      kernels.allocate(dim_, num_threads(threads));
-      kernels.set_key(key(seed, Stream::decay, steps));
-      each_part(threads, [&](std::size_t first, std::size_t last, std::size_t k) {
-        kernels.fade(gamma, floor, first, last, k);
-      });
-    });
+    each_part(threads, seed, Stream::decay, steps,
+              [&](auto& kernels, std::size_t first, std::size_t last, std::size_t k) {
+                kernels.fade(gamma, floor, first, last, k);
+              });
   }
 
  private:
@@ -226,67 +224,77 @@ class Table {
     return {w, w + dim_, stride, stride, dim_, row_state_, whole_pairs_};
   }
 
-  // Calls f with the kernels for the storage of this table.
+  // Calls f with the kernels for the storage of this table, and the params of a rule or none.
   template <class F>
-  std::size_t with_kernels(const Hyperparameters& rule, double lr, bool limit, F f) const {
-    if (half_) {
-      HalfTableKernels half{{data(), stride_, dim_, *half_, half_state_, row_state_, 0},
-                            rule.params<float>(lr),
-                            first_row_};
-      return f(half);
-    }
+  void with_kernels(const Hyperparameters* rule, double lr, F f) const {
     if (is_double_) {
-      TargetKernels<double> of{target<double>(), rule.params<double>(lr),
-                               kernels_for<double>(limit)};
-      return f(of);
+      TargetKernels<double> kernels(target<double>(), params_of<double>(rule, lr));
+      f(static_cast<TableKernels<double>&>(kernels));
+      return;
     }
-    TargetKernels<float> of{target<float>(), rule.params<float>(lr), kernels_for<float>(limit)};
-    return f(of);
-  }
-
-  // The same where no rule is applied.
-  template <class F>
-  void read(F f) const {
+    std::unique_ptr<TableKernels<float>> kernels;
+    const Params<float> params = params_of<float>(rule, lr);
     if (half_) {
-      HalfTableKernels half{
-          {data(), stride_, dim_, *half_, half_state_, row_state_, 0}, {}, first_row_};
-      f(half);
-    } else if (is_double_) {
-      TargetKernels<double> of{target<double>(), {}, kernels_for<double>(false)};
-      f(of);
+      const HalfTable table{data(), stride_, dim_, *half_, half_state_, row_state_, 0};
+      kernels = std::make_unique<HalfTableKernels>(table, params, first_row_);
     } else {
-      TargetKernels<float> of{target<float>(), {}, kernels_for<float>(false)};
-      f(of);
+      kernels = std::make_unique<TargetKernels<float>>(target<float>(), params);
     }
+    f(*kernels);
   }
 
-  template <class Id, class T, class Kernels>
-  std::size_t run(const IdsArgument& ids, const SparseOptions& options, unsigned bits,
-                  const Occurrences<T, Id>& all, Kernels& kernels, std::uint64_t seed,
-                  std::uint64_t steps) const {
-    kernels.prepare(dim_, num_threads(options.threads), seed, steps);
-    return step_sparse(ids, options, bits, dim_, stride_, all, kernels);
+  template <class T>
+  static Params<T> params_of(const Hyperparameters* rule, double lr) {
+    return rule == nullptr ? Params<T>{} : rule->params<T>(lr);
   }
 
+  SparseOptions options_of(const char* function, const Step& how) const {
+    return check_options(function, how.rule, how.duplicates, how.verify_unique, how.threads);
+  }
+
+  // One step by the Gradients<T> that gradients(T()) returns, once all arguments are checked.
   template <class F>
-  void split_rows(std::size_t n, std::size_t threads, F f) const {
-    split(n, sparse_threads(n, dim_, threads), 1, 1, f);
+  std::size_t run(const IdsArgument& ids, const SparseOptions& options, const Step& how,
+                  F gradients) const {
+    std::size_t skipped = 0;
+    with_kernels(&how.rule, how.lr, [&](auto& kernels) {
+      using T = typename std::decay_t<decltype(kernels)>::Real;
+      const std::uint64_t largest = check_range(ids, how.threads);
+      const Gradients<T> given = gradients(T());
+      kernels.prepare(num_threads(how.threads), how.seed, Stream::step, how.steps);
+      skipped = ids.with([&](const auto* named) {
+        const Occurrences<T, std::decay_t<decltype(*named)>> all{
+            named, given.g, given.source, ids.n, false, false, given.positions};
+        return run_sparse<T>(ids, options, largest, dim_, stride_, all, kernels);
+      });
+    });
+    return skipped;
   }
 
-  // f(first, last, k) on thread k, for all rows.
+  // How many threads share n rows.
+  std::size_t parts_of(std::size_t n, std::size_t threads) const {
+    return sparse_threads(n, dim_, num_threads(threads), sparse_grain());
+  }
+
+  // f(kernels, first, last, k) on thread k, for all rows.
   template <class F>
-  void each_part(std::size_t threads, F f) const {
-    const std::size_t parts = sparse_threads(rows_, dim_, threads);
-    for_each_part(parts, [&](std::size_t k) {
-      f(rows_ / parts * k + rows_ % parts * k / parts,
-        rows_ / parts * (k + 1) + rows_ % parts * (k + 1) / parts, k);
+  void each_part(std::size_t threads, std::uint64_t seed, Stream stream, std::uint64_t step,
+                 F f) const {
+    with_kernels(nullptr, 0.0, [&](auto& kernels) {
+      py::gil_scoped_release release;
+      const std::size_t parts = parts_of(rows_, threads);
+      kernels.prepare(parts, seed, stream, step);
+      for_each_part(parts, [&](std::size_t k) {
+        f(kernels, rows_ / parts * k + rows_ % parts * k / parts,
+          rows_ / parts * (k + 1) + rows_ % parts * (k + 1) / parts, k);
+      });
     });
   }
 
   IdsArgument check_ids(const char* function, const py::object& rows) const {
-    IdsArgument ids = check_ids_array(function, rows, rows_);
+    const IdsArgument ids = check_ids_array({function, "rows"}, rows, rows_);
     check_disjoint({{function, "the table"}, memory_, Access::write},
-                   {{function, "rows"}, ids.rows, Access::read});
+                   {ids.at, ids.array, Access::read});
     return ids;
   }
 
@@ -328,7 +336,7 @@ class Table {
     return array;
   }
 
-  // Where the occurrences stand in a larger call that this one is a part of.
+  // The positions of the occurrences in a larger call that this one is a part of.
   std::optional<py::array> check_positions(const char* function, const py::object& positions,
                                            std::size_t n) const {
     if (positions.is_none()) return std::nullopt;
@@ -368,15 +376,31 @@ void bind_table(py::module_& m) {
            py::arg("memory"), py::arg("rows"), py::arg("dim"), py::arg("dtype"),
            py::arg("half_state"), py::arg("row_state"), py::arg("whole_pairs"),
            py::arg("first_row") = 0)
-      .def("step", &Table::step, py::arg("rows"), py::arg("g"), py::arg("rule"), py::arg("lr"),
-           py::arg("duplicates"), py::arg("check_unique"), py::arg("seed"), py::arg("steps"),
-           py::arg("threads"), py::arg("limit") = false, py::arg("positions") = py::none())
+      .def(
+          "step",
+          [](Table& table, const py::object& rows, const py::object& g, const Hyperparameters& rule,
+             double lr, const py::object& duplicates, bool check_unique, std::uint64_t seed,
+             std::uint64_t steps, std::size_t threads, const py::object& positions) {
+            return table.step(rows, g, positions,
+                              {rule, lr, duplicates, check_unique, seed, steps, threads});
+          },
+          py::arg("rows"), py::arg("g"), py::arg("rule"), py::arg("lr"), py::arg("duplicates"),
+          py::arg("check_unique"), py::arg("seed"), py::arg("steps"), py::arg("threads"),
+          py::arg("positions") = py::none())
       .def("check_step", &Table::check_step, py::arg("n"), py::arg("g"), py::arg("rule"),
            py::arg("duplicates"))
-      .def("step_pooled", &Table::step_pooled, py::arg("rows"), py::arg("offsets"), py::arg("g"),
-           py::arg("mean"), py::arg("weights"), py::arg("rule"), py::arg("lr"),
-           py::arg("duplicates"), py::arg("seed"), py::arg("steps"), py::arg("threads"),
-           py::arg("limit") = false)
+      .def(
+          "step_pooled",
+          [](Table& table, const py::object& rows, const py::object& offsets, const py::object& g,
+             bool mean, const py::object& weights, const Hyperparameters& rule, double lr,
+             const py::object& duplicates, std::uint64_t seed, std::uint64_t steps,
+             std::size_t threads) {
+            return table.step_pooled(rows, offsets, g, mean, weights,
+                                     {rule, lr, duplicates, false, seed, steps, threads});
+          },
+          py::arg("rows"), py::arg("offsets"), py::arg("g"), py::arg("mean"), py::arg("weights"),
+          py::arg("rule"), py::arg("lr"), py::arg("duplicates"), py::arg("seed"), py::arg("steps"),
+          py::arg("threads"))
       .def("gather", &Table::gather, py::arg("rows"), py::arg("out"), py::arg("threads"))
       .def("pool", &Table::pool, py::arg("rows"), py::arg("offsets"), py::arg("mean"),
            py::arg("weights"), py::arg("threads"))

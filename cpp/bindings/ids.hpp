@@ -1,62 +1,63 @@
-// Arrays of ids: their type, their range, and the error that names the one that is out of it.
+// Arrays of ids: their type, their range, and the errors about them.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
 
+#include "../isa/sparse_step.hpp"
 #include "arrays.hpp"
+#include "module.hpp"
 
 namespace adagrad {
 
 // Calls f with a pointer to the ids in their own type.
 template <class F>
-auto with_ids(IdType type, const py::array& rows, F f) {
-  const void* ids = rows.data();
+auto with_ids(IdType type, const py::array& ids, F f) {
+  const void* data = ids.data();
   switch (type) {
-    case IdType::i32: return f(static_cast<const std::int32_t*>(ids));
-    case IdType::i64: return f(static_cast<const std::int64_t*>(ids));
-    case IdType::u32: return f(static_cast<const std::uint32_t*>(ids));
-    default: return f(static_cast<const std::uint64_t*>(ids));
+    case IdType::i32: return f(static_cast<const std::int32_t*>(data));
+    case IdType::i64: return f(static_cast<const std::int64_t*>(data));
+    case IdType::u32: return f(static_cast<const std::uint32_t*>(data));
+    default: return f(static_cast<const std::uint64_t*>(data));
   }
 }
 
-// Non-negative ids have the same bits in the signed and the unsigned type, so the kernels and the
-// coalescer are compiled for two id types, not four. Only valid once they are checked.
-inline const std::uint32_t* unsigned_ids(const std::int32_t* ids) {
-  return reinterpret_cast<const std::uint32_t*>(ids);
+// The same with a pointer to unsigned ids. Non-negative ids have the same bits in the signed and
+// the unsigned type, so everything behind the checks is compiled for two types of ids instead of
+// four. Only valid for ids that are checked.
+template <class F>
+auto with_unsigned_ids(IdType type, const py::array& ids, F f) {
+  const void* data = ids.data();
+  return type == IdType::i32 || type == IdType::u32 ? f(static_cast<const std::uint32_t*>(data))
+                                                    : f(static_cast<const std::uint64_t*>(data));
 }
-inline const std::uint32_t* unsigned_ids(const std::uint32_t* ids) { return ids; }
-inline const std::uint64_t* unsigned_ids(const std::int64_t* ids) {
-  return reinterpret_cast<const std::uint64_t*>(ids);
-}
-inline const std::uint64_t* unsigned_ids(const std::uint64_t* ids) { return ids; }
 
-// A negative id sign-extends to a value that no table has. Several maxima, as each waits for the
-// one before it.
-template <class I>
-std::uint64_t largest_id(const I* ids, std::size_t n) {
-  constexpr std::size_t chains = 8;
-  std::uint64_t largest[chains] = {};
-  const auto take = [&](std::size_t chain, I id) {
-    largest[chain] = std::max(largest[chain], static_cast<std::uint64_t>(id));
-  };
-  std::size_t i = 0;
-  for (; i + chains <= n; i += chains) {
-    for (std::size_t k = 0; k < chains; ++k) take(k, ids[i + k]);
+// Ids of shape [n], and the number of rows of the table that they name.
+struct IdsArgument {
+  Argument at;
+  py::array array;
+  IdType type;
+  std::size_t n;
+  std::uint64_t rows;
+
+  template <class F>
+  auto with(F f) const {
+    return with_unsigned_ids(type, array, f);
   }
-  for (; i < n; ++i) take(0, ids[i]);
-  return *std::max_element(largest, largest + chains);
+};
+
+inline IdsArgument check_ids_array(const Argument& at, py::handle object, std::uint64_t rows) {
+  const py::array array = check_memory(at, object, Access::read);
+  const IdType type = id_type(at, array);
+  if (array.ndim() != 1) fail_value(at, "must have shape [n], got " + shape_of(array));
+  return {at, array, type, static_cast<std::size_t>(array.shape(0)), rows};
 }
 
-// Raises IndexError that names the first id for which `is_valid` is false.
-template <class I, class F>
-[[noreturn]] void fail_ids(const Argument& a, const I* ids, const std::string& range, F is_valid) {
-  std::size_t i = 0;
-  while (is_valid(static_cast<std::uint64_t>(ids[i]))) ++i;
-  throw py::index_error(a.text() + "[" + std::to_string(i) + "] = " + std::to_string(ids[i]) +
-                        " is out of range" + range);
-}
+// Raises IndexError that names the first id that is not below `end`.
+[[noreturn]] void fail_range(const IdsArgument& ids, std::uint64_t end, const std::string& range);
+
+// Raises IndexError if an id is out of range. Returns the largest.
+std::uint64_t check_range(const IdsArgument& ids, std::size_t threads);
 
 }  // namespace adagrad

@@ -12,7 +12,7 @@
 namespace adagrad {
 namespace {
 
-std::atomic<std::size_t> threads{1}, grain{std::size_t{1} << 19};
+std::atomic<std::size_t> default_threads{1}, least_work{std::size_t{1} << 19};
 
 std::vector<std::string> isas() {
   std::vector<std::string> names;
@@ -23,10 +23,10 @@ std::vector<std::string> isas() {
 }  // namespace
 
 std::size_t num_threads(std::size_t asked) {
-  return asked != 0 ? asked : threads.load(std::memory_order_relaxed);
+  return asked != 0 ? asked : default_threads.load(std::memory_order_relaxed);
 }
 
-std::size_t sparse_grain() { return grain.load(std::memory_order_relaxed); }
+std::size_t sparse_grain() { return least_work.load(std::memory_order_relaxed); }
 
 }  // namespace adagrad
 
@@ -40,11 +40,11 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
         "Use another one; False if it cannot run here.");
   m.def("num_threads", [] { return num_threads(0); }, "Threads that a call may use.");
   m.def(
-      "set_num_threads", [](std::size_t n) { threads.store(n, std::memory_order_relaxed); },
+      "set_num_threads", [](std::size_t n) { default_threads.store(n, std::memory_order_relaxed); },
       pybind11::arg("n"), "Set how many threads a call may use.");
   m.def(
       "set_sparse_grain",
-      [](std::size_t elements) { return grain.exchange(elements, std::memory_order_relaxed); },
+      [](std::size_t elements) { return least_work.exchange(elements, std::memory_order_relaxed); },
       pybind11::arg("elements"), "Set the least work of a thread of a sparse call; the old one.");
   m.def("compiler", [] {
 #if defined(__VERSION__)
@@ -62,5 +62,4 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bind_examples(m);
   bind_hashing(m);
   bind_learners(m);
-  bind_factorization(m);
 }

@@ -17,7 +17,6 @@ void bind_table(pybind11::module_& m);
 void bind_examples(pybind11::module_& m);
 void bind_hashing(pybind11::module_& m);
 void bind_learners(pybind11::module_& m);
-void bind_factorization(pybind11::module_& m);
 
 // How many threads a call may use: what it asks for, or where that is 0, set_num_threads().
 std::size_t num_threads(std::size_t asked);

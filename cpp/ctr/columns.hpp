@@ -1,87 +1,24 @@
-// Columns in Apache Arrow's memory layout (arrow.apache.org/docs/format), read without copying:
-// the hash of each of their values, and the numbers in them.
+// The values of columns as hashes and as numbers.
+//
+// The loops rely on buffers that are as long as the column claims and on offsets that ascend, as
+// Arrow requires. Only the indices of a dictionary are checked. Values need the alignment of their
+// type.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <memory>
 #include <stdexcept>
-#include <string>
-#include <vector>
+#include <string_view>
+#include <type_traits>
 
 #include "../adagrad/half.hpp"
 #include "../adagrad/portability.hpp"
+#include "arrow.hpp"
 #include "hashing.hpp"
 
-// The C data interface, as its specification prints it.
-#ifndef ARROW_C_DATA_INTERFACE
-#define ARROW_C_DATA_INTERFACE
-extern "C" {
-struct ArrowSchema {
-  const char* format;
-  const char* name;
-  const char* metadata;
-  std::int64_t flags;
-  std::int64_t n_children;
-  struct ArrowSchema** children;
-  struct ArrowSchema* dictionary;
-  void (*release)(struct ArrowSchema*);
-  void* private_data;
-};
-struct ArrowArray {
-  std::int64_t length;
-  std::int64_t null_count;
-  std::int64_t offset;
-  std::int64_t n_buffers;
-  std::int64_t n_children;
-  const void** buffers;
-  struct ArrowArray** children;
-  struct ArrowArray* dictionary;
-  void (*release)(struct ArrowArray*);
-  void* private_data;
-};
-}
-#endif
-
 namespace adagrad {
-
-enum class Type : std::uint8_t {
-  null,
-  boolean,
-  i8,
-  i16,
-  i32,
-  i64,
-  u8,
-  u16,
-  u32,
-  u64,
-  f16,
-  f32,
-  f64,
-  text32,
-  text64,
-  text_view,
-  list32,
-  list64,
-  dictionary
-};  // text is any bytes; the number is that of an offset's bits
-
-struct Column {
-  Type type;
-  Type index;  // of a dictionary
-  std::size_t offset, length;
-  const std::uint8_t* validity;   // a bit per value, or null
-  const void* data;               // values, indices, views, or the bytes of texts
-  const void* offsets;            // of texts and lists
-  const void* const* view_bytes;  // the buffers that views point into
-  std::vector<Column> child;      // one: a list's elements, a dictionary's values
-  // Hashes of a dictionary's values, where that pays.
-  std::shared_ptr<const std::vector<std::uint64_t>> distinct;
-};
-
 namespace {
 
 inline bool bit(const std::uint8_t* bits, std::size_t i) { return (bits[i / 8] >> i % 8 & 1) != 0; }
@@ -105,7 +42,7 @@ void with_numbers(Type type, const void* data, F f) {
     case Type::u64: return f(as<std::uint64_t>(data));
     case Type::f32: return f(as<float>(data));
     case Type::f64: return f(as<double>(data));
-    default: throw std::logic_error("a column of numbers is needed");
+    default: throw std::logic_error("the column does not hold numbers");
   }
 }
 
@@ -113,7 +50,8 @@ inline float half_at(const Column& c, std::size_t i) {
   return to_float<Half::float16>(as<std::uint16_t>(c.data)[i]);
 }
 
-// out[i] = f(position of value begin + i), or `missing`.
+// out[i] = f(position of value begin + i), or `missing` if that value is missing. The test for a
+// validity bitmap is outside the loop, so that columns without one vectorise.
 template <class Out, class F>
 inline void for_each(const Column& c, std::size_t begin, std::size_t n, Out missing, Out* out,
                      F f) {
@@ -125,7 +63,7 @@ inline void for_each(const Column& c, std::size_t begin, std::size_t n, Out miss
   }
 }
 
-// Values begin .. begin + n as doubles, missing ones as NaN.
+// Reads the values [begin, begin + n) as doubles. Missing ones are NaN.
 inline void read_numbers(const Column& c, std::size_t begin, std::size_t n, double* out) {
   constexpr double missing = std::numeric_limits<double>::quiet_NaN();
   if (c.type == Type::null) {
@@ -148,8 +86,8 @@ inline std::uint64_t hash_number(Integer x, std::uint64_t seed) {
     return hash_integer(x, seed);
 }
 
-// Columns are read, and written, in turn, some hundred values of each: too few for the processor to
-// see where it goes. Only an address: there may be nothing.
+// Columns are read and written in turn, a few hundred values of each, which is too few for the
+// hardware prefetcher. The address may lie beyond the column: prefetching it is harmless.
 inline void prefetch_ahead(const char* p) {
   constexpr std::uintptr_t bytes = 1024;
   ADAGRAD_PREFETCH(reinterpret_cast<const char*>(reinterpret_cast<std::uintptr_t>(p) + bytes));
@@ -162,14 +100,15 @@ inline std::string_view text_at(const Column& c, std::size_t i) {
   return {as<char>(c.data) + at[0], static_cast<std::size_t>(at[1] - at[0])};
 }
 
-// A view is the length and up to 12 bytes, or the length, 4 bytes, a buffer's number and a place.
+// A view holds a length and up to 12 bytes, or a length, the first 4 bytes, the number of a buffer
+// and a position in it.
 inline std::string_view view_at(const Column& c, std::size_t i) {
   const std::int32_t* const view = as<std::int32_t>(c.data) + 4 * i;
   const std::size_t length = static_cast<std::size_t>(view[0]);
   return {length <= 12 ? as<char>(view + 1) : as<char>(c.view_bytes[view[2]]) + view[3], length};
 }
 
-// Hashes of values begin .. begin + n as categories.
+// Hashes the values [begin, begin + n) as categories.
 inline void hash_categories(const Column& c, std::size_t begin, std::size_t n, std::uint64_t seed,
                             std::uint64_t* out) {
   const auto each = [&](auto f) { for_each(c, begin, n, seed, out, f); };
@@ -208,7 +147,8 @@ inline void hash_categories(const Column& c, std::size_t begin, std::size_t n, s
   }
 }
 
-// Whether a value may be missing: exact but for dictionaries with a null among their values.
+// Whether any value is missing. Also true for a dictionary that has a missing value but does not
+// use it.
 inline bool has_missing(const Column& c) {
   if (c.type == Type::null) return c.length > 0;
   if (c.validity != nullptr) {

@@ -1,287 +1,69 @@
-// Lines of delimited text to columns in Apache Arrow's layout, where nothing about them is in
-// doubt: quotes, empty lines, another number of columns and numbers in another spelling than the
-// plain one are left to a reader that knows what to make of them.
+// Lines of delimited text to columns in Apache Arrow's layout, for text that needs no judgement.
+// Lines with quotes, empty lines, a wrong number of columns, and numbers in any but the plainest
+// notation are left to a reader that handles them.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
+#include <memory>
 #include <vector>
-
-#include "../adagrad/buckets.hpp"
-#include "columns.hpp"
-#include "hashing.hpp"
-#include "separators.hpp"
 
 namespace adagrad {
 
 enum class TextKind : std::uint8_t { text, integer, real };
 
-// The room of a column is kept from one use to the next: memory that is touched first costs more
-// than what is written to it.
+// The values of one column. Its memory is kept for the next block of lines, because touching new
+// memory costs more than writing the values.
 struct TextColumn {
   std::size_t position;  // among the columns of a line
   TextKind kind;
   std::size_t missing = 0, n_bytes = 0;
-  std::vector<std::uint8_t> validity;  // a bit per value; those to come are set
+  std::vector<std::uint8_t> validity;  // one bit per value, set beyond the last value
   std::vector<std::int64_t> integers;
   std::vector<double> reals;
   std::vector<std::int32_t> offsets;
   std::vector<char> bytes;
 
-  void make_room(std::size_t rows, std::size_t text) {
-    const auto grow = [](auto& room, std::size_t size, auto value) {
-      if (room.size() < size) room.resize(size, value);
-    };
-    grow(validity, (rows + 7) / 8, std::uint8_t{0xFF});
-    if (kind == TextKind::integer) grow(integers, rows, std::int64_t{0});
-    if (kind == TextKind::real) grow(reals, rows, 0.0);
-    if (kind == TextKind::text) grow(offsets, rows + 1, 0);
-    grow(bytes, text, '\0');
-  }
+  // Makes room for this many rows and bytes of text in all.
+  void make_room(std::size_t rows, std::size_t text);
 
-  // As before what came after these rows.
-  void cut(std::size_t rows, std::size_t missing_before) {
-    missing = missing_before;
-    std::fill(validity.begin() + static_cast<std::ptrdiff_t>((rows + 7) / 8), validity.end(),
-              std::uint8_t{0xFF});
-    if (rows % 8 != 0) validity[rows / 8] |= static_cast<std::uint8_t>(0xFF << rows % 8);
-    if (kind == TextKind::text) n_bytes = static_cast<std::size_t>(offsets[rows]);
-  }
+  // Forgets the values after the first `rows`, of which `missing_before` are missing.
+  void cut(std::size_t rows, std::size_t missing_before);
 };
 
-namespace {
+using TextColumns = std::vector<TextColumn>;
 
-// Finds where columns begin: the place after each delimiter and each end of a line.
-class Scan {
+// Collects the columns of lines.
+class LineCollector {
  public:
-  Scan(const char* data, std::size_t size, char delimiter)
-      : data_(data), size_(size), delimiter_(delimiter) {}
+  // `wanted` has a position below `width` and a kind for each column to collect.
+  LineCollector(std::size_t width, char delimiter, bool quotes, TextColumns wanted);
 
-  // So many places are written at a time that a second time is rare among 64 bytes: a branch that
-  // is missed costs more.
-  static constexpr std::size_t at_a_time = 12;
-  static constexpr std::size_t beyond = 63 + at_a_time;
+  // Collects `rows` lines, or collects nothing and returns false if any of them is not plain.
+  bool add(const char* data, std::size_t size, std::size_t rows);
 
-  // Writes places until there are `wanted`, or all, and returns how many: at most 63 more. Up to
-  // `beyond` after the wanted ones are overwritten.
-  std::size_t run(std::uint32_t* out, std::size_t count, std::size_t wanted) {
-    for (; count < wanted && at_ < size_; at_ += 64) {
-      Separators found;
-      if (size_ - at_ >= 64) {
-        found = separators(data_ + at_, delimiter_);
-      } else {
-        char rest[64];
-        std::memset(rest, delimiter_ == '\0', sizeof rest);
-        std::memcpy(rest, data_ + at_, size_ - at_);
-        found = separators(rest, delimiter_);
-      }
-      line_ends_ += found.ends;
-      std::uint64_t bits = found.bits;
-      std::uint32_t* to = out + count;
-      for (std::size_t written = 0; written < found.count; written += at_a_time) {
-        for (std::size_t i = 0; i < at_a_time; ++i, bits &= bits - 1) {
-          constexpr std::uint64_t not_zero = std::uint64_t{1} << 63;
-          *to++ = static_cast<std::uint32_t>(at_ + count_trailing_zeros(bits | not_zero) + 1);
-        }
-      }
-      count += found.count;
-    }
-    return count;
-  }
+  // Returns what was collected and starts again from 0 rows. The memory is used again once the last
+  // copy of the pointer is gone, on any thread.
+  std::shared_ptr<TextColumns> take();
 
-  // Of all that was looked at.
-  std::size_t line_ends() const { return line_ends_; }
+  std::size_t rows() const { return rows_; }
 
  private:
-  const char* data_;
-  std::size_t size_;
+  class Pool;
+
+  void renew();
+
+  std::size_t width_;
   char delimiter_;
-  std::size_t at_ = 0, line_ends_ = 0;
+  bool quotes_;
+  TextColumns wanted_;
+  std::unique_ptr<TextColumns> columns_;
+  std::shared_ptr<Pool> pool_;
+  std::size_t rows_ = 0, bytes_ = 0;
+  // The amounts that were last taken. Memory is reserved for as much, because growing it step by
+  // step copies it each time.
+  std::size_t expected_rows_ = 0;
+  std::vector<std::size_t> expected_bytes_;
 };
 
-// 1 to 8 digits, of which `word` has the first in its lowest byte, and anything behind them. The
-// bytes are added up in pairs, fours and eights: with a loop, the branch at its end is missed.
-inline bool read_digits(std::uint64_t word, std::size_t length, std::int64_t& out) {
-  const unsigned unused = static_cast<unsigned>(8 * (8 - length));
-  constexpr std::uint64_t zeros = 0x3030303030303030, tops = 0xF0F0F0F0F0F0F0F0;
-  const std::uint64_t text = word << unused | (((std::uint64_t{1} << unused) - 1) & zeros);
-  const bool good = (text & tops) == zeros && ((text + 0x0606060606060606) & tops) == zeros;
-  std::uint64_t x = text - zeros;
-  x = (x * 10 + (x >> 8)) & 0x00FF00FF00FF00FF;
-  x = (x * 100 + (x >> 16)) & 0x0000FFFF0000FFFF;
-  x = (x * 10000 + (x >> 32)) & 0xFFFFFFFF;
-  out = static_cast<std::int64_t>(x);
-  return good;
-}
-
-// Digits after at most one sign, few enough to fit. No byte is read from `limit` on.
-inline bool read_integer(const char* p, const char* end, const char* limit, std::int64_t& out) {
-  if (end - p <= 8 && limit - p >= 8 && *p != '-') {
-    return read_digits(load64(reinterpret_cast<const unsigned char*>(p)),
-                       static_cast<std::size_t>(end - p), out);
-  }
-  const bool negative = *p == '-';
-  p += negative;
-  if (p == end || end - p > 18) return false;
-  std::int64_t x = 0;
-  for (; p < end; ++p) {
-    const unsigned digit = static_cast<unsigned char>(*p) - 48u;
-    if (digit > 9) return false;
-    x = 10 * x + digit;
-  }
-  out = negative ? -x : x;
-  return true;
-}
-
-// Digits with a point among them, so few that they are a whole number and a power of ten that
-// double holds exactly: their quotient is rounded once, as whoever reads numbers rightly rounds it.
-inline bool read_real(const char* p, const char* end, const char*, double& out) {
-  constexpr double power[16] = {1e0, 1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                                1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
-  const bool negative = p < end && *p == '-';
-  p += negative;
-  const char* const point = std::find(p, end, '.');
-  if (point == p || point + 1 == end || end - p > 16) return false;
-  std::int64_t x = 0;
-  for (; p < end; ++p) {
-    if (p == point) continue;
-    const unsigned digit = static_cast<unsigned char>(*p) - 48u;
-    if (digit > 9) return false;
-    x = 10 * x + digit;
-  }
-  const std::size_t decimals = point == end ? 0 : static_cast<std::size_t>(end - point - 1);
-  if (x > std::int64_t{1} << 53) return false;
-  const double size = static_cast<double>(x) / power[decimals];
-  out = negative ? -size : size;
-  return true;
-}
-
-// Where a column of some lines begins, and one byte after it ends. Functions take a copy: what they
-// write might be part of the original.
-struct Places {
-  const std::uint32_t *begins, *ends;
-  std::size_t stride, end_stride, n;
-
-  std::size_t begin(std::size_t i) const { return begins[i * stride]; }
-  std::size_t length(std::size_t i) const { return ends[i * end_stride] - begin(i) - 1; }
-};
-
-// Marks the values from `row` on that are missing.
-inline void mark_missing(TextColumn& c, const Places at, std::size_t row) {
-  std::uint8_t* const validity = c.validity.data();
-  unsigned missing = 0;  // of 8 values
-  for (std::size_t i = 0; i < at.n; ++i) {
-    const std::size_t bit = (row + i) % 8;
-    missing |= static_cast<unsigned>(at.length(i) == 0) << bit;
-    if (bit == 7 || i + 1 == at.n) {
-      validity[(row + i) / 8] &= static_cast<std::uint8_t>(~missing);
-      missing = 0;
-    }
-  }
-}
-
-// False where some value is no number. No byte is read from `end` on.
-template <class T, class F>
-ADAGRAD_NOINLINE bool read_numbers(TextColumn& c, T* out, const char* data, const char* end,
-                                   const Places at, std::size_t row, F read) {
-  bool good = true;
-  std::size_t missing = 0;
-  for (std::size_t i = 0; i < at.n; ++i) {
-    const char* const p = data + at.begin(i);
-    const std::size_t length = at.length(i);
-    T x = 0;
-    if (length == 0) {
-      ++missing;
-    } else {
-      good &= read(p, p + length, end, x);
-    }
-    prefetch_ahead(reinterpret_cast<const char*>(out + i));
-    out[i] = x;
-  }
-  c.missing += missing;
-  if (missing > 0) mark_missing(c, at, row);
-  return good;
-}
-
-ADAGRAD_NOINLINE inline void read_texts(TextColumn& c, const char* data, const char* end,
-                                        const Places at, std::size_t row) {
-  constexpr std::size_t most = 16;  // bytes that are copied whatever the length
-  std::size_t to = c.n_bytes, room = c.bytes.size(), missing = 0;
-  char* bytes = c.bytes.data();
-  std::int32_t* const ends = c.offsets.data() + row + 1;
-  for (std::size_t i = 0; i < at.n; ++i) {
-    const char* const p = data + at.begin(i);
-    const std::size_t length = at.length(i);
-    if (room - to < length + most) {
-      c.bytes.resize(to + length + most + room / 2 + 1024);
-      room = c.bytes.size();
-      bytes = c.bytes.data();
-    }
-    prefetch_ahead(bytes + to);
-    if (length <= most && static_cast<std::size_t>(end - p) >= most) {
-      std::memcpy(bytes + to, p, most);
-    } else {
-      std::memcpy(bytes + to, p, length);
-    }
-    missing += length == 0;
-    to += length;
-    ends[i] = static_cast<std::int32_t>(to);
-  }
-  c.n_bytes = to;
-  c.missing += missing;
-  if (missing > 0) mark_missing(c, at, row);
-}
-
-// Values from `row` on; false where one should be a number and is none.
-inline bool read_column(TextColumn& c, const char* data, const char* end, const Places& at,
-                        std::size_t row) {
-  if (c.kind == TextKind::integer)
-    return read_numbers(c, c.integers.data() + row, data, end, at, row, read_integer);
-  if (c.kind == TextKind::real)
-    return read_numbers(c, c.reals.data() + row, data, end, at, row, read_real);
-  read_texts(c, data, end, at, row);
-  return true;
-}
-
-// Splits `rows` lines, each with its end and `width` columns, into values from `before` on, for
-// which there is room; false where something is in doubt. `size` is below 2^31, and the last byte
-// ends a line.
-inline bool split(const char* data, std::size_t size, std::size_t rows, std::size_t width,
-                  char delimiter, std::size_t before, std::vector<TextColumn>& columns) {
-  constexpr std::size_t block = 128;  // lines whose text and places stay in the first-level cache
-  // Places from 1 on; the first line begins at place 0.
-  std::vector<std::uint32_t> places(1 + block * width + Scan::beyond), line_ends(block);
-  Scan scan(data, size, delimiter);
-  std::size_t held = 0;
-  for (std::size_t row = 0; row < rows; row += block) {
-    const std::size_t n = std::min(block, rows - row);
-    held = scan.run(places.data() + 1, held, n * width);
-    if (held < n * width) return false;
-    bool good = true;
-    for (std::size_t i = 0; i < n; ++i) {
-      const std::uint32_t* const line = places.data() + i * width;
-      const std::uint32_t end = line[width];
-      const bool returns = end - line[0] > 1 && data[end - 2] == '\r';
-      line_ends[i] = end - returns;
-      good &= data[end - 1] == '\n' && line_ends[i] - line[0] > 1;
-    }
-    if (!good) return false;
-    for (TextColumn& c : columns) {
-      const std::uint32_t* const begins = places.data() + c.position;
-      const bool is_last = c.position + 1 == width;
-      const Places at{begins, is_last ? line_ends.data() : begins + 1, width, is_last ? 1 : width,
-                      n};
-      if (!read_column(c, data, data + size, at, before + row)) return false;
-    }
-    held -= n * width;
-    std::copy_n(places.data() + n * width, held + 1, places.data());
-  }
-  // Each line ends with the last of its columns; that there are no other ends shows that all other
-  // places are behind delimiters.
-  return held == 0 && places[0] == size && scan.line_ends() == rows;
-}
-
-}  // namespace
 }  // namespace adagrad

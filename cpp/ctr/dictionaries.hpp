@@ -1,5 +1,5 @@
-// The hashes of a dictionary's values, kept from one batch to the next. The batches of a file often
-// have the same dictionary, at another place in memory each time: to see that it is the same costs
+// The hashes of the values of dictionaries, kept from one batch to the next. The batches of a file
+// often have the same dictionary, each at a different address. Comparing it with the last one costs
 // a tenth of hashing it.
 #pragma once
 
@@ -16,7 +16,7 @@
 
 namespace adagrad {
 
-// Of each field the dictionary that came last. Any number of threads may ask at a time.
+// Remembers the last dictionary of each field. Safe to use from several threads.
 class Dictionaries {
  public:
   using Hashes = std::shared_ptr<const std::vector<std::uint64_t>>;
@@ -39,7 +39,7 @@ class Dictionaries {
   }
 
  private:
-  // As they lie in memory. Width 0: values other than texts, or some are missing.
+  // The memory of texts. Width 0 stands for other values, and for texts of which some are missing.
   struct Texts {
     std::size_t width;  // bytes of an offset
     std::string_view offsets, bytes;
@@ -83,8 +83,8 @@ class Dictionaries {
 
 namespace {
 
-// Hashes the values of a dictionary once, where it has few enough of them for the `n` to come: up
-// to twice as many, as the next batch may have the same ones.
+// Hashes the values of a dictionary once, unless it has more than twice as many values as the `n`
+// rows that use it. (More than `n` can pay because the next batch may have the same dictionary.)
 inline void prepare(Column& c, std::size_t n, std::size_t field, std::uint64_t seed,
                     Dictionaries& known) {
   if (c.type != Type::dictionary || c.child[0].length / 2 > n) return;

@@ -1,8 +1,8 @@
-// A batch of sparse examples, as the learners visit it.
+// A batch of sparse examples in memory.
 //
-// The slots of a model are cut into `regions` ranges of equal length, the same for every thread
-// count. An example's entries are ordered by region, and within one by appearance, so that a thread
-// that owns some regions finds its entries in runs.
+// The slots of a model are divided into `regions` ranges of equal length, whatever the number of
+// threads. The entries of an example are sorted by region and keep their order within a region, so
+// a thread that owns some regions finds its entries in contiguous runs.
 #pragma once
 
 #include <cstddef>
@@ -12,30 +12,46 @@ namespace adagrad {
 
 constexpr std::size_t regions = 8;
 
-// A region is a multiple of two cache lines of (w, s) pairs: neighbours share none.
+// The length of a region is a multiple of this many slots: two cache lines of (w, s) pairs, so that
+// neighbouring regions share no line.
 constexpr std::size_t region_unit = 16;
 
-// A run of neighbouring regions, or of what else a model is cut into.
+// The half-open range [first, last) of regions, or of the other units a model is divided into.
 struct Units {
-  std::size_t first, last;  // the last is not one of them
+  std::size_t first, last;
 };
 
 struct Examples {
   const std::uint32_t* slots;
-  const float* values;          // one an entry; null where all are 1
-  const std::uint32_t* bounds;  // see first(); regions + 1 where `fixed`, else n * regions + 1
-  const std::uint16_t* fields;  // one an entry, or one of bounds[regions] where `fixed`; or null
+  const float* values;          // one per entry; null if all are 1
+  const std::uint32_t* bounds;  // see first(); regions + 1 if `fixed`, else n * regions + 1
+  const std::uint16_t* fields;  // one per entry, or bounds[regions] if `fixed`; may be null
   std::size_t n;
   bool fixed;  // every example has the same number of entries in each region
 };
 
-// Beyond it in size, squares of values do not add up in float32 for long: 2^32 of them do below.
-// Accumulators would end at infinity, and what they divide would stop, silently.
+// Examples [begin, end) of x. Their margins are computed before any param changes.
+struct Round {
+  const Examples* x;
+  std::size_t begin, end;
+};
+
+// The labels of examples, and their weights.
+struct Targets {
+  const float* y;        // 0 or 1
+  const float* weights;  // null if all are 1
+
+  Targets from(std::size_t i) const { return {y + i, weights == nullptr ? nullptr : weights + i}; }
+};
+
+// The largest magnitude of a value. With larger values the sums of their squares could overflow
+// float32: an accumulator would become infinite and its param would silently stop changing. At this
+// limit, 2^32 squares can be added.
 constexpr float largest_value = 281474976710656.0f;  // 2^48
 
 namespace {
 
-// Where the entries of a region of an example begin; they end where the next region's begin.
+// Where the entries of a region of an example begin. They end where the next region's begin.
 template <bool fixed>
 inline std::size_t first(const Examples& x, std::size_t example, std::size_t region) {
   return fixed ? example * x.bounds[regions] + x.bounds[region]

@@ -1,27 +1,31 @@
-// Field-aware factorization machines (Juan, Zhuang, Chin and Lin, RecSys 2016, equation 4): a slot
-// has k factors for each field that it may meet, and the margin of an example is
+// Field-aware factorization machines (Juan, Zhuang, Chin and Lin, RecSys 2016, equation 4). Each
+// slot has k factors for each field that it may be paired with, and the margin of an example is
 //
 //     [bias + sum w x] + r sum_{i < j} <v_{i, f_j}, v_{j, f_i}> x_i x_j
 //
-// over all pairs of its entries, those of one field too. r is 1 or, with instance normalisation,
-// 1 / sum x^2: then the pairs are those of x / |x|. The linear part, which libffm has not, is that
-// of logistic.hpp, and is not normalised. A pair's gradient in v_{i, f_j} is
-// (p - y) r x_i x_j v_{j, f_i}.
+// over all pairs of its entries, including pairs within one field. r is 1 or, with instance
+// normalisation, 1 / sum x^2, so that the pairs are those of x / |x|. The linear part, which libffm
+// does not have, is that of logistic.hpp and is not normalised. The gradient of a pair in
+// v_{i, f_j} is (p - y) r x_i x_j v_{j, f_i}.
 //
-// The fields are cut into parts, which consist of whole regions of the slots: with P parts, regions
-// [8 b / P, 8 (b + 1) / P) hold the slots of part b. There is a table for each part: in that of
-// part b, the row of a slot is [v | s] for the fields of part b, k floats for each field and array.
-// So the pairs of an entry of part a with one of part b read and write table b at slots of part a,
-// and table a at slots of part b. Each such block of pairs is a unit that shares no memory with
-// others.
+// The fields are divided into P parts. A part owns whole regions of the slots: regions
+// [8 b / P, 8 (b + 1) / P) hold the slots of part b. Each part has a table. In the table of part b,
+// the row of a slot is [v | s] for the fields of part b, with k floats per field in each half. The
+// pairs of the entries of part a with those of part b therefore read and write table b at slots of
+// part a, and table a at slots of part b. Such a block of pairs is a unit: no two blocks share
+// memory.
 //
-// Order of operations. Blocks are (0, 0), (0, 1), .. (0, P - 1), (1, 1) and so on. In one, an entry
-// i of part a meets, in order, the entries j of part b (of its own part: those that follow it). For
-// each lane (factor) (v_i * v_j) * x_j is added to 0 over the j; that sum times x_i is added to 0
-// over the i; and the lanes are added to 0 from the first to the last. The margin is the linear one
-// (or 0), plus r times the blocks' sums, which were added to 0. The steps of a block visit the
-// pairs in the same order. With c = ((g * r) * x_i) * x_j both gradients are made, c * v_j and
-// c * v_i, then v_i takes its step, then v_j (which is the same memory where a slot meets itself).
+// Order of operations. The blocks are (0, 0), (0, 1), .. (0, P - 1), (1, 1) and so on. Within a
+// block, each entry i of part a is paired, in order, with the entries j of part b (within one part,
+// with those after i). For each lane (factor), (v_i * v_j) * x_j is added to 0 over the j; that sum
+// times x_i is added to 0 over the i; and the lanes are added to 0 from the first to the last. The
+// margin is the linear one (or 0) plus r times the sum of the blocks, which are added to 0. The
+// steps of a block visit the pairs in the same order. With c = ((g * r) * x_i) * x_j, both
+// gradients, c * v_j and c * v_i, are computed first; then v_i takes its step, then v_j (which is
+// the same memory if a slot is paired with itself).
+//
+// All loops rely on slots below the length of the tables and on fields whose part owns the region
+// of their slot. Rows need no alignment; slots may repeat.
 #pragma once
 
 #include <cstddef>
@@ -31,45 +35,10 @@
 #include "logistic.hpp"
 
 namespace adagrad {
-
-struct FieldModel {
-  std::size_t parts, factors;
-  float* tables[regions];
-  std::size_t widths[regions];  // floats of the params of a row; as many accumulators follow
-  const std::uint32_t* places;  // of each field: where its factors begin in a row
-  bool normalised;
-};
-
-// The pairs of the entries of part a with those of part b.
-struct PairBlock {
-  std::size_t a, b;
-};
-
 namespace {
 
-inline std::size_t count_blocks(std::size_t parts) { return parts * (parts + 1) / 2; }
-
-inline PairBlock block_at(std::size_t parts, std::size_t index) {
-  std::size_t a = 0;
-  for (; index >= parts - a; ++a) index -= parts - a;
-  return {a, a + index};
-}
-
-// The entries of an example that a block pairs: m in [begin_a, end_a) with n in [begin_b, end_b).
-struct EntriesOfBlock {
-  std::size_t begin_a, end_a, begin_b, end_b;
-  std::size_t start;  // the field of entry e is fields[e - start]
-};
-
-inline EntriesOfBlock entries_of(const FieldModel& model, const Examples& x, std::size_t example,
-                                 PairBlock pairs) {
-  const std::size_t each = regions / model.parts;  // regions of a part
-  return {first(x, example, pairs.a * each), first(x, example, (pairs.a + 1) * each),
-          first(x, example, pairs.b * each), first(x, example, (pairs.b + 1) * each),
-          x.fixed ? first<true>(x, example, 0) : 0};
-}
-
-// The rows that a block will visit in another example, to be asked for little by little.
+// The rows that a block will visit in a later example. They are prefetched a few at a time, spread
+// over the work on this example.
 struct RowsAhead {
   const float* table[2];
   std::size_t length[2], next[2], end[2];
@@ -88,7 +57,7 @@ inline RowsAhead rows_of_block(const FieldModel& model, const Examples& x, std::
           times == 0 ? 0 : (rows + times - 1) / times};
 }
 
-inline void ask_for_some(const Examples& x, RowsAhead& ahead) {
+inline void prefetch_some(const Examples& x, RowsAhead& ahead) {
   for (std::size_t r = 0; r < ahead.at_a_time; ++r) {
     const std::size_t side = ahead.next[0] < ahead.end[0] ? 0 : 1;
     if (ahead.next[side] == ahead.end[side]) return;
@@ -98,6 +67,7 @@ inline void ask_for_some(const Examples& x, RowsAhead& ahead) {
   }
 }
 
+// Writes the sum over the pairs of example i to partial[i - begin].
 template <class L>
 void pair_sums(const FieldModel& model, const Round& round, PairBlock pairs, float* partial) {
   using V = typename L::type;
@@ -112,10 +82,12 @@ void pair_sums(const FieldModel& model, const Round& round, PairBlock pairs, flo
     RowsAhead ahead{};
     if (i + 1 < round.end) ahead = rows_of_block(model, x, i + 1, pairs, e.end_a - e.begin_a);
     float sum = 0.0f;
+    // Factors are the outer loop, so that the sums of a lane stay in registers. k is a multiple of
+    // L::width.
     for (std::size_t f = 0; f < k; f += L::width) {
       V lanes{};
       for (std::size_t m = e.begin_a; m < e.end_a; ++m) {
-        ask_for_some(x, ahead);
+        prefetch_some(x, ahead);
         const float* const of_m = table_b + row_b * x.slots[m] + f;
         const float* const by_m = table_a + model.places[fields[m - e.start]] + f;
         V row{};
@@ -131,18 +103,20 @@ void pair_sums(const FieldModel& model, const Round& round, PairBlock pairs, flo
   }
 }
 
-// scales[i - round.begin]: r of an example. The linear sums of `linear_units` units come first.
+// Writes the margins, and r of example i to scales[i - begin]. In `partial`, the sums of the
+// `linear_units` units of the linear part come before those of the blocks.
 inline void pair_margins(const FieldModel& model, const Round& round, const float* partial,
-                         std::size_t apart, std::size_t linear_units, float* scales,
+                         std::size_t stride, std::size_t linear_units, float* scales,
                          float* margins) {
   const Examples x = *round.x;
   const std::size_t n = round.end - round.begin;
-  add_units(partial, apart, linear_units, n, margins);
-  add_units(partial + linear_units * apart, apart, count_blocks(model.parts), n, scales);
+  add_units(partial, stride, linear_units, n, margins);
+  add_units(partial + linear_units * stride, stride, count_blocks(model.parts), n, scales);
   for (std::size_t i = 0; i < n; ++i) {
     float r = 1.0f;
     if (model.normalised) {
       float squares = 0.0f;
+      // One accumulator, added to in the order of the entries.
       const std::size_t end = first(x, round.begin + i, regions);
       for (std::size_t e = first(x, round.begin + i, 0); e < end; ++e) {
         squares += value_of(x, e) * value_of(x, e);
@@ -154,6 +128,7 @@ inline void pair_margins(const FieldModel& model, const Round& round, const floa
   }
 }
 
+// Steps the factors of a block; g[i - begin] is the gradient in the margin of example i.
 template <class Form, class L>
 void pair_steps(const FieldModel& model, const Round& round, PairBlock pairs, const float* scales,
                 const float* g, const Params<float>& params) {
@@ -168,12 +143,13 @@ void pair_steps(const FieldModel& model, const Round& round, PairBlock pairs, co
     const EntriesOfBlock e = entries_of(model, x, i, pairs);
     const std::uint16_t* const fields = x.fields;
     RowsAhead ahead{};
+    // Only after the last example: the sums of this round have just read the rows of the others.
     if (i + 1 == round.end && i + 1 < x.n) {
       ahead = rows_of_block(model, x, i + 1, pairs, e.end_a - e.begin_a);
     }
     const float of_example = g[i - round.begin] * scales[i - round.begin];
     for (std::size_t m = e.begin_a; m < e.end_a; ++m) {
-      ask_for_some(x, ahead);
+      prefetch_some(x, ahead);
       float* const of_m = table_b + 2 * width_b * x.slots[m];
       float* const by_m = table_a + model.places[fields[m - e.start]];
       const float of_entry = of_example * value_of(x, m);
@@ -181,15 +157,17 @@ void pair_steps(const FieldModel& model, const Round& round, PairBlock pairs, co
         float* const v_m = of_m + model.places[fields[n - e.start]];
         float* const v_n = by_m + 2 * width_a * x.slots[n];
         const float c = of_entry * value_of(x, n);
+        // Both gradients are computed before either step. v_n is loaded again after v_m is stored:
+        // they are the same memory if a slot is paired with itself.
         for (std::size_t f = 0; f < k; f += L::width) {
           V w = load<V>(v_m + f), s = load<V>(v_m + width_b + f);
           const V g_m = c * load<V>(v_n + f), g_n = c * w;
-          update<Form>(p, w, g_m, s);
+          learn<Form>(p, w, g_m, s);
           store(v_m + f, w);
           store(v_m + width_b + f, s);
           w = load<V>(v_n + f);
           s = load<V>(v_n + width_a + f);
-          update<Form>(p, w, g_n, s);
+          learn<Form>(p, w, g_n, s);
           store(v_n + f, w);
           store(v_n + width_a + f, s);
         }

@@ -1,18 +1,20 @@
-// Factorization machines (Rendle, "Factorization Machines", ICDM 2010, equations 1 and 5): with k
-// factors v of each slot, the margin of an example is
+// Factorization machines (Rendle, "Factorization Machines", ICDM 2010, equations 1 and 5). Each
+// slot has k factors v, and the margin of an example is
 //
 //     bias + sum w x + 1/2 sum_f (Q_f^2 - S_f),    Q_f = sum v_f x,    S_f = sum (v_f x)^2
 //
-// which is the sum of <v_i, v_j> x_i x_j over all pairs of its entries. The gradient in v_f of an
-// entry is (p - y) * x * (Q_f - v_f x).
+// whose last term is the sum of <v_i, v_j> x_i x_j over all pairs of its entries. The gradient in
+// v_f of an entry is (p - y) * x * (Q_f - v_f x).
 //
-// bias and w are those of logistic.hpp. The factors of a slot are a row of a table of their own,
-// [v (k floats) | s (k floats)].
+// bias and w are those of logistic.hpp. The factors have a table of their own.
 //
 // Order of operations: a term is t = v_f * x. Within a region t is added to 0 entry by entry, and
-// t * t likewise; Q_f and S_f add the sums of the regions, from the first to the last, to 0. The
-// differences Q_f * Q_f - S_f are added to 0 from the first factor to the last, and half of that is
-// added to the linear margin. A gradient is (g * x) * (Q_f - v_f * x), of v as it is at the step.
+// t * t likewise. Q_f and S_f are the sums of the regions, added to 0 from the first to the last.
+// The differences Q_f * Q_f - S_f are added to 0 from the first factor to the last, and half of
+// that is added to the linear margin. A gradient is (g * x) * (Q_f - v_f * x), with v as it is when
+// the step is taken.
+//
+// All loops rely on slots below the length of the table. Rows need no alignment; slots may repeat.
 #pragma once
 
 #include <cstddef>
@@ -21,22 +23,18 @@
 #include "logistic.hpp"
 
 namespace adagrad {
-
-struct FactorModel {
-  float* table;
-  std::size_t factors;
-};
-
 namespace {
 
-// partial[region * apart + 2 k (i - begin)]: a region's Q of an example, and then its S.
+// Writes Q (k floats) and S (k floats) of example i in each region of `of` to
+// partial[region * stride + 2 k (i - begin)].
 template <class L, bool fixed>
 void factor_sums(const FactorModel& model, const Round& round, const Units& of, float* partial,
-                 std::size_t apart) {
+                 std::size_t stride) {
   using V = typename L::type;
   const Examples x = *round.x;
   const float* const table = model.table;
   const std::size_t k = L::factors(model.factors), ahead = examples_ahead(of);
+  // The example that is summed follows the one that is prefetched at a distance of `ahead`.
   for (std::size_t next = round.begin; next < round.end + ahead; ++next) {
     if (next < round.end) {
       const std::size_t stop = first<fixed>(x, next, of.last);
@@ -50,7 +48,9 @@ void factor_sums(const FactorModel& model, const Round& round, const Units& of, 
     const std::size_t i = next - ahead;
     for (std::size_t region = of.first; region < of.last; ++region) {
       const std::size_t begin = first<fixed>(x, i, region), end = first<fixed>(x, i, region + 1);
-      float* const to = partial + region * apart + (i - round.begin) * 2 * k;
+      float* const to = partial + region * stride + (i - round.begin) * 2 * k;
+      // Factors are the outer loop, so that both sums stay in registers. k is a multiple of
+      // L::width.
       for (std::size_t f = 0; f < k; f += L::width) {
         V sum{}, squares{};
         for (std::size_t e = begin; e < end; ++e) {
@@ -65,18 +65,21 @@ void factor_sums(const FactorModel& model, const Round& round, const Units& of, 
   }
 }
 
-// Adds the pairs to the linear margins; `totals` are arranged as the partial sums.
-inline void factor_margins(std::size_t k, const float* partial, std::size_t apart, std::size_t n,
+// Adds the pairs' term to the linear margins. `totals` receives Q and S of each example, in the
+// layout of the partial sums.
+inline void factor_margins(std::size_t k, const float* partial, std::size_t stride, std::size_t n,
                            float* totals, float* margins) {
-  add_units(partial, apart, regions, 2 * k * n, totals);
+  add_units(partial, stride, regions, 2 * k * n, totals);
   for (std::size_t i = 0; i < n; ++i) {
     const float* const q = totals + 2 * k * i;
     float sum = 0.0f;
+    // One accumulator, since the order of the additions is part of the contract.
     for (std::size_t f = 0; f < k; ++f) sum += q[f] * q[f] - q[k + f];
     margins[i] += 0.5f * sum;
   }
 }
 
+// Steps the factors of the regions `of`; g[i - begin] is the gradient in the margin of example i.
 template <class Form, class L, bool fixed>
 void factor_steps(const FactorModel& model, const Round& round, const Units& of,
                   const float* totals, const float* g, const Params<float>& params) {
@@ -85,6 +88,8 @@ void factor_steps(const FactorModel& model, const Round& round, const Units& of,
   const Params<float> p = params;
   float* const table = model.table;
   const std::size_t k = L::factors(model.factors);
+  // Entries are stepped one after the other, since slots may repeat; the factors of one entry are
+  // distinct and are stepped as vectors.
   for (std::size_t i = round.begin; i < round.end; ++i) {
     const float* const q = totals + (i - round.begin) * 2 * k;
     const float of_margin = g[i - round.begin];
@@ -94,7 +99,7 @@ void factor_steps(const FactorModel& model, const Round& round, const Units& of,
       const float value = value_of(x, e), of_entry = of_margin * value;
       for (std::size_t f = 0; f < k; f += L::width) {
         V w = load<V>(v + f), s = load<V>(v + k + f);
-        update<Form>(p, w, of_entry * (load<V>(q + f) - w * value), s);
+        learn<Form>(p, w, of_entry * (load<V>(q + f) - w * value), s);
         store(v + f, w);
         store(v + k + f, s);
       }

@@ -1,7 +1,7 @@
-// Which vectors the factors of a slot are visited in.
+// The vectors in which loops visit the factors of a slot.
 //
-// Loops over factors are written once, for a V that is a float or a vector of floats: the bits are
-// the same, as no operation reaches across lanes.
+// A loop over factors is written once, for a V that is a float or a vector of floats. Both give the
+// same bits, because no operation crosses lanes.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,7 @@
 namespace adagrad {
 namespace {
 
-// `known` is the number of factors where the compiler is told it, or 0.
+// `known` is the number of factors if it is a compile-time constant, else 0.
 template <class V, std::size_t known>
 struct FactorLanes {
   using type = V;
@@ -27,7 +27,8 @@ template <std::size_t known>
 using KnownLanes = FactorLanes<typename Lanes<float, bytes_of_lanes<known>>::type, known>;
 #endif
 
-// Calls f with the FactorLanes for so many factors; `vectors` where its formulas take them.
+// Calls f with the FactorLanes for this number of factors. `vectors` says whether the formulas in f
+// accept vectors. Other numbers than these three are rare enough for a loop over floats.
 template <bool vectors, class F>
 void with_lanes([[maybe_unused]] std::size_t factors, F f) {
 #if defined(__GNUC__)
@@ -43,7 +44,7 @@ void with_lanes([[maybe_unused]] std::size_t factors, F f) {
   f(FactorLanes<float, 0>{});
 }
 
-// Adds the lanes of v to `sum`, from the first to the last.
+// sum + v[0] + v[1] + ..., added in that order.
 template <class V>
 inline float add_lanes(float sum, V v) {
   constexpr std::size_t width = sizeof(V) / sizeof(float);

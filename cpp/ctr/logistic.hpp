@@ -1,42 +1,47 @@
 // Logistic regression: the margin of an example is the bias plus the sum of w * x over its entries,
-// its gradient in a param is (p - y) * x.
+// and its gradient in a param is (p - y) * x.
 //
-// The table holds a pair (w, s) for each slot; the bias has a pair of its own, which belongs to the
-// last region.
+// The bias belongs to the last region.
 //
-// Order of additions: within a region w * x is added to 0 entry by entry, the bias last; the margin
-// adds the sums of the regions, from the first to the last, to 0.
+// Order of additions: within a region, w * x is added to 0 entry by entry, and the bias last. The
+// margin is the sum of the regions, added to 0 from the first to the last.
+//
+// All loops rely on slots that are below the length of the table, which is checked when Examples
+// are made. Slots may repeat within an example; memory needs no alignment beyond that of a float.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "../adagrad/rows.hpp"
-#include "examples.hpp"
 #include "sigmoid.hpp"
+#include "types.hpp"
 
 namespace adagrad {
-
-struct LinearModel {
-  float* table;
-  float* bias;  // null where there is none
-  float l1;
-};
-
-// Examples [begin, end) of x, whose margins are worked out on params that do not move.
-struct Round {
-  const Examples* x;
-  std::size_t begin, end;
-};
-
 namespace {
 
-// Of the logloss in the margin.
+// The gradient of the logloss in the margin.
 inline float gradient_of(float margin, float y, float weight) {
   return (sigmoid(margin) - y) * weight;
 }
 
-// How many examples ahead the cache lines of their entries are asked for: those of 16 regions.
+inline float weight_of(const Targets& targets, std::size_t i) {
+  return targets.weights == nullptr ? 1.0f : targets.weights[i];
+}
+
+inline void gradients(const float* margins, const Targets& targets, std::size_t n, float* g) {
+  const float* const y = targets.y;
+  const float* const weights = targets.weights;
+  // Two loops, because the test for weights would keep one loop from vectorising.
+  if (weights == nullptr) {
+    for (std::size_t i = 0; i < n; ++i) g[i] = gradient_of(margins[i], y[i], 1.0f);
+  } else {
+    for (std::size_t i = 0; i < n; ++i) g[i] = gradient_of(margins[i], y[i], weights[i]);
+  }
+}
+
+// How many examples ahead entries are prefetched: as many as have the entries of 16 regions.
 inline std::size_t examples_ahead(const Units& of) {
   return 1 + 2 * regions / (of.last - of.first);
 }
@@ -46,6 +51,7 @@ inline float region_sum(const Examples& x, const float* table, std::size_t examp
                         std::size_t region) {
   float sum = 0.0f;
   const std::size_t last = first<fixed>(x, example, region + 1);
+  // One accumulator, since the order of the additions is part of the contract.
   for (std::size_t k = first<fixed>(x, example, region); k < last; ++k) {
     const float w = table[2 * std::size_t{x.slots[k]}];
     sum += x.values == nullptr ? w : w * x.values[k];
@@ -53,13 +59,15 @@ inline float region_sum(const Examples& x, const float* table, std::size_t examp
   return sum;
 }
 
-// partial[region * apart + i - begin]: the sum of each example's entries in one of the regions.
+// Writes the sum over the entries of example i in each region of `of` to
+// partial[region * stride + i - begin].
 template <bool fixed>
 void linear_sums(const LinearModel& model, const Round& round, const Units& of, float* partial,
-                 std::size_t apart) {
+                 std::size_t stride) {
   const Examples x = *round.x;
   const float* const table = model.table;
   const std::size_t ahead = examples_ahead(of);
+  // The example that is summed follows the one that is prefetched at a distance of `ahead`.
   for (std::size_t next = round.begin; next < round.end + ahead; ++next) {
     if (next < round.end) {
       const std::size_t stop = first<fixed>(x, next, of.last);
@@ -71,80 +79,97 @@ void linear_sums(const LinearModel& model, const Round& round, const Units& of, 
     const std::size_t i = next - ahead;
     float* const to = partial + (i - round.begin);
     for (std::size_t region = of.first; region < of.last; ++region) {
-      to[region * apart] = region_sum<fixed>(x, table, i, region);
+      to[region * stride] = region_sum<fixed>(x, table, i, region);
     }
   }
   if (of.last != regions || model.bias == nullptr) return;
-  float* const with_bias = partial + (regions - 1) * apart;
+  float* const with_bias = partial + (regions - 1) * stride;
   for (std::size_t i = 0; i < round.end - round.begin; ++i) with_bias[i] += *model.bias;
 }
 
-// The sums of n examples over units, whose own lie `apart` floats from one another.
-inline void add_units(const float* partial, std::size_t apart, std::size_t units, std::size_t n,
+// sums[i] = the sum of partial[unit * stride + i] over all units, in order, for i < n.
+inline void add_units(const float* partial, std::size_t stride, std::size_t units, std::size_t n,
                       float* sums) {
   for (std::size_t i = 0; i < n; ++i) sums[i] = 0.0f;
+  // Examples are the inner loop: they are independent, so the loop vectorises without reordering
+  // the additions of any one of them.
   for (std::size_t unit = 0; unit < units; ++unit) {
-    for (std::size_t i = 0; i < n; ++i) sums[i] += partial[unit * apart + i];
+    for (std::size_t i = 0; i < n; ++i) sums[i] += partial[unit * stride + i];
   }
 }
 
-// How far a gradient of 1 moves a param, divided by the accumulator d.
-template <class Form, class T>
-inline T effective_rate(const Params<T>& p, T d) {
-  const T rate = quotient<Form>(p, T(1), root<Form>(p, d));
-  return Form::evaluation == Evaluation::quotient_first ? p.lr * rate : rate;
-}
-
 // Composite mirror descent for an L1 penalty (Duchi et al. 2011, equation 24): the param moves
-// towards 0 by l1 times its own rate, and stops there.
+// towards 0 by `by`, and no further than 0.
 template <class T>
 inline T shrunk(T w, T by) {
   const T size = (w < T(0) ? -w : w) - by;
   return size > T(0) ? (w < T(0) ? -size : size) : T(0);
 }
 
-// Steps in order of n coordinates that were read a moment ago.
+// Instead of a rule: adds gradients up in the accumulators and leaves the params, for a worker
+// whose steps are taken elsewhere.
+struct Sum {
+  static constexpr bool plain = true;
+};
+
+// Learns from the gradient g of a coordinate: by a step of the rule, or by adding g up.
+template <class Form, class V>
+inline void learn(const Params<float>& p, V& w, V g, V& s) {
+  if constexpr (std::is_same_v<Form, Sum>) {
+    s += g;
+  } else {
+    update<Form>(p, w, g, s);
+  }
+}
+
+// Steps n pairs in order. No pair is prefetched: the caller has just read them.
 template <class Form>
 void step_pairs(float* pairs, const std::uint32_t* ids, const float* g, std::size_t n, float l1,
                 const Params<float>& p) {
-  if (l1 == 0.0f) {
+  // One pair at a time with an L1 penalty or without steps, since an id may repeat.
+  if constexpr (std::is_same_v<Form, Sum>) {
+    for (std::size_t i = 0; i < n; ++i) pairs[2 * std::size_t{ids[i]} + 1] += g[i];
+  } else if (l1 == 0.0f) {
     resident_pairs<Form>(pairs, ids, g, n, p);
-    return;
-  }
-  for (std::size_t i = 0; i < n; ++i) {
-    if (skipped<Form>(p, g[i])) continue;
-    float* const w = pairs + 2 * std::size_t{ids[i]};
-    const float d = dividing<Form>(p, w[0], g[i], w[1]);
-    update<Form>(p, w[0], g[i], w[1], d, root<Form>(p, d));
-    w[0] = shrunk(w[0], l1 * effective_rate<Form>(p, d));
+  } else {
+    for (std::size_t i = 0; i < n; ++i) {
+      if (skipped<Form>(p, g[i])) continue;
+      float* const w = pairs + 2 * std::size_t{ids[i]};
+      const float d = dividing<Form>(p, w[0], g[i], w[1]);
+      update<Form>(p, w[0], g[i], w[1], d, root<Form>(p, d));
+      w[0] = shrunk(w[0], l1 * step<Form>(p, 1.0f, d));
+    }
   }
 }
 
 constexpr std::size_t step_block = 1024;
 constexpr std::uint32_t zeros[step_block] = {};
 
-// g[i - begin] is the gradient in example i's margin.
+// Steps the params of the regions `of`; g[i - begin] is the gradient in the margin of example i.
 template <class Form, bool fixed>
 void linear_steps(const LinearModel& model, const Round& round, const Units& of, const float* g,
                   const Params<float>& params) {
   const Examples x = *round.x;
   std::uint32_t slots[step_block];
-  float gradients[step_block];
+  float gradients_of[step_block];
   std::size_t count = 0;
+  // The entries of several examples are collected into blocks, which fill the vectors of
+  // step_pairs(). A block keeps the order of the entries, so repeated slots are stepped in order.
   for (std::size_t i = round.begin; i < round.end; ++i) {
     const float of_margin = g[i - round.begin];
     const std::size_t last = first<fixed>(x, i, of.last);
     for (std::size_t k = first<fixed>(x, i, of.first); k < last; ++k) {
       if (count == step_block) {
-        step_pairs<Form>(model.table, slots, gradients, count, model.l1, params);
+        step_pairs<Form>(model.table, slots, gradients_of, count, model.l1, params);
         count = 0;
       }
       slots[count] = x.slots[k];
-      gradients[count++] = x.values == nullptr ? of_margin : of_margin * x.values[k];
+      gradients_of[count++] = x.values == nullptr ? of_margin : of_margin * x.values[k];
     }
   }
-  step_pairs<Form>(model.table, slots, gradients, count, model.l1, params);
+  step_pairs<Form>(model.table, slots, gradients_of, count, model.l1, params);
   if (of.last != regions || model.bias == nullptr) return;
+  // The bias takes one step per example, in order.
   for (std::size_t i = round.begin; i < round.end; i += step_block) {
     const std::size_t left = round.end - i;
     step_pairs<Form>(model.bias, zeros, g + (i - round.begin),
@@ -152,13 +177,16 @@ void linear_steps(const LinearModel& model, const Round& round, const Units& of,
   }
 }
 
-// Rounds of one example each, without what rounds of many need: the same bits.
+// Rounds of one example each, all regions at once. The bits are those of linear_sums(),
+// add_units(), gradients() and linear_steps(), without their partial sums.
 template <class Form, bool fixed>
-void linear_each(const LinearModel& model, const Round& round, const float* y, const float* weights,
+void linear_each(const LinearModel& model, const Round& round, const Targets& targets,
                  const Params<float>& params, float* margins) {
   constexpr std::size_t ahead = 4;
   const Examples x = *round.x;
   float g[step_block];
+  // An example is prefetched `ahead` examples before its turn. Prefetching early is safe: it reads
+  // no value, so steps in between are seen.
   for (std::size_t next = round.begin; next < round.end + ahead; ++next) {
     if (next < round.end) {
       const std::size_t stop = first<fixed>(x, next, regions);
@@ -174,8 +202,8 @@ void linear_each(const LinearModel& model, const Round& round, const float* y, c
       margin += region + 1 == regions && model.bias != nullptr ? sum + *model.bias : sum;
     }
     margins[i - round.begin] = margin;
-    const float of_margin = gradient_of(margin, y[i - round.begin],
-                                        weights == nullptr ? 1.0f : weights[i - round.begin]);
+    const float of_margin =
+        gradient_of(margin, targets.y[i - round.begin], weight_of(targets, i - round.begin));
     const std::size_t last = first<fixed>(x, i, regions);
     for (std::size_t k = first<fixed>(x, i, 0); k < last; k += step_block) {
       const std::size_t count = last - k < step_block ? last - k : step_block;
@@ -188,8 +216,8 @@ void linear_each(const LinearModel& model, const Round& round, const float* y, c
   }
 }
 
-// What the accumulators know (McMahan et al. 2013, section 6): the sum over the entries of their
-// effective rates times x^2, which bounds how far one more click would move the margin.
+// The uncertainty that the accumulators imply (McMahan et al. 2013, section 6): the sum over the
+// entries of effective rate times x^2. It bounds how far one more click would move the margin.
 template <class Form, bool fixed>
 void linear_rates(const LinearModel& model, const Round& round, const Params<float>& params,
                   float* out) {
@@ -197,8 +225,9 @@ void linear_rates(const LinearModel& model, const Round& round, const Params<flo
   for (std::size_t i = round.begin; i < round.end; ++i) {
     float sum = 0.0f;
     const std::size_t last = first<fixed>(x, i, regions);
+    // One accumulator, added to in the order of the entries.
     for (std::size_t k = first<fixed>(x, i, 0); k < last; ++k) {
-      const float rate = effective_rate<Form>(params, model.table[2 * std::size_t{x.slots[k]} + 1]);
+      const float rate = step<Form>(params, 1.0f, model.table[2 * std::size_t{x.slots[k]} + 1]);
       sum += x.values == nullptr ? rate : rate * x.values[k] * x.values[k];
     }
     out[i - round.begin] = sum;

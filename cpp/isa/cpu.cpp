@@ -2,6 +2,7 @@
 #include "cpu.hpp"
 
 #include <atomic>
+#include <stdexcept>
 
 #if defined(_MSC_VER) && defined(_M_X64)
 #include <immintrin.h>
@@ -92,8 +93,14 @@ std::vector<const Kernels*> find_runnable() {
   return found;
 }
 
+const Kernels* best() {
+  if (!runnable_kernels().empty()) return runnable_kernels().back();
+  throw std::runtime_error(
+      "adagrad was compiled without kernels for this processor: build it with ADAGRAD_ISAS empty");
+}
+
 std::atomic<const Kernels*>& current() {
-  static std::atomic<const Kernels*> table{runnable_kernels().back()};
+  static std::atomic<const Kernels*> table{best()};
   return table;
 }
 

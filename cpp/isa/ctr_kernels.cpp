@@ -1,19 +1,27 @@
-// The click learners, compiled once per instruction set; see kernels.cpp, whose rules hold here.
-#include "ctr_kernels.hpp"
+// The kernels of the click models, compiled once per instruction set. The rules of kernels.cpp hold
+// here too. Each entry turns arguments that are known only at run time (the rule, the number of
+// factors, whether all examples have the same shape) into template arguments of a loop.
+#include "../ctr/kernels.hpp"
+
+#include "../ctr/ffm.hpp"
+#include "../ctr/fm.hpp"
+#include "../ctr/logistic.hpp"
+#include "../ctr/progressive.hpp"
+#include "../ctr/sweep.hpp"
 
 namespace adagrad {
 namespace {
 
-// with_form() for what learners do, who may only sum up their gradients.
+// with_form(), or Sum if the learner is to add gradients up instead of stepping.
 template <class F>
 auto with_learning(const Params<float>& p, F f) {
   return p.sum ? f(Sum{}) : with_form(p, f);
 }
 
 void linear_sums_entry(const LinearModel& model, const Round& round, const Units& of,
-                       float* partial, std::size_t apart) {
-  round.x->fixed ? linear_sums<true>(model, round, of, partial, apart)
-                 : linear_sums<false>(model, round, of, partial, apart);
+                       float* partial, std::size_t stride) {
+  round.x->fixed ? linear_sums<true>(model, round, of, partial, stride)
+                 : linear_sums<false>(model, round, of, partial, stride);
 }
 
 void linear_steps_entry(const LinearModel& model, const Round& round, const Units& of,
@@ -40,46 +48,30 @@ void linear_rates_entry(const LinearModel& model, const Round& round, const Para
   });
 }
 
-void linear_each_entry(const LinearModel& model, const Round& round, const float* y,
-                       const float* weights, const Params<float>& p, float* margins) {
+void linear_each_entry(const LinearModel& model, const Round& round, const Targets& targets,
+                       const Params<float>& p, float* margins) {
   with_learning(p, [&](auto form) {
     using Form = decltype(form);
-    round.x->fixed ? linear_each<Form, true>(model, round, y, weights, p, margins)
-                   : linear_each<Form, false>(model, round, y, weights, p, margins);
+    round.x->fixed ? linear_each<Form, true>(model, round, targets, p, margins)
+                   : linear_each<Form, false>(model, round, targets, p, margins);
   });
 }
 
-// The same memory, with the least arithmetic.
-void linear_limit(const LinearModel& model, const Round& round, const float* y,
-                  const float* weights, const Params<float>& p, float* margins) {
-  round.x->fixed ? linear_each<Limit, true>(model, round, y, weights, p, margins)
-                 : linear_each<Limit, false>(model, round, y, weights, p, margins);
-}
-
-void gradients_entry(const float* margins, const float* y, const float* weights, std::size_t n,
-                     float* g) {
-  if (weights == nullptr) {
-    for (std::size_t i = 0; i < n; ++i) g[i] = gradient_of(margins[i], y[i], 1.0f);
-  } else {
-    for (std::size_t i = 0; i < n; ++i) g[i] = gradient_of(margins[i], y[i], weights[i]);
-  }
-}
-
-void sweep_entry(const SweepModel& model, const Examples& x, const float* y, const float* weights,
+void sweep_entry(const SweepModel& model, const Examples& x, const Targets& targets,
                  const Params<float>* p, float* margins) {
   with_form(*p, [&](auto form) {
     using Form = decltype(form);
-    x.fixed ? sweep<Form, true>(model, x, y, weights, p, margins)
-            : sweep<Form, false>(model, x, y, weights, p, margins);
+    x.fixed ? sweep<Form, true>(model, x, targets, p, margins)
+            : sweep<Form, false>(model, x, targets, p, margins);
   });
 }
 
 void factor_sums_entry(const FactorModel& model, const Round& round, const Units& of,
-                       float* partial, std::size_t apart) {
+                       float* partial, std::size_t stride) {
   with_lanes<true>(model.factors, [&](auto lanes) {
     using L = decltype(lanes);
-    round.x->fixed ? factor_sums<L, true>(model, round, of, partial, apart)
-                   : factor_sums<L, false>(model, round, of, partial, apart);
+    round.x->fixed ? factor_sums<L, true>(model, round, of, partial, stride)
+                   : factor_sums<L, false>(model, round, of, partial, stride);
   });
 }
 
@@ -114,9 +106,9 @@ void pair_steps_entry(const FieldModel& model, const Round& round, PairBlock pai
 
 extern const CtrKernels ADAGRAD_CTR_KERNELS;
 const CtrKernels ADAGRAD_CTR_KERNELS = {
-    linear_sums_entry, linear_steps_entry, linear_apply_entry, add_units,       linear_each_entry,
-    linear_limit,      linear_rates_entry, gradients_entry,    tally,           sweep_entry,
-    factor_sums_entry, factor_margins,     factor_steps_entry, pair_sums_entry, pair_margins,
-    pair_steps_entry};
+    linear_sums_entry, linear_steps_entry, linear_apply_entry, add_units,
+    linear_each_entry, linear_rates_entry, gradients,          tally,
+    sweep_entry,       factor_sums_entry,  factor_margins,     factor_steps_entry,
+    pair_sums_entry,   pair_margins,       pair_steps_entry};
 
 }  // namespace adagrad

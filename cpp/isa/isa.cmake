@@ -1,7 +1,7 @@
 # The list of instruction sets: adding one is one adagrad_isa() row and one row of cpu.cpp.
 #
-# kernels.cpp and ctr_kernels.cpp are compiled once per row, with that row's flags. The order
-# is by preference, last is best; cpu.cpp picks the last one that the machine can run.
+# kernels.cpp and ctr_kernels.cpp are compiled once per row, with that row's flags. Rows are ordered
+# by preference, the best last; cpu.cpp picks the last one that the machine can run.
 
 # What makes the bits equal everywhere, and lets sqrt vectorise:
 #   -O3                  g++ 12 does not vectorise at -O2
@@ -17,7 +17,7 @@ if(CMAKE_CXX_FLAGS MATCHES "fast-math|/fp:fast|Ofast|funsafe-math")
   message(FATAL_ERROR "adagrad promises IEEE arithmetic: remove fast-math from CMAKE_CXX_FLAGS")
 endif()
 
-set(ADAGRAD_ISAS "" CACHE STRING "Compile only these rows (a list of names); all where empty")
+set(ADAGRAD_ISAS "" CACHE STRING "Compile only these rows (a list of names); all if empty")
 
 add_library(adagrad_kernels INTERFACE)
 

@@ -27,7 +27,6 @@ def step(
     s: object,
     rule: Hyperparameters,
     lr: float,
-    limit: bool = False,
     threads: int = 0,
 ) -> int: ...
 def step_many(
@@ -46,7 +45,6 @@ def step_rows(
     lr: float,
     duplicates: str | None = None,
     check_unique: bool = False,
-    limit: bool = False,
     threads: int = 0,
 ) -> int: ...
 def coalesce(
@@ -79,8 +77,7 @@ class Table(metaclass=_PybindType):
         seed: int,
         steps: int,
         threads: int,
-        limit: bool = False,
-        positions: npt.NDArray[np.int64] | None = None,
+            positions: npt.NDArray[np.int64] | None = None,
     ) -> int: ...
     def check_step(
         self, n: int, g: object, rule: Hyperparameters, duplicates: str | None
@@ -98,8 +95,7 @@ class Table(metaclass=_PybindType):
         seed: int,
         steps: int,
         threads: int,
-        limit: bool = False,
-    ) -> int: ...
+        ) -> int: ...
     def gather(self, rows: object, out: object, threads: int) -> npt.NDArray[Any]: ...
     def pool(
         self, rows: object, offsets: object, mean: bool, weights: object, threads: int
@@ -150,7 +146,6 @@ class LinearLearner(Learner):
         l1: float,
     ) -> None: ...
     def apply(self, slots: npt.NDArray[np.uint32], g: npt.NDArray[np.float32], t: int) -> None: ...
-    def limit(self, x: object, y: npt.NDArray[np.float32]) -> None: ...
     def rates(self, x: object, t: int, threads: int) -> npt.NDArray[np.float32]: ...
 
 def tally(

@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler
 
 import toolchain
-from adagrad import Rule
+from adagrad import Rule, Table, _core
 from adagrad.ctr import Examples, LogisticRegression
 from ctr_data import batch, labels
 
@@ -234,3 +234,32 @@ print(os.waitpid(child, 0)[1], trained(3) == expected == trained(1))
 
     env = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     assert toolchain.run(sys.executable, "-c", script, env=env) == "0 True\n"
+
+
+def test_a_rate_that_decays_to_zero_changes_nothing(rng):
+    """It is found before the first step, on one thread and on two."""
+    x = batch(rng, 9, 64)
+    y = labels(rng, x).astype(np.float32)
+    table = Table(64)
+    before = table._memory.copy()
+    for alone in (0, 9):
+        learner = _core.LinearLearner(table._memory, 64, None, Rule()._compiled, 1e-30, 3e14, 0.0)
+        with pytest.raises(ValueError, match=r"lr=.* is 0 in float32"):
+            learner.learn(x, y, None, 0, alone, 2)
+        assert np.array_equal(table._memory, before)
+    learner.learn(x[:3], y[:3], None, 0, 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("sums", "bins", "message"),
+    [
+        (np.zeros(3), np.zeros((2, 32768)), r"sums has .* shape \(3,\); 4 float64 are needed"),
+        (np.zeros(4), np.zeros((2, 9)), r"bins has .* shape \(2, 9\); 65536 float64 are needed"),
+        (np.zeros(4, "f4"), np.zeros((2, 32768)), "sums has dtype float32"),
+    ],
+)
+def test_a_tally_needs_room(sums, bins, message):
+    one = np.ones(1, np.float32)
+    with pytest.raises(TypeError, match=message):
+        _core.tally(one, one, None, sums, bins)
+    assert not sums.any()

@@ -318,17 +318,17 @@ def test_bad_tables():
     _core.FFMLearner(two, SLOTS, 8, *fields, *ffm)
     with pytest.raises(ValueError, match=r"tables\[1\] has 4000 bytes; 500 rows of 16 float32"):
         _core.FFMLearner([factors, table], SLOTS, 8, *fields, *ffm)
-    with pytest.raises(ValueError, match="tables must be 1, 2, 4 or 8, got 3"):
+    with pytest.raises(ValueError, match="tables must be 1, 2, 4 or 8 arrays, got 3"):
         _core.FFMLearner([*two, table], SLOTS, 8, *fields, *ffm)
     with pytest.raises(ValueError, match="factors must be at least 1"):
         _core.FFMLearner(two, SLOTS, 0, *fields, *ffm)
-    with pytest.raises(ValueError, match=r"part_of_field \[1\] = 2 is not below"):
+    with pytest.raises(ValueError, match=r"part_of_field\[1\] = 2 is out of range for 2"):
         _core.FFMLearner(two, SLOTS, 8, [0, 2], [0, 0], *ffm)
     with pytest.raises(ValueError, match="place_in_part has 1 elements, but part_of_field has 2"):
         _core.FFMLearner(two, SLOTS, 8, [0, 1], [0], *ffm)
-    with pytest.raises(ValueError, match=r"place_in_part \[1\] = 1 is not below"):
+    with pytest.raises(ValueError, match=r"place_in_part\[1\] = 1 is out of range for the 1"):
         _core.FFMLearner(two, SLOTS, 8, [0, 1], [0, 1], *ffm)
-    with pytest.raises(ValueError, match=r"place_in_part \[1\] = 0 is the place of another"):
+    with pytest.raises(ValueError, match=r"place_in_part\[1\] = 0 is the place of another"):
         _core.FFMLearner(two, SLOTS, 8, [0, 0], [0, 0], *ffm)
 
 
@@ -360,7 +360,7 @@ def test_bad_examples(fixed, rng):
     with pytest.raises(
         ValueError,
         match=rf"fields\[{last}\] = \d is a field of part {1 - part}, but its slot"
-        rf" {good.slots[last]} lies in region \d, of part {part}",
+        rf" {good.slots[last]} lies in region \d of part {part}",
     ):
         learn(fields)
     assert case.memory() == before

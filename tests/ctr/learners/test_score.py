@@ -43,8 +43,8 @@ def test_bad_input(tmp_path, program):
     (tmp_path / "other").write_bytes(b"12345678{}")
     for name, line, message in (
         ("model", "1", "slot 1 is not in the model"),
-        ("other", "0", "is not a file of a learner"),
-        ("none", "0", "is not a file of a learner"),
+        ("other", "0", "is not a model file of adagrad.ctr"),
+        ("none", "0", "is not a model file of adagrad.ctr"),
     ):
         command = [program, tmp_path / name]
         done = subprocess.run(command, input=line, capture_output=True, text=True, check=False)

@@ -1,0 +1,47 @@
+// The table of entry points of the click models, filled in once per instruction set
+// (isa/ctr_kernels.cpp).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../adagrad/types.hpp"
+#include "types.hpp"
+
+namespace adagrad {
+
+struct CtrKernels {
+  void (*linear_sums)(const LinearModel&, const Round&, const Units&, float* partial,
+                      std::size_t stride);
+  void (*linear_steps)(const LinearModel&, const Round&, const Units&, const float* g,
+                       const Params<float>&);
+  // g[i] is the gradient of slot slots[i]. The L1 penalty is applied too.
+  void (*linear_apply)(const LinearModel&, const std::uint32_t* slots, const float* g,
+                       std::size_t n, const Params<float>&);
+  void (*add_units)(const float* partial, std::size_t stride, std::size_t units, std::size_t n,
+                    float* sums);
+  using Each = void (*)(const LinearModel&, const Round&, const Targets&, const Params<float>&,
+                        float* margins);
+  Each linear_each;
+  void (*linear_rates)(const LinearModel&, const Round&, const Params<float>&, float* out);
+  // g[i] = (sigmoid(margins[i]) - y[i]) * weights[i]
+  void (*gradients)(const float* margins, const Targets&, std::size_t n, float* g);
+  void (*tally)(const float* margins, const Targets&, std::size_t n, Tally&);
+  // margins[8 * i + k] belongs to example i at rate k.
+  void (*sweep)(const SweepModel&, const Examples&, const Targets&, const Params<float>*,
+                float* margins);
+
+  void (*factor_sums)(const FactorModel&, const Round&, const Units&, float* partial,
+                      std::size_t stride);
+  void (*factor_margins)(std::size_t factors, const float* partial, std::size_t stride,
+                         std::size_t n, float* totals, float* margins);
+  void (*factor_steps)(const FactorModel&, const Round&, const Units&, const float* totals,
+                       const float* g, const Params<float>&);
+  void (*pair_sums)(const FieldModel&, const Round&, PairBlock, float* partial);
+  void (*pair_margins)(const FieldModel&, const Round&, const float* partial, std::size_t stride,
+                       std::size_t linear_units, float* scales, float* margins);
+  void (*pair_steps)(const FieldModel&, const Round&, PairBlock, const float* scales,
+                     const float* g, const Params<float>&);
+};
+
+}  // namespace adagrad

@@ -1,0 +1,129 @@
+// The click models on plain memory: logistic regression, factorization machines and field-aware
+// ones. They own no tables and check nothing; the caller keeps the memory alive and has checked
+// that every slot is below the length of the tables.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "../adagrad/types.hpp"
+#include "rounds.hpp"
+
+namespace adagrad {
+
+// The params of the rule after t examples: lr decays with t, everything else is constant.
+class Schedule {
+ public:
+  // `params` has the rate of the first step, lr.
+  Schedule(const Params<float>& params, double lr, double lr_decay)
+      : params_(params), lr_(lr), lr_decay_(lr_decay) {}
+
+  bool is_constant() const { return lr_decay_ == 0.0; }
+  double lr(std::uint64_t t) const;
+  Params<float> at(std::uint64_t t) const;
+
+ private:
+  Params<float> params_;
+  double lr_, lr_decay_;
+};
+
+class Linear final : public Model {
+ public:
+  Linear(const LinearModel& memory, const Schedule& schedule)
+      : memory_(memory), schedule_(schedule) {}
+
+  std::size_t units() const override { return regions; }
+  std::size_t width() const override { return 1; }
+  std::size_t work(const Examples& x, std::size_t region) const override;
+  void sum(const CtrKernels&, const Round&, const Units&, float* partial,
+           std::size_t stride) const override;
+  void finish(const CtrKernels&, const Round&, const float* partial, std::size_t stride,
+              float* totals, float* margins) const override;
+  void step(const CtrKernels&, const Round&, const Units&, const float* totals, const float* g,
+            std::uint64_t t) override;
+  void each(const CtrKernels&, const Round&, const Targets&, std::uint64_t t,
+            float* margins) override;
+
+  // Steps slots[i] by the gradient g[i], for i < n in order, after t other steps. A slot may
+  // repeat.
+  void apply(const CtrKernels&, const std::uint32_t* slots, const float* g, std::size_t n,
+             std::uint64_t t);
+
+  // out[i] = the sum over the entries of example i of effective learning rate times x^2.
+  void rates_of(const CtrKernels&, const Examples&, std::uint64_t t, std::size_t threads,
+                float* out) const;
+
+ private:
+  LinearModel memory_;
+  Schedule schedule_;
+};
+
+class FM final : public Model {
+ public:
+  FM(const LinearModel& linear, const FactorModel& factors, const Schedule& schedule)
+      : linear_(linear), factors_(factors), schedule_(schedule) {}
+
+  std::size_t units() const override { return regions; }
+  std::size_t width() const override { return 1 + 2 * factors_.factors; }
+  std::size_t work(const Examples& x, std::size_t region) const override;
+  void sum(const CtrKernels&, const Round&, const Units&, float* partial,
+           std::size_t stride) const override;
+  void finish(const CtrKernels&, const Round&, const float* partial, std::size_t stride,
+              float* totals, float* margins) const override;
+  void step(const CtrKernels&, const Round&, const Units&, const float* totals, const float* g,
+            std::uint64_t t) override;
+
+ private:
+  LinearModel linear_;
+  FactorModel factors_;
+  Schedule schedule_;
+};
+
+// How the fields of a field-aware model are divided into parts.
+struct FieldLayout {
+  std::vector<std::uint32_t> part_of_field;
+  std::vector<std::uint32_t> place_in_part;  // from 0; no two fields of a part share a place
+  std::vector<std::size_t> fields_in_part;   // one per part
+};
+
+class FFM final : public Model {
+ public:
+  // tables[b] is the table of part b, or null if no field belongs to it.
+  FFM(const FieldLayout& fields, const std::vector<float*>& tables, std::size_t factors,
+      bool normalised, const std::optional<LinearModel>& linear, const Schedule& schedule);
+
+  std::size_t units() const override { return linear_units() + count_blocks(factors_.parts); }
+  std::size_t width() const override { return 1; }
+  // Between sums and steps, the rows of 8 examples with many fields stay in the cache; and 8
+  // examples with few fields are enough work to pay for a barrier.
+  std::size_t round_length() const override { return 8; }
+  std::size_t work(const Examples& x, std::size_t unit) const override;
+  void sum(const CtrKernels&, const Round&, const Units&, float* partial,
+           std::size_t stride) const override;
+  void finish(const CtrKernels&, const Round&, const float* partial, std::size_t stride,
+              float* totals, float* margins) const override;
+  void step(const CtrKernels&, const Round&, const Units&, const float* totals, const float* g,
+            std::uint64_t t) override;
+
+ private:
+  // The units of the linear part are regions, and come first. The other units are blocks of pairs.
+  std::size_t linear_units() const { return linear_ ? regions : 0; }
+  Units linear_of(const Units& of) const;
+  PairBlock block(std::size_t unit) const {
+    return block_at(factors_.parts, unit - linear_units());
+  }
+
+  std::optional<LinearModel> linear_;
+  std::vector<std::uint32_t> places_;  // what factors_ points to
+  FieldModel factors_;
+  Schedule schedule_;
+};
+
+// Writes the probabilities of the negative and the positive class of n margins to to[2 i] and
+// to[2 i + 1]. Neither is computed as 1 minus the other, which would lose the digits of a small
+// one. Both are NaN if the margin is not finite.
+void class_probabilities(const float* margins, std::size_t n, double* to);
+
+}  // namespace adagrad
