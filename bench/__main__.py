@@ -1,4 +1,4 @@
-"""``python -m bench QUESTION``: asks one file of this folder to measure and to answer."""
+"""``python -m bench QUESTION``: runs one benchmark of this folder."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import importlib
 
 from bench.harness import Report
 
-# Each is a module with run(report), which measures, prints, and returns (claims, panels).
+# Each is a module with run(report), which measures, prints, adds claims and returns panels.
 QUESTIONS = {
     "dense": "step: sizes from L1 to DRAM, beside NumPy, torch, numba and the limit",
     "rows": "step_rows on [N]: policies for duplicates, uniform and Zipf ids, table sizes",
-    "table": "Table.step on rows of one, from L1 to 2 GiB, beside its limit and two arrays",
+    "table": "Table.step on rows of one element, from L1 to 2 GiB, beside its limit and two arrays",
     "wide": "step_rows on [N, D], with one accumulator per element and per row",
-    "bags": "Table.step on rows of more; bags of rows, forward and backward, beside fbgemm",
+    "bags": "Table.step on longer rows; bags of rows, forward and backward, beside fbgemm",
     "embedding": "TableEmbeddingBag through autograd, beside fbgemm and torch.nn.EmbeddingBag",
     "threads": "two threads, or --threads N, beside one: tables, step_rows and the dense step",
     "precision": "tables and arrays of 16 bits: bytes, time and loss beside float32",
     "coalesce": "coalesce alone, beside np.unique and torch",
     "ctr": "click learners: one pass, threads, FM and FFM, from files, beside VW, libffm",
-    "distributed": "click learners on Ray: bits, what staleness costs, what dies",
-    "scale": "click learners on Ray: what a batch costs, beside one process, 64 nodes simulated",
-    "keras_fit": "Keras: an update and a training step, ours and its own, on each backend",
+    "distributed": "click learners on Ray: bits, the cost of staleness, failures",
+    "scale": "click learners on Ray: the cost of a batch, beside one process, 64 nodes simulated",
+    "keras_fit": "Keras: an update and a training step, ours and Keras's, on each backend",
     "drop_in": "adagrad.torch.Adagrad beside torch.optim.Adagrad: dense, 200 params, sparse",
-    "call": "what one call costs, and what an import costs",
+    "call": "the cost of one call, and of an import",
 }
 
 

@@ -1,10 +1,11 @@
 """Time of tables of rows, as embeddings use them: a step alone, and bags forward and backward.
 
-2^27 elements of w. "step" is Table.step on random rows of which none repeats. A bag is the sum of
-20 rows; its measurement is one training step: the forward pass, the gradient of every bag handed
-back, repeated rows summed, the update. torch.nn.EmbeddingBag with sparse gradients and fbgemm's
-table-batched embeddings do it on memory that NumPy allocated, on huge pages as ours is; "own
-memory" is fbgemm as it allocates for itself.
+Tables have 2^27 elements of w. "step" is Table.step on random rows without repeats. A bag is the
+sum of 20 rows, and its measurement one training step: the forward pass, the gradient of every bag
+handed back, repeated rows summed, the update. torch.nn.EmbeddingBag with sparse gradients and
+fbgemm's table-batched embeddings use memory that NumPy allocates, on huge pages as ours; "own
+memory" is fbgemm on memory that it allocates itself. The limit reads the row of every id, then
+updates it, without summing repeated rows.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import adagrad
-from bench import data, rows
+from bench import data, limits, rows
 from bench.harness import Report
 from bench.machine import peer
 from bench.picture import Panel
@@ -32,13 +33,13 @@ FBGEMM, OWN, TORCH = "fbgemm", "fbgemm, own memory", "torch EmbeddingBag"
 
 
 class Embeddings:
-    """w and s of some owner, and how it trains on bags; `train` returns the sums of the bags."""
+    """w and s, and a `train` that takes one step on bags and returns their sums."""
 
     def __init__(self, w: np.ndarray, s: np.ndarray, train: Apply) -> None:
         self.w, self.s, self.train = w, s, train
 
     def results(self, batch: Batch) -> tuple[np.ndarray, ...]:
-        """Return the sums of bags, and the rows after the step, from a known start."""
+        """Return the sums of bags and the rows after a step from a known start."""
         ids = np.unique(batch[0])
         start = np.random.default_rng(3).random((len(ids), self.w.shape[1]), dtype=np.float32)
         self.w[ids], self.s[ids] = start + 1, START
@@ -63,7 +64,7 @@ def ours(table: adagrad.Table, offsets: np.ndarray, duplicates: str) -> Embeddin
 
 
 def by_hand(table: adagrad.Table, duplicates: str, bag: int = BAG) -> Embeddings:
-    """Return the same by gather and step, where every row has a gradient of its own."""
+    """Return the same by gather and step, with one gradient per id."""
 
     def train(batch: Batch) -> np.ndarray:
         ids, g = batch
@@ -77,17 +78,20 @@ def by_hand(table: adagrad.Table, duplicates: str, bag: int = BAG) -> Embeddings
     return Embeddings(table.weights, table.state, train)
 
 
-def limit(table: adagrad.Table, offsets: np.ndarray) -> Apply:
-    """Return the same with the least arithmetic in the step."""
-    core, rule = table._core, table.rule._compiled
+def limit(
+    table: adagrad.Table, offsets: np.ndarray, batches: BagBatches, group: str
+) -> list[Variant]:
+    """Return the same memory traffic, forward and backward."""
+    w, s = table.weights, table.state
+    out = np.empty((len(offsets) - 1, table.dim), np.float32)
 
-    def train(batch: Batch) -> np.ndarray:
-        ids, g = batch
-        out = table.pool(ids, offsets)
-        core.step_pooled(ids, offsets, g, False, None, rule, LR, "sum", 0, 1, 1, limit=True)
-        return out
+    def bind(of: limits.Limits, i: int) -> limits.Call:
+        ids, g = batches(i)
+        forward = of.pool(w, ids, offsets, out)
+        backward = of.step_bags(w, s, ids, offsets, g)
+        return lambda: (forward(), backward())
 
-    return train
+    return limits.variant(bind, group)
 
 
 def fbgemm(
@@ -176,17 +180,15 @@ def make_bags(
             check(f"{group}: {name}", got, expected, rtol)
     return [
         Variant(US, variants["sum"].train, batches, group),
-        Variant(LIMIT, limit(table, offsets), batches, group),
+        *limit(table, offsets, batches, group),
         Variant(f"{US} sequential", variants["sequential"].train, batches, group),
         *(Variant(name, other.train, batches, group) for name, other in others.items()),
     ]
 
 
 def make_step(table: adagrad.Table, batches: data.Batches, state: str) -> list[Variant]:
-    """Return the step of different rows and its limit."""
-    core, rule = table._core, table.rule._compiled
+    """Return a step of distinct rows, and its limit."""
     step = lambda b: table.step(b[0], b[1], "unique")  # noqa: E731
-    least = lambda b: core.step(b[0], b[1], rule, LR, "unique", False, 0, 1, 1, limit=True)  # noqa: E731
     ids, g = batches(0)
     table.weights[ids], table.state[ids] = 1.0, START
     step((ids, g))
@@ -196,7 +198,9 @@ def make_step(table: adagrad.Table, batches: data.Batches, state: str) -> list[V
     check("step", table.state[ids], s, 1e-6)
     check("step", table.weights[ids], 1 - np.float32(LR) * g / root, 1e-6)
     group = f"step, {state}"
-    return [Variant(US, step, batches, group), Variant(LIMIT, least, batches, group)]
+    w, accumulators = table.weights, table.state
+    bind = lambda of, i: of.step_rows(w, accumulators, *batches(i))  # noqa: E731
+    return [Variant(US, step, batches, group), *limits.variant(bind, group)]
 
 
 def run(report: Report) -> list[Panel]:
@@ -249,7 +253,7 @@ def run(report: Report) -> list[Panel]:
 
 
 def label_of(dim: int, law: str) -> str:
-    """Return the length of a row and the law of the ids for people."""
+    """Return the length of a row and the law of the ids as text."""
     return f"D {dim:3}, {law}"
 
 

@@ -1,9 +1,10 @@
 """The click learners beside Vowpal Wabbit, scikit-learn and libffm, and beside the limit.
 
-Learners start from hashed examples in memory; the end to end shapes start from a file. Each pass is
-on a new model. The baseline is our own loop that learns example by example, on one thread; what is
-measured of threads is held against it. The limit reads and writes the same params in the same order
-with the least arithmetic. Vowpal Wabbit reads its text, or its binary cache.
+Learners start from hashed examples in memory; the end-to-end shapes start from a file. Each pass
+starts from a new model. The baseline for several threads is our own loop that learns example by
+example on one thread. The limit reads and writes the same rows in the same order, each once per
+entry: it does not wait for the margin before it takes a step. Vowpal Wabbit reads its text, or its
+binary cache.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from adagrad.ctr import (
     LogisticRegression,
 )
 from adagrad.ctr.learners.model import ONE_BY_ONE, Model, Settings
-from bench import clicks, endtoend
+from bench import clicks, endtoend, limits
 from bench.clicks import FIELDS, Clicks, logloss
 from bench.harness import Report
 from bench.machine import peer
@@ -53,29 +54,34 @@ VW_CACHE, VW_TEXT, SGD = "VW, cache", "VW, text", "SGDClassifier"
 
 
 def new_model(bits: int) -> Model:
-    """Return logistic regression whose memory was touched, as it has been in a long stream."""
+    """Return a logistic regression whose memory has been touched, as after a long stream."""
     model = Model(Settings("lr", 1 << bits, RULE))
     model.tables["linear"].weights[:] = 0
     return model
 
 
-def us(of: Clicks, threads: int, alone: int = ONE_BY_ONE, limit: bool = False) -> Variant:
-    """Return a pass of ours."""
+def us(of: Clicks, threads: int, alone: int = ONE_BY_ONE) -> Variant:
+    """Return one pass of our learner."""
     name = US if threads == 1 else f"{US}, {threads} threads"
     if alone == ALL_ALONE:
         name = BASELINE
-    if limit:
-        name = LIMIT
 
     def call(model: Model) -> None:
-        learner = model._learner
-        if limit:
-            learner.limit(of.x, of.y)
-        else:
-            learner.learn(of.x, of.y, None, 0, alone, threads)
+        model._learner.learn(of.x, of.y, None, 0, alone, threads)
 
     bits = of.x.n_slots.bit_length() - 1
     return Variant(name, call, lambda _: new_model(bits), LEARN)
+
+
+def limit(of: Clicks, new: Callable[[], Model], group: str) -> list[Variant]:
+    """Return the limit of a pass: the params of a new model's tables, each entry visited once."""
+    g, margins = np.full(len(of), 2.0**-10, np.float32), np.empty(len(of), np.float32)
+
+    def bind(loops: limits.Limits, _: int) -> limits.Call:
+        tables = [(t.weights, t.state) for t in new().tables.values()]
+        return loops.learn(tables, of.x, g, margins)
+
+    return limits.variant(bind, group)
 
 
 def regroup(variant: Variant, group: str) -> Variant:
@@ -83,7 +89,7 @@ def regroup(variant: Variant, group: str) -> Variant:
 
 
 def check_bits(of: Clicks, threads: int) -> None:
-    """Raise where some number of threads gives other bits than one."""
+    """Raise if the bits of a model depend on the number of threads."""
     bits = of.x.n_slots.bit_length() - 1
     models = []
     for count in (1, *range(2, max(threads, 4) + 1)):
@@ -97,7 +103,7 @@ def check_bits(of: Clicks, threads: int) -> None:
 
 
 def show_loss(report: Report, of: Clicks) -> None:
-    """Claim what rounds cost beside learning one by one."""
+    """Claim how little logloss rounds cost beside learning one by one."""
     bits = of.x.n_slots.bit_length() - 1
     losses = []
     for alone in (ALL_ALONE, ONE_BY_ONE):
@@ -121,7 +127,8 @@ def fielded(report: Report, bits: int, peers: bool) -> None:
     shape = Shape(of.name, of.entries)
     threads = max(2, report.args.threads)
     check_bits(of, threads)
-    variants = [us(of, 1, ALL_ALONE), us(of, 1), us(of, threads), us(of, 1, limit=True)]
+    variants = [us(of, 1, ALL_ALONE), us(of, 1), us(of, threads)]
+    variants += limit(of, lambda: new_model(bits), LEARN)
     with ExitStack() as stack:
         if peers and peer("vowpalwabbit") is not None:
             text, cache = stack.enter_context(clicks.vw_files(of))
@@ -148,12 +155,13 @@ def fielded(report: Report, bits: int, peers: bool) -> None:
 
 
 def sparse_matrix(report: Report, bits: int) -> None:
-    """Measure one pass over generic rows, where each learner gets the same matrix."""
+    """Measure one pass over the rows of a sparse matrix, the same for each learner."""
     n = 4096 if report.quick else GENERIC_EXAMPLES
     of = clicks.generic(n, bits)
     threads = max(2, report.args.threads)
     check_bits(of, threads)
-    variants = [us(of, 1, ALL_ALONE), us(of, 1), us(of, threads), us(of, 1, limit=True)]
+    variants = [us(of, 1, ALL_ALONE), us(of, 1), us(of, threads)]
+    variants += limit(of, lambda: new_model(bits), LEARN)
     if peer("sklearn") is not None and bits == 22:
         matrix = of.x.to_csr()
         call = lambda _: clicks.sgd_pass(matrix, of.y)  # noqa: E731
@@ -192,7 +200,7 @@ def busy(report: Report, bits: int) -> None:
 
 
 def auto(report: Report, bits: int) -> None:
-    """Measure what choosing the rate costs, and how good the choice is."""
+    """Measure the cost and the quality of a rate that is chosen automatically."""
     of = clicks.fielded(32_768 if report.quick else EXAMPLES, bits)
 
     def fit(lr: Any) -> LogisticRegression:
@@ -219,7 +227,7 @@ def auto(report: Report, bits: int) -> None:
 
 
 def machines(report: Report) -> None:
-    """Measure the factorization machines, beside libffm where it is on PATH."""
+    """Measure the factorization machines, beside libffm if it is on PATH."""
     of = clicks.fielded(2048 if report.quick else 100_000, 18)
     shape = Shape(of.name, len(of))
     kinds: dict[str, Callable[[int], Any]] = {
@@ -241,6 +249,7 @@ def machines(report: Report) -> None:
             variants.append(
                 Variant(name, lambda model: model.partial_fit(of.x, of.y), prepare, group)
             )
+        variants += limit(of, lambda p=prepare: p(0)._model, group)
         with TemporaryDirectory() as folder:
             path = shutil.which("ffm-train")
             if path is not None and group.startswith("FFM"):
@@ -279,7 +288,7 @@ def clicks_to_libffm(of: Clicks, path: Path) -> None:
 
 
 def first_pass(report: Report, of: Clicks) -> None:
-    """Claim that one pass over four fifths predicts the rest as well as libffm's: defaults."""
+    """Claim that one pass over four fifths predicts the rest as well as libffm, by defaults."""
     n = len(of) * 4 // 5
     parts = [Clicks(of.name, of.x[part], of.y[part]) for part in (slice(n), slice(n, None))]
     with TemporaryDirectory() as folder:
@@ -295,14 +304,14 @@ def first_pass(report: Report, of: Clicks) -> None:
 
 
 def libffm(path: str, file: Path, group: str, threads: int) -> list[Variant]:
-    """Return libffm's runs of one pass, which read its binary form of the log."""
+    """Return libffm's runs of one pass, from its binary form of the log."""
 
     def run(iterations: int, count: int) -> None:
         subprocess.run(
             [path, "-k", group[-1], "-t", str(iterations), "-s", str(count), str(file), os.devnull],
             check=True,
             capture_output=True,
-            cwd=file.parent,  # where it leaves its binary form of the log
+            cwd=file.parent,  # it leaves its binary form of the log there
         )
 
     def passes(count: int) -> Callable[[Any], None]:
@@ -339,7 +348,7 @@ def predict(report: Report, bits: int) -> None:
 
 
 def run(report: Report) -> list[Panel]:
-    """Measure everything that --only lets through."""
+    """Measure everything that --only selects."""
     questions: dict[str, Callable[[], None]] = {}
     for bits in (18,) if report.quick else SIZES:
         questions[f"{LEARN}, 2^{bits}"] = functools.partial(fielded, report, bits, True)

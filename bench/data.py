@@ -1,4 +1,4 @@
-"""Ids as feature hashing makes them: uniform or Zipf over a table, fresh for every sample."""
+"""Ids as feature hashing produces them: uniform or Zipf over a table, new for every sample."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Enough that a batch comes round again only after 8 M others: nothing of it is in any cache then.
+# A batch repeats only after 8 M other ids, so that no cache holds any of it by then.
 POOL = 1 << 23
 QUICK_POOL = 1 << 17
 # Knuth's multiplicative hash (The Art of Computer Programming 3, 6.4): odd, so that it permutes the
@@ -20,7 +20,7 @@ LAWS = (UNIFORM, ZIPF_105, ZIPF_12)
 
 @functools.cache
 def _ranks(exponent: float, count: int) -> np.ndarray:
-    """Draw more Zipf ranks than needed, as a table cuts the tail off."""
+    """Draw more Zipf ranks than needed, because a table cuts off the tail."""
     return np.random.default_rng(1).zipf(exponent, count * (4 if exponent < 1.1 else 2)) - 1
 
 
@@ -63,17 +63,17 @@ class Batches:
 
 @functools.cache
 def gradients(count: int) -> np.ndarray:
-    """Return positive float32: the limit adds them to s, which must not become negative."""
+    """Return positive float32 values: the limit adds them to s, which must not become negative."""
     g = np.random.default_rng(2).random(count, dtype=np.float32)
     g += np.float32(0.5)
     return g
 
 
 def power(bits: int) -> str:
-    """Return a table size for people."""
+    """Return a table size as text."""
     return f"2^{bits}"
 
 
 def thousands(n: int) -> str:
-    """Return a batch size for people."""
+    """Return a batch size as text."""
     return f"{n // 10**6} M" if n >= 10**6 else f"{n // 1000} k"

@@ -1,12 +1,12 @@
 """Time of a dense step, from L1 to DRAM.
 
-All variants work on the same three arrays, allocated as NumPy allocates them; "own memory" is torch
-on tensors that torch allocated (aligned to 64 bytes, and without huge pages). Every step reads w, g
-and s and writes w and s: 20 bytes for a float32 element, which is what GB/s counts.
+All variants work on the same three arrays, which NumPy allocates; "own memory" is torch on tensors
+that torch allocates (aligned to 64 bytes, without huge pages). Every step reads w, g and s and
+writes w and s. GB/s counts these 20 bytes per float32 element.
 
-Each size is measured on several placements of its arrays, as one may be unlucky: on an EPYC of
-family 25, model 17, an AVX2 step of 16 M elements takes 2.4 times as long, and an AVX-512 step 1.4
-times, where s begins 2^27 + 2^12 bytes after w (2^27 + 2^13 is harmless).
+Each size is measured on several placements of its arrays, because a single one may be unlucky: on
+an EPYC of family 25, model 17, an AVX2 step of 16 M elements takes 2.4 times as long, and an
+AVX-512 step 1.4 times, if s begins 2^27 + 2^12 bytes after w (2^27 + 2^13 is harmless).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 
 import adagrad
 from adagrad import _core
+from bench import limits
 from bench.harness import Report
 from bench.machine import binary, home, peer
 from bench.picture import Panel
@@ -40,7 +41,7 @@ MOST_PAD = 1 << 16  # bytes: sixteen pages, so that arrays do not always lie 2^k
 
 
 def empty(n: int, dtype: str, align: int | None, pad: int) -> np.ndarray:
-    """Return memory where NumPy puts `pad` bytes more, or on a multiple of `align` bytes."""
+    """Return an array cut from one with `pad` more bytes, aligned to `align` bytes if given."""
     size = n * np.dtype(dtype).itemsize
     if align is None:
         return np.empty(size + pad, np.uint8)[:size].view(dtype)
@@ -50,13 +51,13 @@ def empty(n: int, dtype: str, align: int | None, pad: int) -> np.ndarray:
 
 
 def numpy_step(w: np.ndarray, g: np.ndarray, s: np.ndarray) -> None:
-    """Take the step as it stands in a textbook's NumPy."""
+    """Take the step as a textbook writes it in NumPy."""
     s += g * g
     w -= LR * g / np.sqrt(s + EPS)
 
 
 def numba_step(numba: Any) -> Callable[[np.ndarray, np.ndarray, np.ndarray, Any, Any], None]:
-    """Compile the plain loop; NumPy's error model, as Python's would keep it scalar."""
+    """Compile the plain loop, with NumPy's error model: Python's prevents vectorisation."""
 
     @numba.njit(error_model="numpy")
     def loop(w, g, s, lr, eps):  # type: ignore[no-untyped-def]
@@ -68,7 +69,7 @@ def numba_step(numba: Any) -> Callable[[np.ndarray, np.ndarray, np.ndarray, Any,
 
 
 def torch_variants(torch: Any, w: np.ndarray, g: np.ndarray, s: np.ndarray) -> list[Variant]:
-    """Return torch.optim.Adagrad.step with its gradients set, on our memory and on its own."""
+    """Return torch.optim.Adagrad.step, on our memory and on its own."""
 
     def optimizer(param: Any, grad: Any, **options: Any) -> Any:
         param.requires_grad_().grad = grad
@@ -103,7 +104,6 @@ def make(report: Report, n: int, dtype: str, loop: Any, placement: int) -> list[
     g += 0.5
     w += 1.0
     s[:] = START
-    rule = adagrad.Rule(lr=LR, eps=EPS)
     threads = report.args.threads
 
     def ours(isa: str, count: int = 1) -> Callable[[int], None]:
@@ -119,8 +119,6 @@ def make(report: Report, n: int, dtype: str, loop: Any, placement: int) -> list[
         name = f"{US}, {threads} threads"
         variants.append(Variant(name, variants[0].call, ours(best, threads)))
     variants += [Variant(f"{US} {isa}", variants[0].call, ours(isa)) for isa in reversed(others)]
-    compiled = rule._compiled
-    limit = Variant(LIMIT, lambda _: _core.step(w, g, s, compiled, LR, limit=True), ours(best))
     if loop is not None:
         lr, eps = w.dtype.type(LR), w.dtype.type(EPS)
         variants.append(Variant("numba", lambda _: loop(w, g, s, lr, eps)))
@@ -140,8 +138,7 @@ def make(report: Report, n: int, dtype: str, loop: Any, placement: int) -> list[
             rtol = 1e-6 if v.name.startswith("torch") else 0.0
             check(v.name, s, s1, rtol)
             check(v.name, w, w1, rtol)
-    limit.call(None)
-    return [variants[0], limit, *variants[1:]]
+    return [variants[0], *limits.variant(lambda of, _: of.dense(w, g, s)), *variants[1:]]
 
 
 def run(report: Report) -> list[Panel]:

@@ -101,7 +101,7 @@ def run(report: Report) -> list[Panel]:
 
 
 def label_of(dim: int, bag: int, law: str) -> str:
-    """Return the length of a row, the size of a bag and the law of the ids for people."""
+    """Return the length of a row, the size of a bag and the law of the ids as text."""
     return f"D {dim:2}, {'single ids' if bag == 1 else f'bags of {bag}'}, {law}"
 
 

@@ -1,6 +1,7 @@
-"""What every question shares: timing in rotation, and the report of what was found.
+"""What all questions share: timing in rotation, and the report of the results.
 
-A question makes shapes and variants and says what to print; no shape, peer or target stands here.
+A question makes shapes and variants and chooses what to print; this file has no shape, peer or
+target.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ MIN_SAMPLE = 2e-4  # seconds: perf_counter costs 1e-7, so it is below 0.1 % of a
 
 
 class Report:
-    """Times variants shape by shape, and keeps, prints and writes what was found."""
+    """Times variants shape by shape, and keeps, prints and writes the results."""
 
     def __init__(self, args: argparse.Namespace, title: str) -> None:
         self.args = args
@@ -36,8 +37,8 @@ class Report:
         self.machine = machine.describe()
         print(f"{args.question}: {title}\n{machine.header(self.machine)}")
         print(
-            "One thread unless said. Variants take turns in one process, in a new order each "
-            "round;\nmedians, ± is half the distance between the quartiles.",
+            "One thread unless stated otherwise. Variants take turns in one process, in a new "
+            "order each round.\nNumbers are medians; ± is half the distance between the quartiles.",
             flush=True,
         )
 
@@ -49,18 +50,18 @@ class Report:
         Parameters
         ----------
         shape : Shape
-            What they work on.
+            Of the data they work on.
         variants : sequence of Variant
-            Already checked to do the same work, and thereby warmed up.
+            Their results have been compared, which also warmed them up.
         repeat : bool
-            Whether a sample may call several times on the same memory, after one call that is not
-            timed: in-cache numbers. Otherwise each sample is one call on what `prepare` made.
+            Whether a sample consists of several calls on the same memory after an untimed one, for
+            numbers in cache. Otherwise each sample is one call on the result of `prepare`.
         budget : float, default 2.0
-            Seconds, as long as there are five rounds. ``--budget`` replaces it.
+            Seconds after which to stop, but not before five rounds. ``--budget`` replaces it.
 
         Notes
         -----
-        A shape that is measured again, on other memory, adds to the samples of the first time.
+        Measuring a shape again, on other memory, adds samples to its first results.
         """
         budget = self.args.budget or (0.1 if self.quick else budget)
         if sys.stderr.isatty():
@@ -72,7 +73,7 @@ class Report:
         gc.disable()
         start, rounds = time.perf_counter(), 0
         while rounds < MAX_ROUNDS:
-            # The first round is not kept: it says how many calls make a sample.
+            # The first round is discarded: it determines how many calls make a sample.
             for k in order.permutation(len(variants)):
                 v = variants[k]
                 x = v.prepare(rounds * len(variants) + int(k))
@@ -101,18 +102,18 @@ class Report:
                 self.results.append(Result(shape, v.label_only(), tuple(seconds)))
 
     def wants(self, label: str) -> bool:
-        """Return whether ``--only`` lets a shape be measured."""
+        """Return whether ``--only`` selects a shape."""
         return any(text in label for text in self.args.only or [""])
 
     def get(self, label: str, name: str = US, group: str = "") -> Result | None:
-        """Return one result, or None where it was not measured."""
+        """Return one result, or None if it was not measured."""
         for r in self.results:
             if (r.shape.label, r.variant.name, r.variant.group) == (label, name, group):
                 return r
         return None
 
     def ratio(self, label: str, name: str, group: str = "", of: str = US) -> float | None:
-        """Return the time of variant `name` in units of `of`'s."""
+        """Return the time of variant `name` over that of variant `of`."""
         a, b = self.get(label, name, group), self.get(label, of, group)
         return None if a is None or b is None else a.ns / b.ns
 
@@ -127,7 +128,7 @@ class Report:
         )
 
     def by_shape(self, title: str, group: str = "") -> None:
-        """Print a group: a row per shape, a column per variant, with its ratio to us."""
+        """Print a group: one row per shape, one column per variant, with its ratio to ours."""
         rows = []
         if not self.shapes(group):
             return
@@ -141,7 +142,7 @@ class Report:
         table(title, ["", *self.names(group)], rows)
 
     def finish(self, panels: Sequence[Any]) -> None:
-        """Print where we lose and which claims hold; write the files that were asked for."""
+        """Print where peers are faster and which claims hold; write the requested files."""
         print("\nWhere a peer is faster than adagrad (its time / ours):")
         lost = []
         for r in self.results:
@@ -172,7 +173,7 @@ class Report:
             )
 
     def as_dict(self) -> dict[str, Any]:
-        """Return everything that was measured, for the JSON."""
+        """Return all measurements, for the JSON file."""
         cells = []
         for r in self.results:
             q1, median, q3 = r.quartiles()

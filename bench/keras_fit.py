@@ -1,8 +1,8 @@
 """Time of a Keras optimizer's step, ours and Keras' own, on each backend that is installed.
 
 Keras has one backend in a process, so each is measured in a process of its own, on one processor.
-An update is what a training step runs of it: `apply` on torch, `apply` in a graph on TensorFlow,
-`stateless_apply` compiled on JAX. Without Keras the same arrays are NumPy's: what the core itself
+An update is what a training step runs of it: `apply` on torch, `apply` in a graph on TensorFlow.
+Without Keras the same arrays are NumPy's: what the core itself
 takes for them.
 """
 
@@ -27,7 +27,7 @@ from bench.machine import peer
 from bench.picture import Panel
 from bench.results import US, Result, Shape, Variant
 
-BACKENDS = ("torch", "tensorflow", "jax")
+BACKENDS = ("torch", "tensorflow")
 KERAS = "Keras"
 BARE = "NumPy arrays"
 LR = 0.01
@@ -89,22 +89,6 @@ def updates(backend: str, optimizer: Any, variables: list[Any], g: list[Any]) ->
         graph = tf.function(lambda: optimizer.apply(g, variables))
         optimizer.build(variables)
         return lambda: graph() and None
-    if backend == "jax":
-        import jax
-
-        optimizer.build(variables)
-        step = jax.jit(optimizer.stateless_apply, donate_argnums=(0, 2))
-        state = [[v.value for v in optimizer.variables], [v.value for v in variables]]
-
-        def call() -> None:
-            w, s = step(state[0], g, state[1])
-            state[:] = s, w
-            jax.block_until_ready(state)
-            for v, x in zip(variables, w, strict=True):
-                v._value = x
-
-        return call
-
     import torch
 
     def apply() -> None:
@@ -134,10 +118,6 @@ def gradients(backend: str, name: str, shapes: list[tuple[int, ...]]) -> list[An
 
 def child(backend: str, report: Report) -> None:
     """Measure one backend, in a process of its own, and print the results as JSON."""
-    if backend == "jax":
-        import jax
-
-        jax.config.update("jax_cpu_enable_async_dispatch", False)
     import keras
 
     from adagrad.keras import Adagrad
@@ -145,8 +125,6 @@ def child(backend: str, report: Report) -> None:
     kinds = {US: Adagrad, KERAS: keras.optimizers.Adagrad}
     array = keras.ops.convert_to_numpy
     for name, shapes in sizes(report.quick).items():
-        if backend == "jax" and name == "table":
-            continue  # gradients are dense there
         g = gradients(backend, name, shapes)
         variants, after = [], {}
         for label, kind in kinds.items():

@@ -1,4 +1,4 @@
-"""What the numbers were measured on, and which peers are there."""
+"""The machine that the numbers were measured on, and the peers that are installed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _absent: set[str] = set()
 
 @functools.cache
 def peer(name: str) -> ModuleType | None:
-    """Return an optional package that is compared with, or None; one thread where it has any."""
+    """Import an optional package to compare with, limited to one thread, or return None."""
     try:
         module = importlib.import_module(name)
     except (ImportError, OSError):  # OSError: compiled for another torch
@@ -30,12 +30,17 @@ def peer(name: str) -> ModuleType | None:
         return None
     if name == "torch":
         module.set_num_threads(1)
-        module.sparse.check_sparse_tensor_invariants.disable()  # as by default, but in silence
+        module.sparse.check_sparse_tensor_invariants.disable()  # the default, without its warning
     return module
 
 
+def leave_out(name: str) -> None:
+    """Note something else that this machine lacks."""
+    _absent.add(name)
+
+
 def left_out() -> list[str]:
-    """Return the peers that were asked for and are not installed."""
+    """Return what was asked for and is not installed."""
     return sorted(_absent)
 
 
@@ -47,7 +52,7 @@ def _read(path: str | Path) -> str:
 
 
 def cpu() -> str:
-    """Return the CPU's name, with family and model where Linux tells them."""
+    """Return the CPU's name, and its family and model if /proc/cpuinfo has them."""
     facts = {}
     for line in _read("/proc/cpuinfo").partition("\n\n")[0].splitlines():
         key, _, value = line.partition(":")
@@ -60,7 +65,7 @@ def cpu() -> str:
 
 @functools.cache
 def caches() -> dict[str, int]:
-    """Return the bytes of each data cache that the first core sees, nearest first."""
+    """Return the size in bytes of each data cache of the first core, nearest first."""
     sizes = {}
     for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         size = _read(folder / "size")
@@ -70,13 +75,13 @@ def caches() -> dict[str, int]:
 
 
 def home(size: int) -> str:
-    """Return the name of the nearest memory that holds `size` bytes."""
+    """Return the name of the nearest cache that holds `size` bytes, or DRAM."""
     known = caches()
     return next((name for name, room in known.items() if size <= room), "DRAM" if known else "?")
 
 
 def binary(size: int) -> str:
-    """Return a number of bytes for people."""
+    """Return a number of bytes as text."""
     for unit in ("B", "KiB", "MiB"):
         if size < 1024:
             return f"{size:.3g} {unit}"
@@ -85,7 +90,7 @@ def binary(size: int) -> str:
 
 
 def describe() -> dict[str, Any]:
-    """Return the facts that a reader needs to judge the numbers."""
+    """Return the facts that are needed to judge the numbers."""
     huge = _read("/sys/kernel/mm/transparent_hugepage/enabled")
     versions = {"Python": platform.python_version(), "NumPy": np.__version__}
     for name in ("torch", "numba"):

@@ -34,7 +34,7 @@ def _spread(values: Sequence[float], gap: float) -> np.ndarray:
 
 
 def _tick(x: float) -> str:
-    """Return a number for people: sizes of tables are powers of two."""
+    """Return a number as text: sizes of tables as powers of two."""
     bits = int(x).bit_length() - 1
     return f"$2^{{{bits}}}$" if x == 1 << bits and bits >= 10 else f"{x:g}"
 

@@ -1,4 +1,4 @@
-"""What a benchmark measures and says: shapes, variants, results, claims, a table of text."""
+"""The parts of a benchmark: shapes, variants, results, claims and tables of text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _nothing(_: int) -> None:
 
 @dataclass(frozen=True)
 class Shape:
-    """One row of the table: its label, what it is counted in, and facts for the JSON."""
+    """One row of the table: its label, its number of elements or ids, and facts for the JSON."""
 
     label: str
     count: int  # elements or ids of one call
@@ -27,7 +27,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to do the work. `prepare(i)` is not timed; what it returns is handed to `call`."""
+    """One way to do the work. `prepare(i)` is not timed; its result is passed to `call`."""
 
     name: str
     call: Callable[[Any], object]
@@ -35,12 +35,12 @@ class Variant:
     group: str = ""
 
     def label_only(self) -> Variant:
-        """Return what a result needs to know: its calls would keep whole tables in memory."""
+        """Return the variant without its calls, which would keep whole tables in memory."""
         return Variant(self.name, _nothing, group=self.group)
 
     @property
     def is_peer(self) -> bool:
-        """True for the work of others."""
+        """Whether the variant is another library's."""
         return not self.name.startswith((US, LIMIT))
 
 
@@ -105,7 +105,7 @@ def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 
 def check(name: str, got: np.ndarray, want: np.ndarray, rtol: float = 0.0) -> None:
-    """Raise where a variant does not compute what it is timed for; rtol 0 asks for ``==``."""
+    """Raise if the results of a variant are wrong; rtol 0 compares with ``==``."""
     same = np.array_equal(got, want) if rtol == 0.0 else np.allclose(got, want, rtol, atol=0.0)
     if not same:
         worst = float(np.max(np.abs(got - want) / np.abs(want)))

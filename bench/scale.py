@@ -92,7 +92,7 @@ class Load:
     @functools.cache  # noqa: B019
     def owners(self, partition: str, shards: int) -> np.ndarray:
         """Return the shard of each slot."""
-        from adagrad.distributed._shard import edges
+        from adagrad.distributed._model_shard import edges
 
         if partition == OURS:
             pieces = np.diff(edges(self.n_slots, shards))

@@ -20,8 +20,9 @@ from adagrad.ctr import HashingEncoder
 from adagrad.ctr.learners.model import Settings
 from adagrad.ctr.learners.progressive import Progressive
 from adagrad.ctr.logs import open_log
-from adagrad.distributed._shard import BIAS, ModelShard, edges
-from adagrad.distributed._worker import Asked, dealt, joined, labels_of, summed
+from adagrad.distributed._blocks import labels_of
+from adagrad.distributed._model_shard import BIAS, ModelShard, edges
+from adagrad.distributed._worker import PulledBatch, dealt, joined, summed
 from bench.endtoend import one_processor
 from bench.harness import MIN_ROUNDS, Report
 from bench.results import US, Result, Shape, Variant
@@ -46,7 +47,7 @@ class Batch:
 
     def __init__(self, rows: pa.Table) -> None:
         self.rows = rows
-        self.asked: Asked
+        self.pulled: PulledBatch
         self.slots: list[Any]  # of each shard
         self.sums: list[dict[str, Any]]  # likewise
 
@@ -86,7 +87,7 @@ class Stages:
             for batch in batches:
                 self.compute(batch)
             self.push(batches)
-        pulled = [len(batch.asked.slots) for batches in self.rounds for batch in batches]
+        pulled = [len(batch.pulled.slots) for batches in self.rounds for batch in batches]
         self.rows_per_example = float(np.mean(pulled)) / size
 
     def encode(self, batch: Batch) -> tuple[Any, Any]:
@@ -96,20 +97,20 @@ class Stages:
         slots, places = _core.compact(x.slots)
         parts = dealt(slots, self.edges, SHARDS)
         batch.slots = [joined(slots, of_shard) for of_shard in parts]
-        batch.asked = Asked(0, x, y, slots, places, parts, [], {})
+        batch.pulled = PulledBatch(0, x, y, slots, places, parts, [], {})
 
     def pull(self, batches: list[Batch]) -> None:
         self.pulled = batches
         for k, batch in enumerate(batches):
-            batch.asked.answers = [
+            batch.pulled.answers = [
                 finished(shard.pull(0, self.number + k, slots))
                 for shard, slots in zip(self.shards, batch.slots, strict=True)
             ]
 
     def compute(self, batch: Batch) -> None:
-        _, sums, bias = summed(self.settings, batch.asked, batch.asked.answers)
+        _, sums, bias = summed(self.settings, batch.pulled, batch.pulled.answers)
         batch.sums = [
-            {name: joined(g, parts) for name, g in sums.items()} for parts in batch.asked.parts
+            {name: joined(g, parts) for name, g in sums.items()} for parts in batch.pulled.parts
         ]
         batch.sums[0][BIAS] = bias
 
@@ -140,7 +141,7 @@ class Stages:
                 stage(batch)
 
         def compact(batch: Batch) -> None:
-            self.compact(batch, batch.asked.x, batch.asked.y)
+            self.compact(batch, batch.pulled.x, batch.pulled.y)
 
         stages = {
             "encode": (functools.partial(each, self.encode), at),
@@ -174,7 +175,7 @@ def processor_time(report: Report, shape: Shape, variants: list[Variant]) -> Non
 
 
 def label_of(size: int) -> str:
-    """Return the length of a batch for people."""
+    """Return the length of a batch as text."""
     return f"batches of {size}"
 
 
@@ -228,5 +229,5 @@ def measure(
             )
     report.by_shape("Processor time at the driver and at readers, ns an example", READING)
     report.by_shape("Processor time of a batch on one processor, ns an example", STAGES)
-    entries = [batch.asked.x.slots for batches in stages.rounds for batch in batches]
-    return found, np.concatenate(entries).reshape(-1, stages.rounds[0][0].asked.x.n_fields)
+    entries = [batch.pulled.x.slots for batches in stages.rounds for batch in batches]
+    return found, np.concatenate(entries).reshape(-1, stages.rounds[0][0].pulled.x.n_fields)

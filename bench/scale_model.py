@@ -22,11 +22,11 @@ class Call:
     callee: tuple[float, ...] = (0.0, 0.0)
 
     def sent(self, nbytes: float) -> float:
-        """Return what it costs who calls."""
+        """Return the cost to the caller."""
         return self._at(self.caller, nbytes)
 
     def taken(self, nbytes: float) -> float:
-        """Return what it costs who is called."""
+        """Return the cost to the process that is called."""
         return self._at(self.callee, nbytes)
 
     def _at(self, seconds: tuple[float, ...], nbytes: float) -> float:
@@ -48,7 +48,7 @@ class Costs:
     block: float = 0.0  # bytes of an example before it is encoded
 
     def example(self, rows: float) -> float:
-        """Return the processor seconds of an example, without calls, where it pulls `rows` rows."""
+        """Return the processor seconds of an example, without calls, if it pulls `rows` rows."""
         of_rows = rows * (self.gather + self.step)
         return self.read + self.encode + self.compute + self.track + of_rows
 
@@ -67,7 +67,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Training:
-    """How it trains; see `adagrad.distributed.training.Cluster`."""
+    """How it trains; see `adagrad.distributed.Cluster`."""
 
     mode: str = "sync"
     staleness: int = 1

@@ -17,8 +17,8 @@ from adagrad.ctr.training.options import Options
 from adagrad.ctr.training.pipeline import encoded
 from adagrad.distributed import Cluster, connect
 from adagrad.distributed._dataset import from_log
-from adagrad.distributed._run import Run
-from adagrad.distributed.training import plan_of
+from adagrad.distributed._driver import Driver
+from adagrad.distributed.fitting import plan_of
 from bench import ray_dense
 from bench.endtoend import one_processor
 from bench.harness import Report
@@ -124,7 +124,7 @@ def _kind(name: str, pid: int) -> str:
 
 
 class Pass:
-    """A pass over a log as it is under way.
+    """A pass over a log that is under way.
 
     Parameters
     ----------
@@ -181,16 +181,13 @@ def alone(paths: list[Path], bits: int, of: Pass) -> None:
         single(paths, bits, of)
 
 
-def sharded(paths: list[Path], bits: int, of: Pass) -> Run:
+def sharded(paths: list[Path], bits: int, of: Pass) -> Driver:
     """Learn on two workers and two shards."""
     with open_log(paths, label=LABEL) as log:
         dataset = from_log(log)
         plan = plan_of(learner(bits, log), dataset, LABEL, Cluster(**OURS))
-        run = Run(plan, dataset, lambda run: of.show(run.at.examples))
-        try:
-            run.run(lambda run: None)
-        finally:
-            run.close()
+        run = Driver(plan, dataset, lambda run: of.show(run.at.examples))
+        run.run(lambda run: None)
     of.logloss = run.at.progressive.metrics()["logloss"]
     return run
 
@@ -243,7 +240,7 @@ def throughput(report: Report, paths: list[Path], rows: int) -> dict[int, list[P
     return ours
 
 
-def where(of: Pass, run: Run) -> None:
+def where(of: Pass, run: Driver) -> None:
     """Print where the time of ours goes."""
     rows = sum(len(learned.y) for learned in run.learned)
     kinds = run.learned[-1].seconds

@@ -35,7 +35,7 @@ class _Worker(Thread):
         self.told = Event()
 
     def tell(self, task: Process) -> None:
-        """Add to what it does, one after the other."""
+        """Append work, which is done in order."""
         self.tasks.append(task)
         self.told.happen()
 

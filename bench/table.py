@@ -1,8 +1,8 @@
 """Time of Table.step on rows of one float32, from L1 to tables far larger than any cache.
 
-A param lies beside its accumulator, so that an id touches one cache line. The limit is on the same
-memory: it asks for the same lines as far ahead and does the least arithmetic. step_rows and torch
-work on two arrays of their own, numba's plain loop on the memory of the table. Ids as in rows.py.
+A param lies beside its accumulator, so an id touches one cache line. The limit and numba's plain
+loop work on the memory of the table, step_rows and torch on two separate arrays. Ids are those of
+rows.py.
 """
 
 from __future__ import annotations
@@ -27,20 +27,17 @@ POLICIES = ("sequential", "sum", "unique")
 
 
 class Interleaved(rows.Table):
-    """An adagrad.Table as the benchmarks of rows see one: as w and s."""
+    """The w and s of an adagrad.Table, for the benchmarks of rows."""
 
     def __init__(self, count: int, dim: int = 1) -> None:
         rule = adagrad.Rule(lr=LR, eps=EPS, initial_accumulator=START)
         self.table = adagrad.Table(count, dim, rule)
         self.w, self.s = self.table.weights, self.table.state
 
-    def step(self, duplicates: str, limit: bool = False, threads: int = 1) -> Apply:
-        """Return Table.step, or its limit."""
+    def step(self, duplicates: str, threads: int = 1) -> Apply:
+        """Return Table.step."""
         ours = self.table
-        if not limit:
-            return lambda b: ours.step(b[0], b[1], duplicates, threads=threads)  # type: ignore[arg-type]
-        core, rule = ours._core, ours.rule._compiled
-        return lambda b: core.step(b[0], b[1], rule, LR, duplicates, False, 0, 1, 1, limit=True)
+        return lambda b: ours.step(b[0], b[1], duplicates, threads=threads)  # type: ignore[arg-type]
 
 
 def numba_pairs(numba: Any) -> Callable[..., None]:
@@ -72,7 +69,7 @@ def make(ours: Interleaved, apart: rows.Table, batches: data.Batches, loop: Any)
 
     for group in ("unique",) if distinct else ("sequential", "sum"):
         add(group, US, ours.step(group), ours)
-        variants.append(Variant(LIMIT, ours.step(group, limit=True), batches, group))
+        variants += ours.limit(batches, group)
         add(group, SEPARATE, apart.step(group), apart)
     if distinct:
         return variants
@@ -122,7 +119,7 @@ def run(report: Report) -> list[Panel]:
 
 
 def label_of(bits: int, law: str, n: int) -> str:
-    """Return table, law and batch size for people."""
+    """Return table, law and batch size as text."""
     count = data.thousands(n) if n % 1000 == 0 else str(n)
     return f"{data.power(bits)} {law}, {count}"
 
@@ -134,7 +131,7 @@ def across(report: Report, label: str, group: str, of: str) -> float | None:
 
 
 def show_costs(report: Report) -> None:
-    """Print what the limit leaves, and what summing costs."""
+    """Print the ratios to the limit, and what summing costs."""
     lines = []
     for policy in ("sequential", "unique"):
         for shape in report.shapes(policy):

@@ -143,7 +143,7 @@ def two_tables(bits: int, batches: data.Batches, pool: ThreadPoolExecutor) -> li
 
 
 def label_of(bits: int, law: str, n: int) -> str:
-    """Return elements of the table, law and ids for people."""
+    """Return elements of the table, law and ids as text."""
     return rows.label_of(bits, law, n)
 
 

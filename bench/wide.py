@@ -1,7 +1,7 @@
 """Time of step_rows on [N, D] tables, with one accumulator per element and one per row.
 
-As rows.py, with rows of 4, 16 and 64 elements. "row" has an s of [N] that accumulates the mean
-square of a row; torch has no such optimizer.
+The questions of rows.py for rows of 4, 16 and 64 elements. "row" has an s of [N] that accumulates
+the mean square of a row; torch has no such optimizer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from bench import data
 from bench.harness import Report
 from bench.machine import peer
 from bench.picture import Panel
-from bench.results import LIMIT, US, Shape, Variant
+from bench.results import US, Shape, Variant
 from bench.rows import EPS, LR, START, Batch, Table, torch_sparse
 
 ELEMENT, ROW = "element", "row"
@@ -41,7 +41,7 @@ class WideTable(Table):
         self.apply(u, total)
 
     def reference_wide(self, batch: Batch) -> None:
-        """As `numpy_wide`, but adding in order of appearance, which is what we promise."""
+        """Step as `numpy_wide`, but add in order of appearance, as adagrad promises."""
         rows, g = batch
         u, inverse = np.unique(rows, return_inverse=True)
         total = np.zeros((len(u), g.shape[1]), np.float32)
@@ -49,7 +49,7 @@ class WideTable(Table):
         self.apply(u, total)
 
     def apply(self, u: np.ndarray, total: np.ndarray) -> None:
-        """Take the step of different rows."""
+        """Take a step of distinct rows."""
         w, s = self.w, self.s
         if s.ndim == 1:
             s[u] += (total * total).mean(1)
@@ -65,7 +65,7 @@ def make(table: WideTable, batches: data.Batches, group: str) -> list[Variant]:
     numpy = Variant("NumPy", table.numpy_wide, batches, group)
     table.check(ours, batches(0), table.reference_wide, 0.0)
     table.check(numpy, batches(0), table.reference_wide, 4e-3)
-    variants = [ours, Variant(LIMIT, table.step("sum", limit=True), batches, group), numpy]
+    variants = [ours, *table.limit(batches, group), numpy]
     torch = peer("torch")
     if torch is not None and group == ELEMENT:
         v = torch_sparse(torch, table, group, batches)

@@ -1,7 +1,8 @@
-"""The site: ``sphinx-build -W --keep-going docs docs/_build/html`` after ``pip install '.[docs]'``.
+"""Configure the site: ``pip install '.[docs]' && sphinx-build -W docs docs/_build/html`` builds it.
 
-Pages are Markdown that a code host shows as well; those below textbook/ come from the programs in
-examples/textbook, which the build runs. Formulas are plain text: nothing is loaded from elsewhere.
+Pages are Markdown that a code host can show too. The pages in textbook/ are generated from the
+programs in examples/textbook, which the build runs. Formulas are plain text, so that the site loads
+nothing from other servers.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ extensions = [
     "numpydoc",
     "sphinx_gallery.gen_gallery",
 ]
-# Keras needs a backend, and takes one that may not be there unless it is told.
+# Keras needs a backend, and its default may not be installed.
 os.environ.setdefault("KERAS_BACKEND", "torch")
 FRAMEWORKS = {"distributed": ["ray"], "torch": ["torch"], "keras": ["keras", "torch"]}
 exclude_patterns = [
     "_build",
-    # The reference of an adapter needs what it adapts to; a site without torch leaves it out.
+    # The reference of an adapter can only be built where its framework is installed.
     *(
         f"api/{page}.rst"
         for page, needed in FRAMEWORKS.items()
@@ -50,14 +51,14 @@ html_copy_source = False
 pygments_style = "tango"
 pygments_dark_style = "github-dark"
 
-# GitHub's names for headings, so that links to them work there and here.
+# Anchors of headings as GitHub generates them, so that links work there and here.
 myst_heading_anchors = 3
 
-autodoc_typehints = "none"  # the docstrings say shapes and ranges too
+autodoc_typehints = "none"  # the docstrings state types, with shapes and ranges
 autodoc_member_order = "groupwise"
-# `name` in a docstring is a link where the name is known, and code where it is not.
+# `name` in a docstring becomes a link if the name is known, and code if it is not.
 default_role = "py:obj"
-numpydoc_show_class_members = False  # autodoc has them
+numpydoc_show_class_members = False  # autodoc shows them
 numpydoc_class_members_toctree = False
 
 sphinx_gallery_conf = {
@@ -77,7 +78,7 @@ sphinx_gallery_conf = {
 
 
 def link_gallery(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Point links to programs of the gallery, which a code host shows, to their pages."""
+    """Replace links to the gallery's programs, which work on a code host, by links to its pages."""
     source[0] = (
         source[0]
         .replace("](../examples/textbook/GALLERY_HEADER.rst)", "](/textbook/index.rst)")
@@ -89,11 +90,11 @@ def link_gallery(app: Sphinx, docname: str, source: list[str]) -> None:
 def skip_foreign(
     app: Sphinx, what: str, name: str, member: object, skip: bool, options: object
 ) -> bool | None:
-    """Leave out the methods that scikit-learn adds to every estimator."""
+    """Omit the methods that scikit-learn adds to every estimator."""
     return True if name.endswith("_request") or name == "get_metadata_routing" else None
 
 
 def setup(app: Sphinx) -> None:
-    """Register what has no extension of its own."""
+    """Register the two handlers above."""
     app.connect("source-read", link_gallery)
     app.connect("autodoc-skip-member", skip_foreign)

@@ -1,7 +1,7 @@
-"""Click prediction with a small DLRM: embedding tables, interactions of their vectors, an MLP.
+"""Predict clicks with a small DLRM: embedding tables, interactions of their vectors, and an MLP.
 
-The same model twice, from the same start: its tables are one `TableEmbeddingBag`, or
-torch.nn.EmbeddingBag with sparse gradients. Both predict each batch before they learn from it.
+Trains the same model twice from the same start, once with a `TableEmbeddingBag` and once with
+torch.nn.EmbeddingBag and sparse gradients. Both predict each batch before they learn from it.
 
     python examples/dlrm.py [--quick]
 
@@ -31,7 +31,7 @@ Bags = tuple[Tensor, Tensor, Tensor | None]  # input, offsets, per_sample_weight
 
 @dataclass
 class Clicks:
-    """Labelled examples: of table t, example i has ``ids[t][starts[t][i]:starts[t][i + 1]]``."""
+    """Labeled examples. Example i has ``ids[t][starts[t][i]:starts[t][i + 1]]`` of table t."""
 
     name: str
     dense: Tensor
@@ -42,7 +42,7 @@ class Clicks:
     rows: int
 
     def bags(self, first: int, last: int) -> Bags:
-        """Return the bags of some examples, table by table."""
+        """Return the bags of examples ``first`` to ``last``, table by table."""
         parts = [slice(s[first], s[last]) for s in self.starts]
         before = np.cumsum([0, *(part.stop - part.start for part in parts)])
         offsets = [
@@ -58,7 +58,7 @@ class Clicks:
 
 
 def made_up(examples: int, rows: int = 1 << 16) -> Clicks:
-    """Return clicks with 13 numbers and 26 categories, one id of each."""
+    """Return synthetic clicks with 13 numbers and 26 categories, one id per category."""
     log = synthetic_clicks(examples).read_all().combine_chunks()
     numbers = np.stack([log[f"I{k}"].fill_null(0).to_numpy() for k in range(1, 14)], axis=1)
     ids = []
@@ -77,7 +77,7 @@ def made_up(examples: int, rows: int = 1 << 16) -> Clicks:
 
 
 def shipped(tables: int = 8, rows: int = 1 << 16) -> Clicks:
-    """Return the click log of the package. It names no fields: ids are dealt out to tables."""
+    """Return the click log of the package. It has no fields, so each id is assigned to a table."""
     log = click_log()
     sizes = np.diff(log.indptr)
     owners = np.repeat(np.arange(len(log)), sizes)
@@ -95,7 +95,7 @@ def shipped(tables: int = 8, rows: int = 1 << 16) -> Clicks:
 
 
 class TorchBags(nn.Module):
-    """What `TableEmbeddingBag` is, by one torch.nn.EmbeddingBag a table."""
+    """Do the same as `TableEmbeddingBag` with one torch.nn.EmbeddingBag per table."""
 
     def __init__(self, tables: list[adagrad.Table]) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class TorchBags(nn.Module):
         )
 
     def forward(self, input: Tensor, offsets: Tensor, weights: Tensor | None) -> Tensor:
-        """Return the sums of bags, the tables side by side."""
+        """Return the sums of the bags, with the tables side by side."""
         starts = offsets.view(len(self.bags), -1)
         ends = [*starts[1:, 0].tolist(), len(input)]
         out = []
@@ -120,7 +120,7 @@ class TorchBags(nn.Module):
 
 
 class DLRM(nn.Module):
-    """Log-odds of a click from the vectors of features and the products of each two of them."""
+    """Compute the log-odds of a click from feature vectors and the products of their pairs."""
 
     def __init__(self, bags: nn.Module, tables: int, numbers: int) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class DLRM(nn.Module):
 
 @dataclass
 class Learner:
-    """A model in training, what it predicted of each example before, and how long that took."""
+    """A model in training, its predictions before learning, and the time it took."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -157,9 +157,9 @@ class Learner:
 
 
 def learn(learners: list[Learner], clicks: Clicks) -> None:
-    """Pass once over the clicks, block by block, so that a noisy moment of the machine hits all.
+    """Pass once over the clicks, block by block, so that noise of the machine affects all learners.
 
-    They take turns to begin, and batches are made before the clock starts.
+    The learners take turns to go first. Batches are made before the clock starts.
     """
     n = len(clicks.labels)
     for begin in range(0, n, BLOCK * BATCH):
@@ -202,7 +202,7 @@ def compare(clicks: Clicks) -> list[np.ndarray]:
     for n in (len(labels) * k // 5 for k in range(1, 6)):
         scores = [measure(labels[:n], each.predictions[:n]) for each in (ours, theirs)]
         print(f"{n:>10}" + "".join(f"{s.logloss:13.5f}{s.auc:9.4f}" for s in scores))
-    # The first block warms up.
+    # The first block is the warm-up.
     times = [np.array(each.seconds[1:]) for each in (ours, theirs)]
     print(f"{'ms a batch':>10}" + "".join(f"{np.median(t) * 1e3:22.2f}" for t in times))
     low, middle, high = np.quantile(times[1] / times[0], [0.25, 0.5, 0.75])
@@ -213,10 +213,10 @@ def compare(clicks: Clicks) -> list[np.ndarray]:
 def main(arguments: list[str] | None = None) -> list[list[np.ndarray]]:
     """Compare the models on both logs, on one thread."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="few made-up clicks: seconds")
+    parser.add_argument("--quick", action="store_true", help="few synthetic clicks: takes seconds")
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    torch.sparse.check_sparse_tensor_invariants.disable()  # as by default, but in silence
+    torch.sparse.check_sparse_tensor_invariants.disable()  # the default, but without its warning
     adagrad.set_num_threads(1)
     return [compare(made_up(4096 if args.quick else 200_000)), compare(shipped())]
 

@@ -1,8 +1,8 @@
-"""LeNet on Fashion-MNIST, trained by adagrad.torch.Adagrad and by torch.optim.Adagrad.
+"""Train LeNet on Fashion-MNIST with adagrad.torch.Adagrad and with torch.optim.Adagrad.
 
 Both start from the same weights and see the same batches, so their curves are the same.
-``python examples/lenet.py`` reads the four files of Debian's package dataset-fashion-mnist, or of
-any folder with ``--data``; ``--quick`` takes 2,048 images and one epoch.
+``python examples/lenet.py`` reads the four files of the Debian package dataset-fashion-mnist, or of
+the folder given with ``--data``. ``--quick`` trains on 2,048 images for one epoch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DATA = Path("/usr/share/datasets/fashion-mnist")
 
 
 def read(folder: Path, part: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return images [n, 1, 28, 28], scaled to [0, 1], and labels [n], of part "train" or "t10k"."""
+    """Return images [n, 1, 28, 28], scaled to [0, 1], and labels [n] of part "train" or "t10k"."""
 
     def array(name: str, header: int) -> np.ndarray:
         with gzip.open(folder / f"{part}-{name}-ubyte.gz") as file:
@@ -35,7 +35,7 @@ def read(folder: Path, part: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def lenet(seed: int) -> nn.Sequential:
-    """Return the network of LeCun et al. (1998), its weights drawn as Glorot and Bengio (2010)."""
+    """Return the network of LeCun et al. (1998), initialized as by Glorot and Bengio (2010)."""
     torch.manual_seed(seed)
     net = nn.Sequential(
         nn.Conv2d(1, 6, 5, padding=2),
@@ -58,12 +58,12 @@ def lenet(seed: int) -> nn.Sequential:
 
 
 def batches(n: int, size: int, seed: int) -> Iterator[torch.Tensor]:
-    """Return one epoch's indices in a seeded order."""
+    """Return batches of the indices of one epoch, in a seeded order."""
     return iter(torch.randperm(n, generator=torch.Generator().manual_seed(seed)).split(size))
 
 
 def accuracy(net: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
-    """Return the share of images whose most likely class is theirs."""
+    """Return the share of images whose predicted class is right."""
     with torch.no_grad():
         right = sum(
             int((net(x).argmax(1) == y).sum())
@@ -81,7 +81,7 @@ def train(
     batch: int = 256,
     report: Callable[[int, float, float, float], None] | None = None,
 ) -> list[float]:
-    """Train in place; return every batch's loss, in nats."""
+    """Train in place, and return the loss of every batch, in nats."""
     images, labels = train_set
     losses: list[float] = []
     for epoch in range(epochs):
@@ -101,7 +101,7 @@ def train(
 
 
 def main(arguments: list[str] | None = None) -> dict[str, list[float]]:
-    """Train one network by each optimizer, print their epochs, return the losses of both."""
+    """Train one network with each optimizer, print every epoch, and return the losses of both."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -113,7 +113,8 @@ def main(arguments: list[str] | None = None) -> dict[str, list[float]]:
     args = parser.parse_args(arguments)
     if not (args.data / "train-images-idx3-ubyte.gz").is_file():
         parser.error(
-            f"{args.data} has no Fashion-MNIST: apt install dataset-fashion-mnist, or --data"
+            f"no Fashion-MNIST files in {args.data}: install the Debian package"
+            " dataset-fashion-mnist, or give the folder that has them with --data"
         )
     train_set, test_set = read(args.data, "train"), read(args.data, "t10k")
     if args.quick:
@@ -134,7 +135,7 @@ def main(arguments: list[str] | None = None) -> dict[str, list[float]]:
         optimizer = make(net.parameters(), lr=args.lr)
         losses[name] = train(net, optimizer, train_set, test_set, args.epochs, report=report)
     ours, theirs = losses["adagrad.torch"], losses["torch.optim"]
-    print(f"Largest difference of a batch's loss: {np.abs(np.subtract(ours, theirs)).max():.2g}")
+    print(f"Largest difference in a batch loss: {np.abs(np.subtract(ours, theirs)).max():.2g}")
     return losses
 
 

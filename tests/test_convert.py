@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import pytest
 
 import adagrad
 from adagrad import convert
-from checks import assert_same_bits, need, wide_range
+from checks import assert_same_bits, need, need_packages, wide_range
 from golden import CASES, load, rule_of
 
 try:
@@ -241,7 +240,7 @@ print(json.dumps([ours.steps, int(array(again.iterations))]))
 
 def test_keras_itself_goes_on():
     for name in ("keras", "tensorflow"):
-        need(importlib.util.find_spec(name) is not None, name)
+        need_packages(name)
     done = subprocess.run(
         [sys.executable, "-c", KERAS], capture_output=True, text=True, check=False
     )
@@ -261,8 +260,8 @@ def test_no_framework_is_imported():
         (np.array([1.0, -0.5]), ValueError, r"\[1\] must be finite and not negative, got .*-0.5"),
         (np.array([[0.0, np.inf]]), ValueError, r"\[0, 1\] must be finite and not negative"),
         (np.array(np.nan), ValueError, r"must be finite and not negative, got .*nan"),
-        (np.array([1, 2]), TypeError, "must be of float32 or float64, got int64"),
-        (np.zeros(2, "f2"), TypeError, "must be of float32 or float64, got float16"),
+        (np.array([1, 2]), TypeError, "must be float32 or float64, got int64"),
+        (np.zeros(2, "f2"), TypeError, "must be float32 or float64, got float16"),
     ],
 )
 def test_bad_accumulators(bad, error, text):
@@ -329,7 +328,7 @@ def test_param_groups_that_differ():
 )
 def test_what_no_rule_has(change):
     config, variables = convert.to_keras(state_of("keras"))
-    with pytest.raises(ValueError, match=f"{next(iter(change))}.*which no Rule has"):
+    with pytest.raises(ValueError, match=f"{next(iter(change))}.*which a Rule cannot express"):
         convert.from_keras({**config, **change}, variables)
 
 
@@ -338,31 +337,37 @@ def test_the_config_of_another_optimizer_of_keras(key):
     config, variables = convert.to_keras(state_of("keras"))
     config |= {"name": "adagrad", "ema_momentum": 0.99, "ema_overwrite_frequency": None}
     assert_same_state(convert.from_keras(config, variables), convert.from_keras({}, variables))
-    with pytest.raises(ValueError, match=f"config has '{key}', which Adagrad has not"):
+    with pytest.raises(ValueError, match=f"config has '{key}', which Adagrad does not have"):
         convert.from_keras({**config, key: 0.9}, variables)
 
 
 def test_the_state_of_another_optimizer_of_torch():
     theirs = convert.to_torch(state_of("torch"))
     theirs["state"][1] = {"step": np.float32(3), "exp_avg": np.ones(4)}
-    with pytest.raises(ValueError, match=r"state\[1\] has no 'sum': it is of another optimizer"):
+    with pytest.raises(
+        ValueError, match=r"state\[1\] has no 'sum': it (is of|belongs to) another optimizer"
+    ):
         convert.from_torch(theirs)
     (group,) = theirs["param_groups"]
     del group["lr_decay"]
-    with pytest.raises(ValueError, match=r"param_groups\[0\] has no 'lr_decay': it is of another"):
+    with pytest.raises(
+        ValueError, match=r"param_groups\[0\] has no 'lr_decay': it belongs to another"
+    ):
         convert.from_torch(theirs)
     with pytest.raises(TypeError, match="momentum"):
         convert.from_torch({**convert.to_torch(state_of("torch")), "rule": {"momentum": 0.9}})
 
 
 def test_other_arguments_that_do_not_fit():
-    with pytest.raises(ValueError, match="variables must be at least 2, got 1"):
+    with pytest.raises(ValueError, match="at least 2 variables, got 1"):
         convert.from_keras({}, [np.int64(3)])
-    with pytest.raises(TypeError, match="config has 'momentum'; known are learning_rate, eps"):
+    with pytest.raises(
+        TypeError, match="config has 'momentum'; known options are learning_rate, eps"
+    ):
         convert.from_mxnet({"momentum": 0.9}, {}, {})
     with pytest.raises(KeyError, match="7"):
         convert.from_mxnet({}, {7: np.zeros(2)}, {})
-    with pytest.raises(ValueError, match=r"one number of iterations, and steps are \[3, 2\]"):
+    with pytest.raises(ValueError, match=r"one count of iterations .* steps are \[3, 2\]"):
         convert.to_keras(state_of("keras", steps=(3, 2)))
     state = state_of("torch")
     with pytest.raises(ValueError, match="version 9"):
@@ -373,5 +378,5 @@ def test_other_arguments_that_do_not_fit():
 
 @pytest.mark.parametrize("to", [convert.to_torch, convert.to_keras, convert.to_mxnet])
 def test_a_rule_that_the_system_has_not(to):
-    with pytest.raises(ValueError, match=r"the rule is none of .*'s, with .*power=0.25"):
+    with pytest.raises(ValueError, match=r"cannot express a rule with .*power=0.25"):
         to(state_of(power=0.25))

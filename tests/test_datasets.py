@@ -1,34 +1,21 @@
-"""Reading logs: the shipped one, libsvm files, and every way in which a file can be wrong."""
+"""Reading data sets: the click log that ships, libsvm files, and malformed files."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-import importlib
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from adagrad import datasets
-
-SHARED = Path(__file__).parents[2] / "shared" / "data"
-CI = os.environ.get("CI") == "true"
-
-if CI:
-    importlib.import_module("sklearn")
-else:
-    pytest.importorskip("sklearn")
+from checks import need_packages
 
 
-def shared(name: str) -> Path:
-    """Return a file of the shared data; without it skip, except in CI."""
-    path = SHARED / name
-    if not path.exists():
-        assert not CI, f"{path} is missing"
-        pytest.skip(f"needs {path}")
-    return path
+@pytest.fixture(autouse=True)
+def _sklearn() -> None:
+    need_packages("sklearn")
 
 
 def written(folder: Path, text: str | bytes, name: str = "log.svm") -> Path:
@@ -52,18 +39,12 @@ def test_click_log() -> None:
     assert log.values[first][6] == np.float32(0.6931471805599453)
 
 
-def test_the_notice_names_the_shipped_file() -> None:
-    folder = Path(datasets.__file__).with_name("data")
-    digest = hashlib.sha256((folder / "adam_test_10000.tsv.gz").read_bytes()).hexdigest()
-    notice = (folder / "NOTICE").read_text()
+def test_the_click_log_is_an_unchanged_copy_and_the_notice_says_so() -> None:
+    digest = hashlib.sha256((datasets.DATA / "adam_test_10000.tsv.gz").read_bytes()).hexdigest()
+    assert digest == "59c84887e55577ab2b5f41cb0463ba72382fe2602bf9f4d2a017588105599fe7"
+    notice = (datasets.DATA / "NOTICE").read_text()
     assert digest in notice
     assert "Apache License, Version 2.0" in notice
-
-
-def test_the_shipped_log_is_an_unchanged_copy() -> None:
-    folder = Path(datasets.__file__).with_name("data")
-    name = "adam_test_10000.tsv.gz"
-    assert (folder / name).read_bytes() == shared(name).read_bytes()
 
 
 def test_first_examples_share_memory() -> None:
@@ -113,8 +94,8 @@ def test_large_ids_are_hashed(tmp_path: Path) -> None:
         ("0 1:1\n1 -2:1\n", "log.svm, line 2: .*Invalid index -2"),
         ("0 1:1\n\n1 2:1 2:1\n", "log.svm, line 3: .*sorted and unique"),
         ("0 1:1\n1 4294967296:1\n", r"log.svm, line 2: .*an id is 2\*\*31 or larger"),
-        ("0 1:1\n1 2:nan\n", "example 2 has a value that is not finite for id 2"),
-        ("0 1:1e39\n1 2:1\n", "example 1 has a value that is not finite for id 1"),
+        ("0 1:1\n1 2:nan\n", "log.svm: example 2, id 2: nan is not finite in float32"),
+        ("0 1:1e39\n1 2:1\n", "log.svm: example 1, id 1: inf is not finite in float32"),
         ("1 1:1\n1 2:1\n", "every label is 1, "),
         ("0 1:1\n1 1:1\n2 1:1\n", "labels must be .* found 0, 1, 2$"),
         ("3 1:1\n7 1:1\n", "labels must be .* found 3, 7$"),
@@ -122,14 +103,14 @@ def test_large_ids_are_hashed(tmp_path: Path) -> None:
         (b"\x89PNG\r\n\x1a\n\xff\x00", "log.svm, line 1: "),
     ],
 )
-def test_libsvm_refuses(tmp_path: Path, text: str | bytes, message: str) -> None:
+def test_libsvm_rejects(tmp_path: Path, text: str | bytes, message: str) -> None:
     path = written(tmp_path, text)
     with pytest.raises(ValueError, match=message) as caught:
         datasets.libsvm(path)
     assert "\n" not in str(caught.value)
 
 
-def test_the_refused_line_of_a_long_gzip_file(tmp_path: Path) -> None:
+def test_the_malformed_line_of_a_long_gzip_file(tmp_path: Path) -> None:
     lines = [f"{i % 2} {i}:1" for i in range(1000)]
     lines[617] += " oops"
     path = written(tmp_path, gzip.compress("\n".join(lines).encode()), "log.svm.gz")
@@ -159,9 +140,22 @@ def test_negative_ids_of_the_click_format() -> None:
         datasets._parse(["1,-7 0", "2 1"], "here")
 
 
-def test_a9a() -> None:
-    log = datasets.libsvm(shared("a9a.gz"))
-    assert len(log) == 32_561
-    assert log.labels.sum() == 7841
+def test_a_file_like_those_of_the_libsvm_collection(tmp_path: Path) -> None:
+    """Labels of -1 and +1, ids from 1, and categories encoded as ones, as in a9a."""
+    rng = np.random.default_rng(0)
+    labels = rng.random(2000) < 0.25
+    ids = [np.sort(rng.choice(np.arange(1, 124), rng.integers(11, 15), False)) for _ in labels]
+    ids[0] = np.array([1, 123])
+    lines = [
+        f"{'+1' if label else '-1'} {' '.join(f'{i}:1' for i in row)}"
+        for label, row in zip(labels, ids, strict=True)
+    ]
+    text = "\n".join(lines).encode() + b"\n"
+    log = datasets.libsvm(written(tmp_path, gzip.compress(text), "a9a.gz"))
+    assert log.name == "a9a.gz"
+    assert len(log) == 2000
+    assert log.labels.tolist() == labels.tolist()
     assert log.table_rows == 124
+    assert log.indptr.tolist() == np.cumsum([0, *map(len, ids)]).tolist()
+    assert log.rows.tolist() == np.concatenate(ids).tolist()
     assert (log.values == 1).all()

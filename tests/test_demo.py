@@ -1,32 +1,25 @@
-"""``adagrad demo``: the learners against plain Python, their rates, and the picture."""
+"""``adagrad demo``: its learners against the formulas in Python, their rates, its picture."""
 
 from __future__ import annotations
 
-import importlib
 import math
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from adagrad import datasets
+from checks import need_packages
 
-CI = os.environ.get("CI") == "true"
+need_packages("matplotlib", "sklearn")
 
-for _extra in ("matplotlib", "sklearn"):
-    if CI:
-        importlib.import_module(_extra)
-    else:
-        pytest.importorskip(_extra)
-
-from adagrad import demo, metrics, plotting  # noqa: E402
+from adagrad import demo, metrics, plotting
 
 KINDS = (demo.AdaGrad, demo.ConstantRate, demo.GlobalRate)
 
 
 def synthetic(examples: int = 600, seed: int = 0, scale: float = 1.0) -> datasets.Log:
-    """Ids by a power law, some twice in an example, labels from a true weight per id."""
+    """Ids follow a power law, some come twice in an example, and each has one true weight."""
     rng = np.random.default_rng(seed)
     truth = rng.normal(size=300)
     ids = np.minimum(rng.zipf(1.3, size=(examples, 5)) - 1, 299)
@@ -48,8 +41,8 @@ def comparison() -> demo.Comparison:
     return demo.compare(synthetic())
 
 
-def plain_python(log: datasets.Log, kind: type[demo.Learner], lr: float) -> list[float]:
-    """The three rules in double precision, from the formulas."""
+def in_python(log: datasets.Log, kind: type[demo.Learner], lr: float) -> list[float]:
+    """Return the predictions of a learner by its formula, in double precision."""
     w: dict[int, float] = {}
     s: dict[int, float] = {}
     predictions = []
@@ -59,7 +52,7 @@ def plain_python(log: datasets.Log, kind: type[demo.Learner], lr: float) -> list
         p = 1 / (1 + math.exp(-sum(w.get(row, 0.0) * value for row, value in features)))
         predictions.append(p)
         steps = [(row, (p - log.labels[t]) * value) for row, value in features]
-        if kind is not demo.AdaGrad:  # which takes a step for each occurrence of a row
+        if kind is not demo.AdaGrad:  # AdaGrad takes a step for each occurrence of a row
             summed: dict[int, float] = {}
             for row, g in steps:
                 summed[row] = summed.get(row, 0.0) + g
@@ -80,11 +73,11 @@ def test_learners_follow_their_formula(kind: type[demo.Learner]) -> None:
     log = synthetic()
     assert any(len(set(row)) < 5 for row in log.rows.reshape(-1, 5).tolist())
     predictions = demo.progressive(log, kind(log.table_rows, 0.1))
-    np.testing.assert_allclose(predictions, plain_python(log, kind, 0.1), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(predictions, in_python(log, kind, 0.1), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_prediction_does_not_know_its_label(kind: type[demo.Learner]) -> None:
+def test_a_prediction_does_not_depend_on_its_label(kind: type[demo.Learner]) -> None:
     log = synthetic(50)
     flipped = log.labels.copy()
     flipped[-1] = 1 - flipped[-1]
@@ -116,13 +109,13 @@ def test_every_learner_gets_the_best_rate_of_its_sweep(comparison: demo.Comparis
         assert run.tried[run.learner.lr] == min(run.tried.values())
 
 
-def test_a_sweep_goes_on_until_the_best_rate_is_inside() -> None:
+def test_a_sweep_continues_until_the_best_rate_is_not_at_an_end() -> None:
     adagrad, constant, decaying = demo.compare(synthetic(scale=10_000.0)).runs
     for run in (adagrad, constant, decaying):
         assert min(run.tried) < run.learner.lr < max(run.tried)
         assert len(run.tried) > 5
     assert constant.learner.lr < 0.001
-    # Rates that only thrash must not pass for a minimum.
+    # A minimum among rates that all diverge must not count.
     for run in (adagrad, constant, decaying):
         assert run.tried[run.learner.lr] <= math.log(2)
 
@@ -141,7 +134,7 @@ def test_the_same_numbers_every_time(comparison: demo.Comparison) -> None:
     assert (comparison.effective_rates == again.effective_rates).all()
 
 
-def test_progress_is_complete_and_never_goes_back() -> None:
+def test_progress_is_complete_and_never_decreases() -> None:
     calls: list[tuple[str, int, int]] = []
     demo.compare(synthetic(), progress=lambda *call: calls.append(call))
     for kind in KINDS:

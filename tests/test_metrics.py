@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import os
 
 import numpy as np
 import pytest
 
 from adagrad import metrics
+from checks import need_packages
 
-if os.environ.get("CI") == "true":
-    importlib.import_module("sklearn")
-else:
-    pytest.importorskip("sklearn")
+need_packages("sklearn")
 
 
 def test_measure() -> None:
@@ -31,7 +27,7 @@ def test_measure() -> None:
     assert math.isnan(alone.auc)
 
 
-def test_the_learning_curve_is_the_metric_of_every_beginning() -> None:
+def test_the_learning_curve_is_the_metric_of_every_prefix() -> None:
     rng = np.random.default_rng(0)
     labels = (rng.random(600) < 0.2).astype(np.float32)
     predictions = rng.random(600)
@@ -44,6 +40,6 @@ def test_the_learning_curve_is_the_metric_of_every_beginning() -> None:
         assert value == pytest.approx(whole.normalized_entropy, nan_ok=True)
 
 
-def test_a_prediction_that_is_not_finite_spoils_every_number() -> None:
+def test_a_prediction_that_is_not_finite_makes_every_metric_nan() -> None:
     quality = metrics.measure(np.array([0, 1], np.float32), np.array([0.5, np.nan]))
     assert all(math.isnan(number) for number in vars(quality).values())

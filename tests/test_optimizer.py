@@ -108,7 +108,7 @@ def test_bad_construction():
         (([w[::2]],), {}, ValueError, r"params\[0\] must be C-contiguous"),
         ((None,), {}, TypeError, "params must be an array or an iterable"),
         (([w],), {"rule": Rule(), "lr": 0.1}, TypeError, "cannot be combined with lr"),
-        (([w],), {"rule": Rule(), "preset": "torch"}, TypeError, "preset cannot be given"),
+        (([w],), {"rule": Rule(), "preset": "torch"}, TypeError, "cannot be combined with preset"),
         (([w],), {"rule": 0.1}, TypeError, "rule must be an adagrad.Rule"),
         (([w],), {"preset": "sgd"}, ValueError, "there is no preset 'sgd'"),
         (([w],), {"learning_rate": 0.1}, TypeError, "Rule has no field 'learning_rate'"),

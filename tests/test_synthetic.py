@@ -1,16 +1,22 @@
-"""Made-up clicks: the tails they promise, a truth that can be reached, the same rows always."""
+"""Synthetic clicks: the documented tails and click rate, the true model, reproducible rows."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-pa = pytest.importorskip("pyarrow")
+from checks import need_packages
 
-from adagrad._synthetic import FIELDS, SPARSE_CATEGORIES, SPARSE_INTEGERS  # noqa: E402
-from adagrad.datasets import synthetic_clicks  # noqa: E402
+need_packages("pyarrow")
 
-# Measured on real logs: slope over ranks 10 to 1000, share of the top ten, of values seen once.
+import pyarrow as pa
+
+from adagrad import _synthetic
+from adagrad._synthetic import FIELDS, SPARSE_CATEGORIES, SPARSE_INTEGERS
+from adagrad.datasets import synthetic_clicks
+
+# Measured on real logs: slope over ranks 10 to 1000, share of the ten most frequent values, share
+# of values that occur once.
 MEASURED = {
     "ip": (-0.60, 0.034, 0.50),
     "device_ip": (-0.52, 0.04, 0.85),
@@ -26,6 +32,13 @@ MEASURED = {
 @pytest.fixture(scope="module")
 def log() -> pa.Table:
     return synthetic_clicks(100_000, seed=7, probability=True).read_all()
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Shorten the blocks of rows and the sample behind the constant, which takes most time."""
+    monkeypatch.setattr(_synthetic, "BLOCK", 1 << 10)
+    monkeypatch.setattr(_synthetic, "CALIBRATION_ROWS", 1 << 10)
 
 
 def logloss(clicks, chance):
@@ -47,7 +60,7 @@ def test_tails(log, field):
 
 @pytest.mark.parametrize("rate", [0.002, 0.05, 0.25])
 def test_click_rate(rate):
-    log = synthetic_clicks(100_000, seed=3, click_rate=rate, probability=True).read_all()
+    log = synthetic_clicks(50_000, seed=3, click_rate=rate, probability=True).read_all()
     chance, clicks = log.column("probability").to_numpy(), log.column("click").to_numpy()
     assert chance.mean() == pytest.approx(rate, rel=0.05)
     deviation = np.sqrt(np.sum(chance * (1 - chance)))
@@ -85,9 +98,9 @@ def test_pairs_of_fields_act_together(log):
     assert together[often].std() > 1.5 * others
 
 
-def test_the_same_rows_for_any_batch_size_and_length():
-    whole = synthetic_clicks(40_000, seed=5, probability=True).read_all()
-    for rows, batch_rows in itertools.product((0, 1, 16_384, 16_385, 40_000), (1000, 65_536)):
+def test_the_same_rows_for_any_batch_size_and_length(small_blocks):
+    whole = synthetic_clicks(2500, seed=5, probability=True).read_all()
+    for rows, batch_rows in itertools.product((0, 1, 1024, 1025, 2500), (100, 4096)):
         reader = synthetic_clicks(rows, seed=5, probability=True, batch_rows=batch_rows)
         batches = list(reader)
         assert all(batch.num_rows == batch_rows for batch in batches[:-1])
@@ -120,11 +133,11 @@ def test_columns_and_dictionaries(log):
     assert encoded.read_all().cast(table.schema).equals(table)
 
 
-def test_memory_does_not_grow_with_the_log():
+def test_memory_does_not_grow_with_the_log(small_blocks):
     peaks = []
-    for rows in (50_000, 400_000):
+    for rows in (3000, 24_000):
         peak = 0
-        for batch in synthetic_clicks(rows, batch_rows=8192):
+        for batch in synthetic_clicks(rows, batch_rows=512):
             del batch
             peak = max(peak, pa.total_allocated_bytes())
         peaks.append(peak)

@@ -185,7 +185,7 @@ def test_what_is_no_number_is_named():
 
 def test_tenths_need_ten_features():
     result = rare_features(features=10, examples=1)
-    with pytest.raises(ValueError, match=r"tenths need 10 features, got [1-5] that occurred"):
+    with pytest.raises(ValueError, match=r"deciles need 10 features that occurred, got [1-5]"):
         result.by_decile(result.errors["AdaGrad"])
 
 

@@ -79,7 +79,7 @@ class Arena {
   }
 
  private:
-  Arena(std::shared_ptr<Block> block, std::size_t start) : block_(std::move(block)), used_(start) {}
+  Arena(std::shared_ptr<Block> owner, std::size_t start) : block_(std::move(owner)), used_(start) {}
 
   std::shared_ptr<Block> block_;
   std::size_t used_ = 0;

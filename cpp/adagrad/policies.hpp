@@ -231,7 +231,7 @@ class RowsCall {
   void sum_by(std::size_t k, std::uint32_t threads, F f) {
     Arena arena = arena_->again(starts_[k]);
     if (threads == 1) {
-      const auto at = [this](std::size_t i) { return i; };
+      const auto at = [](std::size_t i) { return i; };
       return dim_ == 1 ? sum_scalars<Key>(all_.ids, all_.g, all_.n, arena, f)
                        : sum_wide<Key>(all_.ids, at, all_.n, arena, f);
     }

@@ -1,4 +1,4 @@
-"""Moves the pictures that a program of the gallery has saved to its page."""
+"""Move the pictures that a program of the gallery saves to its page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sphinx_gallery.scrapers import figure_rst
 
 
 def scrape(block: Any, variables: dict[str, Any], config: dict[str, Any]) -> str:
-    """Return the markup for the PNG files which the block has left beside the program."""
+    """Return the markup for the PNG files that the block has saved beside the program."""
     targets, titles = [], []
     for picture in sorted(Path(variables["src_file"]).parent.glob("*.png")):
         target = next(variables["image_path_iterator"])

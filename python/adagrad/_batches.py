@@ -1,4 +1,7 @@
-"""Arrow record batches of equal size from tables of any size."""
+"""Arrow record batches of equal size from tables of any size.
+
+Click logs and synthetic logs are cut into batches here. Nothing here knows their columns.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +11,31 @@ import pyarrow as pa
 
 __all__ = ["rechunk"]
 
-LARGEST = 2**31 - 1  # bytes of text that one Arrow array can hold
-# A batch that ends at a multiple of this does not change the bits of a model.
+LARGEST = 2**31 - 1  # bytes of text in one Arrow array
+# Learners give the same bits for any cut of a log at multiples of this many rows.
 ROUND = 64
 
 
 def rechunk(tables: Iterable[pa.Table], rows: int, start: int = 0) -> Iterator[pa.RecordBatch]:
-    """Cut a stream of tables into batches of exactly ``rows`` rows; the last one may be shorter.
+    """Cut a stream of tables into batches of exactly `rows` rows; the last one may be shorter.
 
-    A batch that lies within one chunk of a table is a slice of it; others are copied once.
-    If the stream raises, the rows before the error are given out first.
+    A batch that lies within one chunk of a table is a slice of it. Other batches are copied once.
 
     Parameters
     ----------
     tables : iterable of pyarrow.Table
-        All with one schema.
+        Tables with the same schema.
     rows : int
-        Rows of a batch, at least 1.
+        Rows per batch, at least 1.
     start : int
-        How many rows to drop first.
+        Number of rows to drop at the beginning.
+
+    Yields
+    ------
+    pyarrow.RecordBatch
+        If `tables` raises, the rows before the error come first. Several batches take the place of
+        one if a column does not fit into one Arrow array (2 GiB); all but the last have a multiple
+        of 64 rows.
     """
     held: list[pa.RecordBatch] = []
     count = 0
@@ -35,8 +44,8 @@ def rechunk(tables: Iterable[pa.Table], rows: int, start: int = 0) -> Iterator[p
     while True:
         try:
             part = next(parts, None)
-        except Exception as broken:
-            error, part = broken, None
+        except Exception as raised:
+            error, part = raised, None
         if part is None:
             break
         dropped = min(start, part.num_rows)
@@ -44,13 +53,13 @@ def rechunk(tables: Iterable[pa.Table], rows: int, start: int = 0) -> Iterator[p
         part = part.slice(dropped)
         while count + part.num_rows >= rows:
             taken = rows - count
-            yield from _joined([*held, part.slice(0, taken)])
+            yield from _join([*held, part.slice(0, taken)])
             held, count, part = [], 0, part.slice(taken)
         if part.num_rows:
             held.append(part)
             count += part.num_rows
     if held:
-        yield from _joined(held)
+        yield from _join(held)
     if error is not None:
         raise error
 
@@ -60,8 +69,8 @@ def _parts(tables: Iterable[pa.Table]) -> Iterator[pa.RecordBatch]:
         yield from table.to_batches()
 
 
-def _joined(parts: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Put a batch together, or several where a column is too large for one array."""
+def _join(parts: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Join record batches into one, or into several if a column is too large for one array."""
     parts = [part for part in parts if part.num_rows] or parts[:1]
     if len(parts) == 1:
         yield parts[0]
@@ -69,7 +78,7 @@ def _joined(parts: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     table = pa.Table.from_batches(parts)
     if table.num_rows > ROUND and max(column.nbytes for column in table.columns) > LARGEST:
         half = max(table.num_rows // 2 // ROUND, 1) * ROUND
-        yield from _joined(table.slice(0, half).to_batches())
-        yield from _joined(table.slice(half).to_batches())
+        yield from _join(table.slice(0, half).to_batches())
+        yield from _join(table.slice(half).to_batches())
     else:
         yield from table.combine_chunks().to_batches()

@@ -1,6 +1,6 @@
-"""Made-up click logs whose truth is known, with the tails of real ones.
+"""Synthetic click logs with known click probabilities and the long tails of real logs.
 
-Called by :mod:`adagrad.datasets`. Nothing here learns.
+`adagrad.datasets` exports the one public function. Reading and learning do not belong here.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ __all__ = ["synthetic_clicks"]
 BLOCK = 1 << 14
 CALIBRATION_ROWS = 1 << 16
 INTEGERS, CATEGORIES, LATENT = 13, 26, 4
-# Streams of random numbers below one seed; blocks of rows are 2, 3, ...
+# Random streams of a seed. Blocks of rows use the streams 2, 3, ...
 TRUTH, CALIBRATION, FIRST_BLOCK = 0, 1, 2
 WEIGHT_SCALE, PAIR_SCALE, INTEGER_SCALE = 0.25, 0.25, 0.08
-# 2^32 divided by the golden ratio, made odd: values of a field get strings far apart.
+# 2**32 divided by the golden ratio, rounded to an odd number: the strings of a field's values do
+# not resemble each other.
 SCATTER = 0x9E3779B1
 
 
 class Tail(NamedTuple):
-    """How often the values of a field are seen.
+    """Frequencies of the values of a field.
 
-    A share ``1 - fresh`` of the rows takes the value of rank r in ``[0, size)`` with density
-    proportional to ``(r + shift) ** -power`` (Zipf and Mandelbrot); the rest takes one of 2**31
-    other values, which is as good as never seen again.
+    A share ``1 - fresh`` of the rows has the value of rank r in ``[0, size)`` with a density
+    proportional to ``(r + shift) ** -power`` (the Zipf-Mandelbrot law). Each of the other rows has
+    one of 2**31 further values, which hardly ever occurs again.
     """
 
     power: float
@@ -42,7 +43,8 @@ class Tail(NamedTuple):
     fresh: float = 0.0
 
 
-# Fitted at 100,000 rows to slope, share of the top ten and share of values seen once.
+# Fitted at 100,000 rows to three statistics of real logs, given in this order: slope of log
+# frequency on log rank, share of the ten most frequent values, share of values seen once.
 TAILS = {
     "ip": Tail(0.625, 1.07, 16_344, 0.116),  # -0.60, 3.4 %, 50 %
     "device_ip": Tail(0.589, 21.6, 1_069, 0.061),  # -0.52, 4 %, 85 %
@@ -54,16 +56,17 @@ TAILS = {
     "city": Tail(1.506, 11.05, 628),  # -1.4, 32 %
 }
 FIELDS = [list(TAILS)[field % len(TAILS)] for field in range(CATEGORIES)]
-# Fields whose values act together, by position: steep ones, so that it can be learnt.
+# Positions of fields that interact. Their distributions are steep, so that pairs of values recur
+# and a model can learn their weights.
 PAIRS = ((3, 4), (4, 7), (3, 15), (11, 12), (2, 20))
-# In these fields a twentieth of the categories, or a tenth of the integers, is missing.
+# In these fields 5 % of the categories, or 10 % of the integers, are missing.
 SPARSE_CATEGORIES = (2, 10, 18)
 SPARSE_INTEGERS = (0, 4, 8, 12)
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What decides the clicks: one weight a value, latent vectors of pairs, a slope an integer."""
+    """The true model: weights of values, latent vectors of pairs of fields, slopes of integers."""
 
     weights: list[NDArray[np.float64]]
     latent: list[tuple[NDArray[np.float64], NDArray[np.float64]]]
@@ -79,58 +82,62 @@ def synthetic_clicks(
     dictionary: bool = False,
     probability: bool = False,
 ) -> pa.RecordBatchReader:
-    """Make up a click log, as a stream of record batches in constant memory.
+    """Generate a click log as a stream of record batches, in constant memory.
 
-    Columns, like Criteo's: ``click`` (float32, 0 or 1), ``I1`` to ``I13`` (int64, not negative),
-    ``C1`` to ``C26`` (strings of 8 hexadecimal digits). Some integers and categories are null.
+    The columns resemble those of the Criteo logs: ``click`` (float32, 0 or 1), ``I1`` to ``I13``
+    (int64, not negative) and ``C1`` to ``C26`` (strings of 8 hexadecimal digits). Some integers
+    and categories are null.
 
     Parameters
     ----------
     rows : int
-        How many rows; a shorter log is the beginning of a longer one.
+        Number of rows. A shorter log is the beginning of a longer one.
     seed : int
-        Not negative. Truth and rows depend on it, and on nothing else but ``click_rate``.
+        Not negative. The rows depend only on this and on ``click_rate``.
     click_rate : float
-        The mean probability of a click, in (0, 1).
+        Mean probability of a click, in (0, 1).
     batch_rows : int
-        Rows of a batch; the last one has what is left. The rows do not depend on it.
+        Rows per batch, at least 1; the last batch may be shorter. The rows do not depend on this.
     dictionary : bool
         Whether the categories are dictionaries (int32 to string).
     probability : bool
-        Whether a last column ``probability`` (float64) gives the probability by which each click
-        was drawn. Its logloss, ``-mean(click * log(p) + (1 - click) * log(1 - p))``, is the best
-        that any learner can reach in the long run.
+        Whether to add a last column ``probability`` (float64), the probability with which each
+        click was drawn. Its logloss, ``-mean(click * log(p) + (1 - click) * log(1 - p))``, is the
+        best that any learner can reach in the long run.
 
     Returns
     -------
     pyarrow.RecordBatchReader
-        Also an iterator of batches.
+        It is also an iterator over the batches.
 
     Raises
     ------
     ValueError
-        A parameter is out of its range.
+        A parameter is out of range.
 
     Notes
     -----
-    The log-odds of a click are a constant, plus a weight for the value of each category, plus
-    ``dot(u, v)`` for each of five pairs of categories with latent vectors of four numbers for
-    their values, plus a slope times ``log1p`` of each integer. Weights and vectors are normal.
-    Missing values add nothing, and neither do those values that hardly any row shares: nobody can
-    learn from what is seen once. The constant makes the mean probability of 65,536 other rows
-    equal ``click_rate``, so that of a log differs from it by about 1 %.
+    The log-odds of a click are the sum of a constant; a weight for the value of each category;
+    ``dot(u, v)`` for each of five pairs of categories, whose values have latent vectors of length
+    four; and, for each integer, a slope times its ``log1p``. Weights and vectors are normally
+    distributed. Missing values add nothing. Neither do values that hardly any two rows share,
+    because no learner can learn from a value that it sees once. The constant makes the mean
+    probability of 65,536 other rows equal to ``click_rate``, so the mean of a log differs from it
+    by about 1 %.
 
-    The categories have tails measured on real logs, of eight kinds in turn: near-flat ids most of
-    whose values are seen once (``C1``, ``C2``, ``C3``, ``C9``, ...) and steep ones. The slope of
-    log frequency on log rank over ranks 10 to 1000, the share of the ten most frequent values and
-    the share of values seen once are met at 100,000 rows; in longer logs the frequent values get
-    more frequent and the fresh ones more.
+    The categories take turns at eight distributions that were measured on real logs. Some are
+    nearly flat, and most of their values occur once (``C1``, ``C2``, ``C3``, ``C9``, ...); others
+    are steep. At 100,000 rows the log matches three statistics: the slope of log frequency on log
+    rank over ranks 10 to 1000, the share of the ten most frequent values, and the share of values
+    that occur once. Longer logs have more distinct values, and each frequent value occurs more
+    often.
 
-    Rows are made in blocks of 16,384, each from a generator with the key (seed, block), so every
-    machine with the same NumPy makes the same rows.
+    Rows are generated in blocks of 16,384, each by a generator with the key (seed, block), so
+    every machine with the same version of NumPy generates the same rows.
 
     Examples
     --------
+    >>> from adagrad.datasets import synthetic_clicks
     >>> log = synthetic_clicks(1000, seed=1)
     >>> log.schema.names[:3], sum(batch.num_rows for batch in log)
     (['click', 'I1', 'I2'], 1000)
@@ -172,10 +179,11 @@ def synthetic_clicks(
 def _truth(rng: np.random.Generator) -> Truth:
     def normal(scale: float, *shape: int) -> NDArray[np.float64]:
         values = rng.normal(0.0, scale, shape)
-        return np.concatenate([values, np.zeros_like(values[:1])])  # last: fresh or missing
+        # The last row is for fresh and missing values.
+        return np.concatenate([values, np.zeros_like(values[:1])])
 
     def vectors(field: int) -> NDArray[np.float64]:
-        # The sum of LATENT products has the deviation PAIR_SCALE.
+        # So scaled, the sum of LATENT products has the standard deviation PAIR_SCALE.
         return normal(np.sqrt(PAIR_SCALE) / LATENT**0.25, TAILS[FIELDS[field]].size, LATENT)
 
     return Truth(
@@ -186,21 +194,21 @@ def _truth(rng: np.random.Generator) -> Truth:
 
 
 def _features(rng: np.random.Generator, rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw integers [13, rows], -1 if missing, and categories [26, rows], likewise."""
+    """Draw integers [13, rows] and categories [26, rows]; -1 stands for a missing value."""
     scale = np.linspace(0.5, 5.0, INTEGERS)[:, np.newaxis]
     integers = np.expm1(np.abs(rng.normal(0.0, 1.0, (INTEGERS, rows))) * scale).astype(np.int64)
     for column in SPARSE_INTEGERS:
         integers[column, rng.random(rows) < 0.1] = -1
     categories = np.empty((CATEGORIES, rows), np.int64)
     for column, name in enumerate(FIELDS):
-        categories[column] = _drawn(rng, TAILS[name], rows)
+        categories[column] = _ranks(rng, TAILS[name], rows)
     for column in SPARSE_CATEGORIES:
         categories[column, rng.random(rows) < 0.05] = -1
     return integers, categories
 
 
-def _drawn(rng: np.random.Generator, tail: Tail, rows: int) -> NDArray[np.int64]:
-    """Draw values by rank, by inverting the integral of their density."""
+def _ranks(rng: np.random.Generator, tail: Tail, rows: int) -> NDArray[np.int64]:
+    """Draw values, numbered by rank, by inverting the integral of their density."""
     rest = 1.0 - tail.power
     low, high = tail.shift**rest, (tail.size + tail.shift) ** rest
     ranks = (low + rng.random(rows) * (high - low)) ** (1.0 / rest) - tail.shift
@@ -214,7 +222,7 @@ def _drawn(rng: np.random.Generator, tail: Tail, rows: int) -> NDArray[np.int64]
 def _log_odds(
     truth: Truth, integers: NDArray[np.int64], categories: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return the log-odds of a click, without the constant."""
+    """Return the log-odds of a click [rows], without the constant."""
     odds = truth.slopes @ np.log1p(np.maximum(integers, 0))
     known = [
         np.where((column < 0) | (column >= len(weights) - 1), len(weights) - 1, column)
@@ -232,7 +240,7 @@ def _sigmoid(odds: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _constant(odds: NDArray[np.float64], click_rate: float) -> float:
-    """Find by halving the constant that makes the mean probability ``click_rate``."""
+    """Find, by bisection, the constant that makes the mean probability ``click_rate``."""
     middle = float(np.log(click_rate) - np.log1p(-click_rate))
     low, high = middle - float(odds.max()), middle - float(odds.min())
     for _ in range(50):
@@ -259,13 +267,13 @@ def _table(rng: np.random.Generator, truth: Truth, constant: float, schema: pa.S
     return pa.table(arrays, schema=schema)
 
 
-# Four hexadecimal digits of every 16-bit number.
+# The four hexadecimal digits of every 16-bit number.
 _DIGITS = np.frombuffer(b"0123456789abcdef", np.uint8)
 _HEX = _DIGITS[(np.arange(1 << 16)[:, np.newaxis] >> np.array([12, 8, 4, 0])) & 15]
 
 
 def _texts(field: int, values: NDArray[np.int64]) -> pa.StringArray:
-    """Write each value as 8 hexadecimal digits, one to one within a field; -1 as null."""
+    """Write each value as 8 hexadecimal digits, distinct within a field, and -1 as null."""
     import pyarrow as pa
 
     codes = (values * SCATTER + field * 0x85EBCA6B) & 0xFFFFFFFF

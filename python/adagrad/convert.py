@@ -1,8 +1,8 @@
-"""State of other systems' AdaGrad optimizers into ours and back: arrays in, arrays out.
+"""Conversion of the state of other systems' AdaGrad optimizers to ours and back.
 
-Each ``from_`` function returns what `adagrad.Adagrad.load_state_dict` takes, with the rule that
-goes with the accumulators; each ``to_`` function takes what `adagrad.Adagrad.state_dict` returns.
-No framework is imported. Params are the caller's, and move by themselves.
+Each ``from_`` function returns a state for `adagrad.Adagrad.load_state_dict`, with the rule that
+belongs to the accumulators. Each ``to_`` function takes the result of `adagrad.Adagrad.state_dict`.
+The functions take and return arrays, and import no framework. Copy the params yourself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from adagrad.rule import Rule
 Array = npt.NDArray[Any]
 State = dict[str, Any]
 
-# What each system calls the fields of Rule that it has; torch in each param group.
+# The names that each system gives to fields of Rule. torch keeps them in each param group.
 TORCH = {
     "lr": "lr",
     "lr_decay": "lr_decay",
@@ -45,7 +45,7 @@ _MXNET = {
     "rescale_grad": "scale",
     "clip_gradient": "clip_value",
 }
-# Of every optimizer of Keras, besides: what no Rule has, and what says nothing without it.
+# Further options of every Keras optimizer: those that no Rule has, and those that only modify them.
 _KERAS_ONLY = (
     "clipnorm",
     "global_clipnorm",
@@ -57,29 +57,30 @@ _KERAS_IDLE = ("name", "ema_momentum", "ema_overwrite_frequency")
 
 
 def from_torch(state_dict: Mapping[str, Any]) -> State:
-    """Return the state of a `torch.optim.Adagrad` or `adagrad.torch.Adagrad`.
+    """Convert the state of a `torch.optim.Adagrad` or `adagrad.torch.Adagrad`.
 
     Parameters
     ----------
     state_dict : dict
-        What its `state_dict` returned. Values may be arrays, or tensors on the CPU. Its ``rule``,
-        which `adagrad.torch.Adagrad` adds where its rule is not torch's, counts.
+        The result of its `state_dict`. Values may be arrays or tensors on the CPU. If its rule is
+        not one of torch's, `adagrad.torch.Adagrad` adds an entry ``rule``, which is used.
 
     Returns
     -------
     dict
-        As from `adagrad.Adagrad.state_dict`; accumulators in the order of the param groups.
+        A state like that of `adagrad.Adagrad.state_dict`, with accumulators in the order of the
+        param groups.
 
     Raises
     ------
     KeyError
-        Where a param of a group has no state.
+        If a param of a group has no state.
     TypeError
-        Where an accumulator is not of float32 or float64, or ``rule`` has what is no field of
+        If an accumulator is not float32 or float64, or ``rule`` has an entry that is not a field of
         `Rule`.
     ValueError
-        Where it is the state of another optimizer, param groups have different hyperparameters, an
-        accumulator is negative or not finite, or a step is no integer from 0.
+        If it is the state of another optimizer, param groups differ in hyperparameters, an
+        accumulator is negative or not finite, or a step is not an integer from 0.
 
     Examples
     --------
@@ -102,8 +103,8 @@ def from_torch(state_dict: Mapping[str, Any]) -> State:
     for i, rule in enumerate(rules):
         if rule != rules[0]:
             raise ValueError(
-                f"param_groups[{i}] has {rule}, and param_groups[0] {rules[0]}: convert groups with"
-                " hyperparameters of their own one by one"
+                f"param_groups[{i}] has {rule}, but param_groups[0] has {rules[0]}: convert groups"
+                " that differ in hyperparameters one by one"
             )
     keys = [key for group in groups for key in group["params"]]
     names = [f"state[{key!r}]" for key in keys]
@@ -119,23 +120,23 @@ def from_torch(state_dict: Mapping[str, Any]) -> State:
 
 
 def to_torch(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a state as `torch.optim.Adagrad` has it, in one param group.
+    """Convert a state to that of `torch.optim.Adagrad`, in one param group.
 
     Parameters
     ----------
     state : dict
-        As from `adagrad.Adagrad.state_dict`, with a rule of ``preset("torch")``.
+        A result of `adagrad.Adagrad.state_dict`, with a rule of ``preset("torch")``.
 
     Returns
     -------
     dict
-        ``state`` and ``param_groups`` of a state_dict. Its arrays, ``step`` (float32, 0-d) and
-        ``sum``, become tensors by `torch.from_numpy`.
+        ``state`` and ``param_groups`` of a state_dict. Convert its arrays ``step`` (float32, 0-d)
+        and ``sum`` to tensors with `torch.from_numpy`.
 
     Raises
     ------
     ValueError
-        Where the rule is none of torch's, or the state is not valid.
+        If torch cannot express the rule, or the state is not valid.
     """
     rule, steps, accumulators = _read(state)
     options = _options("torch", TORCH, rule)
@@ -150,39 +151,40 @@ def to_torch(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_keras(config: Mapping[str, Any], variables: Iterable[Any]) -> State:
-    """Return the state of a `keras.optimizers.Adagrad` or `adagrad.keras.Adagrad` of Keras 3.
+    """Convert the state of a `keras.optimizers.Adagrad` or `adagrad.keras.Adagrad` of Keras 3.
 
     Parameters
     ----------
     config : dict
-        What its `get_config` returned.
+        The result of its `get_config`.
     variables : iterable of array
         Its `variables` as arrays, in order: iterations, learning rate, accumulators.
 
     Returns
     -------
     dict
-        As from `adagrad.Adagrad.state_dict`. The learning rate is that of `variables`.
+        A state like that of `adagrad.Adagrad.state_dict`. The learning rate is that of `variables`.
 
     Raises
     ------
     TypeError
-        Where an accumulator is not of float32 or float64.
+        If an accumulator is not float32 or float64.
     ValueError
-        Where the config has what a `Rule` has not (a learning rate by schedule, clipping by norm, a
-        loss scale, moving averages, accumulation of gradients) or Adagrad has not, a variable is
-        missing, an accumulator is negative or not finite, or iterations is no integer from 0.
+        If the config has an option that `Rule` does not have (a learning-rate schedule, clipping by
+        norm, a loss scale, moving averages, gradient accumulation) or that belongs to another
+        optimizer, a variable is missing, an accumulator is negative or not finite, or iterations is
+        not an integer from 0.
     """
     for name in config:
         if name not in (*_KERAS, *_KERAS_ONLY, *_KERAS_IDLE):
             raise ValueError(
-                f"config has {name!r}, which Adagrad has not: it is of another optimizer"
+                f"config has {name!r}, which Adagrad does not have: it is of another optimizer"
             )
     for name in _KERAS_ONLY:
         if config.get(name):
-            raise ValueError(f"config has {name}={config[name]!r}, which no Rule has")
+            raise ValueError(f"config has {name}={config[name]!r}, which a Rule cannot express")
     if not isinstance(config.get("learning_rate", 0.001), float):
-        raise ValueError("config has a learning_rate by schedule, which no Rule has")
+        raise ValueError("config has a schedule as learning_rate, which a Rule cannot express")
     iterations, learning_rate, *arrays = _at_least(2, list(variables))
     given = {name: config[name] for name in _KERAS if config.get(name) is not None}
     rule = _rule("keras", _KERAS, {**given, "learning_rate": float(learning_rate)})
@@ -191,33 +193,32 @@ def from_keras(config: Mapping[str, Any], variables: Iterable[Any]) -> State:
 
 
 def to_keras(state: Mapping[str, Any]) -> tuple[dict[str, Any], list[Array]]:
-    """Return a state as Keras has it.
+    """Convert a state to that of Keras.
 
     Parameters
     ----------
     state : dict
-        As from `adagrad.Adagrad.state_dict`, with a rule of ``preset("keras")``.
+        A result of `adagrad.Adagrad.state_dict`, with a rule of ``preset("keras")``.
 
     Returns
     -------
     config : dict
-        For `from_config` of `keras.optimizers.Adagrad`; where the rule's policy for duplicates is
-        not Keras' own, of `adagrad.keras.Adagrad`.
+        For `from_config` of `keras.optimizers.Adagrad`; of `adagrad.keras.Adagrad` if the rule's
+        policy for duplicates is not that of Keras.
     variables : list of ndarray
-        For its `set_weights`, after `build`.
+        For its `set_weights`, to be called after `build`.
 
     Raises
     ------
     ValueError
-        Where the rule is none of Keras', params have different step counts, or the state is not
-        valid.
+        If Keras cannot express the rule, params differ in step counts, or the state is not valid.
     """
     rule, steps, accumulators = _read(state)
     config = _options("keras", _KERAS, rule)
     if config["duplicates"] == preset("keras").duplicates:
         del config["duplicates"]
     if len(set(steps)) > 1:
-        raise ValueError(f"Keras counts one number of iterations, and steps are {steps}")
+        raise ValueError(f"Keras has one count of iterations for all params, but steps are {steps}")
     iterations = np.array(steps[0] if steps else 0, np.int64)
     return config, [iterations, np.array(rule.lr, np.float32), *accumulators]
 
@@ -225,13 +226,13 @@ def to_keras(state: Mapping[str, Any]) -> tuple[dict[str, Any], list[Array]]:
 def from_mxnet(
     config: Mapping[str, Any], states: Mapping[Any, Any], index_update_count: Mapping[Any, int]
 ) -> State:
-    """Return the state of an `mxnet.optimizer.AdaGrad` of MXNet 1.x.
+    """Convert the state of an `mxnet.optimizer.AdaGrad` of MXNet 1.x.
 
     Parameters
     ----------
     config : dict
-        Its arguments: learning_rate, eps, wd, rescale_grad, clip_gradient; those that are missing
-        have MXNet's defaults.
+        Its arguments learning_rate, eps, wd, rescale_grad and clip_gradient, with MXNet's defaults
+        for those that are missing.
     states : dict of array
         History by index, as in the `states` of its updater, as arrays (``.asnumpy()``).
     index_update_count : dict of int
@@ -240,24 +241,25 @@ def from_mxnet(
     Returns
     -------
     dict
-        As from `adagrad.Adagrad.state_dict`; accumulators in the order of `states`.
+        A state like that of `adagrad.Adagrad.state_dict`, with accumulators in the order of
+        `states`.
 
     Raises
     ------
     KeyError
-        Where an index of `states` has no count.
+        If an index of `states` has no count.
     TypeError
-        Where a history is not of float32 or float64, or `config` has other entries.
+        If a history is not float32 or float64, or `config` has other entries.
     ValueError
-        Where a history is negative or not finite, or a count is no integer from 0.
+        If a history is negative or not finite, or a count is not an integer from 0.
 
     Notes
     -----
-    Multipliers of single params (``wd_mult``, ``lr_mult``) are not part of a `Rule`.
+    A `Rule` has no multipliers of single params (``wd_mult``, ``lr_mult``).
     """
     for name in config:
         if name not in _MXNET:
-            raise TypeError(f"config has {name!r}; known are {', '.join(_MXNET)}")
+            raise TypeError(f"config has {name!r}; known options are {', '.join(_MXNET)}")
     rule = _rule("mxnet", _MXNET, {k: v for k, v in config.items() if v is not None})
     counts = [_step(f"index_update_count[{k!r}]", index_update_count[k]) for k in states]
     return _state(rule, counts, [_accumulator(f"states[{k!r}]", s) for k, s in states.items()])
@@ -266,12 +268,12 @@ def from_mxnet(
 def to_mxnet(
     state: Mapping[str, Any],
 ) -> tuple[dict[str, Any], dict[int, Array], dict[int, int]]:
-    """Return a state as MXNet 1.x has it.
+    """Convert a state to that of MXNet 1.x.
 
     Parameters
     ----------
     state : dict
-        As from `adagrad.Adagrad.state_dict`, with a rule of ``preset("mxnet")``.
+        A result of `adagrad.Adagrad.state_dict`, with a rule of ``preset("mxnet")``.
 
     Returns
     -------
@@ -284,7 +286,7 @@ def to_mxnet(
     Raises
     ------
     ValueError
-        Where the rule is none of MXNet's, or the state is not valid.
+        If MXNet cannot express the rule, or the state is not valid.
     """
     rule, steps, accumulators = _read(state)
     config = _options("mxnet", _MXNET, rule)
@@ -292,27 +294,27 @@ def to_mxnet(
 
 
 def _rule(system: str, names: Mapping[str, str], options: Mapping[str, Any], **others: Any) -> Rule:
-    """Return the rule of a system's options, and of other fields of Rule."""
+    """Return the rule of the options of a system and of other fields of Rule."""
     fields = {names[k]: v if isinstance(v, (bool, str)) else float(v) for k, v in options.items()}
     return preset(system, **{**others, **fields})
 
 
 def _entries(name: str, given: Mapping[str, Any], wanted: Iterable[str]) -> Mapping[str, Any]:
-    """Return what is given, or raise where it lacks what each Adagrad of torch's has."""
+    """Return `given`, or raise if it lacks an entry that every Adagrad of torch has."""
     for key in wanted:
         if key not in given:
-            raise ValueError(f"{name} has no {key!r}: it is of another optimizer")
+            raise ValueError(f"{name} has no {key!r}: it belongs to another optimizer")
     return given
 
 
 def _options(system: str, names: Mapping[str, str], rule: Rule) -> dict[str, Any]:
-    """Return the hyperparameters of a system, or raise where they do not say the whole rule."""
+    """Return the hyperparameters of a system, or raise if they do not express the whole rule."""
     closest = preset(system, **{field: getattr(rule, field) for field in names.values()})
     if closest != rule:
         fields = (f.name for f in dataclasses.fields(rule))
         other = [f for f in fields if getattr(rule, f) != getattr(closest, f)]
         shown = ", ".join(f"{f}={getattr(rule, f)!r}" for f in other)
-        raise ValueError(f"the rule is none of {system}'s, with {shown}")
+        raise ValueError(f"{system} cannot express a rule with {shown}")
     return {name: getattr(rule, field) for name, field in names.items()}
 
 
@@ -328,27 +330,29 @@ def _state(rule: Rule, steps: Sequence[int], accumulators: list[Array]) -> State
 
 def _read(state: Mapping[str, Any]) -> tuple[Rule, list[int], list[Array]]:
     if state["version"] != STATE_VERSION:
-        raise ValueError(f"state has version {state['version']}, this is {STATE_VERSION}")
+        raise ValueError(
+            f"state has version {state['version']}, but this adagrad reads {STATE_VERSION}"
+        )
     steps = [_step(f"steps[{i}]", t) for i, t in enumerate(state["steps"])]
     accumulators = [
         _accumulator(f"accumulators[{i}]", s) for i, s in enumerate(state["accumulators"])
     ]
     if len(steps) != len(accumulators):
-        raise ValueError(f"state has {len(steps)} steps for {len(accumulators)} accumulators")
+        raise ValueError(f"state has {len(steps)} steps but {len(accumulators)} accumulators")
     return Rule(**state["rule"]), steps, accumulators
 
 
 def _at_least(n: int, variables: list[Any]) -> list[Any]:
     if len(variables) < n:
-        raise ValueError(f"variables must be at least {n}, got {len(variables)}")
+        raise ValueError(f"there must be at least {n} variables, got {len(variables)}")
     return variables
 
 
 def _accumulator(name: str, value: Any) -> Array:
     """Return a copy of an accumulator, checked."""
-    s = np.array(np.asarray(value), order="C")  # a tensor's __array__ may not know of copies
+    s = np.array(np.asarray(value), order="C")  # __array__ of a tensor may not accept copy=
     if s.dtype not in (np.float32, np.float64):
-        raise TypeError(f"{name} must be of float32 or float64, got {s.dtype}")
+        raise TypeError(f"{name} must be float32 or float64, got {s.dtype}")
     bad = np.flatnonzero(~(np.isfinite(s) & (s >= 0)).ravel())
     if len(bad):
         at = np.unravel_index(bad[0], s.shape)

@@ -1,8 +1,7 @@
-"""What ``adagrad demo`` computes: three learners on one stream of examples, compared.
+"""The comparison behind ``adagrad demo``: AdaGrad and two kinds of SGD on one click log.
 
-AdaGrad (the model of ``adagrad.ctr``), SGD at a constant rate and SGD at one global decaying rate
-train the same logistic regression. Called by the command line; printing and drawing belong there
-and in ``plotting``.
+AdaGrad (the model of ``adagrad.ctr``), SGD at a constant rate and SGD at a decaying global rate
+train the same logistic regression. Printing belongs to the command and drawing to ``plotting``.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ __all__ = [
     "Comparison",
     "ConstantRate",
     "GlobalRate",
-    "Run",
+    "LearnerRun",
     "compare",
     "progressive",
 ]
@@ -38,20 +37,20 @@ __all__ = [
 EPS = 1e-6
 SWEEP_EXAMPLES = 5_000
 SWEEP_RATES = 5
-# Ten decades of the 1-2-5 series: enough for raw counts as well as for scaled features.
+# Ten decades of the 1-2-5 series, which is enough for raw counts and for scaled features.
 MAX_RATES = 30
 REPORT_EVERY = 200
 CHUNK = 64 * REPORT_EVERY
 
 Progress = Callable[[str, int, int], None]
-"""Called with the learner's title, the examples done and the examples planned so far."""
+"""Called with the title of a learner, its examples done and its examples planned so far."""
 
 
 class AdaGrad:
-    """Logistic regression by AdaGrad: every row has its own rate, ``lr / sqrt(s + eps)``.
+    """Logistic regression with AdaGrad: every row has its own rate, ``lr / sqrt(s + eps)``.
 
-    It is that of ``adagrad.ctr``: after its first 1,024 examples it learns in rounds of 64, and a
-    row that occurs twice in an example takes two steps.
+    It uses the model of ``adagrad.ctr``, which learns in rounds of 64 after its first 1,024
+    examples. A row that occurs twice in an example takes two steps.
 
     Parameters
     ----------
@@ -62,7 +61,7 @@ class AdaGrad:
     """
 
     title: ClassVar[str] = "AdaGrad"
-    first_rate: ClassVar[int] = -5  # 0.02; a place in the 1-2-5 series, see _series
+    first_rate: ClassVar[int] = -5  # 0.02; an index of the 1-2-5 series, see `_series`
 
     def __init__(self, table_rows: int, lr: float) -> None:
         self.lr = lr
@@ -71,13 +70,13 @@ class AdaGrad:
 
     @property
     def s(self) -> NDArray[np.float32]:
-        """The accumulators, [table_rows]: a view."""
+        """The accumulators, float32 [table_rows], as a view."""
         return self._model.tables["linear"].state
 
     def learn_all(
         self, log: Log, progress: Callable[[int], None] | None = None
     ) -> NDArray[np.float64]:
-        """Predict each example, then learn from it; as :func:`progressive`."""
+        """Predict each example, then learn from it; see :func:`progressive`."""
         x = Examples.from_csr(log.to_csr())
         margins = np.empty(len(log), np.float32)
         for start in range(0, len(log), CHUNK):
@@ -91,7 +90,7 @@ class AdaGrad:
 
 
 class ConstantRate:
-    """The same by ``w -= lr * g``; parameters as for :class:`AdaGrad`."""
+    """Logistic regression with ``w -= lr * g``; parameters as for :class:`AdaGrad`."""
 
     title: ClassVar[str] = "constant-rate SGD"
     first_rate: ClassVar[int] = -7  # 0.005
@@ -106,7 +105,7 @@ class ConstantRate:
 
 
 class GlobalRate:
-    """The same by ``w -= lr / sqrt(t) * g`` in example ``t`` = 1, 2, ..., whatever the row."""
+    """Logistic regression with ``w -= lr / sqrt(t) * g`` at example ``t`` = 1, 2, ..."""
 
     title: ClassVar[str] = "global-rate SGD"
     first_rate: ClassVar[int] = -3  # 0.1
@@ -126,19 +125,19 @@ Learner = AdaGrad | ConstantRate | GlobalRate
 
 
 @dataclass(frozen=True)
-class Run:
-    """One learner's pass over the whole log.
+class LearnerRun:
+    """One pass of a learner over the whole log.
 
     Attributes
     ----------
     learner : AdaGrad, ConstantRate or GlobalRate
-        After its last step.
+        The learner after its last step.
     tried : dict of float to float
-        Progressive logloss of every rate in the sweep, by rate; empty when the rate was given.
+        Progressive logloss of every rate in the sweep, by rate; empty if the rate was given.
     predictions : numpy.ndarray of float64, shape [examples]
         Probability of a positive, predicted before learning from the example.
     metrics : Metrics
-        Of these predictions.
+        Quality of these predictions.
     seconds : float
         Wall-clock time of the pass.
     """
@@ -152,31 +151,31 @@ class Run:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What :func:`compare` found.
+    """The result of :func:`compare`.
 
     Attributes
     ----------
     log : Log
         The examples.
     sweep_examples : int
-        How many examples, from the first, chose the rates.
-    runs : tuple of Run
+        Number of examples, from the first, on which the rates were chosen.
+    runs : tuple of LearnerRun
         AdaGrad, constant-rate SGD, global-rate SGD.
     base_rate : float
         Share of positives in the log, in (0, 1).
     base_logloss : float
         Logloss of always predicting ``base_rate``: its entropy, in nats.
     counts : numpy.ndarray of int64, shape [features]
-        How often each row occurred, for every row of the log whose accumulator is above 0.
+        Occurrences of each row of the log whose accumulator is above 0.
     effective_rates : numpy.ndarray of float64, shape [features]
-        AdaGrad's ``lr / sqrt(s + eps)`` of the same rows after the last example.
+        Effective rate ``lr / sqrt(s + eps)`` of AdaGrad for these rows, after the last example.
     met_positive : numpy.ndarray of bool, shape [features]
-        Whether a positive example had the row.
+        Whether each of these rows occurred in a positive example.
     """
 
     log: Log
     sweep_examples: int
-    runs: tuple[Run, ...]
+    runs: tuple[LearnerRun, ...]
     base_rate: float
     base_logloss: float
     counts: NDArray[np.int64]
@@ -187,21 +186,21 @@ class Comparison:
 def progressive(
     log: Log, learner: Learner, progress: Callable[[int], None] | None = None
 ) -> NDArray[np.float64]:
-    """Go once through ``log``: predict each example, then learn from it.
+    """Pass once over ``log``: predict each example, then learn from it.
 
     Parameters
     ----------
     log : Log
-        Examples; the learner's table has at least ``log.table_rows`` rows.
+        The examples. The table of the learner has at least ``log.table_rows`` rows.
     learner : AdaGrad, ConstantRate or GlobalRate
         Changed in place.
     progress : callable, optional
-        Called now and then with the number of examples done.
+        Called from time to time with the number of examples done.
 
     Returns
     -------
     numpy.ndarray of float64, shape [examples]
-        The predictions, NaN from where a diverging learner left the finite numbers.
+        Probabilities of a positive; NaN from the example at which a learner diverged.
     """
     if isinstance(learner, AdaGrad):
         return learner.learn_all(log, progress)
@@ -227,24 +226,24 @@ def progressive(
 def compare(log: Log, lr: float | None = None, progress: Progress | None = None) -> Comparison:
     """Train the three learners on ``log``, each at the best rate of its own short sweep.
 
-    A sweep tries rates of the series 1, 2, 5, 10, ... on the first 5,000 examples, or half
-    of a log shorter than 10,000, and takes the one with the lowest progressive logloss. It starts
-    with five rates and goes on while the best one is at an end, or is worse than not learning at
-    all, so that no learner loses for want of a rate.
+    A sweep tries rates of the series 1, 2, 5, 10, ... on the first 5,000 examples (on half of the
+    log if it is shorter than 10,000) and takes the rate with the lowest progressive logloss. It
+    starts with five rates. It continues while the best rate is the lowest or the highest one tried,
+    or is worse than not learning, so that every learner gets a rate that suits it.
 
     Parameters
     ----------
     log : Log
         Examples of both classes.
     lr : float, optional
-        AdaGrad's rate; without it AdaGrad has a sweep like the others.
+        Learning rate of AdaGrad; by default it has a sweep like the others.
     progress : callable, optional
         See :data:`Progress`.
 
     Returns
     -------
     Comparison
-        The same for the same arguments, times excepted.
+        Equal for equal arguments, except for the times.
     """
     with_bias = _with_bias(log)
     part = with_bias.first(min(SWEEP_EXAMPLES, (len(log) + 1) // 2))
@@ -266,15 +265,15 @@ def compare(log: Log, lr: float | None = None, progress: Progress | None = None)
         base_rate=base_rate,
         base_logloss=entropy(base_rate),
         counts=counts[s > 0],
-        effective_rates=adagrad.lr / np.sqrt(s[s > 0] + EPS),
+        effective_rates=Rule(lr=adagrad.lr, eps=EPS).rate(s[s > 0]),
         met_positive=met_positive[s > 0],
     )
 
 
 def _run(
     kind: type[Learner], log: Log, part: Log, lr: float | None, progress: Progress | None
-) -> Run:
-    """Choose the rate on ``part`` unless it is given, then pass over ``log``."""
+) -> LearnerRun:
+    """Choose a rate on ``part`` unless one is given, then pass over ``log``."""
     done = 0
     planned = len(log) + (SWEEP_RATES * len(part) if lr is None else 0)
 
@@ -298,8 +297,8 @@ def _run(
         lowest, highest = kind.first_rate, kind.first_rate + SWEEP_RATES - 1
         losses = [loss(place) for place in range(lowest, highest + 1)]
         while len(tried) < MAX_RATES:
-            # A rate far too large can look best among its like; log 2 is the logloss of a learner
-            # that never moves, so that worse means: the useful rates lie below.
+            # Of several rates that are far too large, one is still the best. A logloss above log 2,
+            # that of a learner that never moves, shows that the useful rates are lower.
             if min(losses) == losses[0] or min(losses) > math.log(2):
                 lowest -= 1
                 losses.insert(0, loss(lowest))
@@ -313,11 +312,11 @@ def _run(
     start = time.perf_counter()
     predictions = progressive(log, learner, report)
     seconds = time.perf_counter() - start
-    return Run(learner, tried, predictions, measure(log.labels, predictions), seconds)
+    return LearnerRun(learner, tried, predictions, measure(log.labels, predictions), seconds)
 
 
 def _with_bias(log: Log) -> Log:
-    """Append one more row with the value 1 to every example."""
+    """Append a row with the value 1, the bias, to every example."""
     ends = log.indptr[1:]
     return Log(
         name=log.name,

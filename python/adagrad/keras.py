@@ -1,4 +1,8 @@
-"""AdaGrad for Keras 3 models: `keras.optimizers.Adagrad`, its update made by the compiled core."""
+"""AdaGrad for Keras 3: `keras.optimizers.Adagrad` with its update computed by the compiled core.
+
+Runs on Keras' torch and TensorFlow backends. The in-place update of torch tensors is in
+`adagrad.torch._keras`; the callback for TensorFlow is here.
+"""
 
 from __future__ import annotations
 
@@ -17,77 +21,73 @@ from adagrad.presets import preset
 from adagrad.rule import Duplicates, Rule
 
 Array = npt.NDArray[Any]
-# w, g and s in the backend's own types.
+# (w, g, s) in the backend's own types.
 Triple = tuple[Any, Any, Any]
 
-# Keras takes its backend when it is imported, and keeps it.
+# Keras chooses its backend once, on import.
 _BACKEND: str = keras.backend.backend()
 if _BACKEND == "torch":
     torch = importlib.import_module("torch")
     _on_torch = importlib.import_module("adagrad.torch._keras")
 elif _BACKEND == "tensorflow":
     tf = importlib.import_module("tensorflow")
-elif _BACKEND == "jax":
-    jax = importlib.import_module("jax")
 
 _HALVES = ("bfloat16", "float16")
 _DTYPES = ("float32", "float64", *_HALVES)
 
 
 def _not_compiled(method: Callable[..., None]) -> Callable[..., None]:
-    """Keep torch.compile, which may trace the rest of a training step, from views of memory."""
+    """Exclude a method from torch.compile, which cannot trace writes through NumPy views."""
     return torch.compiler.disable(method) if _BACKEND == "torch" else method
 
 
 @keras.saving.register_keras_serializable(package="adagrad")
 class Adagrad(keras.optimizers.Adagrad):  # type: ignore[misc]
-    """`keras.optimizers.Adagrad` with its update made by the compiled core.
+    """`keras.optimizers.Adagrad` with its update computed by the compiled core.
 
-    Arguments, state and files are those of Keras' own, whose schedules, clipping, weight decay,
-    moving averages and accumulation of gradients go before and after the update as they do there.
-    A model that was saved with it loads after ``import adagrad.keras``.
+    The arguments, state and files are those of Keras' own optimizer. Schedules, clipping, weight
+    decay, moving averages and gradient accumulation are Keras' own code, which runs before and
+    after the update. A model saved with this optimizer loads after ``import adagrad.keras``.
 
     Parameters
     ----------
-    learning_rate : float, keras.optimizers.schedules.LearningRateSchedule or callable
-        Step size, by default 0.001.
+    learning_rate : float, LearningRateSchedule or callable, default 0.001
+        Step size.
     initial_accumulator_value : float, default 0.1
-        What accumulators start from; not negative.
+        Initial value of the accumulators; not negative.
     epsilon : float, default 1e-7
         Added to the accumulator under the root; not negative.
     weight_decay, clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum, \
 ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name
         As for every optimizer of Keras.
-    duplicates : {"each", "sum", "sequential"}, default "each"
-        What repeated ids in a sparse gradient mean (`tf.IndexedSlices`; with torch, sparse COO
-        tensors, which are taken uncoalesced): see `adagrad.Rule`. "each" is what Keras does; "sum"
-        is what the sum of the gradients means. "unique" is a promise that there are none.
+    duplicates : {"each", "sum", "sequential", "unique"}, default "each"
+        Policy for repeated ids in a sparse gradient: a `tf.IndexedSlices`, or on torch a sparse COO
+        tensor, which need not be coalesced. "each" is what Keras does. "sum" adds the gradients of
+        an id and makes one update. See `adagrad.Rule` for all policies.
 
     Raises
     ------
     TypeError, ValueError
-        Where an argument has the wrong type or is out of range.
+        If an argument has the wrong type or is out of range.
     RuntimeError
-        Where the backend is not torch, tensorflow or jax; where JAX dispatches asynchronously, in
-        which its callbacks can wait for ever, until
-        ``jax.config.update("jax_cpu_enable_async_dispatch", False)`` before Keras is imported; or
-        under `tf.distribute` or `keras.distribution`.
+        If Keras' backend is not torch or tensorflow, or under `tf.distribute` or
+        `keras.distribution`.
 
     Notes
     -----
     The update is that of ``adagrad.preset("keras")``, ``s += g*g; w -= (lr*g) / sqrt(s + eps)``.
     Variables are float32, float64, float16 or bfloat16, on the CPU. Accumulators of 16-bit
-    variables are float32, and the update is made in float32 and rounded once; Keras' own are of 16
-    bits, in which an accumulator soon stops to grow.
+    variables are float32, and the update is computed in float32 and rounded once. Keras' own
+    accumulators have 16 bits, in which a sum of squares soon stops growing.
 
-    On the torch backend variables and accumulators are updated in place, all that have a dense
-    gradient in one call and without a copy. A variable and its accumulator may be in any dense
-    order in memory. TensorFlow and JAX own their memory: there the update is a callback that copies
-    variables and accumulators once (of a sparse gradient the rows that have one), so it cannot be
-    part of what XLA compiles for TensorFlow (``jit_compile=True``). docs/keras.md has the cost.
+    On the torch backend, variables and accumulators are updated in place. All variables with a
+    dense gradient take one call, without a copy. A variable may have any dense order in memory, and
+    its accumulator has the same. TensorFlow owns its memory, so there the update is a callback that
+    copies variables and accumulators once; for a sparse gradient it copies only the rows that have
+    one. XLA cannot compile the callback (``jit_compile=True``). docs/keras.md has the cost.
 
-    An update is all or nothing: where one gradient is refused, the update writes no variable. What
-    Keras does before it, such as `weight_decay`, stays.
+    An update is all or nothing: if one gradient is refused, the update writes no variable. What
+    Keras has done before, such as `weight_decay`, is not undone.
 
     Examples
     --------
@@ -145,20 +145,20 @@ ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name
         Parameters
         ----------
         variables : list of keras.Variable
-            What will be trained.
+            The variables to train.
 
         Raises
         ------
         TypeError
-            Where the dtype of one is not supported.
+            If the dtype of a variable is not supported.
         ValueError
-            Where one is not on the CPU.
+            If a variable is not on the CPU.
         """
         if self.built:
             return
         for variable in variables:
             _check_variable(variable)
-        # Not Keras' own Adagrad, whose accumulators have the dtypes of the variables.
+        # Skips Keras' own Adagrad, whose accumulators have the dtypes of the variables.
         super(keras.optimizers.Adagrad, self).build(variables)
         self._accumulators = [self._new_accumulator(variable) for variable in variables]
 
@@ -174,7 +174,7 @@ ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name
             name=f"{name}_accumulator",
         )
         if _BACKEND == "torch":
-            # In the order of the variable in memory, so that neither needs a copy.
+            # With the strides of the variable, so that the update copies neither.
             data = accumulator.value.data
             accumulator.value.data = torch.empty_like(variable.value, dtype=data.dtype).copy_(data)
         return accumulator
@@ -187,13 +187,13 @@ ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name
             self._accumulators[self._get_variable_index(v)] for v in trainable_variables
         ]
         triples = list(zip(trainable_variables, grads, accumulators, strict=True))
-        update = {"torch": _update_torch, "tensorflow": _update_tensorflow, "jax": _update_jax}
+        update = _update_torch if _BACKEND == "torch" else _update_tensorflow
         for variable, g, _ in triples:
             _check_shape(variable, g)
-        update[_BACKEND](triples, learning_rate, _rule(self.epsilon, self.duplicates))
+        update(triples, learning_rate, _rule(self.epsilon, self.duplicates))
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this optimizer again.
+        """Return the arguments from which `from_config` makes an equal optimizer.
 
         Returns
         -------
@@ -213,41 +213,36 @@ def _path(variable: Any) -> str:
 
 
 def _value(variable: Any) -> Any:
-    """Return the backend's own variable, which optimizers of Keras take too."""
+    """Return the backend's variable; optimizers accept one instead of a keras.Variable."""
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 
 def _check_backend() -> None:
-    if _BACKEND not in ("torch", "tensorflow", "jax"):
+    if _BACKEND not in ("torch", "tensorflow"):
         raise RuntimeError(
-            "adagrad.keras.Adagrad needs Keras on torch, tensorflow or jax, and its backend is"
-            f" {_BACKEND}"
-        )
-    if _BACKEND == "jax" and jax.config.values["jax_cpu_enable_async_dispatch"]:
-        # https://github.com/jax-ml/jax/issues/25861; on one processor it is certain.
-        raise RuntimeError(
-            "adagrad.keras.Adagrad calls back from JAX, which may wait for ever in a callback: call"
-            " jax.config.update('jax_cpu_enable_async_dispatch', False) before keras is imported"
+            f"adagrad.keras.Adagrad does not run on Keras' {_BACKEND} backend: use"
+            " keras.optimizers.Adagrad, or the torch or tensorflow backend"
         )
     if keras.distribution.distribution() is not None:
-        raise RuntimeError("adagrad.keras.Adagrad does not train under keras.distribution")
+        raise RuntimeError("adagrad.keras.Adagrad does not support keras.distribution")
     if _BACKEND == "tensorflow" and tf.distribute.has_strategy():
-        raise RuntimeError("adagrad.keras.Adagrad does not train under a strategy of tf.distribute")
+        raise RuntimeError("adagrad.keras.Adagrad does not support strategies of tf.distribute")
 
 
 def _check_variable(variable: Any) -> None:
     name = _path(variable)
     dtype = keras.backend.standardize_dtype(variable.dtype)
     if dtype not in _DTYPES:
-        raise TypeError(f"{name} must be of {', '.join(_DTYPES)}, got {dtype}")
-    value = _value(variable)
-    device = next(iter(value.devices())).platform if _BACKEND == "jax" else str(value.device)
+        raise TypeError(
+            f"{name} must have dtype {', '.join(_DTYPES[:-1])} or {_DTYPES[-1]}, got {dtype}"
+        )
+    device = str(_value(variable).device)
     if "cpu" not in device.lower():
-        raise ValueError(f"{name} is on {device}: adagrad trains variables on the CPU")
+        raise ValueError(f"{name} is on {device}; adagrad trains variables on the CPU only")
 
 
 def _check_shape(variable: Any, g: Any) -> None:
-    """Raise where a gradient has another shape, as far as a graph knows shapes."""
+    """Raise if a gradient has another shape, as far as a graph knows it."""
     wanted = tuple(variable.shape)
     if _BACKEND != "tensorflow":
         shape = tuple(g.shape)
@@ -271,23 +266,17 @@ def _rate(learning_rate: Any) -> float:
     return rate
 
 
-# torch: in place.
-
-
 def _update_torch(triples: list[Triple], learning_rate: Any, rule: Rule) -> None:
     tensors = [(w.value, g, s.value) for w, g, s in triples]
     paths = [_path(variable) for variable, _, _ in triples]
     _on_torch.update(tensors, paths, rule, _rate(learning_rate))
 
 
-# TensorFlow and JAX: a callback that makes copies and updates them.
-
-
 def _step_copies(rule: Rule, learning_rate: Any, *arrays: Any) -> list[Array]:
-    """Return all w, then all s, from all w, all g and all s."""
+    """Return the stepped w and s of dense gradients, given all w, then all g, then all s."""
     n = len(arrays) // 3
     w, s = ([np.array(a, order="C") for a in part] for part in (arrays[:n], arrays[2 * n :]))
-    # asarray and not ascontiguousarray, which gives a scalar a dimension
+    # Not ascontiguousarray, which adds a dimension to a scalar.
     g = [np.asarray(a, order="C") for a in arrays[n : 2 * n]]
     _core.step_many(list(zip(w, g, s, strict=True)), rule._compiled, [_rate(learning_rate)] * n)
     return [*w, *s]
@@ -296,8 +285,9 @@ def _step_copies(rule: Rule, learning_rate: Any, *arrays: Any) -> list[Array]:
 def _step_row_copies(
     rule: Rule, learning_rate: Any, w: Array, g: Array, s: Array, rows: Array
 ) -> list[Array]:
+    """Return the stepped w and s of a sparse gradient."""
     w, s = w.copy(), s.copy()
-    # Views: the core takes rows of one dimension.
+    # Flattened as views: the core takes rows of one dimension.
     shape = (math.prod(w.shape[1:]),) if w.ndim > 1 else ()
     flat_w, flat_g, flat_s = (x.reshape(len(x), *shape) for x in (w, g, s))
     _core.step_rows(flat_w, flat_g, flat_s, rows, rule._compiled, _rate(learning_rate))
@@ -305,7 +295,7 @@ def _step_row_copies(
 
 
 def _call_back(function: Callable[..., Any], arguments: list[Any], dtypes: list[Any]) -> Any:
-    """Call a function of arrays from a TensorFlow graph, or at once where there is none."""
+    """Call a function of arrays: from a TensorFlow graph, or immediately in eager mode."""
     if tf.executing_eagerly():
         results = function(*(x.numpy() for x in arguments))
         return [tf.convert_to_tensor(x, dtype) for x, dtype in zip(results, dtypes, strict=True)]
@@ -315,7 +305,7 @@ def _call_back(function: Callable[..., Any], arguments: list[Any], dtypes: list[
 def _update_tensorflow(triples: list[Triple], learning_rate: Any, rule: Rule) -> None:
     rate = keras.ops.cast(learning_rate, "float64")
     triples = [(_value(w), tf.cast(g, w.dtype), s.value) for w, g, s in triples]
-    assignments: list[Any] = []  # a method that assigns, and what
+    assignments: list[Any] = []  # pairs of an assigning method and its argument
     dense = [t for t in triples if not isinstance(t[1], tf.IndexedSlices)]
     if dense:
         w, g, s = zip(*dense, strict=True)
@@ -325,9 +315,9 @@ def _update_tensorflow(triples: list[Triple], learning_rate: Any, rule: Rule) ->
             assignments.append((target.assign, tf.ensure_shape(value, target.shape)))
     for w, g, s in triples:
         if isinstance(g, tf.IndexedSlices):
-            # Only the rows that have a gradient, under ids of their own.
+            # Only the rows that have a gradient, renumbered from 0.
             rows, ids = tf.unique(g.indices)
-            # A variable of 16 bits is updated in the float32 of its accumulator.
+            # A 16-bit variable is updated in float32, the dtype of its accumulator.
             old = [tf.cast(tf.gather(x, rows), s.dtype) for x in (w, s)]
             step = functools.partial(_step_row_copies, rule)
             arguments = [rate, old[0], tf.cast(g.values, s.dtype), old[1], ids]
@@ -335,23 +325,7 @@ def _update_tensorflow(triples: list[Triple], learning_rate: Any, rule: Rule) ->
             for target, value, before in zip((w, s), values, old, strict=True):
                 value = tf.cast(tf.ensure_shape(value, before.shape), target.dtype)
                 assignments.append((target.scatter_update, tf.IndexedSlices(value, rows)))
-    # No variable is written before every value is there.
+    # No variable is written before every value is computed.
     with tf.control_dependencies([getattr(v, "values", v) for _, v in assignments]):
         for assign, value in assignments:
             assign(value)
-
-
-def _update_jax(triples: list[Triple], learning_rate: Any, rule: Rule) -> None:
-    variables, g, accumulators = zip(*triples, strict=True)
-    targets = (*variables, *accumulators)
-    w, s = ([x.value for x in part] for part in (variables, accumulators))
-    values = jax.pure_callback(
-        functools.partial(_step_copies, rule),
-        [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (*w, *s)],
-        keras.ops.convert_to_tensor(learning_rate),
-        *w,
-        *(keras.ops.cast(x, y.dtype) for x, y in zip(g, w, strict=True)),
-        *s,
-    )
-    for target, value in zip(targets, values, strict=True):
-        target.assign(value)

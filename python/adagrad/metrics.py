@@ -1,6 +1,6 @@
-"""How good predicted probabilities are, in the numbers that click models are judged by.
+"""The quality of predicted probabilities: logloss, normalized entropy, AUC, calibration.
 
-Logloss and AUC are scikit-learn's; what it lacks is added here. Nothing here trains or draws.
+Logloss and AUC come from scikit-learn; the metrics that it lacks are computed here.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ __all__ = ["Metrics", "entropy", "learning_curve", "measure"]
 
 @dataclass(frozen=True)
 class Metrics:
-    """Quality of predicted probabilities; every number is NaN when a prediction is not finite.
+    """Quality of predicted probabilities. All metrics are NaN if a prediction is not finite.
 
     Attributes
     ----------
     logloss : float
-        Mean of ``-log(probability of the label that came)``, in nats an example, from 0.
+        Mean of ``-log(predicted probability of the label)``, in nats per example, at least 0.
     normalized_entropy : float
-        ``logloss`` over the entropy of the base rate: below 1 is better than having known, and
-        always predicted, the share of positives.
+        ``logloss`` divided by the entropy of the base rate. Below 1 is better than always
+        predicting the share of positives. NaN if all labels are the same.
     auc : float
-        Chance that a positive ranks above a negative, in [0, 1]; NaN with one class only.
+        Probability that a random positive ranks above a random negative, in [0, 1]; NaN if all
+        labels are the same.
     calibration : float
-        Sum of the predictions over sum of the labels, from 0; 1 is calibrated on average.
+        Sum of the predictions divided by the sum of the labels, at least 0; 1 is right on average.
+        NaN if all labels are the same.
     """
 
     logloss: float
@@ -41,7 +43,15 @@ class Metrics:
 
 
 def measure(labels: NDArray[np.float32], predictions: NDArray[np.float64]) -> Metrics:
-    """Compare predictions [examples] in [0, 1] with labels [examples] of 0 and 1."""
+    """Return the quality of predictions.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray of float32, shape [examples]
+        0 or 1.
+    predictions : numpy.ndarray of float64, shape [examples]
+        Probabilities of a positive, in [0, 1].
+    """
     from sklearn.metrics import log_loss, roc_auc_score
 
     if not np.isfinite(predictions).all():
@@ -61,7 +71,7 @@ def measure(labels: NDArray[np.float32], predictions: NDArray[np.float64]) -> Me
 def learning_curve(
     labels: NDArray[np.float32], predictions: NDArray[np.float64], points: int = 400
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the normalized entropy of everything seen so far, at evenly spaced moments.
+    """Return the normalized entropy of all examples so far, at evenly spaced points.
 
     Parameters
     ----------
@@ -70,14 +80,14 @@ def learning_curve(
     predictions : numpy.ndarray of float64, shape [examples]
         Probabilities of a positive.
     points : int
-        How many moments at most; the last one is the last example.
+        Maximum number of points. The last one is the last example.
 
     Returns
     -------
     seen : numpy.ndarray of int64, shape [points]
-        Number of examples seen, from 1.
+        Number of examples seen, ascending.
     normalized_entropy : numpy.ndarray of float64, shape [points]
-        NaN as long as all labels were the same.
+        NaN while all labels seen are the same.
     """
     seen = np.unique(np.linspace(1, len(labels), points).astype(np.int64))
     tiny = np.finfo(np.float64).eps
@@ -91,5 +101,5 @@ def learning_curve(
 
 
 def entropy(rate: float) -> float:
-    """Return the logloss, in nats, of predicting ``rate`` when that is the share of positives."""
+    """Return the logloss, in nats, of always predicting the share of positives, ``rate``."""
     return -rate * math.log(rate) - (1 - rate) * math.log1p(-rate)

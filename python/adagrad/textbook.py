@@ -1,8 +1,9 @@
-"""The runs of the textbook's chapter on AdaGrad, and what it says of rare features, as functions.
+"""The experiments of the textbook chapter on AdaGrad, as functions.
 
-*Dive into Deep Learning* (Zhang et al.), section 12.7: the bowl of its pictures, the airfoil
-regression from scratch and with an optimizer; and, after its section 12.7.1, three clocks on
-features of very different frequency. `adagrad.plotting` draws what they return.
+The chapter is section 12.7, "Adagrad", of *Dive into Deep Learning* (Zhang et al.). This module has
+the quadratic of its figures, the airfoil regression from scratch and with an optimizer, and three
+learning-rate schedules on features of very different frequency (section 12.7.1).
+`adagrad.plotting` draws the results.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ Array = npt.NDArray[Any]
 BOWL = Quadratic([[0.2, 0.0], [0.0, 4.0]])
 """The chapter's ``0.1 x1**2 + 2 x2**2``."""
 BOWL_START = (-5.0, -2.0)
-"""Where its descents start."""
+"""The start of its descents."""
 
 AIRFOIL_EXAMPLES = 1500
 REPORT_EVERY = 200
@@ -44,7 +45,7 @@ REPORT_EVERY = 200
 
 @dataclass(frozen=True, eq=False)
 class Regression:
-    """A linear regression and how its loss fell.
+    """A linear regression and its loss curve.
 
     Attributes
     ----------
@@ -52,9 +53,9 @@ class Regression:
     b : ndarray of float32, shape [1]
         Params after the last step.
     examples : ndarray of int64, shape [k]
-        Examples seen, every 200 from 0.
+        Number of examples seen at each report: 0, 200, 400, ...
     losses : ndarray of float64, shape [k]
-        ``mean((X.w + b - y)**2) / 2`` over all 1,500 examples at these moments.
+        ``mean((X.w + b - y)**2) / 2`` over all 1,500 examples at each report.
     """
 
     w: Array
@@ -66,36 +67,37 @@ class Regression:
 def airfoil_from_scratch(
     seed: int = 0, *, lr: float = 0.1, epochs: int = 2, batch: int = 10
 ) -> Regression:
-    """Run the chapter's regression with `adagrad.step` on arrays and accumulators of its own.
+    """Run the regression of the chapter with `adagrad.step` on plain arrays.
 
     Parameters
     ----------
     seed : int, default 0
-        Of the first params and the order of the examples.
+        Seeds the initial params and the order of the examples.
     lr : float, default 0.1
         Step size.
     epochs : int, default 2
-        Passes over the examples.
+        Number of passes over the examples.
     batch : int, default 10
-        Examples in a step.
+        Number of examples per step.
 
     Returns
     -------
     Regression
-        Its last loss is 0.2437 in the chapter, here 0.2427 in the median over 300 seeds. Of these
-        87 % are from 0.242 to 0.244, all from 0.2418 to 0.2464: it still rises and falls by a few
-        thousandths between one report and the next.
+        The last loss is 0.2437 in the chapter, and 0.2427 in the median over 300 seeds here. 87 %
+        of the seeds end from 0.242 to 0.244, and all from 0.2418 to 0.2464: the loss still moves by
+        a few thousandths from one report to the next.
 
     Raises
     ------
     TypeError
-        Where `epochs` or `batch` is no integer.
+        If `epochs` or `batch` is not an integer.
     ValueError
-        Where `epochs` is negative, or `batch` below 1.
+        If `epochs` is negative, or `batch` is below 1.
 
     Notes
     -----
-    The first 1,500 examples of `adagrad.datasets.airfoil`, each column standardised. About 10 ms.
+    Uses the first 1,500 examples of `adagrad.datasets.airfoil`, each column standardised. Takes
+    about 10 ms.
     """
     w, b = _first_params(seed)
     s_w, s_b = np.zeros_like(w), np.zeros_like(b)
@@ -110,9 +112,9 @@ def airfoil_from_scratch(
 def airfoil_with_optimizer(
     seed: int = 0, *, lr: float = 0.1, epochs: int = 2, batch: int = 10
 ) -> Regression:
-    """Run the chapter's regression with `adagrad.Adagrad`, which owns the accumulators.
+    """Run the regression of the chapter with `adagrad.Adagrad`, which keeps the accumulators.
 
-    Parameters and result as for `airfoil_from_scratch`, to the last bit.
+    The parameters are those of `airfoil_from_scratch`, and the result equals its result bit by bit.
     """
     w, b = _first_params(seed)
     optimizer = adagrad.Adagrad([w, b], lr=lr)
@@ -152,29 +154,30 @@ def _train(
 
 
 CLOCKS = ("global 1/√t", "counter clock", "AdaGrad")
-"""The clocks of `rare_features`, by name."""
+"""The names of the schedules of `rare_features`."""
 RATES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""The rates that each of them tries."""
+"""The learning rates that each schedule tries."""
 
 
 @dataclass(frozen=True, eq=False)
 class RareFeatures:
-    """What three clocks learnt about features of very different frequency.
+    """The results of three schedules on features of very different frequency.
 
     Attributes
     ----------
     counts : ndarray of int64, shape [features]
-        How often each feature occurred, most frequent first; those that never did are left out.
+        Number of occurrences of each feature, most frequent first, without features that never
+        occurred.
     lr : dict of str to float
-        The best rate of each clock, by its name in `CLOCKS`.
+        The best learning rate of each schedule, by its name in `CLOCKS`.
     errors : dict of str to ndarray of float64, shape [features]
-        ``(w - truth)**2`` after the last step; 1 on average where nothing was learnt.
+        ``(w - truth)**2`` after the last step; 1 on average if nothing was learned.
     rates : dict of str to ndarray of float64, shape [features]
-        The rate that each feature's next gradient would be multiplied by.
+        The factor of the next gradient of each feature.
     examples : ndarray of int64, shape [steps]
-        Examples seen after each step.
+        Number of examples seen after each step.
     losses : dict of str to ndarray of float64, shape [steps]
-        Squared error of predictions made before learning, running mean over 100 steps.
+        Squared error of predictions before learning, as a running mean over 100 steps.
     """
 
     counts: npt.NDArray[np.int64]
@@ -185,9 +188,9 @@ class RareFeatures:
     losses: dict[str, npt.NDArray[np.float64]]
 
     def by_decile(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return the means of values [features] over tenths of the features, frequent first."""
+        """Return the mean of `values` [features] per tenth of the features, frequent first."""
         if len(values) < 10:
-            raise ValueError(f"tenths need 10 features, got {len(values)} that occurred")
+            raise ValueError(f"deciles need 10 features that occurred, got {len(values)}")
         return np.array([part.mean() for part in np.array_split(values, 10)])
 
 
@@ -199,27 +202,27 @@ def rare_features(
     exponent: float = 1.1,
     batch: int = 10,
 ) -> RareFeatures:
-    """Learn a linear model of sparse features whose frequencies follow Zipf's law.
+    """Train a linear model of sparse features whose frequencies follow Zipf's law.
 
-    Each example has five features, drawn with probabilities proportional to ``rank**-exponent``,
-    and the sum of their true weights, which are standard normal, plus normal noise of deviation
-    0.5. Three clocks tell how fast the rate of a feature falls: the number of steps, for all
-    features alike (``lr / sqrt(t)``); the number of steps in which the feature occurred; or, in
-    AdaGrad, the squares of its gradients. Each has the best of the rates `RATES`, by the squared
-    error of predictions made before learning.
+    Each example has five features, drawn with probabilities proportional to ``rank**-exponent``.
+    Its target is the sum of their true weights, which are standard normal, plus normal noise with
+    standard deviation 0.5. Three schedules decide how the rate of a feature falls: with the number
+    of steps, ``lr / sqrt(t)``; with the number of steps in which the feature occurred; or, as in
+    AdaGrad, with the sum of its squared gradients. Each uses the best of `RATES`, by the squared
+    error of predictions before learning.
 
     Parameters
     ----------
     seed : int, default 0
-        Of truth, features and noise.
+        Seeds the true weights, the features and the noise.
     features : int, default 1000
-        How many, at least 10.
+        Number of features, at least 10.
     examples : int, default 20_000
-        How many; a single pass.
+        Number of examples. Each is used once.
     exponent : float, default 1.1
-        Zipf's, not negative: 0 makes all features equally frequent.
+        Exponent of Zipf's law, not negative. With 0 all features are equally frequent.
     batch : int, default 10
-        Examples in a step.
+        Number of examples per step.
 
     Returns
     -------
@@ -228,15 +231,15 @@ def rare_features(
     Raises
     ------
     TypeError
-        Where one is no number.
+        If an argument is not a number.
     ValueError
-        Where a number is out of range.
+        If a number is out of range.
 
     Notes
     -----
-    With the global clock a feature that occurs late or seldom meets a rate that has already
-    fallen: its weight hardly moves, whatever the data say. All three clocks are rules of the core,
-    by `adagrad.step_rows`. About 2 s.
+    Under the global schedule, the rate has already fallen when a feature occurs late or rarely, so
+    that its weight hardly moves. All three schedules are rules of `adagrad.step_rows`. Takes about
+    2 s.
     """
     check_integer("features", features, 10)
     check_integer("examples", examples, 1)
@@ -268,7 +271,7 @@ def rare_features(
 def _pass(
     clock: str, lr: float, rows: Array, y: Array, features: int, batch: int
 ) -> tuple[Array, Array, Array]:
-    """Learn once from all examples: return weights, rates at the end, squared errors."""
+    """Make one pass: return the weights, the rates at the end and the squared errors."""
     w, s = np.zeros(features), np.zeros(features)
     rule = adagrad.Rule(lr=lr, statistic="count" if clock == "counter clock" else "square")
     losses = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -10,7 +9,7 @@ import sys
 
 import pytest
 
-from checks import ROOT, need
+from checks import ROOT, need_packages
 
 QUESTIONS = (
     "dense",
@@ -46,7 +45,7 @@ PEERS |= {"ctr": "vowpalwabbit,numba", "keras_fit": "keras", "drop_in": "numba"}
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_quick_run(question, tmp_path):
     if question == "drop_in":
-        need(importlib.util.find_spec("torch") is not None, "torch")
+        need_packages("torch")
     out = tmp_path / "results.json"
     options = ("--quick", "--budget", "0.01", "--json", str(out))
     done = subprocess.run(

@@ -17,9 +17,12 @@ import pytest
 from adagrad import Rule
 from adagrad.ctr import HashingEncoder, LogisticRegression
 from adagrad.datasets import synthetic_clicks
-from adagrad.distributed._shard import edges
+from checks import ROOT, need_packages
+
+need_packages("ray")
+
+from adagrad.distributed._model_shard import edges
 from adagrad.distributed._worker import dealt
-from checks import ROOT
 
 sys.path.append(str(ROOT))  # bench/ is no part of what is installed
 

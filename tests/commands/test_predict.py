@@ -1,4 +1,4 @@
-"""``adagrad predict``, ``evaluate``, ``inspect``: what a model says, told by its file alone."""
+"""``adagrad predict``, ``evaluate`` and ``inspect``: they need the model file alone."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-for _extra in ("click", "rich", "sklearn", "pyarrow", "safetensors"):
-    pytest.importorskip(_extra)
+from checks import need_packages
 
-import pyarrow as pa  # noqa: E402
-import pyarrow.compute as pc  # noqa: E402
-from pyarrow import csv, parquet  # noqa: E402
-from sklearn.metrics import log_loss, roc_auc_score  # noqa: E402
+need_packages("click", "rich", "sklearn", "pyarrow", "safetensors")
 
-import command  # noqa: E402
-from adagrad import ctr  # noqa: E402
-from command import LABEL, invoke  # noqa: E402
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv, parquet
+from sklearn.metrics import log_loss, roc_auc_score
+
+import command
+from adagrad import ctr
+from command import LABEL, invoke
 
 TODAY = command.clicks(5_000, seed=1)
 
@@ -43,7 +44,7 @@ def expected(folder: Path) -> np.ndarray:
     return ctr.load(folder / "m").predict_proba(TODAY)[:, 1]
 
 
-def test_a_number_a_line(folder: Path, expected: np.ndarray) -> None:
+def test_one_number_per_line(folder: Path, expected: np.ndarray) -> None:
     without = TODAY.drop_columns([LABEL]).select(["user", "depth", "ad", "site"])
     for text in (command.as_text(TODAY), command.as_text(without)):
         code, out, err = invoke("predict", folder / "m", "--format", "tsv", input=text)
@@ -75,7 +76,7 @@ def test_a_table_with_columns_of_the_log(
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_who_reads_may_stop(folder: Path) -> None:
+def test_the_reader_of_the_predictions_may_stop(folder: Path) -> None:
     arguments = [folder / "m", *[folder / "today.tsv"] * 30]
     with subprocess.Popen(
         [sys.executable, "-m", "adagrad.commands.main", "predict", *map(str, arguments)],
@@ -110,7 +111,7 @@ def test_inspect(folder: Path) -> None:
     for text in ("LogisticRegression", "16,384", "site (categorical)", "30,000", "log.parquet"):
         assert text in out
     assert "by effective rate" in out
-    assert "no counts and no values: --log gives both" in " ".join(out.split())
+    assert "--log LOG shows those of a log" in " ".join(out.split())
     model = ctr.load(folder / "m")
     strongest = int(np.argmax(np.abs(model.coef_[0])))
     assert f"{strongest} " in out
@@ -126,7 +127,7 @@ def test_inspect(folder: Path) -> None:
     slot, weight, accumulator, rate, count = line.split()[-5:]
     assert count == f"{most['counts']:,}"
     assert float(weight) == pytest.approx(model.coef_[0, int(slot)], abs=1e-4)
-    rule = model._ready().settings.rule
+    rule = model._model.settings.rule
     assert float(rate) == pytest.approx(rule.lr / np.sqrt(float(accumulator) + rule.eps), rel=1e-2)
 
 
@@ -136,7 +137,7 @@ def test_evaluate_on_one_class(folder: Path, tmp_path: Path) -> None:
     code, out, _ = invoke("evaluate", folder / "m", log)
     assert code == 0
     assert "nan" not in out
-    said = "-  (not defined: the labels are of one class)"
+    said = "-  (undefined: all labels are the same)"
     assert [line.split()[0] for line in out.splitlines() if said in line] == ["normalized", "AUC"]
     found = json.loads(invoke("evaluate", folder / "m", log, "--json")[1])
     assert found["auc"] is found["normalized_entropy"] is None

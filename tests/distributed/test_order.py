@@ -1,4 +1,4 @@
-"""The order in which shards answer and step, without Ray: whatever comes first."""
+"""The order in which shards answer and step, without Ray, for random interleavings."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from adagrad.distributed._order import Async, Sync, window
 
 
 def play(kind, staleness, batches, workers, seed):
-    """A shard, and workers that take turns by chance; each batch with what had stepped by then."""
+    """Simulate a shard and workers; return what each batch had seen stepped, and the steps."""
     rng = random.Random(seed)
     order = kind(staleness)
     waiting, reading, pushed, steps = list(range(batches)), [], [], []
     seen = {}
     order.end(batches)
-    under_way = []
+    in_flight = []
     while len(seen) < batches or pushed or reading:
         if (
             waiting
-            and len(under_way) < workers
-            and (not under_way or waiting[0] - min(under_way) < window(staleness))
+            and len(in_flight) < workers
+            and (not in_flight or waiting[0] - min(in_flight) < window(staleness))
         ):
-            under_way.append(waiting.pop(0))
-        moves = [b for b in under_way if b not in seen and order.may_pull(b)]
+            in_flight.append(waiting.pop(0))
+        moves = [b for b in in_flight if b not in seen and order.may_pull(b)]
         moves += [-1 - b for b in reading]
-        assert moves, "nobody may go on"
+        assert moves, "deadlock"
         move = rng.choice(moves)
         if move >= 0:
             seen[move] = [b for step in steps for b in step]
@@ -42,7 +42,7 @@ def play(kind, staleness, batches, workers, seed):
             for batch in ready:
                 assert order.has(batch)
                 pushed.remove(batch)
-        under_way = [b for b in under_way if b not in seen or b in reading]
+        in_flight = [b for b in in_flight if b not in seen or b in reading]
     return seen, steps
 
 
@@ -68,7 +68,7 @@ def test_async_bounds_the_staleness(staleness, batches, workers, seed):
 
 
 @pytest.mark.parametrize("kind", [Sync, Async])
-def test_a_pass_begins_where_another_ended(kind):
+def test_a_pass_begins_where_the_last_one_ended(kind):
     order = kind(3, 7, 7)
     assert order.applied == 7
     assert order.has(6)

@@ -1,4 +1,4 @@
-"""Slices of a table have, row by row, the bits of the whole: drawn cases, with ==."""
+"""Slices of a table have the bits of the whole, row by row; no test here needs a cluster."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def assert_same_tables(slices, whole):
 
 
 def step_slices(slices, cuts, rows, g, duplicates):
-    """What a caller does who splits a step."""
+    """Take a step of all slices, as a caller that splits it does."""
     order, bounds = _core.bucket(rows, cuts)
     for k, table in enumerate(slices):
         at = order[bounds[k] : bounds[k + 1]]
@@ -118,7 +118,7 @@ def test_a_slice_stays_one_when_it_is_copied_pickled_or_saved(tmp_path):
         (0, True, TypeError, "last must be an integer"),
     ],
 )
-def test_ends_that_are_none(first, last, error, message):
+def test_bad_ends(first, last, error, message):
     with pytest.raises(error, match=message):
         make_slice(first, last)
 
@@ -133,7 +133,7 @@ def test_ranges_are_even(rows, shards):
 
 
 def test_more_shards_than_rows():
-    with pytest.raises(ValueError, match="4 shards cannot share 3 rows"):
+    with pytest.raises(ValueError, match=r"shards must be at most .*, got 4"):
         starts(3, 4)
 
 
@@ -202,7 +202,7 @@ def test_bad_positions_change_nothing(positions, error, message):
 
 
 def save_table(folder, shards, changes=None, name="w", **options):
-    """A table of ROWS rows in slices; one of them may be another table's."""
+    """Save a table of ROWS rows in slices, the second one with changes."""
     for k, ends in enumerate(itertools.pairwise(starts(ROWS, shards).tolist())):
         other = (changes or {}) if k == 1 else {}
         table = make_slice(*ends, **(options | other.get("options", {})))
@@ -247,7 +247,7 @@ def test_a_slice_is_a_table_file(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"options": {"dim": 2}}, "has dim 2, but .* 1"),
+        ({"options": {"dim": 2}}, "has dim 2, but .* has 1"),
         ({"options": {"dtype": "float64"}}, "has dtype float64"),
         ({"options": {"dim": 1, "state": "row"}}, "has state row, but .* element"),
         ({"options": {"rule": Rule(lr=7.0)}}, 'has rule .*"lr": 7.0'),
@@ -261,18 +261,18 @@ def test_slices_of_different_tables(changes, message, tmp_path):
     path = rf"w-{7:020}-{15:020}\.safetensors "
     with pytest.raises(adagrad.TableFileError, match=path + message):
         load_slice(tmp_path, "w", 0, ROWS)
-    assert load_slice(tmp_path, "w", 0, 7).rows == 7  # the others are not looked at
+    assert load_slice(tmp_path, "w", 0, 7).rows == 7  # other slices are not read
 
 
 def test_slices_that_are_missing_or_overlap(tmp_path):
     save_table(tmp_path, 3)
     middle = tmp_path / f"w-{7:020}-{15:020}.safetensors"
     aside = middle.rename(tmp_path / "aside")
-    with pytest.raises(adagrad.TableFileError, match="no file has rows 7 to 14"):
+    with pytest.raises(adagrad.TableFileError, match="no file has the rows 7 to 14"):
         load_slice(tmp_path, "w", 0, ROWS)
-    with pytest.raises(adagrad.TableFileError, match="no file has rows 23 to 24"):
+    with pytest.raises(adagrad.TableFileError, match="no file has the rows 23 to 24"):
         load_slice(tmp_path, "w", 16, 25)
-    with pytest.raises(adagrad.TableFileError, match="no file has rows 0 to 22"):
+    with pytest.raises(adagrad.TableFileError, match="no file has the rows 0 to 22"):
         load_slice(tmp_path, "v", 0, ROWS)
     table = make_slice(6, 15)
     table.steps, table.decays = 7, 2
@@ -281,7 +281,7 @@ def test_slices_that_are_missing_or_overlap(tmp_path):
         load_slice(tmp_path, "w", 0, ROWS)
     path.unlink()
     aside.rename(tmp_path / f"w-{7:020}-{16:020}.safetensors")
-    with pytest.raises(adagrad.TableFileError, match="has rows 7 to 14, its name says 7 to 15"):
+    with pytest.raises(adagrad.TableFileError, match="has rows 7 to 14, but its name says 7 to 15"):
         load_slice(tmp_path, "w", 7, 15)
 
 
@@ -308,7 +308,7 @@ def test_a_directory_is_replaced_whole(tmp_path):
     (folder / "slices-of-mine").mkdir()
     first, found = _manifest.read(folder)
     assert found == numbers
-    (folder / f"slices-{0:016x}").mkdir()  # what a process has left that was killed
+    (folder / f"slices-{0:016x}").mkdir()  # left by a process that was killed
     save_sharded(folder, 2)
     second, found = _manifest.read(folder)
     assert found == {**numbers, "shards": 2}
@@ -318,9 +318,9 @@ def test_a_directory_is_replaced_whole(tmp_path):
     assert first != second
 
 
-def test_slices_that_do_not_cover_the_table_are_not_taken(tmp_path):
+def test_slices_that_do_not_cover_the_table_are_refused(tmp_path):
     numbers = save_sharded(tmp_path)
-    with pytest.raises(adagrad.TableFileError, match="no file has rows 0 to"):
+    with pytest.raises(adagrad.TableFileError, match="no file has the rows 0 to"):
         _manifest.write(tmp_path, numbers, lambda _: None)
     assert _manifest.read(tmp_path)[1] == numbers
     assert len(list(tmp_path.iterdir())) == 2
@@ -329,21 +329,21 @@ def test_slices_that_do_not_cover_the_table_are_not_taken(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": "adagrad.Table"}, "is not of a sharded table"),
-        ({"format_version": "2"}, "has format version '2', this adagrad reads 1"),
+        ({"format": "adagrad.Table"}, "is not the manifest of a sharded table"),
+        ({"format_version": "2"}, "has format version '2'; this adagrad reads 1"),
         ({"slices": "../slices-0000000000000000"}, "slices is '../slices"),
-        ({"slices": f"slices-{0:016x}"}, "names slices-0*, which is missing"),
+        ({"slices": f"slices-{0:016x}"}, "names the folder slices-0*, which does not exist"),
         ({"rows": "23"}, "rows is '23'"),
         ({"rows": True}, "rows is True"),
-        ({"rows": 22}, "has 22 rows, but .* more"),
-        ({"rows": 24}, "no file has rows 23 to 23"),
+        ({"rows": 22}, "has 22 rows, but .* ends at 23"),
+        ({"rows": 24}, "no file has the rows 23 to 23"),
         ({"steps": 8}, "has steps 8, but .* 7"),
         ({"decays": 0}, "has decays 0, but .* 2"),
         ({"skipped": -1}, "skipped is -1"),
         ({"shards": None}, "shards is None"),
     ],
 )
-def test_manifests_that_are_wrong(changes, message, tmp_path):
+def test_bad_manifests(changes, message, tmp_path):
     save_sharded(tmp_path)
     path = tmp_path / "sharded.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
@@ -352,7 +352,7 @@ def test_manifests_that_are_wrong(changes, message, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, "\xff", "null"])
-def test_manifests_that_are_none(text, tmp_path):
+def test_manifests_that_are_not_json(text, tmp_path):
     save_sharded(tmp_path)
     (tmp_path / "sharded.json").write_text(text, encoding="latin-1")
     with pytest.raises(adagrad.TableFileError, match=r"sharded\.json"):
@@ -381,5 +381,5 @@ except ImportError as error:
     print(error)
 print(hasattr(adagrad.distributed, "tables"))
 """
-    error = "adagrad.distributed runs on Ray, which is not here: pip install 'adagrad[ray]'"
+    error = "adagrad.distributed needs Ray: pip install 'adagrad[ray]'"
     assert run(program) == f"{error}\nFalse\n"

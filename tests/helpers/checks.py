@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,14 @@ def wide_range(rng: np.random.Generator, shape: Any, dtype: Any) -> Array:
 
 
 def need(condition: bool, what: str) -> None:
-    """Skip where something optional is missing, but never in CI."""
+    """Skip a test, or a module that calls this, if something optional is missing; in CI, fail."""
     if not condition:
         if os.environ.get("CI") == "true":
             pytest.fail(f"{what} is missing in CI")
-        pytest.skip(f"{what} is not here")
+        pytest.skip(f"{what} is missing", allow_module_level=True)
+
+
+def need_packages(*names: str) -> None:
+    """Skip, or fail in CI, if one of these packages is not installed."""
+    for name in names:
+        need(importlib.util.find_spec(name) is not None, name)

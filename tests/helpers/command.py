@@ -1,10 +1,14 @@
-"""The command line on logs, for its tests: a small click log, and ways to run a command on it."""
+"""For tests of the commands on logs: a small click log, and ways to run a command on it."""
 
 from __future__ import annotations
 
+import array
+import contextlib
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,26 +17,30 @@ from click.testing import CliRunner
 from pyarrow import csv, parquet
 
 from adagrad.commands.group import adagrad as command
+from adagrad.ctr import logs
 
 LABEL = "click"
+ROWS = 30_000  # of the fixture `log`
 
-# A process that reads small batches and dawdles, so that there is something to interrupt.
-SLOW = """
+BATCH = 640
+
+# A process with small batches that sleeps before each of them, so that a test can interrupt it.
+SLOW = f"""
 import sys, time
-from adagrad.commands import main as cli
+from adagrad.commands import main
 from adagrad.ctr import logs
-from adagrad.ctr.logs import blocks as _lines
-from adagrad.ctr.training import run as training
-_lines.BLOCK = 1 << 16
-logs.open_log.__kwdefaults__["rows"] = 640
-learn = training.Training._learn
+from adagrad.ctr.logs import blocks
+from adagrad.ctr.training import run
+blocks.BLOCK_BYTES = 1 << 16
+logs.open_log.__kwdefaults__["rows"] = {BATCH}
+learn = run.Training._learn
 def slowly(*arguments):
     time.sleep(0.005)
     learn(*arguments)
-training.Training._learn = slowly
+run.Training._learn = slowly
 sys.argv = ["adagrad", *sys.argv[1:]]
 print("ready", file=sys.stderr, flush=True)
-cli.main()
+main.main()
 """
 
 
@@ -41,6 +49,42 @@ def invoke(*arguments: object, input: bytes | None = None) -> tuple[int, str, st
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.stdout, result.stderr
+
+
+def train(log: object, model: Path, *more: object, input: bytes | None = None) -> str:
+    """Train a model of 2^14 slots, and return what the command printed."""
+    code, out, err = invoke(
+        "train", log, "-l", LABEL, "-m", model, "--bits", 14, *more, input=input
+    )
+    assert (code, out) == (0, ""), err
+    return err
+
+
+def tensors(path: Path) -> dict[str, bytes]:
+    """Return the bytes of the tensors in a model file, by name."""
+    from safetensors import safe_open
+
+    with safe_open(path, "np") as file:
+        return {name: file.get_tensor(name).tobytes() for name in file.keys()}  # noqa: SIM118
+
+
+@contextlib.contextmanager
+def small_batches() -> Iterator[None]:
+    """Let logs have the batches that `slow` has."""
+    defaults = logs.open_log.__kwdefaults__
+    before = defaults["rows"]
+    defaults["rows"] = BATCH
+    try:
+        yield
+    finally:
+        defaults["rows"] = before
+
+
+def finish(*arguments: object) -> None:
+    """Run a command to its end, with the batches that `slow` has."""
+    with small_batches():
+        code, _, err = invoke(*arguments)
+    assert code == 0, err
 
 
 def slow(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
@@ -55,10 +99,19 @@ def slow(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
     return process
 
 
-def finished(*arguments: object) -> int:
-    with slow(*arguments) as process:
-        process.communicate(timeout=60)
-    return process.returncode
+def feed(process: subprocess.Popen[bytes], content: bytes) -> None:
+    """Write to the standard input of a process, and wait until it waits for more."""
+    import fcntl
+    import termios
+
+    assert process.stdin is not None
+    process.stdin.write(content)
+    process.stdin.flush()
+    unread = array.array("i", [1])
+    while unread[0]:
+        time.sleep(0.02)
+        fcntl.ioctl(process.stdin, termios.FIONREAD, unread)
+    time.sleep(0.5)  # to process what it has read
 
 
 def clicks(rows: int, seed: int = 0) -> pa.Table:

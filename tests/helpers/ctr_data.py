@@ -1,4 +1,4 @@
-"""Batches of examples for the tests of adagrad.ctr."""
+"""Random examples and labels for the tests of adagrad.ctr."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def batch(
     values: bool = False,
     most: int = 3,
 ) -> Examples:
-    """Of up to `most` entries a region; a sixth of those of varying length are empty."""
+    """Return examples with up to `most` entries per region; unless `fixed`, some are empty."""
     size = region_size(n_slots)
     room = np.clip(n_slots - np.arange(REGIONS) * size, 0, size)
     if fixed:
@@ -46,7 +46,7 @@ def batch(
 
 
 def labels(rng: np.random.Generator, x: Examples, rate: float = 0.3) -> Array:
-    """Labels that depend on the slots, and somewhat on chance."""
+    """Return labels that depend on the slots, with noise."""
     taste = np.random.default_rng(7).standard_normal(x.n_slots)
     indptr = x.indptr
     terms = np.concatenate([[0.0], np.cumsum(taste[x.slots])])

@@ -1,6 +1,6 @@
-"""The oracle of adagrad.ctr: the documented order of operations, in NumPy's float32.
+"""The reference of logistic regression: the documented order of operations, in float32 NumPy.
 
-The learners must equal it with ==. Steps are those of reference.py.
+The learners must equal it with ==. Its steps come from reference.py.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ def sigmoid(z: Array) -> Array:
 
 
 def bounds_of(x: Examples) -> Array:
-    """Where the entries of each region of each example begin, and the last end: [n, 9]."""
+    """The first entry of each region of each example, and the end of the last region: [n, 9]."""
     if x.is_fixed:
         return np.arange(len(x))[:, None] * int(x.bounds[-1]) + x.bounds[None, :].astype(int)
     return x.bounds.astype(int)[np.arange(len(x))[:, None] * REGIONS + np.arange(REGIONS + 1)]
 
 
 def sums(terms: Array, start: Array, stop: Array) -> Array:
-    """0 + terms[start] + terms[start + 1] + ... up to stop, each in this order."""
+    """0 + terms[start] + terms[start + 1] + ... before stop, added in this order."""
     total = np.zeros(start.shape, F)
     for k in range(int((stop - start).max(initial=0))):
         more = start + k < stop
@@ -57,7 +57,7 @@ def sums(terms: Array, start: Array, stop: Array) -> Array:
 
 
 def rounds(t: int, n: int) -> Iterator[slice]:
-    """Of n examples that come after t others."""
+    """The rounds of n examples that follow t others."""
     begin = 0
     while begin < n:
         at = t + begin
@@ -67,7 +67,7 @@ def rounds(t: int, n: int) -> Iterator[slice]:
 
 
 def rate(rule: adagrad.Rule, d: Array, t: int) -> Array:
-    """How far a gradient of 1 moves a param."""
+    """The effective rate: how far a gradient of 1 moves a param."""
     lr = F(rule.lr_at(t))
     if rule.eps_position == "inside":
         q = reference.power(d + F(rule.eps), rule.power)
@@ -79,7 +79,7 @@ def rate(rule: adagrad.Rule, d: Array, t: int) -> Array:
 def step(
     rule: adagrad.Rule, w: Array, s: Array, ids: Array, g: Array, t: int, l1: float = 0.0
 ) -> None:
-    """Step each coordinate, in order, in place; those with the same id one after the other."""
+    """Step coordinates in place and in order; repeated ids step one after another."""
     for i in reference.rounds(ids.astype(np.int64)):
         k = ids[i]
         moved, new = reference.step(rule, w[k], g[i], s[k], t)
@@ -92,7 +92,7 @@ def step(
 
 
 class Linear:
-    """Logistic regression; `bias` is the param and its accumulator, or None."""
+    """Logistic regression. `bias` holds the bias and its accumulator, or is None."""
 
     def __init__(
         self, n_slots: int, rule: adagrad.Rule, l1: float = 0.0, intercept: bool = True
@@ -144,7 +144,7 @@ class Linear:
 def sweep(
     rule: adagrad.Rule, lr: float, rows: int, x: Examples, y: Array, weights: Array | None, t: int
 ) -> Array:
-    """Margins of one of the eight rates: all entries in one sum, examples one by one."""
+    """The margins at one of the eight rates: one sum over all entries, examples one by one."""
     w, s = np.zeros(rows, F), np.full(rows, rule.initial_accumulator, F)
     bias = np.array([0.0, rule.initial_accumulator], F)
     rule = rule.replace(lr=lr)

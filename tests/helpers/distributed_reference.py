@@ -1,7 +1,7 @@
-"""The oracle of distributed training: one process, whole tables, the same batches.
+"""The oracle of distributed training: one process trains whole tables on the same batches.
 
-What is summed where, and by whom, is left to `adagrad.Table` and to the gradients that
-test_factorization.py holds against their own oracle; here is what is read and what steps, when.
+It fixes which params a batch reads, and when its gradients step. The steps are those of
+`adagrad.Table`, the gradients those that test_factorization.py compares with their own oracle.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from adagrad.ctr.learners.model import Model, gradients, layouts
 
 
 def batch_lengths(rows: int, first: int, batch_size: int, staleness: int) -> list[int]:
-    """Of a first pass over so many rows, after the first ones: a round grows by an eighth."""
+    """Lengths of the batches of a first pass, whose rounds are an eighth of what precedes them."""
     lengths, at = [], first
     while at < rows:
         length = min(batch_size, max(64, at // (8 * (staleness + 1))), rows - at)
@@ -26,17 +26,17 @@ def batch_lengths(rows: int, first: int, batch_size: int, staleness: int) -> lis
 
 
 def trained(plan: Any, table: pa.Table, y: Any) -> Model:
-    """What `sync` must come to, bit for bit, on any number of workers and shards."""
+    """Return the model that `sync` must give on any number of workers and shards, bit for bit."""
     settings, model = plan.settings, Model(plan.settings)
     x = plan.encoder.transform(table)
     first = model.learn(plan.first.x, plan.first.y, count=False)
     predicted = plan.first.margins
     model.progressive.add(first if predicted is None else predicted, plan.first.y)
     at = len(plan.first.x)
-    lengths = batch_lengths(len(x), at, plan.batch_size, plan.staleness)
-    for start in range(0, len(lengths), plan.staleness + 1):
+    lengths = batch_lengths(len(x), at, plan.cluster.batch_size, plan.cluster.staleness)
+    for start in range(0, len(lengths), plan.cluster.staleness + 1):
         slots, sums, of_bias = [], {name: [] for name in layouts(settings)}, []
-        for length in lengths[start : start + plan.staleness + 1]:
+        for length in lengths[start : start + plan.cluster.staleness + 1]:
             some, labels = x[at : at + length], y[at : at + length]
             memory, bias = summed(model, some, labels)
             touched = np.unique(some.slots)
@@ -61,7 +61,7 @@ def trained(plan: Any, table: pa.Table, y: Any) -> Model:
 
 
 def shrink(table: Any, rows: Any, rule: Any, l1: Any) -> None:
-    """Move params towards 0 by l1 times their own rate, that of the textbook's rule."""
+    """Move params towards 0 by l1 times their effective rate under the textbook rule."""
     w, s = table.weights[rows], table.state[rows]
     by = l1 * (np.float32(rule.lr) / np.sqrt(s + np.float32(rule.eps)))
     size = np.abs(w) - by
@@ -69,7 +69,7 @@ def shrink(table: Any, rows: Any, rule: Any, l1: Any) -> None:
 
 
 def summed(model: Model, x: Any, y: Any) -> tuple[dict[str, Any], Any]:
-    """The summed gradients of a batch, beside a copy of all params."""
+    """Return copies of all params with the summed gradients of a batch beside them."""
     memory = {}
     for name, table in model.tables.items():
         rows = table._memory.view(np.float32).reshape(table.rows, -1).copy()

@@ -1,8 +1,8 @@
-"""The oracle of factorization machines: one example and one pair at a time, in NumPy.
+"""The reference of factorization machines: one example and one pair at a time, in NumPy.
 
-Everything is done in the real type of the params, with the operations in the order that
-cpp/ctr/fm.hpp and ffm.hpp give: in float32 the library must equal it with ==, and in float64 finite
-differences check its gradients.
+It computes in the dtype of the params, with the operations in the order of cpp/ctr/fm.hpp and
+ffm.hpp. The library must equal it in float32 with ==. In float64, finite differences check its
+gradients.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ F = np.float32
 
 @dataclass
 class Example:
-    """The entries of one example, and where those of each region begin."""
+    """The entries of one example; region r has those from bounds[r] to bounds[r + 1]."""
 
     slots: Array
     x: Array
@@ -53,7 +53,7 @@ def split(examples: Examples) -> Iterator[Example]:
 
 @dataclass
 class Coordinates:
-    """Params of any shape and their accumulators, which step at an index."""
+    """Params of any shape, and their accumulators, which take steps at an index."""
 
     w: Array
     s: Array
@@ -69,7 +69,7 @@ class Coordinates:
 
 
 class Sums(Coordinates):
-    """Params that stand still, and the sums of their gradients."""
+    """Params that stay constant, and the sums of their gradients."""
 
     def step(self, index: Any, g: Any, t: int) -> None:
         self.s[index] += g
@@ -147,7 +147,7 @@ class FFM:
         self.part_of_field, self.place_in_part = part_of_field, place_in_part
 
     def blocks(self, e: Example) -> Iterator[list[tuple[int, list[int]]]]:
-        """The entries of each block, each with those that it meets."""
+        """The entries of each block, each with the entries it is paired with."""
         parts = len(self.tables)
         each = REGIONS // parts
         of_part = [range(e.bounds[p * each], e.bounds[(p + 1) * each]) for p in range(parts)]
@@ -156,7 +156,7 @@ class FFM:
                 yield [(m, [n for n in of_part[b] if a != b or n > m]) for m in of_part[a]]
 
     def place(self, e: Example, entry: int, other: int) -> tuple[Coordinates, Any]:
-        """Where the factors of an entry for the field of another are."""
+        """The table and index of an entry's factors for the field of another entry."""
         assert e.fields is not None
         field = e.fields[other]
         table = self.tables[self.part_of_field[field]]
@@ -208,7 +208,7 @@ def margins(model: FM | FFM, examples: Examples) -> Array:
 def learn(
     model: FM | FFM, examples: Examples, y: Array, weights: Array | None, t: int, alone: int
 ) -> Array:
-    """The margins that the examples had before each was learned from, in rounds."""
+    """Learn in rounds; return the margins before learning."""
     with np.errstate(all="ignore"):
         return _learn(model, list(split(examples)), y, weights, t, alone)
 
@@ -228,6 +228,6 @@ def _learn(
             weight = F(1) if weights is None else weights[i]
             g = (sigmoid(margin) - y[i]) * weight
             for coordinates, index, gradient in model.gradients(every[i], g, extra):
-                coordinates.step(index, gradient, at + 1)  # the rate of the first of a round
+                coordinates.step(index, gradient, at + 1)  # rate of the round's first
         begin = end
     return margins

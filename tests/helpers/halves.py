@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 
-import ml_dtypes
 import numpy as np
 
-from checks import Array
+from checks import Array, need_packages
+
+need_packages("ml_dtypes")
+
+import ml_dtypes
 
 HALVES = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float16": np.dtype(np.float16)}
 

@@ -1,7 +1,8 @@
-"""The encoder's rule, value by value, from the notes of `HashingEncoder` alone."""
+"""The rules of `HashingEncoder`, implemented value by value from its notes alone."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import struct
@@ -21,8 +22,8 @@ def lane_round(lane, word):
     return rotate((lane + word * P2) & MASK, 31) * P1 & MASK
 
 
+@functools.cache
 def xxh64(data, seed=0):
-    data = bytes(data)
     at = 0
     if len(data) >= 32:
         lanes = [(seed + P1 + P2) & MASK, (seed + P2) & MASK, seed, (seed - P1) & MASK]
@@ -52,7 +53,7 @@ def xxh64(data, seed=0):
 
 
 def text_of(value):
-    """The text of a category."""
+    """Return the text of a category."""
     if isinstance(value, np.float16):
         value = np.float32(value)
     if isinstance(value, bool):
@@ -69,7 +70,7 @@ def text_of(value):
 
 
 def bin_of(x):
-    """From the magnitude's octave and half, where the encoder shifts bits."""
+    """Return the bin, from octave and half; the encoder shifts bits instead."""
     sign = 4096 if math.copysign(1, x) < 0 and x != 0 else 0
     if math.isinf(x):
         return sign + 2 * 2047
@@ -100,12 +101,12 @@ def slot_of(h, j, n, wide, bits):
 
 
 def encode(columns, kinds, *, bits, crosses=(), wide=(), null="value", multi="sum", seed=0):
-    """For each row of a dict of lists of values, its entries: (slot, field, value)."""
+    """Return the entries (slot, field, value) of each row of a dict of columns."""
     names = [*kinds, *("*".join(cross) for cross in crosses)]
     seeds = {name: xxh64(name.encode(), seed) for name in names}
     rows = []
     for cells in zip(*columns.values(), strict=True):
-        found = {}  # of each field, hashes and values
+        found = {}  # hashes and values of each field
         for (name, kind), cell in zip(kinds.items(), cells, strict=True):
             s = seeds[name]
             if isinstance(cell, list):

@@ -1,8 +1,8 @@
 """Kill a process that trains a mapped table, over and over: `python kill_steps.py FOLDER`.
 
-Run by test_table_files.py as a process of its own, since it forks, and pytest has threads. Each
-gradient is 1, so a row that was updated k times has s = k, and there is one w that belongs to it.
-Each step updates all rows once. Prints in how many of the kills a step was interrupted.
+test_table_files.py runs it in a separate process, because it forks and pytest has threads. Each
+gradient is 1, so that a row after k updates has s = k and exactly one legal w. Each step updates
+all rows once. Prints the number of kills that interrupted a step.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ RULES = [Rule(lr=0.5, eps=0.0), Rule(lr=0.5, eps=1.0, lagged=True)]
 POLICIES = ["sum", "sequential", "unique"]
 
 
-def train(table: Table, seed: int) -> None:
+def train(table: Table, seed: int, ready: int) -> None:
     """Step after step, with a flush now and then, until this process is killed."""
     rng = np.random.default_rng(seed)
     ids, g = rng.permutation(ROWS), np.ones(ROWS, table.dtype)
+    os.write(ready, b".")
     while True:
         table.step(ids, g, POLICIES[seed % 3], threads=1 + seed % 2)
         if rng.random() < 0.1:
@@ -53,11 +54,15 @@ def main() -> None:
         of_count = params(Table.load(path))
         legal = np.zeros(0)
         for kill in range(8):
+            ready, begun = os.pipe()
             child = os.fork()
             if not child:
-                train(Table.open(path), kill)
-            time.sleep(random.uniform(0.02, 0.1))
+                train(Table.open(path), kill, begun)
+            os.read(ready, 1)
+            time.sleep(random.uniform(0.001, 0.03))
             os.kill(child, signal.SIGKILL)
+            os.close(ready)
+            os.close(begun)
             os.waitpid(child, 0)
             table = Table.open(path)
             w, s = table.weights, table.state

@@ -1,4 +1,4 @@
-"""A small Ray cluster on this machine: real nodes, each with its own processes and object store."""
+"""A Ray cluster of two nodes on this machine, each with its own processes and object store."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-# A node that is gone counts as dead in a few seconds, not in fifteen; one that is slow does not.
+# A lost node counts as dead after a few seconds instead of fifteen; a slow node does not.
 HEALTH = {
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 700,
@@ -20,11 +20,11 @@ NODE = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": Fal
 @contextlib.contextmanager
 def two_nodes() -> Iterator[Any]:
     """Run a cluster of two nodes of one processor each, and connect this process to it."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # as tests tell nobody
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
     from ray.cluster_utils import Cluster
 
-    from adagrad.distributed._cluster import connect
+    from adagrad.distributed._connection import connect
 
     cluster = Cluster(initialize_head=True, head_node_args={**NODE, "_system_config": HEALTH})
     try:

@@ -41,6 +41,7 @@ def run(*command: str | Path, **options: object) -> str:
 
 
 def compiler() -> str:
+    need(sys.platform != "win32", "a compiler with the flags of g++ on a POSIX system")
     return tool(os.environ.get("CXX", "c++"), "g++", "clang++")
 
 

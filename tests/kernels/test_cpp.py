@@ -27,6 +27,8 @@ from checks import assert_same_bits, need, wide_range
 from halves import HALVES
 from rules import RULES, is_coupled
 
+pytestmark = pytest.mark.unsanitized
+
 LENGTHS = [*range(68), 97, 1000]
 LAYOUTS = ["dense", "every_row", "rows_u32", "rows_u64"]
 POLICIES = ["sequential", "sum_in_batches", "sum_sorted", "each"]

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import itertools
 
-import ml_dtypes
 import numpy as np
 import pytest
 
 import adagrad
 import reference
-from checks import assert_same_bits, wide_range
-from halves import HALVES, all_patterns, hard_floats
+from checks import assert_same_bits, need_packages, wide_range
 from rules import RULES
+
+need_packages("ml_dtypes")
+
+import ml_dtypes
+
+from halves import HALVES, all_patterns, hard_floats
 
 LENGTHS = [*range(1, 71), *range(255, 261), 1000]
 # Around the leaves of a pairwise sum, the blocks of a step, and both doubled.

@@ -18,6 +18,9 @@ import pytest
 import adagrad
 import toolchain
 from adagrad import _core
+from checks import ROOT
+
+pytestmark = pytest.mark.unsanitized
 
 # kernels.hpp: an array of pointers, the first to the name of the ISA.
 READS = ("gather_u32", "gather_u64", "pool_u32", "pool_u64", "initialise", "fade")
@@ -29,7 +32,7 @@ HALF = ("half.decay_rows", "half.rows_u32", "half.rows_u64", *(f"half.{entry}" f
 SLOTS = ("isa", *(f"{kind}.{entry}" for kind in KINDS for entry in ENTRIES))
 SLOTS += ("mixed", "limit_mixed", *HALF, "count_u32", "count_u64")
 # ctr/kernels.hpp: an array of pointers too.
-CTR_HEADER = Path(__file__).parents[2] / "cpp" / "ctr" / "kernels.hpp"
+CTR_HEADER = ROOT / "cpp" / "ctr" / "kernels.hpp"
 
 STEPS = [f"{t}.{e}" for t in ("f32", "f64") for e in ("dense", "every_row", "rows_u32", "rows_u64")]
 STEPS += ["mixed", "half.rows_u32", "half.rows_u64"]

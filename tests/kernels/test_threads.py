@@ -12,7 +12,7 @@ import pytest
 import adagrad
 import toolchain
 from adagrad import Table
-from checks import wide_range
+from checks import need_packages, wide_range
 
 
 def python(script, **environment):
@@ -88,7 +88,7 @@ print(os.waitpid(child, 0)[1], (table.weights == before).all(), table.steps)
 
 @pytest.mark.parametrize("first", ["torch", "adagrad"])
 def test_beside_torch(first):
-    pytest.importorskip("torch")
+    need_packages("torch")
     script = f"""
 import {first}
 import torch

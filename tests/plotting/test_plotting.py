@@ -1,10 +1,8 @@
-"""Pictures: what they show is the data, every text can be read, and no backend is needed."""
+"""Pictures show the data, their texts are legible, and they need no backend."""
 
 from __future__ import annotations
 
-import importlib
 import math
-import os
 import subprocess
 import sys
 from typing import Any
@@ -12,10 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-if os.environ.get("CI") == "true":
-    importlib.import_module("matplotlib")
-else:
-    pytest.importorskip("matplotlib")
+from checks import need_packages
+
+need_packages("matplotlib")
 
 import adagrad
 from adagrad import plotting, textbook
@@ -71,7 +68,7 @@ def drawn(rare: textbook.RareFeatures, tmp_path_factory: pytest.TempPathFactory)
 
 
 def boxes(figure: Any) -> list[tuple[str, Any]]:
-    """Every text outside the ticks, with where it is."""
+    """Return every text but the tick labels, with its bounding box."""
     found = []
     for axes in figure.axes:
         titles = [axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label, *axes.texts]
@@ -136,7 +133,7 @@ def test_the_bowl_has_the_chapters_paths(drawn):
     assert (first == expected).all()
 
 
-def test_discs_hold_the_eigenvalues_that_are_drawn(drawn):
+def test_discs_contain_the_eigenvalues_that_are_drawn(drawn):
     for axes in drawn["discs"].axes:
         discs = [(patch.center[0], patch.radius) for patch in axes.patches]
         (values,) = (
@@ -151,7 +148,7 @@ def test_discs_hold_the_eigenvalues_that_are_drawn(drawn):
     assert "κ ≤ 2.07" in after.get_title(loc="left")
 
 
-def test_no_bound_is_claimed_where_there_is_none():
+def test_no_bound_is_claimed_if_a_disc_reaches_zero():
     figure = plotting.gershgorin_figure(np.ones((2, 2)))
     assert "κ = inf, a disc reaches 0: no bound" in figure.axes[0].get_title(loc="left")
 
@@ -178,7 +175,7 @@ def test_divergence_and_small_spread_are_drawn(tmp_path):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: plotting.path_figure(textbook.BOWL, {}), "paths must be from 1 to 6, got 0"),
+        (lambda: plotting.path_figure(textbook.BOWL, {}), "paths must have 1 to 6 entries, got 0"),
         (
             lambda: plotting.path_figure(textbook.BOWL, {"a": np.zeros((3, 3))}),
             r"path 'a' must have shape \[steps \+ 1, 2\], got \(3, 3\)",
@@ -190,13 +187,13 @@ def test_divergence_and_small_spread_are_drawn(tmp_path):
         (lambda: plotting.loss_figure({"a": ([], [])}), r"curve 'a' .* \(0,\) and \(0,\)"),
         (lambda: plotting.loss_figure({"a": ([1], [1, 2])}), r"curve 'a' .* \(1,\) and \(2,\)"),
         (lambda: plotting.loss_figure({"a": [1, 2, 3]}), r"curve 'a' must be a pair"),
-        (lambda: plotting.loss_figure({}), "curves must be from 1 to 6, got 0"),
+        (lambda: plotting.loss_figure({}), "curves must have 1 to 6 entries, got 0"),
         (lambda: plotting.gershgorin_figure(np.eye(51)), "Q has 51 rows"),
         (lambda: plotting.gershgorin_figure([[1.0, 2.0], [0.0, 1.0]]), "Q must be symmetric"),
         (lambda: plotting.gershgorin_figure(-np.eye(2)), "must be positive"),
     ],
 )
-def test_bad_input_is_named(call, message):
+def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 
@@ -227,7 +224,7 @@ def test_discs_wider_than_high_are_drawn_quietly(tmp_path, caplog):
         assert low <= 0 < 2 <= high
 
 
-def test_colours_are_of_okabe_and_ito():
+def test_colours_are_those_of_okabe_and_ito():
     palette = {"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"}
     assert {colour for colour, _, _ in _style.SERIES} == palette
     assert len({marker for _, marker, _ in _style.SERIES}) == 6
@@ -240,7 +237,7 @@ def test_a_function_need_not_be_quadratic(tmp_path):
     assert figure.axes[0].get_lines()[0].get_xydata().tolist() == [[1.0, 1.0], [0.5, 0.5]]
 
 
-def test_pictures_of_the_textbook_need_matplotlib_alone():
+def test_pictures_of_the_textbook_need_only_matplotlib():
     code = (
         "import sys, adagrad.plotting as p; p.bowl_figure();"
         "print({'sklearn', 'scipy', 'pyarrow', 'matplotlib.pyplot'} & set(sys.modules))"

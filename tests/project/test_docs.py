@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import adagrad
-from checks import ROOT, need
+from checks import ROOT, need_packages
 
 TEXTBOOK = ROOT / "examples" / "textbook"
 # Blocks of Python in each page.
@@ -40,7 +40,7 @@ MODULES = sorted(
 
 
 def need_torch():
-    need(importlib.util.find_spec("torch") is not None, "torch")
+    need_packages("torch")
     importlib.import_module("torch").sparse.check_sparse_tensor_invariants.disable()
 
 
@@ -95,7 +95,7 @@ def test_no_page_with_code_is_left_out():
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.stem)
 def test_textbook_program(program, tmp_path, monkeypatch, capsys):
     needed = ("matplotlib", "scipy", "sklearn")
-    need(all(importlib.util.find_spec(name) for name in needed), " and ".join(needed))
+    need_packages(*needed)
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(program))  # which asserts what its text says
     assert capsys.readouterr().out

@@ -11,6 +11,8 @@ import pytest
 import toolchain
 from adagrad.tables import memory as _memory
 
+pytestmark = pytest.mark.unsanitized
+
 MIB = 1 << 20
 THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 

@@ -489,7 +489,7 @@ def test_merge_after_decay():
     np.testing.assert_array_equal(merged.state, np.array([1.5, 0.1], "f4"))
     np.testing.assert_array_equal(merged.weights, np.array([2.0, 0.0], "f4"))
     tables[0].state[0] = np.inf
-    with pytest.raises(OverflowError, match="not a number, or more than"):
+    with pytest.raises(OverflowError, match="not finite or exceed"):
         Table.merge(tables)
 
 

@@ -1,9 +1,10 @@
-"""adagrad.torch.Adagrad beside torch.optim.Adagrad: the same steps, state, groups and errors."""
+"""adagrad.torch.Adagrad compared with torch.optim.Adagrad: steps, state, groups and errors."""
 
 from __future__ import annotations
 
 import copy
 import io
+import os
 import pickle
 import runpy
 import subprocess
@@ -16,17 +17,16 @@ import pytest
 
 import adagrad
 from adagrad import _core
-from checks import need, wide_range
+from checks import ROOT, need, need_packages, wide_range
 
-try:
-    import torch
+need_packages("torch")
 
-    import adagrad.torch
+import torch
 
-    # torch's own optimizer makes sparse tensors without saying whether to check them, and warns.
-    torch.sparse.check_sparse_tensor_invariants.disable()
-except ImportError:
-    torch = None
+import adagrad.torch
+
+# torch's own optimizer makes sparse tensors without this choice, and warns.
+torch.sparse.check_sparse_tensor_invariants.disable()
 
 # torch fuses multiply-adds in dense steps; a rule without them differs in the last bits.
 TOLERANCE = {"float32": 5e-7, "float64": 1e-15}
@@ -39,11 +39,6 @@ CASES = [
     {"lr": 0.05, "foreach": True},
     {"lr": 0.05, "fused": True},
 ]
-
-
-@pytest.fixture(autouse=True)
-def _torch():
-    need(torch is not None, "torch")
 
 
 def params(rng, dtype="float32", shapes=((7, 3), (5,), ())):
@@ -208,7 +203,7 @@ def test_embedding_uncoalesced_beside_dense(rng):
             m(ids).square().sum().backward()
             opt.step()
         assert not models[0][0].weight.grad.is_coalesced()
-    assert_close(*(list(m.parameters()) for m in models), 1e-5)  # gradients differ a little more
+    assert_close(*(list(m.parameters()) for m in models), 1e-5)  # gradients differ a little
 
 
 @pytest.mark.parametrize("half", ["bfloat16", "float16"])
@@ -256,7 +251,7 @@ def test_presets_have_the_bits_of_the_core(name, rng):
     assert np.array_equal(w.detach().numpy(), array)
     state = opt.state_dict()
     assert ("rule" in state) == (name not in ("torch", "fbgemm"))
-    if "rule" in state and name != "caffe2":  # which differs in what duplicates mean alone
+    if "rule" in state and name != "caffe2":  # which differs only in its policy for duplicates
         with pytest.raises(ValueError, match="another rule"):
             adagrad.torch.Adagrad([w]).load_state_dict(state)
     adagrad.torch.Adagrad([w], preset=name).load_state_dict(state)
@@ -308,7 +303,7 @@ def test_replaced_memory_is_seen(rng):
     a.state[w]["sum"] = a.state[w]["sum"] + 1
     b.state[v]["sum"] += 1
     step()
-    a.state[w]["step"].share_memory_()  # alone, which changes its address alone
+    a.state[w]["step"].share_memory_()  # changes only the address of the step
     step()
     assert a.state[w]["step"] == 4
     a.share_memory()
@@ -537,7 +532,7 @@ def test_bad_params(kind):
         ({"weight_decay": float("nan")}, "weight_decay must be finite"),
         ({"differentiable": True}, "differentiable must be False"),
         ({"preset": "nobody"}, "nobody"),
-        ({"rule": adagrad.Rule(), "lr": 0.1}, "rule is given, so lr"),
+        ({"rule": adagrad.Rule(), "lr": 0.1}, "rule and lr cannot both be given"),
         ({"rule": "torch"}, "rule must be an adagrad.Rule"),
     ],
     ids=str,
@@ -598,32 +593,32 @@ def test_gradients_of_other_dtypes(pair):
     w.grad = torch.ones(2, dtype=other)
     opt = adagrad.torch.Adagrad([("w", w)])
     before = snapshot(opt)
-    wanted = "float32 is" if dtype is torch.float32 else f"{dtype} or torch.float32 is"
-    match = rf"params\[0\] \(w\) has dtype {dtype}, but its gradient has {other}; .*{wanted} needed"
+    wanted = "torch.float32" if dtype is torch.float32 else f"{dtype} or torch.float32"
+    match = rf"params\[0\] \(w\) has dtype {dtype}, so its gradient must have {wanted}, got {other}"
     with pytest.raises(TypeError, match=match):
         opt.step()
     assert_unchanged(opt, before)
 
 
 FAULTS = {
-    "shape": r"params\[2\] needs an accumulator of shape \(\), but that of the state has \(2,\)",
+    "shape": r"params\[2\] needs an accumulator of shape \(\), but .* has one of shape \(2,\)",
     "negative step": r"params\[2\] has step number -1.0 in the state",
     "half a step": r"params\[2\] has step number 0.5 in the state",
     "two steps": r"step of params\[2\] must have one element, got shape \(2,\)",
     "a word": r"params\[2\] has step number 'two' in the state",
-    "complex": r"params\[1\] needs an accumulator .* is of torch.complex64",
+    "complex": r"params\[1\] needs an accumulator .* has torch.complex64",
     "sparse": r"params\[1\] needs an accumulator .* torch.sparse_coo",
-    "array": r"params\[1\] needs an accumulator .* is of ndarray",
+    "array": r"params\[1\] needs an accumulator .* has ndarray",
     "negative": r"params\[0\] has an accumulator that is -1.0 at \[6, 1\]",
     "nan": r"params\[0\] has an accumulator that is nan at \[6, 1\]",
     "overflow": r"params\[0\] has an accumulator that is inf at \[6, 1\] in torch.float32",
     "lr": "lr must not be negative",
     "differentiable": "differentiable must be False",
     "groups": "parameter groups",
-    "list": r"params\[1\] has .* in the state, and 'step' and 'sum' are needed",
+    "list": r"params\[1\] has .* in the state instead of 'step' and 'sum'",
     "rule": "rule of the state must be a dict, got 'torch'",
-    "field": "another rule, with momentum=0.9; this is",
-    "no field": "another rule, with power='missing'; this is",
+    "field": "another rule, with momentum=0.9; this optimizer has",
+    "no field": "another rule, with power='missing'; this optimizer has",
 }
 
 
@@ -742,45 +737,66 @@ def test_data_loader_with_forked_workers():
     assert 0.5 < w.item() < 1.5
 
 
-DDP = """
-import sys, torch, torch.distributed as dist, adagrad.torch
-rank, file = int(sys.argv[1]), sys.argv[2]
-dist.init_process_group("gloo", init_method="file://" + file, rank=rank, world_size=2)
-torch.manual_seed(0)
-model = torch.nn.Linear(3, 2)
-ddp = torch.nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
-opt = adagrad.torch.Adagrad(ddp.parameters(), lr=0.1)
-x = torch.arange(24.0).reshape(8, 3) / 24
-for _ in range(3):
-    opt.zero_grad()
-    ddp(x[4 * rank : 4 * rank + 4]).square().mean().backward()
-    opt.step()
-print(torch.cat([p.detach().ravel() for p in model.parameters()]).tolist())
-dist.destroy_process_group()
-"""
+def train_replica(rank, file):
+    """Train one of two replicas on its half of the examples, and return the params."""
+    import datetime
+
+    from torch import distributed
+
+    distributed.init_process_group(
+        "gloo",
+        init_method=f"file://{file}",
+        rank=rank,
+        world_size=2,
+        timeout=datetime.timedelta(seconds=120),
+    )
+    try:
+        model, x = linear_problem()
+        replica = torch.nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
+        train(replica, adagrad.torch.Adagrad(replica.parameters(), lr=0.1), x[4 * rank :][:4])
+    finally:
+        distributed.destroy_process_group()
+    return values_of(model)
 
 
-def test_distributed_data_parallel(tmp_path):
-    command = [sys.executable, "-c", DDP]
-    workers = [
-        subprocess.Popen(
-            [*command, str(rank), str(tmp_path / "store")], stdout=subprocess.PIPE, text=True
-        )
-        for rank in range(2)
-    ]
-    outputs = [worker.communicate(timeout=120)[0] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0]
-    assert outputs[0] == outputs[1]
+def linear_problem():
     torch.manual_seed(0)
-    model = torch.nn.Linear(3, 2)
-    opt = torch.optim.Adagrad(model.parameters(), lr=0.1)
-    x = torch.arange(24.0).reshape(8, 3) / 24
+    return torch.nn.Linear(3, 2), torch.arange(24.0).reshape(8, 3) / 24
+
+
+def train(model, opt, x):
     for _ in range(3):
         opt.zero_grad()
         model(x).square().mean().backward()
         opt.step()
-    want = torch.cat([p.detach().ravel() for p in model.parameters()]).tolist()
-    np.testing.assert_allclose(eval(outputs[0]), want, rtol=1e-5)
+
+
+def values_of(model):
+    return torch.cat([p.detach().ravel() for p in model.parameters()]).tolist()
+
+
+OTHER_RANK = "import sys, test_optimizer; print(test_optimizer.train_replica(1, sys.argv[1]))"
+
+
+def test_distributed_data_parallel(tmp_path):
+    """One replica is in this process, so only one more imports torch."""
+    folders = [str(Path(__file__).parent), *sys.path]
+    other = subprocess.Popen(
+        [sys.executable, "-c", OTHER_RANK, str(tmp_path / "store")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        found = train_replica(0, tmp_path / "store")
+        output = other.communicate(timeout=120)[0]
+    finally:
+        other.kill()
+    assert other.returncode == 0
+    assert eval(output) == found
+    model, x = linear_problem()
+    train(model, torch.optim.Adagrad(model.parameters(), lr=0.1), x)
+    np.testing.assert_allclose(found, values_of(model), rtol=1e-5)
 
 
 def test_importing_the_package_does_not_import_torch():
@@ -794,7 +810,7 @@ def test_importing_the_package_does_not_import_torch():
 def test_lenet_learns_as_torch(capsys):
     folder = Path("/usr/share/datasets/fashion-mnist")
     need(folder.is_dir(), "Debian's dataset-fashion-mnist")
-    path = Path(__file__).parents[1] / "examples" / "lenet.py"
+    path = ROOT / "examples" / "lenet.py"
     losses = runpy.run_path(str(path))["main"](["--quick", "--data", str(folder)])
     ours, theirs = losses["adagrad.torch"], losses["torch.optim"]
     assert len(ours) == 8

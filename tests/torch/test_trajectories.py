@@ -1,4 +1,4 @@
-"""Against torch itself, where it is installed: the same trajectories from the same gradients."""
+"""The core compared with torch itself: the same trajectories from the same gradients."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 
 import adagrad
-from checks import need, wide_range
+from checks import need_packages, wide_range
 
-try:
-    import torch
+need_packages("torch")
 
-    # torch's own optimizer makes sparse tensors without saying whether to check them, and warns.
-    torch.sparse.check_sparse_tensor_invariants.disable()
-except ImportError:
-    torch = None
+import torch
+
+# torch's own optimizer makes sparse tensors without this choice, and warns.
+torch.sparse.check_sparse_tensor_invariants.disable()
 
 CASES = [
     {},
@@ -33,7 +32,6 @@ def ours(options):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("options", CASES, ids=str)
 def test_dense(options, dtype, rng):
-    need(torch is not None, "torch")
     w = rng.standard_normal(300).astype(dtype)
     param = torch.nn.Parameter(torch.from_numpy(w.copy()))
     theirs = torch.optim.Adagrad([param], **options)
@@ -49,7 +47,6 @@ def test_dense(options, dtype, rng):
 
 @pytest.mark.parametrize("options", CASES[:2], ids=str)
 def test_sparse(options, rng):
-    need(torch is not None, "torch")
     w = rng.standard_normal((40, 4)).astype("f4")
     param = torch.nn.Parameter(torch.from_numpy(w.copy()))
     theirs = torch.optim.Adagrad([param], **options)
@@ -65,7 +62,6 @@ def test_sparse(options, rng):
 
 
 def test_memory_of_a_tensor_is_updated_in_place():
-    need(torch is not None, "torch")
     tensor = torch.ones(5)
     adagrad.step(tensor.numpy(), np.ones(5, "f4"), np.zeros(5, "f4"), lr=0.5, eps=0.0)
     assert tensor.tolist() == [0.5] * 5

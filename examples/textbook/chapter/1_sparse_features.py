@@ -2,22 +2,22 @@
 Sparse features and learning rates
 ==================================
 
-Words, sites and products follow Zipf's law: a few occur all the time and most hardly ever. A weight
-learns only from examples that its feature is in, so after a pass over the data some weights have
-had a thousand gradients and most of them ten. One learning rate for all has to be too large for the
-first or too small for the others; a rate that falls with time, ``lr / √t``, is worse: when a rare
-feature turns up, the rate has fallen already.
+Words, sites and products follow Zipf's law: a few occur all the time, and most hardly ever. A
+weight learns only from examples that contain its feature. After a pass over the data, some weights
+have had a thousand gradients, and most only ten. A single learning rate is too large for the first
+or too small for the others. A rate that falls with time, ``lr / √t``, is worse: by the time a rare
+feature appears, the rate has already fallen.
 
-Here is that problem with nothing else in it. Of 1,000 features five are drawn for each of 20,000
-examples, the k-th most frequent with a probability proportional to ``k**-1.1``. The label is the
-sum of their true weights, which are standard normal, and noise. A linear model sees each example
-once. Three clocks say how far its rates have fallen:
+This program isolates the problem. Each of 20,000 examples has five of 1,000 features, drawn so that
+the k-th most frequent has a probability proportional to ``k**-1.1``. The label is the sum of the
+features' true weights, which are standard normal, plus noise. A linear model sees each example
+once. Its rates follow one of three clocks:
 
-- **global**: ``lr / √t`` with ``t`` the number of steps so far, for all features alike;
-- **counter**: ``lr / √n`` with ``n`` how often *this* feature has occurred;
-- **AdaGrad**: ``lr / √s`` with ``s`` the sum of the squares of this feature's gradients.
+- **global**: ``lr / √t``, where ``t`` is the number of steps so far, for all features alike;
+- **counter**: ``lr / √n``, where ``n`` counts how often *this* feature has occurred;
+- **AdaGrad**: ``lr / √s``, where ``s`` is the sum of the squares of this feature's gradients.
 
-Each has the best ``lr`` of nine, from 0.02 to 10, so none of them is starved by a bad choice.
+Each clock uses the best of nine values of ``lr``, from 0.02 to 10, so the comparison is fair.
 """
 
 from adagrad.plotting import decile_figure, loss_figure
@@ -33,22 +33,23 @@ print(f"occurrences of a feature: {occurrences[0]:.0f} in the most frequent tent
 print(f"{occurrences[-1]:.0f} in the rarest")
 
 # %%
-# The error is ``(w - truth)²``, which is 1 on average where nothing is learnt. All three know the
-# frequent features. Of those that occur seven times the global clock knows next to nothing, though
-# seven examples are enough to know a good deal: its ``lr`` is what frequent features can bear.
+# The error is ``(w - truth)²``, which is 1 on average for weights that have learned nothing. All
+# three clocks learn the frequent features. The global clock learns almost nothing about features
+# that occur seven times, although seven examples are enough to learn a good deal: its ``lr`` is
+# limited by what frequent features can bear.
 
 figure = decile_figure(result)
 figure.savefig("error-of-the-weights-by-frequency.png", dpi=120)
 
 starved = result.by_decile(result.errors["global 1/√t"])
-learnt = result.by_decile(result.errors["AdaGrad"])
+learned = result.by_decile(result.errors["AdaGrad"])
 assert starved[-1] > 0.7
-assert learnt[-1] < 0.25
-assert (learnt < starved).all()
+assert learned[-1] < 0.25
+assert (learned < starved).all()
 
 # %%
-# Predictions suffer from that for as long as examples have rare features in them, which is forever:
-# squared errors of predictions made before learning, over 100 steps.
+# Predictions suffer as long as examples have rare features, which is forever. The picture shows the
+# squared error of predictions made before learning, averaged over 100 steps.
 
 figure = loss_figure(
     {clock: (result.examples, result.losses[clock]) for clock in reversed(CLOCKS)},
@@ -58,10 +59,11 @@ figure = loss_figure(
 figure.savefig("loss-of-three-clocks.png", dpi=120)
 
 # %%
-# **On your own data** ``adagrad demo FILE`` draws the same comparison for a libsvm file of clicks.
+# **On your own data**, run ``adagrad demo FILE``. It draws a similar comparison for a libsvm file
+# of clicks.
 #
 # References
 # ----------
 # - Zhang et al., *Dive into Deep Learning*, section 12.7.1.
-# - McMahan et al., "Ad Click Prediction: a View from the Trenches", KDD 2013, section 3.1, which
-#   measures the gain of per-coordinate rates on a search engine's ads.
+# - McMahan et al., "Ad Click Prediction: a View from the Trenches", KDD 2013. Section 3.1 measures
+#   the gain from per-coordinate rates on a search engine's ads.

@@ -3,7 +3,7 @@ The algorithm
 =============
 
 AdaGrad keeps one number for each coordinate, the sum ``s`` of the squares of its gradients, and
-divides by the root of it. In NumPy, for arrays ``w``, ``g`` and ``s`` of one shape:
+divides by its root. In NumPy, for arrays ``w``, ``g`` and ``s`` of the same shape:
 """
 
 import numpy as np
@@ -21,8 +21,8 @@ def step(w: np.ndarray, g: np.ndarray, s: np.ndarray, lr: float, eps: float = 1e
 
 
 # %%
-# ``adagrad.step`` is that function in one pass over memory, without temporaries. *In that order and
-# with these roundings*: the results are equal, not close.
+# ``adagrad.step`` is this function in one pass over memory, without temporaries. It computes in the
+# same order with the same roundings, so the results are equal, not just close.
 
 rng = np.random.default_rng(0)
 w, s = rng.standard_normal(10_000), np.zeros(10_000)
@@ -35,9 +35,10 @@ assert (w == other_w).all()
 assert (s == other_s).all()
 
 # %%
-# **In two dimensions**: ``f(x) = 0.1 x₁² + 2 x₂²``, twenty times steeper along ``x₂`` than along
-# ``x₁``, from (-5, -2). The gradient is ``(0.2 x₁, 4 x₂)``. The first step has the length ``lr``
-# along *both* axes, whatever the slopes, since ``g / √g²`` is ±1: preconditioning at work.
+# **In two dimensions**, take ``f(x) = 0.1 x₁² + 2 x₂²``, which curves twenty times as strongly
+# along ``x₂`` as along ``x₁``, and start from (-5, -2). The gradient is ``(0.2 x₁, 4 x₂)``. The
+# first step has length ``lr`` along *both* axes, because ``g / √g²`` is ±1 whatever the slopes.
+# This is preconditioning at work.
 
 path = trace(adagrad.Rule(lr=0.4, eps=0.0), BOWL, BOWL_START, steps=20)
 print("first step:", path[1] - path[0])
@@ -47,25 +48,26 @@ for lr in (0.4, 2.0):
     print(f"lr = {lr}: f = {BOWL(x):.2g} after 20 steps")
 
 # %%
-# The upper pictures are the textbook's. At 0.4 the rates fall before the minimum is reached, as
-# ``s`` only ever grows; a large rate does no harm, since ``s`` is then large too and slows it
-# down. Gradient descent at 2.0 would diverge: it bears ``2 / λ_max = 0.5``.
+# The upper pictures are the textbook's. With ``lr = 0.4``, the rates fall before the minimum is
+# reached, because ``s`` only grows. A large ``lr`` does no harm, because ``s`` then grows too and
+# slows it down. Gradient descent would diverge with ``lr = 2.0``: its limit is ``2 / λ_max = 0.5``.
 
 figure = bowl_figure()
 figure.savefig("two-bowls.png", dpi=120)
 
 # %%
-# The lower ones are the same bowl, turned by 45 degrees, which :doc:`an exercise
+# The lower pictures show the same bowl, turned by 45 degrees, which :doc:`an exercise
 # </textbook/exercises/2_rotated_objective>` explains.
 #
-# **How fast do the rates fall?** With gradients of one size, ``|g| = G``, the sum of squares after
-# ``t`` steps is ``t G²``, and the rate ``lr / (G √t)``: the classical schedule, with a scale of its
-# own for each coordinate. If gradients vanish as the minimum comes near, ``s`` converges, and the
-# rate settles at a constant: on this bowl AdaGrad converges as fast as gradient descent does.
+# **How fast do the rates fall?** If gradients keep a constant size ``|g| = G``, the sum of squares
+# after ``t`` steps is ``t G²``, and the rate is ``lr / (G √t)``. This is the classical schedule,
+# scaled for each coordinate. If gradients vanish near the minimum, ``s`` converges, and the rate
+# settles at a constant. On this bowl, AdaGrad therefore converges linearly, as gradient descent
+# does.
 
 path = trace(adagrad.Rule(lr=2.0), BOWL, BOWL_START, steps=40)
 s = np.cumsum(np.array([BOWL.gradient(x) for x in path]) ** 2, axis=0)
-print("rates of both coordinates after 10, 20 and 40 steps:")
+print("rates of the two coordinates after 10, 20 and 40 steps:")
 print(2.0 / np.sqrt(s[[9, 19, 39]] + 1e-6))
 assert np.allclose(s[19], s[39], rtol=1e-3)
 

@@ -2,10 +2,11 @@
 The airfoil run
 ===============
 
-A real regression: the noise that an airfoil makes in a wind tunnel, in dB, from frequency, angle of
-attack, chord length, speed and the thickness of the boundary layer. 1,500 measurements, every
-column standardised; a linear model, the loss ``mean((X·w + b - y)²) / 2``, ten examples in a step,
-two passes, ``lr = 0.1``. The textbook prints a loss of 0.2437.
+This is a real regression. It predicts the noise of an airfoil in a wind tunnel, in dB, from
+frequency, angle of attack, chord length, speed and the thickness of the boundary layer. The data
+are 1,500 measurements with standardized columns. A linear model minimizes ``mean((X·w + b - y)²) /
+2`` in two passes, with ten examples per step and ``lr = 0.1``. The textbook prints a final loss of
+0.2437.
 """
 
 import numpy as np
@@ -14,7 +15,7 @@ from adagrad.plotting import loss_figure
 from adagrad.textbook import airfoil_from_scratch, airfoil_with_optimizer
 
 # %%
-# **From scratch**: two arrays of params, two accumulators, and in the loop
+# **From scratch**, there are two arrays of params and two accumulators. The loop calls
 #
 # .. code-block:: python
 #
@@ -25,29 +26,29 @@ scratch = airfoil_from_scratch(seed=0)
 print(f"from scratch: {scratch.losses[-1]:.4f}")
 
 # %%
-# **With an optimizer** that owns the accumulators:
+# **With an optimizer**, the accumulators have an owner:
 #
 # .. code-block:: python
 #
 #     optimizer = adagrad.Adagrad([w, b], lr=lr)
 #     optimizer.step([g_w, g_b])
 #
-# It is the same arithmetic, and so the same bits.
+# The arithmetic is the same, and so are the bits.
 
 optimizer = airfoil_with_optimizer(seed=0)
 assert (optimizer.w == scratch.w).all()
 assert (optimizer.losses == scratch.losses).all()
 
 # %%
-# The order of the examples is random, and so is the loss where it ends. Over many seeds:
+# The order of the examples is random, so the final loss varies with the seed:
 
 last = np.array([airfoil_from_scratch(seed).losses[-1] for seed in range(24)])
 print(f"24 seeds: median {np.median(last):.4f}, from {last.min():.4f} to {last.max():.4f}")
 assert 0.242 <= np.median(last) <= 0.244
 
 # %%
-# Ten times the rate is as quick and then noisier, with 9 % more loss; a tenth of it is slow, since
-# a sum of squares never makes a step longer than ``lr``.
+# Ten times the rate is as quick at first, then noisier, and ends with 9 % more loss. A tenth of the
+# rate is slow, because AdaGrad never moves a coordinate by more than ``lr`` in a step.
 
 figure = loss_figure(
     {
@@ -65,5 +66,5 @@ figure.savefig("airfoil-loss.png", dpi=120)
 # References
 # ----------
 # - Zhang et al., *Dive into Deep Learning*, sections 12.7.4 and 12.7.5.
-# - Brooks, Pope and Marcolini, "Airfoil Self-Noise and Prediction", NASA RP-1218 (1989); the data
-#   by way of the UCI Machine Learning Repository, CC BY 4.0.
+# - Brooks, Pope and Marcolini, "Airfoil Self-Noise and Prediction", NASA RP-1218 (1989). The data
+#   come from the UCI Machine Learning Repository, CC BY 4.0.

@@ -5,17 +5,18 @@
 *Prove that for an orthogonal matrix U and vectors c and δ,* ``‖c - δ‖ = ‖Uc - Uδ‖``. *Why does it
 mean that the magnitude of a perturbation does not change after an orthogonal change of variables?*
 
-**Proof.** A matrix is orthogonal if ``UᵀU = 1``, the identity. For any vector ``x``, then,
+**Proof.** A matrix is orthogonal if ``UᵀU = 1``, the identity. For any vector ``x``, therefore,
 
-``‖Ux‖² = (Ux)·(Ux) = x·(UᵀU x) = x·x = ‖x‖²``,
+``‖Ux‖² = (Ux)·(Ux) = x·(UᵀU x) = x·x = ‖x‖²``.
 
-and with ``x = c - δ``, since ``Uc - Uδ = U(c - δ)``, that is the claim. ∎
+The claim follows with ``x = c - δ``, because ``Uc - Uδ = U(c - δ)``. ∎
 
-**What it means.** Let ``c`` be where we want to be, and ``δ`` where rounding, or a noisy gradient,
-or a step too few has left us. In the variables ``z = Ux`` the two are as far apart as before. So an
-orthogonal change of variables, such as that to the eigenvectors of ``Q``, makes no error larger and
-none smaller: what is hard to tell apart in ``z`` was as hard in ``x``. A change that stretches, as
-by ``1/√Λ``, does change distances: by up to the root of the condition number.
+**What it means.** Let ``c`` be the point we want to reach, and ``δ`` the point where rounding, a
+noisy gradient or too few steps have left us. In the variables ``z = Ux``, the two points are as far
+apart as before. An orthogonal change of variables, such as that to the eigenvectors of ``Q``,
+therefore makes no error larger or smaller. Points that are hard to tell apart in ``z`` are just as
+hard to tell apart in ``x``. A change that stretches, such as ``1/√Λ``, does change distances, by up
+to the root of the condition number.
 """
 
 import math
@@ -28,8 +29,8 @@ from adagrad.plotting import path_figure
 from adagrad.textbook import BOWL, BOWL_START
 
 # %%
-# **Check.** Random orthogonal matrices (from the QR decomposition of normal ones), random vectors;
-# what is left are roundings.
+# **Check.** We try random orthogonal matrices, from the QR decomposition of normal ones, on random
+# vectors. Only rounding errors remain.
 
 rng = np.random.default_rng(0)
 worst = 0.0
@@ -42,8 +43,9 @@ print(f"largest relative change of a distance: {worst:.1e}")
 assert worst < 1e-14
 
 # %%
-# The same argument says that eigenvalues, and so the condition number, stay what they are:
-# ``U Q Uᵀ`` has the eigenvectors ``Uv``. A stretch changes them.
+# Eigenvalues do not change either, and so neither does the condition number: if ``v`` is an
+# eigenvector of ``Q``, then ``Uv`` is one of ``U Q Uᵀ`` with the same eigenvalue. A stretch does
+# change them.
 
 half = rng.standard_normal((5, 8))
 f = Quadratic(half @ half.T)
@@ -54,9 +56,10 @@ print(f"stretched: {condition_number(stretch @ f.Q @ stretch):.3g}")
 assert np.allclose(f.eigenvalues, f.rotated(U).eigenvalues, rtol=1e-10)
 
 # %%
-# **Which descents are invariant?** Plain gradient descent is: the gradient of the turned function
-# is the turned gradient, so the path from a turned start is the turned path. AdaGrad squares the
-# gradient coordinate by coordinate, which no rotation respects.
+# **Which descents are invariant?** Plain gradient descent is. The gradient of the turned function
+# is the turned gradient, so the path from a turned start is the turned path. AdaGrad is not,
+# because it squares the gradient coordinate by coordinate, and squares do not turn with the
+# gradient.
 
 angle = math.pi / 4
 turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
@@ -67,19 +70,19 @@ for name, rule in (("SGD", SGD(0.4)), ("AdaGrad", adagrad.Rule(lr=2.0))):
     paths[name] = trace(rule, turned, start, 20)
     paths[f"{name}, turned afterwards"] = path @ turn.T
     off[name] = np.abs(paths[name] - path @ turn.T).max()
-    print(f"{name}: the two paths are at most {off[name]:.1e} apart")
+    print(f"{name}: the two paths are at most {off[name]:.1e} apart in a coordinate")
 assert off["SGD"] < 1e-14
 assert off["AdaGrad"] > 1
 
 # %%
-# In the picture the two paths of SGD are one; those of AdaGrad part at the first step.
+# In the picture, the two paths of SGD coincide. Those of AdaGrad part at the first step.
 
-figure = path_figure(turned, paths, title="Descending a turned bowl; turning a descent")
+figure = path_figure(turned, paths, title="Descent on a turned bowl; turned descent")
 figure.savefig("turned-descents.png", dpi=120)
 
 # %%
 # References
 # ----------
 # - Zhang et al., *Dive into Deep Learning*, section 12.7.7, exercise 1.
-# - Golub and Van Loan, *Matrix Computations*, 4th edition (2013), section 2.3.5: norms that
+# - Golub and Van Loan, *Matrix Computations*, 4th edition (2013), section 2.3.5, on the norms that
 #   orthogonal matrices preserve.

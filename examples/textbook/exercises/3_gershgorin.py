@@ -5,8 +5,8 @@
 *Prove that every eigenvalue λ of a matrix M lies in one of the discs* ``|λ - M_jj| ≤ r_j``, *where*
 ``r_j`` *is the sum of* ``|M_jk|`` *over all* ``k ≠ j``.
 
-**Proof.** Let ``Mv = λv`` with ``v ≠ 0``, and let ``j`` be the place of its largest entry: ``|v_k|
-≤ |v_j|`` for all ``k``, and so ``v_j ≠ 0``. Row ``j`` of ``Mv = λv`` says
+**Proof.** Let ``Mv = λv`` with ``v ≠ 0``, and let ``j`` be the index of the largest entry of ``v``.
+Then ``|v_k| ≤ |v_j|`` for all ``k``, and ``v_j ≠ 0``. Row ``j`` of ``Mv = λv`` says
 
 ``(λ - M_jj) v_j = sum over k ≠ j of M_jk v_k``.
 
@@ -14,8 +14,9 @@ Divide by ``v_j``, take absolute values, and use the triangle inequality and ``|
 
 ``|λ - M_jj| ≤ sum over k ≠ j of |M_jk| |v_k / v_j| ≤ r_j``. ∎
 
-The proof says more than the theorem: the disc is that of the largest entry of the eigenvector. And
-it needs no symmetry: eigenvalues may be complex, which is why there are discs and not intervals.
+The proof says more than the theorem: it names the disc, that of the largest entry of the
+eigenvector. It does not need symmetry. Eigenvalues may be complex, which is why there are discs
+instead of intervals.
 """
 
 import numpy as np
@@ -24,8 +25,8 @@ from adagrad.analysis import condition_number, gershgorin_discs
 from adagrad.plotting import gershgorin_figure
 
 # %%
-# **Check** on 2,000 random matrices, of all sizes up to 9, not symmetric: every eigenvalue is in
-# the disc that the proof names. The slack is for the rounding of the eigenvalues.
+# **Check.** In 2,000 random matrices of sizes up to 9, not symmetric, every eigenvalue is in the
+# disc that the proof names. The slack allows for rounding of the eigenvalues.
 
 rng = np.random.default_rng(0)
 found = complex_ones = 0
@@ -40,12 +41,12 @@ for _ in range(2000):
     assert (np.abs(values - discs.centres[j]) <= discs.radii[j] + slack).all()
     found += d
     complex_ones += np.count_nonzero(values.imag)
-print(f"{found} eigenvalues, {complex_ones} of them not real, all where they must be")
+print(f"{found} eigenvalues, {complex_ones} of them not real, all in their discs")
 
 # %%
-# **What it is good for.** Sums of ``d²`` numbers, where eigenvalues take ``d³`` operations, give
-# bounds on all eigenvalues of a symmetric matrix, and on its condition number, where all discs are
-# right of 0. (``Q`` here is positive definite.)
+# **What it is good for.** The discs take ``d²`` operations, where eigenvalues take ``d³``. They
+# bound all eigenvalues of a symmetric matrix. If all discs are to the right of 0, they also bound
+# its condition number. The matrix ``Q`` below is positive definite.
 
 Q = np.array([[4.0, 1.0, 0.3], [1.0, 10.0, 0.6], [0.3, 0.6, 2.0]])
 discs = gershgorin_discs(Q)
@@ -57,13 +58,14 @@ assert values[-1] <= discs.upper
 assert condition_number(Q) <= discs.condition_bound
 
 # %%
-# On the left in the picture; its right is the :doc:`next exercise <4_after_preconditioning>`.
+# The left of the picture shows the discs of ``Q``. The right shows them after diagonal scaling,
+# which is the subject of the :doc:`next exercise <4_after_preconditioning>`.
 
 figure = gershgorin_figure(Q)
 figure.savefig("discs-and-eigenvalues.png", dpi=120)
 
 # %%
-# **What it does not say**: which eigenvalue is in which disc. A disc may be empty:
+# **What it does not say** is which eigenvalue is in which disc. A disc may be empty:
 
 M = np.array([[0.0, 4.0], [-1.0, 0.0]])
 discs, values = gershgorin_discs(M), np.linalg.eigvals(M)
@@ -71,7 +73,7 @@ print("eigenvalues", values, "radii", discs.radii)
 assert (np.abs(values - discs.centres[1]) > discs.radii[1]).all()
 
 # %%
-# Both eigenvalues, ±2i, are in the disc of radius 4, and none in that of radius 1.
+# Both eigenvalues, ±2i, are in the disc of radius 4, and neither is in the disc of radius 1.
 #
 # References
 # ----------

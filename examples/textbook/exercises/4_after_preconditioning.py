@@ -6,18 +6,17 @@
 
 Let ``M`` be symmetric and positive definite. Then:
 
-1. **All discs have the centre 1**, as ``M̃_jj = M_jj / √(M_jj M_jj)``. So with ``r`` the largest of
-   the radii, every eigenvalue is in ``[1 - r, 1 + r]``. Eigenvalues of different size, which a bad
-   scale of the coordinates makes, are gone: what spread is left is due to the entries beside the
-   diagonal, the *correlations* of the coordinates.
-2. **If r < 1, the condition number is at most (1 + r) / (1 - r)**, whatever it was before.
-3. **All entries beside the diagonal are less than 1**, by Cauchy and Schwarz for the scalar product
-   ``x·My``: ``M_jk² < M_jj M_kk``. So ``r < d - 1``, and no eigenvalue reaches ``d``; their sum,
-   the trace, *is* ``d``, and so their mean is 1.
-4. **A small r is not granted.** Where coordinates are strongly correlated the discs reach 0, and
-   the theorem says nothing of the smallest eigenvalue.
-
-The first three are proved where they stand.
+1. **All discs have the centre 1**, because ``M̃_jj = M_jj / √(M_jj M_jj)``. Let ``r`` be the
+   largest radius; then every eigenvalue is in ``[1 - r, 1 + r]``. The spread of eigenvalues that
+   came from bad scaling of the coordinates is gone. The spread that remains comes from the
+   off-diagonal entries, the *correlations* of the coordinates.
+2. **If r < 1, the condition number is at most (1 + r) / (1 - r)**, whatever it was before. This
+   follows from the first statement.
+3. **All off-diagonal entries are less than 1 in size**, because ``M_jk² < M_jj M_kk`` by the
+   Cauchy-Schwarz inequality for the scalar product ``x·My``. So ``r < d - 1``, and every eigenvalue
+   is less than ``d``. Their sum, the trace, *is* ``d``, so their mean is 1.
+4. **A small r is not guaranteed.** If coordinates are strongly correlated, the discs reach 0, and
+   the theorem says nothing about the smallest eigenvalue.
 """
 
 import math
@@ -29,7 +28,8 @@ from adagrad.plotting import gershgorin_figure
 from adagrad.textbook import BOWL
 
 # %%
-# **Check** on random matrices ``XᵀX`` whose columns differ in scale by up to a million.
+# **Check.** We test the first three statements on random matrices ``XᵀX``, where the columns of
+# ``X`` differ in scale by up to a million.
 
 rng = np.random.default_rng(0)
 bounded = 0
@@ -50,13 +50,13 @@ for _ in range(500):
     assert np.abs(scaled - np.eye(d)).max() < 1  # 3
     assert values[-1] < d
     assert math.isclose(values.sum(), d, rel_tol=1e-12)
-print(f"r < 1, and so a bound on κ, in {bounded} of 500")
+print(f"r < 1, which bounds κ, in {bounded} of 500")
 print(
     f"the last of them: κ = {condition_number(M):.2g} before, {condition_number(scaled):.3g} after"
 )
 
 # %%
-# The same in a picture: centres between 0.01 and 100 before, all 1 after.
+# The picture shows centres between 0.01 and 100 before scaling, and all at 1 after.
 
 scales = np.array([0.1, 0.5, 1.0, 3.0, 10.0])
 correlations = np.eye(5) + 0.12 * (np.ones((5, 5)) - np.eye(5))
@@ -64,8 +64,8 @@ figure = gershgorin_figure(scales[:, None] * correlations * scales)
 figure.savefig("discs-after-preconditioning.png", dpi=120)
 
 # %%
-# **The rotated bowl** of :doc:`exercise 2 <2_rotated_objective>` is where it fails: correlation
-# ``1.9 / 2.1``, so ``r = 0.905``, and the bound on κ is the κ that there was, 20.
+# **The rotated bowl** of :doc:`exercise 2 <2_rotated_objective>` gains nothing. Its correlation is
+# ``1.9 / 2.1``, so ``r = 0.905``, and the bound on κ is 20, which κ was before.
 
 turned = jacobi_precondition(BOWL.rotated(math.pi / 4).Q)
 discs = gershgorin_discs(turned)
@@ -74,10 +74,10 @@ print(f"at most {discs.condition_bound:.3g} by the discs")
 assert math.isclose(discs.condition_bound, 20, rel_tol=1e-9)
 
 # %%
-# **Sparse features** are the other end. Features that seldom occur together have small
-# correlations, though their frequencies, the diagonal, differ by orders of magnitude: just what
-# diagonal scaling cures. 100 features that occur independently of each other, the first in one of
-# 10 examples, the last in one of 1,000:
+# **Sparse features** are the opposite case. Features that seldom occur together have small
+# correlations, but their frequencies, which are the diagonal, differ by orders of magnitude.
+# Diagonal scaling cures just this. The next matrix has 100 features that occur independently of
+# each other, the first in one of 10 examples and the last in one of 1,000:
 
 chance = np.geomspace(1e-1, 1e-3, 100)
 X = (rng.random((10_000, 100)) < chance).astype(np.float64)

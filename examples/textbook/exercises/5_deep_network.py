@@ -4,14 +4,15 @@
 
 *Try AdaGrad for a proper deep network, such as LeNet when applied to Fashion-MNIST.*
 
-What to expect, from the theory so far: images are dense. Nearly every pixel is there in every
-example, so there are no rare features for which per-coordinate rates were made. Two things are
-left. The *layers* of a network have gradients of different size, which AdaGrad evens out: one
-``lr`` serves all of them. And its rates fall like ``1/√t`` on their own, with nothing to schedule,
-which is enough for some epochs and becomes slow in a long run (:doc:`6_slower_decay`).
+**What to expect.** Images are dense: nearly every example has nearly every pixel. The rare features
+for which per-coordinate rates were designed are missing. Two advantages remain. The *layers* of a
+network have gradients of different sizes, which AdaGrad evens out, so that one ``lr`` serves all of
+them. Its rates also fall like ``1/√t`` without a schedule. This suits a few epochs, and becomes
+slow in a long run (:doc:`6_slower_decay`).
 
-Here is the smallest network in which all of that is seen, in NumPy: handwritten digits of 8 x 8
-pixels, three layers, the gradient by hand, ``adagrad.Adagrad`` on the list of the weights.
+This page shows both with a small network in NumPy. It classifies handwritten digits of 8 x 8 pixels
+with three layers, computes the gradient by hand, and uses ``adagrad.Adagrad`` on the list of
+weights.
 """
 
 import itertools
@@ -26,13 +27,13 @@ digits = load_digits()
 order = np.random.default_rng(0).permutation(len(digits.target))
 x = (digits.data[order] / 16).astype(np.float32)
 y = digits.target[order]
-test = slice(1400, None)  # the first 1,400 train
+test = slice(1400, None)  # the first 1,400 are for training
 
 LAYERS = (64, 64, 32, 10)
 
 
 def new_params(seed: int) -> list[np.ndarray]:
-    """Return weights [in, out] and biases [out] of each layer, by He et al."""
+    """Return weights [in, out] and biases [out] of each layer, initialized as by He et al."""
     rng = np.random.default_rng(seed)
     params: list[np.ndarray] = []
     for inputs, outputs in itertools.pairwise(LAYERS):
@@ -68,7 +69,7 @@ def gradients(
 
 
 # %%
-# The gradient by hand is right: it agrees with a difference quotient, in double precision.
+# We check the gradient against a difference quotient in double precision.
 
 params = [p.astype(np.float64) for p in new_params(0)]
 _, grads = gradients(params, x[:50], y[:50])
@@ -83,12 +84,12 @@ for p, g in zip(params, grads, strict=True):
 
 
 # %%
-# **The run**: SGD is the same optimizer with ``power=0``, which divides by 1. Each has the best of
-# four rates, by the loss on the digits that are kept for the test.
+# **The run** compares AdaGrad with SGD. SGD is the same optimizer with ``power=0``, which divides
+# by 1. Each uses the best of four rates, chosen by the loss on the test digits.
 
 
 def run(rule: adagrad.Rule, epochs: int = 6, batch: int = 20) -> tuple[list, list, list, float]:
-    """Train; return examples seen, test losses, the accumulators and the accuracy."""
+    """Train, and return the examples seen, the test losses, the accumulators and the accuracy."""
     params = new_params(1)
     optimizer = adagrad.Adagrad(params, rule=rule)
     rng = np.random.default_rng(2)
@@ -116,36 +117,36 @@ for name, rates, fields in (
     assert runs[lr][3] > 0.95
 
 # %%
-# AdaGrad is ahead for some epochs, as its first steps are as long as its rate whatever the
-# gradient; at the end there is no great difference, as expected.
+# AdaGrad is ahead for some epochs, because its first steps have the length of its rate, whatever
+# the gradient. At the end there is little difference, as expected.
 
 figure = loss_figure(
     {name: (seen, losses) for name, (seen, losses, *_) in best.items()},
     title="Digits, three layers",
-    ylabel="cross-entropy on the test",
+    ylabel="cross-entropy on the test digits",
 )
 figure.savefig("digits-loss.png", dpi=120)
 
 # %%
-# What AdaGrad has done is seen in its accumulators: the rates
-# ``lr / √s`` of the layers, in the median, and how far apart those of single weights are.
+# The accumulators show what AdaGrad has done. The effective rate of a weight is ``lr / √s``. We
+# print the median of ``√s`` in each layer, and its spread over the weights of the layer.
 
 for layer, s in enumerate(best["AdaGrad"][2][::2], start=1):
     used = np.sqrt(s[s > 0])
     print(f"layer {layer}: median √s = {np.median(used):.3f}", end=", ")
-    print(f"from {np.quantile(used, 0.05):.3f} to {np.quantile(used, 0.95):.3f} for nine of ten")
+    print(f"from {np.quantile(used, 0.05):.3f} to {np.quantile(used, 0.95):.3f} for 90 % of them")
 
 # %%
-# Gradients of the last layer are four times as large as those of the first, and within a layer they
-# differ by hundreds; at the edge of the pictures are pixels which hardly any digit has. There rare
-# features are after all.
+# Gradients of the last layer are four times as large as those of the first. Within a layer, they
+# differ by factors of hundreds. In the first layer, this is because hardly any digit reaches the
+# pixels at the edge of the picture: the rare features are there after all.
 #
-# **LeNet on Fashion-MNIST** is the same loop with convolutions, in a framework that takes the
-# gradients: :download:`examples/lenet.py </../examples/lenet.py>` trains it with
-# ``adagrad.torch.Adagrad`` and with torch's own AdaGrad, from the same weights. Five epochs at ``lr
-# = 0.02`` end with a loss of 0.591 and 74 % of the test right in both; the losses of a batch differ
-# by 5e-7 at most. At 0.05 both stay at chance, 10 %, for two epochs: the first step moves every
-# weight by ``lr``, which is a long way for the sigmoids of 1998.
+# **LeNet on Fashion-MNIST** is the same loop with convolutions, in a framework that computes the
+# gradients. :download:`examples/lenet.py </../examples/lenet.py>` trains it with
+# ``adagrad.torch.Adagrad`` and with torch's own AdaGrad, starting from the same weights. With ``lr
+# = 0.02``, five epochs end with a loss of 0.591 and a test accuracy of 74 % for both. The loss of a
+# batch differs by at most 5e-7. With ``lr = 0.05``, both stay at chance, 10 %, for two epochs,
+# because the first step moves every weight by ``lr``, which is a long way for the sigmoids of 1998.
 #
 # References
 # ----------

@@ -4,11 +4,11 @@
 
 *How would you need to modify AdaGrad to achieve a less aggressive decay in learning rate?*
 
-The rate is ``lr / √s``, and ``s`` is a sum over all the past. With gradients of one size, ``|g| =
-1``, it is ``lr / √t`` after ``t`` steps. There are four things to turn:
+The rate is ``lr / √s``, where ``s`` sums over the whole past. With gradients of constant size,
+``|g| = 1``, the rate after ``t`` steps is ``lr / √t``. Four changes make it fall more slowly:
 
 =======================  =============================================  =====================
-what                     how                                            rate after t steps
+change                   how                                            rate after t steps
 =======================  =============================================  =====================
 a smaller power          ``Rule(power=p)``                              ``lr / t^p``
 forget slowly            ``Rule(accumulator_decay=a)``                  ``→ lr √(1 - a)``
@@ -16,9 +16,10 @@ a window of W steps      sum of the last ``W`` squares                  ``lr / �
 a larger start           ``Rule(initial_accumulator=s0)``               ``lr / √(s0 + t)``
 =======================  =============================================  =====================
 
-The first falls more slowly, forever. The second and third stop falling: *forgetting* is the idea of
-RMSProp and Adadelta, and costs no memory, while a window takes ``W`` arrays. The last only comes
-later: until ``t`` is about ``s0`` the rate hardly moves.
+With a smaller power, the rate falls more slowly forever. With forgetting or a window, it stops
+falling. Forgetting is the idea of RMSProp and Adadelta, and needs no extra memory; a window needs
+``W`` arrays. A larger start only delays the decay: until ``t`` is about ``s0``, the rate hardly
+changes.
 """
 
 import numpy as np
@@ -28,7 +29,7 @@ from adagrad.plotting import loss_figure
 
 
 class Window:
-    """AdaGrad on the sum of the last squares alone; not a rule of the library."""
+    """AdaGrad with a sum of only the last squares, which the library does not have."""
 
     def __init__(self, width: int, lr: float, d: int) -> None:
         self.squares, self.lr, self.t = np.zeros((width, d)), lr, 0
@@ -61,7 +62,7 @@ WAYS = {
 }
 
 # %%
-# **Check of the table**: gradients of 1, so that the way of a step is the rate.
+# **We check the table** with gradients of 1, for which the length of a step is the rate.
 
 EXPECTED = {
     "AdaGrad": lambda t: t**-0.5,
@@ -82,10 +83,10 @@ for name, way in WAYS.items():
     print(f"{name:14}", "  ".join(f"{rates[t - 1]:.5f}" for t in (1, 10, 100, 1000, 3000)))
 
 # %%
-# **When is it worth it?** Where the truth moves: a sum over all the past is right for a past that
-# is like the future. A regression on a stream: 20 features, noise of deviation 0.3, and after half
-# of 3,000 examples the true weights are drawn anew. Each way has the best of ten rates by its mean
-# loss; the loss of an example is taken before it is learnt.
+# **When is this worth it?** When the truth changes. A sum over the whole past suits a future that
+# is like the past. We run a regression on a stream of 3,000 examples with 20 features and noise of
+# standard deviation 0.3. After half of the examples, new true weights are drawn. Each method uses
+# the best of ten rates by its mean loss. Every example is predicted before it is learned.
 
 D, EXAMPLES, RATES = 20, 3000, np.geomspace(0.005, 20, 10)
 rng = np.random.default_rng(1)
@@ -106,7 +107,7 @@ def losses(name: str, lr: float) -> np.ndarray:
 
 
 def running(values: np.ndarray, width: int = 100) -> np.ndarray:
-    """Return means of as many values, one for each place that has them."""
+    """Return the means of all runs of `width` consecutive values."""
     return np.convolve(values, np.full(width, 1 / width), mode="valid")
 
 
@@ -115,13 +116,13 @@ with np.errstate(over="ignore", invalid="ignore"):
         name: min(((losses(name, lr), lr) for lr in RATES), key=lambda run: np.mean(run[0]))
         for name in WAYS
     }
-print("mean squared error    best lr  before the change  300 after it  last 300")
+print("mean squared error    best lr     300 before      300 after       last 300")
 for name, (loss, lr) in best.items():
     parts = (loss[half - 300 : half], loss[half : half + 300], loss[-300:])
     print(f"{name:20}{lr:9.3g}", *(f"{part.mean():14.3f}" for part in parts))
 
 # %%
-# Errors over time: the peak is the change.
+# The picture shows the errors over time. The peak is the change.
 
 figure = loss_figure(
     {name: (np.arange(100, EXAMPLES + 1), running(loss)) for name, (loss, _) in best.items()},
@@ -137,16 +138,17 @@ assert max(after, key=after.__getitem__) == "AdaGrad"
 assert min(end, key=end.__getitem__) == "AdaGrad"
 
 # %%
-# Every way is quicker than AdaGrad once the truth has moved, and none is for nothing: where all is
-# quiet, at the end, AdaGrad's small rates average the noise away best, and ways that stop falling
-# never do. A smaller power is the mild choice, which loses little on either side.
+# Every method adapts faster than AdaGrad after the change, and every method pays for it. When
+# nothing changes any more, AdaGrad's small rates average the noise out best. Methods whose rates
+# stop falling never average it out. A smaller power is a compromise that loses little on either
+# side.
 #
-# For tables on long streams ``Table.decay(factor, floor)`` forgets between steps, at times of your
-# choice, and costs nothing in the steps themselves (:doc:`/tables`).
+# For tables on long streams, ``Table.decay(gamma, floor)`` forgets between steps, whenever you call
+# it, and adds no cost to the steps themselves (:doc:`/tables`).
 #
 # References
 # ----------
 # - Zhang et al., *Dive into Deep Learning*, section 12.7.7, exercise 6.
-# - Zeiler, "ADADELTA: An Adaptive Learning Rate Method", arXiv:1212.5701 (2012): from a window to
-#   forgetting, section 3.1.
+# - Zeiler, "ADADELTA: An Adaptive Learning Rate Method", arXiv:1212.5701 (2012). Section 3.1 goes
+#   from a window to forgetting.
 # - Tieleman and Hinton, "Lecture 6.5: rmsprop", Coursera (2012).

@@ -1,7 +1,7 @@
-"""Descents on functions that are given by their gradient; public in `analysis`.
+"""Descents on functions that are given by their gradient.
 
-AdaGrad is the core's. The other rules are here to be compared with it, each in the form of the
-textbook, with its state in arrays beside the params, as `adagrad.step` has it.
+AdaGrad itself is that of the core. The other rules are here for comparison, each in the form of the
+textbook, with state arrays beside the params as in `adagrad.step`.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ Array = npt.NDArray[Any]
 
 
 class Comparison(Protocol):
-    """What `trace` needs of a rule: how many arrays of state it has, and a step in place."""
+    """A rule for `trace`: the number of its state arrays, and a step in place."""
 
     slots: ClassVar[int]
 
     def step(self, w: Array, g: Array, t: int, *state: Array) -> None:
-        """Take step number `t`, from 1; `state` holds `slots` arrays like `w`, first of zeros."""
+        """Take step number `t`, from 1; `state` is `slots` arrays like `w`, initially zeros."""
 
 
 class Differentiable(Protocol):
-    """A function with its gradient, such as a `Quadratic`."""
+    """A function that has a gradient, such as a `Quadratic`."""
 
     def gradient(self, x: Array, /) -> Array:
         """Return the gradient at `x` [d]."""
@@ -57,7 +57,7 @@ class SGD:
     lr : float, default 0.1
         Step size, finite and not negative.
     power : float, default 0.0
-        How fast the rate falls with the step number ``t`` = 1, 2, ...: 0 is constant, 0.5 the
+        Exponent of the decay with the step number ``t`` = 1, 2, ...: 0 is a constant rate, 0.5 the
         classical schedule ``lr / sqrt(t)``.
     """
 
@@ -83,7 +83,7 @@ class Momentum:
     lr : float, default 0.1
         Step size, finite and not negative.
     beta : float, default 0.5
-        Share of the velocity that a step keeps, in [0, 1).
+        Fraction of the velocity that a step keeps, in [0, 1).
 
     References
     ----------
@@ -110,15 +110,15 @@ class Momentum:
 class RMSProp:
     """A leaky AdaGrad: ``s = decay * s + (1 - decay) * g*g; w -= lr * g / sqrt(s + eps)``.
 
-    Up to rounding it is ``Rule(lr=lr / r, eps=eps / r**2, accumulator_decay=decay)`` where ``r`` is
-    ``sqrt(1 - decay)``; at ``decay = 0`` every step has the length of `lr`.
+    Up to rounding it equals ``Rule(lr=lr / r, eps=eps / r**2, accumulator_decay=decay)`` with
+    ``r = sqrt(1 - decay)``. With ``decay = 0`` every step has the length `lr`.
 
     Parameters
     ----------
     lr : float, default 0.1
         Step size, finite and not negative.
     decay : float, default 0.9
-        Share of the mean square that a step keeps, in [0, 1).
+        Fraction of the mean square that a step keeps, in [0, 1).
     eps : float, default 1e-6
         Added under the root, finite and not negative.
 
@@ -147,7 +147,7 @@ class RMSProp:
 
 @dataclass(frozen=True)
 class Adadelta:
-    """RMSProp whose rate is the mean size of its own steps, so that it has no `lr`.
+    """RMSProp with the root mean square of its own steps as the rate, so that there is no `lr`.
 
     A step is::
 
@@ -159,9 +159,9 @@ class Adadelta:
     Parameters
     ----------
     decay : float, default 0.9
-        Share of both means that a step keeps, in [0, 1).
+        Fraction of both means that a step keeps, in [0, 1).
     eps : float, default 1e-5
-        Added under the roots, finite and not negative; the first steps are proportional to its
+        Added under the roots, finite and not negative. The first steps are proportional to its
         root.
 
     References
@@ -199,29 +199,29 @@ def trace(
     Parameters
     ----------
     rule : Rule, Adagrad, or a rule for comparison
-        A `adagrad.Rule`, run by a new `adagrad.Adagrad`; an optimizer of yours with one param like
-        `start`, which is overwritten and descends with the accumulators and step count it has; or
-        `SGD`, `Momentum`, `RMSProp`, `Adadelta`, or what has `slots` and `step` as they do.
+        A `adagrad.Rule`, which a new `adagrad.Adagrad` runs; an optimizer with one param like
+        `start`, which is overwritten and descends with its accumulators and step count; one of
+        `SGD`, `Momentum`, `RMSProp`, `Adadelta`; or any object with `slots` and `step` like theirs.
     f : object with a method ``gradient``, or pair of functions (f, gradient)
-        ``gradient(x)`` returns the gradient at ``x`` [d], which it must not keep. The value of `f`
-        is not asked for.
+        ``gradient(x)`` returns the gradient at ``x`` [d], and must not keep ``x``. The value of `f`
+        is not used.
     start : array_like, shape [d]
-        Where to start; finite. float32 arrays descend in float32, all others in float64.
+        The first point; finite. float32 arrays descend in float32, all others in float64.
     steps : int
-        How many, from 0.
+        Number of steps, at least 0.
 
     Returns
     -------
     ndarray of the dtype of the descent, shape [steps + 1, d]
-        The points; the first is `start`. A descent that diverges goes on, to infinity and NaN.
+        The points, starting with `start`. A diverging descent continues to infinity and NaN.
 
     Raises
     ------
     TypeError
-        Where an argument is of another kind.
+        If an argument has the wrong type.
     ValueError
-        Where `start` is not finite or has no single dimension, `steps` is negative, a gradient has
-        another shape than `start`, or the optimizer's param does not fit.
+        If `start` is not finite or not one-dimensional, `steps` is negative, a gradient has another
+        shape than `start`, or the optimizer's param does.
 
     Examples
     --------
@@ -258,12 +258,12 @@ def trace(
 def _gradient_of(f: Any) -> Gradient:
     gradient = f[1] if isinstance(f, tuple) and len(f) == 2 else getattr(f, "gradient", None)
     if not callable(gradient):
-        raise TypeError(f"f must have a method gradient, or be a pair (f, gradient), got {f!r}")
+        raise TypeError(f"f must have a method gradient or be a pair (f, gradient), got {f!r}")
     return gradient  # type: ignore[no-any-return]
 
 
 def _stepper(rule: Any, w: Array) -> tuple[Array, Callable[[Array, int], None]]:
-    """Return the array that descends, and what takes step t with a gradient."""
+    """Return the array that descends, and a function that takes step t with a gradient."""
     if isinstance(rule, Rule):
         rule = Adagrad(w, rule=rule)
     if isinstance(rule, Adagrad):
@@ -277,7 +277,7 @@ def _stepper(rule: Any, w: Array) -> tuple[Array, Callable[[Array, int], None]]:
         optimizer.params[0][...] = w
         return optimizer.params[0], lambda g, t: optimizer.step([g])
     if isinstance(rule, type):
-        raise TypeError(f"rule must be an object, got the class: {rule.__name__}()")
+        raise TypeError(f"rule must be an object, got a class: pass {rule.__name__}()")
     if not (callable(getattr(rule, "step", None)) and hasattr(rule, "slots")):
         raise TypeError(f"rule must be a Rule, an Adagrad or have slots and step, got {rule!r}")
     state = [np.zeros_like(w) for _ in range(rule.slots)]

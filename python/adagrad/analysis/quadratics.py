@@ -1,11 +1,10 @@
-"""Why a learning rate of its own for each coordinate helps: conditioning, bounds, trajectories.
+"""Quadratic functions, Jacobi preconditioning and Gershgorin discs.
 
-The theory of the textbook chapter on AdaGrad (Zhang et al., *Dive into Deep Learning*, section
-12.7), to be run on matrices and data of one's own. A descent on ``x.Q.x / 2`` takes as many steps
-as the condition number of ``Q`` says; dividing by the roots of the diagonal (Jacobi's
-preconditioner) is the cheapest cure, and AdaGrad's accumulator is an estimate of that diagonal.
+The number of steps of a descent on ``x.Q.x / 2`` grows with the condition number of ``Q``. Dividing
+by the roots of the diagonal (the Jacobi preconditioner) is the cheapest remedy, and AdaGrad's
+accumulator estimates that diagonal (*Dive into Deep Learning*, section 12.7.2).
 
-NumPy does the dense work. Sparse matrices and sparse data need scipy, and are never made dense.
+Sparse matrices and sparse data need SciPy, and are never made dense.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from adagrad.analysis.spectrum import (
 
 __all__ = ["GershgorinDiscs", "Quadratic", "gershgorin_discs", "jacobi_precondition"]
 
-# How far U.U^T of a rotation may be from the identity, entry by entry.
+# The largest difference between an entry of U.U^T and the identity, for a rotation U.
 ORTHOGONAL = 1e-10
 
 
@@ -43,8 +42,8 @@ class Quadratic:
     Parameters
     ----------
     Q : array_like, shape [d, d]
-        Symmetric, finite; kept as float64. Entries may differ from their mirror images by 1e-6 of
-        the largest one, and are replaced by the mean of both.
+        Symmetric and finite; stored as float64. Entries may differ from their mirror images by up
+        to 1e-6 of the largest entry, and are then replaced by the mean of both.
     c : array_like, shape [d], optional
         Linear term; zeros by default.
     b : float, default 0.0
@@ -55,15 +54,15 @@ class Quadratic:
     Q : ndarray of float64, shape [d, d]
     c : ndarray of float64, shape [d]
     b : float
-        The terms; the arrays are read-only.
+        The terms. The arrays are read-only.
 
     Raises
     ------
     TypeError
-        Where an argument is not numeric.
+        If an argument is not numeric.
     ValueError
-        Where `Q` is not square, not symmetric or empty, `c` has another length, or an entry is not
-        finite; names the argument, the position and the value.
+        If `Q` is not square, not symmetric or empty, `c` has another length, or an entry is not
+        finite. The message names the argument, the position and the value.
 
     Examples
     --------
@@ -90,7 +89,7 @@ class Quadratic:
         return f"Quadratic({self.Q.tolist()}, c={self.c.tolist()}, b={self.b})"
 
     def __call__(self, x: npt.ArrayLike) -> Any:
-        """Return the value at `x` of shape [d], or the values, [...], at points [..., d]."""
+        """Return the value at `x` [d], or the values [...] at points [..., d]."""
         x = self._points(x)
         value = np.sum((x @ self.Q) * x, axis=-1) / 2 + x @ self.c + self.b
         return float(value) if value.ndim == 0 else value
@@ -123,46 +122,46 @@ class Quadratic:
 
     @property
     def minimizer(self) -> Array:
-        """Where the minimum is, ``-Q^-1.c``: [d]; ValueError where `Q` is not positive definite."""
+        """The minimizer ``-Q^-1.c``, [d]. Raises ValueError if `Q` is not positive definite."""
         low, high = self.eigenvalues[0], self.eigenvalues[-1]
         if low <= resolution(len(self.Q), high):
             raise ValueError(
-                f"there is no single minimum: Q is not positive definite, its least eigenvalue is"
-                f" {low:g}"
+                f"there is no unique minimum: Q is not positive definite, its smallest eigenvalue"
+                f" is {low:g}"
             )
-        # Subtracted from 0, lest a coordinate be -0.
+        # Subtracted from 0 so that no coordinate is -0.
         minimizer: Array = np.subtract(0.0, np.linalg.solve(self.Q, self.c))
         return minimizer
 
     @property
     def minimum(self) -> float:
-        """The least value, that at `minimizer`; ValueError as there."""
+        """The value at `minimizer`. Raises ValueError as `minimizer` does."""
         return float(self(self.minimizer))
 
     def rotated(self, rotation: float | npt.ArrayLike) -> Quadratic:
-        """Return ``x -> f(U^T.x)``: the same landscape, turned about the origin.
+        """Return ``x -> f(U^T.x)``: the same function, rotated about the origin.
 
         Parameters
         ----------
         rotation : float, or array_like of shape [d, d]
-            An angle in radians, counter-clockwise, for ``d = 2``; or an orthogonal matrix ``U``.
+            An orthogonal matrix ``U``; for ``d = 2`` also an angle in radians, counter-clockwise.
 
         Returns
         -------
         Quadratic
-            With ``U.Q.U^T``, ``U.c`` and the same `b`: minimum and eigenvalues stay, the minimizer
-            and the eigenvectors are turned by ``U``. What is lost is that the axes of the valley
-            are those of the coordinates, which every diagonal method needs.
+            With ``U.Q.U^T``, ``U.c`` and the same `b`. The minimum and the eigenvalues stay the
+            same; ``U`` rotates the minimizer and the eigenvectors. The axes of the valley no longer
+            agree with the coordinates, which every diagonal method relies on.
 
         Raises
         ------
         ValueError
-            Where an angle meets ``d != 2``, or ``U`` has the wrong shape or is not orthogonal.
+            If an angle is given and ``d != 2``, or ``U`` has the wrong shape or is not orthogonal.
         """
         d = len(self.Q)
         if isinstance(rotation, numbers.Real):
             if d != 2:
-                raise ValueError(f"an angle turns 2 dimensions, this function has {d}: give U")
+                raise ValueError(f"an angle rotates 2 dimensions, but Q has {d}: pass a matrix U")
             cosine, sine = math.cos(rotation), math.sin(rotation)
             rotation = [[cosine, -sine], [sine, cosine]]
         u = matrix(rotation, "rotation")
@@ -170,7 +169,9 @@ class Quadratic:
             raise ValueError(f"rotation has shape {u.shape}, Q has {self.Q.shape}")
         defect = float(np.abs(u @ u.T - np.eye(d)).max())
         if defect > ORTHOGONAL:
-            raise ValueError(f"rotation is not orthogonal: U.U^T is off the identity by {defect:g}")
+            raise ValueError(
+                f"rotation is not orthogonal: U.U^T differs from the identity by {defect:g}"
+            )
         return Quadratic(u @ self.Q @ u.T, u @ self.c, self.b)
 
 
@@ -180,23 +181,23 @@ def jacobi_precondition(A: Any, *, gram: bool = False) -> Any:
     Parameters
     ----------
     A : array_like or scipy sparse matrix, shape [d, d], or [n, d] with `gram`
-        Symmetric with a positive diagonal; or data, of which no column is zero.
+        Symmetric with a positive diagonal; or data without zero columns.
     gram : bool, default False
-        Whether `A` is data ``X`` that stands for ``X^T.X``. The columns are then divided by their
-        norms, which does the same to ``X^T.X`` without forming it.
+        Whether `A` is data ``X`` that represents ``X^T.X``. Its columns are then divided by their
+        norms, which has the same effect on ``X^T.X`` without forming it.
 
     Returns
     -------
     ndarray of float64 or scipy.sparse.csr_array, shape of `A`
-        Sparse where `A` is. With `gram`, the scaled data.
+        Sparse if `A` is sparse. With `gram`, the scaled data.
 
     Raises
     ------
     TypeError
-        Where `A` is not numeric.
+        If `A` is not numeric.
     ValueError
-        Where it is not symmetric (without `gram`) or not finite, or a diagonal entry or the norm of
-        a column is not positive; names the position and the value.
+        If `A` is not symmetric (without `gram`) or not finite, or if a diagonal entry or a column
+        norm is not positive. The message names the position and the value.
 
     Notes
     -----
@@ -240,21 +241,21 @@ def jacobi_precondition(A: Any, *, gram: bool = False) -> Any:
     else:
         scaled = A / root if gram else A / root / root[:, np.newaxis]
     if not gram:
-        # A root that was rounded leaves ones that are off by their last bit.
+        # A rounded root leaves ones that are off by their last bit.
         scaled.setdiag(1.0) if is_sparse(scaled) else np.fill_diagonal(scaled, 1.0)
     return scaled
 
 
 @dataclass(frozen=True, eq=False)
 class GershgorinDiscs:
-    """Discs of the complex plane which together hold every eigenvalue of a matrix.
+    """Discs in the complex plane whose union contains every eigenvalue of a matrix.
 
     Attributes
     ----------
     centres : ndarray of float64, shape [d]
         The diagonal.
     radii : ndarray of float64, shape [d]
-        Sums of the absolute values beside it, row by row.
+        Row sums of the absolute values off the diagonal.
     """
 
     centres: Array
@@ -272,13 +273,13 @@ class GershgorinDiscs:
 
     @property
     def condition_bound(self) -> float:
-        """At most this is the condition number of a symmetric matrix; inf where a disc holds 0."""
+        """A bound of the condition number of a symmetric matrix; inf if a disc contains 0."""
         return self.upper / self.lower if self.lower > 0 else math.inf
 
     def contain(self, values: npt.ArrayLike, slack: float = 0.0) -> npt.NDArray[np.bool_]:
-        """Return for each of the values [k], real or complex, whether it is in a disc.
+        """Return for each of the values [k], real or complex, whether a disc contains it.
 
-        `slack` widens every radius, for values that were rounded.
+        `slack` is added to every radius, to allow for rounding of the values.
         """
         points = np.asarray(values)
         if points.ndim != 1:
@@ -289,33 +290,33 @@ class GershgorinDiscs:
 
 
 def gershgorin_discs(A: Any, *, gram: bool = False) -> GershgorinDiscs:
-    """Return a disc around each diagonal entry, as wide as the rest of its row is large.
+    """Return the Gershgorin disc of each row: its diagonal entry and the sum of the others' sizes.
 
     Parameters
     ----------
     A : array_like or scipy sparse matrix, shape [d, d], or [n, d] with `gram`
-        Square, symmetric or not; or data.
+        A square matrix, symmetric or not; or data.
     gram : bool, default False
-        Whether `A` is data ``X`` that stands for ``X^T.X``, which is not formed. The radii are then
-        those of ``|X|^T.|X|``: exact where no entry is negative, otherwise at least as large, so
-        that the discs still hold every eigenvalue.
+        Whether `A` is data ``X`` that represents ``X^T.X``, which is not formed. The radii are then
+        those of ``|X|^T.|X|``: exact if no entry is negative, otherwise at least as large, so that
+        the discs still contain every eigenvalue.
 
     Returns
     -------
     GershgorinDiscs
-        Centres, radii, and the bounds that they give.
+        Centres, radii and the resulting bounds.
 
     Raises
     ------
     TypeError
-        Where `A` is not numeric.
+        If `A` is not numeric.
     ValueError
-        Where it is not square (without `gram`) or not finite.
+        If `A` is not square (without `gram`) or not finite.
 
     Notes
     -----
-    After `jacobi_precondition` all centres are 1, and where the rows beside the diagonal sum to
-    ``r < 1`` at most, the condition number is at most ``(1 + r) / (1 - r)``. O(entries).
+    After `jacobi_precondition` all centres are 1. If the largest radius is ``r < 1``, the condition
+    number is at most ``(1 + r) / (1 - r)``. Takes O(entries) time.
 
     References
     ----------
@@ -333,10 +334,10 @@ def gershgorin_discs(A: Any, *, gram: bool = False) -> GershgorinDiscs:
     if gram:
         centres = squared_norms(A)
         sums = size.T @ (size @ np.ones(A.shape[1]))
-        # Of a column alone in its rows nothing is left but what rounding left.
+        # The radius of a column that is alone in its rows may be negative by rounding.
         return GershgorinDiscs(centres, np.maximum(sums - centres, 0.0))
     if A.shape[0] != A.shape[1]:
-        raise ValueError(f"A must be square, got shape {A.shape}; data needs gram=True")
+        raise ValueError(f"A must be square, got shape {A.shape}; pass gram=True if it is data")
     size_beside = size - _diagonal_matrix(size)
     return GershgorinDiscs(diagonal_of(A), np.asarray(size_beside.sum(axis=1)).ravel())
 

@@ -1,4 +1,4 @@
-"""Checks of matrices, dense or sparse, and their condition numbers; public in `analysis`."""
+"""Checks of matrices, dense or sparse, and their condition numbers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 
-# Entries of a symmetric matrix may differ from their mirror images by this share of the largest.
+# Entries of a symmetric matrix may differ from their mirror images by this fraction of
+# the largest.
 ASYMMETRY = 1e-6
-# Relative accuracy of an extreme eigenvalue by Lanczos, and of the solves that find the least one.
+# Relative accuracy of the extreme eigenvalues by Lanczos, and of the solves for the smallest.
 LANCZOS_TOLERANCE = 1e-6
 RESTARTS = 500
-# Vectors kept between restarts: with the 20 of scipy's default, the largest eigenvalue of a path's
-# Laplacian, beside which the next ones crowd, is not found.
+# Vectors kept between restarts. SciPy's default of 20 misses the largest eigenvalue of the
+# Laplacian of a path, because its neighbours are very close.
 VECTORS = 64
 SOLVE_TOLERANCE = 1e-9
 _INDEFINITE = "A must be positive semidefinite, but x.A.x / x.x is {:g} for some x"
@@ -29,15 +30,15 @@ def is_sparse(A: object) -> bool:
 
 
 def check_real(dtype: Any, name: str) -> None:
-    """Refuse what is not of real numbers; a cast would drop imaginary parts."""
+    """Raise TypeError if a dtype is not real: a cast would drop imaginary parts."""
     if dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got dtype {dtype}")
 
 
 def real(A: Any, name: str) -> Any:
-    """Return a dense copy of what must be an array of real numbers, none of them masked."""
+    """Return a dense copy, or raise if `A` is not an array of real numbers or is masked."""
     if np.ma.isMaskedArray(A):
-        raise TypeError(f"{name} is a masked array: fill or leave out what is masked")
+        raise TypeError(f"{name} is a masked array: fill or drop the masked entries")
     try:
         copy = np.array(A)
     except ValueError:
@@ -47,7 +48,7 @@ def real(A: Any, name: str) -> Any:
 
 
 def matrix(A: Any, name: str, ndim: int = 2) -> Any:
-    """Return a float64 copy, dense or CSR, of what must be a finite array of `ndim` dimensions."""
+    """Return a float64 copy, dense or CSR, or raise if `A` is not finite with `ndim` dimensions."""
     if is_sparse(A):
         import scipy.sparse
 
@@ -57,7 +58,7 @@ def matrix(A: Any, name: str, ndim: int = 2) -> Any:
         copy = real(A, name)
     shape = copy.shape
     if len(shape) != ndim or 0 in shape:
-        raise ValueError(f"{name} must have {ndim} dimensions and an entry, got shape {shape}")
+        raise ValueError(f"{name} must have {ndim} dimensions and not be empty, got shape {shape}")
     copy = copy.astype(np.float64)
     if is_sparse(copy):
         copy.sum_duplicates()
@@ -77,14 +78,14 @@ def _place(A: Any, entry: int) -> list[int]:
 
 
 def symmetric(A: Any, name: str) -> Any:
-    """Return what `matrix` returned, with each entry the mean of itself and its mirror image."""
+    """Return a matrix with each entry replaced by the mean of itself and its mirror image."""
     if A.shape[0] != A.shape[1]:
         raise ValueError(f"{name} must be square, got shape {A.shape}")
     difference = abs(A - A.T)
     if difference.max() > ASYMMETRY * abs(A).max():
         i, j = np.unravel_index(int(difference.argmax()), A.shape)
         raise ValueError(
-            f"{name} must be symmetric: {name}[{i}, {j}] is {A[i, j]:g},"
+            f"{name} must be symmetric, but {name}[{i}, {j}] is {A[i, j]:g} and"
             f" {name}[{j}, {i}] is {A[j, i]:g}"
         )
     mean = A / 2 + A.T / 2
@@ -102,54 +103,55 @@ def squared_norms(X: Any) -> Array:
 
 
 def unit(A: Any) -> float:
-    """Return the power of 2 just above the largest entry: divided by it, no square overflows."""
-    # Not beyond 2**1023, and not below what has a finite reciprocal.
+    """Return the power of 2 above the largest entry: divided by it, squares do not overflow."""
+    # At most 2**1023, and with a finite reciprocal.
     exponent = math.frexp(float(abs(A).max()))[1]
     return math.ldexp(1.0, min(max(exponent, -1022), 1023))
 
 
 def resolution(d: int, largest: float) -> float:
-    """Return the size below which an eigenvalue in float64 cannot be told from 0."""
+    """Return the size below which float64 cannot distinguish an eigenvalue from 0."""
     return d * float(np.finfo(np.float64).eps) * max(float(largest), 0.0)
 
 
 def condition_number(A: Any, *, gram: bool = False) -> float:
-    """Return the largest eigenvalue over the smallest, of a positive semidefinite matrix.
+    """Return the ratio of the largest to the smallest eigenvalue of a positive semidefinite matrix.
 
     Parameters
     ----------
     A : array_like or scipy sparse matrix, shape [d, d], or [n, d] with `gram`
         Symmetric and positive semidefinite; or data.
     gram : bool, default False
-        Whether `A` is data ``X`` that stands for ``X^T.X``, which is not formed.
+        Whether `A` is data ``X`` that represents ``X^T.X``, which is not formed.
 
     Returns
     -------
     float
-        From 1; ``inf`` where the matrix is singular: its smallest eigenvalue is below
-        ``d * 2.2e-16`` of the largest, and cannot be told from 0. So is ``X^T.X`` for data with
-        fewer rows than columns, with a column of zeros, or with columns that depend on each other,
-        as those of one-hot fields do. An L2 penalty ``l`` adds ``l`` to every eigenvalue; as data,
-        these are ``d`` more rows, ``sqrt(l)`` times the identity.
+        At least 1. ``inf`` if the matrix is singular: its smallest eigenvalue is below
+        ``d * 2.2e-16`` times the largest and cannot be distinguished from 0. ``X^T.X`` is singular
+        if the data have fewer rows than columns, a column of zeros, or linearly dependent columns,
+        as one-hot fields have. An L2 penalty ``l`` adds ``l`` to every eigenvalue; to the data it
+        adds ``d`` rows, ``sqrt(l)`` times the identity.
 
     Raises
     ------
     TypeError
-        Where `A` is not numeric.
+        If `A` is not numeric.
     ValueError
-        Where it is not symmetric (without `gram`), not finite, or has a negative eigenvalue.
+        If `A` is not symmetric (without `gram`), not finite, or has a negative eigenvalue.
     RuntimeError
-        Where the iteration for a sparse matrix does not converge.
+        If the iteration for a sparse matrix does not converge.
 
     Notes
     -----
-    Dense: by LAPACK, O(d^3), with `gram` O(n d^2) on the singular values of ``X`` itself.
+    Dense: LAPACK, O(d^3); with `gram`, the singular values of ``X`` itself, O(n d^2).
 
-    Sparse: the largest eigenvalue by Lanczos (``scipy.sparse.linalg.eigsh``), the smallest by
-    Lanczos on the inverse, which conjugate gradients preconditioned by the diagonal apply. Only
-    products with `A` are taken and nothing is made dense: O(entries) each, some hundred to
-    thousands of them, more where the condition number *after* `jacobi_precondition` is larger; and
-    O(d) memory. The relative error is at most about 1e-6, growing to some 1e-16 times the result.
+    Sparse: the largest eigenvalue by Lanczos (``scipy.sparse.linalg.eigsh``), and the smallest by
+    Lanczos on the inverse, applied by conjugate gradients with the diagonal as preconditioner. Only
+    products with `A` are computed and nothing is made dense. Each takes O(entries) time and O(d)
+    memory. There are a hundred to some thousands of them, more if the condition number *after*
+    `jacobi_precondition` is larger. The relative error is about 1e-6, or about 1e-16 times the
+    result if that is more.
 
     Examples
     --------
@@ -176,12 +178,12 @@ def condition_number(A: Any, *, gram: bool = False) -> float:
     tiny = resolution(d, high)
     if low < -tiny:
         raise ValueError(_INDEFINITE.format(low * scale))
-    # Equal ones that were found apart may be rounded the wrong way round.
+    # Two equal eigenvalues that were computed separately may be rounded into the wrong order.
     return max(1.0, float(high / low)) if low > tiny else math.inf
 
 
 def _check_zeros(A: Any, diagonal: Array) -> None:
-    """Refuse a 0 on the diagonal beside other entries: their two rows have a negative minor."""
+    """Raise if a row has entries beside a diagonal of 0: the matrix then has a negative minor."""
     row = np.repeat(np.arange(len(diagonal)), np.diff(A.indptr))
     bad = np.flatnonzero((diagonal[row] == 0) & (A.data != 0))
     if len(bad):
@@ -192,13 +194,13 @@ def _check_zeros(A: Any, diagonal: Array) -> None:
 
 
 class _SingularError(Exception):
-    """Conjugate gradients have met a direction without curvature."""
+    """Conjugate gradients found a direction without curvature."""
 
 
 def _extremes_by_lanczos(A: Any, gram: bool, scale: float) -> tuple[float, float]:
-    """Return the smallest and the largest eigenvalue; 0 for one that cannot be told from 0.
+    """Return the smallest and the largest eigenvalue; 0 if it cannot be distinguished from 0.
 
-    `scale` is what `A` was divided by, for messages.
+    `scale` is the number by which `A` was divided, for messages.
     """
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, cg, eigsh
 
@@ -234,7 +236,7 @@ def _extremes_by_lanczos(A: Any, gram: bool, scale: float) -> tuple[float, float
         except ArpackNoConvergence:
             raise RuntimeError(
                 f"Lanczos did not converge in {RESTARTS} restarts: too many eigenvalues are close"
-                " to an extreme one"
+                " to the largest or smallest one"
             ) from None
         return float(values[0])
 
@@ -242,7 +244,7 @@ def _extremes_by_lanczos(A: Any, gram: bool, scale: float) -> tuple[float, float
     tiny = resolution(d, high)
 
     def watched_product(x: Array) -> Array:
-        # The signs of these are the signs of the eigenvalues that the iteration has found so far.
+        # A curvature is a weighted mean of eigenvalues: if negative, so is one of them.
         y = product(x)
         curvature = float(x @ y) / float(x @ x)
         if curvature < -tiny:

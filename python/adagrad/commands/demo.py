@@ -1,4 +1,4 @@
-"""``adagrad demo``: from a log to a table and a picture in seconds."""
+"""``adagrad demo``: AdaGrad against plain SGD on a click log, in a table and a picture."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from adagrad.commands._shared import check_picture
+from adagrad.commands.errors import check_picture
 from adagrad.commands.requirements import require
 
 if TYPE_CHECKING:
@@ -31,19 +31,25 @@ DPI = 120
     type=click.Path(path_type=Path),
     default=Path("adagrad-demo.png"),
     show_default=True,
-    help="Where to save the picture (.png, .svg, .pdf).",
+    metavar="FILE.png",
+    help="Save the picture to this file: .png, .svg or .pdf.",
 )
-@click.option("--lr", type=float, help="AdaGrad's learning rate, instead of the best of a sweep.")
+@click.option(
+    "--lr",
+    type=float,
+    metavar="RATE",
+    help="Learning rate of AdaGrad.  [default: the best rate on the first examples]",
+)
 def demo(file: Path | None, output: Path, lr: float | None) -> None:
     """Compare AdaGrad with plain SGD on a click log.
 
-    Trains one logistic regression three times, each time in one pass that predicts every example
-    before learning from it: with AdaGrad, with SGD at a constant rate, and with SGD at one rate
-    that falls for all features alike. Prints how good the predictions were and saves a picture.
+    Trains a logistic regression three times: with AdaGrad, with SGD at a constant rate, and with
+    SGD at a rate that falls for all features alike. Each takes one pass and predicts every example
+    before it learns from it. Prints the quality of the predictions and saves a picture.
 
-    The examples are the click log that ships with adagrad, or FILE in libsvm format (plain, .gz
-    or .bz2; labels 0/1, -1/+1 or 1/2). Nothing is downloaded, and every run gives the same
-    numbers, speed aside.
+    FILE is in libsvm format (plain, .gz or .bz2; labels 0/1, -1/+1 or 1/2). The default is the
+    click log that ships with adagrad. Nothing is downloaded, and every run gives the same numbers,
+    except for the speed.
     """
     require("adagrad demo", "rich", "matplotlib", "sklearn")
     with np.errstate(over="ignore"):  # the tables are float32
@@ -57,7 +63,7 @@ def demo(file: Path | None, output: Path, lr: float | None) -> None:
     with Console(stderr=True).status(f"reading {escape(str(file or 'the click log'))}"):
         log = _read(file)
     console = Console(highlight=False, soft_wrap=True)
-    # A narrower terminal wraps the lines, which is better than a table that drops digits.
+    # In a narrow terminal, wrapped lines are better than a table that drops digits.
     console.width = max(console.width, 120)
     entries = len(log.rows) / len(log)
     hashed = ", ids hashed into 2^22 rows" if log.hashed else ""
@@ -140,18 +146,18 @@ def _table(comparison: Comparison) -> Table:
 
 
 def _notes(comparison: Comparison, lr: float | None) -> str:
-    chosen = "Rates" if lr is None else "The rates of the two SGDs were"
+    chosen = "The rates were" if lr is None else "The rates of SGD were"
     notes = [
-        "Progressive validation: every example is predicted, then learned from, once.",
-        "NE, normalized entropy: logloss over that of always predicting the base rate.",
+        "Progressive validation: each learner predicts every example before it learns from it.",
+        "NE, normalized entropy: logloss divided by that of always predicting the base rate.",
         f"{chosen} chosen by logloss on the first {comparison.sweep_examples:,} of these examples.",
-        "examples/s: the SGDs take Python calls for every example, AdaGrad one for thousands.",
+        "examples/s: SGD makes Python calls for every example, AdaGrad one for thousands.",
     ]
     tenth = len(comparison.counts) // 10
     if tenth:
         by_count = comparison.effective_rates[np.argsort(comparison.counts, kind="stable")]
         notes.append(
-            f"AdaGrad's effective rate, median: {np.median(by_count[:tenth]):.2g} for the rarest"
+            f"Median effective rate of AdaGrad: {np.median(by_count[:tenth]):.2g} for the rarest"
             f" tenth of the features,\n{np.median(by_count[-tenth:]):.2g} for the most frequent"
             " tenth."
         )

@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from adagrad.commands._shared import (
-    check_picture,
-    check_writable,
+from adagrad._text import broken_rows
+from adagrad.commands.csv_warnings import is_number, numeric_names
+from adagrad.commands.errors import check_picture, check_writable, one_line_errors
+from adagrad.commands.log_options import (
     feature_options,
     log_options,
-    one_line_errors,
     open_features,
-    reading,
-    skipped,
+    reader_options,
     use_threads,
 )
 
 if TYPE_CHECKING:
     from adagrad.ctr.diagnosis.diagnosis import Diagnosis
     from adagrad.ctr.logs.log import Log
+    from adagrad.ctr.training.encoders import Encoder
 
 __all__ = ["diagnose"]
 
 DPI = 120
-IDS = 32  # bits of the hash by which a value is known
+HASH_BITS = 32  # values are told apart by this many bits of their hash
 LIBSVM_LABEL = "label"
 IDS_WITH_VALUES = "ids with their values"
 
-_OF_COLUMNS = {
+_COLUMN_OPTIONS = {
     name: f"--{name}" for name in ("label", "columns", "ignore", "categorical", "numeric")
 }
-_OF_A_LOG = {
-    **_OF_COLUMNS,
+_LOG_OPTIONS = {
+    **_COLUMN_OPTIONS,
     "file_format": "--format",
     "delimiter": "--delimiter",
     "names": "--names",
@@ -45,7 +44,21 @@ _OF_A_LOG = {
 
 
 class Found(NamedTuple):
-    """A diagnosis, of what, and what became features and how."""
+    """A diagnosis of a log, and how its columns were encoded.
+
+    Attributes
+    ----------
+    name : str
+        Name of the log.
+    features : str
+        The features and their kinds, in words.
+    numbers : str
+        Encoding of numeric columns.
+    diagnosis : Diagnosis
+        The diagnosis.
+    skipped : dict of str to int
+        Broken rows that were skipped, by kind.
+    """
 
     name: str
     features: str
@@ -54,53 +67,63 @@ class Found(NamedTuple):
     skipped: dict[str, int]
 
 
-@click.command()
+@click.command(short_help="Find out whether AdaGrad will help on a log.")
 @click.argument("file", required=False)
-@click.option("-l", "--label", metavar="COLUMN", help="The column to predict; it is no feature.")
+@click.option(
+    "-l",
+    "--label",
+    metavar="COLUMN",
+    help="Column with the label, which is not a feature.  [default: no label]",
+)
 @feature_options
 @click.option(
     "--numeric",
     type=click.Choice(["log2-bins", "value", "categorical"]),
-    help="What other numbers are.  [default: value if every column is a number, else log2-bins]",
+    help="Encoding of all other numeric columns, as for adagrad train.  [default: value if all"
+    " features are numbers, else log2-bins]",
 )
 @click.option(
     "-b",
     "--bits",
     type=click.IntRange(10, 28),
+    metavar="N",
     default=22,
     show_default=True,
-    help="Count features in 2^BITS places of 24 bytes: exactly up to half as many.",
+    help="Count features in a table of 2^N entries of 24 bytes. Up to 2^(N-1) features are counted"
+    " exactly.",
 )
 @click.option(
     "--json",
     "json_file",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE.json",
-    help="Write the numbers, too.",
+    help="Also write the numbers to this file.",
 )
 @click.option(
     "--picture",
     type=click.Path(path_type=Path),
     metavar="FILE.png",
-    help="Draw them; or .svg, .pdf.",
+    help="Also draw the numbers: .png, .svg or .pdf.",
 )
 @log_options
 @one_line_errors
 def diagnose(file: str | None, **given: Any) -> None:
-    """Tell whether AdaGrad will help on FILE, and with which table size and learning rate.
+    """Find out whether AdaGrad will help on FILE, and with which table size and learning rate.
 
-    FILE is a log as for adagrad train: CSV and TSV (.gz, .zst, .bz2 or plain), Parquet, Arrow,
-    libsvm, a directory, a quoted glob, or - for the standard input. Without it, the click log that
-    ships with adagrad. It is read once, in constant memory.
+    FILE is a log as for adagrad train: CSV and TSV (plain, .gz, .zst or .bz2), Parquet, Arrow,
+    libsvm, a directory, a quoted glob, or - for the standard input. The default is the click log
+    that ships with adagrad. The log is read once, in constant memory.
 
     \b
       adagrad diagnose clicks.tsv.gz --label click --picture clicks.png
       adagrad diagnose a9a.libsvm --json a9a.json
 
-    Without a label of 0/1 or -1/+1 everything but the learning rate is found. CSV and TSV files
-    need a header then, or --names.
+    A learning rate is suggested only for labels of 0/1 or -1/+1; everything else is found without
+    a label. A CSV or TSV file without a label needs a header or --names.
     """  # noqa: D301 (click looks for the character itself)
     from rich.console import Console
+
+    from adagrad.ctr.diagnosis.words import show
 
     if given["picture"] is not None:
         from adagrad.commands.requirements import require
@@ -111,23 +134,13 @@ def diagnose(file: str | None, **given: Any) -> None:
         check_writable(given["json_file"], "--json")
     use_threads(given["threads"])
     if file is None:
-        _refuse(given, _OF_A_LOG, "are for a FILE, and none is given")
+        _refuse(given, _LOG_OPTIONS, "only for a FILE, and none is given")
     found = _shipped(given["bits"]) if file is None else _read(file, given)
-    from adagrad.ctr.diagnosis.words import show
-
     show(Console(highlight=False), found.name, found.features, found.diagnosis)
     if found.skipped:
-        click.echo(skipped(found.skipped), err=True)
+        click.echo(broken_rows(found.skipped), err=True)
     if given["json_file"] is not None:
-        content = {
-            "log": found.name,
-            "numbers": found.numbers,
-            **found.diagnosis.to_dict(),
-            "skipped": found.skipped,
-        }
-        given["json_file"].write_text(
-            json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8"
-        )
+        _write_json(given["json_file"], found)
         click.echo(f"JSON: {given['json_file']}")
     if given["picture"] is not None:
         from adagrad.plotting import diagnosis_figure
@@ -136,11 +149,21 @@ def diagnose(file: str | None, **given: Any) -> None:
         click.echo(f"Picture: {given['picture']}")
 
 
+def _write_json(path: Path, found: Found) -> None:
+    content = {
+        "log": found.name,
+        "numbers": found.numbers,
+        **found.diagnosis.to_dict(),
+        "skipped": found.skipped,
+    }
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
 def _refuse(given: dict[str, Any], options: dict[str, str], why: str) -> None:
-    """Refuse options rather than ignore them."""
+    """Refuse options that would have no effect."""
     useless = [option for name, option in options.items() if given[name]]
     if useless:
-        raise click.ClickException(f"{', '.join(useless)} {why}")
+        raise click.ClickException(f"{', '.join(useless)}: {why}")
 
 
 def _shipped(bits: int) -> Found:
@@ -161,25 +184,25 @@ def _read(file: str, given: dict[str, Any]) -> Found:
     given = dict(given)
     libsvm = find([file], given["file_format"])[0].format == "libsvm"
     if libsvm:
-        _refuse(given, _OF_COLUMNS, "name or change columns, of which libsvm logs have none")
+        _refuse(given, _COLUMN_OPTIONS, "not for libsvm logs, which have no columns")
         given["label"] = LIBSVM_LABEL
     try:
-        return _look(file, given, "no --label")
+        return _diagnose(file, given, "no --label")
     except LogError as error:
-        if file == "-" or not _is_number(error.label):
+        if file == "-" or not is_number(error.label):
             raise
-        # A target of regression, or more than two classes: once more, from the first row.
+        # A target of a regression or more than two classes: read again, without the label.
         why = f"the label is neither 0/1 nor -1/+1 ({error.path}, line {error.line}: {error.label})"
     if not libsvm:
         with _open(file, given) as log:
             given["columns"] = [name for name in log.schema.names if name != given["label"]]
         given["ignore"] = ()
     given["label"] = None
-    return _look(file, given, why)
+    return _diagnose(file, given, why)
 
 
 def _open(file: str, given: dict[str, Any]) -> Log:
-    how = reading(given["file_format"], given["delimiter"], given["names"])
+    how = reader_options(given["file_format"], given["delimiter"], given["names"])
     return open_features(
         [file],
         given["label"],
@@ -190,89 +213,79 @@ def _open(file: str, given: dict[str, Any]) -> Log:
     )
 
 
-def _is_number(label: object) -> bool:
-    try:
-        return math.isfinite(float(label))  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return False
-
-
-def _look(file: str, given: dict[str, Any], no_label: str) -> Found:
-    """Read a log to its end."""
+def _diagnose(file: str, given: dict[str, Any], no_label: str) -> Found:
+    """Read a log to its end; `no_label` says why it has no label, if it has none."""
     from rich.console import Console
 
-    from adagrad.commands._progress import Reading
-    from adagrad.commands._stray import StrayTexts
+    from adagrad.commands.csv_warnings import NearlyNumericColumns
+    from adagrad.commands.progress import ReadingProgress
     from adagrad.ctr.diagnosis.diagnosis import Diagnoser
-    from adagrad.ctr.training.pipeline import Encoder, SlotEncoder, encoded, is_libsvm
+    from adagrad.ctr.training.encoders import SlotEncoder, is_libsvm
+    from adagrad.ctr.training.pipeline import encoded
 
-    texts = None
+    suspects = None
     with _open(file, given) as log:
         libsvm = is_libsvm(log.schema, given["label"])
         if libsvm:
-            encoder: Encoder = SlotEncoder(1 << IDS)
+            encoder: Encoder = SlotEncoder(1 << HASH_BITS)
             features, numbers = IDS_WITH_VALUES, "values"
         else:
             encoder, features, numbers = _encoder(log, given)
             if log.sources[0].format in ("csv", "tsv", None):
-                texts = StrayTexts(log.schema, (given["label"], *(given["categorical"] or ())))
-                if given["names"] is None:
-                    _doubt_header(log)
+                leave_out = (given["label"], *(given["categorical"] or ()))
+                suspects = NearlyNumericColumns(log.schema, leave_out)
+                if given["names"] is None and (warning := numeric_names(log.schema.names)):
+                    click.echo(warning, err=True)
         diagnoser = Diagnoser(given["bits"], ids_are_slots=libsvm, no_label=no_label)
-        with Reading(Console(stderr=True), log) as progress:
+        with ReadingProgress(Console(stderr=True), log) as progress:
             for batch in encoded(log, encoder):
                 diagnoser.add(batch.x, batch.y)
-                if texts is not None:
-                    texts.add(batch.batch)
+                if suspects is not None:
+                    suspects.add(batch.batch)
                 progress(batch.position)
-        left_out = log.skipped
-    for stray in [] if texts is None else texts.found():
+        skipped = log.skipped
+    for warning in [] if suspects is None else suspects.warnings():
         if given["numeric"] == "value":
-            raise click.ClickException(f"{file}: {stray}: mend it, or give --categorical")
-        click.echo(f"{file}: {stray}: each of its values is a category", err=True)
+            raise click.ClickException(
+                f"{file}: {warning}; correct it, or declare the column --categorical"
+            )
+        click.echo(f"{file}: {warning}; each of its values is a category", err=True)
     try:
-        return Found(file, features, numbers, diagnoser.result(), left_out)
+        return Found(file, features, numbers, diagnoser.result(), skipped)
     except ValueError as error:
-        reason = f"{error}; {skipped(left_out)}" if left_out else str(error)
+        reason = f"{error}; {broken_rows(skipped)}" if skipped else str(error)
         raise click.ClickException(f"{file}: {reason}") from None
 
 
-def _doubt_header(log: Log) -> None:
-    """Say so where the names of columns look like a first row."""
-    odd = [name for name in log.schema.names if _is_number(name)]
-    if odd:
-        shown = ", ".join(odd[:5]) + (", ..." if odd[5:] else "")
-        click.echo(
-            f"the first line names the columns, {shown} among them: without a header, give --names",
-            err=True,
-        )
-
-
-def _encoder(log: Log, given: dict[str, Any]) -> tuple[Any, str, str]:
-    """Return what makes features of columns, that in words, and what it does with numbers."""
+def _encoder(log: Log, given: dict[str, Any]) -> tuple[Encoder, str, str]:
+    """Return the encoder of a log, its features in words, and its encoding of numbers."""
+    from adagrad.ctr.diagnosis.words import in_words
     from adagrad.ctr.encoding.columns import default_kind
     from adagrad.ctr.training.options import Options
 
-    left_out = (given["label"], *(given["ignore"] or ()))
-    features = [field for field in log.schema if field.name not in left_out]
-    categorical = given["categorical"] or ()
+    ignore, categorical = given["ignore"] or (), given["categorical"] or ()
+    types = {
+        field.name: field.type
+        for field in log.schema
+        if field.name not in (given["label"], *ignore)
+    }
     numeric = given["numeric"]
     if numeric is None:
-        kinds = [default_kind(f.type, "value") for f in features if f.name not in categorical]
-        numeric = "value" if {"value"} >= set(kinds) else "log2-bins"
+        kinds = {default_kind(t, "value") for name, t in types.items() if name not in categorical}
+        numeric = "value" if kinds <= {"value"} else "log2-bins"
     options = Options(
         given["label"] or "",
-        bits=IDS,
-        ignore=given["ignore"] or (),
+        bits=HASH_BITS,
+        ignore=ignore,
         categorical=categorical,
         numeric=numeric,
     )
-    if not features:
-        raise ValueError(f"{log.paths[0]}: no column is a feature")
-    taken = {
-        f.name: "categorical" if f.name in categorical else default_kind(f.type, numeric)
-        for f in features
+    try:
+        encoder = options.encoder(log.schema)
+    except ValueError as error:
+        raise ValueError(f"{log.paths[0]}: {error}") from None
+    kinds_of = {
+        name: "categorical" if name in categorical else default_kind(type_, numeric)
+        for name, type_ in types.items()
     }
-    from adagrad.ctr.diagnosis.words import in_words
-
-    return options._encoder(log.schema), in_words(taken), numeric
+    return encoder, in_words(kinds_of), numeric

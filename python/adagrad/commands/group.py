@@ -1,7 +1,7 @@
-"""The command group: one line per command.
+"""The command group ``adagrad`` and its commands.
 
-A command imports what it needs beyond click when it runs, after ``require``, so that ``--help`` and
-``--version`` are quick and work without the extras.
+A command module imports click at its top and everything else in its functions, after `require`.
+So ``--help`` and ``--version`` are quick and work without the extras.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from adagrad.commands import demo, diagnose, evaluate, inspect, predict, train
 __all__ = ["adagrad"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package.__version__, prog_name="adagrad")
 def adagrad() -> None:
-    """AdaGrad for rare features, on CPUs."""
+    """Train, evaluate and inspect click models with AdaGrad, on CPUs."""
 
 
 adagrad.add_command(train.train)

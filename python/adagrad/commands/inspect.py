@@ -1,4 +1,4 @@
-"""``adagrad inspect``: what a model has learned, and from what."""
+"""``adagrad inspect``: what a model has learned, and from which log."""
 
 from __future__ import annotations
 
@@ -9,86 +9,116 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from adagrad.commands._shared import log_options, one_line_errors, quality, reading, use_threads
+from adagrad._text import counted, metric_texts
+from adagrad.commands.errors import one_line_errors
+from adagrad.commands.log_options import log_options, reader_options, use_threads
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    import numpy.typing as npt
+    from rich.table import Table
 
+    from adagrad.ctr.encoding.examples import Examples
     from adagrad.ctr.learners.estimator import ClickLearner
     from adagrad.ctr.training.insight import Slots
 
 __all__ = ["inspect"]
 
+Line = tuple[str, str]  # name and text
 
-@click.command()
+
+@click.command(short_help="Show the settings and the strongest features of a model.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "--log",
     "logs",
     multiple=True,
     metavar="LOG",
-    help="Name the features by the first 65,536 rows of this log; may be given again.",
+    help="Show the names and counts of the features in the first 65,536 rows of this log."
+    " Repeatable.  [default: show the fields of each slot]",
 )
 @click.option(
-    "-n", "--top", type=click.IntRange(0), default=10, show_default=True, help="Features to show."
+    "-n",
+    "--top",
+    type=click.IntRange(0),
+    metavar="N",
+    default=10,
+    show_default=True,
+    help="Number of features in each list.",
 )
 @log_options
 @one_line_errors
 def inspect(model: Path, logs: tuple[str, ...], top: int, **given: Any) -> None:
-    """Show the settings of MODEL, what it was trained on, and its strongest features.
+    """Show the settings of MODEL, its training and its strongest features.
 
-    The rate is the effective learning rate, that of the feature's next step: it falls with every
-    gradient, so it is large for what the model has hardly seen. A model stores no values, only
-    slots, and knows the fields that may be in one; with --log, the features of a sample are named,
-    and counted.
+    The rate of a feature is the effective learning rate of its next step. It falls with every
+    gradient, so it is large for features that the model has rarely seen. A model stores slots, not
+    the values of features, so by default only the fields of a slot are shown. With --log, the
+    features in a sample of a log are shown by name, with their counts.
     """
     from rich.console import Console
 
     from adagrad.ctr.learners import files
     from adagrad.ctr.training import insight
-    from adagrad.ctr.training.options import is_trained_on_logs
-    from adagrad.ctr.training.pipeline import encoded, encoder_of, open_again
+    from adagrad.ctr.training.encoders import encoder_of
 
     use_threads(given["threads"])
     estimator, extra = files.read(model)
     console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, 100)
-    fitted = estimator._ready()
-    _settings(console, model, estimator, extra)
-    everything = insight.touched(fitted)
-    _counts(console, estimator, everything)
-    found, names = everything, {}
+    trained = insight.trained_slots(estimator._model)
+    lines = [*_settings(model, estimator), *_training(extra), *_counts(estimator, trained)]
+    for name, text in lines:
+        console.print(f"{name:<12}{text}", markup=False)
+    found = trained
+    names: dict[int, list[tuple[str, Any]]] = {}
     if logs:
-        _, features = is_trained_on_logs(extra)
-        how = reading(given["file_format"], given["delimiter"], given["names"])
-        with open_again(logs, features, label=None, skip_bad=given["skip_bad"], **how) as log:
-            batches = encoded(log, encoder_of(estimator))
-            first = next(batches, None)
-            batches.close()
-        if first is None:
-            raise click.ClickException(f"{logs[0]}: no examples")
-        found = insight.in_sample(fitted, first.x)
-        names = insight.names(encoder_of(estimator), first.batch)
-        console.print(f"\nFeatures of the first {len(first.x):,} rows of {logs[0]}", markup=False)
+        x, names = _sample(logs, estimator, extra, given)
+        found = insight.sampled_slots(estimator._model, x)
+        console.print(f"\nFeatures in the first {len(x):,} rows of {logs[0]}", markup=False)
     orders = [
-        ("by weight", -np.abs(found.weights)),
+        ("by absolute weight", -np.abs(found.weights)),
         ("by effective rate, lowest first", found.rates),
     ]
     if found.counts is not None:
         orders.append(("by count", -found.counts.astype(np.float64)))
     if top:
+        fields = insight.field_names(encoder_of(estimator))
         for title, key in orders:
             order = np.argsort(key, kind="stable")[:top]
-            _top(console, title, found, order, names, insight.fields(encoder_of(estimator)))
+            console.print()
+            console.print(_top(title, found, order, names, fields))
         if found.counts is None:
             console.print(
-                "A model has sums of squared gradients, no counts and no values: --log gives both.",
+                "A model stores neither the values nor the counts of features;"
+                " --log LOG shows those of a log.",
                 markup=False,
             )
 
 
-def _settings(console: Console, path: Path, estimator: ClickLearner, extra: Any) -> None:
-    settings = estimator._ready().settings
+def _sample(
+    logs: tuple[str, ...], estimator: ClickLearner, extra: Any, given: dict[str, Any]
+) -> tuple[Examples, dict[int, list[tuple[str, Any]]]]:
+    """Return the first batch of a log, and its features by slot."""
+    from adagrad.ctr.training import insight
+    from adagrad.ctr.training.columns import open_for_model
+    from adagrad.ctr.training.encoders import encoder_of
+    from adagrad.ctr.training.options import trained_with
+    from adagrad.ctr.training.pipeline import encoded
+
+    _, features = trained_with(extra)
+    encoder = encoder_of(estimator)
+    how = reader_options(given["file_format"], given["delimiter"], given["names"])
+    with open_for_model(logs, features, label=None, skip_bad=given["skip_bad"], **how) as log:
+        batches = encoded(log, encoder)
+        first = next(batches, None)
+        batches.close()
+    if first is None:
+        raise click.ClickException(f"{logs[0]}: no examples")
+    return first.x, insight.features_in_sample(encoder, first.batch)
+
+
+def _settings(path: Path, estimator: ClickLearner) -> list[Line]:
+    settings = estimator._model.settings
     rule = settings.rule
     size = path.stat().st_size
     lines = [
@@ -100,43 +130,46 @@ def _settings(console: Console, path: Path, estimator: ClickLearner, extra: Any)
         lines.append(("factors", f"{settings.factors}"))
     if estimator.encoder is not None:
         kinds = getattr(estimator.encoder, "fields_", None) or {}
-        fields = ", ".join(f"{name} ({kind or 'by type'})" for name, kind in kinds.items())
-        fields += "".join(f", {'*'.join(cross)}" for cross in estimator.encoder.crosses)
-        lines.append(("fields", fields))
+        fields = [f"{name} ({kind or 'by type'})" for name, kind in kinds.items()]
+        fields += ["*".join(cross) for cross in estimator.encoder.crosses]
+        lines.append(("fields", ", ".join(fields)))
+    return lines
+
+
+def _training(extra: Any) -> list[Line]:
+    """Return what ``adagrad train`` noted in a model file."""
     state = extra.get("training") if isinstance(extra, dict) else None
-    if state:
-        files = [name for name, *_ in state["log"]]
-        shown = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if files[3:] else "")
-        where = f"{state['pass']} complete passes"
-        if state["rows"]:
-            where += f" and {state['rows']:,} rows of the next: go on with train --resume"
-        lines += [("label", state["options"]["label"]), ("log", shown), ("trained", where)]
-    for name, text in lines:
-        console.print(f"{name:<12}{text}", markup=False)
+    if not state:
+        return []
+    files = [name for name, *_ in state["log"]]
+    shown = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if files[3:] else "")
+    passes = counted(state["pass"], "complete pass", "complete passes")
+    if state["rows"]:
+        passes += f" and {counted(state['rows'], 'row')} of the next: continue with train --resume"
+    return [("label", state["options"]["label"]), ("log", shown), ("trained", passes)]
 
 
-def _counts(console: Console, estimator: ClickLearner, everything: Slots) -> None:
-    n_slots = estimator._ready().settings.n_slots
-    share = 100 * len(everything.slots) / n_slots
-    logloss, ne, auc, calibration = quality(estimator.progressive_)
-    for name, text in (
+def _counts(estimator: ClickLearner, trained: Slots) -> list[Line]:
+    n_slots = estimator._model.settings.n_slots
+    share = 100 * len(trained.slots) / n_slots
+    logloss, ne, auc, calibration = metric_texts(estimator.progressive_)
+    return [
         ("examples", f"{estimator.n_examples_:,}"),
-        ("touched", f"{len(everything.slots):,} slots, {share:.3g} %"),
-        ("non-zero", f"{int(np.count_nonzero(everything.weights)):,} weights"),
+        ("used", f"{counted(len(trained.slots), 'slot')}, {share:.3g} %"),
+        ("non-zero", counted(int(np.count_nonzero(trained.weights)), "weight")),
         ("bias", f"{float(estimator.intercept_[0]):.5f}"),
         ("progressive", f"logloss {logloss}, NE {ne}, AUC {auc}, calibration {calibration}"),
-    ):
-        console.print(f"{name:<12}{text}", markup=False)
+    ]
 
 
 def _top(
-    console: Console,
     title: str,
     found: Slots,
-    order: Any,
-    names: dict[int, Any],
+    order: npt.NDArray[np.intp],
+    names: dict[int, list[tuple[str, Any]]],
     fields: Callable[[int], str],
-) -> None:
+) -> Table:
+    """Return a table of some slots, in an order."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -151,12 +184,11 @@ def _top(
     for at in order.tolist():
         slot = int(found.slots[at])
         row = [
-            escape(insight.label(names[slot]) if slot in names else fields(slot)),
+            escape(insight.feature_text(names[slot]) if slot in names else fields(slot)),
             f"{slot}",
             f"{found.weights[at]:.4f}",
             f"{found.accumulators[at]:.4g}",
             f"{found.rates[at]:.4g}",
         ]
         table.add_row(*row, *([f"{found.counts[at]:,}"] if found.counts is not None else []))
-    console.print()
-    console.print(table)
+    return table

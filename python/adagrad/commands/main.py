@@ -1,7 +1,7 @@
 """The console script ``adagrad``.
 
-Only the standard library is imported at the top, so that an installation without the extras answers
-with one line instead of a traceback.
+Only the standard library is imported at the top, so that a missing extra is reported in one line
+instead of a traceback.
 """
 
 from __future__ import annotations

@@ -10,14 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adagrad.commands._shared import (
-    log_options,
-    names,
-    one_line_errors,
-    reading,
-    skipped,
-    use_threads,
-)
+from adagrad._text import broken_rows
+from adagrad.commands.errors import one_line_errors
+from adagrad.commands.log_options import log_options, parse_names, reader_options, use_threads
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,20 +22,21 @@ __all__ = ["predict"]
 PREDICTION = "prediction"
 
 
-@click.command()
+@click.command(short_help="Predict the probability of a positive for every row of a log.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("logs", metavar="[LOG...]", nargs=-1)
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write a table instead of lines: .parquet, .csv or .tsv.",
+    help="Write a table to this file: .parquet, .csv or .tsv."
+    "  [default: one number per line on the standard output]",
 )
 @click.option(
     "--keep",
-    type=names,
+    type=parse_names,
     metavar="A,B,...",
-    help="Columns of the log to write before the prediction; needs --output.",
+    help="Copy these columns of the log to the table, before the predictions. Needs --output.",
 )
 @log_options
 @one_line_errors
@@ -51,28 +47,32 @@ def predict(
     keep: tuple[str, ...] | None,
     **given: Any,
 ) -> None:
-    """Predict the probability of a positive for every row of LOG..., or of the standard input.
+    """Predict the probability of a positive for every row of LOG... or of the standard input.
 
-    Prints one number a line, as the rows come; nothing else goes to the standard output. The logs
-    need the columns that MODEL was trained on, in any order and format, and no label.
+    Prints one number per line, as the rows arrive, and nothing else. A log needs the columns that
+    MODEL was trained on, in any order and any format, and no label.
 
     \b
-      adagrad predict ctr.safetensors today.parquet -o scores.parquet --keep ad,user
-      adagrad predict ctr.safetensors --format tsv < today.tsv > scores.txt
+      adagrad predict ctr.safetensors today.parquet -o p.parquet --keep user
+      adagrad predict ctr.safetensors --format tsv < today.tsv > p.txt
     """  # noqa: D301 (click looks for the character itself)
     from adagrad import _core
     from adagrad.ctr.learners import files
-    from adagrad.ctr.training.options import is_trained_on_logs
-    from adagrad.ctr.training.pipeline import encoded, encoder_of, open_again
+    from adagrad.ctr.training.columns import open_for_model
+    from adagrad.ctr.training.encoders import encoder_of
+    from adagrad.ctr.training.options import trained_with
+    from adagrad.ctr.training.pipeline import encoded
 
     if keep and output is None:
-        raise click.ClickException("--keep needs --output: without it there is one number a line")
+        raise click.ClickException(
+            "--keep needs --output, because the standard output has only predictions"
+        )
     use_threads(given["threads"])
     estimator, extra = files.read(model)
-    _, features = is_trained_on_logs(extra)
-    how = reading(given["file_format"], given["delimiter"], given["names"])
+    _, features = trained_with(extra)
+    how = reader_options(given["file_format"], given["delimiter"], given["names"])
     kept = list(keep or ())
-    with open_again(
+    with open_for_model(
         logs or ("-",), features, label=None, keep=kept, skip_bad=given["skip_bad"], **how
     ) as log:
         import pyarrow as pa
@@ -85,12 +85,12 @@ def predict(
                 columns.append(pa.array(p.astype("float32")))
                 writer.write_batch(pa.record_batch(columns, schema=schema))
         if log.skipped:
-            click.echo(skipped(log.skipped), err=True)
+            click.echo(broken_rows(log.skipped), err=True)
 
 
 @contextlib.contextmanager
 def _writer(output: Path | None, schema: pa.Schema) -> Iterator[Any]:
-    """Open what predictions are written to; a file is there as a whole or not at all."""
+    """Open the table or stream of the predictions; a file appears only when it is complete."""
     from pyarrow import csv, parquet
 
     if output is None:

@@ -1,4 +1,4 @@
-"""Which extras a command needs. Only the standard library is imported here."""
+"""A check that a command's packages are installed. It imports only the standard library."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 __all__ = ["require"]
 
-# Packages whose name on the index differs from the name of their module.
+# Modules whose package has another name on PyPI.
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 
 
@@ -17,11 +17,11 @@ def require(command: str, *modules: str, extra: str = "ctr") -> None:
     Parameters
     ----------
     command : str
-        The command that needs the modules, for the message.
+        The command, for the message.
     *modules : str
-        Names of modules. They are looked up, not imported.
+        Names of modules; they are looked up, not imported.
     extra : str
-        The extra of this package that installs them.
+        The extra of adagrad that installs them.
 
     Raises
     ------

@@ -1,4 +1,8 @@
-"""Click learners: from logs to a calibrated model, in one pass, on every core."""
+"""Click learners: from logs to a calibrated model in one pass, on every core.
+
+The public names come from the rooms below: ``logs`` reads, ``encoding`` hashes, ``learners`` learn,
+``training`` runs over logs and ``diagnosis`` judges a log in advance.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +29,8 @@ __all__ = [
     "load",
 ]
 
-# Imported when they are asked for: who reads logs or holds a shard of a model needs nothing of
-# scikit-learn, which takes a second and more to import.
+# Imported on first use: reading logs and holding a shard of a model do not need scikit-learn, which
+# takes a second or more to import.
 _HOMES = {
     "Examples": "encoding.examples",
     "FactorizationMachine": "learners.factorization",
@@ -49,23 +53,25 @@ def __dir__() -> list[str]:
 
 
 def load(path: str | os.PathLike[str]) -> ClickLearner:
-    """Read a learner from a file that its `save` wrote.
+    """Read a learner from a file written by its `save`.
 
     Parameters
     ----------
     path : str or PathLike
+        The file.
 
     Returns
     -------
     ClickLearner
-        Of the class that was saved; it predicts and learns on with the same bits.
+        A learner of the class that was saved. It predicts and continues to learn with the same
+        bits.
 
     Raises
     ------
     adagrad.TableFileError
-        Where the file is foreign, newer, truncated or corrupted.
+        If the file is foreign, newer, truncated or corrupted.
     OSError
-        Where it cannot be read.
+        If the file cannot be read.
     """
     from adagrad.ctr.learners import files
 

@@ -1,8 +1,8 @@
-"""The same tables and learners past one machine, on a cluster of Ray (the extra ``ray``).
+"""Sharded tables, and training of click learners, on a Ray cluster (extra ``ray``).
 
-Ray starts the processes, moves the arrays, reads the data and notices what dies; here is which rows
-are where, in what order they step, and from where a training goes on. Nothing else of adagrad
-imports ray, and this does with the first name that is taken from it.
+Ray starts the processes, moves the arrays, reads the data and notices failures. This package
+decides which process has which rows, in what order they step, and where training resumes. No other
+part of adagrad imports ray, and this one imports it with the first name taken from it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adagrad.distributed._checkpoint import Mismatch
-    from adagrad.distributed._cluster import connect
-    from adagrad.distributed._run import Lost
-    from adagrad.distributed.table import ShardedTable, ShardLostError, ShardStats
-    from adagrad.distributed.training import Cluster, fit
+    from adagrad.distributed._connection import connect
+    from adagrad.distributed._driver import Lost
+    from adagrad.distributed._table_shard import ShardStats
+    from adagrad.distributed.cluster import Cluster
+    from adagrad.distributed.fitting import fit
+    from adagrad.distributed.table import ShardedTable, ShardLostError
 
 __all__ = [
     "Cluster",
@@ -28,26 +30,24 @@ __all__ = [
     "fit",
 ]
 
-_HOMES = {
-    "Cluster": "training",
-    "Lost": "_run",
+_MODULES = {
+    "Cluster": "cluster",
+    "Lost": "_driver",
     "Mismatch": "_checkpoint",
     "ShardLostError": "table",
-    "ShardStats": "table",
+    "ShardStats": "_table_shard",
     "ShardedTable": "table",
-    "connect": "_cluster",
-    "fit": "training",
+    "connect": "_connection",
+    "fit": "fitting",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
-        raise ImportError(
-            "adagrad.distributed runs on Ray, which is not here: pip install 'adagrad[ray]'"
-        ) from error
+        raise ImportError("adagrad.distributed needs Ray: pip install 'adagrad[ray]'") from error

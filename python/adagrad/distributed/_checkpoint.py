@@ -1,4 +1,7 @@
-"""Where a distributed training stands, on disk: a folder of slices and a manifest that names it."""
+"""Checkpoints of a distributed training: a folder of slices, and the manifest that names it.
+
+The driver writes and reads them. The slices themselves are written by the shards; see `_slices`.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adagrad.ctr.learners.progressive import Progressive
-from adagrad.tables import files as _files
+from adagrad.tables import files
 from adagrad.tables.header import TableFileError
 
 __all__ = ["Checkpoint", "Mismatch", "plan_in", "prepare", "read", "remove", "write"]
@@ -24,27 +27,27 @@ _PROGRESS = "progress.npz"
 
 
 class Mismatch(ValueError):
-    """A checkpoint is of another training."""
+    """The checkpoint to resume from belongs to another training."""
 
 
 @dataclasses.dataclass
 class Checkpoint:
-    """Where a training stands.
+    """The progress of a training.
 
     Attributes
     ----------
     folder : str or None
-        Of the slices; None where nothing is learned.
+        Folder of the slices; None if none are written yet.
     start, first : int
-        The first batch of the pass, and the first that is not learned.
+        The first batch of the pass, and the first batch that is not learned.
     pass_number, rows : int
-        The pass, from 0, and its rows that are learned.
+        The pass, from 0, and the number of its rows that are learned.
     examples : int
-        In all passes.
+        Examples learned, in all passes.
     progressive : Progressive
-        Of the first pass.
+        Scores of the first pass.
     curve : list of list of float
-        As of `adagrad.ctr.training.run.Training`.
+        Learning curve; see `adagrad.ctr.training.run.Training`.
     """
 
     folder: str | None = None
@@ -57,7 +60,7 @@ class Checkpoint:
     curve: list[list[float]] = dataclasses.field(default_factory=list)
 
     def copy(self) -> Checkpoint:
-        """Return one that goes its own way."""
+        """Return a copy that shares nothing that changes."""
         board = Progressive.restore(self.progressive.state())
         return dataclasses.replace(self, progressive=board, curve=list(self.curve))
 
@@ -66,7 +69,7 @@ _NUMBERS = ("start", "first", "pass_number", "rows", "examples")
 
 
 def prepare(directory: Path, first: int) -> Path:
-    """Return an empty folder for the slices of a checkpoint that begins at a batch."""
+    """Return a new, empty folder for the slices of a checkpoint before batch `first`."""
     folder = directory / f"batch-{first:020}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -74,15 +77,15 @@ def prepare(directory: Path, first: int) -> Path:
 
 
 def write(directory: Path, checkpoint: Checkpoint, plan: dict[str, Any]) -> None:
-    """Name the folder of a checkpoint as the one to go on from, and remove the one before.
+    """Make a checkpoint the one to resume from, and remove the previous one.
 
     Parameters
     ----------
     directory : Path
     checkpoint : Checkpoint
-        Whose slices are written.
+        Its slices must be written already.
     plan : dict
-        What the training must agree in that goes on from it; JSON.
+        What must agree for the checkpoint to be resumed; JSON.
     """
     assert checkpoint.folder is not None
     folder = Path(checkpoint.folder)
@@ -98,24 +101,24 @@ def write(directory: Path, checkpoint: Checkpoint, plan: dict[str, Any]) -> None
         **{name: getattr(checkpoint, name) for name in _NUMBERS},
     }
     text = json.dumps(manifest, indent=1).encode()
-    _files.replace(directory / MANIFEST, [memoryview(text)], len(text))
+    files.replace(directory / MANIFEST, [memoryview(text)], len(text))
     for other in directory.glob("batch-*"):
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)
 
 
 def plan_in(directory: Path) -> dict[str, Any] | None:
-    """Return the plan of the checkpoint in a directory, None where there is none."""
+    """Return the plan of the checkpoint in a directory, or None without a checkpoint."""
     manifest = _manifest(directory)
     return None if manifest is None else manifest["plan"]
 
 
 def remove(directory: Path) -> None:
-    """Remove the checkpoint of a training that is complete."""
+    """Remove the checkpoint of a completed training."""
     (directory / MANIFEST).unlink(missing_ok=True)
     for folder in directory.glob("batch-*"):
         shutil.rmtree(folder, ignore_errors=True)
-    with contextlib.suppress(OSError):  # where there is something else
+    with contextlib.suppress(OSError):  # other files are left alone
         directory.rmdir()
 
 
@@ -127,7 +130,10 @@ def _manifest(directory: Path) -> dict[str, Any] | None:
         manifest: dict[str, Any] = json.loads(path.read_bytes())
         found = manifest["format"], manifest["version"]
         if found != (_FORMAT, _VERSION):
-            raise TableFileError(f"{path} is of {found}, this adagrad reads {_FORMAT} {_VERSION}")
+            raise TableFileError(
+                f"{path} has format {found[0]!r}, version {found[1]!r}; this adagrad reads"
+                f" {_FORMAT!r}, version {_VERSION}"
+            )
         for name in ("plan", "folder", "curve", *_NUMBERS):
             manifest[name]
     except (KeyError, TypeError, ValueError) as error:
@@ -136,27 +142,27 @@ def _manifest(directory: Path) -> dict[str, Any] | None:
 
 
 def read(directory: Path, plan: dict[str, Any]) -> Checkpoint | None:
-    """Return the checkpoint of a directory, None where there is none.
+    """Return the checkpoint in a directory, or None without one.
 
     Raises
     ------
     Mismatch
-        Names what differs between the plan of the checkpoint and this one.
+        The plan of the checkpoint differs from this one. The error names the first difference.
     adagrad.TableFileError
-        The manifest is damaged, foreign or of another version.
+        The manifest is damaged, or has another format or version.
     """
     manifest = _manifest(directory)
     if manifest is None:
         return None
     numbers = {name: int(manifest[name]) for name in _NUMBERS}
     folder, of_checkpoint = directory / manifest["folder"], manifest["plan"]
-    # As JSON gives it back: lists for tuples.
+    # Through JSON, which turns tuples into lists.
     different = _difference(of_checkpoint, json.loads(json.dumps(plan)))
     if different is not None:
         name, before, now = different
         raise Mismatch(
-            f"{directory} is of a training with another {name}: {before!r}, not {now!r}. Give the"
-            " same, or another directory"
+            f"{directory} is of a training with another {name}: {before!r}, not {now!r}; repeat the"
+            " options of that training, or choose another directory"
         )
     try:
         with np.load(folder / _PROGRESS) as file:
@@ -167,7 +173,7 @@ def read(directory: Path, plan: dict[str, Any]) -> Checkpoint | None:
 
 
 def _difference(before: Any, now: Any, name: str = "") -> tuple[str, Any, Any] | None:
-    """Return where two plans first differ, and what each has there."""
+    """Return the path of the first difference between two plans, and both values."""
     if not (isinstance(before, dict) and isinstance(now, dict)):
         return None if before == now else (name, before, now)
     for key in now:

@@ -1,9 +1,9 @@
-"""Datasets of Ray: a click log as one, and any one as batches of equal length."""
+"""Ray datasets: a click log as a dataset, and a dataset as batches of rows."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -14,21 +14,29 @@ from ray.data.datasource import Datasource, ReadTask
 from ray.exceptions import RayTaskError
 
 from adagrad.ctr.logs.log import Log
+from adagrad.distributed._blocks import joined_blocks
 
-__all__ = ["Batch", "Skipped", "batches", "first_rows", "from_log", "joined_blocks", "root"]
+__all__ = [
+    "Batch",
+    "SkippedRows",
+    "batches",
+    "first_rows",
+    "from_log",
+    "root_cause",
+]
 
 
 class Batch(NamedTuple):
-    """Consecutive rows of a dataset, wherever they lie.
+    """Consecutive rows of a dataset, as parts of its blocks.
 
     Attributes
     ----------
     blocks : list of ray.ObjectRef
-        In order.
+        The blocks that have the rows, in order.
     cuts : list of (int, int)
-        Which rows of each.
+        First row of each block, and one past its last row.
     rows : int
-        In all.
+        Number of rows of the batch.
     """
 
     blocks: list[Any]
@@ -36,21 +44,21 @@ class Batch(NamedTuple):
     rows: int
 
 
-class Skipped:
-    """An actor: broken rows that reading has left out, by file and kind.
+class SkippedRows:
+    """An actor that counts broken rows, which reading has skipped, by file and kind.
 
-    A file that is read again, after a failure or in a further pass, counts once.
+    A file that is read again, after a failure or in another pass, counts once.
     """
 
     def __init__(self) -> None:
         self._of_file: dict[str, dict[str, int]] = {}
 
     def add(self, path: str, skipped: dict[str, int]) -> None:
-        """Note those of a file that was read to its end."""
+        """Record the counts of a file that was read to its end."""
         self._of_file[path] = skipped
 
     def total(self) -> dict[str, int]:
-        """Return those of all files, by kind."""
+        """Return the counts of all files, by kind."""
         total: dict[str, int] = {}
         for skipped in self._of_file.values():
             for kind, count in skipped.items():
@@ -59,7 +67,7 @@ class Skipped:
 
 
 class _LogFiles(Datasource):
-    """The files of a log, each read by a task with the log's columns, types and checks."""
+    """The files of a log. A task per file reads it with the log's columns, types and checks."""
 
     def __init__(self, log: Log, skipped: Any) -> None:
         super().__init__()
@@ -77,7 +85,7 @@ class _LogFiles(Datasource):
         request, schema, skipped = self._log._request, self._log.schema, self._skipped
         tasks = []
         for source in self._log.sources:
-            # The source and request as defaults: a closure would see the last ones.
+            # A default argument binds the source of this iteration; a closure would see the last.
             def read(source: Any = source) -> Iterator[pa.Table]:
                 with Log([source], request, skip_bad=skipped is not None) as log:
                     for batch in log:
@@ -96,30 +104,30 @@ class _LogFiles(Datasource):
 
 
 def from_log(log: Log, skipped: Any = None) -> Any:
-    """Return a log as a dataset: a task for each file, wherever there is a free processor.
+    """Return a log as a dataset, which one task per file reads.
 
     Parameters
     ----------
     log : Log
-        Of files that every node sees under the same path, not of the standard input.
-    skipped : ActorHandle of Skipped, optional
-        Leave broken rows out and tell it; where left out, they stop the reading.
+        A log of files that every node sees under the same path; not the standard input.
+    skipped : ActorHandle of SkippedRows, optional
+        Skip broken rows and report them to this actor. By default a broken row is an error.
     """
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised, too
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised as well
     return ray.data.read_datasource(_LogFiles(log, skipped), override_num_blocks=len(log.sources))
 
 
 def batches(dataset: Any, rows: Callable[[int], int], start: int = 0) -> Iterator[Batch]:
-    """Cut a dataset into batches by order alone, without touching the rows.
+    """Cut a dataset into batches of consecutive rows, without reading the rows.
 
     Parameters
     ----------
     dataset : ray.data.Dataset
-        Of the same rows in the same order whenever it is read.
+        It must have the same rows in the same order whenever it is read.
     rows : callable
-        How many rows the batch has that begins at a row; the last one has what is left.
+        Given the first row of a batch, returns its number of rows. The last batch may have fewer.
     start : int, default 0
-        Rows to leave out, from the first.
+        The first row of the first batch.
     """
     blocks: list[Any] = []
     cuts: list[tuple[int, int]] = []
@@ -141,32 +149,16 @@ def batches(dataset: Any, rows: Callable[[int], int], start: int = 0) -> Iterato
 
 
 def first_rows(dataset: Any, rows: int) -> pa.Table:
-    """Return the first rows of a dataset, here, or all where there are fewer."""
+    """Return up to `rows` rows from the beginning of a dataset, in this process."""
     batch = next(batches(dataset, lambda start: rows), None)
     if batch is None:
         raise ValueError("the dataset has no rows")
     return joined_blocks(ray.get(batch.blocks), batch.cuts)
 
 
-def joined_blocks(blocks: Sequence[Any], cuts: Sequence[tuple[int, int]]) -> pa.Table:
-    """Return the rows of a batch as one table.
-
-    Parameters
-    ----------
-    blocks : sequence of pyarrow.Table or pandas.DataFrame
-    cuts : sequence of (int, int)
-        Which rows of each.
-    """
-    tables = []
-    for block, (first, last) in zip(blocks, cuts, strict=True):
-        if not isinstance(block, pa.Table):
-            block = pa.Table.from_pandas(block, preserve_index=False)
-        tables.append(block.slice(first, last - first))
-    return pa.concat_tables(tables)
-
-
 def _blocks(dataset: Any) -> Iterator[tuple[Any, int]]:
-    # In the order of the dataset, not in that of who is done first; a setting of this dataset.
+    """Yield the blocks of a dataset in order, with their numbers of rows."""
+    # By default, blocks come in the order in which their tasks finish.
     dataset.context.execution_options.preserve_order = True
     dataset.context.enable_progress_bars = False
     try:
@@ -176,11 +168,11 @@ def _blocks(dataset: Any) -> Iterator[tuple[Any, int]]:
                 if about.num_rows:
                     yield block, about.num_rows
     except RayTaskError as error:
-        raise root(error) from None
+        raise root_cause(error) from None
 
 
-def root(error: BaseException) -> BaseException:
-    """Return what a remote error comes from: a broken row, rather than the task that read it."""
+def root_cause(error: BaseException) -> BaseException:
+    """Return the error behind a chain of failed tasks, for example that of a broken row."""
     while isinstance(error, RayTaskError) and isinstance(error.cause, BaseException):
         error = error.cause
     return error

@@ -1,4 +1,4 @@
-"""A directory of slices, and the file that says which of them are the table."""
+"""The directory of a saved `ShardedTable`: folders of slices, and a manifest that names one."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any
 
 from adagrad import _core
 from adagrad.distributed._slices import StrPath, find_slices
-from adagrad.tables import files as _files
+from adagrad.tables import files
 from adagrad.tables.header import COUNTERS, TableFileError
 
 MANIFEST = "sharded.json"
-NAME = "table"  # of the slices
+NAME = "table"  # prefix of the slices' file names
 
 _FORMAT = {"format": "adagrad.ShardedTable", "format_version": "1"}
 _FOLDER = re.compile(r"slices-[0-9a-f]{16}")
@@ -26,16 +26,16 @@ _NUMBERS = ("rows", "shards", *COUNTERS)
 
 
 def write(directory: StrPath, numbers: dict[str, int], save: Callable[[Path], None]) -> None:
-    """Replace a table in a directory, whole or not at all.
+    """Write a table to a directory, replacing the one there atomically.
 
     Parameters
     ----------
     directory : str or PathLike
-        Made where there is none.
-    numbers : dict of int
-        By the names of `read`.
+        Created if it does not exist.
+    numbers : dict of str to int
+        See `read`.
     save : callable
-        Is given the new folder, and writes slices that cover all rows to it.
+        Called with a new folder, to which it writes slices that cover all rows.
     """
     target = Path(os.path.realpath(directory))
     target.mkdir(parents=True, exist_ok=True)
@@ -43,13 +43,13 @@ def write(directory: StrPath, numbers: dict[str, int], save: Callable[[Path], No
     folder.mkdir()
     try:
         save(folder)
-        find_slices(folder, NAME, 0, numbers["rows"])  # which other machines may have written
+        find_slices(folder, NAME, 0, numbers["rows"])  # other machines may have written them
         text = json.dumps(
             {**_FORMAT, "adagrad_version": _core.__version__, "slices": folder.name, **numbers},
             indent=2,
         )
         encoded = text.encode()
-        _files.replace(target / MANIFEST, [memoryview(encoded)], len(encoded))
+        files.replace(target / MANIFEST, [memoryview(encoded)], len(encoded))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -59,33 +59,37 @@ def write(directory: StrPath, numbers: dict[str, int], save: Callable[[Path], No
 
 
 def read(directory: StrPath) -> tuple[Path, dict[str, int]]:
-    """Return the folder of the slices, which are checked, and the numbers of the table.
+    """Check a saved table, and return the folder of its slices and its numbers.
 
     Returns
     -------
     folder : Path
-    numbers : dict of int
+    numbers : dict of str to int
         "rows", "shards", "steps", "skipped" and "decays".
 
     Raises
     ------
     adagrad.TableFileError
-        Where the manifest, or a slice, is missing, corrupted, of a newer version or of another
-        table; names the file.
+        If the manifest or a slice is missing, corrupted, of a newer version or of another table.
+        The error names the file.
     """
     path = Path(os.path.realpath(directory)) / MANIFEST
     try:
         found: Any = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise TableFileError(f"{path} is missing: no sharded table was saved there") from error
+        raise TableFileError(
+            f"{path} does not exist: the directory has no sharded table"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise TableFileError(f"{path} is corrupted: {error}") from error
     if not isinstance(found, dict) or found.get("format") != _FORMAT["format"]:
-        raise TableFileError(f"{path} is not of a sharded table: it says {reprlib.repr(found)}")
+        raise TableFileError(
+            f"{path} is not the manifest of a sharded table: it has {reprlib.repr(found)}"
+        )
     if found.get("format_version") != _FORMAT["format_version"]:
         version = reprlib.repr(found.get("format_version"))
         raise TableFileError(
-            f"{path} has format version {version}, this adagrad reads {_FORMAT['format_version']}"
+            f"{path} has format version {version}; this adagrad reads {_FORMAT['format_version']}"
         )
     folder = found.get("slices")
     if not isinstance(folder, str) or not _FOLDER.fullmatch(folder):
@@ -98,12 +102,14 @@ def read(directory: StrPath) -> tuple[Path, dict[str, int]]:
     with contextlib.suppress(FileNotFoundError):
         held = find_slices(path.parent / folder, NAME, 0, max(1, numbers["rows"]))
         if held[-1].last != numbers["rows"]:
-            raise TableFileError(f"{path} has {numbers['rows']} rows, but {held[-1].path} more")
+            raise TableFileError(
+                f"{path} has {numbers['rows']} rows, but {held[-1].path} ends at {held[-1].last}"
+            )
         for name in ("steps", "decays"):
             if int(held[0].header.metadata[name]) != numbers[name]:
                 raise TableFileError(
-                    f"{path} has {name} {numbers[name]}, but {held[0].path}"
+                    f"{path} has {name} {numbers[name]}, but {held[0].path} has"
                     f" {int(held[0].header.metadata[name])}"
                 )
         return path.parent / folder, numbers
-    raise TableFileError(f"{path} names {folder}, which is missing beside it")
+    raise TableFileError(f"{path} names the folder {folder}, which does not exist beside it")

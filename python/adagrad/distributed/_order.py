@@ -1,7 +1,8 @@
-"""When a shard may answer a pull, and when it may apply what was pushed.
+"""When a shard may answer a pull, and when it may apply a push.
 
-Batches have numbers. With staleness N, the params that a batch reads may lack the steps of at most
-N batches before it. Knows nothing of Ray, tables or time.
+Batches are numbered. With staleness N, the params that a batch reads may lack the steps of at most
+N batches before it. This module does not depend on Ray, tables or time, so tests and the simulator
+of the benchmarks use it alone.
 """
 
 from __future__ import annotations
@@ -12,26 +13,26 @@ __all__ = ["Async", "Order", "Sync", "window"]
 
 
 def window(staleness: int) -> int:
-    """Return how many batches may be under way: those of two rounds."""
+    """Return how many batches may be in flight: two rounds."""
     return 2 * (staleness + 1)
 
 
 class Order:
-    """What the two modes share.
+    """Common part of the two modes.
 
     Parameters
     ----------
     staleness : int
-        From 0.
+        At least 0.
     start : int
-        The first batch of a pass: all before it have stepped before it reads.
+        The first batch of the pass. It reads after all batches before it have stepped.
     first : int
         The first batch that has not stepped.
 
     Attributes
     ----------
     applied : int
-        All batches below it have stepped.
+        All batches below this number have stepped.
     """
 
     def __init__(self, staleness: int, start: int = 0, first: int = 0) -> None:
@@ -39,31 +40,31 @@ class Order:
         self._end: int | None = None
 
     def end(self, batch: int) -> None:
-        """Expect no batch of this pass from this one on."""
+        """End the pass before this batch."""
         self._end = batch
 
     def may_pull(self, batch: int) -> bool:
-        """Whether a batch may read the params as they are now."""
+        """Return whether a batch may read the params now."""
         raise NotImplementedError
 
     def ready(self, pushed: Iterable[int]) -> list[int]:
-        """Return which of the batches that were pushed may step now, together and in this order."""
+        """Return the pushed batches that may step now, together and in this order."""
         raise NotImplementedError
 
     def step(self, batches: list[int]) -> None:
-        """Note that batches have stepped."""
+        """Record that batches have stepped."""
         raise NotImplementedError
 
     def has(self, batch: int) -> bool:
-        """Whether a batch has stepped."""
+        """Return whether a batch has stepped."""
         return batch < self.applied
 
 
 class Sync(Order):
-    """Batches come in rounds of N + 1, which read the same params and take one step, of their sum.
+    """Rounds of N + 1 batches read the same params; the sum of their gradients takes one step.
 
-    Nothing depends on who is faster, so the params have the same bits for any number of workers and
-    shards: it is the training of one machine with batches that are N + 1 times as long.
+    The result does not depend on which process is faster, so the params have the same bits for any
+    number of workers and shards. They are those of one machine with batches N + 1 times as long.
     """
 
     def may_pull(self, batch: int) -> bool:
@@ -86,7 +87,7 @@ class Sync(Order):
 
 
 class Async(Order):
-    """Every batch reads what is there, and steps as soon as it comes.
+    """Every batch reads the current params, and steps as soon as its gradients arrive.
 
     Downpour SGD (Dean et al., "Large Scale Distributed Deep Networks", NIPS 2012) with bounded
     staleness (Ho et al., "More Effective Distributed ML via a Stale Synchronous Parallel Parameter
@@ -95,7 +96,7 @@ class Async(Order):
 
     def __init__(self, staleness: int, start: int = 0, first: int = 0) -> None:
         super().__init__(staleness, start, first)
-        self._beyond: set[int] = set()  # have stepped, though one before them has not
+        self._beyond: set[int] = set()  # stepped, although a batch before them has not
 
     def may_pull(self, batch: int) -> bool:
         return self.applied >= batch - self.staleness

@@ -1,4 +1,7 @@
-"""Slices: tables of some of the rows of a larger table, with the bits that it has there."""
+"""Slices: ordinary tables that hold a range of rows of a larger table, bit for bit.
+
+Makes, saves and loads them. `ShardedTable` and the shards of a model hold slices.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,16 @@ from typing import NamedTuple
 
 from adagrad._arguments import check_integer
 from adagrad.rule import AccumulatorShape, Rule
-from adagrad.tables import files as _files
-from adagrad.tables import memory as _memory
+from adagrad.tables import files
 from adagrad.tables.header import DIGITS, Header, TableFileError
+from adagrad.tables.memory import allocate
 from adagrad.tables.table import Init, Table
 
 StrPath = str | os.PathLike[str]
 
 
 class SliceFile(NamedTuple):
-    """A file of the rows [first, last), and what its header says."""
+    """A file with the rows [first, last), and its header."""
 
     first: int
     last: int
@@ -40,21 +43,21 @@ def make_slice(
     init_scale: float = 0.01,
     state_dtype: str | None = None,
 ) -> Table:
-    """Return a new table of the rows [first, last) of a larger one.
+    """Return a new table with the rows [first, last) of a larger one.
 
     Parameters
     ----------
     first, last : int
-        Row 0 of the result is row `first` of the larger table; its random numbers, of initial
-        params and of stochastic rounding, are those of that row.
+        Row 0 of the result is row `first` of the larger table, and uses its random numbers for
+        initial params and stochastic rounding.
     dim, rule, dtype, state, init, seed, init_scale, state_dtype
         As for `adagrad.Table`.
 
     Returns
     -------
     Table
-        Takes ids from 0. ``sequential`` and ``each`` round 16 bits by the position of an id in a
-        call too, so a caller that splits a call has to say what that was.
+        Its ids begin at 0. With 16-bit params, "sequential" and "each" also round by the position
+        of an id in a call, so a caller that splits a call must pass the original positions.
 
     Raises
     ------
@@ -81,43 +84,43 @@ def make_slice(
 
 
 def save_slice(directory: StrPath, name: str, first: int, table: Table) -> Path:
-    """Write a slice to a file of its own, which `adagrad.Table.load` reads too.
+    """Write a slice to a file, which `adagrad.Table.load` reads too.
 
     Parameters
     ----------
     directory : str or PathLike
-        Exists.
+        An existing directory.
     name : str
-        Of the larger table, among the files of the directory.
+        Name of the larger table in the directory.
     first : int
-        Where the slice begins.
+        The first row of the slice in the larger table.
     table : Table
         From `make_slice` or `load_slice`.
 
     Returns
     -------
     Path
-        ``<name>-<first>-<last>.safetensors``, with numbers of 20 digits; replaced if it exists,
-        and whole whenever the process dies.
+        ``<name>-<first>-<last>.safetensors``, with numbers of 20 digits. An existing file is
+        replaced atomically.
 
     Raises
     ------
     ValueError
-        Where the slice begins elsewhere.
+        If the slice begins at another row.
     OSError
-        Where the file cannot be written; what was there is untouched.
+        If the file cannot be written. An existing file is untouched then.
     """
     if table._first_row != first:
         raise ValueError(f"first is {first}, but the slice begins at row {table._first_row}")
     ends = f"{first:0{DIGITS}}-{first + table.rows:0{DIGITS}}"
     path = Path(directory) / f"{name}-{ends}.safetensors"
     metadata = table._metadata() | {"first_row": str(first)}
-    _files.save(path, metadata, *table._layout.tensor, table._alive())
+    files.save(path, metadata, *table._layout.tensor, table._alive())
     return path
 
 
 def find_slices(directory: StrPath, name: str, first: int, last: int) -> list[SliceFile]:
-    """Return the files that have the rows [first, last), in order, their headers checked.
+    """Return the files with the rows [first, last), in order, after checking their headers.
 
     Parameters
     ----------
@@ -157,71 +160,70 @@ def find_slices(directory: StrPath, name: str, first: int, last: int) -> list[Sl
 
 
 def load_slice(directory: StrPath, name: str, first: int, last: int) -> Table:
-    """Read the rows [first, last) of a table from whatever slices of it there are.
+    """Read the rows [first, last) of a table from slices of any size.
 
     Parameters
     ----------
-    directory : str or PathLike
-    name : str
+    directory, name
         As for `save_slice`.
     first, last : int
-        Need not be those of a file.
+        They need not be those of a file.
 
     Returns
     -------
     Table
-        The slice. Rows that were skipped count for the first row of their file, so that slices
-        which share all rows of a table have as many in all as before.
+        The slice. Its `skipped` sums those of the files that begin in it, so that slices which
+        share all rows of a table keep the total.
 
     Raises
     ------
     adagrad.TableFileError
-        Where a file is missing, is no table, has other rows than its name says, overlaps another,
-        or was written at another step or by another table; names the file.
+        If a file is missing, is not a table, has other rows than its name says, overlaps another,
+        or was written at another step or by another table. The error names the file.
     OSError
-        Where one cannot be read.
+        If a file cannot be read.
 
     Notes
     -----
-    O(last - first) time and, beside the slice itself, no memory.
+    O(last - first) time, and no memory besides the slice itself.
     """
     first = check_integer("first", first, 0, 2**63 - 2)
     last = check_integer("last", last, first + 1, 2**63 - 1)
-    files = find_slices(directory, name, first, last)
+    found = find_slices(directory, name, first, last)
     table = Table.__new__(Table)
-    table._read(files[0].path, files[0].header)
+    table._read(found[0].path, found[0].header)
     table._first_row = first
     table._layout = dataclasses.replace(table._layout, rows=last - first)
-    table.skipped = sum(int(f.header.metadata["skipped"]) for f in files if f.first >= first)
-    memory = _memory.allocate(table.nbytes)
+    table.skipped = sum(int(f.header.metadata["skipped"]) for f in found if f.first >= first)
+    memory = allocate(table.nbytes)
     width = table._layout.row_bytes
-    for file in files:
+    for file in found:
         begin, end = max(first, file.first), min(last, file.last)
         part = memory[(begin - first) * width : (end - first) * width]
-        _files.load_into(file.path, file.header, part, (begin - file.first) * width)
+        files.load_into(file.path, file.header, part, (begin - file.first) * width)
     table._take(memory)
     return table
 
 
 def _read_header(path: Path, first: int, last: int) -> Header:
-    header = _files.read_header(path)
+    header = files.read_header(path)
     table = Table.__new__(Table)
     table._read(path, header)
     held = table._first_row, table._first_row + table.rows
     if held != (first, last):
         raise TableFileError(
-            f"{path} has rows {held[0]} to {held[1] - 1}, its name says {first} to {last - 1}"
+            f"{path} has rows {held[0]} to {held[1] - 1}, but its name says {first} to {last - 1}"
         )
     return header
 
 
 def _check_alike(one: SliceFile, other: SliceFile) -> None:
-    """Raise where two files are of different tables, or of different moments."""
+    """Raise if two files are of different tables, or of different steps of one."""
     for key in ("dim", "dtype", "state", "state_dtype", "rule", "seed", "steps", "decays"):
         expected, held = one.header.metadata[key], other.header.metadata[key]
         if held != expected:
-            raise TableFileError(f"{other.path} has {key} {held}, but {one.path} {expected}")
+            raise TableFileError(f"{other.path} has {key} {held}, but {one.path} has {expected}")
 
 
 def _missing(directory: StrPath, name: str, first: int, last: int) -> TableFileError:
-    return TableFileError(f"{Path(directory) / name}-*: no file has rows {first} to {last - 1}")
+    return TableFileError(f"{Path(directory) / name}-*: no file has the rows {first} to {last - 1}")

@@ -1,4 +1,7 @@
-"""What ``adagrad train --ray`` runs: a `Training` whose batches go to a cluster."""
+"""`RayTraining`: what ``adagrad train --ray`` runs, a `Training` whose batches go to a cluster.
+
+Options and printing are in `adagrad.commands`.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +16,18 @@ import ray
 from adagrad.ctr.learners.model import Model, layouts
 from adagrad.ctr.learners.progressive import Progressive
 from adagrad.ctr.logs.log import Log
-from adagrad.ctr.training.run import Training, score, with_point
+from adagrad.ctr.training.curve import extended_curve
+from adagrad.ctr.training.run import Training, evaluate
 from adagrad.ctr.training.stop import Stop
 from adagrad.distributed import _checkpoint
-from adagrad.distributed._dataset import Skipped, from_log
-from adagrad.distributed._metrics import Metrics
-from adagrad.distributed._run import Run
-from adagrad.distributed.training import Cluster, adopt, plan_of
+from adagrad.distributed._dataset import SkippedRows, from_log
+from adagrad.distributed._driver import Driver
+from adagrad.distributed.cluster import Cluster
+from adagrad.distributed.fitting import adopt, plan_of
 
 __all__ = ["RayTraining"]
 
-_LOOK = 1.0  # seconds between two looks at the shards
+_STATS_PERIOD = 1.0  # seconds between two requests for the statistics of the shards
 
 
 class RayTraining(Training):
@@ -32,22 +36,23 @@ class RayTraining(Training):
     Parameters
     ----------
     *arguments, **options
-        Of `Training`.
+        As for `Training`.
     cluster : Cluster
-        With the directory of the checkpoints.
-    keep : bool
-        Whether the model is wanted in the memory of this process, for a report.
+        With a directory for checkpoints.
+    keep : bool, default True
+        Whether to load the model into the memory of this process at the end, for a report.
 
     Attributes
     ----------
     load : list of dict
-        What each shard has done, a moment ago; see `ModelShard.stats`.
+        Recent statistics of each shard; see `ModelShard.stats`.
     staleness : float
-        Batches that the last ones could not know of, on average.
+        Mean number of batches whose steps the params of the last batches lacked.
     in_flight : int
-        Batches that are under way.
+        Number of batches in flight.
     failures : dict of str to int
-        Workers that were replaced, and returns to a checkpoint after a "shard" was lost.
+        How often a "worker" was replaced, and how often the training returned to a checkpoint
+        because a "shard" was lost.
     """
 
     def __init__(
@@ -58,35 +63,36 @@ class RayTraining(Training):
         self.load: list[dict[str, float]] = []
         self.staleness, self.in_flight = 0.0, 0
         self.failures = {"worker": 0, "shard": 0}
-        self._run: Run | None = None
-        self._done: int | None = None
-        self._looked = 0.0
+        assert cluster.checkpoint is not None
+        self._directory = Path(cluster.checkpoint)
+        self._driver: Driver | None = None
+        self._asked_at = 0.0
 
     @property
     def saved_in(self) -> Path:
-        """Where a training that is interrupted goes on from."""
-        return Path(self.cluster.checkpoint)
+        """The directory that an interrupted training resumes from."""
+        return self._directory
 
     @property
     def examples(self) -> int:
-        """How many are learned, in all passes."""
-        return super().examples if self._run is None else self._run.at.examples
+        """Examples learned, in all passes."""
+        return super().examples if self._driver is None else self._driver.at.examples
 
     @property
     def progressive(self) -> Progressive | None:
-        """Of the first pass; None before there is something to tell."""
-        if self._run is None:
+        """Progressive scores of the first pass; None before there are any."""
+        if self._driver is None:
             return super().progressive
-        return self._run.at.progressive if self._run.at.examples else None
+        return self._driver.at.progressive if self._driver.at.examples else None
 
     def resume(self) -> None:
-        """Take up a model file that is complete; else `run` goes on from the checkpoint."""
+        """Continue from a complete model file; without one, `run` resumes from the checkpoint."""
         if self.path.exists():
             super().resume()
         else:
-            state = _checkpoint.plan_in(self.cluster.checkpoint)
+            state = _checkpoint.plan_in(self._directory)
             if state is not None:
-                self._compare(self.cluster.checkpoint, state)
+                self._check_identity(self._directory, state)
 
     def run(
         self,
@@ -95,7 +101,7 @@ class RayTraining(Training):
         validate: Callable[[], Log] | None = None,
         stop: Stop | None = None,
     ) -> None:
-        """Train to the end, and write the model file; see `Training.run`.
+        """Train to the end and write the model file; see `Training.run`.
 
         Raises
         ------
@@ -104,61 +110,56 @@ class RayTraining(Training):
         """
         if self.pass_number >= self.passes:
             return
-        skipped = ray.remote(num_cpus=0)(Skipped).remote() if self.options.skip_bad else None
+        skipped = ray.remote(num_cpus=0)(SkippedRows).remote() if self.options.skip_bad else None
         dataset = from_log(self.log, skipped)
         self.estimator.set_params(passes=self.passes)
         self.sample = next(self.log.batches(), None)
         plan = plan_of(
             self.estimator, dataset, self.options.label, self.cluster, self.encoder, self.identity
         )
-        metrics = Metrics(self)
-        run = Run(plan, dataset, lambda run: self._look(run, show, metrics), stop)
-        try:
-            if self.cluster.resume:
-                run.resume()
-            self._run = run
-            measure = None if validate is None else lambda model: self._measure(model, validate)
-            run.run(lambda run: self._finish(run, skipped), measure)
-        finally:
-            run.close()
-        self._run = None
-        _checkpoint.remove(self.cluster.checkpoint)
+        driver = Driver(plan, dataset, lambda driver: self._update(driver, show), stop)
+        if self.cluster.resume:
+            driver.resume()
+        self._driver = driver
+        measure = None if validate is None else lambda model: self._measure(model, validate)
+        driver.run(lambda driver: self._finish(driver, skipped), measure)
+        self._driver = None
+        _checkpoint.remove(self._directory)
         show(self)
 
-    def _look(self, run: Run, show: Callable[[Training], None], metrics: Metrics) -> None:
-        self._take(run)
+    def _update(self, driver: Driver, show: Callable[[Training], None]) -> None:
+        self._take(driver)
         now = time.monotonic()
-        if now - self._looked > _LOOK:
-            self._looked = now
-            self.load = run.shards.stats()
-            metrics.tell()
-        if run.at.pass_number == 0 and run.at.examples:
-            run.at.curve = with_point(run.at.curve, run.at.progressive)
+        if now - self._asked_at > _STATS_PERIOD:
+            self._asked_at = now
+            self.load = driver.shards.stats()
+        if driver.at.pass_number == 0 and driver.at.examples:
+            driver.at.curve = extended_curve(driver.at.curve, driver.at.progressive)
         show(self)
 
-    def _take(self, run: Run) -> None:
-        at = run.at
+    def _take(self, driver: Driver) -> None:
+        at = driver.at
         self.pass_number, self.rows, self.curve = at.pass_number, at.rows, at.curve
-        self.in_flight, self.failures = run.in_flight, run.failures
-        if run.learned:
-            self.staleness = float(np.mean([learned.staleness for learned in run.learned]))
+        self.in_flight, self.failures = driver.in_flight, driver.failures
+        if driver.learned:
+            self.staleness = float(np.mean([learned.staleness for learned in driver.learned]))
 
-    def _finish(self, run: Run, skipped: Any) -> None:
-        """Write the model file, straight from the shards unless the model is wanted here, too."""
-        self._take(run)
+    def _finish(self, driver: Driver, skipped: Any) -> None:
+        """Write the model file; without `keep`, stream the tables from the shards to it."""
+        self._take(driver)
         if skipped is not None:
             self.skipped = ray.get(skipped.total.remote())
-        shards, settings = run.shards, run.plan.settings
-        model = shards.model(run.at) if self.keep else shards.outline(run.at)
-        adopt(self.estimator, run.plan, model)
+        shards, settings = driver.shards, driver.plan.settings
+        model = shards.model(driver.at) if self.keep else shards.outline(driver.at)
+        adopt(self.estimator, driver.plan, model)
         names = () if self.keep else layouts(settings)
         self.save(tables={name: shards.rows(name) for name in names})
 
     def _measure(self, model: Model, validate: Callable[[], Log]) -> None:
-        """Note how good the model of a pass is on the held-out log."""
-        assert self._run is not None
-        adopt(self.estimator, self._run.plan, model)
+        """Record the metrics of a pass's model on the held-out log."""
+        assert self._driver is not None
+        adopt(self.estimator, self._driver.plan, model)
         with validate() as log:
-            self.board = score(self.estimator, log)
-        del self.validation[self._run.at.pass_number - 1 :]  # of a pass that was done twice
+            self.board = evaluate(self.estimator, log)
+        del self.validation[self._driver.at.pass_number - 1 :]  # if the pass was repeated
         self.validation.append(self.board.metrics())

@@ -1,27 +1,29 @@
-"""Sharded tables: ranges of rows on Ray actors, and one caller that deals ids to them."""
+"""`ShardedTable`: a table whose rows are on Ray actors.
+
+Checks arguments, numbers the steps and sends each shard its ids. What an actor does is in
+`_table_shard`, which rows it has in `_ranges`.
+"""
 
 from __future__ import annotations
 
 import itertools
 import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import ray
-from ray.exceptions import GetTimeoutError, RayError, RayTaskError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.exceptions import RayError, RayTaskError
 
-from adagrad import _core
 from adagrad._arguments import check_real
 from adagrad.distributed import _manifest
-from adagrad.distributed._cluster import check_room, connect, nodes
-from adagrad.distributed._ranges import starts
-from adagrad.distributed._slices import StrPath, load_slice, make_slice, save_slice
+from adagrad.distributed._connection import connect
+from adagrad.distributed._ranges import dealt, starts
+from adagrad.distributed._slices import StrPath, load_slice, make_slice
+from adagrad.distributed._table_shard import ShardStats, start_shards
 from adagrad.functional import coalesce
 from adagrad.rule import AccumulatorShape, Duplicates, Rule, check_choice
 from adagrad.tables.layout import Layout, check_layout
@@ -32,109 +34,9 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-_START = 60.0  # seconds until the processes of the actors have to run
-_HOT = 1.5
-
 
 class ShardLostError(RuntimeError):
-    """A shard has died, or failed within a step: the rows of the table are of different steps."""
-
-
-class ShardStats(NamedTuple):
-    """What one shard has done since it was made or loaded.
-
-    Attributes
-    ----------
-    first, last : int
-        Its rows are [first, last).
-    node : str
-        Where it lives: Ray's id of the node.
-    asked : int
-        Ids of all its calls of `gather` and `step`.
-    steps : int
-        Steps in which it had a row.
-    busy : float
-        Seconds in which it worked.
-    nbytes : int
-        Of its params and accumulators.
-    load : float
-        `asked` over the mean of all shards; 1 where nothing was asked for.
-    """
-
-    first: int
-    last: int
-    node: str
-    asked: int
-    steps: int
-    busy: float
-    nbytes: int
-    load: float = 1.0
-
-    @property
-    def is_hot(self) -> bool:
-        """Whether its load is 1.5 or more."""
-        return self.load >= _HOT
-
-
-class _Shard:
-    """The actor: a slice, and what it was asked for."""
-
-    def __init__(self) -> None:
-        self._asked = self._steps = 0
-        self._busy = 0.0
-
-    def ready(self) -> None:
-        """Return once the process runs."""
-
-    def make(self, first: int, last: int, options: dict[str, Any]) -> None:
-        self._table = make_slice(first, last, **options)
-
-    def load(self, folder: str, first: int, last: int) -> None:
-        self._table = load_slice(folder, _manifest.NAME, first, last)
-
-    def gather(self, rows: Array) -> Array:
-        begin = time.perf_counter()
-        found = self._table.gather(rows)
-        self._asked += len(rows)
-        self._busy += time.perf_counter() - begin
-        return found
-
-    def step(
-        self,
-        number: int,
-        rows: Array,
-        g: Array,
-        duplicates: Duplicates | None,
-        lr: float,
-        positions: Array | None,
-    ) -> int:
-        """Take step `number` of the whole table; this shard may have sat out those before."""
-        begin = time.perf_counter()
-        table = self._table
-        fixed = False, table.seed, number, 0
-        compiled = table.rule._compiled
-        skipped = table._core.step(rows, g, compiled, lr, duplicates, *fixed, positions=positions)
-        table.steps = number
-        table.skipped += skipped
-        self._asked += len(rows)
-        self._steps += len(rows) != 0
-        self._busy += time.perf_counter() - begin
-        return skipped
-
-    def decay(self, gamma: float, floor: float) -> None:
-        begin = time.perf_counter()
-        self._table.decay(gamma, floor)
-        self._busy += time.perf_counter() - begin
-
-    def save(self, folder: str, steps: int) -> None:
-        self._table.steps = steps
-        save_slice(folder, _manifest.NAME, self._table._first_row, self._table)
-
-    def stats(self) -> ShardStats:
-        table = self._table
-        ends = table._first_row, table._first_row + table.rows
-        node = ray.get_runtime_context().get_node_id()
-        return ShardStats(*ends, node, self._asked, self._steps, self._busy, table.nbytes)
+    """A shard of a table died, or failed in a step, so the rows no longer agree on the step."""
 
 
 class ShardedTable:
@@ -146,42 +48,42 @@ class ShardedTable:
     Parameters
     ----------
     rows, dim, rule, dtype, state, init, seed, init_scale, state_dtype
-        As for `adagrad.Table`; `rows` is needed.
+        As for `adagrad.Table`; `rows` is required.
     shards : int
-        From 1 to `rows`. The ranges are as even as can be; the actors are on the nodes with
-        processors in turn, and take memory but no processor of Ray's count.
+        Number of shards, from 1 to `rows`. Their ranges have even lengths. The actors are placed in
+        turn on the nodes with processors. They take memory, but reserve no processor.
     address : str, optional
-        Of the cluster: "host:port", "ray://host:port", "auto" for the one that runs on this
-        machine, or "local" for a new one. By default what ``RAY_ADDRESS`` says, or "local". Where
-        the process is connected already, that connection is used.
+        Address of the cluster: "host:port", "ray://host:port", "auto" for the cluster that runs on
+        this machine, or "local" for a new one. By default the environment variable ``RAY_ADDRESS``,
+        or "local" if it is not set. Ignored if the process is connected already.
 
     Attributes
     ----------
     rule, seed, steps, skipped, decays
-        As of `adagrad.Table`.
+        As for `adagrad.Table`.
     shards : int
         As given.
 
     Raises
     ------
     TypeError, ValueError
-        Where an argument is not valid. No actor was started.
+        If an argument is not valid. No actor is started then.
     ConnectionError
-        Where no cluster listens at `address`.
+        If no cluster listens at `address`.
     RuntimeError
-        Where the cluster has no live node, loses one meanwhile, or does not start the processes
+        If the cluster has no live node, loses one meanwhile, or does not start the processes
         within a minute.
     MemoryError
-        Where a shard's memory is not to be had.
+        If a shard cannot allocate its memory.
 
     Notes
     -----
-    An object belongs to one process, whose threads may share it: calls reach all shards in one
-    order, so a `gather` sees every `step` that was called before it. It cannot be pickled: the
-    number of a step, of which rounding and learning rates depend, has one owner.
+    A table belongs to one process, whose threads may share it. Calls reach all shards in one order,
+    so a `gather` sees every `step` that was called before it. A table cannot be pickled, because
+    rounding and learning rates depend on the number of a step, which one process must count.
 
-    A shard that dies is not restarted, as its rows would be gone without a word: the call that
-    meets it and all later ones raise `ShardLostError`, and what was saved stays as it is.
+    A shard that dies is not restarted, because its rows are lost. The call that meets the failure
+    and all later ones raise `ShardLostError`; a saved copy is not affected.
 
     Examples
     --------
@@ -219,11 +121,11 @@ class ShardedTable:
             "state_dtype": state_dtype,
         }
         ends = starts(rows, shards)
-        self._take(make_slice(0, 1, **options), ends)  # its row: for every check of an argument
+        self._take(make_slice(0, 1, **options), ends)  # one row, which checks all arguments
         self._start(address, lambda shard, first, last: shard.make.remote(first, last, options))
 
     def _take(self, row: Table, ends: npt.NDArray[np.int64]) -> None:
-        """Be a table like that of one row, in these ranges."""
+        """Take the options of a table with one row, and these ranges."""
         self._row, self._starts = row, ends
         self.rule, self.seed = row.rule, row.seed
         at = row._layout
@@ -234,33 +136,15 @@ class ShardedTable:
         self.steps = self.skipped = self.decays = 0
         self._saved: Path | None = None
         self._lost: ShardLostError | None = None
-        self._order = threading.Lock()  # calls are numbered, and sent to all shards, in one order
+        self._order = threading.Lock()  # calls are numbered and sent to all shards in one order
         self._actors: list[Any] = []
 
     def _start(self, address: str | None, fill: Callable[[Any, int, int], Any]) -> None:
         connect(address)
-        check_room(self.shards, "shards", cpus=0)
-        # In turn: Ray's "SPREAD", and soft affinity, put actors without processors anywhere.
-        there = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes()]
-        places = itertools.cycle(there)
-        actor = ray.remote(num_cpus=0, max_restarts=0)(_Shard)
-        self._actors = [
-            actor.options(scheduling_strategy=next(places)).remote() for _ in range(self.shards)
-        ]
+        self._actors = start_shards(self.shards)
         try:
-            try:
-                ray.get([shard.ready.remote() for shard in self._actors], timeout=_START)
-            except GetTimeoutError as error:
-                raise RuntimeError(
-                    f"{self.shards} shards do not run after {_START:g} seconds: the cluster has no"
-                    " room for their processes"
-                ) from error
-            except RayError as error:
-                raise RuntimeError(
-                    f"a node of the cluster died before its shards ran ({type(error).__name__})"
-                ) from error
-            ends = itertools.pairwise(self._starts.tolist())
-            refs = [fill(shard, *of) for shard, of in zip(self._actors, ends, strict=True)]
+            ranges = itertools.pairwise(self._starts.tolist())
+            refs = [fill(shard, *of) for shard, of in zip(self._actors, ranges, strict=True)]
             self._wait(refs)
         except BaseException:
             self.close()
@@ -268,12 +152,12 @@ class ShardedTable:
 
     @property
     def rows(self) -> int:
-        """Number of rows, of all shards."""
+        """Number of rows of all shards."""
         return self._layout.rows
 
     @property
     def dim(self) -> int:
-        """Elements of a row."""
+        """Number of elements of a row."""
         return self._layout.dim
 
     @property
@@ -288,12 +172,12 @@ class ShardedTable:
 
     @property
     def accumulator(self) -> AccumulatorShape:
-        """Whether there is an accumulator for each "element" or one for each "row"."""
+        """Whether each "element" or each "row" has an accumulator."""
         return self._layout.state
 
     @property
     def nbytes(self) -> int:
-        """Bytes of params and accumulators, of all shards."""
+        """Bytes of params and accumulators of all shards."""
         return self._layout.nbytes
 
     def gather(self, rows: Array) -> Array:
@@ -307,26 +191,23 @@ class ShardedTable:
         Returns
         -------
         ndarray of float32 or float64, shape [n], or [n, dim] where `dim` is not 1
-            The caller's own. Params of 16 bits are given as float32.
+            A new array. 16-bit params are returned as float32.
 
         Raises
         ------
         IndexError, TypeError, ValueError
             As for `adagrad.Table.gather`.
         ShardLostError
-            Where a shard has died.
+            If a shard has died.
         """
         self._alive()
-        order, bounds = _core.bucket(rows, self._starts)
+        parts = dealt(rows, self._starts)
         with self._order:
-            refs = {
-                k: self._actors[k].gather.remote(self._ids(k, rows, at))
-                for k, at in self._parts(order, bounds)
-            }
+            refs = [self._actors[part.shard].gather.remote(part.ids) for part in parts]
         real = np.float64 if self.dtype == "float64" else np.float32
         out = np.empty((len(rows),) if self.dim == 1 else (len(rows), self.dim), real)
-        for k, ref in refs.items():
-            out[order[bounds[k] : bounds[k + 1]]] = self._get(k, ref)
+        for part, ref in zip(parts, refs, strict=True):
+            out[part.positions] = self._get(part.shard, ref)
         return out
 
     def step(
@@ -337,7 +218,7 @@ class ShardedTable:
         *,
         lr: float | None = None,
     ) -> int | None:
-        """Take one step of the named rows; returns once every shard has.
+        """Take one step of the named rows, and return when every shard has taken it.
 
         Parameters
         ----------
@@ -352,55 +233,48 @@ class ShardedTable:
         Raises
         ------
         IndexError, TypeError, ValueError
-            As for `adagrad.Table.step`. No shard was called then.
+            As for `adagrad.Table.step`. No shard is called then.
         ShardLostError
-            Where a shard has died. The others may have taken the step: the table is lost.
+            If a shard has died. Others may have taken the step, so the table is lost.
 
         Notes
         -----
-        A shard without any of these rows is not called, unless the rule decays all rows. Beside
-        the ids and gradients themselves, which are sent once, "sequential" and "each" on params of
-        16 bits send 8 bytes for each id.
+        A shard that has none of the rows is not called, unless the rule decays all rows. Ids and
+        gradients are sent once. With 16-bit params, "sequential" and "each" send 8 more bytes per
+        id.
         """
         self._alive()
         if duplicates is not None:
             check_choice("duplicates", duplicates)
         policy = duplicates or self.rule.duplicates
-        order, bounds = _core.bucket(rows, self._starts)
+        every = _decays_all_rows(self.rule)
+        parts = dealt(rows, self._starts, every=every)
         self._row._core.check_step(len(rows), g, self.rule._compiled, policy)
         if policy == "sum" and self.rule.on_nonfinite == "raise":
-            # The sum of finite gradients may be infinite, which is seen by no shard in time.
+            # A sum of finite gradients may be infinite, which a shard would find too late.
             rows, g = coalesce(rows, g)
-            self._check_sums(rows, g)
+            _check_sums(rows, g)
             policy = "unique"
-            order, bounds = _core.bucket(rows, self._starts)
+            parts = dealt(rows, self._starts, every=every)
         by_position = policy in ("sequential", "each") and self.dtype in ("bfloat16", "float16")
         if lr is not None:
             lr = check_real("lr", lr)
         with self._order:
             number = self.steps + 1
             rate = self.rule.lr_at(number) if lr is None else lr
-            refs = {
-                k: self._actors[k].step.remote(
-                    number, self._ids(k, rows, at), g[at], policy, rate, at if by_position else None
+            refs = [
+                self._actors[shard].step.remote(
+                    number, ids, g[at], policy, rate, at if by_position else None
                 )
-                for k, at in self._parts(order, bounds, every=_decays_all_rows(self.rule))
-            }
+                for shard, at, ids in parts
+            ]
             self.steps = number
-        skipped = sum(self._get(k, ref) for k, ref in refs.items())
+        skipped = sum(self._get(part.shard, ref) for part, ref in zip(parts, refs, strict=True))
         self.skipped += skipped
         return skipped if self.rule.on_nonfinite == "skip" else None
 
-    def _check_sums(self, rows: Array, g: Array) -> None:
-        bad = ~np.isfinite(g).reshape(len(g), -1).all(axis=1)
-        if bad.any():
-            raise ValueError(
-                f"step: the sum of the gradients of row {rows[bad][0]} is not finite, and"
-                " on_nonfinite is 'raise'"
-            )
-
     def decay(self, gamma: float, floor: float = 0.0) -> None:
-        """Forget: ``s = max(gamma * s, floor)`` for every accumulator.
+        """Decay all accumulators: ``s = max(gamma * s, floor)``.
 
         Parameters
         ----------
@@ -410,12 +284,12 @@ class ShardedTable:
         Raises
         ------
         TypeError, ValueError
-            Where an argument is not valid. No shard was called then.
+            If an argument is not valid. No shard is called then.
         ShardLostError
             As for `step`.
         """
         self._alive()
-        self._row.decay(gamma, floor)  # for its checks
+        self._row.decay(gamma, floor)  # checks the arguments
         with self._order:
             refs = [shard.decay.remote(gamma, floor) for shard in self._actors]
             self.decays += 1
@@ -423,25 +297,28 @@ class ShardedTable:
             self._get(k, ref)
 
     def save(self, directory: StrPath) -> None:
-        """Write the table to a directory, whole or not at all.
+        """Write the table to a directory, replacing the one there atomically.
 
         Parameters
         ----------
         directory : str or PathLike
-            On a file system that every node has under this path; made where there is none. Each
-            shard writes its slice to a new folder in it, then ``sharded.json`` is replaced, which
-            names that folder, and the folders of earlier saves are removed. One process at a time
-            saves to a directory.
+            On a file system that every node has under this path; created if it does not exist. Each
+            shard writes its slice to a new folder in it. Then ``sharded.json``, which names that
+            folder, is replaced, and the folders of earlier saves are removed. Only one process at a
+            time may save to a directory.
 
         Raises
         ------
         adagrad.TableFileError
-            Where this process does not see what the shards have written.
+            If this process does not see what the shards have written.
         OSError
-            Where a shard cannot write.
+            If a shard cannot write.
         ShardLostError
-            Where a shard has died.
-            In all these cases the table that was saved before is still there.
+            If a shard has died.
+
+        Notes
+        -----
+        If it raises, the table that was saved before is untouched.
         """
         self._alive()
         numbers = {"rows": self.rows, "shards": self.shards}
@@ -458,26 +335,26 @@ class ShardedTable:
 
     @classmethod
     def load(cls, directory: StrPath, *, shards: int, address: str | None = None) -> Self:
-        """Read a table that was saved, into any number of shards.
+        """Read a saved table into any number of shards.
 
         Parameters
         ----------
         directory : str or PathLike
             On a file system that every node has under this path.
         shards : int
-            Need not be the number of those that were saved.
+            It may differ from the number that was saved.
         address : str, optional
             As for the constructor.
 
         Returns
         -------
         ShardedTable
-            It goes on, bit for bit, as the one that was saved would have.
+            It continues with the same bits as the saved table.
 
         Raises
         ------
         adagrad.TableFileError
-            Where a file is missing, corrupted, or of another table; names it.
+            If a file is missing, corrupted, or of another table. The error names the file.
         TypeError, ValueError, ConnectionError, RuntimeError, MemoryError
             As for the constructor.
         """
@@ -495,7 +372,7 @@ class ShardedTable:
         return table
 
     def stats(self) -> list[ShardStats]:
-        """Return what each shard has done, and how hot it is.
+        """Return what each shard has done since it was made or loaded.
 
         Returns
         -------
@@ -505,7 +382,7 @@ class ShardedTable:
         Raises
         ------
         ShardLostError
-            Where a shard has died.
+            If a shard has died.
         """
         self._alive()
         found: list[ShardStats] = self._wait([shard.stats.remote() for shard in self._actors])
@@ -513,7 +390,7 @@ class ShardedTable:
         return [stats._replace(load=stats.asked / mean if mean else 1.0) for stats in found]
 
     def close(self) -> None:
-        """End the actors, and with them the table. What was saved stays."""
+        """End the actors, and with them the table. Saved copies are not affected."""
         actors, self._actors = self._actors, []
         if ray.is_initialized():
             for shard in actors:
@@ -527,7 +404,10 @@ class ShardedTable:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        raise TypeError("a sharded table has one owner: save it, and load it elsewhere")
+        raise TypeError(
+            "a ShardedTable cannot be pickled, because one process owns it: save it, and load it"
+            " elsewhere"
+        )
 
     def __len__(self) -> int:
         return self.rows
@@ -546,20 +426,8 @@ class ShardedTable:
         if not self._actors:
             raise ValueError("this table is closed")
 
-    def _parts(self, order: Array, bounds: Array, every: bool = False) -> list[tuple[int, Array]]:
-        """Return the shards that have any of the rows, and the positions of these."""
-        parts = ((k, order[bounds[k] : bounds[k + 1]]) for k in range(self.shards))
-        return [(k, at) for k, at in parts if every or len(at)]
-
-    def _ids(self, k: int, rows: Array, at: Array) -> Array:
-        """Return ids as shard k has them."""
-        ids = rows[at]
-        if len(ids):  # else its first row may be more than the dtype holds
-            ids -= ids.dtype.type(self._starts[k])
-        return ids
-
     def _wait(self, refs: list[Any]) -> list[Any]:
-        """Return what all shards answer; raise what one of them raises, once all have answered."""
+        """Wait for all shards, then return their answers or raise the first error."""
         ray.wait(refs, num_returns=len(refs), fetch_local=False)
         found = []
         for k, ref in enumerate(refs):
@@ -572,7 +440,7 @@ class ShardedTable:
         return found
 
     def _get(self, k: int, ref: Any) -> Any:
-        """Return what shard k answers to a call that was checked, and so can only be lost."""
+        """Return the answer of shard k to a checked call, which fails only if the shard is lost."""
         try:
             return ray.get(ref)
         except RayError as error:
@@ -581,9 +449,9 @@ class ShardedTable:
     def _lose(self, k: int, error: RayError) -> ShardLostError:
         first, last = self._starts[k : k + 2].tolist()
         if self._saved is None:
-            how = "it was never saved, so it has to be made anew"
+            how = "it was never saved, so start over"
         else:
-            how = f"go on with ShardedTable.load({str(self._saved)!r}, shards={self.shards})"
+            how = f"continue from ShardedTable.load({str(self._saved)!r}, shards={self.shards})"
         self._lost = ShardLostError(
             f"shard {k} of {self.shards}, with rows {first} to {last - 1}, is lost at step"
             f" {self.steps} ({type(error).__name__}), and the table with it: {how}"
@@ -597,3 +465,12 @@ def _decays_all_rows(rule: Rule) -> bool:
         and rule.weight_decay_mode == "decoupled"
         and rule.weight_decay_rows == "all"
     )
+
+
+def _check_sums(rows: Array, g: Array) -> None:
+    bad = ~np.isfinite(g).reshape(len(g), -1).all(axis=1)
+    if bad.any():
+        raise ValueError(
+            f"step: the sum of the gradients of row {rows[bad][0]} is not finite, and on_nonfinite"
+            " is 'raise'"
+        )

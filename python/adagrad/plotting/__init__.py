@@ -1,8 +1,8 @@
-"""Pictures, each returned as a matplotlib ``Figure`` that belongs to no window and no backend.
+"""Pictures as matplotlib figures that need no window and no backend.
 
-``pyplot`` and its global state stay out, so that drawing works in threads, servers and tests:
-save with ``figure.savefig(path)``, or show by returning the figure in a notebook cell. Every series
-has a marker or a line of its own beside a colour of Okabe and Ito's.
+Save a figure with ``figure.savefig(path)``, or return it from a notebook cell to show it. The
+global state of ``pyplot`` is not used, so drawing works in threads and on servers. Series differ in
+marker or line style as well as in colour; the colours are those of Okabe and Ito.
 """
 
 from __future__ import annotations

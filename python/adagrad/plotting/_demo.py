@@ -1,4 +1,4 @@
-"""The picture of ``adagrad demo``: learning curves, and the rate of every feature."""
+"""The picture of ``adagrad demo``: learning curves and the rate of every feature."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from adagrad.plotting._style import (
     label_right_edge,
     number,
 )
+from adagrad.rule import Rule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,21 +28,21 @@ if TYPE_CHECKING:
     from adagrad.demo import Comparison
 
 SIZE_INCHES = (12.0, 5.2)
-# Before this share of the log a learning curve is mostly chance, and would set the axis.
+# Before this share of the log, a learning curve is mostly noise that would stretch the axis.
 SETTLED = 0.05
 
 
 def demo_figure(comparison: Comparison) -> Figure:
-    """Draw what :func:`adagrad.demo.compare` found.
+    """Draw the result of :func:`adagrad.demo.compare`.
 
-    Left, learning curves: normalized entropy of everything seen so far against examples seen,
-    from 5 % of the log on. Right, AdaGrad's effective rate of every feature against how often it
-    occurred, with the rates which the two SGDs use for all features alike.
+    Left: learning curves, the normalized entropy of all examples so far against the number of
+    examples, from 5 % of the log on. Right: AdaGrad's effective rate of every feature against its
+    number of occurrences, with the rates that the two kinds of SGD use for all features.
 
     Parameters
     ----------
     comparison : adagrad.demo.Comparison
-        Result of the three runs.
+        The result.
 
     Returns
     -------
@@ -81,7 +82,7 @@ def _learning_curves(axes: Axes, comparison: Comparison) -> None:
         labels.append((float(entropy[-1]), f"{title} {entropy[-1]:.3f}", colour))
     low = min((float(entropy.min()) for *_, entropy in curves), default=0.9)
     high = max((float(entropy.max()) for *_, entropy in curves), default=1.1)
-    # The base rate is a landmark, but not worth flattening the curves for.
+    # Show the base rate only if that does not flatten the curves.
     if low - (high - low) <= 1 <= high + (high - low):
         low, high = min(low, 1.0), max(high, 1.0)
         axes.axhline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
@@ -98,7 +99,7 @@ def _learning_curves(axes: Axes, comparison: Comparison) -> None:
 
 
 def _effective_rates(axes: Axes, comparison: Comparison) -> None:
-    from adagrad.demo import EPS  # which needs what the click learners need
+    from adagrad.demo import EPS  # imported here because it needs the extra "ctr"
 
     adagrad, constant, decaying = (run.learner for run in comparison.runs)
     counts, rates = comparison.counts, comparison.effective_rates
@@ -107,11 +108,11 @@ def _effective_rates(axes: Axes, comparison: Comparison) -> None:
     axes.set_yscale("log")
     alpha = float(np.clip(10 / np.sqrt(max(len(counts), 1)), 0.25, 0.8))
     for met, colour, text in (
-        (False, SKY, "AdaGrad, feature of negatives only"),
-        (True, BLUE, "AdaGrad, feature met in a positive"),
+        (False, SKY, "AdaGrad, feature in negatives only"),
+        (True, BLUE, "AdaGrad, feature in a positive"),
     ):
         chosen = comparison.met_positive == met
-        # In an SVG or PDF a dot each would make a file of megabytes.
+        # As vectors, so many dots would make an SVG or PDF of megabytes.
         axes.plot(
             counts[chosen],
             rates[chosen],
@@ -126,17 +127,17 @@ def _effective_rates(axes: Axes, comparison: Comparison) -> None:
     everything = np.array([*rates, constant.lr, last])
     low, high = float(everything.min()), float(everything.max())
     most = int(counts.max(initial=10))
-    # Room above the highest dot for the three lines of the legend.
+    # The legend needs room above the highest dot.
     axes.set_ylim(low / 1.6, high * (high / low) ** 0.2)
     axes.set_xlim(0.8, most * 1.3)
     steps = np.array([1, most])
     axes.plot(
         steps,
-        adagrad.lr / np.sqrt(steps + EPS),
+        Rule(lr=adagrad.lr, eps=EPS).rate(steps),
         color="black",
         linewidth=1,
         linestyle=(0, (1, 2)),
-        label=f"{adagrad.lr:g} / √occurrences, as if every |g| were 1",
+        label=f"{adagrad.lr:g} / √occurrences, if every |g| were 1",
     )
     axes.axhline(constant.lr, color=VERMILION, linewidth=1.8)
     axes.axhline(last, color=GREEN, linewidth=1.8)

@@ -1,4 +1,4 @@
-"""Descents: their paths over the contours of what they descend, and losses against examples."""
+"""Descents: their paths over the contours of a function, and losses against examples."""
 
 from __future__ import annotations
 
@@ -41,23 +41,24 @@ def path_figure(
     Parameters
     ----------
     f : callable
-        Takes points, [..., 2], and returns values, [...], such as `adagrad.analysis.Quadratic`.
+        Takes points of shape [..., 2] and returns values of shape [...], such as an
+        `adagrad.analysis.Quadratic`.
     paths : mapping of str to array_like of shape [steps + 1, 2]
-        What to call each path, and the path, as `adagrad.analysis.trace` returns it; 1 to 6.
+        1 to 6 paths by name, each as `adagrad.analysis.trace` returns it.
     title : str, default "Descents"
-        Of the figure.
+        Title of the figure.
 
     Returns
     -------
     matplotlib.figure.Figure
-        6.4 x 5.2 inches. Points of a path that are not finite are left out.
+        6.4 x 5.2 inches. Points that are not finite are left out.
 
     Raises
     ------
     ValueError
-        Where there is no path or more than six, or one has another shape or no finite point.
+        There is no path or more than six, or a path has another shape or no finite point.
     TypeError
-        Where `paths` is no mapping.
+        `paths` is not a mapping.
     """
     _check_series("paths", paths)
     figure, (axes,) = new_figure(title, 6.4, 5.2)
@@ -67,27 +68,27 @@ def path_figure(
 
 
 def bowl_figure(steps: int = 20) -> Figure:
-    """Draw the chapter's pictures, and what becomes of them when the bowl is turned.
+    """Draw AdaGrad on the quadratic bowl of the textbook chapter, and on the rotated bowl.
 
-    AdaGrad at rates 0.4 and 2.0 on ``0.1 x1**2 + 2 x2**2`` from (-5, -2), and on the same bowl and
-    start turned by 45 degrees.
+    The rates are 0.4 and 2.0, the bowl is ``0.1 x1**2 + 2 x2**2`` and the start (-5, -2). In the
+    second row, bowl and start are rotated by 45 degrees.
 
     Parameters
     ----------
     steps : int, default 20
-        Length of each path.
+        Steps of each path.
 
     Returns
     -------
     matplotlib.figure.Figure
-        9 x 9.4 inches, two by two, all with the same axes.
+        9 x 9.4 inches, two by two panels, all with the same axes.
     """
-    figure, panels = new_figure("AdaGrad on an ellipse, and on the same one turned", 9.0, 9.4, 2, 2)
+    figure, panels = new_figure("AdaGrad on an ellipse, and on its rotation", 9.0, 9.4, 2, 2)
     angle = math.pi / 4
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     cases = [
         ("axes aligned", BOWL, np.array(BOWL_START)),
-        ("turned by 45°", BOWL.rotated(angle), turn @ BOWL_START),
+        ("rotated by 45°", BOWL.rotated(angle), turn @ BOWL_START),
     ]
     for row, (name, f, start) in enumerate(cases):
         for column, lr in enumerate((0.4, 2.0)):
@@ -105,11 +106,11 @@ def bowl_figure(steps: int = 20) -> Figure:
 def _check_series(name: str, given: object) -> None:
     if not isinstance(given, Mapping):
         raise TypeError(
-            f"{name} must be a mapping of what to call each to its points, got"
+            f"{name} must be a mapping from the name of each to its points, got"
             f" {type(given).__name__}"
         )
     if not 1 <= len(given) <= len(SERIES):
-        raise ValueError(f"{name} must be from 1 to {len(SERIES)}, got {len(given)}")
+        raise ValueError(f"{name} must have 1 to {len(SERIES)} entries, got {len(given)}")
 
 
 def _draw_paths(
@@ -118,7 +119,7 @@ def _draw_paths(
     paths: Mapping[str, npt.ArrayLike],
     window: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None,
 ) -> None:
-    """Draw paths over contours, in a window (lower left, upper right) or one that holds them."""
+    """Draw paths over contours, in a window (lower left, upper right) that fits by default."""
     arrays = {}
     for name, given in paths.items():
         path = np.asarray(given, np.float64)
@@ -132,7 +133,7 @@ def _draw_paths(
     values = np.asarray(f(grid), np.float64)
     bottom = float(values.min())
     height = float(values.max()) - bottom or 1.0
-    # Denser near the bottom, where the paths end.
+    # Contours are denser near the bottom, where the paths end.
     levels = bottom + height * np.linspace(0, 1, LEVELS + 1)[1:] ** 2
     axes.contour(*grid.transpose(2, 0, 1), values, levels, colors=GREY, linewidths=0.6, alpha=0.6)
     for (name, path), (colour, marker, line) in zip(arrays.items(), SERIES, strict=False):
@@ -173,7 +174,7 @@ def _draw_paths(
 def _window(
     points: npt.NDArray[np.float64],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the corners of a rectangle, not too narrow, around the points and the origin."""
+    """Return the corners of a rectangle around the points and the origin, not too narrow."""
     low, high = np.minimum(points.min(axis=0), 0), np.maximum(points.max(axis=0), 0)
     longest = max(float((high - low).max()), 1e-9)
     missing = np.maximum(0.4 * longest - (high - low), 0)
@@ -194,28 +195,27 @@ def loss_figure(
     Parameters
     ----------
     curves : mapping of str to (examples, losses)
-        What to call each curve, and its points: two arrays of one length; 1 to 6 curves.
+        1 to 6 curves by name, each two arrays of one length.
     title : str, default "Loss while learning"
-        Of the figure.
+        Title of the figure.
     xlabel : str, default "examples seen"
-        What the first array of each curve counts.
+        Quantity that the first array of each curve counts.
     ylabel : str, default "loss"
-        What is lost, with its unit.
+        Name of the loss, with its unit.
     reference : (str, float), optional
-        A level to compare with, and its name.
+        Name and height of a horizontal line to compare with.
 
     Returns
     -------
     matplotlib.figure.Figure
-        7.2 x 4.6 inches; the losses on a logarithmic axis where they span more than a decade.
+        7.2 x 4.6 inches. The loss axis is logarithmic if the losses span more than a decade.
 
     Raises
     ------
     ValueError
-        Where there is no curve or more than six, or one is empty or of arrays that are not of one
-        length.
+        There is no curve or more than six, or the arrays of a curve are empty or differ in length.
     TypeError
-        Where `curves` is no mapping.
+        `curves` is not a mapping.
     """
     _check_series("curves", curves)
     figure, (axes,) = new_figure(title, 7.2, 4.6)
@@ -254,7 +254,7 @@ def _points(name: str, curve: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray
     examples, losses = (np.asarray(given, np.float64) for given in curve)
     if examples.ndim != 1 or examples.shape != losses.shape or not len(losses):
         raise ValueError(
-            f"curve {name!r} must be two arrays of one length, from 1, got shapes"
+            f"curve {name!r} must be two arrays of one length, at least 1, got shapes"
             f" {examples.shape} and {losses.shape}"
         )
     return examples, losses

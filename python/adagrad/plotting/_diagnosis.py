@@ -1,4 +1,4 @@
-"""What `adagrad.ctr.diagnosis` finds: frequencies, gradient scales, eigenvalues."""
+"""The picture of ``adagrad diagnose``: frequencies, gradient scales and eigenvalues."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ if TYPE_CHECKING:
     from adagrad.ctr.diagnosis.conditioning import Spectrum
     from adagrad.ctr.diagnosis.diagnosis import Diagnosis
 
-FEW = 50  # features that are drawn one by one
+FEW = 50  # up to this many features, each has a visible marker
 
 
 def diagnosis_figure(diagnosis: Diagnosis, name: str) -> Figure:
     """Draw a diagnosis.
 
-    Left, how often each feature occurs, by rank. In the middle, the root mean square of each
-    feature's gradient at w = 0 against that. Right, the eigenvalues of ``X^T X / n``, before and
-    after it is rescaled to ones on its diagonal, with the range that Gershgorin's discs allow.
+    Left: occurrences of each feature, by rank. Middle: the root mean square of each feature's
+    gradient at w = 0, against its occurrences. Right: the eigenvalues of ``X^T X / n`` before and
+    after rescaling to ones on its diagonal, with the bounds that Gershgorin's discs give.
 
     Parameters
     ----------
     diagnosis : adagrad.ctr.diagnosis.Diagnosis
+        The diagnosis.
     name : str
-        Of the data, for the title.
+        Name of the data, for the title.
 
     Returns
     -------
@@ -80,7 +81,7 @@ def _frequencies(axes: Axes, diagnosis: Diagnosis) -> None:
         color=GREY,
         fontsize=LABEL_POINTS,
     )
-    axes.set_xlabel("rank of the feature, the most frequent first")
+    axes.set_xlabel("rank of the feature, most frequent first")
     axes.set_ylabel("occurrences")
     axes.set_title("How often features occur", loc="left", fontsize=11)
 
@@ -95,7 +96,7 @@ def _scales(axes: Axes, diagnosis: Diagnosis) -> None:
         markersize=3.5 if len(diagnosis.rms) > FEW else 6,
         markeredgewidth=0,
         alpha=float(np.clip(10 / np.sqrt(len(diagnosis.rms)), 0.3, 0.9)),
-        rasterized=True,  # in an SVG a dot each would make a file of megabytes
+        rasterized=True,  # as vectors, so many dots would make an SVG of megabytes
     )
     low, _, high = diagnosis.scales
     least, most = float(diagnosis.rms.min()), float(diagnosis.rms.max())
@@ -124,8 +125,8 @@ def _eigenvalues(axes: Axes, diagnosis: Diagnosis) -> None:
     axes.set_yscale("log")
     at = diagnosis.conditioning
     series = (
-        (at.before, "as it is", BLUE, "o"),
-        (at.after, "ones on its diagonal", VERMILION, "s"),
+        (at.before, "unscaled", BLUE, "o"),
+        (at.after, "ones on the diagonal", VERMILION, "s"),
     )
     for spectrum, what, colour, marker in series:
         values = spectrum.eigenvalues[-at.rank :][::-1]

@@ -1,4 +1,4 @@
-"""Gershgorin's discs with the eigenvalues that they hold, before and after preconditioning."""
+"""Gershgorin's discs and the eigenvalues in them, before and after preconditioning."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def gershgorin_figure(Q: npt.ArrayLike) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        9.6 x 4.6 inches; each panel says the condition number and the bound that the discs give.
+        9.6 x 4.6 inches. Each panel shows the condition number and the bound that the discs give.
 
     Raises
     ------
     ValueError
-        Where `Q` is none of these.
+        `Q` is not such a matrix, or has more than 50 rows.
     """
     before = Quadratic(Q).Q
     if len(before) > MOST_DISCS:
-        raise ValueError(f"Q has {len(before)} rows: more than {MOST_DISCS} discs hide each other")
+        raise ValueError(f"Q has {len(before)} rows; at most {MOST_DISCS} discs are legible")
     after = jacobi_precondition(before)
-    figure, panels = new_figure("Gershgorin's discs hold every eigenvalue", 9.6, 4.6, 1, 2)
+    figure, panels = new_figure("Gershgorin's discs contain every eigenvalue", 9.6, 4.6, 1, 2)
     for axes, matrix, name in zip(panels, (before, after), ("Q", "scaled Q"), strict=True):
         _draw_discs(axes, matrix, name)
     handles, labels = panels[0].get_legend_handles_labels()
@@ -78,7 +78,7 @@ def _draw_discs(axes: Axes, matrix: npt.NDArray[np.float64], name: str) -> None:
     bound = discs.condition_bound
     axes.set_title(
         f"{name}: κ = {condition_number(matrix):.3g}, "
-        + (f"the discs say κ ≤ {bound:.3g}" if bound < math.inf else "a disc reaches 0: no bound"),
+        + (f"the discs give κ ≤ {bound:.3g}" if bound < math.inf else "a disc reaches 0: no bound"),
         loc="left",
         fontsize=10,
     )

@@ -1,4 +1,4 @@
-"""What the pictures have in common: colours, markers, axes without a box, ticks."""
+"""The style that the pictures share: colours, markers, axes without a box, ticks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-# Okabe and Ito's colours, which every kind of colour vision tells apart; in the order of the runs.
+# The colours of Okabe and Ito, which can be told apart with any kind of colour vision.
 BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
 SKY, ORANGE, PURPLE, GREY = "#56B4E9", "#E69F00", "#CC79A7", "#595959"
-# What belongs to a series in every picture, so that no one needs the colour to tell them apart.
+# Colour, marker and line style of each series, so that nobody needs the colour to tell them apart.
 SERIES = (
     (BLUE, "o", "-"),
     (VERMILION, "s", (0, (5, 2))),
@@ -42,14 +42,14 @@ def new_figure(
 
 
 def number(value: float, _: object = None) -> str:
-    """Write a tick: 10,000 rather than 1e4."""
+    """Return the label of a tick: 10,000 rather than 1e4."""
     return f"{value:,.0f}" if 1 <= value < 1e6 else f"{value:g}"
 
 
 def label_logarithmic(*axes: Axis) -> None:
-    """Write the ticks of logarithmic axes as numbers, and those between them not at all.
+    """Label the major ticks of logarithmic axes with plain numbers, and no minor ticks.
 
-    Beside labels of one's own, matplotlib's for the ticks between would be powers of ten.
+    By default matplotlib labels minor ticks with powers of ten, which do not match.
     """
     for axis in axes:
         axis.set_major_formatter(FuncFormatter(number))
@@ -59,14 +59,14 @@ def label_logarithmic(*axes: Axis) -> None:
 def label_right_edge(
     axes: Axes, labels: list[tuple[float, str, str]], figure_height: float
 ) -> None:
-    """Write (height in data units, text, colour) right of the axes, pushed apart where too close.
+    """Write labels (height in data units, text, colour) to the right of the axes, without overlap.
 
-    Call it when limits and scales are final; the height of the figure is in inches.
+    Call it when limits and scales are final. The height of the figure is in inches.
     """
     heights = [axes.transData.transform((1, height))[1] for height, *_ in labels]
     moved = axes.transAxes.inverted().transform([(0.0, height) for height in heights])[:, 1]
     order = np.argsort(moved, kind="stable")
-    # One line of text with some air, as a share of the height that the axes roughly have.
+    # The height of a line of text with some space, relative to the approximate height of the axes.
     gap = 1.5 * LABEL_POINTS / (0.75 * figure_height * 72)
     for _ in range(100):
         for lower, upper in pairwise(order):

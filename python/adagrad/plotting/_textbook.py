@@ -1,4 +1,4 @@
-"""Three clocks on features of different frequency: their rates, and what they have learnt."""
+"""Three learning rate schedules on rare and frequent features: their rates and their errors."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 def rates_figure(result: RareFeatures) -> Figure:
-    """Draw the rate that each clock has left for a feature, against how often it occurred.
+    """Draw the rate of each feature after the last step, by clock, against its occurrences.
 
     Parameters
     ----------
     result : adagrad.textbook.RareFeatures
-        From `adagrad.textbook.rare_features`.
+        The result of `adagrad.textbook.rare_features`.
 
     Returns
     -------
     matplotlib.figure.Figure
         7.2 x 4.8 inches, both axes logarithmic.
     """
-    figure, (axes,) = new_figure("The rate that is left for a feature", 7.2, 4.8)
+    figure, (axes,) = new_figure("Effective learning rate of each feature", 7.2, 4.8)
     axes.set_xscale("log")
     axes.set_yscale("log")
     for clock, (colour, marker, _) in _series():
@@ -52,12 +52,12 @@ def rates_figure(result: RareFeatures) -> Figure:
 
 
 def decile_figure(result: RareFeatures) -> Figure:
-    """Draw how wrong the weights of frequent and of rare features still are.
+    """Draw the mean squared error of the weights, by clock, from frequent to rare features.
 
     Parameters
     ----------
     result : adagrad.textbook.RareFeatures
-        From `adagrad.textbook.rare_features`.
+        The result of `adagrad.textbook.rare_features`.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def decile_figure(result: RareFeatures) -> Figure:
     figure, (axes,) = new_figure("A global schedule starves rare features", 7.2, 4.8)
     places = np.arange(1, 11)
     axes.set_yscale("log")
-    axes.axhline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), label="nothing learnt")
+    axes.axhline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), label="nothing learned")
     for clock, (colour, marker, line) in _series():
         axes.plot(
             places,
@@ -82,12 +82,12 @@ def decile_figure(result: RareFeatures) -> Figure:
     mean_counts = result.by_decile(result.counts.astype(np.float64))
     axes.set_xticks(places, [f"{count:,.0f}" for count in mean_counts])
     label_logarithmic(axes.yaxis)
-    axes.set_xlabel("mean occurrences in each tenth of the features, frequent to rare")
-    axes.set_ylabel("mean squared error of the weights\n(the true ones have variance 1)")
+    axes.set_xlabel("mean occurrences in each tenth of the features, from frequent to rare")
+    axes.set_ylabel("mean squared error of the weights\n(the true weights have variance 1)")
     axes.legend(loc="lower right", frameon=False, fontsize=LABEL_POINTS)
     return figure
 
 
 def _series() -> list[tuple[str, tuple[str, str, object]]]:
-    """Return AdaGrad in blue, as everywhere, and the others after it."""
+    """Return clocks and styles; AdaGrad comes first, because it is blue in every picture."""
     return list(zip(reversed(CLOCKS), SERIES, strict=False))

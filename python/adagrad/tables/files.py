@@ -1,7 +1,7 @@
-"""Files of tables: one tensor in the safetensors format, whose metadata say what it means.
+"""Table files: reading, atomic replacement, sparse creation, and writable mapping.
 
-Written by hand, as the safetensors package can neither map a file writably, nor stream, pad, sync
-and rename one.
+The format is safetensors. The safetensors package cannot map a file for writing, nor stream, pad,
+sync and rename one, so this module does.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if sys.platform != "win32":
 Bytes = npt.NDArray[np.uint8]
 StrPath = str | os.PathLike[str]
 
-_CHUNK = 16 << 20  # bytes a system call: an interrupt is answered between two of them
+_CHUNK = 16 << 20  # bytes per system call: Ctrl-C takes effect between two calls
 _TEMPORARY = ".adagrad-{}.tmp"
 
 
@@ -49,16 +49,16 @@ def read_header(path: StrPath) -> Header:
     Raises
     ------
     TableFileError
-        Where the file is foreign, newer, corrupted, or not as long as its header says.
+        If the file is of another format, newer, corrupted, or not as long as its header says.
     OSError
-        Where it cannot be read.
+        If the file cannot be read.
     """
     with _open(path, "rb") as file:
         return _parse(path, file)[0]
 
 
 def load_into(path: StrPath, header: Header, out: Bytes, skip: int = 0) -> None:
-    """Read the data of a file, or a part of them, into memory.
+    """Read the data of a file, or a part of it, into memory.
 
     Parameters
     ----------
@@ -66,21 +66,21 @@ def load_into(path: StrPath, header: Header, out: Bytes, skip: int = 0) -> None:
     header : Header
         From `read_header`.
     out : ndarray of uint8
-        As long as the part.
+        Of the length of the part.
     skip : int, default 0
-        Bytes of the data before the part.
+        Number of bytes of the data before the part.
 
     Raises
     ------
     TableFileError
-        Where the file is not, or no longer, the one of the header.
+        If the file does not have this header, or no longer has it.
     OSError
-        Where it cannot be read.
+        If the file cannot be read.
     """
     if skip + out.nbytes > header.nbytes:
         raise ValueError(
-            f"out has {out.nbytes} bytes, but the data of {path} only {header.nbytes - skip} from"
-            f" byte {skip} on"
+            f"out has {out.nbytes} bytes, but the data of {path} have {header.nbytes - skip} bytes"
+            f" from byte {skip}"
         )
     with _open(path, "rb") as file:
         if _parse(path, file)[0] != header:
@@ -93,7 +93,7 @@ def load_into(path: StrPath, header: Header, out: Bytes, skip: int = 0) -> None:
                 end = header.start + skip + out.nbytes
                 raise TableFileError(
                     f"{path} was truncated while it was read: it has {end - len(left)} bytes, its"
-                    f" header promises {header.start + header.nbytes}"
+                    f" header says {header.start + header.nbytes}"
                 )
             left = left[count:]
 
@@ -101,26 +101,26 @@ def load_into(path: StrPath, header: Header, out: Bytes, skip: int = 0) -> None:
 def save(
     path: StrPath, metadata: dict[str, str], dtype: str, shape: tuple[int, int], data: Bytes
 ) -> None:
-    """Write a file, or replace one: whenever this is killed, the old file or the new one is there.
+    """Write a file, or replace one atomically: a killed process leaves the old or the new file.
 
     Parameters
     ----------
     path : str or PathLike
-        A symbolic link is followed. A file that is replaced hands on its permissions.
+        A symbolic link is followed. The new file has the permissions of the old one.
     metadata : dict of str
-        The keys of `METADATA` but for "format" and "format_version".
+        The keys of `METADATA` except "format" and "format_version".
     dtype : str
         A key of `ITEM_BYTES`.
     shape : tuple of int
     data : ndarray of uint8
-        Contiguous; it is streamed and never copied.
+        Contiguous. It is streamed, not copied.
 
     Raises
     ------
     BlockingIOError
-        Where the file is mapped: the mapping would go on without a name, and be lost.
+        If the file is mapped: replacing it would lose what the mapping writes.
     OSError
-        Where it cannot be written; then the old file is untouched.
+        If the file cannot be written. The old file is unchanged.
     """
     head = _encode(metadata, dtype, shape)
     if data.nbytes != data_bytes(dtype, shape):
@@ -129,7 +129,7 @@ def save(
 
 
 def replace(path: StrPath, parts: Iterable[memoryview], size: int) -> None:
-    """Write a file of these parts of bytes, `size` in all, one after the other; see `save`."""
+    """Write a file from parts of `size` bytes in total; see `save`."""
     target = _resolve(path)
     with _old_file(path, target) as mode:
         try:
@@ -139,8 +139,8 @@ def replace(path: StrPath, parts: Iterable[memoryview], size: int) -> None:
                 os.fsync(file)
                 name.replace(target)
         except OSError as error:
-            old = "the old file is untouched" if mode is not None else "no file was made"
-            text = f"{error.strerror}: {size} bytes were to be written, {old}"
+            old = "the old file is unchanged" if mode is not None else "no file was created"
+            text = f"{error.strerror}: could not write {size} bytes, {old}"
             raise OSError(error.errno, text, str(path)) from error
     _sync_folder(target.parent)
 
@@ -152,7 +152,7 @@ def create(
     shape: tuple[int, int],
     fill: Callable[[Bytes], None] | None = None,
 ) -> None:
-    """Make a new sparse file of zeros, which nobody sees before it is whole.
+    """Create a sparse file of zeros, which appears under its name when it is complete.
 
     Parameters
     ----------
@@ -160,14 +160,14 @@ def create(
     metadata, dtype, shape
         As for `save`.
     fill : callable, optional
-        Is given the data before anybody sees the file.
+        Called with the data before the file appears.
 
     Raises
     ------
     FileExistsError
-        Where there is one.
+        If the file exists.
     OSError
-        Where the file system refuses, as for a size that it cannot hold.
+        If the file system refuses, for example because of the size.
     """
     head = _encode(metadata, dtype, shape)
     size = len(head) + data_bytes(dtype, shape)
@@ -177,52 +177,52 @@ def create(
             _write(file, memoryview(head))
             try:
                 os.ftruncate(file, size)
-            except OverflowError:  # not a number that the system call takes
+            except OverflowError:  # too large for the system call
                 raise OSError(errno.EFBIG, os.strerror(errno.EFBIG)) from None
             if fill is not None:
                 mapped = mmap.mmap(file, 0)
                 fill(np.frombuffer(mapped, np.uint8, offset=len(head)))
                 mapped.flush()
             os.fsync(file)
-            target.hardlink_to(name)  # unlike a rename it never replaces
+            target.hardlink_to(name)  # unlike a rename, it never replaces a file
     except OSError as error:
-        text = f"{error.strerror}: a file of {size} bytes was to be made"
+        text = f"{error.strerror}: could not create a file of {size} bytes"
         raise OSError(error.errno, text, str(path)) from error
     _sync_folder(target.parent)
 
 
 class Mapping:
-    """A whole file in memory, for reading and writing; no other mapping has it at that time.
+    """A whole file mapped for reading and writing, locked against any other mapping.
 
-    What is written to `data` is in the file as other processes see it, and is on the disk after
-    `flush`, or when the kernel gets to it. A disk that is full when a page of a sparse file is
-    written for the first time ends the process with SIGBUS, as for any mapped file.
+    Other processes see what is written to `data` at once. It is on disk after `flush`, or when the
+    kernel writes it back. If the disk is full when a page of a sparse file is first written, the
+    process ends with SIGBUS, as for any mapped file.
 
     Parameters
     ----------
     path : str or PathLike
-        A file of `create`, `save` or an earlier mapping.
+        A file written by `create`, `save` or an earlier mapping.
 
     Attributes
     ----------
     header : Header
-        Its counters are those of the last `flush`.
+        With the counters of the last `flush`.
     data : ndarray of uint8
         The data, writeable.
 
     Raises
     ------
     BlockingIOError
-        Where another mapping has it, of this process or another, or it is being saved just now.
+        If another mapping, of this process or another, has the file, or it is being saved.
     TableFileError
-        As for `read_header`, or where its header is not as `save` writes it.
+        As for `read_header`, or if the header is not laid out as `save` writes it.
     OSError
-        Where it cannot be read and written.
+        If the file cannot be read and written.
 
     Notes
     -----
-    Without `close` the file stays locked as long as the mapping or a view of `data` lives, here or
-    in a process that was forked from this one.
+    Without `close`, the file stays locked as long as the mapping or a view of `data` exists, even
+    in a forked process.
     """
 
     header: Header
@@ -235,23 +235,23 @@ class Mapping:
             self.header, head = _parse(path, self._file)
             if head != _encode(self.header.metadata, self.header.dtype, self.header.shape):
                 raise TableFileError(
-                    f"{path} cannot be mapped: its header is not laid out as adagrad does, and so"
-                    " could not be overwritten in place; load the table and save it again"
+                    f"{path} cannot be mapped: adagrad did not write its header, and could not"
+                    " overwrite it in place; load the table and save it again"
                 )
             self._mapped: mmap.mmap | None = mmap.mmap(self._file.fileno(), 0)
         except BaseException:
             self._file.close()
             raise
-        # Rows are read at random: reading ahead of each would read pages that nobody asked for.
+        # Rows are read at random, so that read-ahead would load pages in vain.
         with contextlib.suppress(AttributeError, OSError):
             self._mapped.madvise(mmap.MADV_RANDOM)
         self._data = np.frombuffer(self._mapped, np.uint8, offset=self.header.start)
-        # The lock outlives this where views do: a mmap has its own descriptor of the open file.
+        # Views keep the lock: the mmap has its own descriptor of the open file.
         self._close_file = weakref.finalize(self, self._file.close)
 
     @property
     def is_ours(self) -> bool:
-        """Whether this process made the mapping, not one that it was forked from."""
+        """Whether this process made the mapping, rather than its parent before a fork."""
         return os.getpid() == self._process
 
     @property
@@ -261,23 +261,25 @@ class Mapping:
         return self._data
 
     def flush(self, *values: int) -> None:
-        """Bring the data to the disk, and then the counters, which so never promise too much.
+        """Write the data to disk, and then the counters, which therefore never run ahead.
 
         Parameters
         ----------
         *values : int
-            What the header is to say, in the order of `COUNTERS`; the others stay.
+            New values, in the order of `COUNTERS`. Counters without a value keep theirs.
 
         Raises
         ------
         OSError
-            Where the disk fails.
+            If the disk fails.
         RuntimeError
-            In a forked child: it shares the data with its parent, whose counters say more.
+            In a forked child, which shares the data with its parent but not the counters.
         """
         mapped = self._open_map()
         if not self.is_ours:
-            raise RuntimeError("a table is flushed by the process that mapped it, not by its child")
+            raise RuntimeError(
+                "a forked process cannot flush a mapped table: flush it in the one that mapped it"
+            )
         mapped.flush()
         counters = {name: f"{n:0{DIGITS}}" for name, n in zip(COUNTERS, values, strict=False)}
         header = dataclasses.replace(self.header, metadata={**self.header.metadata, **counters})
@@ -286,17 +288,17 @@ class Mapping:
         self.header = header
 
     def close(self) -> None:
-        """Give up `data` and the lock, without a `flush`.
+        """Release `data` and the lock, without a `flush`.
 
-        Views that were taken of `data` stay valid and still write to the file, which another
-        mapping may have by then; the memory is unmapped with the last of them.
+        Views of `data` stay valid and still write to the file, which another mapping may then have.
+        The memory is unmapped with the last view.
         """
         if self._mapped is None:
             return
         self._mapped = None
         self._data = np.empty(0, np.uint8)
-        # Explicitly, as views keep a descriptor. A forked child shares its parent's lock, and must
-        # not give it up.
+        # Unlock explicitly, because views keep a descriptor. A forked child shares the lock of its
+        # parent and must not release it.
         if self.is_ours:
             fcntl.flock(self._file, fcntl.LOCK_UN)
         self._close_file()
@@ -310,13 +312,14 @@ class Mapping:
 def _open(path: StrPath, mode: str) -> FileIO:
     path = Path(path)
     if stat.S_IFMT(path.stat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
-        # now, as to open a pipe is to wait for its other end; a directory is open's to refuse
+        # Checked before opening, because opening a pipe waits for its other end. FileIO refuses
+        # a directory.
         raise TableFileError(f"{path} is not a regular file")
     return FileIO(path, mode)
 
 
 def _open_alone(path: StrPath) -> FileIO:
-    """Open a file for reading and writing, locked against other mappings and against savers."""
+    """Open a file for reading and writing, locked against other mappings and saves."""
     _need_locks()
     while True:
         file = _open(path, "r+b")
@@ -328,12 +331,12 @@ def _open_alone(path: StrPath) -> FileIO:
         except BaseException:
             file.close()
             raise
-        file.close()  # a save has replaced it since it was opened
+        file.close()  # a save replaced it after it was opened
 
 
 @contextlib.contextmanager
 def _old_file(path: StrPath, target: Path) -> Iterator[int | None]:
-    """Keep tables from mapping the file that is to be replaced; give its permissions, if it is."""
+    """Lock the file to be replaced against mapping; yield its permissions, or None if none."""
     try:
         file = os.open(target, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -344,9 +347,9 @@ def _old_file(path: StrPath, target: Path) -> Iterator[int | None]:
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "what is there is not a regular file", str(path))
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
         if not _share(file):
-            raise _in_use(path, file, "mapped by a table, which would lose it")
+            raise _in_use(path, file, "mapped by a table, which would lose its updates")
         yield stat.S_IMODE(mode)
     finally:
         os.close(file)
@@ -354,10 +357,10 @@ def _old_file(path: StrPath, target: Path) -> Iterator[int | None]:
 
 @contextlib.contextmanager
 def _temporary(folder: Path, mode: int | None) -> Iterator[tuple[int, Path]]:
-    """Give a new file in a folder, open for writing, and its name, which is gone at the end.
+    """Yield a new file that is open for writing, and its name, which is removed at the end.
 
-    It is locked while its process lives: an unlocked one was left by a killed process, and is
-    removed by the next. Unlike a process id this holds across containers and machines.
+    The file is locked while its process lives. An unlocked one was left by a killed process, and
+    the next call removes it. Unlike process ids, locks work across containers and machines.
     """
     for name in folder.glob(_TEMPORARY.format("?" * 16)):
         with contextlib.suppress(OSError):
@@ -371,7 +374,7 @@ def _temporary(folder: Path, mode: int | None) -> Iterator[tuple[int, Path]]:
         name = folder / _TEMPORARY.format(os.urandom(8).hex())
         file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         try:
-            # Else another process has found it before it was locked, and removes it.
+            # Otherwise another process found the file before it was locked, and removes it.
             if _share(file) and os.fstat(file).st_nlink:
                 if mode is not None:
                     os.fchmod(file, mode)
@@ -392,7 +395,7 @@ def _sync_folder(folder: Path) -> None:
     try:
         os.fsync(file)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # of a file system that knows no such thing
+        if error.errno != errno.EINVAL:  # the file system cannot sync a folder
             raise
     finally:
         os.close(file)
@@ -405,7 +408,10 @@ def _resolve(path: StrPath) -> Path:
 
 def _need_locks() -> None:
     if sys.platform == "win32":
-        raise NotImplementedError("files of tables are written on POSIX systems only")
+        raise NotImplementedError(
+            "table files need POSIX file locks, which Windows does not have: keep the table in"
+            " memory, and store table.weights and table.state with numpy.save"
+        )
 
 
 def _try_lock(file: int, how: int) -> bool:
@@ -417,15 +423,15 @@ def _try_lock(file: int, how: int) -> bool:
 
 
 def _share(file: int) -> bool:
-    """Take the lock of savers, which they share; False where a mapping has its own."""
+    """Take the shared lock of a save; return False if a mapping holds the exclusive lock."""
     try:
         return _try_lock(file, fcntl.LOCK_SH)
     except OSError:
-        return True  # a file system without locks, where nothing is mapped
+        return True  # the file system has no locks, so nothing is mapped
 
 
 def _in_use(path: StrPath, file: int, how: str) -> BlockingIOError:
-    """Return the error for a locked file, with the process that has it where the system tells."""
+    """Return the error for a locked file, with the process that holds the lock if known."""
     info = os.fstat(file)
     inode = f"{os.major(info.st_dev):02x}:{os.minor(info.st_dev):02x}:{info.st_ino}"
     holder = ""

@@ -1,4 +1,4 @@
-"""The header of a table's file: what the one tensor in it, in the safetensors format, means."""
+"""The header of a table file: one tensor in the safetensors format, and its metadata."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ METADATA = (
 )
 ITEM_BYTES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "U8": 1}
 
-_PAGE = 4096  # data start at a multiple of it
-DIGITS = 20  # of the counters, which are overwritten in place
-_LONGEST_HEADER = 100_000_000  # safetensors' own limit
+_PAGE = 4096  # the data start at a multiple of it
+DIGITS = 20  # per counter: a fixed width, because counters are overwritten in place
+_LONGEST_HEADER = 100_000_000  # the limit of safetensors
 
 
 class TableFileError(ValueError):
-    """A file that is not a whole `adagrad.Table` of this version."""
+    """A file is not a complete `adagrad.Table` that this version can read."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What a file says of itself, and which is true of its size.
+    """The content of a header, consistent with the size of its file.
 
     Attributes
     ----------
     metadata : dict of str
-        At least the keys of `METADATA`; their values are the table's to check, but for the format
-        and for the counters, which have 20 digits.
+        At least the keys of `METADATA`. The format and the counters are checked, the other values
+        are not.
     dtype : str
         A key of `ITEM_BYTES`.
     shape : tuple of int
-        Rows, and elements or bytes of a record.
+        Number of rows, and elements or bytes per row.
     start : int
-        Where in the file the data start.
+        Position of the data in the file.
     nbytes : int
-        How long they are.
+        Size of the data.
     """
 
     metadata: dict[str, str]
@@ -61,7 +61,7 @@ def data_bytes(dtype: str, shape: tuple[int, int]) -> int:
 
 def encode(metadata: dict[str, str], dtype: str, shape: tuple[int, int]) -> bytes:
     """Return the bytes of a header, padded so that the data that follow are aligned."""
-    import json  # 4 ms, which an import of adagrad need not take
+    import json  # here, because it would add 4 ms to `import adagrad`
 
     header = {
         "__metadata__": {"format": FORMAT, "format_version": FORMAT_VERSION, **metadata},
@@ -73,42 +73,42 @@ def encode(metadata: dict[str, str], dtype: str, shape: tuple[int, int]) -> byte
 
 
 def parse(path: StrPath, file: FileIO) -> tuple[Header, bytes]:
-    """Return the header of an open file, decoded and as it is written."""
+    """Return the header of an open file, decoded and as bytes."""
     size = os.fstat(file.fileno()).st_size
     begin = file.read(9)
     if begin[8:] != b"{":
         raise TableFileError(
             f"{path} is not a safetensors file: it has {size} bytes and starts with {begin!r},"
-            " expected 8 bytes that are a length, and a header in JSON"
+            " expected the length of a header in 8 bytes, then the header in JSON"
         )
     length = int.from_bytes(begin[:8], "little")
     if not 2 <= length <= _LONGEST_HEADER:
         raise TableFileError(
-            f"{path} is not a safetensors file, or corrupted: its header would have {length} bytes,"
-            f" expected 2 to {_LONGEST_HEADER}"
+            f"{path} is not a safetensors file, or is corrupted: the length of its header is"
+            f" {length} bytes, expected 2 to {_LONGEST_HEADER}"
         )
     head = begin + file.read(length - 1)
     start = 8 + length
     if len(head) < start:
         raise TableFileError(
-            f"{path} is truncated: it has {size} bytes, its header alone promises {start}"
+            f"{path} is truncated: it has {size} bytes, but its header alone needs {start}"
         )
     metadata, dtype, shape = decode(path, head[8:])
     nbytes = data_bytes(dtype, shape)
     if size != start + nbytes:
-        what = "is truncated" if size < start + nbytes else "goes on after its end"
+        what = "is truncated" if size < start + nbytes else "has bytes after its end"
         raise TableFileError(
-            f"{path} {what}: it has {size} bytes, its header promises {start + nbytes}"
+            f"{path} {what}: it has {size} bytes, its header says {start + nbytes}"
         )
     return Header(metadata, dtype, shape, start, nbytes), head
 
 
 def decode(path: StrPath, text: bytes) -> tuple[dict[str, str], str, tuple[int, int]]:
-    """Return metadata, dtype and shape out of the JSON of a header."""
+    """Return the metadata, dtype and shape in the JSON of a header."""
     import json
 
     def corrupted(what: str, found: object, expected: str) -> TableFileError:
-        shown = reprlib.repr(found)  # a few characters of whatever it is
+        shown = reprlib.repr(found)  # shortened
         return TableFileError(f"{path} is corrupted: {what} is {shown}, expected {expected}")
 
     try:
@@ -118,8 +118,8 @@ def decode(path: StrPath, text: bytes) -> tuple[dict[str, str], str, tuple[int, 
     metadata = header.get("__metadata__")
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise TableFileError(
-            f"{path} is a safetensors file, but not of an adagrad.Table: its metadata are"
-            f" {reprlib.repr(metadata)}, expected format {FORMAT!r} among them"
+            f"{path} is a safetensors file, but does not hold an adagrad.Table: its metadata are"
+            f" {reprlib.repr(metadata)}, without format {FORMAT!r}"
         )
     for name, value in metadata.items():
         if not isinstance(value, str):
@@ -128,8 +128,8 @@ def decode(path: StrPath, text: bytes) -> tuple[dict[str, str], str, tuple[int, 
     if version != FORMAT_VERSION:
         if version.isdecimal() and version.isascii() and version[0] != "0":
             raise TableFileError(
-                f"{path} was written by a newer adagrad (format {version[:20]}), this one reads"
-                f" {FORMAT_VERSION}: upgrade"
+                f"{path} was written by a newer adagrad (format {version[:20]}), but this version"
+                f" reads format {FORMAT_VERSION}: upgrade adagrad"
             )
         raise corrupted("format_version", version, repr(FORMAT_VERSION))
     missing = [name for name in METADATA if name not in metadata]

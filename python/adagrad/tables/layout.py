@@ -1,4 +1,4 @@
-"""How a table lies in memory."""
+"""The memory layout of a table, and the checks of the arguments that shape it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TENSOR = {"float32": "F32", "float64": "F64", "bfloat16": "BF16", "float16": "F
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How a row lies in memory: its params, then its accumulators, packed."""
+    """The layout of a row: its params, then its accumulators, without padding."""
 
     rows: int
     dim: int
@@ -41,7 +41,7 @@ class Layout:
 
     @property
     def tensor(self) -> tuple[str, tuple[int, int]]:
-        """The dtype and shape of the tensor in a file; bytes where the two dtypes differ."""
+        """The dtype and shape of the tensor in a file: bytes if the two dtypes differ."""
         if self.dtype == self.state_dtype:
             return _TENSOR[self.dtype], (self.rows, self.dim + self.state_length)
         return "U8", (self.rows, self.row_bytes)
@@ -73,7 +73,7 @@ def check_layout(
     )
     if layout.nbytes > 2**63 - 1:
         raise ValueError(
-            f"a table of {layout.rows} rows of {layout.row_bytes} bytes has more than 2**63 bytes"
+            f"a table of {layout.rows} rows of {layout.row_bytes} bytes exceeds 2**63 - 1 bytes"
         )
     return layout
 
@@ -96,7 +96,7 @@ def dtype_of(name: str) -> np.dtype[Any]:
         import ml_dtypes
     except ImportError as error:
         raise ImportError(
-            "a view of bfloat16 needs the package ml_dtypes; gather() gives float32 without it"
+            "a view of bfloat16 needs the package ml_dtypes; gather() returns float32 without it"
         ) from error
     bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
     return bfloat16

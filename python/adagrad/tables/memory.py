@@ -1,4 +1,4 @@
-"""Anonymous memory for tables: zeroed lazily, private, and on huge pages where there are some."""
+"""Anonymous memory for tables: zeroed lazily, private, on huge pages if there are any."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ _LINE = 64
 
 
 def allocate(nbytes: int) -> Bytes:
-    """Return zeroed memory, of which pages that nobody touches cost nothing.
+    """Return zeroed memory. Pages that are never touched take no physical memory.
 
     Parameters
     ----------
     nbytes : int
-        From 4 MiB the memory starts at a multiple of 2 MiB and huge pages are asked for: a step on
-        random rows of a large table is bound by misses of the TLB. Below it starts at a cache line.
+        From 4 MiB, the memory starts at a multiple of 2 MiB and huge pages are requested, because
+        TLB misses bound a step on random rows of a large table. Smaller memory starts at a cache
+        line.
 
     Returns
     -------
     ndarray of uint8
-        Exactly `nbytes`. A forked process gets a copy of it, page by page as they are written.
+        Of length `nbytes`. A forked process shares it copy-on-write.
 
     Raises
     ------
     MemoryError
-        Where the system refuses.
+        If the system refuses.
     """
     alignment = _HUGE if nbytes >= 2 * _HUGE else _LINE
     try:
@@ -43,8 +44,8 @@ def allocate(nbytes: int) -> Bytes:
             mapped = mmap.mmap(-1, nbytes + alignment, flags=private)
             room = np.frombuffer(mapped, np.uint8)
             start = -room.ctypes.data % alignment
-            with contextlib.suppress(OSError):  # a kernel without huge pages
-                # Not the tail: a whole huge page for it would be memory that was not asked for.
+            with contextlib.suppress(OSError):  # the kernel has no huge pages
+                # Without the tail, which would take a whole huge page.
                 mapped.madvise(mmap.MADV_HUGEPAGE, start, nbytes - nbytes % alignment)
         else:
             room = np.zeros(nbytes + alignment, np.uint8)
@@ -56,7 +57,7 @@ def allocate(nbytes: int) -> Bytes:
 
 
 def pages(array: Bytes) -> Literal["huge", "ordinary"]:
-    """Return what backs memory from `allocate`, which only asks for huge pages.
+    """Return what backs memory from `allocate`: the kernel may refuse huge pages.
 
     Parameters
     ----------
@@ -65,8 +66,8 @@ def pages(array: Bytes) -> Literal["huge", "ordinary"]:
     Returns
     -------
     {"huge", "ordinary"}
-        What most of the touched pages are; while none is, what the kernel says it would give.
-        "ordinary" where the system does not tell.
+        The kind of most touched pages or, if none is touched yet, the kind that the kernel says is
+        eligible. "ordinary" if the system does not report it.
     """
     if array.nbytes < _HUGE:
         return "ordinary"
@@ -76,7 +77,7 @@ def pages(array: Bytes) -> Literal["huge", "ordinary"]:
     with contextlib.suppress(OSError), Path("/proc/self/smaps").open() as maps:
         for line in maps:
             name, *values = line.split()
-            if not name.endswith(":"):  # the head of the next mapping: its addresses
+            if not name.endswith(":"):  # the addresses of the next mapping
                 begin, end = (int(address, 16) for address in name.split("-"))
                 inside = begin < first + array.nbytes and first < end
             elif not inside:

@@ -1,4 +1,4 @@
-"""Merging tables that were trained apart."""
+"""Merging of tables that were trained separately from the same start."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def merge(tables: Sequence[T], weights: str) -> T:
     merged.steps = sum(t.steps for t in tables)
     merged.skipped = sum(t.skipped for t in tables)
     merged.decays = sum(t.decays for t in tables)
-    # As it is stored, so that a row that nobody touched has gathered nothing.
+    # Rounded as it is stored, so that the accumulators of an untouched row have not grown.
     start = np.array(merged.rule.initial_accumulator).astype(merged.state.dtype).astype(np.float64)
     of_rows = merged._layout.state == "row" and merged.dim != 1
     block = max(1, (1 << 16) // merged.dim)
@@ -42,16 +42,16 @@ def merge(tables: Sequence[T], weights: str) -> T:
         part = slice(begin, begin + block)
         states = np.array([t.state[part] for t in tables], dtype=np.float64)
         params = np.array([t.weights[part] for t in tables], dtype=np.float64)
-        # Decay may have brought an accumulator below its start.
+        # An accumulator may have decayed below its start.
         gathered = np.maximum(states - start, 0.0)
         total = gathered.sum(axis=0)
         most = largest(merged.state.dtype)
         if not (total + start <= most).all():
             raise OverflowError(
-                f"what the tables have gathered is not a number, or more than {most:g}, the most"
-                f" that accumulators of {merged.state_dtype} hold"
+                f"the summed accumulators are not finite or exceed {most:g}, the largest value of"
+                f" {merged.state_dtype}"
             )
-        # From the first on, by differences: what all agree on is not changed by rounding.
+        # A mean of differences from the first table: rounding changes no param on which all agree.
         shares, divisor = gathered, total
         if weights == "equal":
             shares, divisor = np.ones_like(gathered), np.full_like(total, len(tables))

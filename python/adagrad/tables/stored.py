@@ -1,4 +1,4 @@
-"""What a table is without training: its memory, the views of it, and its files."""
+"""The part of a table that does not train: its memory, views of it, and its files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class StoredTable:
-    """See `adagrad.Table`, which is this and training."""
+    """The storage of `adagrad.Table`, which adds training."""
 
     rule: Rule
     seed: int
@@ -34,7 +34,8 @@ class StoredTable:
     skipped: int
     decays: int
     path: str | None
-    _first_row: int = 0  # in a larger table, where this one is a slice: what random numbers go by
+    # Where this table begins in a larger one that it is a slice of: random numbers depend on it.
+    _first_row: int = 0
     _layout: Layout
     _mapping: files.Mapping | None
 
@@ -46,7 +47,7 @@ class StoredTable:
     def _over(self, data: Bytes) -> _core.Table:
         at = self._layout
         half_state = BYTES[at.state_dtype] == 2
-        # A file outlives a process that is killed between a param and its accumulator.
+        # A process may be killed between the stores of a param and its accumulator; a file remains.
         whole_pairs = self._mapping is not None
         by_row = at.state == "row"
         return _core.Table(
@@ -55,12 +56,12 @@ class StoredTable:
 
     @property
     def weights(self) -> Array:
-        """The params: a view of shape [rows], or [rows, dim] where `dim` is not 1."""
+        """The params: a view of shape [rows], or [rows, dim] if `dim` is not 1."""
         return self._view(0, self.dtype)
 
     @property
     def state(self) -> Array:
-        """The accumulators: a view like `weights`, or [rows] where each row has one."""
+        """The accumulators: a view of the shape of `weights`, or [rows] with one per row."""
         return self._view(self.dim, self.state_dtype)
 
     def _view(self, column: int, dtype: str) -> Array:
@@ -86,7 +87,7 @@ class StoredTable:
 
     @property
     def accumulator(self) -> AccumulatorShape:
-        """Whether there is an accumulator for each "element" or one for each "row"."""
+        """Whether there is one accumulator per "element" or per "row"."""
         return self._layout.state
 
     @property
@@ -96,17 +97,17 @@ class StoredTable:
 
     @property
     def dim(self) -> int:
-        """Elements of a row."""
+        """Number of elements per row."""
         return self._layout.dim
 
     @property
     def nbytes(self) -> int:
-        """Bytes of params and accumulators."""
+        """Size in bytes of params and accumulators."""
         return self._layout.nbytes
 
     @property
     def pages(self) -> Literal["huge", "ordinary", "file"]:
-        """What backs the memory: huge pages, ordinary ones, or a file."""
+        """What backs the memory: huge pages, ordinary pages, or a file."""
         return "file" if self._mapping is not None else memory.pages(self._alive())
 
     def save(self, path: StrPath) -> None:
@@ -115,17 +116,18 @@ class StoredTable:
         Parameters
         ----------
         path : str or PathLike
-            Replaced if it exists: whenever the process dies, it holds the old table or the new one.
+            An existing file is replaced as a whole: if the process dies, the file holds the old
+            table or the new one.
 
         Raises
         ------
         OSError
-            Where it cannot be written, or a table maps it. What was there is untouched.
+            If the file cannot be written, or a table maps it. The old file is unchanged.
 
         Notes
         -----
-        The format is safetensors: one tensor "table" of shape [rows, dim + accumulators], or of
-        bytes where params and accumulators have different dtypes.
+        The format is safetensors, with one tensor "table" of shape [rows, dim + accumulators], or
+        of bytes if params and accumulators differ in dtype.
         """
         files.save(path, self._metadata(), *self._layout.tensor, self._alive())
 
@@ -140,14 +142,14 @@ class StoredTable:
         Returns
         -------
         Table
-            It goes on, bit for bit, as the one that was saved would have.
+            It trains on with the same bits as the table that was saved.
 
         Raises
         ------
         adagrad.TableFileError
-            Where the file is truncated, corrupted, foreign, or of a newer version.
+            If the file is truncated, corrupted, of another format, or of a newer version.
         OSError
-            Where it cannot be read.
+            If the file cannot be read.
         """
         table = cls.__new__(cls)
         header = files.read_header(path)
@@ -159,7 +161,7 @@ class StoredTable:
 
     @classmethod
     def open(cls, path: StrPath) -> Self:
-        """Map an existing file: ``Table(path=path)``, but an error where there is none.
+        """Map an existing file: ``Table(path=path)``, but an error if there is none.
 
         Parameters
         ----------
@@ -172,7 +174,7 @@ class StoredTable:
         Raises
         ------
         FileNotFoundError
-            Where there is no file.
+            If there is no file.
         adagrad.TableFileError, BlockingIOError
             As for the constructor.
         """
@@ -197,7 +199,7 @@ class StoredTable:
         self._take(mapping.data)
 
     def _read(self, path: StrPath, header: Header) -> None:
-        """Take over what a file says, once it is checked."""
+        """Check the metadata of a file and adopt them."""
         found = header.metadata
         try:
             self._layout = check_layout(
@@ -217,8 +219,8 @@ class StoredTable:
             raise TableFileError(f"{path} is corrupted: {error}") from error
         if (header.dtype, header.shape) != self._layout.tensor:
             raise TableFileError(
-                f"{path} is corrupted: its tensor is {header.dtype} of shape {header.shape}, its"
-                f" metadata need {self._layout.tensor}"
+                f"{path} is corrupted: its tensor is {header.dtype} of shape {header.shape}, but"
+                f" its metadata say {self._layout.tensor}"
             )
         for name in COUNTERS:
             setattr(self, name, int(found[name]))
@@ -239,33 +241,32 @@ class StoredTable:
         return check_integer(name, getattr(self, name), 0, 2**64 - 1)
 
     def flush(self) -> None:
-        """Make all of a mapped table durable, and then its step count.
+        """Write a mapped table to disk, and then its step count.
 
-        What was there at the last flush survives a loss of power; what happened since also
-        survives the death of the process, but may be in the file without being counted. Updates
-        of one element (``dim=1``) of float32 or float64 are in it whole or not at all, except
-        under "each", which writes accumulators first; longer rows, and rows of 16 bits, may be in
-        it in part.
+        The state at the last flush survives a loss of power. Later updates survive the death of the
+        process, but may be in the file without being counted. An update of one element (``dim=1``)
+        of float32 or float64 is in the file completely or not at all, except under "each", which
+        writes accumulators first. Longer rows and 16-bit rows may be written in part.
 
         Raises
         ------
         ValueError
-            Where the table is not mapped, or closed.
+            If the table is not mapped, or is closed.
         OSError
-            Where writing fails.
+            If writing fails.
         RuntimeError
             In a forked child of the process that mapped the table.
         """
         self._alive()
         if self._mapping is None:
-            raise ValueError("only a table with a path can be flushed: save(path) writes this one")
+            raise ValueError("this table has no file to flush to: use save(path)")
         self._mapping.flush(*(self._counter(name) for name in COUNTERS))
 
     def close(self) -> None:
-        """Flush a mapped table, and give up the file; any other gives up its memory.
+        """Flush a mapped table and release its file; release the memory of any other table.
 
-        A forked child gives up its own view of the file, and leaves flushing to its parent.
-        Views that were handed out stay valid, and those of a file still write to it.
+        A forked child releases its own view of the file and leaves flushing to its parent. Views
+        that were handed out stay valid, and views of a file still write to it.
         """
         if self._memory is None:
             return
@@ -289,7 +290,7 @@ class StoredTable:
         return self._memory
 
     def copy(self) -> Self:
-        """Return a copy in memory, of a mapped table too.
+        """Return a copy in memory, even of a mapped table.
 
         Returns
         -------
@@ -314,7 +315,7 @@ class StoredTable:
     def __getstate__(self) -> dict[str, Any]:
         if self._mapping is not None:
             raise TypeError(
-                "a mapped table has one owner: pickle its copy(), or close it and send its path"
+                "a mapped table cannot be pickled: pickle its copy(), or close it and send its path"
             )
         return self._fields() | {"memory": self._alive()}
 
@@ -342,14 +343,14 @@ class StoredTable:
 
 
 def _rule_of(path: StrPath, found: Any) -> Rule:
-    """Return the rule in a file, which has to have the fields of this version's."""
+    """Return the rule in a file, which must have exactly the fields of this version."""
     fields = {field.name for field in dataclasses.fields(Rule)}
     if not isinstance(found, dict):
         raise TypeError(f"its rule is {found!r:.60}")
     if unknown := sorted(found.keys() - fields):
         raise TableFileError(
             f"{path} was written by another version of adagrad: its rule has {', '.join(unknown)},"
-            " which this one does not know"
+            " which this version does not know"
         )
     if missing := sorted(fields - found.keys()):
         raise TableFileError(f"{path} is corrupted: its rule lacks {', '.join(missing)}")

@@ -1,4 +1,4 @@
-"""Tables: the params and accumulators of a sparse model, side by side in memory of their own."""
+"""Tables: the params and accumulators of a sparse model, side by side in memory."""
 
 from __future__ import annotations
 
@@ -22,69 +22,69 @@ Mode = Literal["sum", "mean"]
 class Table(StoredTable):
     """The params of a sparse model and their accumulators, trained in place.
 
-    A param lies beside its accumulator, so that an update of a row touches one place in memory and
-    not two; on huge pages where the system has them. Any number of threads gives the same bits.
+    Each param lies beside its accumulator, so that an update of a row touches one place in memory
+    instead of two. Large tables use huge pages if the system has them. The result does not depend
+    on the number of threads.
 
     Parameters
     ----------
     rows : int, optional
-        Number of rows, from 1. May be left out where `path` names an existing file.
+        Number of rows, at least 1. Optional if `path` names an existing file.
     dim : int, default 1
-        Elements of a row, from 1.
+        Number of elements per row, at least 1.
     rule : Rule, optional
-        By default ``Rule()``, the textbook's, or the rule of the file.
+        By default ``Rule()``, the textbook rule, or the rule in the file.
     dtype : {"float32", "float64", "bfloat16", "float16"}, default "float32"
-        Of the params. A table of 16 bits is updated in float32, and rounded stochastically when it
-        is stored: its random numbers depend on `seed`, step, row and element, and on nothing else.
+        Dtype of the params. A 16-bit table is updated in float32 and rounded stochastically when it
+        is stored. The random numbers depend on `seed`, step, row and element only.
     state : {"element", "row"}, optional
-        One accumulator for each element or one for each row; by default what ``rule.accumulator``
-        says.
+        One accumulator per element or one per row; by default ``rule.accumulator``.
     init : {"zeros", "normal", "uniform"}, default "zeros"
-        What the params of a new table are: 0, normal with mean 0 and standard deviation
-        `init_scale`, or uniform in ``[-init_scale, init_scale)``. Accumulators start at
-        ``rule.initial_accumulator``. "zeros" with accumulators from 0 touches no memory.
+        Initial params of a new table: 0, normal with mean 0 and standard deviation `init_scale`,
+        or uniform in ``[-init_scale, init_scale)``. Accumulators start at
+        ``rule.initial_accumulator``. If both are 0, no memory is touched.
     seed : int, default 0
-        From 0 to 2**64 - 1, of the initial params and of stochastic rounding.
+        From 0 to 2**64 - 1. Seeds the initial params and stochastic rounding.
     path : str or PathLike, optional
-        Map this file instead of allocating memory, so that the table may be larger than that. A
-        file that does not exist is made (sparse: pages that nobody touched take no room); one that
-        exists is opened as it is, and whatever else is given has to fit it (`init` is for a new
-        one only). One table maps a file at a time. See `flush`.
+        Map this file instead of allocating memory, so that the table may be larger than memory. A
+        new file is sparse: pages that are never touched take no disk space. An existing file is
+        opened, and the other arguments must agree with it; `init` is for a new file only. Only one
+        table can map a file at a time. See `flush`.
     init_scale : float, default 0.01
         Finite and not negative.
     state_dtype : str, optional
-        Of the accumulators: that of the params or, for params of 16 bits, "float32", which is also
-        the default then. A float16 ends at 65504.
+        Dtype of the accumulators: that of the params, or "float32" for 16-bit params, which is then
+        the default. Note that float16 overflows above 65504.
 
     Attributes
     ----------
     rows, dim, dtype, state_dtype, seed, rule
-        As given. ``dtype`` and ``state_dtype`` are names.
+        The arguments. ``dtype`` and ``state_dtype`` are names.
     accumulator : {"element", "row"}
-        The `state` that was given.
+        The argument `state`.
     steps : int
-        How many steps the table has taken.
+        Number of steps taken.
     skipped : int
-        How many rows ``on_nonfinite="skip"`` has left alone so far.
+        Number of row updates that ``on_nonfinite="skip"`` has skipped.
     decays : int
-        How many times `decay` was called.
+        Number of calls of `decay`.
 
     Raises
     ------
     TypeError, ValueError
-        Where an argument is not valid, or does not fit the file.
+        If an argument is not valid, or does not agree with the file.
     MemoryError
-        Where the memory is not to be had.
+        If the memory cannot be allocated.
     adagrad.TableFileError
-        Where `path` is not a whole file of a table.
+        If `path` is not a complete file of a table.
     BlockingIOError
-        Where another table maps it.
+        If another table maps the file.
 
     Notes
     -----
-    A feature (``dim=1``) takes 8 bytes as float32, 16 as float64, 6 as 16 bits with float32
-    accumulators and 4 as 16 bits throughout. A row takes ``dim`` params and ``dim`` accumulators or
-    one, without padding.
+    A feature (``dim=1``) takes 8 bytes as float32, 16 as float64, 6 as 16-bit params with float32
+    accumulators, and 4 if both have 16 bits. A row takes ``dim`` params and ``dim`` accumulators,
+    or one accumulator, without padding.
 
     Examples
     --------
@@ -154,40 +154,42 @@ class Table(StoredTable):
         check_unique: bool = False,
         threads: int | None = None,
     ) -> int | None:
-        """Take one step of the named rows.
+        """Take one step of some rows.
 
         Parameters
         ----------
         rows : ndarray of int32, int64, uint32 or uint64, shape [n]
-            Ids in [0, `rows`), in any order.
+            Row numbers in [0, `self.rows`), in any order.
         g : ndarray, shape [n], or [n, dim] where `dim` is not 1
-            ``g[i]`` is a gradient of row ``rows[i]``: float64 for a table of float64, else float32.
+            ``g[i]`` is a gradient of row ``rows[i]``. float64 for a float64 table, else float32.
         duplicates : {"sum", "sequential", "each", "unique"}, optional
-            What repeated ids mean; by default what the rule says. See `Rule`. With "unique" an id
-            that repeats nevertheless may lose updates, depending on the instruction set.
+            How repeated ids are handled; by default as the rule says. See `Rule`. Under "unique" an
+            id that repeats may lose updates, depending on the instruction set.
         lr : float, optional
-            Step size of this step, for schedules of your own; by default ``rule.lr_at(steps + 1)``.
+            Step size of this step, for your own schedule; by default ``rule.lr_at(steps + 1)``.
         check_unique : bool, default False
-            Verify the promise of ``duplicates="unique"`` first.
+            Check that no id repeats before anything is written. O(n) time and memory.
         threads : int, optional
-            At most so many threads; by default `adagrad.get_num_threads()`. Each owns some rows, so
-            the result does not depend on their number. Small calls take fewer.
+            The most threads that the call may use; by default `adagrad.get_num_threads()`. Each
+            thread owns some rows, so the result does not depend on the number. Small calls use
+            fewer.
 
         Returns
         -------
         None or int
-            None; where ``rule.on_nonfinite`` is "skip", the number of rows that were left alone.
+            None. If ``rule.on_nonfinite`` is "skip", the number of skipped row updates.
 
         Raises
         ------
         IndexError
-            Where an id is out of range; names its position and value.
+            If an id is out of range. The message gives its position and value.
         TypeError, ValueError
-            As for `adagrad.step_rows`. Nothing has changed then.
+            As for `adagrad.step_rows`. After an error, nothing has changed.
 
         Notes
         -----
-        O(n dim) time. "sum" needs 16 bytes of memory per id, and on several threads 28 more each.
+        Takes O(n dim) time. "sum" needs 16 bytes of memory per id, and 28 more with several
+        threads.
         """
         self._alive()
         if duplicates is not None:
@@ -217,15 +219,15 @@ class Table(StoredTable):
         lr: float | None = None,
         threads: int | None = None,
     ) -> int | None:
-        """Take the backward pass of `pool` and one step, in one call.
+        """Take the backward pass of `pool` and one step, in a single call.
 
         Parameters
         ----------
         rows, offsets, mode, weights
-            What `pool` was called with.
+            The arguments of the call of `pool`.
         g : ndarray, shape [B], or [B, dim] where `dim` is not 1
-            Gradient of each bag's result. An occurrence in bag ``b`` receives ``g[b]``, divided by
-            the size of the bag where `mode` is "mean", then times its weight.
+            Gradient of the result of each bag. An occurrence in bag ``b`` receives ``g[b]``,
+            divided by the size of the bag if `mode` is "mean", then multiplied by its weight.
         duplicates, lr, threads
             As for `step`.
 
@@ -237,12 +239,11 @@ class Table(StoredTable):
         Raises
         ------
         IndexError, TypeError, ValueError
-            As for `step` and `pool`. Nothing has changed then.
+            As for `step` and `pool`. After an error, nothing has changed.
 
         Notes
         -----
-        Needs 8 bytes of memory per id beside what `step` needs, and with `weights` also
-        ``n * dim`` elements.
+        Needs 8 bytes of memory per id more than `step`, and with `weights` ``n * dim`` elements.
         """
         self._alive()
         if duplicates is not None:
@@ -271,21 +272,21 @@ class Table(StoredTable):
         return skipped if self.rule.on_nonfinite == "skip" else None
 
     def gather(self, rows: Array, out: Array | None = None, *, threads: int | None = None) -> Array:
-        """Return the params of the named rows.
+        """Return the params of some rows.
 
         Parameters
         ----------
         rows : ndarray of int32, int64, uint32 or uint64, shape [n]
-            Ids.
+            Row numbers.
         out : ndarray, shape [n] or [n, dim], optional
-            Where to write them.
+            Array that receives the params.
         threads : int, optional
             As for `step`.
 
         Returns
         -------
         ndarray of float32 or float64
-            `out`, or a new array. Params of 16 bits are given as float32.
+            `out`, or a new array. 16-bit params are returned as float32.
 
         Raises
         ------
@@ -304,31 +305,31 @@ class Table(StoredTable):
         *,
         threads: int | None = None,
     ) -> Array:
-        """Sum rows by bags, without a copy of each row.
+        """Sum or average rows by bag, without copying each row.
 
         Parameters
         ----------
         rows : ndarray of int32, int64, uint32 or uint64, shape [n]
-            Ids.
+            Row numbers.
         offsets : ndarray of int32, int64, uint32 or uint64, shape [B + 1]
-            Bag ``b`` is ``rows[offsets[b]:offsets[b + 1]]``, as in ``indptr`` of SciPy's CSR
-            and in ``torch.nn.EmbeddingBag`` with ``include_last_offset=True``.
+            Bag ``b`` is ``rows[offsets[b]:offsets[b + 1]]``, like ``indptr`` of a SciPy CSR matrix
+            and ``torch.nn.EmbeddingBag`` with ``include_last_offset=True``.
         mode : {"sum", "mean"}, default "sum"
-            Whether a sum is divided by the size of its bag.
+            "mean" divides each sum by the size of its bag.
         weights : ndarray, shape [n], optional
-            Factor of each row before it is added; float64 for a table of float64, else float32.
+            Factor of each row before it is added. float64 for a float64 table, else float32.
         threads : int, optional
             As for `step`.
 
         Returns
         -------
         ndarray of float32 or float64, shape [B], or [B, dim] where `dim` is not 1
-            Rows are added in order of appearance, the first taken as it is; 0 for an empty bag.
+            One result per bag, 0 for an empty one. Rows are added in order of appearance.
 
         Raises
         ------
         IndexError, TypeError, ValueError
-            As for `step`, or where offsets do not ascend from 0 to n.
+            As for `step`, or if the offsets do not ascend from 0 to n.
         """
         self._alive()
         return self._core.pool(rows, offsets, _is_mean(mode), weights, check_threads(threads))
@@ -348,11 +349,11 @@ class Table(StoredTable):
         Raises
         ------
         TypeError, ValueError
-            Where an argument is not valid.
+            If an argument is not valid.
 
         Notes
         -----
-        O(rows) time. Accumulators of 16 bits are rounded stochastically.
+        Takes O(rows) time. 16-bit accumulators are rounded stochastically.
         """
         self._alive()
         if not 0.0 <= check_real("gamma", gamma) <= 1.0:
@@ -366,29 +367,29 @@ class Table(StoredTable):
 
     @staticmethod
     def merge(tables: Sequence[Table], weights: Literal["state", "equal"] = "state") -> Table:
-        """Merge replicas that were trained apart from the same start.
+        """Merge replicas that were trained separately from the same start.
 
         Parameters
         ----------
         tables : sequence of Table
-            At least one; of the same layout and rule.
+            At least one, all of the same layout and rule.
         weights : {"state", "equal"}, default "state"
-            A param is the mean of the replicas', each weighted by what its accumulator has gathered
-            since ``rule.initial_accumulator``, so that a replica that saw a feature often says
-            more of it; or the plain mean, which is also taken where none has gathered anything.
+            "state" averages each param over the replicas, weighted by how much the accumulator has
+            grown from ``rule.initial_accumulator``, so that a replica that saw a feature often
+            counts for more. "equal" takes the plain mean; so does "state" if no accumulator grew.
 
         Returns
         -------
         Table
-            In memory. Its accumulators are what all have gathered together; ``steps`` and the
-            other counts are added up, and the seed is the first one's.
+            A new table in memory. Its accumulators have grown by the sum of all growth. ``steps``
+            and the other counts are summed, and the seed is that of the first table.
 
         Raises
         ------
         TypeError, ValueError
-            Where there is no table, one is not a Table, or they do not fit each other.
+            If there is no table, one is not a Table, or layouts or rules differ.
         OverflowError
-            Where accumulators of 16 bits cannot hold what was gathered.
+            If 16-bit accumulators cannot hold the sum.
 
         References
         ----------

@@ -1,4 +1,7 @@
-"""PyTorch: an optimizer and embedding bags. Nothing else of adagrad imports torch."""
+"""PyTorch: an optimizer and embedding bags.
+
+Only this package imports torch; `adagrad.keras` does so through it, on Keras' torch backend.
+"""
 
 from __future__ import annotations
 

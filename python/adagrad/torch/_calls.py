@@ -1,4 +1,8 @@
-"""The calls of the core that a step of PyTorch's optimizer makes, on views of torch's memory."""
+"""The calls of the core that make up an optimizer step, on NumPy views of torch's memory.
+
+A step checks all its calls before it runs the first. Used by `adagrad.torch.Adagrad`, and by
+`adagrad.keras.Adagrad` on torch.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +18,11 @@ import torch
 from adagrad import _core
 from adagrad.rule import Rule
 
-# NumPy has no bfloat16. The core goes by the name, which NumPy makes of the scalar type's and the
-# number of bits, so that ml_dtypes is not needed.
+# NumPy has no bfloat16. The core recognizes it by its name, which NumPy composes of the name of the
+# scalar type and the number of bits, so ml_dtypes is not needed.
 _BFLOAT16 = np.dtype((type("bfloat", (np.void,), {}), 2))
 
-
-# Where memory begins, its bytes, whether it is written, and the number of the param it belongs to.
+# Address of some memory, its bytes, whether it is written, and the number of its param.
 Span = tuple[int, int, bool, int]
 
 
@@ -34,24 +37,24 @@ def array_of(tensor: torch.Tensor) -> npt.NDArray[Any]:
 
 
 def dense_order(param: torch.Tensor) -> tuple[int, ...] | None:
-    """Return the order of dimensions in memory, None for C's; raise where there are gaps."""
+    """Return the order of the dimensions in memory, None for C order; raise if there are gaps."""
     if param.is_contiguous():
         return None
     strides, shape = param.stride(), param.shape
     order = sorted(range(param.dim()), key=lambda d: (strides[d], shape[d]), reverse=True)
     if not param.permute(order).is_contiguous():
         raise ValueError(
-            f"has strides {tuple(strides)} for shape {tuple(shape)}: its memory has gaps or is"
-            " shared between elements, so it cannot be updated in place"
+            f"has strides {tuple(strides)} for shape {tuple(shape)}: its memory has gaps, or its"
+            " elements share memory, so it cannot be updated in place"
         )
     return tuple(order)
 
 
 class Slot:
-    """A param with its state, checked, as arrays; as long as `is_current` says so."""
+    """A checked param and its state as arrays, valid while `is_current` is True."""
 
     __slots__ = (
-        *("contiguous", "counter", "dtypes", "order", "param", "plain", "s", "step"),
+        *("common_dtype", "contiguous", "counter", "dtypes", "order", "param", "s", "step"),
         *("step_at", "strides", "sum", "sum_at", "w", "w_at"),
     )
 
@@ -61,9 +64,10 @@ class Slot:
         self.order = dense_order(param)
         self.contiguous = self.order is None
         self.strides = param.stride()
-        is_plain = self.contiguous and param.dtype in (torch.float32, torch.float64)
-        self.plain = param.dtype if is_plain else None
-        # Of its gradients: beside 16 bits, those of a backward pass in float32 too.
+        # Of gradients that need no conversion, which are nearly all.
+        is_common = self.contiguous and param.dtype in (torch.float32, torch.float64)
+        self.common_dtype = param.dtype if is_common else None
+        # Gradients of 16-bit params may be float32, from a backward pass in float32.
         self.dtypes = dict.fromkeys((param.dtype, self.sum.dtype))
         self.w = array_of(self.in_order(param.detach()))
         self.w_at = param.data_ptr()
@@ -73,7 +77,7 @@ class Slot:
         elif self.contiguous:
             self.s = array_of(self.sum)
         else:
-            raise ValueError("has accumulators for rows, which need a contiguous param")
+            raise ValueError("has accumulators per row, so it must be contiguous")
         self.sum_at = self.sum.data_ptr()
 
         step = state["step"]
@@ -82,13 +86,13 @@ class Slot:
         self.step: torch.Tensor = step
         self.step_at = step.data_ptr()
         counter: Any = step.numpy().reshape(1)
-        self.counter: Any = memoryview(counter)  # read and written at a third of the price
+        self.counter: Any = memoryview(counter)  # three times as fast as a tensor
 
     def in_order(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor if self.order is None else tensor.permute(self.order)
 
     def is_current(self, param: torch.Tensor, state: dict[str, Any]) -> bool:
-        # p.data may have been replaced, by other memory or by other strides on the same.
+        # p.data may have been replaced: by other memory, or by other strides of the same memory.
         return (
             param is self.param
             and param.data_ptr() == self.w_at
@@ -101,15 +105,18 @@ class Slot:
         )
 
     def gradient(self, g: torch.Tensor) -> tuple[torch.Tensor, npt.NDArray[Any]]:
-        """Return a dense gradient in the order of the param; copied where it has another."""
-        if (  # nearly always, and what follows would do the same at twice the price
-            g.dtype is self.plain and g.is_contiguous() and not g.requires_grad and not g.is_neg()
+        """Return a dense gradient in the memory order of the param, copied if it has another."""
+        if (  # a shortcut: the rest would return the same in twice the time
+            g.dtype is self.common_dtype
+            and g.is_contiguous()
+            and not g.requires_grad
+            and not g.is_neg()
         ):
             return g, g.numpy()
         if g.dtype not in self.dtypes:
             wanted = " or ".join(map(str, self.dtypes))
             raise TypeError(
-                f"has dtype {self.param.dtype}, but its gradient has {g.dtype}; {wanted} is needed"
+                f"has dtype {self.param.dtype}, so its gradient must have {wanted}, got {g.dtype}"
             )
         if g.requires_grad:
             g = g.detach()
@@ -137,7 +144,7 @@ class Dense:
         return _core.step_many(self.triples, self.compiled, self.rates, self.numbers)
 
     def check(self) -> None:
-        """Raise what the call would raise of its own arrays, overlaps apart."""
+        """Raise what the call would raise, except for overlaps."""
         kinds: dict[Any, Any] = {}
         for number, rate, (w, g, s) in zip(self.numbers, self.rates, self.triples, strict=True):
             if g.shape != w.shape:
@@ -159,7 +166,7 @@ class Dense:
     def spans(self) -> Iterable[Span]:
         for number, slot, g in zip(self.numbers, self.slots, self.grads, strict=True):
             yield slot.w_at, slot.w.nbytes, True, number
-            yield g.data_ptr(), g.nbytes, False, number  # contiguous, as it was passed
+            yield g.data_ptr(), g.nbytes, False, number
             yield slot.sum_at, slot.s.nbytes, True, number
 
 
@@ -178,14 +185,14 @@ class Sparse:
     number: int
 
     def run(self) -> int:
-        # Without duplicates all policies do the same, and this one does not look for them.
+        # Without duplicates, all policies agree, and "unique" does not look for them.
         duplicates = "unique" if self.distinct else None
         return _core.step_rows(
             self.w, self.g, self.s, self.rows, self.compiled, self.rate, duplicates
         )
 
     def check(self) -> None:
-        """Raise what the call would raise of its own arrays, overlaps apart."""
+        """Raise what the call would raise, except for overlaps."""
         empty = (self.w[:0], self.g[:0], self.s[:0], self.rows[:0])
         _core.step_rows(*empty, self.compiled, self.rate)
         bad = np.flatnonzero((self.rows < 0) | (self.rows >= len(self.w)))
@@ -210,19 +217,19 @@ class Sparse:
 
 
 def _as_numbers(g: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return an array that NumPy can tell infinities in."""
+    """Return an array that np.isfinite supports."""
     if g.dtype != _BFLOAT16:
         return g
     return (g.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
 
 
 def check_apart(calls: Sequence[Dense | Sparse]) -> None:
-    """Raise where memory that is written is shared with anything else in the step."""
+    """Raise if memory that the step writes overlaps any other memory of the step."""
     spans = [span for call in calls for span in call.spans() if span[1]]
     begins, sizes, written, numbers = np.array(spans, dtype=np.int64).reshape(-1, 4).T
     order = np.argsort(begins, kind="stable")
     begins, ends, written = begins[order], (begins + sizes)[order], written[order] != 0
-    # Of all spans before one, and of the written ones, where the last ends.
+    # Before each span: the last end of all spans, and of the written ones.
     before = np.maximum.accumulate(ends)[:-1]
     before_written = np.maximum.accumulate(np.where(written, ends, 0))[:-1]
     later = begins[1:]
@@ -244,16 +251,16 @@ def sparse_call(
     number: int,
     name: str,
 ) -> Sparse:
-    """Return the call for a sparse gradient, or raise where it cannot be taken as it is."""
+    """Return the call for a sparse gradient, or raise if the gradient is not supported."""
     p = slot.param
-    # Its layout is sparse_coo: torch lets a strided param have no other.
+    # The layout is sparse_coo, the only sparse one that torch allows for a strided param.
     if g.sparse_dim() != 1:
         raise ValueError(
-            f"{name} has a gradient with {g.sparse_dim()} sparse dimensions; 1 is needed"
+            f"{name} has a gradient with {g.sparse_dim()} sparse dimensions; it must have 1"
         )
     if p.dtype not in (torch.float32, torch.float64):
         raise TypeError(
-            f"{name} has dtype {p.dtype}; with a sparse gradient float32 or float64 is needed"
+            f"{name} has dtype {p.dtype}; with a sparse gradient it must be float32 or float64"
         )
     if not slot.contiguous:
         raise ValueError(
@@ -269,6 +276,6 @@ def sparse_call(
     values = array_of(g._values().detach().resolve_neg().contiguous())
     rows = g._indices()[0].contiguous().numpy()
     if p.dim() > 2:
-        columns = math.prod(p.shape[1:])  # NumPy cannot tell it from an array without elements
+        columns = math.prod(p.shape[1:])  # not -1, which an empty array does not allow
         w, s, values = (x.reshape(len(x), columns) for x in (w, s, values))
     return Sparse(rule, compiled, w, values, s, rows, rate, g.is_coalesced(), number)

@@ -1,4 +1,4 @@
-"""The update of `adagrad.keras.Adagrad` on Keras' torch backend, in the variables' own memory."""
+"""The update of `adagrad.keras.Adagrad` on Keras' torch backend, in the memory of the variables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from adagrad.torch._calls import (
 
 
 class _Dense(Dense):
-    """Without slots, which Keras has no place to keep, and which cost more to make than to use."""
+    """A dense call without slots, which Keras has no place to cache."""
 
     def spans(self) -> Iterable[Span]:
         for number, triple in zip(self.numbers, self.triples, strict=True):
@@ -36,7 +36,7 @@ def update(
     rule: Rule,
     rate: float,
 ) -> None:
-    """Update all variables and accumulators of ``(w, g, s)``, of fitting shapes, or none."""
+    """Update all variables and accumulators of triples ``(w, g, s)``, or none if one is refused."""
     dense = _Dense(rule, rule._compiled, [], [], [], [], [])
     calls: list[Dense | Sparse] = [dense]
     with _naming(paths):
@@ -61,13 +61,13 @@ def update(
             check_apart(calls)
         for call in calls:
             call.run()
-    # What was written through NumPy, autograd must know of.
+    # Autograd does not see writes through NumPy.
     torch.autograd.graph.increment_version([variable for variable, _, _ in tensors])
 
 
 @contextlib.contextmanager
 def _naming(paths: Sequence[str]) -> Iterator[None]:
-    """Say the paths of variables in errors that number them."""
+    """Replace the numbers of variables in error messages by their paths."""
     try:
         yield
     except (IndexError, TypeError, ValueError) as error:

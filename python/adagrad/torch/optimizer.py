@@ -1,11 +1,11 @@
-"""`torch.optim.Adagrad`'s interface on this package's kernels, for CPU tensors.
+"""`Adagrad`: the interface of `torch.optim.Adagrad` on this package's kernels, for CPU tensors.
 
-Params and accumulators are updated where torch keeps them, through NumPy views of their memory.
+Updates params and accumulators in torch's memory, through NumPy views. The calls of the core are in
+`_calls`, checks of loaded states in `_optimizer_state`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -16,81 +16,81 @@ from adagrad.convert import TORCH as OF_TORCH
 from adagrad.presets import preset as preset_rule
 from adagrad.rule import Rule
 from adagrad.torch._calls import Dense, Slot, Sparse, check_apart, dense_order, sparse_call
-from adagrad.torch._state import as_number, check_sum, read_entries
+from adagrad.torch._optimizer_state import (
+    as_number,
+    check_group,
+    check_rule,
+    check_sum,
+    read_entries,
+    rule_entry,
+)
 
 __all__ = ["Adagrad"]
 
-# The dtypes of params, with those of new accumulators.
+# Dtypes of params, and of their accumulators.
 _SUM_DTYPES = {
     torch.float32: torch.float32,
     torch.float64: torch.float64,
     torch.bfloat16: torch.float32,
     torch.float16: torch.float32,
 }
-# The core refuses a rate that float32 loses; torch goes on with 0.
+# Rates up to this are 0 in float32. The core refuses them; torch steps by 0.
 _ROUNDS_TO_0 = 2.0**-150
-# Those that may differ between the optimizer that saved a state and the one that loads it: they say
-# what happens to a gradient, not what an accumulator means.
-_FREE = ("scale", "clip_value", "duplicates", "on_nonfinite")
-
-# Options that the groups of every version of torch's Adagrad have, and no other optimizer's all.
-_IN_EVERY_STATE = ("lr", "lr_decay", "weight_decay", "eps")
-_DIFFERENTIABLE = "differentiable must be False: a step is not recorded"
+_DIFFERENTIABLE = "differentiable must be False, because autograd does not record a step"
 
 
 class Adagrad(torch.optim.Optimizer):
     r"""`torch.optim.Adagrad` for CPU tensors, on this package's kernels.
 
-    It takes the same arguments, has the same param groups and state, and takes the same steps up to
-    the last bits: each operation is rounded once, where torch fuses some. All dense params take
-    one call of the core, and a sparse gradient is taken as it is, without coalescing.
+    It has the same arguments, param groups and state, and takes the same steps up to the last bits:
+    it rounds each operation, and torch fuses some. All dense params take one call of the core.
+    Sparse gradients need not be coalesced.
 
     Parameters
     ----------
     params : iterable of Tensor, of (str, Tensor) or of dict
-        CPU tensors of float32, float64, bfloat16 or float16, or param groups. Any strides without
-        gaps. Those of 16 bits have accumulators of float32, and no sparse gradients.
+        CPU tensors of float32, float64, bfloat16 or float16, or param groups. Strides are free, but
+        must not leave gaps. 16-bit params have float32 accumulators, and no sparse gradients.
     lr : float or Tensor, default 0.01
-        Step size. It stands in ``group["lr"]``, where schedulers change it. What float32 rounds to
-        0 is 0 there, as at the end of a long schedule.
+        Step size, kept in ``group["lr"]``, where schedulers change it. For params other than
+        float64, a rate that rounds to 0 in float32 is 0, as at the end of a long schedule.
     lr_decay, weight_decay, initial_accumulator_value, eps : float, default 0, 0, 0, 1e-10
-        As in torch, tensors of one element too; in each group, by which
-        `initial_accumulator_value` may differ as well. With a sparse gradient, which torch refuses
-        beside `weight_decay`, its rows alone decay.
+        As in torch; tensors of one element are accepted. They may differ between groups. With a
+        sparse gradient, `weight_decay`, which torch refuses there, decays only the rows of the
+        gradient.
     foreach, fused : bool, optional
-        Accepted, and without effect.
+        Accepted for compatibility, and ignored.
     maximize : bool, default False
-        Ascend.
+        Ascend instead of descend.
     differentiable : bool, default False
-        Only False: gradients do not flow through a step.
+        Must be False: gradients do not flow through a step.
     preset : str, optional
-        Another system's rule, by a name of `adagrad.presets`: the defaults of the arguments above
-        are then the preset's.
+        Name of a rule in `adagrad.presets`, which sets the defaults of the arguments above.
     rule : Rule, optional
-        Any rule, and none of the arguments above. Its `lr`, `lr_decay`, `weight_decay`, `eps`,
-        `maximize` and `initial_accumulator` become those of the groups, which are what counts.
-        Where its `accumulator` is "row", params of two dimensions have accumulators for rows, and
-        all others for elements.
+        Any rule, instead of the arguments above. The groups start with its `lr`, `lr_decay`,
+        `weight_decay`, `eps`, `maximize` and `initial_accumulator`; from then on, their values
+        count. With ``accumulator="row"``, params of two dimensions have one accumulator per row,
+        and other params one per element.
 
     Attributes
     ----------
     rule : Rule
-        What the groups do not say.
+        The rule; where groups have an option, theirs counts.
     skipped : int
-        How many coordinates or rows were left alone, where ``rule.on_nonfinite`` is "skip".
+        With ``on_nonfinite="skip"``, the number of coordinates or rows that were left alone.
 
     Raises
     ------
     TypeError, ValueError
-        Where a param cannot be updated in place (on another device, complex, with gaps), or a
-        hyperparameter is out of range. They name the param by its number in `state_dict`.
+        If a param cannot be updated in place (on another device, complex, with gaps), or a
+        hyperparameter is out of range. The error has the number of the param in `state_dict`.
 
     Notes
     -----
-    State per param: ``"step"``, a float64 tensor, exact to 2**53 steps, and ``"sum"``, the
-    accumulator. A checkpoint of `torch.optim.Adagrad` loads here, and the reverse.
+    The state of a param has ``"step"``, a float64 tensor, exact up to 2**53 steps, and ``"sum"``,
+    the accumulator. Checkpoints of `torch.optim.Adagrad` load here, and the reverse.
 
-    A step is all or nothing: where any gradient is refused, no param has changed.
+    A step is all or nothing: if a gradient is refused, no param has changed.
 
     Examples
     --------
@@ -134,7 +134,7 @@ class Adagrad(torch.optim.Optimizer):
             raise TypeError(f"rule must be an adagrad.Rule, got {rule!r}")
         elif preset is not None or given:
             names = ", ".join(["preset"] * (preset is not None) + list(given))
-            raise TypeError(f"rule is given, so {names} cannot be: rule.replace(...)")
+            raise TypeError(f"rule and {names} cannot both be given: set them by rule.replace(...)")
         self.rule = rule
         self.skipped = 0
         self._forget()
@@ -145,12 +145,12 @@ class Adagrad(torch.optim.Optimizer):
         super().__init__(params, defaults)
 
     def _forget(self) -> None:
-        """Drop what is kept between steps, all of which can be made again."""
+        """Drop what is cached between steps."""
         self._slots: list[list[Slot | None]] = []
         self._rules: dict[int, tuple[tuple[Any, ...], Rule, _core.Hyperparameters]] = {}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group, as in torch; nothing is added where one of its params is refused."""
+        """Add a param group, as in torch. If one of its params is refused, no param is added."""
         super().add_param_group(param_group)
         number = len(self.param_groups) - 1
         group = self.param_groups[number]
@@ -177,21 +177,21 @@ class Adagrad(torch.optim.Optimizer):
         return state
 
     def _new_sum(self, p: torch.Tensor, name: str) -> torch.Tensor:
-        """Return memory for accumulators of a param, or raise where it cannot have any."""
+        """Return memory for the accumulators of a param, or raise if the param is not supported."""
         if p.device.type != "cpu":
             raise ValueError(
-                f"{name} is on device {p.device}: only CPU tensors are updated here;"
-                " torch.optim.Adagrad takes others"
+                f"{name} is on device {p.device}: adagrad.torch.Adagrad updates CPU tensors only,"
+                " torch.optim.Adagrad others too"
             )
         if p.layout is not torch.strided or p.dtype not in _SUM_DTYPES:
             raise TypeError(
-                f"{name} has dtype {p.dtype} and layout {p.layout}; a strided tensor of float32,"
-                " float64, bfloat16 or float16 is needed"
+                f"{name} must be a strided tensor of float32, float64, bfloat16 or float16, got"
+                f" dtype {p.dtype} and layout {p.layout}"
             )
         if p.is_inference():
-            raise ValueError(f"{name} was made in inference mode, and cannot be trained")
+            raise ValueError(f"{name} was created in inference mode, so it cannot be trained")
         if p.is_neg():
-            raise ValueError(f"{name} is a negative view, and cannot be updated in place")
+            raise ValueError(f"{name} is a negative view, so it cannot be updated in place")
         try:
             order = dense_order(p)
         except ValueError as error:
@@ -200,8 +200,8 @@ class Adagrad(torch.optim.Optimizer):
         if self.rule.accumulator == "row" and p.dim() == 2:
             if order is not None:
                 raise ValueError(
-                    f"{name} has strides {p.stride()} for shape {tuple(p.shape)}; accumulators for"
-                    " rows need a contiguous param"
+                    f"{name} has strides {p.stride()} for shape {tuple(p.shape)}; a param with"
+                    " accumulators per row must be contiguous"
                 )
             return torch.empty(p.shape[:1], dtype=dtype, device="cpu")
         return torch.empty_like(p, dtype=dtype, requires_grad=False)
@@ -213,7 +213,7 @@ class Adagrad(torch.optim.Optimizer):
         if known is not None and known[0] == key:
             return known[1:]
         rule = self.rule.replace(**dict(zip(names, (*key[:-1], bool(key[-1])), strict=True)))
-        # The core is given the rate at each call, so that a scheduler costs no new compiled half.
+        # The rate is an argument of each call, so a scheduler does not recompile the rule.
         is_same = known is not None and known[0][2:] == key[2:]
         compiled = known[2] if known is not None and is_same else rule._compiled
         self._rules[number] = (key, rule, compiled)
@@ -225,16 +225,16 @@ class Adagrad(torch.optim.Optimizer):
         Parameters
         ----------
         closure : callable, optional
-            Evaluates the model again and returns the loss.
+            Reevaluates the model and returns the loss.
 
         Returns
         -------
-        The loss that `closure` returned, or None.
+        The loss that `closure` has returned, or None.
 
         Raises
         ------
         IndexError, TypeError, ValueError
-            Where a gradient does not fit its param. No param and no state has changed then.
+            If a gradient does not fit its param. No param and no state has changed then.
         """
         loss = None
         if closure is not None:
@@ -249,12 +249,12 @@ class Adagrad(torch.optim.Optimizer):
             self.skipped += call.run()
         for slot, t in updated:
             slot.counter[0] = t
-        # What was written through NumPy, autograd must know of.
+        # Autograd does not see writes through NumPy.
         torch.autograd.graph.increment_version([slot.param for slot, _ in updated])
         return loss
 
     def _collect(self) -> tuple[list[Dense | Sparse], list[tuple[Slot, float]]]:
-        """Return what is to be called, and what is stepped, with its new step number."""
+        """Return the calls of a step, and the params it updates with their new step numbers."""
         dense: dict[tuple[Any, ...], Dense] = {}
         sparse: list[Dense | Sparse] = []
         updated = []
@@ -307,9 +307,9 @@ class Adagrad(torch.optim.Optimizer):
         state = self.state[p]
         if not state:
             state.update(self._new_state(group, p, name))
-        else:  # p.data may be another tensor than the one that was checked
+        else:  # p.data may not be the tensor that was checked
             dtype = self._new_sum(p, name).dtype
-            # As after model.double(). If the step is refused after all, this changes no later one.
+            # For example after model.double(). Harmless if the step is refused later.
             if state["sum"].dtype is not dtype:
                 new = state["sum"].to(dtype)
                 check_sum(name, new)
@@ -325,76 +325,59 @@ class Adagrad(torch.optim.Optimizer):
         Returns
         -------
         dict
-            ``state`` and ``param_groups``; and ``rule``, a dict of the `Rule` fields that groups do
-            not hold, where any differs from torch's.
+            ``state`` and ``param_groups``. If any field of the rule that groups do not have differs
+            from torch's, also ``rule``, a dict of those fields.
         """
         state: dict[str, Any] = super().state_dict()
-        rule = _beside_groups(self.rule)
-        if rule != _TORCH:
+        rule = rule_entry(self.rule)
+        if rule is not None:
             state["rule"] = rule
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over a state that this class or `torch.optim.Adagrad` returned.
+        """Load a state that this class or `torch.optim.Adagrad` has returned.
 
         Parameters
         ----------
         state_dict : dict
-            Its tensors are copied, and cast to the dtypes that new accumulators would have. The
-            hyperparameters of its groups replace those of this optimizer, whose `scale`,
-            `clip_value`, `duplicates` and `on_nonfinite` stay.
+            Its tensors are copied, and cast to the dtypes of new accumulators. The hyperparameters
+            of its groups replace those of this optimizer. `scale`, `clip_value`, `duplicates` and
+            `on_nonfinite` of the rule stay.
 
         Raises
         ------
         TypeError, ValueError
-            Where groups, shapes, step numbers or hyperparameters do not fit, an accumulator is no
-            real tensor, negative or not finite, or it is the state of another optimizer or of
-            another rule: a state of torch's wants ``preset="torch"``. Nothing has changed then.
+            If groups, shapes, step numbers or hyperparameters do not fit, an accumulator is not a
+            real tensor, negative or not finite, or the state is of another optimizer or another
+            rule; a state of torch's needs ``preset="torch"``. Nothing has changed then.
         """
         loaded: dict[torch.Tensor, dict[str, torch.Tensor]] = {}
 
         def read(_: Any, state: dict[str, Any]) -> None:
             loaded.update(self._read(state))
 
-        # The last hook sees what the others made of the state.
+        # The last hook sees the state as the others have changed it.
         handle = self.register_load_state_dict_pre_hook(read)
         try:
             super().load_state_dict(state_dict)
         finally:
             handle.remove()
-        # torch has cast accumulators to the dtypes of their params, and shares those it need not.
+        # torch has cast accumulators to the dtypes of params, and shares those it has not cast.
         for p, entries in loaded.items():
             self.state[p].update(entries)
 
     def _read(self, state: dict[str, Any]) -> dict[torch.Tensor, dict[str, torch.Tensor]]:
-        """Return the state's tensors in memory of their own, or raise."""
-        theirs = state.get("rule", _TORCH)
-        if not isinstance(theirs, dict):
-            raise TypeError(f"rule of the state must be a dict, got {theirs!r}")
-        theirs = {k: v for k, v in theirs.items() if k not in _FREE}
-        ours = {k: v for k, v in _beside_groups(self.rule).items() if k not in _FREE}
-        if theirs != ours:
-            names = {**theirs, **ours}
-            shown = ", ".join(
-                f"{name}={theirs.get(name, 'missing')!r}"
-                for name in names
-                if name not in theirs or name not in ours or theirs[name] != ours[name]
-            )
-            raise ValueError(f"state is of another rule, with {shown}; this is {self.rule}")
+        """Check a state, and return copies of its tensors by param."""
+        check_rule(self.rule, state)
         loaded = {}
         first = 0
         for number, (group, saved) in enumerate(
             zip(self.param_groups, state["param_groups"], strict=False)
         ):
-            for option in _IN_EVERY_STATE:
-                if option not in saved:
-                    raise ValueError(
-                        f"param_groups[{number}] of the state has no {option!r}: it is of another"
-                        " optimizer"
-                    )
+            check_group(number, saved)
             if saved.get("differentiable"):
                 raise ValueError(_DIFFERENTIABLE)
-            self._rule_of(-1 - number, {**group, **saved})  # raises where one is out of range
+            self._rule_of(-1 - number, {**group, **saved})  # raises if one is out of range
             for i, (p, key) in enumerate(zip(group["params"], saved["params"], strict=False)):
                 entries = state["state"].get(key)
                 if not entries:
@@ -410,12 +393,12 @@ class Adagrad(torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._forget()
-        for group in self.param_groups:  # a checkpoint of an older torch lacks some
+        for group in self.param_groups:  # the checkpoint of an older torch lacks some
             for name, value in self.defaults.items():
                 group.setdefault(name, value)
 
     def share_memory(self) -> None:
-        """Move the state to memory that other processes share."""
+        """Move the state to shared memory."""
         for state in self.state.values():
             state["sum"].share_memory_()
             state["step"].share_memory_()
@@ -424,10 +407,3 @@ class Adagrad(torch.optim.Optimizer):
 def _name(group: dict[str, Any], i: int, first: int) -> str:
     names = group.get("param_names")
     return f"params[{first + i}]" + (f" ({names[i]})" if names else "")
-
-
-def _beside_groups(rule: Rule) -> dict[str, Any]:
-    return {k: v for k, v in dataclasses.asdict(rule).items() if k not in OF_TORCH.values()}
-
-
-_TORCH = _beside_groups(preset_rule("torch"))

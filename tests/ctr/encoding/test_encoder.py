@@ -1,15 +1,9 @@
-"""HashingEncoder equals its rule, value by value, whatever the columns come in."""
+"""HashingEncoder follows its rules, value by value, for columns from any source."""
 
 from __future__ import annotations
 
 import datetime
 import decimal
-import importlib.util
-import itertools
-import json
-import pickle
-from concurrent.futures import ThreadPoolExecutor
-from copy import deepcopy
 
 import numpy as np
 import pyarrow as pa
@@ -18,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hashing_reference as reference
-from adagrad import _core
 from adagrad.ctr.encoding.encoder import HashingEncoder
-from adagrad.ctr.encoding.examples import Examples, concatenate
-from checks import need
+from adagrad.ctr.encoding.examples import concatenate
+from checks import need_packages
+from encoded import ROWS, entries_of, many
 
 SCALARS = {
     pa.null(): st.none(),
@@ -44,12 +38,14 @@ SCALARS = {
     pa.large_binary(): st.binary(max_size=5),
     pa.binary_view(): st.binary(max_size=20),
 }
+
+
 NUMBERS = [kind for kind in SCALARS if pa.types.is_integer(kind) or pa.types.is_floating(kind)]
 
 
 @st.composite
 def columns(draw, rows):
-    """An array, of any type, nullable, perhaps sliced; its values; and a kind that it can have."""
+    """Draw an array of any type, nullable, perhaps sliced; its values; and a kind for it."""
     item = draw(st.sampled_from(list(SCALARS)))
     values = SCALARS[item] | st.none()
     shape = draw(st.sampled_from(["plain", "plain", "dictionary", "list", "large_list", "of_keys"]))
@@ -58,7 +54,7 @@ def columns(draw, rows):
         kinds += ["log2-bins", "value"] if shape == "plain" else ["log2-bins"]
     kind = draw(st.sampled_from(kinds))
     if kind == "value":
-        largest = 2.0**16  # so that a product of three is one that may be a value
+        largest = 2.0**16  # so that a product of three does not exceed the limit of 2**48
         values = values.filter(lambda x: x is None or x != x or abs(float(x)) <= largest)
     if shape == "dictionary":
         keys = draw(st.lists(values, min_size=1, max_size=5))
@@ -110,27 +106,9 @@ def frames(draw):
     }
 
 
-def entries_of(x):
-    """For each example, its entries as the reference gives them."""
-    checked = Examples(
-        x.slots,
-        x.bounds,
-        x.n_slots,
-        x.n_examples,
-        values=x.values,
-        fields=x.fields,
-        n_fields=x.n_fields,
-    )
-    ends = checked.indptr
-    fields = np.tile(x.fields, len(x)) if x.is_fixed else x.fields
-    values = np.ones(len(x.slots), np.float32) if x.values is None else x.values
-    flat = list(zip(x.slots.tolist(), fields.tolist(), values, strict=True))
-    return [flat[a:b] for a, b in itertools.pairwise(ends)]
-
-
 @given(frames(), st.data())
-@settings(max_examples=200)
-def test_is_the_rule(frame, data):
+@settings(max_examples=100)
+def test_follows_the_rules(frame, data):
     drawn, params = frame
     kinds = {name: kind for name, (_, _, kind) in drawn.items()}
     table = pa.table({name: array for name, (array, _, _) in drawn.items()})
@@ -146,12 +124,6 @@ def test_is_the_rule(frame, data):
     chunked = pa.concat_tables(pieces)
     assert entries_of(encoder.transform(chunked)) == expected
     assert entries_of(concatenate([encoder.transform(p) for p in pieces])) == expected
-
-
-def many(rows, columns=9):
-    """Columns of many blocks of rows."""
-    i = np.arange(rows)
-    return {f"c{j}": (i * (j + 3) % 997).astype(str) for j in range(columns)}
 
 
 def test_blocks_and_batches_join(rng):
@@ -185,20 +157,12 @@ def test_a_dictionary_longer_than_the_column_is_not_hashed_whole():
     assert HashingEncoder().transform({"x": array}).slots.tolist() == plain.slots.tolist()
 
 
-ROWS = {
-    "site": ["a.com", "b.org", None, "a.com"],
-    "hits": [3, 0, 12345, 7],
-    "price": [0.25, float("nan"), 9.5, -1.0],
-    "new": [True, False, True, True],
-}
-
-
 @pytest.fixture
 def expected():
     return entries_of(HashingEncoder(18).transform(pa.table(ROWS).replace_schema_metadata()))
 
 
-def test_expected_is_the_rule(expected):
+def test_expected_follows_the_rules(expected):
     kinds = {"site": "categorical", "hits": "log2-bins", "price": "log2-bins"}
     assert expected == reference.encode(ROWS, {**kinds, "new": "categorical"}, bits=18)
 
@@ -219,20 +183,20 @@ def test_arrow_sources(expected):
 
 
 def test_pandas_and_its_index(expected):
-    need(importlib.util.find_spec("pandas") is not None, "pandas")
+    need_packages("pandas")
     import pandas as pd
 
     frame = pd.DataFrame(ROWS)
     encode = HashingEncoder(18).transform
     assert entries_of(encode(frame)) == expected
-    order = [2, 0, 3, 1]  # an index that is no range, as train_test_split leaves
+    order = [2, 0, 3, 1]  # an index that is not a range, as after train_test_split
     assert entries_of(encode(frame.iloc[order])) == [expected[k] for k in order]
     assert entries_of(encode(frame.astype({"site": "category"}))) == expected
     assert entries_of(encode({name: frame[name] for name in frame})) == expected
 
 
 def test_polars(expected):
-    need(importlib.util.find_spec("polars") is not None, "polars")
+    need_packages("polars")
     import polars as pl
 
     frame = pl.DataFrame(ROWS)
@@ -243,7 +207,7 @@ def test_polars(expected):
 
 
 def test_duckdb(expected):
-    need(importlib.util.find_spec("duckdb") is not None, "duckdb")
+    need_packages("duckdb")
     import duckdb
 
     relation = duckdb.from_arrow(pa.table(ROWS))
@@ -286,7 +250,7 @@ def wrapped():
 
 
 @pytest.mark.parametrize("case", range(len(wrapped())))
-def test_other_types_are_those_they_wrap(case):
+def test_wrapped_types_encode_like_their_values(case):
     array, values, kind = wrapped()[case]
     encoder = HashingEncoder(20, {"x": kind})
     assert entries_of(encoder.transform({"x": array})) == reference.encode(
@@ -295,6 +259,8 @@ def test_other_types_are_those_they_wrap(case):
 
 
 NOON = datetime.datetime(2026, 1, 31, 12, 30, 0, 500_000)
+
+
 NIGHT, EARLY = datetime.datetime(2026, 1, 31), datetime.datetime(1969, 12, 31, 23, 59, 50)
 
 
@@ -329,7 +295,7 @@ NIGHT, EARLY = datetime.datetime(2026, 1, 31), datetime.datetime(1969, 12, 31, 2
         ),
     ],
 )
-def test_a_moment_is_one_text_in_every_unit(moments, types, texts, nested):
+def test_dates_and_times_have_one_text_in_every_unit(moments, types, texts, nested):
     expected = [texts, None, []] if nested else texts
     for kind in types:
         column = pa.array(moments, kind)
@@ -342,7 +308,7 @@ def test_a_moment_is_one_text_in_every_unit(moments, types, texts, nested):
             ), kind
 
 
-def test_extension_types_are_their_storage():
+def test_extension_types_encode_like_their_storage():
     array = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([bytes(16)], pa.binary(16)))
     encoded = HashingEncoder(20).transform({"x": array})
     assert entries_of(encoded) == reference.encode(
@@ -369,297 +335,3 @@ def test_values_multiply_in_crosses():
     expected = reference.encode(x, kinds, bits=20, multi="mean", crosses=encoder.crosses)
     assert entries_of(encoder.transform(x)) == expected
     assert sorted(encoder.transform(x).values.tolist()) == [0.5, 0.5, 1, 1.25, 1.25, 2.5, 2.5]
-
-
-def test_fit_remembers_columns_and_kinds():
-    encoder = HashingEncoder(18).fit(pa.table(ROWS))
-    assert list(encoder.feature_names_in_) == list(ROWS)
-    assert encoder.n_features_in_ == 4
-    shuffled = {name: ROWS[name] for name in reversed(ROWS)} | {"other": [1, 2, 3, 4]}
-    expected = entries_of(encoder.transform(ROWS))
-    assert entries_of(encoder.transform(shuffled)) == expected
-    as_text = {**ROWS, "hits": [str(x) for x in ROWS["hits"]]}
-    assert entries_of(encoder.transform(as_text)) == expected
-    assert entries_of(encoder.fit_transform(pa.table(ROWS).to_reader())) == expected
-    reader = pa.table(ROWS).to_reader()
-    assert entries_of(encoder.fit(reader).transform(reader)) == expected  # fit left it unread
-    assert encoder.fit({"a": ["x"]}).fields_ == {"a": "categorical"}  # and forgets the former
-
-
-def test_copies_encode_alike():
-    crosses, wide = [("site", "hits")], ["site", ("site", "hits")]
-    encoder = HashingEncoder(18, crosses=crosses, wide=wide, null="skip", multi="mean", seed=3)
-    for one in (encoder, HashingEncoder(18, {"hits": None, "site": "categorical"}).fit(ROWS)):
-        expected = entries_of(one.transform(ROWS))
-        stored = HashingEncoder.from_dict(json.loads(json.dumps(one.to_dict())))
-        for copy in (stored, pickle.loads(pickle.dumps(one))):
-            assert entries_of(copy.transform(ROWS)) == expected
-            assert repr(copy.to_dict()) == repr(one.to_dict())
-    with pytest.raises(ValueError, match="format 2"):
-        HashingEncoder.from_dict({**encoder.to_dict(), "format": 2})
-
-
-def test_no_rows():
-    lists = {"tags": pa.array([], pa.list_(pa.string()))}
-    for x in (pa.table(ROWS).slice(0, 0), pa.table(ROWS).schema.empty_table(), lists, many(0)):
-        encoded = HashingEncoder().transform(x)
-        assert len(encoded) == len(encoded.slots) == 0
-        assert entries_of(encoded) == []
-    assert HashingEncoder().transform(many(0)).is_fixed
-    assert HashingEncoder().inverse(lists) == {}
-    assert HashingEncoder().collisions(lists)["tags"]["values"] == 0
-
-
-def test_scikit_learn():
-    from sklearn.base import BaseEstimator, ClassifierMixin, clone
-    from sklearn.model_selection import GridSearchCV
-    from sklearn.pipeline import make_pipeline
-    from sklearn.utils import get_tags
-
-    class Majority(ClassifierMixin, BaseEstimator):
-        def fit(self, X, y):
-            assert isinstance(X, Examples)
-            self.classes_, self.seen_ = np.unique(y), X.n_slots
-            return self
-
-        def predict(self, X):
-            return np.full(len(X), self.classes_[0])
-
-    encoder = HashingEncoder(12, crosses=[("site", "new")])
-    copy = clone(encoder)
-    assert copy is not encoder
-    assert copy.get_params() == encoder.get_params()
-    assert copy.set_params(bits=14).bits == 14
-    with pytest.raises(ValueError, match="no parameter 'bit'"):
-        copy.set_params(bit=3)
-    assert repr(encoder) == "HashingEncoder(bits=12, crosses=[('site', 'new')])"
-    assert not get_tags(encoder).requires_fit
-
-    need(importlib.util.find_spec("pandas") is not None, "pandas")
-    import pandas as pd
-
-    frame, y = pd.concat([pd.DataFrame(ROWS)] * 5), np.arange(20) % 2
-    search = GridSearchCV(
-        make_pipeline(encoder, Majority()), {"hashingencoder__bits": [10, 11]}, cv=2
-    ).fit(frame, y)
-    best = search.best_estimator_
-    assert best[-1].seen_ == 2 ** best[0].bits
-    assert (best.predict(frame) == 0).all()
-
-
-def test_collisions_are_counted():
-    rows = 4000
-    x = {f"c{j}": [f"{k % (300 + 10 * j)}" for k in range(rows)] for j in range(9)}
-    x["tags"] = [[f"{k}", f"{k % 50}"] for k in range(rows)]
-    encoder = HashingEncoder(12, wide=["tags"])
-    report = encoder.collisions(x)
-    values = {
-        name: {v for cell in column for v in (cell if isinstance(cell, list) else [cell])}
-        for name, column in x.items()
-    }
-    slots = {
-        name: {
-            v: reference.slot_of(
-                reference.xxh64(v.encode(), reference.xxh64(name.encode())), j, 10, j == 9, 12
-            )
-            for v in values[name]
-        }
-        for j, name in enumerate(x)
-    }
-    everything = [slot for mine in slots.values() for slot in mine.values()]
-    counts = np.bincount(everything)
-    for name, row in report.items():
-        mine = np.array(list(slots[name].values()))
-        assert row["values"] == len(values[name])
-        assert row["slots"] == len(set(mine.tolist()))
-        assert row["shared"] == np.mean(counts[mine] > 1)
-        assert row["shared_within"] == np.mean(np.bincount(mine)[mine] > 1)
-        assert row["expected"] == pytest.approx(row["shared"], abs=0.1)
-        assert row["expected_within"] == pytest.approx(row["shared_within"], abs=0.1)
-
-
-def test_inverse_finds_what_was_encoded():
-    x = {
-        "site": ["a", "b", None],
-        "hits": [5, -7, 0],
-        "tags": [["x", None, "y"], [], ["z"]],
-        "score": [0.5, 2.0, None],
-    }
-    kinds = {"site": None, "hits": None, "tags": None, "score": "value"}
-    encoder = HashingEncoder(22, kinds, crosses=[("site", "tags", "hits")], wide=["tags"])
-    found = encoder.inverse(x)
-    assert set(found) == set(encoder.transform(x).slots.tolist())
-    by_field: dict[str, list] = {}
-    for entries in found.values():
-        for name, value in entries:
-            by_field.setdefault(name, []).append(value)
-    assert set(by_field["site"]) == {"a", "b", None}
-    assert set(by_field["hits"]) == {"[4, 6)", "(-8, -6]", "0"}
-    assert set(by_field["tags"]) == {"x", "y", "z"}
-    assert set(by_field["score"]) == {"value", None}
-    crossed = {("a", "x", "[4, 6)"), ("a", "y", "[4, 6)"), (None, "z", "0")}
-    assert set(by_field["site*tags*hits"]) == crossed
-    for value in by_field["tags"]:
-        (slot,) = (s for s, entries in found.items() if ("tags", value) in entries)
-        s = reference.xxh64(b"tags")
-        assert slot == reference.slot_of(reference.xxh64(value.encode(), s), 2, 5, True, 22)
-    missing = [value for entries in encoder.set_params(null="skip").inverse(x).values()
-               for _, value in entries]  # fmt: skip
-    assert None not in missing
-    assert not any(isinstance(value, tuple) and None in value for value in missing)
-
-
-@pytest.mark.parametrize(
-    ("params", "error", "message"),
-    [
-        ({"bits": 7}, ValueError, "bits must be from 8 to 32, got 7"),
-        ({"bits": 33}, ValueError, "bits must be from 8 to 32"),
-        ({"bits": 20.0}, TypeError, "bits must be an integer, got 20.0"),
-        ({"bits": True}, TypeError, "bits must be an integer"),
-        ({"seed": -1}, ValueError, "seed must be from 0"),
-        ({"numeric": "log"}, ValueError, "numeric must be in .*got 'log'"),
-        ({"null": None}, ValueError, "null must be in"),
-        ({"multi": "max"}, ValueError, "multi must be in"),
-        ({"fields": "site"}, TypeError, "fields must be names or a dict, got 'site'"),
-        ({"fields": []}, ValueError, "no columns"),
-        ({"fields": ["site", "site"]}, ValueError, "field 'site' is there twice"),
-        ({"fields": ["site", "nope"]}, ValueError, "X has no column 'nope', but"),
-        ({"fields": {"site": "bins"}}, ValueError, r"fields\['site'\] must be in .*got 'bins'"),
-        ({"fields": {"site": "value"}}, ValueError, r"X\['site'\]\[0\] = 'a.com' cannot be read"),
-        ({"fields": {"new": "value"}, "crosses": [("new", "hits")]}, ValueError, "has 'hits'"),
-        ({"crosses": ["site"]}, ValueError, "at least two fields, got 'site'"),
-        ({"crosses": [("site",)]}, ValueError, "at least two fields"),
-        ({"crosses": [("site", "hits")] * 2}, ValueError, r"'site\*hits' is there twice"),
-        ({"wide": ["sites"]}, ValueError, r"wide has \['sites'\]"),
-        ({"wide": "site"}, TypeError, "wide must be a sequence of names"),
-    ],
-)
-def test_bad_parameters(params, error, message):
-    encoder = HashingEncoder(**params)
-    with pytest.raises(error, match=message):
-        encoder.transform(ROWS)
-    if "cannot be read" not in message:
-        with pytest.raises(error, match=message):
-            encoder.fit(ROWS)
-
-
-@pytest.mark.parametrize(
-    ("x", "kind", "error", "message"),
-    [
-        (np.zeros((2, 2)), None, TypeError, "X must be columns.*got ndarray"),
-        ([{"x": 1}], None, TypeError, "X must be columns.*got list"),
-        ({"x": "abc"}, None, TypeError, r"X\['x'\] must be an array or a list, got 'abc'"),
-        ({"x": 3}, None, TypeError, r"X\['x'\] must be an array or a list, got 3"),
-        ({"x": [1, "a"]}, None, TypeError, r"X\['x'\] is no column of one type"),
-        ({"x": np.zeros((2, 2))}, None, TypeError, r"X\['x'\] is no column of one type"),
-        ({"x": np.zeros(2, ">i4")}, None, TypeError, r"X\['x'\] is no column of one type"),
-        ({"x": [1, 2], "y": [1]}, None, ValueError, "expected length 2 but got length 1"),
-        ({"x": [{"a": 1}]}, None, TypeError, r"X\['x'\] is struct.*, which is not encoded"),
-        ({"x": [[[1]]]}, None, TypeError, r"X\['x'\] is list<.*, which is not encoded"),
-        ({"x": [datetime.date(2026, 1, 1)]}, "value", TypeError, "date32.*, which is no number"),
-        ({"x": [[1.0]]}, "value", TypeError, "a 'value' is one number a row"),
-        ({"x": ["1", "2", "x", "3"]}, "value", ValueError, r"X\['x'\]\[2\] = 'x' cannot be read"),
-        ({"x": [[1], [2]]}, "value", TypeError, "one number a row"),
-        ({"x": [1.0, -np.inf]}, "value", ValueError, r"X\['x'\]\[1\] = -inf is not finite"),
-        ({"x": [1.0, 1e30]}, "value", ValueError, r"X\['x'\]\[1\] = 1e\+30 is more than 2\*\*48"),
-        ({"x": [1.0, 1e39]}, "value", ValueError, r"X\['x'\]\[1\] = 1e\+39 is not finite"),
-    ],
-)
-def test_bad_columns(x, kind, error, message):
-    encoder = HashingEncoder(fields=None if kind is None else {"x": kind})
-    with pytest.raises(error, match=message):
-        encoder.transform(x)
-
-
-def test_bad_numbers_are_found_in_any_batch():
-    x = np.ones(2000)
-    x[1700] = np.inf
-    table = pa.table({"x": pa.chunked_array([x[:1000], x[1000:]])})
-    with pytest.raises(ValueError, match=r"X\['x'\]\[1700\] = inf is not finite in float32"):
-        HashingEncoder(fields={"x": "value"}).transform(table)
-    big = {"x": [1.0, 2.0**40], "y": [1.0, 2.0**9]}
-    with pytest.raises(ValueError, match=r"X\['x\*y'\]\[1\] = 562949953421312 is more than 2"):
-        HashingEncoder(numeric="value", crosses=[("x", "y")]).transform(big)
-
-
-def test_a_column_twice():
-    table = pa.Table.from_arrays([pa.array(["a"])] * 2, names=["x", "x"])
-    with pytest.raises(ValueError, match="field 'x' is there twice"):
-        HashingEncoder().transform(table)
-
-
-def dictionaries(rng, n):
-    """Batches whose dictionaries are the one before, another of the same size, or much longer."""
-    words = [f"{k:x}" * (k % 4 + 1) for k in range(3 * n)]
-    values = [words[:n], words[:n], words[1 : n + 1], words[: 2 * n], words, [*words[:9], None]]
-    for texts, kind in itertools.product(values, (pa.string(), pa.large_string())):
-        codes = pa.array(rng.integers(0, len(texts), n), pa.int32())
-        yield pa.DictionaryArray.from_arrays(codes, pa.array(texts, kind))
-    sliced = pa.array([*words[5:9], *words[:n]], pa.string())[4:]
-    yield pa.DictionaryArray.from_arrays(pa.array(range(n), pa.int32()), sliced)
-
-
-def test_what_is_kept_of_the_dictionaries_before_does_not_change_a_slot(rng):
-    encoder = HashingEncoder(bits=20)
-    for column in dictionaries(rng, 300):
-        texts = {"x": column.cast(pa.string()), "y": column.cast(pa.string())}
-        expected = HashingEncoder(bits=20).transform(texts).slots
-        for _ in range(2):
-            got = encoder.transform({"x": column, "y": column}).slots
-            np.testing.assert_array_equal(got, expected)
-
-
-def test_other_params_do_not_find_the_dictionaries_of_those_before():
-    column = {"x": pa.array(["a", "b", "a"]).dictionary_encode()}
-    encoder = HashingEncoder(bits=20)
-    encoder.transform(column)
-    for params in ({"seed": 1}, {"bits": 9}, {"fields": {"x": None}}):
-        encoder.set_params(**params)
-        expected = HashingEncoder(**encoder.get_params()).transform(column).slots
-        np.testing.assert_array_equal(encoder.transform(column).slots, expected)
-    renamed = {"z": column["x"]}
-    encoder.set_params(fields=None)
-    expected = HashingEncoder(**encoder.get_params()).transform(renamed).slots
-    np.testing.assert_array_equal(encoder.transform(renamed).slots, expected)
-
-
-def test_threads_share_what_is_known_of_dictionaries(rng):
-    encoder = HashingEncoder(bits=20)
-    columns = [{"x": column} for column in dictionaries(rng, 2000)] * 8
-    expected = [HashingEncoder(bits=20).transform(column).slots for column in columns]
-    with ThreadPoolExecutor(4) as pool:
-        got = list(pool.map(lambda column: encoder.transform(column).slots, columns))
-    for one, other in zip(got, expected, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_dictionaries_are_not_pickled_or_copied():
-    words = pa.array([f"word {k}" for k in range(10_000)]).dictionary_encode()
-    encoder = HashingEncoder(bits=20)
-    before = pickle.dumps(encoder)
-    encoder.transform({"x": words})
-    assert pickle.dumps(encoder) == before
-    assert vars(deepcopy(encoder)) == vars(pickle.loads(before))
-
-
-def test_an_index_outside_its_dictionary():
-    buffers = [None, pa.py_buffer(np.array([0, 5], np.int32))]
-    kind = pa.dictionary(pa.int32(), pa.string())
-    index = pa.Array.from_buffers(pa.int32(), 2, buffers)
-    array = pa.DictionaryArray.from_arrays(index, pa.array(["a"]), safe=False)
-    assert array.type == kind
-    with pytest.raises(ValueError, match=r"X\['x'\] has an index outside its dictionary"):
-        HashingEncoder().transform({"x": array})
-
-
-def test_the_compiled_part_checks_too():
-    batch = pa.record_batch({"x": ["a"]})
-    with pytest.raises(TypeError, match=r"X\['x'\] must hold numbers"):
-        _core.Hasher([("x", "value", False)], [], 20, 0, False, False).encode([batch])
-    with pytest.raises(TypeError, match="record batch of 2 columns"):
-        _core.Hasher([("x", "value", False)] * 2, [], 20, 0, False, False).encode([batch])
-    with pytest.raises(IndexError, match="cross 'c' has column 1, but there are 1 columns"):
-        _core.Hasher([("x", "value", False)], [("c", [0, 1], False)], 20, 0, False, False)
-    nested = pa.record_batch({"x": [[["a"]]]})
-    with pytest.raises(TypeError, match=r"X\['x'\] is nested more deeply"):
-        _core.Hasher([("x", "categorical", False)], [], 20, 0, False, False).encode([nested])

@@ -1,4 +1,4 @@
-"""Batches of examples: from CSR and back, slices, and what is refused."""
+"""Batches of examples: conversion from CSR and back, slices, joins and rejected input."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PARTS = ("slots", "bounds", "values", "fields")
 
 @st.composite
 def matrices(draw):
-    """CSR of any shape, not sorted, with repeated columns and empty rows."""
+    """Draw unsorted CSR matrices of any shape, with repeated columns and empty rows."""
     n_slots = draw(st.sampled_from([1, 2, 16, 17, 127, 128, 1000]))
     lengths = draw(st.lists(st.integers(0, 6), max_size=8))
     total = sum(lengths)
@@ -37,7 +37,7 @@ def matrices(draw):
 
 
 def entries(x, i):
-    """Of an example, as pairs."""
+    """Return the entries of an example as pairs of slot and value."""
     part = slice(*x.indptr[i : i + 2])
     values = np.ones(len(x.slots)) if x.values is None else x.values
     return list(zip(x.slots[part].tolist(), values[part].tolist(), strict=True))
@@ -52,7 +52,7 @@ def test_from_csr_and_back(matrix):
     for i in range(len(x)):
         part = slice(*matrix.indptr[i : i + 2])
         given = zip(matrix.indices[part].tolist(), matrix.data[part].tolist(), strict=True)
-        # by region, and within one by appearance
+        # ordered by region, and within a region by appearance
         assert entries(x, i) == sorted(given, key=lambda entry: entry[0] // size)
     back = x.to_csr()
     assert back.dtype == np.float32
@@ -74,7 +74,7 @@ def assert_equal(a, b):
 
 @given(matrices(), st.data())
 @settings(max_examples=60)
-def test_slices_and_picks_are_those_of_the_matrix(matrix, data):
+def test_slices_and_selections_equal_those_of_the_matrix(matrix, data):
     x = Examples.from_csr(matrix)
     n, n_slots = x.shape
     start, stop = data.draw(st.integers(-9, 9)), data.draw(st.integers(-9, 9))
@@ -103,7 +103,7 @@ def with_fields(x, rng):
 @pytest.mark.parametrize("fields", [False, True], ids=["", "fields"])
 @pytest.mark.parametrize("values", [False, True], ids=["ones", "values"])
 @pytest.mark.parametrize("fixed", [False, True], ids=["varying", "fixed"])
-def test_cut_and_joined_again(rng, fixed, values, fields):
+def test_slices_join_to_the_whole(rng, fixed, values, fields):
     x = batch(rng, 50, 300, fixed=fixed, values=values)
     x = with_fields(x, rng) if fields else x
     assert x.is_fixed == fixed
@@ -118,7 +118,7 @@ def test_cut_and_joined_again(rng, fixed, values, fields):
         assert_equal(copied, x)
 
 
-def test_batches_of_different_forms_are_joined(rng):
+def test_joining_fixed_and_varying_batches(rng):
     parts = [
         batch(rng, 5, 300, fixed=True, values=True),
         batch(rng, 5, 300, fixed=True),
@@ -129,15 +129,15 @@ def test_batches_of_different_forms_are_joined(rng):
     assert [entries(joined, i) for i in range(15)] == expected
 
 
-def test_batches_that_do_not_fit_together_are_refused(rng):
+def test_joining_incompatible_batches_raises(rng):
     x = batch(rng, 3, 300)
-    with pytest.raises(ValueError, match="has 301 slots and 0 fields, but the first 300 and 0"):
+    with pytest.raises(ValueError, match="has 301 slots and 0 fields, but the first has 300 and 0"):
         concatenate([x, batch(rng, 3, 301)])
-    with pytest.raises(ValueError, match="parts are empty"):
+    with pytest.raises(ValueError, match="parts is empty"):
         concatenate([])
 
 
-def test_what_it_says_of_itself(rng):
+def test_repr_shape_and_nbytes(rng):
     x = with_fields(batch(rng, 3, 300, fixed=True), rng)
     assert repr(x) == f"<Examples: 3 of {len(x.slots)} entries in 300 slots, 5 fields>"
     assert x.nbytes == x.slots.nbytes + x.bounds.nbytes + x.fields.nbytes
@@ -155,7 +155,7 @@ def test_what_it_says_of_itself(rng):
         [[0, 2.5], [0, 0]],
     ],
 )
-def test_what_becomes_examples(matrix):
+def test_accepted_matrices(matrix):
     dense = matrix.toarray() if scipy.sparse.issparse(matrix) else np.asarray(matrix)
     x = Examples.from_csr(matrix, n_slots=7)
     assert x.n_slots == 7
@@ -206,7 +206,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_parts_that_do_not_fit(name):
+def test_inconsistent_parts(name):
     changes, error, message = BAD[name]
     Examples(**WHOLE, n_fields=2)
     with pytest.raises(error, match=message):
@@ -226,7 +226,7 @@ def test_parts_that_do_not_fit(name):
         (np.zeros((2, 0)), ValueError, "n_slots must be from 1"),
     ],
 )
-def test_matrices_that_are_refused(matrix, error, message):
+def test_rejected_matrices(matrix, error, message):
     with pytest.raises(error, match=message):
         Examples.from_csr(matrix)
 
@@ -236,12 +236,12 @@ def test_a_matrix_wider_than_the_model():
         Examples.from_csr(np.ones((1, 3)), n_slots=2)
 
 
-def test_positions_that_are_refused(rng):
+def test_rejected_positions(rng):
     x = batch(rng, 5, 300)
     for order in ([5], [-1], [0, 9]):
         with pytest.raises(IndexError, match=r"order must be in \[0, 5\)"):
             x.take(np.array(order))
-    with pytest.raises(ValueError, match="a slice of Examples has step 1"):
+    with pytest.raises(ValueError, match="a slice of Examples must have step 1, got 2"):
         x[::2]
     with pytest.raises(IndexError, match=r"mask has shape \(4,\), but there are 5 examples"):
         x[np.ones(4, bool)]

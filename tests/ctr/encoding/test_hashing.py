@@ -1,8 +1,6 @@
-"""The hash and the rule of the encoder: they are a file format, so they are pinned."""
+"""The hash and the slots of the encoder: a file format, whose values must not change."""
 
 from __future__ import annotations
-
-import importlib.util
 
 import numpy as np
 import pytest
@@ -12,9 +10,9 @@ from hypothesis import strategies as st
 import hashing_reference as reference
 from adagrad import _core
 from adagrad.ctr.encoding.encoder import HashingEncoder
-from checks import need
+from checks import need_packages
 
-# Of the specification's author: of nothing, of one byte, of each branch on length.
+# Published by the author of xxHash: no bytes, one byte, and one input for each branch on length.
 VECTORS = [
     (b"", 0, 0xEF46DB3751D8E999),
     (b"a", 0, 0xD24EC4F1A98C6E5B),
@@ -33,8 +31,10 @@ PINNED_MOMENTS = [42578, 53579, 57936, 1836, 12121, 48001, 21581, 40051, 54296]
 
 
 def test_moments_and_flags_are_pinned():
-    """In any unit; the texts are ISO 8601, a flag is 0 or 1."""
-    pa = pytest.importorskip("pyarrow")
+    """Dates and times have the same slots in every unit."""
+    need_packages("pyarrow")
+    import pyarrow as pa
+
     at = np.array(["2026-01-31T12:30:00.5", "2026-01-31", "NaT"], "datetime64[ns]")
     for unit in ("ms", "us", "ns"):
         log = {
@@ -52,7 +52,7 @@ def test_hash_is_the_reference(data, seed):
 
 
 def test_hash_is_xxhash(rng):
-    need(importlib.util.find_spec("xxhash") is not None, "xxhash")
+    need_packages("xxhash")
     import xxhash
 
     for length in [*range(100), 1000, 4099]:
@@ -60,7 +60,7 @@ def test_hash_is_xxhash(rng):
         assert _core.xxh64(data, seed) == xxhash.xxh64_intdigest(data, seed=seed)
 
 
-# Taken once, from the first release. A model on disk means these numbers.
+# Recorded from the first release. Models on disk depend on these numbers.
 PINNED = {
     "text": (["a", "", "déjà vu", None], "categorical"),
     "id": ([0, -1, 9223372036854775807, None], "categorical"),

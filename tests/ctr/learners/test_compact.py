@@ -1,4 +1,4 @@
-"""Slots of a large table as places in a small one."""
+"""`_core.compact`: distinct slots, sorted, and the position of each slot among them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The estimators of factorization machines: what they add to the kernels, and what files keep."""
+"""Factorization machines: what the estimators add to the kernels, and their files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MACHINES = [FactorizationMachine, FieldAwareFactorizationMachine]
 
 
 def columns(rng, n, n_fields=10):
-    """Fields of a few values; a click where the first two agree: no single field tells."""
+    """Fields of a few values, and a click if the first two agree, which no single field shows."""
     values = rng.integers(0, 3, (n, n_fields))
     log = {f"f{j}": values[:, j].astype(str) for j in range(n_fields)}
     return log, (values[:, 0] == values[:, 1]).astype(int)
@@ -32,9 +32,9 @@ def columns(rng, n, n_fields=10):
 def assert_same_model(a, b):
     assert a.n_examples_ == b.n_examples_
     assert_same_bits(a.intercept_, b.intercept_)
-    for name, table in a._ready().tables.items():
-        assert_same_bits(table.weights.copy(), b._ready().tables[name].weights.copy(), name)
-        assert_same_bits(table.state.copy(), b._ready().tables[name].state.copy(), name)
+    for name, table in a._model.tables.items():
+        assert_same_bits(table.weights.copy(), b._model.tables[name].weights.copy(), name)
+        assert_same_bits(table.state.copy(), b._model.tables[name].state.copy(), name)
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -44,7 +44,7 @@ def test_without_factors_it_is_logistic_regression(rng, machine, penalties):
     x = HashingEncoder(10).transform(x)
     of_pairs = machine(init_scale=0.0, **penalties)
     if machine is FieldAwareFactorizationMachine:
-        # Its rounds have eight examples, those of logistic regression 64, after 1,024 of one.
+        # After 1,024 examples its rounds have 8 examples, those of logistic regression 64.
         x, y = x[:1024], y[:1024]
     linear = LogisticRegression(**penalties).fit(x, y)
     of_pairs.fit(x, y)
@@ -63,7 +63,7 @@ def test_uncertainty_is_that_of_the_linear_params(rng, machine, rule):
     log["f0"] = rng.standard_normal(1500)
     x = encoder.transform(log)
     model = machine(rule=rule, init_scale=0.3, n_jobs=2).fit(x, y)
-    rates = rate(rule, model._ready().tables["linear"].state[x.slots], 1501)
+    rates = rate(rule, model._model.tables["linear"].state[x.slots], 1501)
     expected = sums(rates * x.values * x.values, x.indptr[:-1], x.indptr[1:])
     assert_same_bits(model.uncertainty(x), expected)
     never = encoder.transform({name: ["new"] for name in log} | {"f0": [0.0]})
@@ -100,7 +100,7 @@ def test_threads_and_streams_give_the_same_bits(rng, machine, lr):
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_files_go_on_with_the_same_bits(rng, machine, tmp_path):
+def test_a_loaded_machine_continues_with_the_same_bits(rng, machine, tmp_path):
     log, y = columns(rng, 1200)
     half = {name: column[:640] for name, column in log.items()}
     rest = {name: column[640:] for name, column in log.items()}
@@ -121,7 +121,7 @@ def test_fields_are_shared_by_threads_where_each_keeps_to_a_region(rng, n_fields
     log, y = columns(rng, 300, n_fields + 1)
     del log[f"f{n_fields}"]
     model = FieldAwareFactorizationMachine(encoder=HashingEncoder(12), n_jobs=2).fit(log, y)
-    assert model._ready().settings.parts == parts
+    assert model._model.settings.parts == parts
     one = FieldAwareFactorizationMachine(encoder=HashingEncoder(12), n_jobs=1).fit(log, y)
     assert_same_model(model, one)
 
@@ -130,10 +130,10 @@ def test_a_wide_field_of_a_field_aware_machine(rng):
     log, y = columns(rng, 300)
     encoder = HashingEncoder(12, wide=["f3"])
     model = FieldAwareFactorizationMachine(encoder=encoder).fit(log, y)
-    assert model._ready().settings.parts == 1
+    assert model._model.settings.parts == 1
 
 
-def test_what_a_field_aware_machine_needs(rng):
+def test_bad_input_of_machines(rng):
     x = batch(rng, 100, 200)
     with pytest.raises(ValueError, match="X has no fields"):
         FieldAwareFactorizationMachine().fit(x, labels(rng, x))
@@ -150,13 +150,13 @@ def test_fewer_slots(rng):
     assert small.n_slots == 512
     np.testing.assert_array_equal(small.slots // 64, x.slots // 512)
     np.testing.assert_array_equal(small.slots % 64, x.slots % 64)
-    Examples(small.slots, small.bounds, 512, 50, values=small.values)  # its checks pass
+    Examples(small.slots, small.bounds, 512, 50, values=small.values)  # passes its checks
     assert x.folded(4096) is x
 
 
 @pytest.mark.parametrize("saved", [False, True])
 def test_columns_go_by_name(rng, tmp_path, saved):
-    """The columns of the first batch are the model's, whatever order later ones come in."""
+    """Later batches may have the columns of the first in any order."""
     log, y = columns(rng, 400)
     model = LogisticRegression(encoder=HashingEncoder(12)).fit(log, y)
     if saved:
@@ -175,7 +175,7 @@ def test_an_encoder_that_has_seen_no_columns(rng):
     log, y = columns(rng, 100)
     model = LogisticRegression(encoder=HashingEncoder(12))
     model.fit(HashingEncoder(12).transform(log), y)
-    with pytest.raises(ValueError, match="its encoder has not seen columns"):
+    with pytest.raises(ValueError, match="its encoder has seen no columns"):
         model.predict_proba(log)
 
 
@@ -187,7 +187,7 @@ def test_examples_cannot_be_changed_after_their_checks(rng):
                 array[0] = 1
 
 
-def test_a_matrix_whose_arrays_lie():
+def test_a_matrix_with_a_bad_indptr():
     matrix = scipy.sparse.csr_matrix((np.ones(4), [3, 1, 1, 4], [0, 2, 4]), shape=(2, 5))
     matrix.indptr[1] = 400_000
     with pytest.raises(ValueError, match=r"indptr|index pointer|Last value"):

@@ -13,6 +13,7 @@ import fm_reference as oracle
 from adagrad import Rule, _core
 from adagrad.ctr.encoding.examples import REGIONS, Examples, region_size
 from checks import Array, assert_same_bits
+from isas import using
 from rules import RULES
 
 SLOTS = 500
@@ -25,13 +26,13 @@ def part_of_field(parts: int) -> Array:
 
 
 def place_in_part(parts: int) -> Array:
-    """Backwards, so that no order of fields is taken for granted."""
+    """The reverse of the usual order, which the kernels must not rely on."""
     part = part_of_field(parts)
     return np.array([(part[f + 1 :] == part[f]).sum() for f in range(N_FIELDS)], np.uint32)
 
 
 def some_examples(rng: Any, n: int, *, fixed: bool, values: bool) -> Examples:
-    """Examples over few slots, so that many repeat; not fixed, also within an example."""
+    """Examples over few slots, so that many repeat; if not `fixed`, also within an example."""
     fields_of_region = [[f for f in range(N_FIELDS) if f % REGIONS == r] for r in range(REGIONS)]
     runs = [[len(f) for f in fields_of_region]] * n
     if not fixed:
@@ -63,7 +64,7 @@ def some_examples(rng: Any, n: int, *, fixed: bool, values: bool) -> Examples:
 
 
 class Case:
-    """A model of each, ours and the oracle's, from the same start."""
+    """Our model and the oracle's, from the same start."""
 
     def __init__(
         self,
@@ -86,8 +87,18 @@ class Case:
             adagrad.Table(SLOTS, int(count) * k, rule, init="normal", init_scale=0.3, seed=number)
             for number, count in enumerate(counts)
         ]
+        self.start = [table._memory.copy() for table in self.every_table]
         self.learner = self.ours()
         self.model = self.oracle()
+
+    @property
+    def every_table(self) -> list[adagrad.Table]:
+        return [self.weights, self.bias, *self.factors]
+
+    def restart(self) -> None:
+        """Put our params and accumulators back to the start."""
+        for table, start in zip(self.every_table, self.start, strict=True):
+            table._memory[:] = start
 
     def ours(self) -> Any:
         sums, rule = self.coordinates is oracle.Sums, self.rule
@@ -131,7 +142,7 @@ class Case:
             assert_same_bits(self.bias.weights, self.model.linear.bias.w, context)
 
     def memory(self) -> bytes:
-        return b"".join(t._memory.tobytes() for t in [self.weights, self.bias, *self.factors])
+        return b"".join(table._memory.tobytes() for table in self.every_table)
 
 
 def labels(rng: Any, n: int) -> Array:
@@ -141,13 +152,18 @@ def labels(rng: Any, n: int) -> Array:
 def compare(
     case: Case, x: Examples, y: Array, weights: Array | None = None, threads: int = 1
 ) -> Array:
-    """Learn from 10 examples one by one, and from the others in rounds; the margins."""
+    """Learn 10 examples one by one and the others in rounds, on every ISA; return the margins."""
     t = ALONE - 10
     expected = oracle.learn(case.model, x, y, weights, t, ALONE)
-    assert_same_bits(case.learn(x, y, weights, t, threads), expected, "margins")
-    case.assert_same()
-    found = oracle.margins(case.model, x)
-    assert_same_bits(case.learner.margins(x, threads), found, "margins afterwards")
+    afterwards = oracle.margins(case.model, x)
+    for isa in adagrad.isas():
+        case.restart()
+        with using(isa):
+            margins = case.learn(x, y, weights, t, threads)
+            assert_same_bits(margins, expected, f"{isa}, margins")
+            case.assert_same(isa)
+            margins = case.learner.margins(x, threads)
+            assert_same_bits(margins, afterwards, f"{isa}, margins afterwards")
     return expected
 
 
@@ -155,7 +171,7 @@ def compare(
 @pytest.mark.parametrize("values", [False, True])
 @pytest.mark.parametrize("fixed", [False, True])
 @pytest.mark.parametrize("kind", ["fm", "ffm"])
-def test_learners_equal_the_oracle(kind, fixed, values, k, isa, rng):
+def test_learners_equal_the_oracle(kind, fixed, values, k, rng):
     x = some_examples(rng, 200 if kind == "fm" else 40, fixed=fixed, values=values)
     y = labels(rng, len(x))
     weights = rng.uniform(0, 2, len(x)).astype(np.float32) if values else None
@@ -168,15 +184,15 @@ def test_learners_equal_the_oracle(kind, fixed, values, k, isa, rng):
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("fixed", [False, True])
 @pytest.mark.parametrize("kind", ["fm", "ffm"])
-def test_gradients_are_summed_at_params_that_stand_still(kind, fixed, threads, isa, rng):
+def test_gradients_are_summed_at_constant_params(kind, fixed, threads, rng):
     x = some_examples(rng, 200 if kind == "fm" else 40, fixed=fixed, values=True)
     case = Case(kind, 4, Rule(), coordinates=oracle.Sums)
-    before = [table.weights.copy() for table in (case.weights, case.bias, *case.factors)]
+    before = [table.weights.copy() for table in case.every_table]
     compare(case, x, labels(rng, len(x)), threads=threads)
-    after = [table.weights for table in (case.weights, case.bias, *case.factors)]
+    after = [table.weights for table in case.every_table]
     for a, b in zip(before, after, strict=True):
         assert_same_bits(a, b)
-    assert all(table.state.any() for table in (case.weights, case.bias, *case.factors))
+    assert all(table.state.any() for table in case.every_table)
 
 
 @pytest.mark.parametrize("name", [n for n, rule in RULES.items() if rule.accumulator != "row"])
@@ -220,7 +236,7 @@ def test_a_stream_may_be_cut(kind, cuts, rng):
 @pytest.mark.parametrize("kind", ["fm", "ffm"])
 @pytest.mark.parametrize("normalise", [False, True])
 def test_gradients_by_finite_differences(kind, normalise, rng):
-    """Of the logloss, in float64, in every param that the example touches."""
+    """The oracle's gradients of the logloss, in float64, in every param of an example."""
     x = some_examples(rng, 1, fixed=True, values=True)
     case = Case(kind, 3, Rule(lr=0.2), **({"normalise": normalise} if kind == "ffm" else {}))
     model = case.oracle(np.float64)
@@ -251,7 +267,7 @@ def test_gradients_by_finite_differences(kind, normalise, rng):
 
 
 @pytest.mark.parametrize("kind", ["fm", "ffm"])
-def test_empty_examples_and_none(kind, rng):
+def test_empty_examples_and_empty_batches(kind, rng):
     case = Case(kind, 4, Rule(lr=0.2))
     none = some_examples(rng, 3, fixed=False, values=False)[:0]
     before = case.memory()
@@ -269,7 +285,7 @@ def test_empty_examples_and_none(kind, rng):
 
 
 def test_interactions_are_learned(rng):
-    """Whether two fields agree is no sum of weights: a linear model cannot know it."""
+    """Whether two fields agree cannot be expressed as a sum of weights."""
     n = 4000
     values = rng.integers(0, 8, (n, 2))
     y = (values[:, 0] % 2 == values[:, 1] % 2).astype(np.float32)
@@ -318,7 +334,7 @@ def test_bad_tables():
 
 @pytest.mark.parametrize("fixed", [False, True])
 def test_bad_examples(fixed, rng):
-    """Nothing has changed when learn() raises."""
+    """If learn() raises, nothing changes."""
     case = Case("ffm", 4, Rule())
     good = some_examples(rng, 40, fixed=fixed, values=False)
     before = case.memory()

@@ -1,26 +1,30 @@
-"""Logistic regression equals its reference in every bit, however it is cut and threaded."""
+"""Logistic regression has the bits of its reference, for any number of threads and batches."""
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 import pytest
 import scipy.sparse
 
+import adagrad
 import ctr_reference as oracle
 from adagrad import Rule, preset
 from adagrad.ctr import Examples, HashingEncoder, LogisticRegression
 from adagrad.ctr.learners.model import Model, Settings
 from checks import assert_same_bits
 from ctr_data import batch, labels
+from isas import using
 from rules import RULES
 
 THREADS = (1, 2, 3, 4, 8)
-# What a learner has to refuse: gradients before their steps, and decay of rows that have none.
+# Learners refuse on_nonfinite="raise", which needs all gradients before the first step.
 LEARNED = {name: rule for name, rule in RULES.items() if rule.on_nonfinite != "raise"}
 
 
 def pair(n_slots, rule=None, *, l1=0.0, intercept=True, examples=0):
-    """A model, and its oracle, after so many examples."""
+    """A model and its oracle, which believe to have learned `examples` examples."""
     rule = Rule(lr=0.1) if rule is None else rule
     model = Model(Settings("lr", n_slots, rule, l1=l1, intercept=intercept))
     expected = oracle.Linear(n_slots, rule, l1, intercept)
@@ -36,17 +40,22 @@ def assert_same(model, expected, context=""):
         assert_same_bits(model.bias, expected.bias, f"{context}, bias")
 
 
-def learn_both(model, expected, x, y, weights=None, threads=1, context=""):
-    margins = model.learn(x, y, weights, threads=threads)
-    assert_same_bits(margins, expected.learn(x, y, weights), f"{context}, margins")
-    assert_same(model, expected, context)
+def learn_both(model, expected, x, y, weights=None, threads=1, context="", isas=()):
+    """Let the oracle learn, and on each of `isas` a copy of the model; the default is this one."""
+    margins = expected.learn(x, y, weights)
+    for isa in isas or [adagrad.isa()]:
+        learning = model.copy() if isas else model
+        with using(isa):
+            found = learning.learn(x, y, weights, threads=threads)
+        assert_same_bits(found, margins, f"{context}, {isa}, margins")
+        assert_same(learning, expected, f"{context}, {isa}")
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["equal", "weighted"])
 @pytest.mark.parametrize("values", [False, True], ids=["ones", "values"])
 @pytest.mark.parametrize("fixed", [False, True], ids=["varying", "fixed"])
-def test_the_bits_of_the_reference(isa, rng, fixed, values, weighted):
-    """Through the examples that come alone, whole rounds, and a last one that is cut."""
+def test_the_bits_of_the_reference(rng, fixed, values, weighted):
+    """Through examples learned one by one, whole rounds, and an incomplete last round."""
     n = 1300
     x = batch(rng, n, 1000, fixed=fixed, values=values)
     y = labels(rng, x)
@@ -54,23 +63,26 @@ def test_the_bits_of_the_reference(isa, rng, fixed, values, weighted):
     _, expected = pair(1000)
     margins = expected.learn(x, y, weights)
     assert expected.w.any()
-    for threads in THREADS:
-        model, _ = pair(1000)
-        found = model.learn(x, y, weights, threads=threads)
-        assert_same_bits(found, margins, f"margins, {threads} threads")
-        assert_same(model, expected, f"{threads} threads")
-    for threads in THREADS:
-        assert_same_bits(model.margins(x, threads=threads), expected.margins(x), "afterwards")
+    afterwards = expected.margins(x)
+    for isa, threads in itertools.product(adagrad.isas(), THREADS):
+        with using(isa):
+            model, _ = pair(1000)
+            found = model.learn(x, y, weights, threads=threads)
+            assert_same_bits(found, margins, f"margins, {isa}, {threads} threads")
+            assert_same(model, expected, f"{isa}, {threads} threads")
+            found = model.margins(x, threads=threads)
+            assert_same_bits(found, afterwards, f"afterwards, {isa}, {threads} threads")
 
 
 @pytest.mark.parametrize("intercept", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize("l1", [0.0, 0.01], ids=["", "l1"])
 @pytest.mark.parametrize("name", LEARNED)
-def test_every_rule(isa, rng, name, l1, intercept):
+def test_every_rule(rng, name, l1, intercept):
     """From shortly before the first round of 64."""
     x = batch(rng, 300, 300, values=intercept)
     model, expected = pair(300, RULES[name], l1=l1, intercept=intercept, examples=990)
-    learn_both(model, expected, x, labels(rng, x), threads=2, context=name)
+    y = labels(rng, x)
+    learn_both(model, expected, x, y, threads=2, context=name, isas=adagrad.isas())
 
 
 @pytest.mark.parametrize(
@@ -101,7 +113,7 @@ def test_l1_leaves_zeros(rng):
 
 @pytest.mark.parametrize("n_slots", [1, 2, 15, 16, 17, 100, 127, 129, 1001])
 def test_few_slots(rng, n_slots):
-    """Collisions in every example, regions that are short or have no slots."""
+    """Collisions in every example, and regions that are short or empty."""
     x = batch(rng, 400, n_slots, values=n_slots % 2 == 1, most=6)
     model, expected = pair(n_slots, Rule(lr=0.3), examples=1000)
     learn_both(model, expected, x, labels(rng, x), threads=8)
@@ -123,12 +135,12 @@ def test_examples_without_entries(rng):
 
 
 def test_extreme_values(isa, rng):
-    """Margins that overflow: infinities and NaN spread as IEEE arithmetic says, and no further."""
+    """Margins overflow, and infinities and NaN spread exactly as in IEEE arithmetic."""
     x = batch(rng, 200, 120, values=True)
     values = x.values.copy()
     values[::7] *= np.float32(1e30)
     values[3] = np.float32(3e38)
-    # Past the check of values, so that a few examples get where many would.
+    # Without the check of values, so that a few examples suffice for an overflow.
     x = Examples._of(x.bounds, x.fields, len(x), x.n_fields, 120, x.slots, values)
     for name in ("textbook", "skip non-finite"):
         model, expected = pair(120, RULES[name].replace(lr=10.0), examples=1000)
@@ -151,7 +163,7 @@ def test_a_stream_cut_at_multiples_of_64(rng, cuts, threads):
     assert cut.n_examples_ == whole.n_examples_ == 1500
 
 
-def test_params_that_are_set_later_count_later(rng):
+def test_params_may_change_between_calls(rng):
     x = batch(rng, 640, 300)
     y = labels(rng, x)
     learner = LogisticRegression(lr=0.1).fit(x, y)
@@ -162,7 +174,7 @@ def test_params_that_are_set_later_count_later(rng):
     model.learn(x, y)
     assert_same_bits(learner.coef_[0].copy(), model.tables["linear"].weights.copy())
     assert learner.lr_ == 0.3
-    # What was chosen for the first examples stays, until a rate is given.
+    # A chosen rate stays until another is set.
     auto = LogisticRegression("auto").partial_fit(x[:320], y[:320])
     chosen = auto.lr_
     auto.set_params(lr=0.7).partial_fit(x[320:], y[320:])
@@ -192,18 +204,23 @@ def test_params_that_cannot_change(params, message):
     assert_same_bits(learner.coef_.copy(), before)
 
 
-def test_uncertainty(isa, rng):
-    for values in (False, True):
-        x = batch(rng, 700, 300, values=values)
-        y = labels(rng, x)
-        for rule in (Rule(lr=0.2, lr_decay=0.01), preset("optax", lr=0.1), preset("libffm")):
-            _, expected = pair(300, rule)
-            expected.learn(x, y)
+@pytest.mark.parametrize("values", [False, True], ids=["ones", "values"])
+@pytest.mark.parametrize(
+    "rule", [Rule(lr=0.2, lr_decay=0.01), preset("optax", lr=0.1), preset("libffm")], ids=repr
+)
+def test_uncertainty(rng, rule, values):
+    x = batch(rng, 700, 300, values=values)
+    y = labels(rng, x)
+    _, oracle_model = pair(300, rule)
+    oracle_model.learn(x, y)
+    expected = oracle_model.uncertainty(x)
+    for isa in adagrad.isas():
+        with using(isa):
             learner = LogisticRegression(rule=rule, n_jobs=2).fit(x, y)
-            assert_same_bits(learner.uncertainty(x), expected.uncertainty(x), repr(rule))
+            assert_same_bits(learner.uncertainty(x), expected, isa)
 
 
-def test_uncertainty_falls_with_what_is_known(rng):
+def test_uncertainty_falls_as_a_feature_is_seen(rng):
     x = Examples.from_csr(np.eye(3))
     seen = x.take(np.repeat([0, 1, 2], [52, 5, 1]))
     learner = LogisticRegression(lr=0.1).fit(seen, [0, 1] * 29)
@@ -212,7 +229,7 @@ def test_uncertainty_falls_with_what_is_known(rng):
 
 
 def sigmoid(z):
-    """Of the learner: the gradient of a negative example, by a step of length 1 from 0."""
+    """The learner's sigmoid: the gradient of a negative example, from a step of rate 1 at 0."""
     model = Model(Settings("lr", 2 * len(z), Rule(lr=1.0, power=0.0, eps=0.0), intercept=False))
     w = model.tables["linear"].weights
     w[::2] = z
@@ -225,7 +242,7 @@ def sigmoid(z):
 
 
 def test_the_sigmoid(isa):
-    """Within 2.5 units in the last place, e^-x within 2; monotone to them, 0 and 1 at the ends."""
+    """Within 2.5 ulp, e^-x within 2 ulp; monotone up to 2 ulp; 0 and 1 at the ends."""
     z = np.linspace(-100, 100, 400_001).astype(np.float32)
     p, exact = sigmoid(z), 1 / (1 + np.exp(-z.astype(np.float64)))
     assert_same_bits(p, oracle.sigmoid(z), "sigmoid")
@@ -244,7 +261,7 @@ def test_the_sigmoid(isa):
 
 
 def test_probabilities(isa):
-    """In float64 from the exponential of float32, which has less than 2 units of error."""
+    """In float64, from an exponential in float32 with an error below 2 ulp."""
     z = np.linspace(-100, 100, 100_001).astype(np.float32)
     x = Examples.from_csr(np.array([[1.0]]).repeat(len(z), 0) * z[:, None])
     learner = LogisticRegression(lr=0.0).fit([[0.0], [0.0]], [0, 1])

@@ -29,7 +29,7 @@ def metrics(*arrays):
 @pytest.mark.parametrize("weighted", [False, True], ids=["equal", "weighted"])
 @pytest.mark.parametrize("scale", [0.01, 1.0, 8.0])
 def test_metrics_of_scikit_learn(isa, rng, weighted, scale):
-    """Losses to the error of an exponential in float32; AUC of the bins exactly."""
+    """Losses agree up to the error of a float32 exponential, AUC agrees exactly on the bins."""
     margins, y, weights = predictions(rng, weighted=weighted)
     margins *= np.float32(scale)
     found = metrics(margins, y, weights)
@@ -63,7 +63,7 @@ def test_chunks_add_up_to_the_whole_exactly(rng, chunk, weighted):
 
 
 def test_every_isa_counts_the_same(isa, rng):
-    """The bits of float64 sums in order."""
+    """Sums in float64 are added in the order of the examples."""
     margins, y, _ = predictions(rng, 3000)
     board, one_by_one = Progressive(), Progressive()
     board.add(margins, y)
@@ -83,7 +83,7 @@ def test_bins():
     np.testing.assert_array_equal(board.bins[1][[0, 1, 16384, 32767]], [2, 1, 1, 2])
 
 
-def test_what_is_not_defined():
+def test_undefined_metrics_are_nan():
     nothing = Progressive().metrics()
     assert set(nothing) == set(METRICS)
     assert all(math.isnan(value) for value in nothing.values())
@@ -97,7 +97,7 @@ def test_what_is_not_defined():
         assert math.isnan(diverged["auc"])
 
 
-def test_what_the_learner_reports_is_of_predictions_before_learning(rng):
+def test_a_learner_reports_predictions_made_before_learning(rng):
     x = batch(rng, 3000, 300)
     y = labels(rng, x)
     learner = LogisticRegression(lr=0.1).fit(x, y)

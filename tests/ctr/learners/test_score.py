@@ -1,4 +1,4 @@
-"""The C++ program of examples/ scores what Python saved, with the same bits."""
+"""The C++ program in examples/ scores a saved model with the same bits as Python."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import toolchain
 from adagrad.ctr import LogisticRegression
 from checks import assert_same_bits
 from ctr_data import batch, labels
+
+pytestmark = pytest.mark.unsanitized
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def test_margins(tmp_path, rng, program, intercept):
     assert_same_bits(found, learner.decision_function(x))
 
 
-def test_what_it_refuses(tmp_path, program):
+def test_bad_input(tmp_path, program):
     LogisticRegression().fit([[1.0], [2.0]], [0, 1]).save(tmp_path / "model")
     (tmp_path / "other").write_bytes(b"12345678{}")
     for name, line, message in (

@@ -1,10 +1,13 @@
-"""What scikit-learn asks of an estimator."""
+"""The checks that scikit-learn has for estimators."""
 
 from __future__ import annotations
 
+import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from adagrad.ctr import FactorizationMachine, LogisticRegression
+
+pytestmark = pytest.mark.unsanitized
 
 ONLINE = "an online learner takes one step for weight 2, not two"
 
@@ -25,5 +28,5 @@ def expected_failures(_):
     ],
     expected_failed_checks=expected_failures,
 )
-def test_what_scikit_learn_checks(estimator, check):
+def test_checks_of_scikit_learn(estimator, check):
     check(estimator)

@@ -1,4 +1,4 @@
-"""Lines that the compiled module splits: what pyarrow makes of the same lines, to the bit."""
+"""The fast path for CSV and TSV gives the same rows, errors and bits as pyarrow."""
 
 import gzip
 import io
@@ -11,14 +11,18 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-pa = pytest.importorskip("pyarrow")
+from checks import need_packages
 
-import toolchain  # noqa: E402
-from adagrad import _core  # noqa: E402
-from adagrad.ctr import HashingEncoder  # noqa: E402
-from adagrad.ctr.logs import LogError, blocks, open_log  # noqa: E402
-from adagrad.ctr.logs.csv import DelimitedReader  # noqa: E402
-from adagrad.ctr.logs.fast_csv import Plain  # noqa: E402
+need_packages("pyarrow")
+
+import pyarrow as pa
+
+import toolchain
+from adagrad import _core
+from adagrad.ctr import HashingEncoder
+from adagrad.ctr.logs import LogError, blocks, open_log
+from adagrad.ctr.logs.csv import DelimitedReader
+from adagrad.ctr.logs.fast_csv import SimpleLines
 
 SCHEMA = pa.schema(
     [("click", pa.float32()), ("n", pa.int64()), ("s", pa.string()), ("x", pa.float64())]
@@ -57,14 +61,14 @@ files = st.lists(st.tuples(line, ends), max_size=200).map(
 )
 
 
-def read(data, delimiter, skip_bad, *, plain, block=1 << 20):
-    """Return the rows before the end or the error, what was skipped, and the error."""
+def read(data, delimiter, skip_bad, *, simple, block=1 << 20):
+    """Return the rows up to the end or the error, the counts of skipped rows, and the error."""
     stdin = SimpleNamespace(buffer=io.BytesIO(data))
-    found = Plain.of if plain else lambda *args: None
+    found = SimpleLines.for_columns if simple else lambda *args: None
     with (
         mock.patch.object(sys, "stdin", stdin),
-        mock.patch.object(Plain, "of", found),
-        mock.patch.object(blocks, "BLOCK", block),
+        mock.patch.object(SimpleLines, "for_columns", found),
+        mock.patch.object(blocks, "BLOCK_BYTES", block),
         open_log(
             "-", label="click", schema=SCHEMA, delimiter=delimiter, rows=64, skip_bad=skip_bad
         ) as log,
@@ -87,8 +91,8 @@ def test_same_rows_or_same_error(data, delimiter, skip_bad, block):
     text = HEADER + data
     if delimiter == "\t":
         text = text.replace(b"\t", b" ").replace(b",", b"\t")
-    table, skipped, error = read(text, delimiter, skip_bad, plain=True, block=block)
-    expected = read(text, delimiter, skip_bad, plain=False)
+    table, skipped, error = read(text, delimiter, skip_bad, simple=True, block=block)
+    expected = read(text, delimiter, skip_bad, simple=False)
     assert (skipped, error) == expected[1:]
     assert table.schema == expected[0].schema
     table.validate(full=True)
@@ -105,9 +109,9 @@ def test_same_examples():
         for _ in range(1000)
     ]
     data = HEADER + "".join(lines).encode()
-    theirs, _, _ = read(data, ",", False, plain=False)
+    theirs, _, _ = read(data, ",", False, simple=False)
     with mock.patch.object(DelimitedReader, "_parse", side_effect=AssertionError("pyarrow's")):
-        ours, _, _ = read(data, ",", False, plain=True, block=1 << 12)
+        ours, _, _ = read(data, ",", False, simple=True, block=1 << 12)
     encoder = HashingEncoder(14, ["n", "s", "x"])
     np.testing.assert_array_equal(encoder.transform(ours).slots, encoder.transform(theirs).slots)
 
@@ -120,7 +124,7 @@ def splitter():
     "lines",
     [b"1,a", b"1\n", b"1,a,b\n", b"\n", b'1,"a"\n', b"x,a\n", b"1,a\n1,b\n", b"", b"1\na\n"],
 )
-def test_doubtful_lines_leave_nothing_behind(lines):
+def test_a_rejected_block_changes_nothing(lines):
     split = splitter()
     assert split.add(b",a\n2,\n", 2)
     assert not split.add(lines, 1)
@@ -133,7 +137,7 @@ def test_doubtful_lines_leave_nothing_behind(lines):
     assert text.tobytes() == b"ac"
 
 
-def test_room_is_used_again_only_when_nobody_has_it():
+def test_buffers_are_reused_only_when_no_array_refers_to_them():
     split = splitter()
     split.add(b"1,a\n", 1)
     held = split.take()
@@ -147,17 +151,17 @@ def test_room_is_used_again_only_when_nobody_has_it():
     split.add(b"4,d\n", 1)
     again = split.take()
     assert again[0][1].ctypes.data == address
-    assert again[0][0] is None  # nothing of the missing value before
+    assert again[0][0] is None  # the missing value before leaves no mask behind
     assert (held[0][1][0], again[0][1][0]) == (1, 4)
 
 
-def test_a_column_must_be_among_those_of_a_line():
+def test_a_column_beyond_the_width_of_a_line():
     with pytest.raises(IndexError, match="column 2 is out of range for lines of 2"):
         _core.LineSplitter(2, ",", True, [(2, "text")])
 
 
 def separators(text, delimiter):
-    """What the program below answers, from bytes."""
+    """Return the expected answers of the C++ program."""
     answers = []
     for at in range(0, len(text) - 63, 64):
         found = [byte in (delimiter, ord("\n")) for byte in text[at : at + 64]]
@@ -194,7 +198,7 @@ def test_separators_on_aarch64(tmp_path):
     check_separators(tmp_path, cxx, "-static", emulator=[emulator])
 
 
-def test_the_end_of_a_compressed_file_comes_before_its_last_rows(tmp_path):
+def test_a_compressed_file_ends_before_its_last_rows_are_taken(tmp_path):
     path = tmp_path / "log.csv.gz"
     path.write_bytes(gzip.compress(HEADER + b"1,a,0,2.5\n" * 1000))
     with open_log(path, label="click") as log:

@@ -1,4 +1,4 @@
-"""``adagrad train --report``: the numbers of its pictures, and the page in a browser."""
+"""``adagrad train --report``: the numbers in its pictures, and its layout in a browser."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-for _extra in ("click", "rich", "sklearn", "pyarrow", "safetensors", "matplotlib"):
-    pytest.importorskip(_extra)
+from checks import need_packages
 
-from sklearn.metrics import roc_auc_score  # noqa: E402
+need_packages("click", "rich", "sklearn", "pyarrow", "safetensors", "matplotlib")
 
-import command  # noqa: E402
-from adagrad.ctr.learners.progressive import Progressive  # noqa: E402
-from adagrad.ctr.training.pictures import calibration_groups, gains  # noqa: E402
-from command import LABEL, invoke  # noqa: E402
+from sklearn.metrics import roc_auc_score
+
+import command
+from adagrad.ctr.learners.progressive import Progressive
+from adagrad.ctr.training.insight import feature_text
+from adagrad.ctr.training.pictures import calibration_groups, gains
+from command import LABEL, invoke
 
 SECTIONS = [
     "result",
@@ -34,7 +36,7 @@ SECTIONS = [
 
 
 class Page(HTMLParser):
-    """Tags that are open when they should not be, sections, identifiers, links."""
+    """The unclosed tags, sections, identifiers and links of a page."""
 
     VOID = ("meta",)
 
@@ -81,7 +83,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "r.html"
 
 
-def test_the_page_is_whole_and_alone(page: Path) -> None:
+def test_the_page_is_valid_and_self_contained(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert "http:" not in text
     assert "https:" not in text
@@ -106,6 +108,13 @@ def test_a_libsvm_log_and_a_tiny_one(tmp_path: Path) -> None:
     assert code == 0, err
     sections = [name for name in SECTIONS if name != "collisions"]
     assert Page((tmp_path / "r.html").read_text(encoding="utf-8")).sections == sections
+
+
+def test_features_as_text() -> None:
+    assert feature_text([("site", "a"), ("site*ad", ("b", None))]) == "site=a | site*ad=b*(missing)"
+    assert (
+        feature_text([("user", 1), ("user", None), ("ad", 2)]) == "user=1 | user=(missing) | 1 more"
+    )
 
 
 def board(rows: int = 20_000) -> tuple[Progressive, np.ndarray, np.ndarray]:
@@ -150,7 +159,7 @@ def test_nothing_overflows_in_a_browser(page: Path, tmp_path: Path, width: int) 
         "</script></body>"
     )
     copy = tmp_path / "probe.html"
-    # A window cannot be as narrow as a telephone, but a frame can.
+    # A browser window has a minimum width, but a frame can be as narrow as a phone.
     copy.write_text(page.read_text(encoding="utf-8").replace("</body>", probe), encoding="utf-8")
     frame = tmp_path / "frame.html"
     frame.write_text(

@@ -1,5 +1,6 @@
-"""What a log says about the learner that it needs: rare features, conditioning, table size."""
+"""Diagnosis of a log before training: rare features, conditioning, table size, learning rate."""
 
-from adagrad.ctr.diagnosis.diagnosis import Diagnoser, Diagnosis
+from adagrad.ctr.diagnosis.diagnosis import Diagnoser
+from adagrad.ctr.diagnosis.verdict import Diagnosis
 
 __all__ = ["Diagnoser", "Diagnosis"]

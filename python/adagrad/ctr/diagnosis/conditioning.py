@@ -1,6 +1,6 @@
-"""How unevenly the loss is curved along the features of some rows, before and after rescaling.
+"""How unevenly the loss curves along the features, before and after each feature is rescaled.
 
-Called by `diagnosis`; the matrices and bounds are those of `adagrad.analysis`.
+Called by `diagnosis`. The methods are those of `adagrad.analysis`, applied to sparse rows.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ __all__ = ["Conditioning", "Spectrum", "conditioning"]
 
 Array = npt.NDArray[np.float64]
 
-_BLOCK = 1 << 20  # numbers of a dense block of rows
+_BLOCK = 1 << 20  # numbers in a dense block of rows
 
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """Eigenvalues of a matrix, and where Gershgorin's theorem says they are.
+    """Eigenvalues of a matrix, and the bounds on them by Gershgorin's theorem.
 
     Attributes
     ----------
     eigenvalues : ndarray of float64, shape [d]
         Ascending.
     condition : float
-        The largest over the smallest of those that are not 0; inf where this one is lost in
+        The largest eigenvalue over the smallest that is not 0; inf if the latter is lost in
         rounding.
     discs : GershgorinDiscs
-        Of the same matrix.
+        Gershgorin discs of the same matrix.
     """
 
     eigenvalues: Array
@@ -43,17 +43,17 @@ class Spectrum:
 
 @dataclass(frozen=True, eq=False)
 class Conditioning:
-    """``X^T X / n`` of some rows and features, and the same with ones on its diagonal.
+    """Spectra of ``X^T X / n`` for some rows and features, as it is and with a unit diagonal.
 
     Attributes
     ----------
     rows, features : int
         Shape of ``X``.
     rank : int
-        Eigenvalues that are not 0, counted after rescaling, where rounding hides the fewest. In the
-        other directions the rows say nothing, and a descent from 0 does not move.
+        Number of eigenvalues that are not 0, counted after rescaling, when rounding hides the
+        fewest. In the other directions the rows say nothing, and a descent from 0 does not move.
     before, after : Spectrum
-        Of the matrix, and of it rescaled by its diagonal.
+        Spectra of the matrix, and of the matrix rescaled to a diagonal of ones.
     """
 
     rows: int
@@ -64,7 +64,7 @@ class Conditioning:
 
     @property
     def gain(self) -> float:
-        """How many times smaller rescaling makes the condition number."""
+        """The factor by which rescaling reduces the condition number."""
         return self.before.condition / self.after.condition
 
 
@@ -74,16 +74,16 @@ def conditioning(
     values: npt.NDArray[np.float32] | None,
     shape: tuple[int, int],
 ) -> Conditioning:
-    """Return the conditioning of data given by its entries. O(n d^2 + d^3), O(d^2) memory.
+    """Return the conditioning of an n x d matrix, in time O(n d^2 + d^3) and memory O(d^2).
 
     Parameters
     ----------
     rows, columns : ndarray of int64, shape [entries]
-        Ascending rows.
+        Positions of the entries, in ascending order of rows.
     values : ndarray of float32, shape [entries], or None
-        None where all are 1.
+        None if all values are 1.
     shape : tuple of int
-        Of the data. Columns without an entry are left out.
+        n and d. Columns without an entry are left out.
     """
     n, d = shape
     gram = np.zeros((d, d))

@@ -1,6 +1,6 @@
-"""Counts and squares of every feature of a stream, and rows taken evenly from it.
+"""Counts and squared values of the features of a stream, and an even sample of its rows.
 
-Called by `diagnosis`. Both take the same memory however long the stream is.
+Called by `diagnosis`. The memory of both does not depend on the length of the stream.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ Ids = npt.NDArray[np.uint32]
 Places = npt.NDArray[np.int64]
 
 _FREE = -1
-_CHUNK = 1 << 20  # entries at a time, so that what is computed on the way stays small
+_CHUNK = 1 << 20  # entries at a time, which keeps temporary arrays small
 
 
 def nonzero(x: Examples) -> tuple[Places, Ids, npt.NDArray[np.float32] | None]:
-    """Return row, slot and value of the entries that are not 0; None for values that are all 1."""
+    """Return rows, slots and values of the entries that are not 0; no values if all are 1."""
     rows = np.repeat(np.arange(len(x)), np.diff(x.indptr))
     if x.values is None:
         return rows, x.slots, None
@@ -32,12 +32,12 @@ def nonzero(x: Examples) -> tuple[Places, Ids, npt.NDArray[np.float32] | None]:
 
 
 class FeatureTable:
-    """How often each feature occurs, and the sum of its squares.
+    """Number of occurrences of each feature, and the sum of its squared values.
 
     Parameters
     ----------
     bits : int
-        There are ``2**bits`` places, of 16 bytes and, where there are other values than 1, 24.
+        The table has ``2**bits`` places of 16 bytes, or 24 if there are values other than 1.
 
     Attributes
     ----------
@@ -46,16 +46,16 @@ class FeatureTable:
 
     Notes
     -----
-    While at most half of the places are taken, each feature has one of its own, found by linear
-    probing: everything is exact. With more of them, features that hash to the same place are
-    counted there together, and what is said of their number is estimated (`Occupancy`).
+    While at most half of the places are taken, linear probing gives each feature a place of its
+    own, and everything is exact. After that, features that hash to the same place are counted
+    together, and the numbers of features are estimated from the counts (`Occupancy`).
     """
 
     def __init__(self, bits: int) -> None:
         self.size = 1 << bits
         self.counts = np.zeros(self.size, np.int64)
         self._owner: npt.NDArray[np.int64] | None = np.full(self.size, _FREE)
-        self._squares: npt.NDArray[np.float64] | None = None  # None: those of ones
+        self._squares: npt.NDArray[np.float64] | None = None  # if None, all values are 1
         self._shift = np.uint32(32 - bits)
         self.largest_id = -1
 
@@ -66,11 +66,11 @@ class FeatureTable:
 
     @property
     def squares(self) -> npt.NDArray[np.float64]:
-        """Sum of the squares of the values in each place."""
+        """Sum of the squared values in each place."""
         return self.counts.astype(np.float64) if self._squares is None else self._squares
 
     def add(self, ids: Ids, values: npt.NDArray[np.float32] | None) -> None:
-        """Count entries. O(entries), and O(2**bits) now and then."""
+        """Count entries, in amortized time O(entries)."""
         if len(ids):
             self.largest_id = max(self.largest_id, int(ids.max()))
         if values is not None and self._squares is None:
@@ -87,13 +87,13 @@ class FeatureTable:
                 self._share()
 
     def places(self, ids: Ids, claim: bool = False) -> Places:
-        """Return the place of each id; of one that was never added, any place without its count.
+        """Return the place of each id. That of an unknown id is arbitrary.
 
         Parameters
         ----------
         ids : ndarray of uint32
         claim : bool, default False
-            Whether ids that have none take a free place.
+            Whether unknown ids take free places.
         """
         places = self._home(ids)
         owner = self._owner
@@ -104,7 +104,7 @@ class FeatureTable:
         while len(left):
             at, mine = places[left], wanted[left]
             free = owner[at] == _FREE
-            if claim:  # of several ids that want one place, one gets it and the others go on
+            if claim:  # if several ids want a place, one gets it and the others move on
                 owner[at[free]] = mine[free]
                 lost = owner[at] != mine
             else:
@@ -114,7 +114,7 @@ class FeatureTable:
         return places
 
     def _home(self, ids: Ids) -> Places:
-        """Hash ids to places, as evenly as if at random (MurmurHash3's last step, a bijection)."""
+        """Hash ids to places by the finalizer of MurmurHash3, which is a bijection."""
         h = ids ^ (ids >> np.uint32(16))
         h *= np.uint32(0x85EBCA6B)
         h ^= h >> np.uint32(13)
@@ -124,7 +124,7 @@ class FeatureTable:
         return places
 
     def _share(self) -> None:
-        """Move every feature to where its hash says."""
+        """Give up places of their own: move every feature to the place of its hash."""
         assert self._owner is not None
         used = np.flatnonzero(self.counts)
         homes = self._home(self._owner[used].astype(np.uint32))
@@ -138,20 +138,20 @@ class FeatureTable:
             self._squares = squares
 
     def features(self) -> Estimate:
-        """Return how many features occur."""
+        """Return the number of distinct features."""
         if self.is_exact:
             return Estimate(float(np.count_nonzero(self.counts)), 0.0)
         return self._occupancy(1).features()
 
     def share(self, most: int) -> Estimate:
-        """Return the share of features that occur up to `most` times."""
+        """Return the share of features that occur at most `most` times."""
         if self.is_exact:
             counts = self.counts[self.counts > 0]
             return Estimate(float((counts <= most).mean()), 0.0)
         return self._occupancy(most).share(most)
 
     def occurrences(self, most: int) -> Estimate:
-        """Return how many entries belong to features that occur up to `most` times."""
+        """Return the number of entries of features that occur at most `most` times."""
         if self.is_exact:
             return Estimate(float(self.counts[self.counts <= most].sum()), 0.0)
         return self._occupancy(most).occurrences(most)
@@ -163,14 +163,15 @@ class FeatureTable:
 
 
 class RowSample:
-    """Rows taken evenly from a stream: each `stride`-th one, whatever its length.
+    """Every `stride`-th row of a stream; the stride doubles when the sample gets too large.
 
     Parameters
     ----------
     rows : int
-        At least so many are kept where there are twice as many, and at most twice as many.
+        The sample has at most twice as many rows, and of a longer stream at least as many, unless
+        `entries` allows fewer.
     entries : int
-        More entries than these are not kept, even if fewer rows are.
+        The sample has at most this many entries, or a single row.
     """
 
     def __init__(self, rows: int, entries: int) -> None:
@@ -180,7 +181,7 @@ class RowSample:
         self.stride = 1
 
     def add(self, x: Examples) -> None:
-        """Take from the next rows of the stream."""
+        """Sample the next rows of the stream."""
         picked = np.arange(-self.seen % self.stride, len(x), self.stride)
         self.seen += len(x)
         if not len(picked):
@@ -193,6 +194,6 @@ class RowSample:
             self._parts = [kept.take(np.arange(0, len(kept), 2))]
 
     def examples(self) -> Examples:
-        """Return the rows that were taken."""
+        """Return the rows of the sample."""
         self._parts = [concatenate(self._parts)]
         return self._parts[0]

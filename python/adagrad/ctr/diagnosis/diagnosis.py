@@ -1,6 +1,6 @@
-"""Will AdaGrad help? What examples say about it before any model is trained.
+"""Whether AdaGrad will help, judged from examples before any model is trained.
 
-What ``adagrad diagnose`` runs: batches of `Examples` in, numbers and a verdict out. Nothing is
+``adagrad diagnose`` runs this: batches of `Examples` in, numbers and a verdict out. Nothing is
 read, drawn or printed here.
 """
 
@@ -14,9 +14,8 @@ import scipy.sparse
 
 from adagrad.ctr.diagnosis.conditioning import Conditioning, conditioning
 from adagrad.ctr.diagnosis.counting import FeatureTable, RowSample, nonzero
-from adagrad.ctr.diagnosis.findings import Diagnosis, Rate, TableSize
 from adagrad.ctr.diagnosis.occupancy import Estimate, expected_sharing
-from adagrad.ctr.diagnosis.verdict import RARE
+from adagrad.ctr.diagnosis.verdict import RARE, Diagnosis, Rate, TableSize
 from adagrad.ctr.encoding.examples import Examples, concatenate
 from adagrad.ctr.learners.logistic import LogisticRegression
 from adagrad.ctr.learners.sweep import SWEEP_EXAMPLES
@@ -30,24 +29,24 @@ SAMPLE_ROWS = 16_384
 SAMPLE_ENTRIES = 1 << 22
 SAMPLE_FEATURES = 256
 MOST_SHARING = 0.1
-"""A table is large enough where fewer of the features than this share a slot."""
+"""A table is large enough if at most this share of the features share a slot."""
 
 ZIPF_RANKS = (10, 1000)
-_POINTS = 2000  # of a curve
+_POINTS = 2000  # of a curve, at most
 
 
 class Diagnoser:
-    """Look at a stream of examples, in memory that does not depend on its length.
+    """Diagnose a stream of examples, in memory that does not depend on its length.
 
     Parameters
     ----------
     bits : int, default 22
-        Features are counted in ``2**bits`` places: exactly up to half as many, beyond that by
-        estimates.
+        Features are counted in ``2**bits`` places. The counts are exact for up to half as many
+        features, and estimates for more.
     ids_are_slots : bool, default False
-        Whether slots are ids as they were given, not hashes.
+        Whether slots are ids from the log rather than hashes.
     no_label : str, default "no label"
-        Why no labels come, for a batch without them.
+        Reason that `Diagnosis.no_rate` gives if no batch has labels.
 
     Examples
     --------
@@ -74,14 +73,14 @@ class Diagnoser:
         self.rows = self._entries = 0
 
     def add(self, x: Examples, y: Floats | None) -> None:
-        """Look at the next examples.
+        """Take in the next examples.
 
         Parameters
         ----------
         x : Examples
-            Of one encoder or matrix, in all batches.
+            n examples. All batches must come from the same encoder or matrix.
         y : ndarray of float32, shape [n], or None
-            0 or 1.
+            Labels, 0 or 1.
         """
         if not len(x):
             return
@@ -105,13 +104,13 @@ class Diagnoser:
             self._labels.append(y[part])
 
     def result(self) -> Diagnosis:
-        """Return what was found so far.
+        """Return the findings so far.
 
         Raises
         ------
         ValueError
-            Where there is nothing to diagnose: no rows, no entries, all rows the same, or more
-            features than `bits` can tell.
+            If there is nothing to diagnose: no rows, no entries, all rows equal, or more features
+            than ``2**bits`` places can count.
         """
         if not self.rows:
             raise ValueError("no rows")
@@ -124,7 +123,7 @@ class Diagnoser:
         features = table.features()
         if not math.isfinite(features.value):
             bits = table.size.bit_length() - 1
-            raise ValueError(f"more features than 2^{bits} places can tell: give more bits")
+            raise ValueError(f"more features than 2^{bits} places can count: use more bits")
         used = np.flatnonzero(table.counts)
         used = used[np.argsort(-table.counts[used], kind="stable")]
         counts = table.counts[used]
@@ -157,7 +156,7 @@ class Diagnoser:
         sample = self._sample.examples()
         rows, ids, values = nonzero(sample)
         if not len(ids):
-            raise ValueError(f"none of {len(sample):,} rows of a sample has a value that is not 0")
+            raise ValueError(f"no row of a sample of {len(sample):,} has a value that is not 0")
         known, column, counts = np.unique(ids, return_inverse=True, return_counts=True)
         frequent = np.argsort(-counts, kind="stable")[:SAMPLE_FEATURES]
         order = np.full(len(known), -1)
@@ -201,7 +200,7 @@ class Diagnoser:
 
 
 def _repeats(first: Examples, x: Examples) -> bool:
-    """Return whether each of some examples is equal to the first."""
+    """Return whether every example equals `first`."""
     width = len(first.slots)
     if not (np.diff(x.indptr) == width).all():
         return False
@@ -213,7 +212,7 @@ def _repeats(first: Examples, x: Examples) -> bool:
 
 
 def _zipf_slope(counts: npt.NDArray[np.int64]) -> float | None:
-    """Fit the slope, as `Diagnosis` says, to counts in descending order."""
+    """Return `Diagnosis.zipf_slope` for counts in descending order."""
     first, last = ZIPF_RANKS[0], min(ZIPF_RANKS[1], len(counts))
     if last < 2 * first:
         return None

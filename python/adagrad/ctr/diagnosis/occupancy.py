@@ -1,7 +1,7 @@
-"""How many features there are and how many are rare, from a table in which features meet.
+"""Estimates of the number of features, and of rare ones, from a hash table with collisions.
 
-Features that share a slot are counted as one there. Where slots are chosen uniformly, the counts of
-the slots still tell the counts of the features. Called by the table of `_counting`.
+The table counts features that share a slot as one. If the hash is uniform, the distribution of the
+counts of slots still determines that of features. Called by `counting.FeatureTable`.
 """
 
 from __future__ import annotations
@@ -18,42 +18,42 @@ Array = npt.NDArray[np.float64]
 
 
 class Estimate(NamedTuple):
-    """A number and its standard error; 0 where it was counted, inf where nothing is known."""
+    """A number and its standard error: 0 if it was counted, inf if nothing is known."""
 
     value: float
     error: float
 
 
 def expected_sharing(features: float, slots: int) -> float:
-    """Return the share of features that meet another one in their slot, by a uniform hash.
+    """Return the expected share of features that share their slot, for a uniform hash.
 
-    ``1 - (1 - 1/m)^(n-1)`` for n features in m slots.
+    This is ``1 - (1 - 1/m)^(n-1)`` for n features in m slots.
     """
     return -math.expm1(max(features - 1, 0.0) * math.log1p(-1 / slots)) if slots > 1 else 1.0
 
 
 class Occupancy:
-    """Numbers of features by how often they occur, from numbers of slots by their counts.
+    """Estimated numbers of features with 1, 2, ... occurrences, from the counts of slots.
 
     Parameters
     ----------
     slots : ndarray of int64, shape [k + 1]
-        Slots with no occurrence, with one, ..., with k.
+        Number of slots with 0, 1, ..., k occurrences.
     size : int
-        Slots in all, those with more occurrences included.
+        Number of all slots, including those with more than k occurrences.
 
     Notes
     -----
     Let ``m p_k`` slots have k occurrences, and ``m l_k`` features have k. A uniform hash makes the
-    count of a slot compound Poisson: ``sum p_k z^k = exp(sum l_k (z^k - 1))``. The logarithm gives
-    the features back, term by term (Panjer's recursion, solved for l):
+    count of a slot compound Poisson: ``sum p_k z^k = exp(sum l_k (z^k - 1))``. Its logarithm
+    recovers the features term by term (Panjer's recursion, solved for l):
 
         features = -m log p_0
         k p_0 l_k = k p_k - sum of j l_j p_{k-j} over j < k
 
-    The first line is linear counting (Whang et al. 1990). Errors are by the delta method, with
-    the features given and only the hash random: that of the number of features is the known
-    ``sqrt(m (e^t - t - 1))`` for ``t`` features a slot.
+    The first line is linear counting (Whang et al. 1990). Standard errors follow from the delta
+    method, with the features fixed and only the hash random. For the number of features this
+    gives the known ``sqrt(m (e^t - t - 1))`` with ``t`` features per slot.
 
     References
     ----------
@@ -65,7 +65,7 @@ class Occupancy:
     def __init__(self, slots: npt.NDArray[np.int64], size: int) -> None:
         self._size = size
         self._p: Array = slots / size
-        if slots[0] == 0:  # every slot is taken: any number of features could have done it
+        if slots[0] == 0:  # every slot is taken, so the number of features has no upper bound
             self._rates = np.full(len(slots), math.nan)
             return
         rates = np.zeros(len(slots))
@@ -76,7 +76,7 @@ class Occupancy:
         self._rates = rates
 
     def features(self) -> Estimate:
-        """Return how many features there are."""
+        """Return the number of features."""
         if self._p[0] == 0:
             return Estimate(math.inf, math.inf)
         load = -math.log(self._p[0])
@@ -84,7 +84,7 @@ class Occupancy:
         return Estimate(self._size * load, error)
 
     def share(self, most: int) -> Estimate:
-        """Return the share of features that occur from once to `most` times."""
+        """Return the share of features that occur at most `most` times."""
         if self._p[0] == 0:
             return Estimate(math.nan, math.inf)
         load = -math.log(self._p[0])
@@ -95,7 +95,7 @@ class Occupancy:
         return Estimate(min(max(share, 0.0), 1.0), error)
 
     def occurrences(self, most: int) -> Estimate:
-        """Return how many entries belong to features that occur up to `most` times."""
+        """Return the number of entries of features that occur at most `most` times."""
         if self._p[0] == 0:
             return Estimate(math.nan, math.inf)
         k = np.arange(1.0, most + 1)
@@ -104,9 +104,9 @@ class Occupancy:
         return Estimate(self._size * float(k @ rates), self._size * error)
 
     def _gradient(self, weights: Array) -> Array:
-        """Return the derivatives of ``sum of weights[k-1] l_k`` by p_0, p_1, ...: [k + 1]."""
+        """Return the derivatives of the sum of ``weights[k-1] l_k`` with respect to p, [k + 1]."""
         most = len(weights)
-        # Those of l_k by p_j are coefficients k - j of 1 / sum p_k z^k.
+        # The derivative of l_k with respect to p_j is coefficient k - j of 1 / sum p_k z^k.
         reciprocal = np.zeros(most + 1)
         reciprocal[0] = 1 / self._p[0]
         for k in range(1, most + 1):
@@ -118,7 +118,7 @@ class Occupancy:
     def _error(self, gradient: Array, drawn: float) -> float:
         """Return the standard error of a function of p with this gradient.
 
-        `drawn` is what would be chance in it if the features were drawn anew, which they are not.
+        `drawn` is the part of the variance due to drawing the features, which are fixed here.
         """
         p = self._p[: len(gradient)]
         variance = float(p @ gradient**2 - (p @ gradient) ** 2) - drawn

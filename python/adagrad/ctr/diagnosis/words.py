@@ -1,10 +1,13 @@
-"""A diagnosis in words: the table and the paragraph that ``adagrad diagnose`` prints."""
+"""The text of a diagnosis: the table and the paragraph that ``adagrad diagnose`` prints.
+
+Numbers come from `verdict`; nothing is computed here beyond units and rounding.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from adagrad._text import three_digits
+from adagrad._text import counted, three_digits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,8 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from adagrad.ctr.diagnosis.conditioning import Spectrum
-    from adagrad.ctr.diagnosis.findings import Diagnosis, Rate
     from adagrad.ctr.diagnosis.occupancy import Estimate
+    from adagrad.ctr.diagnosis.verdict import Diagnosis, Rate
 
 __all__ = ["in_words", "show"]
 
@@ -24,14 +27,14 @@ _KINDS = {
     "categorical": "categories",
     "log2-bins": "log2 bins",
     "value": "values",
-    None: "nothing, without a value in the first rows",
+    None: "nothing, since the first rows have no value",
 }
 
-Row = tuple[str, str, str]  # what, value, how it was found
+Row = tuple[str, str, str]  # name, value, explanation
 
 
 def in_words(kinds: Mapping[str, str | None]) -> str:
-    """Return which columns became features, and how."""
+    """Describe which columns became features, and how: "a, b as categories; c as values"."""
     groups: dict[str, list[str]] = {}
     for name, kind in kinds.items():
         groups.setdefault(_KINDS[kind], []).append(name)
@@ -45,9 +48,19 @@ def _shortened(columns: list[str]) -> str:
 
 
 def show(console: Console, name: str, features: str, of: Diagnosis) -> None:
-    """Print a table, or lines where there is no terminal, and the verdict."""
+    """Print the findings and the verdict: as a table on a terminal, else as lines.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+    name : str
+        Name of the log.
+    features : str
+        What its features are; see `in_words`.
+    of : Diagnosis
+    """
     positive = "" if of.positive is None else f", {100 * of.positive:.3g} % of them positive"
-    console.print(f"{name}: {_count(of.rows, 'row')}{positive}", markup=False, soft_wrap=True)
+    console.print(f"{name}: {counted(of.rows, 'row')}{positive}", markup=False, soft_wrap=True)
     console.print(f"features: {features}\n", markup=False, soft_wrap=True)
     rows = [*_frequencies(of), *_curvature(of), *_suggestions(of)]
     if console.is_terminal:
@@ -71,28 +84,28 @@ def show(console: Console, name: str, features: str, of: Diagnosis) -> None:
 
 
 def _frequencies(of: Diagnosis) -> list[Row]:
-    counted = "counted one by one" if of.features.error == 0 else "estimated, ± standard error"
+    counted = "counted exactly" if of.features.error == 0 else "estimated, ± standard error"
     slope = ("Zipf slope", "-", "needs 20 features")
     if of.zipf_slope is not None:
-        how = "of log count over log rank, least squares over ranks 10 to 1,000"
+        how = "log count over log rank, least squares over ranks 10 to 1,000"
         slope = ("Zipf slope", f"{of.zipf_slope:.2f}", how)
     low, middle, high = map(three_digits, of.scales)
     return [
         ("features", _with_error(of.features, 1, ",.0f"), counted),
-        ("entries per row", three_digits(of.entries / of.rows), "values that are not 0"),
+        ("entries per row", three_digits(of.entries / of.rows), "values other than 0"),
         ("seen once", _with_error(of.seen_once, 100, ".1f", " %"), "of the features"),
         (
             "seen 10 times or fewer",
             _with_error(of.rare, 100, ".1f", " %"),
-            f"of the features; {_with_error(of.rare_entries, 100, '.1f', ' %')} of the entries are"
-            " theirs",
+            "of the features, with "
+            f"{_with_error(of.rare_entries, 100, '.1f', ' %')} of the entries",
         ),
         slope,
         (
             "gradient scales differ",
             f"{three_digits(of.scale_ratio)} : 1",
-            f"{high} to {low} at 99 and 1 % of the features, median {middle}: root mean square of"
-            " the gradient of the logloss at w = 0",
+            f"99 % quantile {high}, median {middle}, 1 % quantile {low}: root mean square of the"
+            " gradient of the logloss at w = 0",
         ),
     ]
 
@@ -101,13 +114,13 @@ def _curvature(of: Diagnosis) -> list[Row]:
     at = of.conditioning
     every = "all" if of.sample_stride == 1 else f"one in {of.sample_stride:,}"
     frequent = "feature" if at.features == 1 else f"{at.features} most frequent features"
-    where = f"{_count(at.rows, 'row')} ({every}) and their {frequent}"
+    where = f"{counted(at.rows, 'row')} ({every}) and their {frequent}"
     zeros = at.features - at.rank
-    rank = f"; {_count(zeros, 'eigenvalue')} {'is' if zeros == 1 else 'are'} 0 and left out"
+    rank = f"; without {counted(zeros, 'eigenvalue')} that {'is' if zeros == 1 else 'are'} 0"
     rank = rank if zeros else ""
     return [
         ("condition number", three_digits(at.before.condition), f"of X'X / n, {where}{rank}"),
-        ("  rescaled", three_digits(at.after.condition), "with ones on its diagonal"),
+        ("  rescaled", three_digits(at.after.condition), "to a diagonal of ones"),
         ("eigenvalues", _range(at.before.eigenvalues[-at.rank :]), _discs(at.before)),
         ("  rescaled", _range(at.after.eigenvalues[-at.rank :]), _discs(at.after)),
     ]
@@ -115,7 +128,7 @@ def _curvature(of: Diagnosis) -> list[Row]:
 
 def _suggestions(of: Diagnosis) -> list[Row]:
     bits, (wide, mixed, narrow) = of.table.bits, map(_bytes, of.table.bytes.values())
-    sharing = "each id is its own slot"
+    sharing = "every id is its own slot"
     if of.table.sharing:
         sharing = (
             f"{100 * of.table.sharing:.1f} % of the n features share one of m = 2^{bits} slots:"
@@ -124,7 +137,7 @@ def _suggestions(of: Diagnosis) -> list[Row]:
     rate = ("suggested lr", "-", f"not found: {of.no_rate}")
     if of.rate is not None:
         note = (
-            f"best of 8 on the first {of.rate.rows:,} rows: normalized entropy {_entropy(of.rate)}"
+            f"best of 8 on the first {of.rate.rows:,} rows, normalized entropy {_entropy(of.rate)}"
         )
         rate = ("suggested lr", f"{of.rate.lr:g}", note)
     return [
@@ -133,7 +146,7 @@ def _suggestions(of: Diagnosis) -> list[Row]:
             "  its memory",
             wide,
             f"params and accumulators in float32; {mixed} with params in bfloat16, {narrow} with"
-            " both",
+            " both in bfloat16",
         ),
         rate,
     ]
@@ -148,19 +161,15 @@ def _entropy(rate: Rate) -> str:
     return f"{text}, no better than the base rate{hint}"
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
 def _with_error(x: Estimate, factor: float, form: str, unit: str = "") -> str:
     error = f" ± {factor * x.error:{form}}" if x.error else ""
     return f"{factor * x.value:{form}}{error}{unit}"
 
 
 def _discs(spectrum: Spectrum) -> str:
-    # No eigenvalue of X'X is below 0, whatever the discs say.
+    # The discs may reach below 0, but no eigenvalue of X'X does.
     low, high = max(spectrum.discs.lower, 0.0), spectrum.discs.upper
-    return f"Gershgorin's discs allow {_range([low, high])}"
+    return f"bounds by Gershgorin's discs: {_range([low, high])}"
 
 
 def _range(values: Any) -> str:

@@ -1,6 +1,6 @@
-"""Columns of any source and type as those that the compiled encoder reads.
+"""Columns from any source, converted to the types that the compiled encoder reads.
 
-Called by `HashingEncoder`. Conversions are pyarrow's; nothing becomes a Python object.
+`HashingEncoder` calls this module. pyarrow does the conversions; no value becomes a Python object.
 """
 
 from __future__ import annotations
@@ -16,29 +16,34 @@ try:
     import pyarrow.compute as pc
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        "columns are read through pyarrow, which is not here: pip install 'adagrad[ctr]'"
+        "encoding columns requires pyarrow: pip install 'adagrad[ctr]'"
     ) from error
 
 __all__ = ["default_kind", "encodable", "open_columns"]
 
-MOMENT = pa.dictionary(pa.int32(), pa.string())
-"""What dates and times are hashed as: their texts, each distinct one once."""
+ISO_TEXT = pa.dictionary(pa.int32(), pa.string())
+"""Type as which dates and times are hashed: ISO texts, each distinct one once."""
 
-
-# What most columns are, which the compiled encoder reads as they are.
+# The types of most columns. The compiled encoder reads them without conversion.
 _NUMBERS = {pa.int32(), pa.int64(), pa.float32(), pa.float64()}
 _CATEGORIES = {*_NUMBERS, pa.string(), pa.dictionary(pa.int32(), pa.string())}
 
 
 def open_columns(X: Any) -> pa.RecordBatchReader:
-    """Return a reader of the columns of X; of a reader, itself."""
+    """Return a reader of the columns of X; if X is a reader, X itself.
+
+    Raises
+    ------
+    TypeError
+        X does not hold columns, or a value of a dict is not an array of one type.
+    """
     if isinstance(X, pa.RecordBatchReader):
         return X
     pandas = sys.modules.get("pandas")
     if isinstance(X, Mapping):
         X = pa.table({name: _array(name, values) for name, values in X.items()})
     elif pandas is not None and isinstance(X, pandas.DataFrame):
-        # Through the capsule interface an index that is not a range would be one more column.
+        # The capsule interface would turn an index that is not a range into another column.
         X = pa.Table.from_pandas(X, preserve_index=False)
     if hasattr(X, "__arrow_c_stream__"):
         return pa.RecordBatchReader.from_stream(X)
@@ -60,9 +65,9 @@ def _array(name: str, values: Any) -> Any:
     try:
         if hasattr(values, "__arrow_c_stream__"):
             return pa.chunked_array(values)
-        return pa.array(values, from_pandas=True)  # NaN among objects is a missing value
+        return pa.array(values, from_pandas=True)  # NaN in an object array is a missing value
     except (pa.ArrowException, TypeError) as error:
-        raise TypeError(f"X[{name!r}] is no column of one type: {error}") from None
+        raise TypeError(f"X[{name!r}] cannot be converted to an Arrow array: {error}") from None
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -75,7 +80,7 @@ def _is_bytes(kind: pa.DataType) -> bool:
     return any(getattr(pa.types, f"is_{name}")(kind) for name in names)
 
 
-def _is_moment(kind: pa.DataType) -> bool:
+def _is_date_or_time(kind: pa.DataType) -> bool:
     return bool(pa.types.is_date(kind) or pa.types.is_time(kind) or pa.types.is_timestamp(kind))
 
 
@@ -84,7 +89,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def default_kind(kind: pa.DataType, numeric: str) -> str | None:
-    """Return the kind of a field of this type; None where nothing is known of the type."""
+    """Return the default kind of a field of this type; None for a column of nulls."""
     if isinstance(kind, pa.BaseExtensionType):
         return default_kind(kind.storage_type, numeric)
     if pa.types.is_run_end_encoded(kind):
@@ -96,7 +101,7 @@ def default_kind(kind: pa.DataType, numeric: str) -> str | None:
 
 
 def _target(kind: pa.DataType, as_number: bool) -> pa.DataType | None:
-    """Return the type that a value is cast to before it is hashed, None where there is none."""
+    """Return the type to which values are cast before hashing; None if they cannot be encoded."""
     if _is_number(kind):
         return kind
     if pa.types.is_duration(kind):
@@ -109,26 +114,27 @@ def _target(kind: pa.DataType, as_number: bool) -> pa.DataType | None:
         return kind
     if pa.types.is_fixed_size_binary(kind):
         return pa.binary()
-    if _is_moment(kind):
-        return MOMENT
+    if _is_date_or_time(kind):
+        return ISO_TEXT
     return pa.string() if pa.types.is_decimal(kind) else None
 
 
 def encodable(table: pa.Table, kinds: Mapping[str, str | None]) -> pa.Table:
-    """Return the columns of fields with the types that the compiled encoder reads.
+    """Return the columns of the fields, with the types that the compiled encoder reads.
 
     Parameters
     ----------
     table : pyarrow.Table
-    kinds : dict of str
+        At least the columns of `kinds`.
+    kinds : dict of str to str or None
         Kind of each field.
 
     Raises
     ------
     TypeError
-        Where a type cannot be encoded as the kind asks.
+        A column has a type that its kind cannot encode.
     ValueError
-        Where a text is no number, and is to be one.
+        A field of numbers has a text that is not a number.
     """
     columns = [_convert(name, table.column(name), kind or "") for name, kind in kinds.items()]
     return pa.table(columns, names=list(kinds))
@@ -137,27 +143,27 @@ def encodable(table: pa.Table, kinds: Mapping[str, str | None]) -> pa.Table:
 def _convert(name: str, column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
     as_number = kind in ("log2-bins", "value")
     if any(len(chunk) == 0 for chunk in column.chunks):
-        # Slices of no rows of string views fail pyarrow 26's own validation.
+        # Empty slices of string views fail the validation of pyarrow 26.
         column = pa.chunked_array([chunk for chunk in column.chunks if len(chunk)], column.type)
     if column.type in (_NUMBERS if as_number else _CATEGORIES):
         return column
-    column = _plain(column, as_number)
+    column = _unwrap(column, as_number)
     found = column.type
     item = found.value_type if _is_list(found) else found
     if kind == "value" and item is not found:
-        raise TypeError(f"X[{name!r}] is {found}, but a 'value' is one number a row")
+        raise TypeError(f"X[{name!r}] has type {found}, but kind 'value' needs one number per row")
     if pa.types.is_dictionary(item):
         return column
     target = _target(item, as_number)
     if target is None:
-        what = "is no number" if as_number else "is not encoded"
-        raise TypeError(f"X[{name!r}] is {found}, which {what}")
+        what = "is not a number" if as_number else "cannot be encoded"
+        raise TypeError(f"X[{name!r}] has type {found}, which {what}")
     if item == target:
         return column
-    if target == MOMENT:
+    if target == ISO_TEXT:
         if item is found:
-            return _map(column, MOMENT, _texts_of_moments)
-        return _map(column, pa.large_list(MOMENT), lambda x: _in_order(x, _texts_of_moments))
+            return _map_chunks(column, ISO_TEXT, _iso_texts)
+        return _map_chunks(column, pa.large_list(ISO_TEXT), lambda x: _in_order(x, _iso_texts))
     if item is not found:
         target = pa.large_list(target)
     if as_number and _is_bytes(found):
@@ -171,21 +177,23 @@ def _convert(name: str, column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
         raise ValueError(f"X[{name!r}][{row}] = {value!r} cannot be read as {target}") from None
 
 
-def _plain(column: pa.ChunkedArray, as_number: bool) -> pa.ChunkedArray:
-    """Return the column without the wrappings of its values that are not encoded as such."""
+def _unwrap(column: pa.ChunkedArray, as_number: bool) -> pa.ChunkedArray:
+    """Return the column without extension types, run ends, list views and useless dictionaries."""
     kind = column.type
     if isinstance(kind, pa.BaseExtensionType):
-        return _plain(_map(column, kind.storage_type, lambda chunk: chunk.storage), as_number)
+        return _unwrap(
+            _map_chunks(column, kind.storage_type, lambda chunk: chunk.storage), as_number
+        )
     if pa.types.is_run_end_encoded(kind):
-        return _plain(_map(column, kind.value_type, pc.run_end_decode), as_number)
+        return _unwrap(_map_chunks(column, kind.value_type, pc.run_end_decode), as_number)
     if pa.types.is_dictionary(kind):
         value = kind.value_type
         if as_number or _target(value, False) != value:
-            return _plain(column.cast(value), as_number)
+            return _unwrap(column.cast(value), as_number)
     if pa.types.is_fixed_size_list(kind):
-        return _plain(column.cast(pa.list_(kind.value_type)), as_number)
+        return _unwrap(column.cast(pa.list_(kind.value_type)), as_number)
     if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
-        return _plain(_map(column, pa.large_list(kind.value_type), _in_order), as_number)
+        return _unwrap(_map_chunks(column, pa.large_list(kind.value_type), _in_order), as_number)
     if _is_list(kind) and pa.types.is_dictionary(kind.value_type):
         value = kind.value_type.value_type
         if as_number or _target(value, False) != value:
@@ -193,17 +201,17 @@ def _plain(column: pa.ChunkedArray, as_number: bool) -> pa.ChunkedArray:
     return column
 
 
-def _map(
+def _map_chunks(
     column: pa.ChunkedArray, kind: pa.DataType, f: Callable[[pa.Array], pa.Array]
 ) -> pa.ChunkedArray:
     return pa.chunked_array([f(chunk) for chunk in column.chunks], kind)
 
 
-def _texts_of_moments(moments: pa.Array) -> pa.Array:
-    """Return dates and times as text that is the same for every unit, each distinct one made once.
+def _iso_texts(moments: pa.Array) -> pa.Array:
+    """Return dates and times as ISO texts that do not depend on the unit.
 
-    A fraction of a second has no zeros at its end, a timestamp of midnight is a date, and one with
-    a time zone is in UTC, with a Z.
+    Each distinct value is formatted once. Fractions of a second have no trailing zeros. A timestamp
+    at midnight is written as a date. A timestamp with a time zone is written in UTC, with a Z.
     """
     kind = moments.type
     if pa.types.is_timestamp(kind) and kind.tz is not None:
@@ -219,7 +227,7 @@ def _texts_of_moments(moments: pa.Array) -> pa.Array:
 def _in_order(
     views: pa.Array, of_items: Callable[[pa.Array], pa.Array] = lambda items: items
 ) -> pa.Array:
-    """Return lists, of list views too (which pyarrow 26 casts wrongly where they overlap)."""
+    """Return lists or list views as large lists; pyarrow 26 miscasts views that overlap."""
     lengths = np.asarray(pc.fill_null(pc.list_value_length(views), 0), np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     missing = views.is_null() if views.null_count else None
@@ -227,7 +235,7 @@ def _in_order(
 
 
 def _first_row_that_fails(column: pa.ChunkedArray, target: pa.DataType) -> int:
-    good, bad = 0, len(column)  # rows before `good` can be cast, those before `bad` cannot
+    good, bad = 0, len(column)  # the rows before `good` can be cast; those before `bad` cannot
     while bad - good > 1:
         middle = (good + bad) // 2
         try:

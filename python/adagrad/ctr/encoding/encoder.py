@@ -1,18 +1,24 @@
-"""Columns to examples: every value to a slot of the model, by its hash."""
+"""The hashing encoder: columns in, `Examples` out.
+
+The learners and the commands use it. The hash and the layout of slots are a file format: a model on
+disk depends on them.
+"""
 
 from __future__ import annotations
 
 import collections
 import inspect
-import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from adagrad import _core
+from adagrad._arguments import check_integer
 from adagrad.ctr.encoding.examples import Examples
 
+# `columns` and `inverse` are imported where they are called: they need pyarrow, but a learner of
+# sparse matrices, which imports this module, does not.
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -24,84 +30,89 @@ _CHOICES = {
     "multi": ("sum", "mean"),
     "null": ("value", "skip"),
 }
-_FORMAT = 1  # of to_dict; another hash would be another format
+_FORMAT = 1  # version of to_dict; it changes with the hash
 
 
 class HashingEncoder:
-    """Encode columns as `Examples`: a slot for each value of each field, found by hashing.
+    """Encode columns as `Examples`: each value of each field gets a slot by hashing.
 
-    Nothing is learned and nothing is stored, so that a log is encoded in one pass, in pieces, and
-    values never seen before have a slot too. Two values may share one; `collisions` counts them.
+    The encoder learns and stores nothing. It encodes a log in one pass, in pieces of any size, and
+    gives a slot to values that it has never seen. Two values may share a slot; `collisions` counts
+    them.
 
     Parameters
     ----------
     bits : int, default 22
-        The model has ``2**bits`` slots, 8 to 32.
+        The model has ``2**bits`` slots, from 8 to 32 bits.
     fields : sequence of str, or dict of str to str or None, optional
-        Columns to encode, in this order; a dict gives the kind of each, None that of its type. By
-        default all columns. Others that X has are ignored.
+        Columns to encode, in this order; other columns are ignored. A dict also gives the kind of
+        each column, or None for the default of its type. By default, all columns are encoded.
 
         ``"categorical"``
-            Each value has its own slot and counts 1. Of strings, bools, dates, dictionaries and
-            lists; of integers where they are ids.
+            Each distinct value has its own slot, with the value 1. The default for strings, bools,
+            dates, dictionaries and lists; choose it for integers that are ids.
         ``"log2-bins"``
-            A number has the slot of its bin: ``[2**k, 1.5 * 2**k)`` or ``[1.5 * 2**k, 2**(k+1))``,
-            the same below 0, and one for 0. For counts and whatever else has a long tail.
+            All numbers of a bin share a slot. The bins are ``[2**k, 1.5 * 2**k)`` and
+            ``[1.5 * 2**k, 2**(k+1))``, their mirror images below 0, and a bin for 0. Suits counts
+            and other quantities with a long tail.
         ``"value"``
-            One slot for the field, with the number as its value.
+            The field has one slot, and the number is its value.
     numeric : {"log2-bins", "value", "categorical"}, default "log2-bins"
-        Kind of integers, floats, decimals and durations where `fields` does not say.
+        Kind of integers, floats, decimals and durations for which `fields` gives none.
     multi : {"sum", "mean"}, default "sum"
-        Each element of a list counts 1, or 1 over the number of elements.
+        Value of each element of a list: 1, or 1 over the number of elements.
     crosses : sequence of tuples of str, default ()
-        Fields whose combinations are a field of their own, named ``"a*b"``: a slot for each
-        combination, the product of their values as value, every element of a list with every
-        element of the other.
+        Combinations of fields. A cross is a field named ``"a*b"``, with a slot for each combination
+        of values. Its value is the product of the values. Lists are combined element by element,
+        each with each.
     wide : sequence of str or tuples of str, default ()
-        Fields and crosses with very many values, which take slots of all regions.
+        Fields and crosses with a very large number of values. They use the slots of all regions.
     null : {"value", "skip"}, default "value"
-        A missing value (null, or NaN) is one more value, or no entry. A missing element of a list
-        is no entry.
+        Whether a missing value (null, or NaN) is a value of its own or gives no entry. A missing
+        element of a list gives no entry.
     seed : int, default 0
-        Of the hash, in ``[0, 2**64)``.
+        Seed of the hash, in ``[0, 2**64)``.
 
     Attributes
     ----------
     fields_ : dict of str to str or None
-        Columns and their kinds as `fit` found them; where there, they are what `transform` takes.
-        A None is the type's, still.
+        Columns and kinds that `fit` found. Once they exist, `transform` uses them. None stands for
+        a column of nulls, whose type decides later.
     feature_names_in_ : ndarray of str
         The same columns.
     n_features_in_ : int
+        Number of columns.
 
     Notes
     -----
-    The rule, which no later version changes, on any platform:
+    The encoding follows these rules on every platform, and no later version changes them:
 
-    1. A field's seed is ``s = XXH64(name, seed)``; names and texts are hashed as UTF-8.
-    2. A category's hash is ``h = XXH64(text, s)``: of binary values the bytes, of integers the
-       decimal text, of bools ``0`` or ``1``, of whole floats below ``2**63`` in size the
-       integer's, of other floats the shortest text that reads back as it (Python's ``repr``; in
-       the column's precision, float16 as float32), of decimals pyarrow's text. A date, time or
-       timestamp is ISO text of any unit's: ``2026-01-31``, ``12:30:00``, ``2026-01-31 12:30:00.5``;
-       a fraction has no zeros at its end, midnight without a time zone is the date, and with a
-       time zone the text is that of UTC and a ``Z``.
-    3. A bin's hash is ``XXH64(b, s)``, b being the upper 13 bits of the number's float64 (sign,
-       exponent, first bit of the mantissa; of -0 those of 0) as 8 bytes, little-endian. Text is
-       read as a number first, where empty it is missing.
-    4. The hash of a ``"value"`` is ``XXH64("", s)``. A missing value's is ``s`` itself.
-    5. A cross hashes its parts' hashes, 16 bytes, little-endian, under the seed of its name; a
-       third part is combined with the result.
-    6. With ``n`` fields (the crosses come last) field ``j`` has region ``j % 8``; with fewer than
-       8, all regions ``r`` with ``r % n == j``; a wide one all. Of these ``c`` regions,
-       ascending, it takes number ``(h % 2**32) * c >> 32``, and in it slot
-       ``h >> (64 - (bits - 3))``.
+    1. The seed of a field is ``s = XXH64(name, seed)``. Names and texts are hashed as UTF-8.
+    2. The hash of a category is ``h = XXH64(text, s)``. The text of a binary value is its bytes; of
+       an integer, its decimal digits; of a bool, ``0`` or ``1``; of a whole float below ``2**63``
+       in magnitude, that of the integer; of any other float, the shortest text that reads back as
+       the same number (Python's ``repr``) in the precision of the column, with float16 treated as
+       float32; of a decimal, pyarrow's text. The text of a date, time or timestamp is ISO 8601 and
+       does not depend on the unit: ``2026-01-31``, ``12:30:00``, ``2026-01-31 12:30:00.5``.
+       Fractions have no trailing zeros. Midnight without a time zone is written as the date. A
+       timestamp with a time zone is written in UTC, followed by ``Z``.
+    3. The hash of a bin is ``XXH64(b, s)``, where ``b`` is the upper 13 bits of the number as
+       float64 (sign, exponent, first bit of the mantissa; -0 counts as 0), as 8 bytes in
+       little-endian order. Text is first parsed as a number; empty text is a missing value.
+    4. The hash of a ``"value"`` field is ``XXH64("", s)``. The hash of a missing value is ``s``.
+    5. The hash of a cross is XXH64 of the two hashes of its parts, 16 bytes in little-endian order,
+       with the seed of its name. The result is combined with a third part in the same way.
+    6. Of ``n`` fields, with the crosses last, field ``j`` has the region ``j % 8``. With fewer than
+       8 fields, it has all regions ``r`` with ``r % n == j``. A wide field has all 8 regions. Of
+       these ``c`` regions in ascending order, a hash selects number ``(h % 2**32) * c >> 32``, and
+       in it the slot ``h >> (64 - (bits - 3))``.
 
-    Entries are in the order of regions, fields and elements. Where each row has the same (no
-    lists, nothing skipped, nothing wide, at least 8 fields), `Examples.bounds` are fixed.
+    Entries are ordered by region, then by field, then by element. If every row has the same number
+    of entries in each region (no lists, nothing skipped, no wide fields, at least 8 fields),
+    `Examples.bounds` are fixed.
 
-    XXH64: Y. Collet, xxHash fast digest algorithm, 0.1.1. Hashing: K. Weinberger et al., Feature
-    hashing for large scale multitask learning, ICML 2009.
+    XXH64: Y. Collet, xxHash fast digest algorithm, version 0.1.1. Hashing: K. Weinberger et al.,
+    "Feature hashing for large scale multitask learning", ICML 2009.
 
     Examples
     --------
@@ -133,16 +144,23 @@ class HashingEncoder:
         self.seed = seed
 
     def fit(self, X: Any, y: Any = None) -> HashingEncoder:
-        """Check the parameters and remember the columns and their kinds. A reader is not read.
+        """Check the parameters, and remember the columns and their kinds.
 
         Parameters
         ----------
-        X : columns, as `transform` takes
-        y : ignored
-        """
-        from adagrad.ctr.encoding import columns as _columns
+        X : pyarrow.Table, RecordBatch or RecordBatchReader, DataFrame, or dict of arrays
+            As for `transform`. Only the schema of a reader is read.
+        y : object
+            Ignored.
 
-        schema = _columns.open_columns(X).schema
+        Raises
+        ------
+        TypeError, ValueError
+            As for `transform`, except for the values.
+        """
+        from adagrad.ctr.encoding.columns import open_columns
+
+        schema = open_columns(X).schema
         vars(self).pop("fields_", None)
         found = self._find_fields(schema)
         self._make_hasher(found)
@@ -152,26 +170,29 @@ class HashingEncoder:
         return self
 
     def transform(self, X: Any) -> Examples:
-        """Encode the rows of X; without `fit`, those columns that X has. O(values).
+        """Encode the rows of X. O(values).
+
+        Without `fit`, the columns of X decide the fields.
 
         Parameters
         ----------
         X : pyarrow.Table, RecordBatch or RecordBatchReader, DataFrame, or dict of arrays
-            Or anything else with Arrow's PyCapsule interface. A reader is read to its end.
+            Any object with Arrow's PyCapsule interface works too. A reader is read to its end.
 
         Returns
         -------
         encoded : Examples
-            With `fields`, and with `values` where there is a field of kind "value" or the mean of
-            lists is asked for.
+            It has `fields`. It has `values` if a field has the kind "value" or `multi` is "mean"
+            and a column has lists.
 
         Raises
         ------
         TypeError
-            Where X has no columns, or a column cannot be encoded as its kind asks.
+            X does not hold columns, or a column has a type that its kind cannot encode.
         ValueError
-            Where a column is missing or there twice, a parameter is out of range, or a number is
-            none, or not finite or more than 2**48 in size where it is a value.
+            A column is missing or occurs twice; a parameter is out of range; a text is not a
+            number, but its kind needs one; or a number of kind "value" is not finite or exceeds
+            2**48 in magnitude.
         """
         hasher, table, kinds = self._read(X)
         bounds, fields, slots, values = hasher.encode(table.to_batches())
@@ -181,77 +202,96 @@ class HashingEncoder:
         )
 
     def fit_transform(self, X: Any, y: Any = None) -> Examples:
-        """Remember the columns of X and encode its rows."""
-        from adagrad.ctr.encoding import columns as _columns
+        """Call `fit`, then `transform`; a reader is read once."""
+        from adagrad.ctr.encoding.columns import open_columns
 
-        reader = _columns.open_columns(X)
+        reader = open_columns(X)
         return self.fit(reader).transform(reader)
 
     def collisions(self, X: Any) -> dict[str, dict[str, float]]:
-        """Count the values of each field in a sample, and those that share their slot.
+        """Count the values of each field in a sample, and those that share a slot.
+
+        Takes O(n log n) time for n values.
+
+        Parameters
+        ----------
+        X : pyarrow.Table, RecordBatch or RecordBatchReader, DataFrame, or dict of arrays
+            The sample, as for `transform`.
 
         Returns
         -------
-        dict of dict
-            For each field and cross: ``values`` (distinct, a missing one counts), ``slots`` (that
-            they are in), ``shared_within`` and ``shared`` (share of the values in whose slot there
-            is another of the field, or of any field), ``expected_within`` and ``expected`` (the
-            same, of random slots). O(n log n) for n values.
+        dict of str to dict of str to float
+            For each field and cross:
+
+            ``values``, ``slots``
+                Number of distinct values (a missing value counts as one) and of their slots.
+            ``shared_within``, ``shared``
+                Share of the values whose slot holds another value of the field, or of any field.
+            ``expected_within``, ``expected``
+                The same shares, expected of random slots.
         """
-        from adagrad.ctr.encoding import inverse as _lookup
+        from adagrad.ctr.encoding.inverse import collisions
 
         hasher, table, kinds = self._read(X)
-        names = [*kinds, *map(_cross_name, self.crosses)]
-        return _lookup.collisions(hasher, table, names, 2 ** (int(self.bits) - 3))
+        return collisions(hasher, table, self._names(kinds), 2 ** (int(self.bits) - 3))
 
     def inverse(self, X: Any) -> dict[int, list[tuple[str, Any]]]:
-        """Return what is in each slot, of the values in a sample.
+        """Return the values in each slot, for the values of a sample.
+
+        Takes O(n log n) time for n values, and a Python loop over the distinct ones.
+
+        Parameters
+        ----------
+        X : pyarrow.Table, RecordBatch or RecordBatchReader, DataFrame, or dict of arrays
+            The sample, as for `transform`.
 
         Returns
         -------
-        dict of int to list of (field, value)
-            A missing value is None, a bin its limits as text, such as ``"[4, 6)"``, a field of
-            kind "value" that word, a combination a tuple. O(n log n) for n values, in Python for
-            distinct ones.
+        dict of int to list of (str, object)
+            Field and value of each entry of a slot. A missing value is None; a bin is the text of
+            its limits, such as ``"[4, 6)"``; a field of kind "value" has the text ``"value"``; the
+            value of a cross is a tuple.
         """
-        from adagrad.ctr.encoding import inverse as _lookup
+        from adagrad.ctr.encoding.inverse import inverse
 
         hasher, table, kinds = self._read(X)
-        parts = [(name,) for name in kinds] + [tuple(cross) for cross in self.crosses]
-        return _lookup.inverse(hasher, table, kinds, parts, self.null == "value")
+        parts = [[name] for name in kinds] + [list(cross) for cross in self.crosses]
+        fields = dict(zip(self._names(kinds), parts, strict=True))
+        return inverse(hasher, table, kinds, fields, self.null == "value")
 
     def regions(self) -> dict[str, list[int]]:
-        """Return the regions of the slots, of eight, that each field and cross is dealt.
+        """Return the regions, of the eight, in which each field and cross has its slots.
 
         Raises
         ------
         ValueError
-            Where `fit` has not seen the columns yet.
+            `fit` was not called.
         """
         if not hasattr(self, "fields_"):
-            raise ValueError("the encoder has not seen columns: fit it")
+            raise ValueError("the encoder does not know its columns yet: call fit first")
         homes = self._make_hasher(self.fields_).homes()
-        names = [*self.fields_, *map(_cross_name, self.crosses)]
         return {
             name: [first + step * k for k in range(count)]
-            for name, (first, step, count) in zip(names, homes, strict=True)
+            for name, (first, step, count) in zip(self._names(self.fields_), homes, strict=True)
         }
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters as they were given."""
+        """Return the parameters, unchanged; `deep` has no effect."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def set_params(self, **params: Any) -> HashingEncoder:
-        """Set parameters by name."""
+        """Set parameters by name, and return the encoder; they are checked when it encodes."""
         known = self.get_params()
         for name, value in params.items():
             if name not in known:
-                raise ValueError(f"HashingEncoder has no parameter {name!r}, but {list(known)}")
+                raise ValueError(
+                    f"HashingEncoder has no parameter {name!r}; its parameters are {list(known)}"
+                )
             setattr(self, name, value)
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the encoder as what JSON can hold: parameters, and what `fit` found."""
+        """Return the parameters and what `fit` found, as a dict that JSON can hold."""
         params = {**self.get_params(), "bits": int(self.bits), "seed": int(self.seed)}
         if self.fields is not None and not isinstance(self.fields, Mapping):
             params["fields"] = list(self.fields)
@@ -261,10 +301,10 @@ class HashingEncoder:
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> HashingEncoder:
-        """Return the encoder that `to_dict` described."""
+        """Return the encoder that `to_dict` describes."""
         if state.get("format") != _FORMAT:
             raise ValueError(
-                f"an encoder of format {state.get('format')!r}; this version reads {_FORMAT}"
+                f"the encoder has format {state.get('format')!r}, but this version reads {_FORMAT}"
             )
         self = cls(**state["params"])
         if state["fields_"] is not None:
@@ -274,16 +314,20 @@ class HashingEncoder:
         return self
 
     def _read(self, X: Any) -> tuple[_core.Hasher, pa.Table, dict[str, str | None]]:
-        from adagrad.ctr.encoding import columns as _columns
+        from adagrad.ctr.encoding.columns import encodable, open_columns
 
-        reader = _columns.open_columns(X)
+        reader = open_columns(X)
         kinds = self._find_fields(reader.schema)
         hasher = self._make_hasher(kinds)
-        return hasher, _columns.encodable(reader.read_all(), kinds), kinds
+        return hasher, encodable(reader.read_all(), kinds), kinds
+
+    def _names(self, kinds: Iterable[str]) -> list[str]:
+        """Return the names of all fields, in their order: columns, then crosses."""
+        return [*kinds, *map(_cross_name, self.crosses)]
 
     def _find_fields(self, schema: pa.Schema) -> dict[str, str | None]:
         """Return the columns to encode and their kinds."""
-        from adagrad.ctr.encoding import columns as _columns
+        from adagrad.ctr.encoding.columns import default_kind
 
         wanted = getattr(self, "fields_", self.fields)
         if isinstance(wanted, str):
@@ -295,37 +339,40 @@ class HashingEncoder:
             raise ValueError("X has no columns to encode")
         for name, times in collections.Counter(names).items():
             if times > 1 or counts[name] > 1:
-                raise ValueError(f"field {name!r} is there twice")
+                raise ValueError(f"field {name!r} occurs twice")
             if counts[name] == 0:
-                raise ValueError(f"X has no column {name!r}, but {found}")
+                raise ValueError(f"X has no column {name!r}; its columns are {found}")
         kinds = dict(wanted) if isinstance(wanted, Mapping) else dict.fromkeys(names)
         for name, kind in kinds.items():
             if kind is None:
-                kinds[name] = _columns.default_kind(schema.field(name).type, self.numeric)
+                kinds[name] = default_kind(schema.field(name).type, self.numeric)
             elif kind not in _CHOICES["numeric"]:
                 raise ValueError(f"fields[{name!r}] must be in {_CHOICES['numeric']}, got {kind!r}")
         return kinds
 
     def _make_hasher(self, kinds: Mapping[str, str | None]) -> _core.Hasher:
-        """Check the parameters, for these fields."""
+        """Check the parameters, and return the compiled encoder for these fields."""
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be in {choices}, got {getattr(self, name)!r}")
-        _check_integer("bits", self.bits, 8, 32)
-        _check_integer("seed", self.seed, 0, 2**64 - 1)
+        check_integer("bits", self.bits, 8, 32)
+        check_integer("seed", self.seed, 0, 2**64 - 1)
         position = {name: j for j, name in enumerate(kinds)}
         names = list(position)
         for cross in self.crosses:
             if isinstance(cross, str) or len(cross) < 2:
-                raise ValueError(f"a cross is of at least two fields, got {cross!r}")
+                raise ValueError(f"a cross needs at least two fields, got {cross!r}")
             for part in cross:
                 if part not in position:
-                    raise ValueError(f"the cross {tuple(cross)!r} has {part!r}, which is no field")
+                    raise ValueError(
+                        f"the cross {tuple(cross)!r} has {part!r}, which is not one of the fields"
+                        f" {list(position)}"
+                    )
             if len(set(cross)) < len(cross):
                 raise ValueError(f"the cross {tuple(cross)!r} has a field twice")
             name = _cross_name(cross)
             if name in names:
-                raise ValueError(f"field {name!r} is there twice")
+                raise ValueError(f"field {name!r} occurs twice")
             names.append(name)
         if isinstance(self.wide, str):
             raise TypeError(f"wide must be a sequence of names, got {self.wide!r}")
@@ -343,7 +390,7 @@ class HashingEncoder:
             self.null == "skip",
             self.multi == "mean",
         )
-        # The last one is used again, as it knows the dictionaries of the batch before.
+        # The last hasher is reused, because it has the hashes of the last batch's dictionaries.
         last, hasher = getattr(self, "_last", (None, None))
         if hasher is None or last != plan:
             hasher = _core.Hasher(*plan)
@@ -376,10 +423,3 @@ class HashingEncoder:
 
 def _cross_name(parts: str | Iterable[str]) -> str:
     return parts if isinstance(parts, str) else "*".join(parts)
-
-
-def _check_integer(name: str, value: Any, least: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if not least <= int(value) <= most:
-        raise ValueError(f"{name} must be from {least} to {most}, got {value}")

@@ -1,4 +1,7 @@
-"""Batches of sparse examples in the form that the learners visit."""
+"""Batches of sparse examples, in the layout that the compiled learners visit.
+
+`HashingEncoder` and `Examples.from_csr` make them. Nothing here learns or knows columns.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["MAX_SLOTS", "REGIONS", "Examples", "region_size"]
 
 REGIONS = 8
-"""Into how many ranges the slots of a model are cut, whatever the number of threads."""
+"""Number of ranges into which the slots of a model are divided, for any number of threads."""
 
 MAX_SLOTS = 1 << 32
 
 MAX_VALUE = 2.0**48
-"""Beyond it in size, sums of squares soon end at infinity in float32, and steps at 0."""
+"""Largest magnitude of a value. Sums of larger squares soon overflow float32; steps are then 0."""
 
-_UNIT = 16  # slots: a region is a multiple of two cache lines of params and accumulators
+_UNIT = 16  # slots: params and accumulators of a region fill whole cache lines
 
 Slots = npt.NDArray[np.uint32]
 Values = npt.NDArray[np.float32]
@@ -31,45 +34,49 @@ Fields = npt.NDArray[np.uint16]
 
 
 def region_size(n_slots: int) -> int:
-    """Return how many slots a region has: an eighth, rounded up to a multiple of 16."""
+    """Return the number of slots per region: an eighth of all, rounded up to a multiple of 16."""
     share = -(-n_slots // REGIONS)
     return -(-share // _UNIT) * _UNIT
 
 
 class Examples:
-    """Sparse examples: each a list of slots with values, ordered by region.
+    """Sparse examples: each is a list of slots with values, ordered by region.
 
-    Made by `HashingEncoder.transform` or `from_csr`; the learners take it as ``X``. Slices of it
-    (``examples[100:200]``) are views.
+    `HashingEncoder.transform` and `from_csr` make them, and the learners take them as ``X``. A
+    slice such as ``examples[100:200]`` is a view. Construction checks all arrays in O(entries).
 
     Parameters
     ----------
     slots : ndarray of uint32, shape [entries]
-        Coordinate of the model of each entry, in ``[0, n_slots)``. Those of one example lie
-        together, ordered by region (``slot // region_size(n_slots)``), and within a region by
-        appearance: this is the order in which they are added up and learned from.
+        The coordinate of the model that each entry refers to, in ``[0, n_slots)``. The entries of
+        an example are contiguous and ordered by region (``slot // region_size(n_slots)``), and
+        within a region by appearance. The learners visit and sum them in this order.
     bounds : ndarray of uint32, shape [examples * 8 + 1] or [9]
-        Entries of region ``r`` of example ``i`` are those from ``bounds[8 * i + r]`` to
-        ``bounds[8 * i + r + 1]``. Where every example has the same number in each region, those of
-        one example suffice: then `n_examples` is needed, and example ``i`` starts at entry
+        Region ``r`` of example ``i`` has the entries ``bounds[8 * i + r]:bounds[8 * i + r + 1]``.
+        If every example has the same number of entries in each region, the 9 bounds of one example
+        are enough. Then `n_examples` is required, and example ``i`` starts at entry
         ``i * bounds[8]``.
     n_slots : int
-        Size of the model's table, from 1 to 2**32.
+        Number of slots of the model, from 1 to 2**32.
     n_examples : int, optional
-        Needed where `bounds` are those of one example for all.
+        Number of examples; required if `bounds` are those of one example.
     values : ndarray of float32, shape [entries], optional
-        Finite, and at most 2**48 in size; 1 for every entry where left out.
-    fields : ndarray of uint16, shape [entries], optional
-        Field of each entry, below `n_fields`; ``[bounds[8]]``, those of one example, where
-        `bounds` are.
+        Finite values of at most 2**48 in magnitude. By default every value is 1.
+    fields : ndarray of uint16, shape [entries] or [bounds[8]], optional
+        Field of each entry, in ``[0, n_fields)``; if `bounds` are those of one example, so are the
+        fields.
     n_fields : int, default 0
         Number of fields.
 
     Raises
     ------
-    TypeError, ValueError
-        Where an array has another dtype or shape than these, a value is not finite, or entries are
-        out of range or out of order. O(entries).
+    TypeError
+        An array has another dtype.
+    ValueError
+        An array has another shape, a value is not finite or too large, or the entries are out of
+        order.
+    IndexError
+        A slot is out of range.
     """
 
     __slots__ = ("bounds", "fields", "n_examples", "n_fields", "n_slots", "slots", "values")
@@ -101,9 +108,9 @@ class Examples:
         self._hold(bounds, fields, n_examples, n_fields, n_slots, slots, values)
 
     def _hold(self, *parts: Any) -> None:
-        """Keep the parts, in the order of ``__slots__``; arrays as views that cannot be written.
+        """Store the parts, in the order of ``__slots__``; arrays become read-only views.
 
-        The kernels trust what was checked when the examples were made.
+        The kernels do not check again what was checked at construction.
         """
         for name, part in zip(self.__slots__, parts, strict=True):
             if isinstance(part, np.ndarray):
@@ -113,29 +120,31 @@ class Examples:
 
     @classmethod
     def _of(cls, *parts: Any) -> Examples:
-        """Return examples of parts that are known to fit, in the order of ``__slots__``."""
+        """Return examples made of valid parts, in the order of ``__slots__``, without checks."""
         self = cls.__new__(cls)
         self._hold(*parts)
         return self
 
     @classmethod
     def from_csr(cls, matrix: Any, *, n_slots: int | None = None) -> Examples:
-        """Return the rows of a sparse matrix: column number = slot.
+        """Return the rows of a matrix as examples; the number of a column is its slot.
 
         Parameters
         ----------
-        matrix : scipy.sparse.csr_matrix or csr_array, or what scipy converts to one
-            Values are taken as float32.
+        matrix : scipy.sparse matrix or array, or array-like, shape [examples, columns]
+            Real numbers, which are converted to float32.
         n_slots : int, optional
-            By default the number of columns.
+            Number of slots of the model. By default the number of columns.
 
         Raises
         ------
         TypeError
-            Where it is not a matrix of numbers.
+            `matrix` is not a two-dimensional matrix of real numbers.
         ValueError
-            Where a value is not finite or is more than 2**48 in size, there are more than 2**32 - 1
-            entries, or its arrays do not make a matrix.
+            A value is not finite in float32 or exceeds 2**48 in magnitude, there are more than
+            2**32 - 1 entries, or ``indptr`` is invalid.
+        IndexError
+            A column is not below `n_slots`.
         """
         import scipy.sparse
 
@@ -146,17 +155,19 @@ class Examples:
                     "X must be Examples, a sparse matrix or a 2-D array of numbers, got"
                     f" dtype {matrix.dtype}, shape {matrix.shape}"
                 )
-            if matrix.dtype == np.float16:  # which scipy has not
+            if matrix.dtype == np.float16:  # not supported by scipy
                 matrix = matrix.astype(np.float32)
         csr = scipy.sparse.csr_matrix(matrix)
         if csr.dtype.kind not in "buif":
             raise TypeError(f"X must be a matrix of real numbers, got dtype {csr.dtype}")
         n_slots = csr.shape[1] if n_slots is None else n_slots
         if csr.nnz > 0xFFFFFFFF:
-            raise ValueError(f"one batch holds fewer than 2**32 entries, got {csr.nnz}: slice it")
+            raise ValueError(f"X has {csr.nnz} entries, but a batch holds at most 2**32 - 1")
         room, n = len(csr.indices), int(csr.indptr[-1])
         if csr.indptr[0] != 0 or n > room or (np.diff(csr.indptr) < 0).any():
-            raise ValueError(f"indptr of X must ascend from 0 to at most {room}, its entries")
+            raise ValueError(
+                f"X.indptr must ascend from 0 to at most {room}, the length of indices"
+            )
         with np.errstate(over="ignore"):
             values = csr.data[:n].astype(np.float32)
         large = ~(np.abs(values) <= MAX_VALUE)
@@ -176,7 +187,7 @@ class Examples:
         )
 
     def to_csr(self) -> scipy.sparse.csr_matrix:
-        """Return the examples as a SciPy matrix of float32: slot = column number."""
+        """Return the examples as a `scipy.sparse.csr_matrix` of float32, with a column per slot."""
         import scipy.sparse
 
         values = np.ones(len(self.slots), np.float32) if self.values is None else self.values
@@ -189,24 +200,24 @@ class Examples:
 
     @property
     def is_fixed(self) -> bool:
-        """Whether `bounds` are those of one example, for all."""
+        """Whether `bounds` are those of one example."""
         return len(self.bounds) == REGIONS + 1
 
     @property
     def indptr(self) -> npt.NDArray[np.int64]:
-        """Where each example starts in `slots`, and the end: shape [examples + 1]."""
+        """Start of each example in `slots`, and the end of the last one: shape [examples + 1]."""
         if self.is_fixed:
             return np.arange(self.n_examples + 1, dtype=np.int64) * int(self.bounds[-1])
         return self.bounds[::REGIONS].astype(np.int64)
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Examples and slots, as of a matrix."""
+        """Number of examples and of slots, like the shape of a matrix."""
         return self.n_examples, self.n_slots
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the arrays."""
+        """Size of the arrays in bytes."""
         arrays = (self.slots, self.values, self.bounds, self.fields)
         return sum(a.nbytes for a in arrays if a is not None)
 
@@ -221,7 +232,7 @@ class Examples:
         )
 
     def __getitem__(self, key: Any) -> Examples:
-        """Return consecutive examples as views, or those that an array picks as copies."""
+        """Return a slice as views, or the examples that positions or a mask select as copies."""
         if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
             key = key[0]  # scikit-learn indexes x[key, ...]
         if not isinstance(key, slice):
@@ -233,7 +244,9 @@ class Examples:
             return self.take(np.flatnonzero(picked) if picked.dtype == bool else picked)
         start, stop, step = key.indices(self.n_examples)
         if step != 1:
-            raise ValueError("a slice of Examples has step 1; take() picks any")
+            raise ValueError(
+                f"a slice of Examples must have step 1, got {step}; use take() instead"
+            )
         stop = max(start, stop)
         if self.is_fixed:
             width = int(self.bounds[-1])
@@ -250,12 +263,19 @@ class Examples:
         )
 
     def take(self, order: npt.NDArray[np.integer[Any]]) -> Examples:
-        """Return copies of the examples at these positions, in this order.
+        """Return copies of the examples at the given positions, in that order.
 
         Parameters
         ----------
         order : ndarray of integers, shape [m]
-            In ``[0, len(self))``.
+            Positions in ``[0, len(self))``; they may repeat.
+
+        Raises
+        ------
+        TypeError
+            `order` is not an array of integers.
+        IndexError
+            A position is out of range.
         """
         order = np.asarray(order)
         if len(order) and order.dtype.kind not in "iu":
@@ -283,12 +303,13 @@ class Examples:
         )
 
     def folded(self, n_slots: int) -> Examples:
-        """Return the examples in fewer slots, some of which meet; regions stay what they were.
+        """Return the examples with fewer slots, several of which become one; regions stay.
 
         Parameters
         ----------
         n_slots : int
-            Of the result, from 1.
+            Number of slots of the result. If it is not smaller than before, or a region of it
+            would not be a multiple of 16 slots, the result is `self`.
         """
         size, smaller = region_size(self.n_slots), n_slots // REGIONS
         if n_slots >= self.n_slots or smaller % _UNIT:
@@ -301,15 +322,21 @@ class Examples:
 
 
 def concatenate(parts: Sequence[Examples]) -> Examples:
-    """Return the examples of several batches of one encoder or matrix as one batch."""
+    """Join batches from one encoder or matrix into one batch.
+
+    Raises
+    ------
+    ValueError
+        There are no parts, or they differ in their number of slots or fields.
+    """
     if not parts:
-        raise ValueError("parts are empty")
+        raise ValueError("parts is empty")
     first = parts[0]
     for part in parts:
         if (part.n_slots, part.n_fields) != (first.n_slots, first.n_fields):
             raise ValueError(
                 f"a batch has {part.n_slots} slots and {part.n_fields} fields, but the first"
-                f" {first.n_slots} and {first.n_fields}"
+                f" has {first.n_slots} and {first.n_fields}"
             )
     if len(parts) == 1:
         return first

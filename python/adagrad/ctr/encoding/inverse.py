@@ -1,4 +1,7 @@
-"""What is in the slots: collisions counted, and values found again, from raw columns."""
+"""The reverse of encoding: the values in each slot, and the slots that values share.
+
+`HashingEncoder` calls these functions on a sample, because it does not remember values itself.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,13 @@ __all__ = ["collisions", "inverse"]
 def collisions(
     hasher: _core.Hasher, table: pa.Table, names: Sequence[str], region_size: int
 ) -> dict[str, dict[str, float]]:
-    """Count, as `HashingEncoder.collisions` says. A value is known by its hash of 64 bits."""
+    """Implement `HashingEncoder.collisions`. Values are distinguished by their 64-bit hashes."""
     fields = []
     for hashes, slots, _ in hasher.hashes(table.to_batches()):
         _, first = np.unique(hashes, return_index=True)
         fields.append(slots[first])
     homes = [[first + step * k for k in range(count)] for first, step, count in hasher.homes()]
-    # Log of the chance that a slot of a region is left free by everything that is dealt there.
+    # Log of the probability that a slot of each region stays free of all values hashed to it.
     free = np.zeros(REGIONS)
     for slots, home in zip(fields, homes, strict=True):
         free[home] += len(slots) * math.log1p(-1 / (len(home) * region_size))
@@ -55,13 +58,13 @@ def inverse(
     hasher: _core.Hasher,
     table: pa.Table,
     kinds: Mapping[str, str | None],
-    fields: Sequence[tuple[str, ...]],
+    fields: Mapping[str, Sequence[str]],
     with_missing: bool,
 ) -> dict[int, list[tuple[str, Any]]]:
-    """Find, as `HashingEncoder.inverse` says, the values of `fields`: columns and crosses."""
+    """Implement `HashingEncoder.inverse` for `fields`: the columns of each field and cross."""
     found: dict[int, list[tuple[str, Any]]] = {}
     per_field = hasher.hashes(table.to_batches())
-    for parts, (hashes, slots, lengths) in zip(fields, per_field, strict=True):
+    for (name, parts), (hashes, slots, lengths) in zip(fields.items(), per_field, strict=True):
         _, first = np.unique(hashes, return_index=True)
         first.sort()
         ends = np.cumsum(lengths, dtype=np.int64)
@@ -76,7 +79,6 @@ def inverse(
                 )
             )
             value = next(itertools.islice(values, int(entry - begin), None))
-            name = "*".join(parts)
             found.setdefault(int(slots[entry]), []).append(
                 (name, value[0] if len(parts) == 1 else value)
             )
@@ -84,7 +86,7 @@ def inverse(
 
 
 def _entries(value: Any, kind: str | None, with_missing: bool) -> list[Any]:
-    """Return what stands for each entry that a cell has."""
+    """Return a readable value for each entry of a cell."""
     if isinstance(value, list):
         return [_text(item, kind) for item in value if not _is_missing(item)]
     if _is_missing(value):
@@ -97,10 +99,12 @@ def _is_missing(value: Any) -> bool:
 
 
 def _text(value: Any, kind: str | None) -> Any:
+    """Return the value, or the name of what its kind encodes instead."""
     if kind == "value":
         return "value"
     if kind != "log2-bins":
         return value
+    # The upper 13 bits of a float64 are the number of its bin; see `HashingEncoder`.
     size = abs(float(value))
     word = struct.unpack("<Q", struct.pack("<d", size))[0] >> 51
     if word == 0 or math.isinf(size):

@@ -1,10 +1,13 @@
-"""What the three learners share: scikit-learn's interface on a model."""
+"""What the learners share: scikit-learn's interface on a model.
+
+Arguments are checked in `validation`, the model learns in `trainer`. A learner adds its parameters
+and the settings that they make.
+"""
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import dataclasses
-import functools
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -15,27 +18,34 @@ from sklearn.utils.validation import check_is_fitted
 
 from adagrad import _core
 from adagrad._arguments import check_integer
-from adagrad.ctr.encoding.examples import Examples, concatenate
+from adagrad.ctr.encoding.encoder import HashingEncoder
+from adagrad.ctr.encoding.examples import Examples
+from adagrad.ctr.learners import file_format
+from adagrad.ctr.learners.file_format import SavedLearner
+from adagrad.ctr.learners.labeled import LabeledExamples
 from adagrad.ctr.learners.model import Model, Settings
 from adagrad.ctr.learners.progressive import measured
-from adagrad.ctr.learners.sweep import SWEEP_EXAMPLES, sweep
-from adagrad.ctr.learners.validation import Batch, Checked
+from adagrad.ctr.learners.trainer import Trainer
+from adagrad.ctr.learners.validation import InputValidation
 from adagrad.rule import Rule
+
+__all__ = ["ClickLearner"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 
 CHUNK = 65_536
-"""Examples between two looks at interrupts; a multiple of the learners' rounds of 64."""
+"""Examples between two checks for interrupts; a multiple of the learners' rounds of 64."""
 
-_RETUNED = frozenset({"l1", "lr", "lr_decay", "weight_decay"})
-_OF_EXAMPLES = frozenset({"n_slots", "n_fields", "parts", "rule"})
+_RETUNABLE = frozenset({"l1", "lr", "lr_decay", "weight_decay"})
+_FROM_EXAMPLES = frozenset({"n_slots", "n_fields", "parts", "rule"})
+_FITTED = ("n_features_in_", "n_passes_", "validation_logloss_")
 
 
-class ClickLearner(Checked):
+class ClickLearner(InputValidation):
     """Common part of the learners; see `LogisticRegression`."""
 
-    _model: Model
+    _trainer: Trainer
 
     def fit(
         self,
@@ -45,120 +55,20 @@ class ClickLearner(Checked):
         *,
         validation: tuple[Any, Any] | None = None,
     ) -> ClickLearner:
-        """Learn from examples, once or `passes` times.
+        """Learn from examples, in up to `passes` passes.
 
         Parameters
         ----------
-        X : Examples, sparse matrix or 2-D array, or raw columns where there is an `encoder`
-            Of shape [n, n_slots]; a column of a matrix is a slot.
+        X : Examples, sparse matrix or array of shape [n, n_slots], or columns
+            Each column of a matrix is a slot. With an `encoder`, X holds raw columns: a DataFrame,
+            an Arrow table or a dict.
         y : array-like, shape [n]
-            Labels of two classes; the larger one is the positive.
+            Labels of two classes; the larger one is the positive class.
         sample_weight : array-like, shape [n], optional
             Factors of the gradients, finite and not negative.
         validation : tuple of X and y, optional
-            Stop after the first pass whose logloss on these is not lower than the best one
-            before, and keep the model of that.
-
-        Returns
-        -------
-        self
-        """
-        go_on = self.warm_start and hasattr(self, "classes_")
-        with self._all_or_nothing():
-            batch = self._batch(X, y, sample_weight, None, reset=not go_on)
-            if batch[2] is not None and not batch[2].any():
-                raise ValueError("sample_weight is zero for every example")
-            held_out = None if validation is None else self._batch(*validation, None, None, False)
-            passes = check_integer("passes", self.passes, 1, 2**31)
-            self._check()
-            self._start_or_retune(batch[0], not go_on)
-        best: tuple[float, Model] | None = None
-        self.n_passes_ = 0
-        for number in range(passes):
-            self._pass(batch, number)
-            self.n_passes_ += 1
-            if held_out is None:
-                continue
-            loss = measured(
-                functools.partial(self._model.margins, threads=self._threads()), _parts(held_out)
-            ).metrics()["logloss"]
-            if best is not None and not loss < best[0]:
-                self._model = best[1]
-                break
-            best = (loss, self._model.copy() if number + 1 < passes else self._model)
-        if best is not None:
-            self.validation_logloss_ = best[0]
-        return self
-
-    def _pass(self, batch: Batch, number: int) -> None:
-        x, y, weights = batch
-        order = None
-        if self.shuffle:
-            order = np.random.default_rng([self.seed, number]).permutation(len(x))
-        for start in range(0, len(x), CHUNK):
-            if order is None:
-                part: Any = slice(start, start + CHUNK)
-                some = x[part]
-            else:
-                part = order[start : start + CHUNK]
-                some = x.take(part)
-            of_part = None if weights is None else weights[part]
-            self._learn(some, y[part], of_part, count=number == 0)
-        if number == 0:
-            self._settle()
-
-    def partial_fit(
-        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
-    ) -> ClickLearner:
-        """Learn from more examples, once.
-
-        Parameters
-        ----------
-        X, y, sample_weight
-            As for `fit`.
-        classes : array-like, shape [2], optional
-            The two classes; needed in the first call where `y` may lack one.
-
-        Returns
-        -------
-        self
-
-        Notes
-        -----
-        A stream cut at multiples of 64 examples gives the bits of one call, and of `fit`.
-
-        `lr`, `l1`, `l2` and `n_jobs` may be set to something else between two calls. With
-        ``lr="auto"`` the rate in use stays.
-        """
-        first = not hasattr(self, "classes_")
-        with self._all_or_nothing():
-            batch = self._batch(X, y, sample_weight, classes, reset=first)
-            self._check()
-            self._start_or_retune(batch[0], first)
-        for start in range(0, len(batch[0]), CHUNK):
-            x, labels, weights = (
-                None if part is None else part[start : start + CHUNK] for part in batch
-            )
-            self._learn(x, labels, weights, count=True)
-        return self
-
-    def fit_distributed(
-        self, dataset: Any, *, label: str, address: str | None = None, **cluster: Any
-    ) -> ClickLearner:
-        """Learn from a dataset of Ray, on a cluster.
-
-        Parameters
-        ----------
-        dataset : ray.data.Dataset
-            Of raw columns, for the `encoder`; in the same order whenever it is read.
-        label : str
-            The column to predict: 0 and 1, -1 and +1, or false and true.
-        address : str, optional
-            Of a running cluster, or "auto"; where left out, the one this process is connected to,
-            or a new one on this machine.
-        **cluster
-            See `adagrad.distributed.Cluster`: ``workers``, ``shards``, ``mode``, ``staleness``,
-            ``batch_size``, ``checkpoint``, ``checkpoint_every``, ``resume``.
+            Stop after the first pass that does not lower the logloss on these examples, and keep
+            the model of the pass before.
 
         Returns
         -------
@@ -166,176 +76,168 @@ class ClickLearner(Checked):
 
         Raises
         ------
-        ConnectionError
-            Nobody answers at the address.
-        ValueError
-            An option, or a row, is not valid.
-        adagrad.distributed.Lost
-            A part of the cluster is gone and does not come back.
+        TypeError, ValueError
+            If an argument or a parameter is not valid. The learner is unchanged then.
+        """
+        proceed = self.warm_start and hasattr(self, "classes_")
+        with self._all_or_nothing():
+            batch = self._labeled(X, y, sample_weight, reset=not proceed)
+            if batch.weights is not None and not batch.weights.any():
+                raise ValueError("sample_weight is zero for every example")
+            held_out = None if validation is None else self._labeled(*validation, reset=False)
+            passes = check_integer("passes", self.passes, 1, 2**31)
+            self._check()
+            self._start_or_retune(batch.x, not proceed)
+        best: tuple[float, Model] | None = None
+        self.n_passes_ = 0
+        for number in range(passes):
+            self._pass(batch, number)
+            self.n_passes_ += 1
+            if held_out is None:
+                continue
+            loss = self._logloss(held_out)
+            if best is not None and not loss < best[0]:
+                self._trainer = Trainer(best[1])
+                break
+            best = (loss, self._model.copy() if number + 1 < passes else self._model)
+        if best is not None:
+            self.validation_logloss_ = best[0]
+        return self
+
+    def _pass(self, batch: LabeledExamples, number: int) -> None:
+        order = None
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, number]).permutation(len(batch))
+        for part in _chunks(len(batch)):
+            some = batch[part] if order is None else batch.take(order[part])
+            self._trainer.learn(some, threads=self._threads(), count=number == 0)
+        if number == 0:
+            self._trainer.choose_rate(threads=self._threads())
+
+    def _logloss(self, held_out: LabeledExamples) -> float:
+        model, threads = self._model, self._threads()
+        parts = ((held_out.x[part], held_out.y[part]) for part in _chunks(len(held_out)))
+        return measured(lambda x: model.margins(x, threads=threads), parts).metrics()["logloss"]
+
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+    ) -> ClickLearner:
+        """Learn from more examples, in one pass.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`.
+        classes : array-like, shape [2], optional
+            The two classes. Needed in the first call if `y` may lack one of them.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument or a parameter is not valid. The learner is unchanged then.
 
         Notes
         -----
-        The first 20,480 rows are learned as by `fit`, which also chooses the rate of ``lr="auto"``;
-        then batches take one step each, of their summed gradients. Needs ``adagrad[ray]``.
-        """
-        from adagrad.distributed import Cluster, connect, fit
+        A stream cut at multiples of 64 examples gives the same bits as one call, and as `fit`.
 
-        how = Cluster(**cluster)
-        connect(address)
+        `lr`, `l1`, `l2` and `n_jobs` may be changed between two calls. With ``lr="auto"`` the rate
+        in use stays.
+        """
+        first = not hasattr(self, "classes_")
         with self._all_or_nothing():
-            return fit(self, dataset, label, how)
+            batch = self._labeled(X, y, sample_weight, classes, reset=first)
+            self._check()
+            self._start_or_retune(batch.x, first)
+        for part in _chunks(len(batch)):
+            self._trainer.learn(batch[part], threads=self._threads())
+        return self
 
     # -- the model ------------------------------------------------------------------------------
 
+    @property
+    def _model(self) -> Model:
+        """The model as it would be if no more examples came."""
+        check_is_fitted(self, "classes_")
+        return self._trainer.model(threads=0 if self._trainer.has_rate else self._threads())
+
+    @contextlib.contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Restore all attributes if a check raises."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
     def _settings(self, x: Examples, rule: Rule) -> Settings:
+        """Return the settings of a model for examples like these."""
         raise NotImplementedError
 
-    def _start(self, x: Examples) -> None:
-        """Begin a new model for examples like these."""
-        self._model = Model(self._settings(x, self._rule()))
-        self._held: list[Batch] | None = [] if self.lr == "auto" else None
-        self._tried: Model | None = None
-
     def _start_or_retune(self, x: Examples, start: bool) -> None:
-        """Begin a new model, or let the one there is take up what was set since."""
-        if start:
-            self._start(x)
-            return
-        now = self._model.settings
+        """Begin a new model, or apply to the model what was changed since it began."""
         rule = self._rule()
+        if start:
+            model = Model(self._settings(x, rule))
+            self._trainer = Trainer(model, auto_rate=self.lr == "auto")
+            return
+        now = self._trainer.settings
         if self.lr == "auto":
             rule = rule.replace(lr=now.rule.lr)
         wanted = self._settings(x, rule)
         for before, after in ((now, wanted), (now.rule, wanted.rule)):
             for name in (field.name for field in dataclasses.fields(before)):
                 old, new = getattr(before, name), getattr(after, name)
-                if old != new and name not in _RETUNED | _OF_EXAMPLES:
+                if old != new and name not in _RETUNABLE | _FROM_EXAMPLES:
                     raise ValueError(
-                        f"{name} was {old!r} when the model began and cannot become {new!r}: fit"
-                        " anew, or a clone"
+                        f"{name} was {old!r} when the model began and cannot become {new!r}: fit a"
+                        " new model, or a clone"
                     )
         if (now.l1, now.rule) == (wanted.l1, wanted.rule):
             return
         if self.lr != "auto":
-            self._settle()
-        self._model.retune(dataclasses.replace(self._model.settings, l1=wanted.l1, rule=rule))
-        self._tried = None
-
-    def _learn(self, x: Any, y: Any, weights: Any, count: bool) -> None:
-        self._tried = None
-        if self._held is None:
-            self._model.learn(x, y, weights, threads=self._threads(), count=count)
-            return
-        room = SWEEP_EXAMPLES - sum(len(held[0]) for held in self._held)
-        weight = None if weights is None else weights[:room]
-        # copies: the caller may use its arrays again before the choice
-        self._held.append(copy.deepcopy((x[:room], y[:room], weight)))
-        if len(x) >= room:
-            self._settle()
-            weight = None if weights is None else weights[room:]
-            self._model.learn(x[room:], y[room:], weight, threads=self._threads(), count=count)
-
-    def _choose(self) -> Model:
-        """Return a model that has learned the examples held back, at the rate they show best."""
-        assert self._held is not None
-        settings = self._model.settings
-        if not self._held:
-            return Model(settings)
-        x = concatenate([held[0] for held in self._held])
-        y = np.concatenate([held[1] for held in self._held])
-        weights = None
-        if any(held[2] is not None for held in self._held):
-            weights = np.concatenate(
-                [np.ones(len(h[1]), np.float32) if h[2] is None else h[2] for h in self._held]
-            )
-        lr, margins = sweep(settings, x, y, weights)
-        model = Model(dataclasses.replace(settings, rule=settings.rule.replace(lr=lr)))
-        model.learn(x, y, weights, threads=self._threads(), count=False)
-        model.progressive.add(margins, y, weights)
-        return model
-
-    def _settle(self) -> None:
-        """Fix the rate of ``lr="auto"``."""
-        if self._held is not None:
-            self._model = self._choose()
-            self._held = None
-
-    def _ready(self) -> Model:
-        """Return the model as it would be if no more examples came."""
-        check_is_fitted(self, "classes_")
-        if self._held is None:
-            return self._model
-        if self._tried is None:
-            self._tried = self._choose()
-        return self._tried
+            self._trainer.choose_rate(threads=self._threads())
+        self._trainer.retune(dataclasses.replace(now, l1=wanted.l1, rule=rule))
 
     # -- what it has learned --------------------------------------------------------------------
 
     @property
     def lr_(self) -> float:
-        """The rate in use: with ``lr="auto"`` the best one so far."""
-        return self._ready().settings.rule.lr
+        """The learning rate in use; with ``lr="auto"`` the best one so far."""
+        return self._model.settings.rule.lr
 
     @property
     def n_examples_(self) -> int:
-        """How many examples it has learned from, in all passes."""
-        return self._ready().examples
+        """Number of examples learned, in all passes."""
+        return self._model.examples
 
     @property
     def progressive_(self) -> dict[str, float]:
-        """Metrics of the predictions that came before learning, over everything seen so far.
+        """Metrics of the predictions made before learning, over all examples so far.
 
-        ``logloss`` (mean, nats), ``normalized_entropy``, ``auc`` and ``calibration`` (sum of
+        ``logloss`` (mean, in nats), ``normalized_entropy``, ``auc`` and ``calibration`` (sum of
         predictions over sum of labels). Later passes over the same examples do not count.
         """
-        return self._ready().progressive.metrics()
+        return self._model.progressive.metrics()
 
     @property
     def intercept_(self) -> Floats:
-        """The bias, [1]."""
-        bias = self._ready().bias
+        """The bias, shape [1]; 0 without one."""
+        bias = self._model.bias
         return np.zeros(1, np.float32) if bias is None else bias[:1]
 
     @property
     def coef_(self) -> Floats:
-        """The linear params, [1, n_slots]: a view of the model's table."""
-        return self._ready().tables["linear"].weights[None, :]
+        """The linear params, shape [1, n_slots], as a view of the model's table."""
+        return self._model.tables["linear"].weights[None, :]
 
     def decision_function(self, X: Any) -> Floats:
-        """Return log-odds, [n].
-
-        Parameters
-        ----------
-        X
-            As for `fit`.
-        """
-        model = self._ready()
-        return model.margins(self._examples(X, reset=False), threads=self._threads())
-
-    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
-        """Return the probabilities of both classes, [n, 2], in the order of ``classes_``.
-
-        Parameters
-        ----------
-        X
-            As for `fit`.
-        """
-        return _core.probabilities(self.decision_function(X))
-
-    def predict(self, X: Any) -> Array:
-        """Return the likelier class of each example, [n].
-
-        Parameters
-        ----------
-        X
-            As for `fit`.
-        """
-        positive = self.decision_function(X) > 0
-        classes: Array = self.classes_[positive.astype(np.intp)]
-        return classes
-
-    def uncertainty(self, X: Any) -> Floats:
-        """Return how little is known of each example: for exploration of rare ads.
+        """Return the log-odds of the positive class.
 
         Parameters
         ----------
@@ -345,39 +247,122 @@ class ClickLearner(Checked):
         Returns
         -------
         ndarray of float32, shape [n]
-            Sum over the entries of ``rate * x**2``, rate being the rule's effective one of the
-            entry's linear param, ``lr / sqrt(s + eps)`` for the textbook's: a bound of how far one
-            more example could move the linear part of the margin. Large where features are rare.
-            Not a variance; its scale is that of the rate.
+        """
+        model = self._model
+        return model.margins(self._examples(X, reset=False), threads=self._threads())
+
+    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
+        """Return the probabilities of both classes, in the order of ``classes_``.
+
+        Parameters
+        ----------
+        X
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray of float64, shape [n, 2]
+        """
+        return _core.probabilities(self.decision_function(X))
+
+    def predict(self, X: Any) -> Array:
+        """Return the more likely class of each example.
+
+        Parameters
+        ----------
+        X
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray, shape [n]
+            Values of ``classes_``; the negative class if both are equally likely.
+        """
+        positive = self.decision_function(X) > 0
+        classes: Array = self.classes_[positive.astype(np.intp)]
+        return classes
+
+    def uncertainty(self, X: Any) -> Floats:
+        """Return how uncertain the model is about each example, for exploring rare ads.
+
+        Parameters
+        ----------
+        X
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray of float32, shape [n]
+            Sum of ``rate * x**2`` over the entries, where rate is the effective rate of the entry's
+            linear param: ``lr / sqrt(s + eps)`` for the textbook rule. It bounds how far one more
+            example could move the linear part of the margin, and is large if features are rare. It
+            is not a variance: it scales with the rate.
 
         Notes
         -----
-        The factors of factorization machines do not count. A factor's step is as large as what
-        it meets, so that with them an example that is known well could have the larger sum.
+        The factors of factorization machines do not count. The step of a factor is proportional to
+        the factors it is multiplied by, so a well-known example could get the larger sum.
 
         References
         ----------
         McMahan et al., "Ad Click Prediction: a View from the Trenches", KDD 2013, section 6.
         """
-        model = self._ready()
+        model = self._model
         return model.uncertainty(self._examples(X, reset=False), threads=self._threads())
 
+    # -- files ----------------------------------------------------------------------------------
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the learner to a file, in the safetensors format; `adagrad.ctr.load` reads it.
+        """Write the learner to a safetensors file, which `adagrad.ctr.load` reads.
 
         Parameters
         ----------
         path : str or PathLike
-            A file that is there is replaced as a whole, or not at all.
+            An existing file is replaced as a whole, or not at all.
+
+        Raises
+        ------
+        TypeError
+            If the file cannot hold a parameter or a class.
+        OSError
+            If the file cannot be written. The old file is untouched then.
 
         Notes
         -----
-        While ``lr="auto"`` is undecided, the model is written as it would be if no more examples
-        came, and what is loaded goes on with its rate.
+        Before ``lr="auto"`` has chosen, the model is written as it would be if no more examples
+        came, and what is loaded keeps the rate of that.
         """
-        from adagrad.ctr.learners import files
+        file_format.write(path, self._saved())
 
-        files.write(path, self)
+    def _saved(self, extra: Any = None) -> SavedLearner:
+        """Return what a file holds; `_restored` is the inverse."""
+        model = self._model
+        params = self.get_params(deep=False)
+        if isinstance(params["rule"], Rule):
+            params["rule"] = dataclasses.asdict(params["rule"])
+        if params["encoder"] is not None:
+            # The fitted encoder: it knows its columns.
+            params["encoder"] = getattr(self, "encoder_", params["encoder"]).to_dict()
+        fitted = {name: value for name in _FITTED if (value := vars(self).get(name))}
+        names = vars(self).get("feature_names_in_")
+        if names is not None:
+            fitted["feature_names_in_"] = names.tolist()
+        return SavedLearner(type(self).__name__, params, self.classes_, fitted, model, extra)
+
+    @classmethod
+    def _restored(cls, saved: SavedLearner) -> ClickLearner:
+        params = dict(saved.params)
+        if params["rule"] is not None:
+            params["rule"] = Rule(**params["rule"])
+        if params["encoder"] is not None:
+            params["encoder"] = HashingEncoder.from_dict(params["encoder"])
+        learner = cls(**params)
+        learner.classes_ = saved.classes
+        learner.__dict__.update(saved.fitted)
+        if hasattr(learner, "feature_names_in_"):
+            learner.feature_names_in_ = np.array(learner.feature_names_in_, object)
+        learner._trainer = Trainer(saved.model)
+        return learner
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -389,7 +374,6 @@ class ClickLearner(Checked):
         return hasattr(self, "classes_")
 
 
-def _parts(batch: Batch) -> Iterator[tuple[Examples, Floats]]:
-    for start in range(0, len(batch[0]), CHUNK):
-        part = slice(start, start + CHUNK)
-        yield batch[0][part], batch[1][part]
+def _chunks(n: int) -> Iterator[slice]:
+    for start in range(0, n, CHUNK):
+        yield slice(start, start + CHUNK)

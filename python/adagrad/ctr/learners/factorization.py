@@ -1,4 +1,4 @@
-"""Factorization machines by AdaGrad, plain and field-aware."""
+"""Factorization machines trained by AdaGrad, plain and field-aware."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ __all__ = ["FactorizationMachine", "FieldAwareFactorizationMachine"]
 
 
 class FactorizationMachine(ClickLearner):
-    """Factorization machine for rare features: logistic regression and all pairs of entries.
+    """Factorization machine for rare features: logistic regression plus all pairs of entries.
 
-    The margin of an example is that of `LogisticRegression` plus the sum over all pairs of its
-    entries of ``<v_i, v_j> * x_i * x_j``, with a vector of `factors` numbers for each slot; it
-    takes time linear in the entries (Rendle 2010, equation 5).
+    The margin of an example is that of `LogisticRegression` plus the sum of
+    ``<v_i, v_j> * x_i * x_j`` over all pairs of its entries, with a vector of `factors` numbers for
+    each slot. It takes time linear in the number of entries (Rendle 2010, equation 5).
 
     Parameters
     ----------
     factors : int, default 8
-        Length of the vectors; multiples of 4 are fast.
+        Length of the vectors, from 1 to 4096. Multiples of 4 are fast.
     lr : float, "auto" or None, default None
-        Step size; None leaves that of the rule. "auto" learns the first 20,480 examples at eight
-        rates from 0.01 to 1, one after the other, in small tables, and goes on with the best: the
-        model is that of a fixed rate, bit for bit.
+        Step size; None means that of the rule. "auto" learns the first 20,480 examples at eight
+        rates from 0.01 to 1, one after another, in small tables, and continues with the best. The
+        model has the bits of one trained at that rate.
     rule, l1, l2, fit_intercept, passes, shuffle, seed, encoder, warm_start, n_jobs
-        As for `LogisticRegression`. `l1` is of the linear params alone, `seed` that of the first
-        vectors too.
+        As for `LogisticRegression`. `l1` applies to the linear params only, and `seed` also
+        determines the initial vectors.
     init_scale : float, default 0.01
-        Standard deviation of the first vectors; the linear params start at 0.
+        Standard deviation of the initial vectors. The linear params start at 0.
 
     Attributes
     ----------
     factors_ : ndarray of float32, shape [n_slots, factors]
-        The vectors: a view.
+        The vectors, as a view.
     classes_, progressive_, coef_, intercept_, lr_, n_examples_, n_passes_, validation_logloss_
         As for `LogisticRegression`.
 
@@ -52,7 +52,7 @@ class FactorizationMachine(ClickLearner):
     >>> import numpy as np
     >>> from adagrad.ctr import FactorizationMachine
     >>> x = np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]] * 50)
-    >>> y = [1, 0, 0, 1] * 50  # neither column alone says anything
+    >>> y = [1, 0, 0, 1] * 50  # neither column is informative alone
     >>> model = FactorizationMachine(4, lr=0.3, init_scale=0.3, passes=20).fit(x, y)
     >>> model.predict(x[:4])
     array([1, 0, 0, 1])
@@ -103,25 +103,25 @@ class FactorizationMachine(ClickLearner):
 
     @property
     def factors_(self) -> Any:
-        """The vectors, [n_slots, factors]: a view of the model's table."""
-        weights = self._ready().tables["factors"].weights
+        """The vectors, [n_slots, factors], as a view of the model's table."""
+        weights = self._model.tables["factors"].weights
         return weights.reshape(len(weights), -1)
 
 
 class FieldAwareFactorizationMachine(ClickLearner):
-    """Field-aware factorization machine: a slot has a vector for each field that it may meet.
+    """Field-aware factorization machine: each slot has a vector for every field.
 
-    The margin of an example is that of `LogisticRegression` plus the sum over all pairs of its
-    entries of ``<v_{i, f_j}, v_{j, f_i}> * x_i * x_j`` (Juan et al. 2016, equation 4), f_i being
-    the field of entry i. It takes time quadratic in the entries, and
-    ``8 * factors * n_fields`` bytes a slot.
+    The margin of an example is that of `LogisticRegression` plus the sum of
+    ``<v_{i, f_j}, v_{j, f_i}> * x_i * x_j`` over all pairs of its entries, where f_i is the field
+    of entry i (Juan et al. 2016, equation 4). It takes time quadratic in the number of entries, and
+    ``8 * factors * n_fields`` bytes per slot.
 
     Parameters
     ----------
     factors : int, default 4
-        Length of the vectors; 4 and 8 are fast.
+        Length of the vectors, from 1 to 4096; 4 and 8 are fast.
     normalize : bool, default True
-        Divide the values of each example by their Euclidean length, in the pairs.
+        Whether to divide the values of each example by their Euclidean length, in the pairs.
     lr, rule, l1, l2, fit_intercept, init_scale, passes, shuffle, seed, encoder, warm_start, n_jobs
         As for `FactorizationMachine`.
 
@@ -132,10 +132,10 @@ class FieldAwareFactorizationMachine(ClickLearner):
 
     Notes
     -----
-    X must have fields: it comes from a `HashingEncoder`, or is `Examples` that were made with
-    some. Threads share the pairs where every field keeps to one region of the slots, as a
-    `HashingEncoder` of at least eight fields, none of them wide, deals them. Examples come in
-    rounds of up to 8, the first 1,024 one by one.
+    X must have fields: columns for an `encoder`, or `Examples` made with fields. Threads share the
+    pairs if every field keeps to one region of the slots, as with a `HashingEncoder` of at least
+    eight fields, none of them wide. The first 1,024 examples are learned one by one, later ones in
+    rounds of up to 8.
 
     References
     ----------
@@ -179,8 +179,8 @@ class FieldAwareFactorizationMachine(ClickLearner):
     def _settings(self, x: Examples, rule: Rule) -> Settings:
         if x.fields is None:
             raise ValueError(
-                "X has no fields, which a field-aware machine needs: give an encoder, or Examples"
-                " made with fields"
+                "X has no fields, but a field-aware machine needs them: set encoder, or pass"
+                " Examples made with fields"
             )
         return Settings(
             "ffm",
@@ -198,7 +198,7 @@ class FieldAwareFactorizationMachine(ClickLearner):
 
 
 def _keeps_to_regions(x: Examples) -> bool:
-    """Whether field j has slots of region j % 8 alone, and all regions have a field."""
+    """Whether field j only has slots of region j % 8, and every region has a field."""
     assert x.fields is not None
     if x.n_fields < REGIONS:
         return False

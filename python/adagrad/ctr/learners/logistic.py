@@ -1,15 +1,10 @@
-"""Logistic regression by AdaGrad."""
+"""Logistic regression trained by AdaGrad: parameters and settings; `estimator` has the rest."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from adagrad.ctr.encoding.examples import Examples
-from adagrad.ctr.learners import text
 from adagrad.ctr.learners.estimator import ClickLearner
 from adagrad.ctr.learners.model import Settings
 from adagrad.rule import Rule
@@ -18,67 +13,69 @@ __all__ = ["LogisticRegression"]
 
 
 class LogisticRegression(ClickLearner):
-    """Logistic regression for rare features: one pass, a rate for every coordinate.
+    """Logistic regression for rare features, in one pass, with a rate for every coordinate.
 
-    The margin of an example is the bias plus the sum of ``w * x`` over its entries; its gradient in
-    a param is ``(p - y) * x`` and every entry takes one step of the rule. All arithmetic is in
+    The margin of an example is the bias plus the sum of ``w * x`` over its entries. The gradient of
+    a param is ``(p - y) * x``, and every entry takes one step of the rule. All arithmetic is in
     float32 and in a fixed order, so a model has the same bits on any number of threads.
 
     Parameters
     ----------
     lr : float, "auto" or None, default None
-        Step size; None leaves that of the rule. "auto" trains eight rates from 0.01 to 1 side by
-        side on the first 20,480 examples (or all, if there are fewer), predicts these by the mean
-        of the eight, weighted by how well each has done, and goes on with the best: the model is
-        that of a fixed rate, bit for bit.
+        Step size; None means that of the rule. "auto" trains eight rates from 0.01 to 1 side by
+        side on the first 20,480 examples (or all, if there are fewer) and continues with the best.
+        The model has the bits of one trained at that rate. The progressive metrics of these
+        examples are those of the mean of the eight predictions, weighted by their likelihood.
     rule : adagrad.Rule or None, default None
-        Any rule; None is ``Rule(lr=0.1, eps=1.0)``: the textbook's with accumulators from 1, which
-        was best over several logs (bench/ctr.py). Repeated slots take a step each, in order.
+        Update rule. None means ``Rule(lr=0.1, eps=1.0)``: the textbook rule with accumulators that
+        in effect start at 1, which did best over several logs (bench/ctr.py). If an example repeats
+        a slot, each occurrence takes a step, in order.
     l1 : float, default 0.0
-        L1 penalty: after each step a touched param moves towards 0 by ``l1`` times its own rate.
+        L1 penalty: after each step, a touched param moves towards 0 by ``l1`` times its rate.
     l2 : float, default 0.0
         L2 penalty: ``l2 * w`` is added to the gradients of touched params.
     fit_intercept : bool, default True
-        Whether there is a bias. It takes no penalty by L1.
+        Whether to learn a bias. L1 does not apply to it.
     passes : int, default 1
-        How often `fit` goes through the examples, at most.
+        The most passes that `fit` makes over the examples.
     shuffle : bool, default False
-        Whether each pass has an order of its own, from `seed`.
+        Whether to shuffle the examples before each pass.
     seed : int, default 0
-        Of the shuffle.
+        Seed of the shuffle.
     encoder : HashingEncoder, optional
-        Turns raw columns into examples. `fit` uses a copy, ``encoder_``, which takes the columns
-        that it first sees, by name and kind, from then on.
+        Encodes raw columns as examples. `fit` uses a copy, ``encoder_``, which from then on expects
+        the columns it has first seen, by name and kind.
     warm_start : bool, default False
-        Whether `fit` goes on from the model there is.
+        Whether `fit` continues from the current model.
     n_jobs : int, optional
-        At most so many threads; ``adagrad.get_num_threads()`` where None, all processors where -1.
+        The most threads to use. None means ``adagrad.get_num_threads()``, -1 all processors.
 
     Attributes
     ----------
     classes_ : ndarray, shape [2]
         The negative and the positive class.
     progressive_ : dict of str to float
-        ``logloss``, ``normalized_entropy``, ``auc``, ``calibration`` of the predictions that came
+        ``logloss``, ``normalized_entropy``, ``auc`` and ``calibration`` of the predictions made
         before learning.
     coef_ : ndarray of float32, shape [1, n_slots]
-        The params: a view.
+        The params, as a view.
     intercept_ : ndarray of float32, shape [1]
         The bias.
     lr_ : float
-        The rate in use.
+        The learning rate in use.
     n_examples_ : int
-        Examples learned from.
+        Number of examples learned, in all passes.
     n_passes_ : int
-        Passes that `fit` made.
+        Number of passes that `fit` has made.
     validation_logloss_ : float
-        Of the model that was kept, where `fit` had a validation set.
+        Logloss of the kept model on the validation set, if `fit` had one.
 
     Notes
     -----
-    Threads own regions of slots (eight, whatever their number); examples come in rounds of up to
-    64 on params that stand still, the first 1,024 one by one. Entries of a region are added one by
-    one, then the regions in order.
+    The slots are divided into eight regions, whatever the number of threads, and each region
+    belongs to one thread. The first 1,024 examples are learned one by one; later ones in rounds of
+    up to 64, during which predictions use the params from before the round. The entries of a region
+    are summed in order, then the regions in order.
 
     References
     ----------
@@ -125,61 +122,3 @@ class LogisticRegression(ClickLearner):
 
     def _settings(self, x: Examples, rule: Rule) -> Settings:
         return Settings("lr", x.n_slots, rule, l1=self._l1(), intercept=bool(self.fit_intercept))
-
-    def to_text(self, path: str | os.PathLike[str], *, state: bool = False) -> None:
-        """Write the params as text, for people and for diffs; like ``vw --readable_model``.
-
-        Parameters
-        ----------
-        path : str or PathLike
-        state : bool, default False
-            Whether to write accumulators too.
-
-        Notes
-        -----
-        A line ``slot:weight`` or ``slot:weight accumulator`` for every slot that is not zero, each
-        number the shortest that comes back as the same float32. The format is not Vowpal Wabbit's.
-        """
-        model = self._ready()
-        memory = model.tables["linear"]._memory
-        assert memory is not None
-        pairs = memory.view(np.float32).reshape(-1, 2)
-        with Path(path).open("w", encoding="ascii") as file:
-            file.writelines(f"{line}\n" for line in text.lines(pairs, model.bias, state))
-
-    def from_text(self, path: str | os.PathLike[str]) -> LogisticRegression:
-        """Take the params of a file of `to_text`, and the classes 0 and 1.
-
-        Parameters
-        ----------
-        path : str or PathLike
-            Accumulators that it has not start anew.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            Names the line that is wrong. Nothing has changed then.
-        """
-        try:
-            with Path(path).open(encoding="ascii") as file:
-                pairs, bias, state = text.parse(file)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
-        empty = Examples(np.zeros(0, np.uint32), np.zeros(9, np.uint32), len(pairs), 0)
-        with self._all_or_nothing():
-            self._start(empty)
-            self.n_features_in_, self.classes_ = len(pairs), np.array([0, 1])
-            if (self._model.bias is None) != (bias is None):
-                raise ValueError(f"{path}: its bias does not agree with fit_intercept")
-        columns = 2 if state else 1
-        table = self._model.tables["linear"]
-        table.weights[:] = pairs[:, 0]
-        if state:
-            table.state[:] = pairs[:, 1]
-        if self._model.bias is not None and bias is not None:
-            self._model.bias[:columns] = bias[:columns]
-        return self

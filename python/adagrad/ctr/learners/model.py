@@ -1,7 +1,7 @@
-"""What a click learner learns: tables, bias and counts, trained and asked on batches of examples.
+"""The model of a click learner: tables, bias and counts, which learn from batches of examples.
 
-The estimators put scikit-learn's interface on it, `files` writes it, the command line streams
-through it. It knows neither scikit-learn nor files.
+The estimators, the training loop, the demo and the cluster train it, and `file_format` writes it.
+It knows neither scikit-learn nor files.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from adagrad.tables.table import Table
 __all__ = ["ONE_BY_ONE", "Kind", "Model", "Settings", "gradients", "layouts", "learn_first"]
 
 ONE_BY_ONE = 1024
-"""So many first examples of a model are learned one by one, later ones in rounds of up to 64."""
+"""A model learns this many first examples one by one, and later ones in rounds of up to 64."""
 
 Kind = Literal["lr", "fm", "ffm"]
 Floats = npt.NDArray[np.float32]
@@ -31,33 +31,33 @@ Memory = Mapping[str, npt.NDArray[Any] | None]
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Everything that decides a model before its first example.
+    """Everything that determines a model before its first example.
 
     Attributes
     ----------
     kind : {"lr", "fm", "ffm"}
         Logistic regression, factorization machine, field-aware factorization machine.
     n_slots : int
-        Rows of its tables.
+        Number of rows of each table.
     rule : Rule
-        With the rate, and L2 as coupled weight decay.
+        The update rule, including the rate; L2 is its coupled weight decay.
     l1 : float
-        L1 penalty of linear params.
+        L1 penalty of the linear params.
     intercept : bool
         Whether there is a bias.
     factors : int
         Length of the vectors of a factorization machine; 0 for "lr".
     n_fields : int
-        Fields of a field-aware one; 0 for the others.
+        Number of fields of a field-aware factorization machine; 0 for the others.
     parts : int
-        Into how many parts its fields are cut (2 where each field keeps to the slots of one
-        region, as `HashingEncoder` deals them, else 1): pairs of parts are what threads share.
+        Number of parts into which its fields are divided: 2 if each field keeps to the slots of one
+        region, as with `HashingEncoder`, else 1. Threads share the work by pairs of parts.
     init_scale : float
-        Standard deviation of the first factors.
+        Standard deviation of the initial factors.
     normalize : bool
-        Divide the values of a field-aware machine's example by their Euclidean length.
+        Whether a field-aware machine divides the values of each example by their Euclidean length.
     seed : int
-        Of the first factors.
+        Seed of the initial factors.
     """
 
     kind: Kind
@@ -74,27 +74,27 @@ class Settings:
 
 
 class Model:
-    """A model and what it has seen.
+    """A model, the number of examples it has learned, and its progressive metrics.
 
     Parameters
     ----------
     settings : Settings
-        What to start from.
+        What to begin with.
 
     Attributes
     ----------
     settings : Settings
-        As given.
+        As given, or as last retuned.
     tables : dict of str to Table
-        Params and accumulators, by name: "linear" [n_slots], and of factorization machines
-        "factors" [n_slots, factors], or "factors0", "factors1" with `factors` for each field of a
-        part.
+        Params and accumulators by name: "linear" [n_slots]; for a factorization machine also
+        "factors" [n_slots, factors]; for a field-aware one "factors0" and possibly "factors1", with
+        `factors` numbers for each field of the part.
     bias : ndarray of float32, shape [2], or None
         The bias and its accumulator.
     examples : int
-        How many it has learned from.
+        Number of examples learned, in all passes.
     progressive : Progressive
-        How good the predictions were that came before learning.
+        Metrics of the predictions made before learning.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -127,20 +127,21 @@ class Model:
         Parameters
         ----------
         x : Examples
-            Of as many slots as the model has.
+            n examples with as many slots as the model.
         y : ndarray of float32, shape [n]
-            0 or 1.
+            Labels, 0 or 1.
         weights : ndarray of float32, shape [n], optional
             Factors of the gradients.
         threads : int, default 0
-            At most so many; `adagrad.get_num_threads()` where 0. The bits do not depend on it.
+            The most threads to use; 0 means `adagrad.get_num_threads()`. The bits do not depend on
+            it.
         count : bool, default True
-            Whether the predictions count in `progressive`: not where the examples are old.
+            Whether the predictions count in `progressive`. False for examples learned before.
 
         Returns
         -------
         ndarray of float32, shape [n]
-            The margins that were predicted.
+            The predicted margins.
         """
         margins = self._learner.learn(x, y, weights, self.examples, ONE_BY_ONE, threads)
         self.examples += len(x)
@@ -149,16 +150,16 @@ class Model:
         return margins
 
     def margins(self, x: Examples, *, threads: int = 0) -> Floats:
-        """Return the log-odds of examples, [n]."""
+        """Return the margins (log-odds) of n examples: float32, shape [n]."""
         return self._learner.margins(x, threads)
 
     def retune(self, settings: Settings) -> None:
-        """Learn on with other rates and penalties; everything else of the settings is as it was."""
+        """Continue with another rate and other penalties; all other settings must be equal."""
         self.settings = settings
         self._learner = _learner(settings, self._memory, self.bias)
 
     def copy(self) -> Model:
-        """Return a model of the same bits in memory of its own."""
+        """Return an independent model with the same bits."""
         other = Model.__new__(Model)
         other.settings, other.examples = self.settings, self.examples
         other.tables = {name: table.copy() for name, table in self.tables.items()}
@@ -172,18 +173,18 @@ class Model:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        if self.bias is not None and not self.bias.flags.writeable:  # joblib maps what it loads
+        if self.bias is not None and not self.bias.flags.writeable:  # joblib maps arrays read-only
             self.bias = self.bias.copy()
         self._learner = _learner(self.settings, self._memory, self.bias)
 
     def uncertainty(self, x: Examples, *, threads: int = 0) -> Floats:
-        """Return the sums of the effective rates of linear params, [n]; see the estimators'."""
+        """Return the uncertainty of n examples, shape [n]; see `ClickLearner.uncertainty`."""
         linear = _linear(self.settings, self._memory, self.bias)
         return linear.rates(x, self.examples, threads)
 
 
 def layouts(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Return what each table of a model is made with, beside its rows and rule."""
+    """Return the arguments of each table of a model, besides its rows and rule."""
     k, scale = settings.factors, settings.init_scale
     tables: dict[str, dict[str, Any]] = {"linear": {"dim": 1}}
     drawn = {"init": "normal", "init_scale": scale}
@@ -200,19 +201,19 @@ def layouts(settings: Settings) -> dict[str, dict[str, Any]]:
 def gradients(
     settings: Settings, memory: Mapping[str, Floats], bias: Floats | None, x: Examples, y: Floats
 ) -> Floats:
-    """Add up the gradients of a batch, all of them at the same params; return the margins.
+    """Add up the gradients of a batch, all at the same params, and return the margins.
 
     Parameters
     ----------
     settings : Settings
-        Of the model, with as many `n_slots` as the memory has rows. Its rule and penalties are
-        those of whoever takes the step.
+        Settings of the model, with `n_slots` equal to the rows of `memory`. The rule and the
+        penalties are not applied: they belong to the step.
     memory : dict of str to ndarray of float32, shape [n_slots, 2 * dim]
-        By the names of `layouts`: the params of a row, and where its gradient is added.
+        Arrays by the names of `layouts`. A row holds its params, then the sum of its gradients.
     bias : ndarray of float32, shape [2], or None
-        Likewise.
+        The bias and the sum of its gradients.
     x, y
-        As for `Model.learn`. The gradients of a row are added in order of the examples.
+        As for `Model.learn`. The gradients of a row are added in the order of the examples.
     """
     return _learner(settings, memory, bias, sums=True).learn(x, y, None, 0, 0, 1)
 
@@ -220,20 +221,20 @@ def gradients(
 def learn_first(
     settings: Settings, memory: Mapping[str, Floats], bias: Floats | None, x: Examples, y: Floats
 ) -> Floats:
-    """Learn the first examples of a model, some rows of which are here; return the margins.
+    """Learn the first examples of a model of which some rows are here, and return the margins.
 
     Parameters
     ----------
     settings, x, y
         As for `gradients`.
     memory, bias
-        Params and accumulators.
+        Params, then accumulators.
     """
     return _learner(settings, memory, bias).learn(x, y, None, 0, ONE_BY_ONE, 1)
 
 
 def _parts(settings: Settings) -> tuple[list[int], list[int]]:
-    """Return the part of each field, and its place among the fields of that part."""
+    """Return the part of each field, and its position among the fields of that part."""
     half = REGIONS // settings.parts
     part_of_field = [field % REGIONS // half for field in range(settings.n_fields)]
     places = [part_of_field[:field].count(part) for field, part in enumerate(part_of_field)]
@@ -248,7 +249,7 @@ def _linear(
 
 
 def _steps(settings: Settings, sums: bool) -> tuple[_core.Hyperparameters, float, float, float]:
-    """Return the last arguments of a learner: rule, rate, its decay, L1 penalty."""
+    """Return the last arguments of a learner: rule, rate, decay of the rate, L1 penalty."""
     rule = settings.rule
     if sums:
         return rule._compiled.sums(), rule.lr, 0.0, 0.0

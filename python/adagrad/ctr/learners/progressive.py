@@ -1,4 +1,7 @@
-"""Progressive validation: every example is predicted, then learned from, and counted here."""
+"""Progressive validation: metrics of predictions made before each example is learned.
+
+Called by `model` for every batch, and by whatever measures a model on held-out examples.
+"""
 
 from __future__ import annotations
 
@@ -19,24 +22,24 @@ __all__ = ["METRICS", "Progressive", "measured"]
 METRICS = ("logloss", "normalized_entropy", "auc", "calibration")
 
 _BINS = 32768
-_SUMS = ("weight", "positive", "loss", "predicted")
 
 Floats = npt.NDArray[np.float32]
 
 
 class Progressive:
-    """Metrics of all predictions so far, in 512 KiB of memory however many there were.
+    """Metrics of any number of predictions, in 512 KiB of memory.
 
-    Logloss, normalized entropy and calibration are sums in float64. AUC comes from a histogram of
-    the margins, 1/1024 wide and from -16 to 16: predictions in one bin count as equal, as do those
-    beyond an end.
+    Logloss, normalized entropy and calibration come from sums in float64. AUC comes from a
+    histogram of the margins from -16 to 16 with bins of 1/1024. Predictions in the same bin, or
+    beyond the same end, count as equal.
 
     Attributes
     ----------
     sums : ndarray of float64, shape [4]
-        Weight of the examples, of the positive ones, summed loss in nats, summed predictions.
+        Weight of all examples, weight of the positive ones, summed loss in nats, summed
+        predictions.
     bins : ndarray of float64, shape [2, 32768]
-        Weight of negatives and positives by margin.
+        Weight of negatives and of positives by margin.
     """
 
     def __init__(self) -> None:
@@ -49,11 +52,11 @@ class Progressive:
         Parameters
         ----------
         margins : ndarray of float32, shape [n]
-            Log-odds that were predicted.
+            Predicted log-odds.
         y : ndarray of float32, shape [n]
-            0 or 1.
+            Labels, 0 or 1.
         weights : ndarray of float32, shape [n], optional
-            Of the examples; 1 where left out.
+            Weights of the examples; 1 by default.
         """
         _core.tally(margins, y, weights, self.sums, self.bins)
 
@@ -69,11 +72,11 @@ class Progressive:
         Returns
         -------
         dict of str to float
-            ``logloss`` is the mean in nats. ``normalized_entropy`` is logloss over that of always
-            predicting the share of positives (He et al. 2014). ``auc`` is the chance that a
-            positive ranks above a negative. ``calibration`` is the sum of the predictions over
-            that of the labels. NaN where it is not defined: no examples, one class only, or
-            predictions that are not finite.
+            ``logloss`` is the mean in nats. ``normalized_entropy`` is the logloss divided by that
+            of always predicting the share of positives (He et al. 2014). ``auc`` is the
+            probability that a positive ranks above a negative. ``calibration`` is the sum of the
+            predictions divided by the sum of the labels. A metric is NaN if it is undefined: no
+            examples, a single class, or predictions that are not finite.
         """
         weight, positive, loss, predicted = (float(x) for x in self.sums)
         rate = self.rate
@@ -94,12 +97,12 @@ class Progressive:
         return wins / (float(negatives.sum()) * float(positives.sum()))
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the arrays that `restore` takes, for a file."""
+        """Return the arrays that `restore` takes: what a file stores."""
         return {"progressive.sums": self.sums, "progressive.bins": self.bins}
 
     @classmethod
     def restore(cls, arrays: dict[str, npt.NDArray[Any]]) -> Progressive:
-        """Return what `state` gave."""
+        """Return the metrics with this state."""
         board = cls()
         board.sums = np.array(arrays["progressive.sums"], np.float64)
         board.bins = np.array(arrays["progressive.bins"], np.float64)
@@ -109,7 +112,15 @@ class Progressive:
 def measured(
     margins: Callable[[Examples], Floats], batches: Iterable[tuple[Examples, Floats]]
 ) -> Progressive:
-    """Return how good predictions are, over batches of examples and their labels."""
+    """Return the metrics of predictions for batches of examples and labels.
+
+    Parameters
+    ----------
+    margins : callable
+        Returns the margins of examples.
+    batches : iterable of (Examples, ndarray of float32, shape [n])
+        Examples and their labels, 0 or 1.
+    """
     board = Progressive()
     for x, y in batches:
         board.add(margins(x), y)

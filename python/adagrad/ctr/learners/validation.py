@@ -1,12 +1,14 @@
-"""What a learner is given, checked before anything is learned: examples, labels, parameters."""
+"""Checks of the arguments and parameters of a learner, before it learns anything.
+
+The base class of `ClickLearner`. What scikit-learn demands of an estimator's input belongs here;
+what is learned from it does not.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import numbers
 import os
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -15,26 +17,26 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d, validate_data
 
-from adagrad._arguments import check_integer, check_real, check_storable
+from adagrad._arguments import check_flag, check_integer, check_real, check_storable
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import Examples
+from adagrad.ctr.learners.labeled import LabeledExamples
 from adagrad.rule import Rule
 
-__all__ = ["Batch", "Checked"]
+__all__ = ["InputValidation"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
-Batch = tuple[Examples, Floats, "Floats | None"]
 
 DEFAULT_RULE = Rule(lr=0.1, eps=1.0)
-"""Accumulators that start at 1, as libffm's do, and take no memory until they are touched: a first
-gradient moves a param by no more than its rate, however small it is."""
+"""With eps = 1 accumulators in effect start at 1, as in libffm, but take no memory until touched.
+A first small gradient then moves a param by less than its rate."""
 
 
-class Checked(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Arguments to batches, and parameters to a rule; see `LogisticRegression` for what they mean.
+class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Turns checked arguments into examples, labels and weights, and parameters into a rule.
 
-    Nothing is learned here, and what raises leaves no trace.
+    See `LogisticRegression` for the parameters.
     """
 
     lr: float | Literal["auto"] | None
@@ -50,24 +52,23 @@ class Checked(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     classes_: Array
 
-    @contextlib.contextmanager
-    def _all_or_nothing(self) -> Iterator[None]:
-        """Undo what checks have noted of a batch where one of them raises."""
-        before = dict(vars(self))
-        try:
-            yield
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
+    def _labeled(
+        self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None, *, reset: bool
+    ) -> LabeledExamples:
+        """Return a batch of which everything is checked.
 
-    def _batch(self, X: Any, y: Any, sample_weight: Any, classes: Any, reset: bool) -> Batch:
-        """Check everything; nothing of a batch that raises is learned from."""
+        Parameters
+        ----------
+        X, y, sample_weight, classes
+            As for `partial_fit`.
+        reset : bool
+            Whether the batch is the first of a model, and says what later ones must be like.
+        """
         x = self._examples(X, reset=reset)
         labels = self._labels(y, classes, reset)
         if len(labels) != len(x):
             raise ValueError(f"X has {len(x)} examples, but y has {len(labels)}")
-        return x, labels, _weights(sample_weight, len(x))
+        return LabeledExamples(x, labels, _weights(sample_weight, len(x)))
 
     def _examples(self, X: Any, reset: bool) -> Examples:
         if self.encoder is not None and not isinstance(X, Examples):
@@ -89,7 +90,7 @@ class Checked(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return X
 
     def _encode(self, X: Any, reset: bool) -> Any:
-        """Encode columns. Those of the first batch are the model's, by name and kind."""
+        """Encode columns. The first batch of a model determines their names and kinds."""
         if reset:
             self.encoder_ = copy.deepcopy(self.encoder)
             if not hasattr(self.encoder_, "fields_"):
@@ -97,14 +98,14 @@ class Checked(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         encoder = getattr(self, "encoder_", self.encoder)
         if not hasattr(encoder, "fields_"):
             raise ValueError(
-                "the model learned from Examples, and its encoder has not seen columns: fit the"
-                " encoder, or let it encode what you give here"
+                "X has columns, but the model learned from Examples and its encoder has seen no"
+                " columns: fit the encoder first, or pass Examples"
             )
         given = getattr(self, "encoder", None)
         if isinstance(given, HashingEncoder) and given.get_params() != encoder.get_params():
             raise ValueError(
-                f"the model began with {encoder!r}, which cannot become {given!r}: fit anew, or a"
-                " clone"
+                f"the model began with {encoder!r}, which cannot become {given!r}: fit a new"
+                " model, or a clone"
             )
         return encoder.transform(X)
 
@@ -128,7 +129,7 @@ class Checked(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 )
             if len(known) < 2:
                 raise ValueError(
-                    f"two classes are needed, found one class: {known.tolist()};"
+                    f"y needs two classes, found one class: {known.tolist()};"
                     " partial_fit(X, y, classes=[0, 1]) names both"
                 )
             if not reset and not np.array_equal(known, self.classes_):
@@ -139,19 +140,17 @@ class Checked(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if strange.any():
             at = int(np.flatnonzero(strange)[0])
             raise ValueError(
-                f"y[{at}] = {y[at : at + 1].tolist()[0]!r} is none of the classes"
+                f"y[{at}] = {y[at : at + 1].tolist()[0]!r} is not one of the classes"
                 f" {self.classes_.tolist()}"
             )
         return np.asarray(positive, np.float32)
 
     def _check(self) -> None:
-        """Raise where a parameter is none that the other checks look at."""
+        """Check the parameters that `_rule` and `_settings` do not."""
         self._threads()
         check_integer("seed", self.seed, 0, 2**64 - 2)
         for name in ("shuffle", "warm_start", "fit_intercept", "normalize"):
-            value = getattr(self, name, False)
-            if not isinstance(value, (bool, np.bool_)):
-                raise TypeError(f"{name} must be True or False, got {value!r}")
+            check_flag(name, getattr(self, name, False))
 
     def _rule(self) -> Rule:
         rule = DEFAULT_RULE if self.rule is None else self.rule
@@ -159,16 +158,19 @@ class Checked(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise TypeError(f"rule must be an adagrad.Rule or None, got {rule!r}")
         if rule.on_nonfinite == "raise":
             raise ValueError(
-                "a rule with on_nonfinite='raise' needs gradients before their steps, of which"
-                " these learners have none; use 'skip' or 'propagate'"
+                "a rule with on_nonfinite='raise' needs all gradients before the first step, which"
+                " the click learners do not have: use 'skip' or 'propagate'"
             )
         if rule.weight_decay_rows == "all" and rule.weight_decay != 0.0:
             raise ValueError(
-                "a rule with weight_decay_rows='all' decays every row in every step; these learners"
-                " touch the rows of an example only"
+                "a rule with weight_decay_rows='all' decays every row in every step, but the click"
+                " learners only touch the rows of an example: use weight_decay_rows='touched'"
             )
         if rule.accumulator == "row" and hasattr(self, "factors"):
-            raise ValueError("a rule with one accumulator a row has none for each factor")
+            raise ValueError(
+                "a rule with accumulator='row' has one accumulator per row, but factors need one"
+                " each: use accumulator='element'"
+            )
         if isinstance(self.lr, str):
             if self.lr != "auto":
                 raise ValueError(f"lr must be a number, None or 'auto', got {self.lr!r}")
@@ -177,7 +179,9 @@ class Checked(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         l2 = check_real("l2", self.l2)
         if l2 != 0.0:
             if rule.weight_decay != 0.0:
-                raise ValueError("l2 and the rule's weight_decay are the same penalty, given twice")
+                raise ValueError(
+                    "l2 and the rule's weight_decay are the same penalty: give only one of them"
+                )
             rule = rule.replace(weight_decay=l2)
         return rule
 

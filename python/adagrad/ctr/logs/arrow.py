@@ -1,6 +1,6 @@
-"""Logs that are columns already: Parquet and Arrow files and streams.
+"""Logs in columns: Parquet files, and Arrow files and streams.
 
-Called by :mod:`adagrad.ctr.logs`.
+pyarrow reads them; this module selects columns and unifies their types.
 """
 
 from __future__ import annotations
@@ -13,32 +13,24 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from adagrad.ctr.logs.checks import LogError, Piece
+from adagrad.ctr.logs.rows import LogError, ParsedRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from adagrad.ctr.logs.checks import Request
+    from adagrad.ctr.logs.request import Request
     from adagrad.ctr.logs.sources import Source
 
 __all__ = ["ColumnReader"]
 
 FILE_MAGIC = b"ARROW1"
-# Rows of Parquet decoded at once: each time the dictionaries are put together anew.
+# Rows of Parquet decoded at once. Each time, pyarrow assembles the dictionaries again.
 READ = 1 << 17
 
 
 class ColumnReader:
-    """One Parquet file, or one Arrow file or stream (IPC, Feather version 2).
-
-    Attributes
-    ----------
-    schema : pyarrow.Schema
-        The columns that are read, the label first and as float32.
-    request : Request
-        How to read the other files of the log.
-    """
+    """The `Reader` of Parquet files, and of Arrow files and streams (IPC, Feather version 2)."""
 
     def __init__(self, source: Source, request: Request) -> None:
         self._path = source.path
@@ -46,8 +38,8 @@ class ColumnReader:
         self._done = 0.0
         self._raw: Any = None
         try:
-            found = self._open_parquet if source.format == "parquet" else self._open_arrow
-            schema = found(source, request)
+            open_ = self._open_parquet if source.format == "parquet" else self._open_arrow
+            schema = open_(source, request)
         except (OSError, pa.ArrowException) as error:
             self.close()
             raise LogError(self._path, 1, f"not a readable {source.format} file: {error}") from None
@@ -67,7 +59,7 @@ class ColumnReader:
         if source.pipe is not None:
             raise OSError("Parquet cannot be read from a pipe")
         self._raw = pa.OSFile(source.path)
-        # Read ahead, pyarrow would keep every piece of the file that it has read.
+        # With pre-buffering, pyarrow would keep in memory every part of the file that it has read.
         file = parquet.ParquetFile(self._raw, pre_buffer=False)
         encoded = _dictionary_columns(file)
         if encoded:
@@ -112,24 +104,24 @@ class ColumnReader:
         self._batches = batches()
         return reader.schema
 
-    def pieces(self) -> Iterator[Piece]:
-        """Read the file from where it was opened, once."""
+    def read(self) -> Iterator[ParsedRows]:
+        """Read the file to its end, once."""
         row = 1
         while True:
             try:
                 batch = next(self._batches, None)
             except (OSError, pa.ArrowException) as error:
-                if getattr(self._raw, "called_off", False):
+                if getattr(self._raw, "cancelled", False):
                     return
                 raise LogError(self._path, row, f"the file is damaged: {error}") from None
             if batch is None:
                 return
             table = pa.Table.from_batches([batch]).select(self._selected)
-            yield Piece(self._cast(table, row), np.arange(row, row + table.num_rows))
+            yield ParsedRows(self._cast(table, row), np.arange(row, row + table.num_rows))
             row += table.num_rows
 
     def _cast(self, table: pa.Table, row: int) -> pa.Table:
-        """Give the columns the types that the first file of the log has."""
+        """Cast the columns to the types of the first file of the log."""
         for position, wanted in enumerate(self.schema):
             column = table.column(position)
             if wanted.name == self._label or column.type == wanted.type:
@@ -149,7 +141,7 @@ class ColumnReader:
         return table
 
     def bytes_read(self) -> int:
-        """Return how far the file has been read, as a share of its bytes."""
+        """Return how many bytes of the file have been read, estimated from the rows."""
         return int(self._done * self._size)
 
     def close(self) -> None:
@@ -159,9 +151,9 @@ class ColumnReader:
 
 
 def _dictionary_columns(file: parquet.ParquetFile) -> list[str]:
-    """Return the columns of strings that the writer encoded by a dictionary.
+    """Return the string columns that the writer of a Parquet file dictionary-encoded.
 
-    Left as they are they can be hashed once a distinct value.
+    Read as dictionaries, they are hashed once per distinct value.
     """
     if not file.metadata.num_row_groups:
         return []

@@ -1,10 +1,11 @@
-"""Blocks of whole lines from a stream, with the number of each.
+"""Text files as blocks of whole lines, with line numbers.
 
-Called by the readers of text formats. Nothing here knows what a line means.
+The readers of text formats use this module. What a line means belongs in those readers.
 """
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -12,41 +13,42 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from adagrad.ctr.logs.checks import Fault, LogError, Piece
+from adagrad.ctr.logs.rows import Fault, LogError, ParsedRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from adagrad.ctr.logs.sources import Source
 
-__all__ = ["Lines", "blocks", "parsed"]
+__all__ = ["Block", "is_utf8", "parse_block", "read_blocks"]
 
-# A block stays in the cache from where it is read to where it is parsed.
-BLOCK = 1 << 20
+# A block stays in the cache between reading and parsing.
+BLOCK_BYTES = 1 << 20
 LONGEST_LINE = 1 << 26
-# What a decompressor had in hand is lost when its input ends early: ask it for little at a time.
+# A decompressor whose input ends early loses the output of the read at hand, so reads are short.
 COMPRESSED_READ = 1 << 16
-# NumPy counts a byte faster than bytes.count does, as long as the comparison stays in the cache.
+# NumPy counts a byte faster than bytes.count, as long as the comparison fits into the cache.
 COUNTED = 1 << 18
 LINE_END = ord("\n")
+FIRST_NOT_ASCII = 0x80
 
 
 @dataclass(frozen=True)
-class Lines:
-    """Whole lines, each with its end.
+class Block:
+    """Whole lines of a file, each with its line end.
 
-    The memory is valid until the next block is asked for.
+    The memory is valid until the next block is read.
 
     Attributes
     ----------
     data : memoryview or bytes
-        The bytes.
+        The bytes of the lines.
     first : int
-        The number of the first line, from 1.
+        Number of the first line, from 1.
     count : int
-        How many lines these are.
+        Number of lines.
     returns : bool
-        Whether there is a carriage return somewhere.
+        Whether the bytes contain a carriage return.
     """
 
     data: memoryview | bytes
@@ -54,19 +56,19 @@ class Lines:
     count: int
     returns: bool
 
-    def without_first(self, length: int) -> Lines:
-        """Return the lines after the first one, which has ``length`` bytes with its end."""
+    def without_first(self, length: int) -> Block:
+        """Return the block without its first line, which has ``length`` bytes with its end."""
         return replace(self, data=self.data[length:], first=self.first + 1, count=self.count - 1)
 
     def has_lone_returns(self) -> bool:
-        """Whether there is a carriage return that is not part of the end of a line."""
+        """Return whether there is a carriage return that is not part of a line end."""
         if not self.returns:
             return False
         data = bytes(self.data)
         return data.count(b"\r") != data.count(b"\r\n")
 
-    def cut(self, count: int) -> tuple[Lines, ...]:
-        """Return the first ``count`` lines and the rest, if any."""
+    def split(self, count: int) -> tuple[Block, ...]:
+        """Return the first ``count`` lines and, if there are more, the rest."""
         if self.count <= count:
             return (self,)
         end = int(np.flatnonzero(np.frombuffer(self.data, np.uint8) == LINE_END)[count - 1]) + 1
@@ -76,22 +78,29 @@ class Lines:
         )
 
 
-def blocks(source: Source, raw: object) -> Iterator[Lines]:
+def read_blocks(source: Source, raw: object) -> Iterator[Block]:
     """Read a file as blocks of whole lines, in constant memory.
 
-    The last line may lack its end.
+    If the last line of the file has no end, it gets one.
+
+    Parameters
+    ----------
+    source : Source
+        The file.
+    raw : file-like
+        Its bytes, from ``source.open()``.
 
     Raises
     ------
     LogError
-        The stream ends early or is damaged (the lines before are given out first), or a line is
-        longer than 64 MiB.
+        The stream ends early or is damaged, after the lines before the damage; or a line is longer
+        than 64 MiB.
     """
     stream = source.decompressed(raw)
-    step = COMPRESSED_READ if source.codec else BLOCK
-    buffer = bytearray(BLOCK)
+    step = COMPRESSED_READ if source.codec else BLOCK_BYTES
+    buffer = bytearray(BLOCK_BYTES)
     held, line = 0, 1
-    passed = 0  # bytes of the blocks before
+    passed = 0  # bytes of the blocks before this one
     broken: str | None = None
     if source.codec and source.size == 0:
         broken = "the compressed file is empty"
@@ -107,15 +116,15 @@ def blocks(source: Source, raw: object) -> Iterator[Lines]:
                 held += len(rest)
             held += got
             end = not got
-        called_off = source.pipe is not None and source.pipe.called_off
-        if end and not (broken or called_off) and held and buffer[held - 1] != LINE_END:
+        cancelled = source.pipe is not None and source.pipe.cancelled
+        if end and not (broken or cancelled) and held and buffer[held - 1] != LINE_END:
             buffer[held : held + 1] = b"\n"
             held += 1
         cut = buffer.rfind(b"\n", 0, held) + 1
         if cut:
             data = memoryview(buffer)[:cut]
-            count = _count(data)
-            yield Lines(data, line, count, buffer.find(b"\r", 0, cut) >= 0)
+            count = _count_lines(data)
+            yield Block(data, line, count, buffer.find(b"\r", 0, cut) >= 0)
             line += count
             passed += cut
         if broken:
@@ -123,7 +132,7 @@ def blocks(source: Source, raw: object) -> Iterator[Lines]:
         if end:
             return
         if not cut and held >= LONGEST_LINE:
-            raise LogError(source.path, line, f"no end of the line within {held} bytes")
+            raise LogError(source.path, line, f"the line has no end within {held} bytes")
         rest = bytes(memoryview(buffer)[cut:held])
         if not cut:
             buffer = bytearray(2 * len(buffer))
@@ -132,9 +141,10 @@ def blocks(source: Source, raw: object) -> Iterator[Lines]:
 
 
 def _rest(source: Source, given: int) -> bytes:
-    """Return what a damaged file has after so many bytes and before the damage.
+    """Return the bytes of a damaged file between the first ``given`` ones and the damage.
 
-    The decompressor loses what it has in hand when it fails, so that it begins anew.
+    A decompressor that fails loses the output of its last read, so the file is decompressed again
+    from its beginning, and byte by byte at the end.
     """
     rest = bytearray()
     with source.open() as raw, contextlib.suppress(OSError, pa.ArrowException):
@@ -146,55 +156,64 @@ def _rest(source: Source, given: int) -> bytes:
     return bytes(rest)
 
 
-def parsed(
-    lines: Lines,
-    parse: Callable[[Lines], Piece | None],
-    why: Callable[[bytes], Fault],
+def parse_block(
+    block: Block,
+    parse: Callable[[Block], ParsedRows | None],
+    find_fault: Callable[[bytes], Fault],
     schema: pa.Schema,
-) -> Piece:
-    """Parse lines that may hold some which a parser refuses without telling which.
+) -> ParsedRows:
+    """Parse lines with a parser that rejects a block without saying which line is at fault.
+
+    Bisection finds the lines: each costs about ``log2(lines)`` further calls of the parser, for
+    ever fewer lines.
 
     Parameters
     ----------
-    lines : Lines
-        Whole lines.
+    block : Block
+        The lines.
     parse : callable
-        Parses any number of lines, or returns None if it refuses one of them.
-    why : callable
-        Says what is wrong with one line that ``parse`` refuses.
+        Parses any number of lines, or returns None if it rejects one of them.
+    find_fault : callable
+        Returns the fault of one line that `parse` rejects.
     schema : pyarrow.Schema
-        The columns that ``parse`` returns.
-
-    Returns
-    -------
-    Piece
-        Rows and faults. Halving finds the faults: ``log2(lines)`` more readings for one of them.
+        The columns that `parse` returns.
     """
-    piece = parse(lines)
-    if piece is not None:
-        return piece
-    each = [line + b"\n" for line in bytes(lines.data).split(b"\n")[:-1]]
-    pieces = [Piece(schema.empty_table(), np.arange(0))]
-    ranges = [(0, len(each))] if each else []  # a file of a header alone has no lines
+    parsed = parse(block)
+    if parsed is not None:
+        return parsed
+    lines = [line + b"\n" for line in bytes(block.data).split(b"\n")[:-1]]
+    parts = [ParsedRows(schema.empty_table(), np.arange(0))]
+    ranges = [(0, len(lines))] if lines else []  # a file of a header alone has no lines
     while ranges:
         low, high = ranges.pop()
-        part = Lines(b"".join(each[low:high]), lines.first + low, high - low, returns=True)
-        piece = parse(part)
-        if piece is not None:
-            pieces.append(piece)
+        part = Block(b"".join(lines[low:high]), block.first + low, high - low, returns=True)
+        parsed = parse(part)
+        if parsed is not None:
+            parts.append(parsed)
         elif part.count == 1:
-            pieces[0].faults[part.first] = why(each[low])
+            parts[0].faults[part.first] = find_fault(lines[low])
         else:
             middle = (low + high) // 2
             ranges += [(middle, high), (low, middle)]
-    return Piece(
-        pa.concat_tables([piece.table for piece in pieces]),
-        np.concatenate([piece.lines for piece in pieces]),
-        {line: fault for piece in pieces for line, fault in piece.faults.items()},
+    return ParsedRows(
+        pa.concat_tables([part.table for part in parts]),
+        np.concatenate([part.lines for part in parts]),
+        {line: fault for part in parts for line, fault in part.faults.items()},
     )
 
 
-def _count(data: memoryview) -> int:
+def is_utf8(data: bytes | memoryview) -> bool:
+    """Return whether bytes are valid UTF-8."""
+    if np.frombuffer(data, np.uint8).max(initial=0) < FIRST_NOT_ASCII:
+        return True
+    try:
+        codecs.utf_8_decode(data, "strict", True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _count_lines(data: memoryview) -> int:
     ends = np.frombuffer(data, np.uint8)
     return sum(
         int(np.count_nonzero(ends[at : at + COUNTED] == LINE_END))

@@ -1,8 +1,8 @@
-"""Logs with a row a line and delimited columns: CSV and TSV.
+"""Logs in CSV and TSV: one row per line, with delimited columns.
 
-Called by :mod:`adagrad.ctr.logs`. Plain lines are split by the compiled module; pyarrow parses
-blocks with anything else in them, and what it refuses is looked at a third time here, because it
-does not tell the line.
+Each block takes the fastest of three ways that works: the compiled module splits simple lines (see
+`fast_csv`); pyarrow parses all others; and if pyarrow rejects a value, which it does without giving
+the line, `parse_block` searches for the line.
 """
 
 from __future__ import annotations
@@ -17,50 +17,43 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from adagrad.ctr.logs.blocks import LONGEST_LINE, Lines, blocks, parsed
-from adagrad.ctr.logs.checks import Fault, LogError, Piece
-from adagrad.ctr.logs.fast_csv import LABEL, Plain, is_utf8
+from adagrad.ctr.logs.blocks import LONGEST_LINE, Block, is_utf8, parse_block, read_blocks
+from adagrad.ctr.logs.fast_csv import SimpleLines
+from adagrad.ctr.logs.labels import RAW_TEXT
+from adagrad.ctr.logs.rows import Fault, LogError, ParsedRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from adagrad.ctr.logs.checks import Request
+    from adagrad.ctr.logs.request import Request
     from adagrad.ctr.logs.sources import Source
 
 __all__ = ["DelimitedReader"]
 
-# pyarrow is fastest on pieces that stay in the cache; what it is called with is longer, because
-# a call costs as much as a thousand rows.
+# pyarrow splits its input into pieces of this size, which should stay in the cache. The types of
+# columns are inferred from a piece of the same size.
 PARSED = 1 << 20
 BOM = b"\xef\xbb\xbf"
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 
 class DelimitedReader:
-    """One CSV or TSV file.
-
-    Attributes
-    ----------
-    schema : pyarrow.Schema
-        The columns that are read, the label first and as float32.
-    request : Request
-        How to read the other files of the log.
-    """
+    """The `Reader` of CSV and TSV files."""
 
     def __init__(self, source: Source, request: Request) -> None:
         self._source = source
         self._raw = source.open()
         try:
-            self._blocks = blocks(source, self._raw)
+            self._blocks = read_blocks(source, self._raw)
             self._first = self._open(request)
         except BaseException:
             self._raw.close()
             raise
 
-    def _open(self, request: Request) -> Lines | None:
-        """Read the header and decide the types; return the first block without the header."""
+    def _open(self, request: Request) -> Block | None:
+        """Read the header and decide the types; return the first block, without the header."""
         block = next(self._blocks, None)
-        if block is not None and block.data[:3] == BOM:  # elsewhere it is part of a value
+        if block is not None and block.data[:3] == BOM:  # elsewhere, it is part of a value
             block = replace(block, data=block.data[3:])
         line = b"" if block is None else bytes(block.data[: _end(block.data)])
         self._delimiter = (
@@ -112,9 +105,9 @@ class DelimitedReader:
         finally:
             csv.field_size_limit(limit)
 
-    def _decide(self, block: Lines, request: Request) -> dict[str, pa.DataType]:
-        """Choose the types of the columns that are read, from the first block."""
-        label = {} if self._label is None else {self._label: LABEL}
+    def _decide(self, block: Block, request: Request) -> dict[str, pa.DataType]:
+        """Choose the types of the selected columns from the first block."""
+        label = {} if self._label is None else {self._label: RAW_TEXT}
         if request.schema is not None:
             known = [name for name in self._selected if name not in label]
             return {name: request.schema.field(name).type for name in known} | label
@@ -127,48 +120,58 @@ class DelimitedReader:
         if unreadable:
             lines = data.split(b"\n")
             data = b"\n".join(line for k, line in enumerate(lines) if k not in unreadable)
-        types = {name: pa.string() for name in self._selected}
-        if data:
-            inferred, _ = self._convert(data, None, len(data) + 1)
-            texts, _ = self._convert(data, dict.fromkeys(types, pa.binary()), len(data) + 1)
-            for name in self._selected:
-                kind = inferred.schema.field(name).type
-                number = kind == pa.int64() or (
-                    kind == pa.float64() and (numeric is not None or not _long(texts.column(name)))
-                )
-                if number or (numeric is None and pa.types.is_boolean(kind)):
-                    types[name] = kind
-                elif numeric is None and pa.types.is_timestamp(kind):  # whole seconds may end
-                    types[name] = pa.timestamp("us" if kind.unit == "s" else "ns", kind.tz)
+        types = self._infer(data, request.numeric) if data else {}
         if numeric is not None:
             types = {
-                name: (kind if kind != pa.string() else pa.float64())
-                if name in numeric
-                else pa.string()
-                for name, kind in types.items()
+                name: types.get(name, pa.float64()) if name in numeric else pa.string()
+                for name in self._selected
             }
-        return types | label
+        return dict.fromkeys(self._selected, pa.string()) | types | label
 
-    def pieces(self) -> Iterator[Piece]:
-        """Read the file from where it was opened, once."""
+    def _infer(self, data: bytes, numeric: frozenset[str] | None) -> dict[str, pa.DataType]:
+        """Return the types of the columns that are not strings."""
+        types = {}
+        all_binary = dict.fromkeys(self._selected, pa.binary())
+        inferred, _ = self._convert(data, None, len(data) + 1)
+        texts, _ = self._convert(data, all_binary, len(data) + 1)
+        for name in self._selected:
+            kind = inferred.schema.field(name).type
+            is_number = kind == pa.int64() or (
+                kind == pa.float64() and (numeric is not None or not _has_ids(texts.column(name)))
+            )
+            if is_number or (numeric is None and pa.types.is_boolean(kind)):
+                types[name] = kind
+            elif numeric is None and pa.types.is_timestamp(kind):
+                # Fractions of seconds may occur later in the file.
+                types[name] = pa.timestamp("us" if kind.unit == "s" else "ns", kind.tz)
+        return types
+
+    def read(self) -> Iterator[ParsedRows]:
+        """Read the file to its end, once."""
         if self._first is None:
             return
-        plain = Plain.of(self._names, self._selected, self._types, self._delimiter)
-        for block in itertools.chain([self._first], self._blocks):
-            # A piece ends where a batch does, so that no batch is put together from pieces.
-            for lines in (block,) if plain is None else block.cut(self.request.rows - plain.rows):
-                if plain is None or not plain.add(lines):
-                    if plain is not None and plain.rows:
-                        yield plain.take()
-                    yield self._piece(lines)
-                elif plain.rows >= self.request.rows:
-                    yield plain.take()
-        if plain is not None and plain.rows:
-            yield plain.take()
+        blocks = itertools.chain([self._first], self._blocks)
+        simple = SimpleLines.for_columns(self._names, self._selected, self._types, self._delimiter)
+        if simple is None:
+            yield from map(self._parse_any, blocks)
+            return
+        batch = self.request.rows
+        for block in blocks:
+            # Rows are taken where a batch ends, so that no batch is joined from parts.
+            for part in block.split(batch - simple.rows):
+                if simple.add(part):
+                    if simple.rows >= batch:
+                        yield simple.take()
+                    continue
+                if simple.rows:
+                    yield simple.take()
+                yield self._parse_any(part)
+        if simple.rows:
+            yield simple.take()
 
     def bytes_read(self) -> int:
-        """Return how far the file has been read, in bytes on disk."""
-        # A decompressor that came to the end has closed it; its last rows may be yet to be taken.
+        """Return how many bytes of the file have been read, as it lies on disk."""
+        # A decompressor at its end has closed the file, perhaps before its last rows were taken.
         if self._raw.closed and self._source.size is not None:
             return self._source.size
         return int(self._raw.tell())
@@ -180,14 +183,22 @@ class DelimitedReader:
     def _convert(
         self, data: Any, types: dict[str, pa.DataType] | None, block_size: int
     ) -> tuple[pa.Table, list[tuple[int, int]]]:
-        """Let pyarrow parse lines; return the table and (row from 0, columns) of refused ones."""
-        refused: list[tuple[int, int]] = []
-        if data[:3] == BOM:  # pyarrow would drop it
+        """Parse lines with pyarrow.
+
+        Returns
+        -------
+        table : pyarrow.Table
+            Types are inferred if `types` is None.
+        rejected : list of (int, int)
+            Row, from 0, and number of columns of each line with a wrong number of columns.
+        """
+        rejected: list[tuple[int, int]] = []
+        if data[:3] == BOM:  # pyarrow would drop one
             data = BOM + data
             block_size += 3
 
         def note(row: Any) -> str:
-            refused.append((row.number - 1, row.actual_columns))
+            rejected.append((row.number - 1, row.actual_columns))
             return "skip"
 
         table = arrow_csv.read_csv(
@@ -208,44 +219,47 @@ class DelimitedReader:
                 null_values=[""],
             ),
         )
-        return table, refused
+        return table, rejected
 
-    def _piece(self, block: Lines) -> Piece:
+    def _parse_any(self, block: Block) -> ParsedRows:
         raw = pa.schema((name, self._types[name]) for name in self._selected)
-        return parsed(block, self._parse, self._why, raw)
+        return parse_block(block, self._parse, self._find_fault, raw)
 
-    def _parse(self, lines: Lines) -> Piece | None:
-        """Parse lines; None if a value is refused or some line is not one row."""
-        data, first, count = bytes(lines.data), lines.first, lines.count
-        if lines.has_lone_returns() or next(self._unreadable(data), None) is not None:
+    def _parse(self, block: Block) -> ParsedRows | None:
+        """Parse lines; return None if a value cannot be read or a line is not one row."""
+        data, first, count = bytes(block.data), block.first, block.count
+        if block.has_lone_returns() or next(self._unreadable(data), None) is not None:
             return None
-        # The empty line at the end shows whether the last line leaves a quote open.
+        # An additional empty line disappears if the last line leaves a quote open.
         guard = int(self._quoted)
         try:
-            table, refused = self._convert(
+            table, rejected = self._convert(
                 b"".join((data, b"\n")) if guard else data,
                 self._types,
                 PARSED if count > 1 else len(data) + 2,
             )
         except pa.ArrowInvalid:
             return None
-        if table.num_rows + len(refused) != count + guard:
+        if table.num_rows + len(rejected) != count + guard:
             return None
         table = table.slice(0, table.num_rows - guard)
         expected = len(self._names)
         faults = {
             first + row: Fault("number of columns", f"{columns} columns instead of {expected}")
-            for row, columns in refused
+            for row, columns in rejected
         }
-        if all(column.null_count for column in table.columns):  # else no line is empty
-            table = self._without_empty(table, lines, faults)
+        if all(column.null_count for column in table.columns):  # otherwise no line is empty
+            table = self._without_empty(table, block, faults)
         numbers = np.arange(first, first + count)
-        return Piece(table, numbers[~np.isin(numbers, list(faults))] if faults else numbers, faults)
+        if faults:
+            numbers = numbers[~np.isin(numbers, list(faults))]
+        return ParsedRows(table, numbers, faults)
 
     def _unreadable(self, data: bytes) -> Iterator[int]:
-        """Give the numbers, from 0, of lines that pyarrow would fail to tell us about.
+        """Yield the numbers, from 0, of lines that pyarrow cannot report.
 
-        It refuses those of another width by their text, which must be UTF-8.
+        It reports a line with a wrong number of columns by its text, which fails if that is not
+        UTF-8.
         """
         if is_utf8(data):
             return
@@ -253,20 +267,20 @@ class DelimitedReader:
             if not is_utf8(line) and len(self._cells(line.decode("latin-1"))) != len(self._names):
                 yield k
 
-    def _without_empty(self, table: pa.Table, lines: Lines, faults: dict[int, Fault]) -> pa.Table:
-        """Drop the rows of nulls that pyarrow makes of empty lines."""
-        texts = bytes(lines.data).split(b"\n")[:-1]
+    def _without_empty(self, table: pa.Table, block: Block, faults: dict[int, Fault]) -> pa.Table:
+        """Drop the rows of nulls that pyarrow makes of empty lines, and note their faults."""
+        texts = bytes(block.data).split(b"\n")[:-1]
         empty = [text in (b"", b"\r") for text in texts]
-        rows = [not gone for row, gone in enumerate(empty) if lines.first + row not in faults]
+        kept = [not gone for row, gone in enumerate(empty) if block.first + row not in faults]
         faults |= {
-            lines.first + row: Fault("empty line", "the line is empty")
+            block.first + row: Fault("empty line", "the line is empty")
             for row, gone in enumerate(empty)
             if gone
         }
-        return table.filter(pa.array(rows, pa.bool_()))
+        return table.filter(pa.array(kept, pa.bool_()))
 
-    def _why(self, line: bytes) -> Fault:
-        """Say why a line was refused."""
+    def _find_fault(self, line: bytes) -> Fault:
+        """Return the fault of a line that `_parse` rejects."""
         if b"\r" in line.rstrip(b"\r\n"):
             return Fault("carriage return", "a carriage return within the line")
         try:
@@ -274,29 +288,31 @@ class DelimitedReader:
         except UnicodeDecodeError as error:
             return Fault("not UTF-8", f"byte {error.start + 1} of the line is not UTF-8")
         size = len(line) + 2
-        texts, refused = self._convert(line + b"\n", dict.fromkeys(self._names, pa.string()), size)
-        if texts.num_rows + len(refused) == 1:
+        all_text = dict.fromkeys(self._names, pa.string())
+        texts, rejected = self._convert(line + b"\n", all_text, size)
+        if texts.num_rows + len(rejected) == 1:
             return Fault("open quote", "a quote is not closed within the line")
         for name, kind in self._types.items():
             try:
-                self._convert(line, dict.fromkeys(self._names, pa.string()) | {name: kind}, size)
+                self._convert(line, all_text | {name: kind}, size)
             except pa.ArrowInvalid:
                 value = texts.column(name)[0].as_py()
                 is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
                 what = "number" if is_number else str(kind).partition("[")[0]
-                return Fault(f"not a {what}", f"column {name!r}: {value!r} is no {kind}")
+                reason = f"column {name!r}: {value!r} cannot be read as {kind}"
+                return Fault(f"not a {what}", reason)
         raise AssertionError(line)
 
 
 def _is_header(request: Request, fields: list[str]) -> bool:
-    """Whether the first line has a name that is asked for: others may be mistaken."""
+    """Return whether the first line contains a requested name; the others may be misspelled."""
     label = () if request.label is None else (request.label,)
     names = {*label, *(request.features() or ())}
     return not names or not names.isdisjoint(fields)
 
 
 def _end(data: memoryview | bytes, start: int = 0) -> int:
-    """Return where the line ends that has the byte ``start``."""
+    """Return the end of the line that contains the byte ``start``."""
     size = 1 << 12
     while start < len(data):
         found = bytes(data[start : start + size]).find(b"\n")
@@ -306,7 +322,7 @@ def _end(data: memoryview | bytes, start: int = 0) -> int:
     return len(data)
 
 
-def _long(texts: pa.ChunkedArray) -> bool:
-    """Whether a column has integers that float64 cannot tell apart: ids, not numbers."""
+def _has_ids(texts: pa.ChunkedArray) -> bool:
+    """Return whether a column has integers that float64 cannot distinguish, as ids often are."""
     found = pc.match_substring_regex(texts, r"^\s*[+-]?\d{16,}\s*$")
     return bool(pc.any(found).as_py())

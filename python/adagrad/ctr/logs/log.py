@@ -1,25 +1,26 @@
 """Click logs as a stream of Arrow record batches, in constant memory.
 
-Called by ``adagrad train``, by the estimators' users and by whoever has a log. A file passes
-through its reader (``_csv``, ``_arrow``, ``_libsvm``), the checks of rows and the cutting into
-batches (``_rows``), all in one thread that works ahead of the consumer.
+`adagrad train` and the other commands read logs through `open_log`, and so can any user of the
+estimators. Reading, checking and cutting into batches happen in one thread, ahead of the consumer.
+Formats do not belong here: each has a module with a `Reader`.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from adagrad._batches import rechunk
 from adagrad.ctr.logs.arrow import ColumnReader
-from adagrad.ctr.logs.checks import LogError, Request, checked
+from adagrad.ctr.logs.checks import check_rows
 from adagrad.ctr.logs.csv import DelimitedReader
 from adagrad.ctr.logs.libsvm import LibsvmReader
+from adagrad.ctr.logs.prefetch import Prefetcher
+from adagrad.ctr.logs.request import Request
+from adagrad.ctr.logs.rows import LogError
 from adagrad.ctr.logs.sources import Source, find
 
 if TYPE_CHECKING:
@@ -29,26 +30,27 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from adagrad.ctr.logs.reader import Reader
+
 __all__ = ["Log", "LogError", "Position", "open_log"]
 
-# With fewer, each dictionary of a Parquet file would be hashed more often.
+# With smaller batches, the dictionaries of Parquet files would be hashed more often.
 ROWS = 65_536
-# Batches that lie ready: one to take and one in case the next takes longer.
-AHEAD = 2
 
 
 @dataclass(frozen=True)
 class Position:
-    """How far a pass over a log has come.
+    """The progress of a pass over a log.
 
     Attributes
     ----------
     path : str
         The file being read.
     rows : int
-        Rows given out, those before the start included: where to resume.
+        Number of rows yielded, plus the rows before the start of the pass. A pass that starts at
+        this row resumes here.
     bytes_read : int
-        Bytes read of all files, as they lie on disk. The reader is up to three batches ahead.
+        Bytes read from all files, as they lie on disk. The reader is up to three batches ahead.
     """
 
     path: str
@@ -71,75 +73,79 @@ def open_log(
 ) -> Log:
     r"""Open a click log for reading as record batches.
 
-    The first file is opened at once, and its first block decides the columns and their types;
-    what comes later never does. All batches of all files have this one schema.
+    The first file is opened at once. Its first block decides the columns and their types, which
+    all batches of all files then have.
 
     Parameters
     ----------
     paths : str, os.PathLike or sequence of them
-        Files, globs, directories (all files below them whose suffix is known; names that begin
-        with ``.`` or ``_`` are left out) and ``"-"``, the standard input. They are read in the
-        order given; the files of a glob or a directory in the order of their names.
+        Files, globs, directories and ``"-"``, the standard input, read in the order given. A glob
+        or directory gives its files in the order of their names. A directory includes all files
+        below it with a known suffix, except names that begin with ``.`` or ``_``.
     label : str, optional
-        The column with the label: 0 and 1, -1 and +1, or false and true, in any type and spelling.
-        It comes first and is float32 0 or 1. In libsvm files it has no name: this is the one it
-        gets. None: no label is read.
+        The column with the label, or None to read no label. Labels are 0 and 1, -1 and +1, or
+        false and true, in any type and spelling. The label becomes the first column, float32 0 or
+        1. In libsvm files the label has no name and gets this one.
     format : {"csv", "tsv", "parquet", "arrow", "libsvm"}, optional
-        Instead of the suffix: ``.csv``, ``.tsv`` and ``.libsvm``, ``.svm``, ``.svmlight``, all of
-        them plain or with ``.gz``, ``.zst`` or ``.bz2``; ``.parquet``; ``.arrow``, ``.arrows``,
-        ``.feather``, ``.ipc``. The standard input without a format has separated columns.
+        Overrides the suffix. Known suffixes are ``.csv``, ``.tsv``, ``.libsvm``, ``.svm`` and
+        ``.svmlight``, each plain or followed by ``.gz``, ``.zst`` or ``.bz2``; ``.parquet``;
+        ``.arrow``, ``.arrows``, ``.feather`` and ``.ipc``. By default the standard input has
+        delimited columns.
     columns : sequence of str, optional
-        The features to read, in this order. Default: all columns, as they come in the first file.
+        The features to read, in this order. By default all columns, in the order of the first
+        file.
     numeric : sequence of str, optional
-        CSV and TSV: the features that are numbers; all others are strings. Default: a feature is
-        int64, float64, bool (true and false) or a timestamp (ISO 8601, with a time) if every value
-        in the first MiB is, and else a string. Numbers of 16 digits and more that do not fit int64
-        are ids and make it a string.
+        CSV and TSV only: the features that are numbers; all others are strings. By default a
+        feature is int64, float64, bool (true and false) or a timestamp (ISO 8601, with a time) if
+        every value in the first MiB is, and otherwise a string. Integers of 16 digits or more that
+        do not fit int64 are taken for ids, which makes the feature a string.
     schema : pyarrow.Schema, optional
-        Read these columns with these types: the ``schema`` of another log, as for validation.
-        Instead of ``columns`` and ``numeric``.
+        Read these columns with these types, for example the ``schema`` of another log. Excludes
+        ``columns`` and ``numeric``.
     delimiter : str, optional
-        CSV and TSV: one character. Default: a comma, a tab in TSV, and on the standard input a tab
-        if the first line has one. With a tab, quotes mean nothing; else values may be in ``"``.
-        A value cannot contain the end of a line.
+        CSV and TSV only: one character. By default a comma in CSV files and a tab in TSV files; on
+        the standard input, a tab if the first line contains one, else a comma. With tabs, quotes
+        have no meaning; with other delimiters, values may be enclosed in ``"``. A value cannot
+        contain a line break.
     header : bool or sequence of str, optional
-        CSV and TSV: whether the first line of every file names the columns, or their names if it
-        does not. Default: it does if it has ``label`` or one of ``columns``. Columns without names
-        are ``c0``, ``c1``, ... Files with headers may order columns differently.
+        CSV and TSV only: whether the first line of every file names the columns; if it does not,
+        their names may be given here. By default the first line is a header if it contains the
+        label or one of ``columns``. Columns without names are ``c0``, ``c1``, ... Files with
+        headers may have their columns in different orders.
     rows : int
-        Rows of a batch, a multiple of 64.
+        Rows per batch, a multiple of 64.
     skip_bad : bool
-        Leave broken rows out and count them in :attr:`Log.skipped` instead of raising.
+        Leave broken rows out and count them in :attr:`Log.skipped`, instead of raising.
 
     Returns
     -------
     Log
-        Iterate over it for the batches. A context manager.
+        A context manager; iterate over it for the batches.
 
     Raises
     ------
     FileNotFoundError
-        A path, glob or directory with nothing there.
+        A path, glob or directory has no file.
     LogError
         The first file is empty or damaged, or lacks a column.
     ValueError
-        A parameter is out of its range or does not fit the format.
+        A parameter is out of range or does not fit the format.
 
     Notes
     -----
-    A row is broken, and stops the reading with a :class:`LogError` that names file, line and
-    reason, if the line is empty, has another number of columns or a quote that stays open, is not
-    UTF-8, has something else in a column of numbers, bools or timestamps, NaN or an infinity in any
-    column, or no label as above. Empty fields are nulls. The rows before the broken one are given
-    out first. A compressed file that ends early raises with ``skip_bad`` too, after the lines
-    before the damage.
+    A row is broken if its line is empty, has a different number of columns or an open quote, or is
+    not UTF-8; if a column of numbers, bools or timestamps contains something else; if any column
+    contains NaN or an infinity; or if the label is not one of those above. Empty fields are nulls,
+    not faults. A broken row stops the reading with a :class:`LogError` that gives file, line and
+    reason, after the rows before it have been yielded. A compressed file that ends early raises
+    after its last intact line, even with ``skip_bad``.
 
-    String columns that a Parquet writer has dictionary-encoded, and dictionary columns of Arrow
-    files, stay dictionaries. In libsvm files an id is in [0, 2**63), ids keep their order, and the
-    columns are ``ids`` (list of int64) and ``values`` (list of float32).
+    String columns that the writer of a Parquet file has dictionary-encoded remain dictionaries, as
+    do dictionary columns of Arrow files. In libsvm files an id is in ``[0, 2**63)``, ids keep
+    their order, and the columns are ``ids`` (list of int64) and ``values`` (list of float32).
 
-    Memory does not depend on the length of the log: about 1 MiB of text (for Parquet, what a
-    column chunk takes) and four batches.
+    Memory does not grow with the length of the log. It holds about 1 MiB of text, or for Parquet
+    one column chunk per column, and four batches.
 
     Examples
     --------
@@ -152,19 +158,23 @@ def open_log(
     if rows < 64 or rows % 64:
         raise ValueError(f"rows must be a multiple of 64, at least 64, got {rows}")
     if schema is not None and (columns is not None or numeric is not None):
-        raise ValueError("schema already says what columns and numeric would")
+        raise ValueError(
+            "schema excludes columns and numeric: it gives the columns and their types"
+        )
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
-        raise ValueError(f"delimiter must be one character, not a quote, got {delimiter!r}")
+        raise ValueError(
+            f"delimiter must be one character, no quote and no line break, got {delimiter!r}"
+        )
     for name, names in (("columns", columns), ("numeric", numeric), ("header", header)):
         if isinstance(names, str):
             raise TypeError(f"{name} must be a sequence of names, got {names!r}")
     sources = find(paths, format)
-    text = {"csv", "tsv", None} >= {source.format for source in sources}
+    has_text = {"csv", "tsv", None} >= {source.format for source in sources}
     for name, value in (("numeric", numeric), ("delimiter", delimiter), ("header", header)):
-        if value is not None and not text:
+        if value is not None and not has_text:
             raise ValueError(f"{name} is for CSV and TSV files only")
     if columns is not None and label in columns:
-        raise ValueError(f"columns are the features, but {label!r} is the label")
+        raise ValueError(f"columns must name features, but {label!r} is the label")
     return Log(
         sources,
         Request(
@@ -181,33 +191,35 @@ def open_log(
 
 
 class Log:
-    """A click log that can be read as record batches, again and again; see :func:`open_log`.
+    """A click log in files, read as record batches any number of times; see :func:`open_log`.
 
-    Reading runs ahead in a thread of its own, which ends with the pass: when the batches are
-    exhausted, when the iterator is closed or forgotten, at :meth:`close`, or with the ``with``
-    block. One pass at a time: a new one ends the one before. It is also an Arrow stream
-    (``__arrow_c_stream__``), which pyarrow, polars and duckdb take as it is.
+    (`adagrad.datasets.Log` is another class: a small data set in memory.)
+
+    A thread reads ahead of the consumer. It ends with the pass: when the batches are exhausted,
+    when the iterator is closed or garbage-collected, at :meth:`close` or at the end of the ``with``
+    block. There is one pass at a time; a new pass ends the previous one. A log is also an Arrow
+    stream (``__arrow_c_stream__``), which pyarrow, polars and duckdb accept directly.
 
     Attributes
     ----------
     schema : pyarrow.Schema
-        Of every batch; the label first.
+        Schema of every batch, the label first.
     paths : tuple of str
         The files, in the order in which they are read.
     label : str or None
-        The name of the label.
+        Name of the label.
     rows : int
-        Rows of every batch but the last one.
+        Rows of every batch except the last one.
     total_bytes : int or None
-        Of all files as they lie on disk; None with the standard input.
+        Size of all files on disk; None with the standard input.
     """
 
     def __init__(self, sources: list[Source], request: Request, *, skip_bad: bool) -> None:
         self.sources = sources
         self._skip_bad = skip_bad
-        self._first: Reader | None = _reader(sources[0], request)
+        self._first: Reader | None = _open_reader(sources[0], request)
         self._request = self._first.request
-        self._ahead: Ahead | None = None
+        self._prefetcher: Prefetcher[tuple[pa.RecordBatch | None, _State]] | None = None
         self._state = _State(Position(sources[0].path, 0, 0), {})
         self._started = False
         self.schema: pa.Schema = self._first.schema
@@ -219,12 +231,12 @@ class Log:
 
     @property
     def position(self) -> Position:
-        """How far the pass has come that is under way, or was last."""
+        """The progress of the current pass, or of the last one."""
         return self._state.position
 
     @property
     def skipped(self) -> dict[str, int]:
-        """Broken rows left out in this pass, by kind; complete when the pass is.
+        """Number of broken rows left out in this pass, by kind; complete at the end of the pass.
 
         The kinds are ``"empty line"``, ``"number of columns"``, ``"open quote"``, ``"carriage
         return"``, ``"not UTF-8"``, ``"not a number"``, ``"not a bool"``, ``"not a timestamp"``,
@@ -234,26 +246,27 @@ class Log:
         return dict(self._state.skipped)
 
     def batches(self, start: int = 0) -> Generator[pa.RecordBatch, None, None]:
-        """Read the log, from its row ``start`` on.
+        """Read the log, beginning with row ``start``.
 
         Parameters
         ----------
         start : int
-            Rows to pass over, broken ones not counted: ``position.rows`` of a pass to resume.
-            They are read and dropped, so that broken ones among them are found as before.
+            Number of rows to pass over, not counting broken ones: ``position.rows`` of the pass to
+            resume. These rows are read and checked, then dropped.
 
         Yields
         ------
         pyarrow.RecordBatch
-            Exactly :attr:`rows` rows, the last one what is left; its borders do not depend on
-            files, compression or format.
+            Exactly :attr:`rows` rows, except for the last batch. The cuts between batches do not
+            depend on files, compression or format.
 
         Raises
         ------
         LogError
-            A broken row or file, after the rows before it.
+            A row or file is broken. The rows before it are yielded first.
         ValueError
-            ``start`` is negative or beyond the end, or the standard input was read before.
+            ``start`` is negative or beyond the end, or the log contains the standard input, which
+            was read before.
         """
         if start < 0:
             raise ValueError(f"start must not be negative, got {start}")
@@ -261,14 +274,14 @@ class Log:
         if self._started and any(source.pipe for source in self.sources):
             raise ValueError("the standard input can be read only once")
         self._started = True
-        ahead = self._ahead = Ahead(self._read(start))
+        prefetcher = self._prefetcher = Prefetcher(self._read(start))
         try:
-            for batch, state in ahead:
+            for batch, state in prefetcher:
                 self._state = state
                 if batch is not None:
                     yield batch
         finally:
-            self._stop(ahead)
+            self._stop(prefetcher)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         """Read the log from its first row."""
@@ -280,7 +293,7 @@ class Log:
         return reader.__arrow_c_stream__(requested_schema)
 
     def close(self) -> None:
-        """End the pass under way and close the files."""
+        """End the current pass and close the files."""
         self._end_pass()
         if self._first is not None:
             self._first.close()
@@ -298,21 +311,21 @@ class Log:
         self.close()
 
     def _end_pass(self) -> None:
-        if self._ahead is not None:
-            self._stop(self._ahead)
+        if self._prefetcher is not None:
+            self._stop(self._prefetcher)
 
-    def _stop(self, ahead: Ahead) -> None:
-        ahead.call_off()
+    def _stop(self, prefetcher: Prefetcher[tuple[pa.RecordBatch | None, _State]]) -> None:
+        prefetcher.cancel()
         for source in self.sources:
             if source.pipe is not None:
-                source.pipe.call_off()
-        ahead.join()
+                source.pipe.cancel()
+        prefetcher.join()
 
-    def _is_called_off(self) -> bool:
-        return any(source.pipe is not None and source.pipe.called_off for source in self.sources)
+    def _is_cancelled(self) -> bool:
+        return any(source.pipe is not None and source.pipe.cancelled for source in self.sources)
 
     def _read(self, start: int) -> Generator[tuple[pa.RecordBatch | None, _State], None, None]:
-        """Read everything, in the thread that works ahead."""
+        """Read everything, in the thread of the prefetcher; the last state has no batch."""
         progress = _Progress()
         tables = self._tables(progress)
         rows = start
@@ -326,27 +339,24 @@ class Log:
     def _tables(self, progress: _Progress) -> Iterator[pa.Table]:
         for source in self.sources:
             progress.path = source.path
-            reader, self._first = self._first or _reader(source, self._request), None
+            reader, self._first = self._first or _open_reader(source, self._request), None
             try:
                 skipped = progress.skipped if self._skip_bad else None
-                for table in checked(reader.pieces(), source.path, self.label, skipped):
+                for table in check_rows(reader.read(), source.path, self.label, skipped):
                     progress.rows += table.num_rows
                     progress.in_file = reader.bytes_read()
                     yield table
-                    if source.pipe is None and self._is_called_off():
+                    if source.pipe is None and self._is_cancelled():
                         return
             finally:
                 reader.close()
-            if self._is_called_off():
+            if self._is_cancelled():
                 return
             progress.before += source.size or progress.in_file
             progress.in_file = 0
 
 
-Reader = ColumnReader | DelimitedReader | LibsvmReader
-
-
-def _reader(source: Source, request: Request) -> Reader:
+def _open_reader(source: Source, request: Request) -> Reader:
     if source.format in ("parquet", "arrow"):
         return ColumnReader(source, request)
     if source.format == "libsvm":
@@ -356,7 +366,7 @@ def _reader(source: Source, request: Request) -> Reader:
 
 @dataclass(frozen=True)
 class _State:
-    """What is told of a pass, as of one batch."""
+    """What a log says about its pass, as of one batch."""
 
     position: Position
     skipped: dict[str, int]
@@ -364,59 +374,13 @@ class _State:
 
 @dataclass
 class _Progress:
-    """What the reading thread keeps count of."""
+    """The counts of the reading thread."""
 
     path: str = ""
     rows: int = 0
-    before: int = 0
+    before: int = 0  # bytes of the files before this one
     in_file: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
 
     def state(self, rows: int) -> _State:
         return _State(Position(self.path, rows, self.before + self.in_file), dict(self.skipped))
-
-
-class Ahead:
-    """Run a generator in a thread, a few items ahead of who takes them."""
-
-    def __init__(self, items: Generator[Any, None, None]) -> None:
-        self._made: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
-        self._free = threading.Semaphore(AHEAD)
-        self._called_off = False
-        self._thread = threading.Thread(
-            target=self._run, args=(items,), name="adagrad-log", daemon=True
-        )
-        self._thread.start()
-
-    def _run(self, items: Generator[Any, None, None]) -> None:
-        end: BaseException = StopIteration()
-        try:
-            for item in items:
-                self._free.acquire()
-                if self._called_off:
-                    break
-                self._made.put((item, None))
-        except BaseException as error:
-            end = error  # raised where the items are taken
-        finally:
-            items.close()
-            self._made.put((None, end))
-
-    def __iter__(self) -> Iterator[Any]:
-        while True:
-            item, end = self._made.get()
-            if isinstance(end, StopIteration):
-                return
-            if end is not None:
-                raise end
-            self._free.release()
-            yield item
-
-    def call_off(self) -> None:
-        """Make no further item."""
-        self._called_off = True
-        self._free.release()
-
-    def join(self) -> None:
-        """Wait for the end of the thread."""
-        self._thread.join()

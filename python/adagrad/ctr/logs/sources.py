@@ -1,7 +1,6 @@
-"""Where a log lies: files, globs, directories and the standard input, by format and compression.
+"""The files of a log: paths, globs, directories and the standard input, with format and codec.
 
-Called by :mod:`adagrad.ctr.logs` and the readers of the formats. What is in a file does not
-matter here.
+`open_log` and the readers use this module. It does not look at the contents of files.
 """
 
 from __future__ import annotations
@@ -9,12 +8,14 @@ from __future__ import annotations
 import glob
 import io
 import os
+import queue
 import select
 import sys
+import threading
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-__all__ = ["FORMATS", "STDIN", "Pipe", "Source", "call_off_pipes", "find"]
+__all__ = ["FORMATS", "STDIN", "Pipe", "Source", "cancel_pipes", "find"]
 
 STDIN = "-"
 FORMATS = ("csv", "tsv", "parquet", "arrow", "libsvm")
@@ -40,6 +41,8 @@ SUFFIXES = {
 }
 CODECS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 
+CAN_SELECT_FILES = sys.platform != "win32"  # there, select() takes sockets only
+
 
 @dataclass(frozen=True)
 class Source:
@@ -48,14 +51,14 @@ class Source:
     Attributes
     ----------
     path : str
-        The file, ``"-"`` for the standard input.
+        Path of the file; ``"-"`` for the standard input.
     format : str, optional
-        One of :data:`FORMATS`. None: lines of the standard input, separated by tabs if the first
-        line has one, else by commas.
+        One of :data:`FORMATS`. None: delimited lines of the standard input, separated by tabs if
+        the first line contains one, else by commas.
     codec : str, optional
-        Compression, by its name in Arrow.
+        Name of the compression in Arrow.
     size : int, optional
-        Bytes, as they lie on disk; None for the standard input.
+        Bytes on disk; None for the standard input.
     pipe : Pipe, optional
         The standard input.
     """
@@ -67,18 +70,18 @@ class Source:
     pipe: Pipe | None = None
 
     def open(self) -> Any:
-        """Open the raw bytes: what ``tell()`` says is a position on disk."""
+        """Open the raw bytes; ``tell()`` gives the position on disk."""
         return self.pipe or pa.OSFile(self.path)
 
     def decompressed(self, raw: Any) -> Any:
-        """Return the stream of bytes after decompression."""
+        """Return a stream of the decompressed bytes."""
         return raw if self.codec is None else pa.CompressedInputStream(raw, self.codec)
 
 
 class Pipe(io.RawIOBase):
-    """The standard input, so that a thread that waits for it can be called off.
+    """The standard input, with reads that another thread or a signal handler can cancel.
 
-    A read from a silent pipe would otherwise hold its thread until the writer goes away.
+    A plain read from a silent pipe would block its thread until the writer closes the pipe.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -86,10 +89,11 @@ class Pipe(io.RawIOBase):
         try:
             self._file: int | None = stream.fileno()
         except (OSError, AttributeError):
-            self._file = None  # bytes in memory stand in for the standard input
+            self._file = None  # bytes in memory
         self._wake, self._waker = os.pipe()
+        self._arrived: queue.SimpleQueue[bytes | OSError] = queue.SimpleQueue()
         self._read = 0
-        self.called_off = False
+        self.cancelled = False
         _PIPES.add(self)
 
     def readable(self) -> bool:
@@ -101,29 +105,43 @@ class Pipe(io.RawIOBase):
         return self._read
 
     def readinto(self, buffer: Any) -> int:
-        """Read what there is, at least one byte; 0 at the end or once called off."""
-        if self.called_off:
+        """Read what is available, at least one byte; 0 at the end or after `cancel`."""
+        if self.cancelled:
             return 0
-        if self._file is None:
-            got = self._stream.readinto(buffer)
-        else:
-            ready, _, _ = select.select([self._file, self._wake], [], [])
-            if self._wake in ready:
-                return 0
-            data = os.read(self._file, len(buffer))
-            buffer[: len(data)] = data
-            got = len(data)
-        self._read += got
-        return cast("int", got)
+        data = self._wait_for_bytes(len(buffer))
+        buffer[: len(data)] = data
+        self._read += len(data)
+        return len(data)
 
-    def call_off(self) -> None:
-        """Let a read that waits return, now and from now on."""
+    def _wait_for_bytes(self, size: int) -> bytes:
+        if self._file is None:
+            data: bytes = self._stream.read(size)
+            return data
+        if CAN_SELECT_FILES:
+            ready, _, _ = select.select([self._file, self._wake], [], [])
+            return b"" if self._wake in ready else os.read(self._file, size)
+        # The thread of a cancelled read stays behind until the pipe has data or is closed.
+        threading.Thread(target=self._read_in_thread, args=(self._file, size), daemon=True).start()
+        arrived = self._arrived.get()
+        if isinstance(arrived, OSError):
+            raise arrived
+        return arrived
+
+    def _read_in_thread(self, file: int, size: int) -> None:
+        try:
+            self._arrived.put(os.read(file, size))
+        except OSError as error:
+            self._arrived.put(error)
+
+    def cancel(self) -> None:
+        """Let the read under way and all later ones return without data."""
         if not self.closed:
-            self.called_off = True
+            self.cancelled = True
             os.write(self._waker, b"x")
+            self._arrived.put(b"")
 
     def close(self) -> None:
-        """Close the means to call it off; the standard input itself stays open."""
+        """Release what `cancel` needs; the standard input itself stays open."""
         if not self.closed:
             os.close(self._wake)
             os.close(self._waker)
@@ -133,33 +151,33 @@ class Pipe(io.RawIOBase):
 _PIPES: weakref.WeakSet[Pipe] = weakref.WeakSet()
 
 
-def call_off_pipes() -> bool:
-    """Let what is being read from the standard input end with what has come; whether anything is.
+def cancel_pipes() -> bool:
+    """End all reading of the standard input at the last whole line; return whether there was any.
 
-    The line under way is not given out. May be called from a signal handler.
+    A signal handler may call this.
     """
     being_read = [pipe for pipe in _PIPES if not pipe.closed]
     for pipe in being_read:
-        pipe.call_off()
+        pipe.cancel()
     return bool(being_read)
 
 
 def find(
     paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], format: str | None
 ) -> list[Source]:
-    """Turn paths, globs, directories and ``"-"`` into files, in the order given.
+    """Find the files that paths, globs, directories and ``"-"`` stand for, in the order given.
 
-    The files of a glob or a directory come in the order of their names; in a directory (and in
-    those below it), names that begin with ``.`` or ``_`` are left out, as are, unless a format is
-    given, files whose suffix is not known.
+    Globs and directories give their files in the order of their names. A directory includes its
+    subdirectories, but no names that begin with ``.`` or ``_`` and, unless `format` is given, no
+    files with an unknown suffix.
 
     Raises
     ------
     FileNotFoundError
-        Nothing is there.
+        A path, glob or directory has no file.
     ValueError
-        No paths, an unknown format, a suffix that is not known and no format, or the standard
-        input twice.
+        `paths` is empty, the format is unknown, a suffix is unknown and no format is given, or the
+        standard input occurs twice.
     """
     if format is not None and format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
@@ -167,7 +185,7 @@ def find(
         paths = [paths]
     sources: list[Source] = []
     for path in paths:
-        sources.extend(_one(os.fspath(path), format))
+        sources.extend(_find_one(os.fspath(path), format))
     if not sources:
         raise ValueError("paths is empty")
     if [source.path for source in sources].count(STDIN) > 1:
@@ -175,7 +193,7 @@ def find(
     return sources
 
 
-def _one(path: str, format: str | None) -> list[Source]:
+def _find_one(path: str, format: str | None) -> list[Source]:
     if path == STDIN:
         return [Source(path, format, None, None, Pipe(sys.stdin.buffer))]
     if Path(path).is_dir():
@@ -188,27 +206,29 @@ def _one(path: str, format: str | None) -> list[Source]:
     matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207, absolute patterns
     if not matches:
         raise FileNotFoundError(f"{path}: no such file")
-    return [source for match in matches for source in _one(match, format)]
+    return [source for match in matches for source in _find_one(match, format)]
 
 
 def _is_data(file: Path, directory: Path, format: str | None) -> bool:
     hidden = any(part[0] in "._" for part in file.relative_to(directory).parts)
-    return file.is_file() and not hidden and (format or _known(file)[0]) is not None
+    return file.is_file() and not hidden and (format or _format_and_codec(file)[0]) is not None
 
 
-def _known(file: Path) -> tuple[str | None, str | None]:
+def _format_and_codec(file: Path) -> tuple[str | None, str | None]:
     codec = CODECS.get(file.suffix.lower())
     inner = file.with_suffix("") if codec else file
     return SUFFIXES.get(inner.suffix.lower()), codec
 
 
 def _source(path: str, format: str | None) -> Source:
-    known, codec = _known(Path(path))
+    known, codec = _format_and_codec(Path(path))
     format = format or known
     if format is None:
         raise ValueError(
             f"{path}: the suffix does not tell the format; give one of {', '.join(FORMATS)}"
         )
     if codec and format in ("parquet", "arrow"):
-        raise ValueError(f"{path}: {format} files have their own compression, so no {codec}")
+        raise ValueError(
+            f"{path}: {format} files have their own compression; decompress the {codec} file first"
+        )
     return Source(path, format, codec, Path(path).stat().st_size)

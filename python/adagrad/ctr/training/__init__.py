@@ -1,1 +1,1 @@
-"""Training from logs to model files: the loop behind `adagrad train`, its options and reports."""
+"""Training from logs to model files: the loop behind ``adagrad train``, its options and report."""

@@ -1,4 +1,4 @@
-"""What is in a model: its slots with weight, accumulator and rate, and the features they stand for.
+"""What a model has learned: slots with their weights, accumulators and rates, and their features.
 
 Called by ``adagrad inspect`` and the report. Nothing is drawn or printed here.
 """
@@ -16,9 +16,17 @@ import pyarrow as pa
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import Examples, region_size
 from adagrad.ctr.learners.model import Model
-from adagrad.ctr.training.pipeline import IDS, Encoder, SlotEncoder
+from adagrad.ctr.logs.libsvm import IDS
+from adagrad.ctr.training.encoders import Encoder, SlotEncoder
 
-__all__ = ["Slots", "fields", "in_sample", "label", "names", "touched"]
+__all__ = [
+    "Slots",
+    "feature_text",
+    "features_in_sample",
+    "field_names",
+    "sampled_slots",
+    "trained_slots",
+]
 
 
 @dataclass(frozen=True)
@@ -28,11 +36,11 @@ class Slots:
     Attributes
     ----------
     slots : ndarray of int64, shape [n]
-        Ascending.
+        Slot numbers, ascending.
     counts : ndarray of int64, shape [n], or None
-        Entries of a sample that are in each.
+        Occurrences of each slot in a sample.
     weights, accumulators, rates : ndarray of float32, shape [n]
-        The linear params, their accumulators, and the rate of the next step.
+        Linear weights, their accumulators, and the effective learning rates of the next step.
     """
 
     slots: npt.NDArray[np.int64]
@@ -42,53 +50,57 @@ class Slots:
     rates: npt.NDArray[np.float32]
 
 
-def touched(model: Model) -> Slots:
-    """Return the slots that were ever learned."""
-    return _slots(model, np.flatnonzero(_accumulators(model) != _start(model)), None)
+def trained_slots(model: Model) -> Slots:
+    """Return the slots that received a gradient. O(slots of the model)."""
+    start = np.float32(model.settings.rule.initial_accumulator)
+    return _slots(model, np.flatnonzero(_accumulators(model) != start), None)
 
 
-def in_sample(model: Model, x: Examples) -> Slots:
+def sampled_slots(model: Model, x: Examples) -> Slots:
     """Return the slots of some examples, with how often each occurs there."""
     slots, counts = np.unique(x.slots, return_counts=True)
     return _slots(model, slots.astype(np.int64), counts)
 
 
-def names(encoder: Encoder, sample: pa.RecordBatch) -> dict[int, list[tuple[str, Any]]]:
-    """Return what is in each slot, of the values in a sample: pairs of field and value."""
+def features_in_sample(
+    encoder: Encoder, sample: pa.RecordBatch
+) -> dict[int, list[tuple[str, Any]]]:
+    """Return the features of a sample by slot, as pairs of field and value."""
     if not isinstance(encoder, SlotEncoder):
         found: dict[int, list[tuple[str, Any]]] = encoder.inverse(sample)  # type: ignore[attr-defined]
         return found
     ids = np.unique(sample.column(IDS).flatten().to_numpy())
-    of_slot: dict[int, list[tuple[str, Any]]] = {}
-    for slot, name in zip(encoder.slots(ids).tolist(), ids.tolist(), strict=True):
-        of_slot.setdefault(slot, []).append(("id", name))
-    return of_slot
+    by_slot: dict[int, list[tuple[str, Any]]] = {}
+    for slot, id_ in zip(encoder.slots(ids).tolist(), ids.tolist(), strict=True):
+        by_slot.setdefault(slot, []).append(("id", id_))
+    return by_slot
 
 
-def fields(encoder: Encoder) -> Callable[[int], str]:
-    """Return what tells the fields that may be in a slot, which share its region, as text."""
+def field_names(encoder: Encoder) -> Callable[[int], str]:
+    """Return a function from a slot to the fields whose features may be there, as text."""
     if isinstance(encoder, SlotEncoder):
         return "id {}".format
     assert isinstance(encoder, HashingEncoder)
-    dealt = encoder.regions()
+    regions_of = encoder.regions()
     size = region_size(2 ** int(encoder.bits))
 
     def of_slot(slot: int) -> str:
-        found = [name for name, regions in dealt.items() if slot // size in regions]
+        found = [name for name, regions in regions_of.items() if slot // size in regions]
         return " or ".join(found[:4]) + (f" or {len(found) - 4} more" if found[4:] else "")
 
     return of_slot
 
 
-def label(values: list[tuple[str, Any]]) -> str:
-    """Return what a slot stands for as text: of the values that meet there the first two."""
-    shown = [f"{field}={'(missing)' if value is None else value}" for field, value in values[:2]]
-    return " | ".join(shown) + (f" | {len(values) - 2} more" if values[2:] else "")
+def feature_text(features: list[tuple[str, Any]]) -> str:
+    """Return the features of a slot as text: the first two, and the number of further ones."""
+    shown = [f"{field}={_value_text(value)}" for field, value in features[:2]]
+    return " | ".join(shown) + (f" | {len(features) - 2} more" if features[2:] else "")
 
 
-def _start(model: Model) -> np.float32:
-    start: np.float32 = np.float32(model.settings.rule.initial_accumulator)
-    return start
+def _value_text(value: Any) -> str:
+    if isinstance(value, tuple):  # of a cross
+        return "*".join(map(_value_text, value))
+    return "(missing)" if value is None else str(value)
 
 
 def _accumulators(model: Model) -> npt.NDArray[np.float32]:
@@ -100,7 +112,7 @@ def _slots(
 ) -> Slots:
     import scipy.sparse
 
-    # The learner's own formula, asked for one entry of value 1 at a time.
+    # The uncertainty of an example with one entry of value 1 is the rate of its slot.
     one = np.ones(len(slots), np.float32)
     single = scipy.sparse.csr_matrix(
         (one, slots, np.arange(len(slots) + 1)), shape=(len(slots), model.settings.n_slots)

@@ -1,29 +1,29 @@
-"""The options of ``adagrad train``: a learner from them, and from a file both again."""
+"""The options of ``adagrad train``: they make a learner, and a model file stores them."""
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 from typing import Any
 
 import pyarrow as pa
 
+from adagrad._text import did_you_mean
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.learners.estimator import ClickLearner
 from adagrad.ctr.learners.factorization import FactorizationMachine, FieldAwareFactorizationMachine
 from adagrad.ctr.learners.logistic import LogisticRegression
-from adagrad.ctr.logs.checks import nearest
-from adagrad.ctr.training.pipeline import is_libsvm
+from adagrad.ctr.training.columns import schema_from_text
+from adagrad.ctr.training.encoders import is_libsvm
 from adagrad.presets import preset
 
-__all__ = ["Options", "is_trained_on_logs", "packed", "plain"]
+__all__ = ["Options", "option_name", "option_text", "trained_with"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What decides the bits of a model, given its log: the options of ``adagrad train``.
+    """The options of ``adagrad train`` that, with the log, decide the bits of a model.
 
-    Attributes are named as there; `dashes` become underscores.
+    Attributes are named like the options, with underscores for dashes.
     """
 
     label: str
@@ -42,39 +42,45 @@ class Options:
     cross: tuple[tuple[str, ...], ...] = ()
     skip_bad: bool = False
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the options as JSON reads them back, with lists for tuples."""
+        return {name: _lists(value) for name, value in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, given: dict[str, Any]) -> Options:
+        """Return the options that `to_json` wrote."""
+        return cls(**{name: _tuples(value) for name, value in given.items()})
+
     def estimator(self, schema: pa.Schema) -> ClickLearner:
-        """Return a learner for a log with these columns, before its first example."""
+        """Return an untrained learner for a log with these columns.
+
+        Raises
+        ------
+        ValueError
+            The options contradict each other or the columns.
+        """
         params: dict[str, Any] = {"lr": self.lr, "l1": self.l1, "l2": self.l2}
         if self.preset is not None:
-            # Some presets have no rate of their own; "auto" finds one in any case.
+            # Some presets require a rate. With "auto", the one given here is replaced.
             params["rule"] = preset(self.preset, lr=0.1 if self.lr == "auto" else self.lr)
         if not is_libsvm(schema, self.label):
-            params["encoder"] = self._encoder(schema)
+            params["encoder"] = self.encoder(schema)
         elif self.model_type == "ffm":
-            raise ValueError("a field-aware machine needs fields, which libsvm logs do not have")
+            raise ValueError("--model-type ffm needs fields, which libsvm logs do not have")
         elif self.cross or self.categorical:
-            raise ValueError("libsvm logs have ids, not columns: no --cross, no --categorical")
+            raise ValueError("--cross and --categorical need columns, but libsvm logs have ids")
         estimator = self._learner(params)
-        estimator._rule()  # tells now what is wrong with it, not after the first batch
+        estimator._rule()  # raises now what would otherwise surface after the first batch
         return estimator
 
-    def _learner(self, params: dict[str, Any]) -> ClickLearner:
-        if self.model_type == "lr":
-            if self.factors is not None:
-                raise ValueError("--factors is for --model-type fm and ffm")
-            return LogisticRegression(**params)
-        kind = {"fm": FactorizationMachine, "ffm": FieldAwareFactorizationMachine}[self.model_type]
-        if self.factors is not None:
-            params["factors"] = self.factors
-        return kind(seed=self.seed, **params)
-
-    def _encoder(self, schema: pa.Schema) -> HashingEncoder:
+    def encoder(self, schema: pa.Schema) -> HashingEncoder:
+        """Return an encoder of all columns but the label and the ignored ones."""
         names = [name for name in schema.names if name != self.label]
         for name in self.categorical:
             if name not in names:
                 raise ValueError(
-                    f"--categorical: the log has no column {name!r}, but {names}"
-                    + nearest(name, names)
+                    f"--categorical: no column {name!r}; the columns are {', '.join(names)}"
+                    + did_you_mean(name, names)
                 )
         kinds: dict[str, Any] = {
             name: "categorical" if name in self.categorical else None
@@ -82,36 +88,49 @@ class Options:
             if name not in self.ignore
         }
         if not kinds:
-            raise ValueError(f"no column is left as a feature; the log has {schema.names}")
+            raise ValueError(
+                f"no feature column is left; the columns are {', '.join(schema.names)}"
+            )
         encoder = HashingEncoder(self.bits, kinds, numeric=self.numeric, crosses=self.cross)  # type: ignore[arg-type]
         return encoder.fit(schema.empty_table())
 
+    def _learner(self, params: dict[str, Any]) -> ClickLearner:
+        if self.model_type == "lr":
+            if self.factors is not None:
+                raise ValueError("--factors needs --model-type fm or ffm")
+            return LogisticRegression(**params)
+        kind = {"fm": FactorizationMachine, "ffm": FieldAwareFactorizationMachine}[self.model_type]
+        if self.factors is not None:
+            params["factors"] = self.factors
+        return kind(seed=self.seed, **params)
 
-def is_trained_on_logs(extra: Any) -> tuple[Options, pa.Schema]:
-    """Return the options and features of a model file, from its `extra`.
+
+def trained_with(extra: Any) -> tuple[Options, pa.Schema]:
+    """Return the options and the feature columns of a model, from the `extra` of its file.
 
     Raises
     ------
     ValueError
-        Where it was not written by ``adagrad train``.
+        The file was not written by ``adagrad train``.
     """
     if not isinstance(extra, dict) or "training" not in extra:
-        raise ValueError("the model was not trained by adagrad train: its columns are unknown")
+        raise ValueError(
+            "the model was not trained by adagrad train, so its feature columns are unknown"
+        )
     state = extra["training"]
-    given = {
-        name: _tuples(value) if isinstance(value, list) else value
-        for name, value in state["options"].items()
-    }
-    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(state["schema"])))
-    return Options(**given), schema
+    return Options.from_json(state["options"]), schema_from_text(state["schema"])
 
 
-def plain(options: Options) -> dict[str, Any]:
-    """Return options as JSON gives them back."""
-    return {
-        name: _lists(value) if isinstance(value, tuple) else value
-        for name, value in dataclasses.asdict(options).items()
-    }
+def option_name(field: str) -> str:
+    """Return the option that sets a field of `Options`."""
+    return "--" + field.replace("_", "-")
+
+
+def option_text(value: Any) -> str:
+    """Return the value of an option as it is typed: ``"site,ad"``, ``"site*ad"``."""
+    if not isinstance(value, (list, tuple)):
+        return str(value)
+    return ",".join("*".join(item) if not isinstance(item, str) else item for item in value)
 
 
 def _lists(value: Any) -> Any:
@@ -120,8 +139,3 @@ def _lists(value: Any) -> Any:
 
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
-
-
-def packed(schema: pa.Schema) -> str:
-    """Return a schema as text, for a file."""
-    return base64.b64encode(schema.serialize().to_pybytes()).decode()

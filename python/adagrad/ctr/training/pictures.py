@@ -1,4 +1,4 @@
-"""The pictures of the report: SVG by matplotlib, to stand inside a page, in the page's colours."""
+"""The pictures of the report: SVG by matplotlib, to be embedded in a page in its colours."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = ["GROUPS", "calibration_groups", "curves", "gains", "lift", "rates", "reliability"]
 
-BLUE, VERMILION = "#0072B2", "#D55E00"  # of Okabe and Ito, readable on white and on black
+BLUE, VERMILION = "#0072B2", "#D55E00"  # from Okabe and Ito; readable on white and on black
 GROUPS = 20
-MARGIN = 16.0  # of the histogram of `Progressive`, from -16 to 16
+MARGIN = 16.0  # the histogram of `Progressive` covers log-odds from -16 to 16
 MAX_DOTS = 3_000
 
-# Text and axes shall have the colour of the page's text, light or dark. matplotlib cannot be told
-# so; it draws them in colours that nothing else has, which are replaced.
+# Text and axes take the colour of the page's text, light or dark. matplotlib has no such colour, so
+# it draws them in colours that are used nowhere else, and the SVG text replaces those.
 INK, PALE = "#123456", "#654321"
 
 Floats = npt.NDArray[np.float64]
@@ -42,12 +42,12 @@ def calibration_groups(board: Progressive, groups: int = GROUPS) -> tuple[Floats
     Returns
     -------
     predicted, observed, weight : ndarray of float64, shape [at most groups]
-        Mean prediction, share of positives, and summed weight of each. Predictions are those of
-        the middle of their bin, 1/1024 wide in log-odds.
+        Mean prediction, share of positives, and total weight of each group. A prediction counts as
+        the middle of its histogram bin, which is 1/1024 wide in log-odds.
     """
     both = board.bins.sum(axis=0)
     p = 1 / (1 + np.exp(-_margins(both.size)))
-    # The group that the middle of each bin falls in; a bin stays whole.
+    # A bin is not split: it belongs to the group of its middle.
     middle = (np.cumsum(both) - 0.5 * both) / max(both.sum(), 1e-300)
     group = np.minimum((middle * groups).astype(np.int64), groups - 1)
     weight = np.bincount(group, both, groups)
@@ -58,7 +58,7 @@ def calibration_groups(board: Progressive, groups: int = GROUPS) -> tuple[Floats
 
 
 def gains(board: Progressive) -> tuple[Floats, Floats]:
-    """Return the share of examples above each threshold, and that of the positives, from 0 to 1."""
+    """Return the shares of examples and of positives above each threshold, from 0 to 1."""
     negatives, positives = board.bins[:, ::-1]
     both = np.cumsum(negatives + positives)
     some = np.flatnonzero(negatives + positives)
@@ -74,7 +74,7 @@ def _margins(bins: int) -> Floats:
 
 @contextmanager
 def _drawing(name: str, columns: int) -> Iterator[tuple[Sequence[Axes], list[str]]]:
-    """Give axes, and a list that has one SVG for each of them afterwards."""
+    """Yield axes, and a list that receives one SVG per axes when the context ends."""
     style: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": "adagrad",
@@ -103,7 +103,7 @@ def _drawing(name: str, columns: int) -> Iterator[tuple[Sequence[Axes], list[str
 
 
 def _inline(svg: str, prefix: str, figure: Figure) -> str:
-    """Make an SVG file a part of the page, in the colours and fonts of its text."""
+    """Return an SVG file as an element of the page, in the colours and fonts of its text."""
     svg = svg[svg.index("<svg") :]
     svg = svg.replace(INK, "currentColor").replace(PALE, "currentColor")
     svg = svg.replace(BLUE.lower(), "var(--blue)")
@@ -111,7 +111,7 @@ def _inline(svg: str, prefix: str, figure: Figure) -> str:
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
     svg = svg.replace("xlink:href", "href")
     svg = re.sub(r'font: [^;"]*?(\d+(\.\d+)?)px [^;"]*', r"font: \1px system-ui, sans-serif", svg)
-    # Identifiers are unique in a page, not in a picture.
+    # Identifiers must be unique in the page, and matplotlib's are unique in one picture only.
     svg = re.sub(r'\bid="', f'id="{prefix}', svg)
     svg = re.sub(r'href="#', f'href="#{prefix}', svg)
     svg = re.sub(r"url\(#", f"url(#{prefix}", svg)
@@ -122,34 +122,33 @@ def _inline(svg: str, prefix: str, figure: Figure) -> str:
 
 
 def curves(curve: list[list[float]]) -> str:
-    """Draw NE, logloss and AUC along the first pass."""
+    """Draw NE, logloss and AUC against the examples of the first pass."""
     points = np.array(curve, np.float64)
     examples, positive, loss, _, auc = points.T
     windows = np.diff(points[:, :3], axis=0, prepend=0.0)
     with _drawing("curve", 3) as (axes, pictures):
-        for place, (ax, name) in enumerate(zip(axes, ("NE", "logloss", "AUC"), strict=True)):
-            if name == "AUC":
-                total, recent = auc, None
-            else:
-                total = _rate_of(examples, positive, loss, name)
-                recent = _rate_of(windows[:, 0], windows[:, 1], windows[:, 2], name)
-            if recent is not None:
-                ax.plot(examples, recent, color=BLUE, alpha=0.45, linewidth=1)
+        for ax, name in zip(axes, ("NE", "logloss", "AUC"), strict=True):
+            total = auc
+            if name != "AUC":
+                loss_of = _normalized_entropy if name == "NE" else _mean_loss
+                total = loss_of(examples, positive, loss)
+                ax.plot(examples, loss_of(*windows.T), color=BLUE, alpha=0.45, linewidth=1)
             ax.plot(examples, total, color=BLUE, linewidth=2, marker="o", markersize=2.5)
             if name == "NE":
                 ax.axhline(1, color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
             _count_axis(ax, examples)
-            ax.set_ylabel(("NE so far", "logloss so far", "AUC so far")[place])
+            ax.set_ylabel(f"{name} so far")
     return _figures(pictures)
 
 
-def _rate_of(examples: Floats, positive: Floats, loss: Floats, name: str) -> Floats:
-    mean = loss / np.maximum(examples, 1.0)
-    if name == "logloss":
-        return mean
+def _mean_loss(examples: Floats, positive: Floats, loss: Floats) -> Floats:
+    return np.asarray(loss / np.maximum(examples, 1.0), np.float64)
+
+
+def _normalized_entropy(examples: Floats, positive: Floats, loss: Floats) -> Floats:
     share = positive / np.maximum(examples, 1.0)
     known = [entropy(float(rate)) if 0 < rate < 1 else np.nan for rate in share]
-    return np.asarray(mean / np.array(known), np.float64)
+    return np.asarray(_mean_loss(examples, positive, loss) / np.array(known), np.float64)
 
 
 def _count_axis(ax: Axes, counts: Floats) -> None:
@@ -173,7 +172,7 @@ def _short(value: float, _: object = None) -> str:
 
 
 def reliability(board: Progressive) -> str:
-    """Draw predictions against the share of positives."""
+    """Draw the share of positives against the mean prediction, and the ratio of the two."""
     predicted, observed, weight = calibration_groups(board)
     with _drawing("calibration", 2) as (axes, pictures):
         ends = [0.0, 1.08 * max(float(predicted.max()), float(observed.max()), 1e-6)]
@@ -183,7 +182,7 @@ def reliability(board: Progressive) -> str:
         axes[0].set_xlim(*ends)
         axes[0].set_ylim(*ends)
         axes[0].set_xlabel("mean prediction")
-        axes[0].set_ylabel("share of positives ± σ")
+        axes[0].set_ylabel("share of positives ± 1 σ")
         some = observed > 0
         axes[1].axhline(1, color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
         ratio = predicted[some] / observed[some]
@@ -193,12 +192,12 @@ def reliability(board: Progressive) -> str:
         axes[1].xaxis.set_major_formatter(FuncFormatter(_short))
         axes[1].xaxis.set_minor_formatter(NullFormatter())
         axes[1].set_xlabel("mean prediction")
-        axes[1].set_ylabel("prediction / share")
+        axes[1].set_ylabel("mean prediction / share")
     return _figures(pictures)
 
 
 def lift(board: Progressive) -> str:
-    """Draw the share of positives among the likeliest, and its ratio to the average."""
+    """Draw gains and lift: the share of positives among the likeliest examples, and its ratio."""
     shown, hit = gains(board)
     grid = np.linspace(0, 1, 201)
     share = np.interp(grid, shown, hit)
@@ -211,12 +210,12 @@ def lift(board: Progressive) -> str:
         axes[1].set_ylabel("lift")
         axes[1].set_ylim(bottom=0)
         for ax in axes:
-            ax.set_xlabel("share of examples, likeliest first")
+            ax.set_xlabel("share of examples, most likely first")
     return _figures(pictures)
 
 
 def rates(found: insight.Slots) -> str:
-    """Draw effective rates and sizes of weights against counts."""
+    """Draw effective learning rates and absolute weights against counts."""
     assert found.counts is not None
     counts, rates = found.counts, found.rates.astype(np.float64)
     order = np.random.default_rng(0).permutation(len(counts))[:MAX_DOTS]
@@ -226,7 +225,7 @@ def rates(found: insight.Slots) -> str:
         axes[0].set_ylabel("effective learning rate")
         sizes = np.abs(found.weights[order])
         axes[1].plot(counts[order], sizes, "o", color=BLUE, ms=2.5, alpha=0.5, mew=0)
-        axes[1].set_ylabel("size of the weight")
+        axes[1].set_ylabel("absolute weight")
         for ax in axes:
             ax.set_xscale("log")
             for axis in (ax.xaxis, ax.yaxis):

@@ -1,11 +1,12 @@
 """``adagrad train --report``: one self-contained page about a training.
 
-Pictures are SVG by matplotlib, inside the page; nothing comes from elsewhere, and there is no
-script. What is drawn is computed here from `Progressive` and a sample of the log.
+Pictures are SVG by matplotlib, inside the page. The page loads nothing and has no script. Its
+numbers come from `Progressive` and from a sample of the log.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import os
 from pathlib import Path
@@ -14,15 +15,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adagrad import __version__
+from adagrad._text import broken_rows, counted, metric_texts
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.training import insight, pictures
+from adagrad.ctr.training.options import option_name, option_text
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from adagrad.ctr.learners.progressive import Progressive
     from adagrad.ctr.training.run import Training
 
 __all__ = ["write_report"]
 
 SAMPLE_ROWS = 20_000
+TOP_FEATURES = 20
 
 
 def write_report(path: str | os.PathLike[str], training: Training, *, seconds: float) -> None:
@@ -31,71 +38,31 @@ def write_report(path: str | os.PathLike[str], training: Training, *, seconds: f
     Parameters
     ----------
     path : str or PathLike
-        An HTML file.
+        The HTML file.
     training : Training
-        After its last pass.
+        The training, after its last pass.
     seconds : float
         How long it took.
     """
-    board = training.board or training.progressive
-    assert board is not None
-    where = "the held-out log" if training.board else "progressive predictions of the first pass"
-    sample = training.sample
+    scores = training.board or training.progressive
+    assert scores is not None
+    of = "the held-out log" if training.board else "the first pass, before learning"
     sections = [
         _section("Result", _results(training, seconds)),
-        _section(
-            "Learning curves",
-            pictures.curves(training.curve),
-            "Every example is predicted before it is learned from. NE, normalized entropy, is the"
-            " logloss over that of always predicting the share of positives: below 1 is better."
-            " Pale: only the examples since the point before.",
-        ),
-        _section(
-            "Calibration",
-            pictures.reliability(board),
-            f"Mean prediction against the share of positives in {pictures.GROUPS} groups of equal"
-            f" size, on {where}. On the line, 3 of 100 ads predicted at 3 % are clicked.",
-        ),
-        _section(
-            "Gains and lift",
-            pictures.lift(board),
-            f"If only the likeliest examples were shown: the share of all positives among them,"
-            f" and how many times more frequent positives are than on average. On {where}.",
-        ),
+        *_quality(training, scores, of),
+        *([] if training.sample is None else _sampled(training, training.sample)),
+        _section("Settings", _settings(training)),
     ]
-    if sample is not None:
-        sample = sample.slice(0, SAMPLE_ROWS)
-        x = training.encoder.transform(sample)
-        found = insight.in_sample(training.estimator._ready(), x)
-        names = insight.names(training.encoder, sample)
-        rows = f"the first {len(x):,} rows of this run"
-        sections += [
-            _section(
-                "Frequency and learning rate",
-                pictures.rates(found),
-                f"Each dot is a feature of {rows}: how often it occurs there, and the rate of its"
-                " next step. What is rare goes on learning, what is common settles.",
-            ),
-            _section("Strongest features", _features(found, names), f"Of {rows}, by weight."),
-        ]
-        if isinstance(training.encoder, HashingEncoder):
-            sections.append(
-                _section(
-                    "Collisions",
-                    _collisions(training.encoder, sample),
-                    f"Of the distinct values in {rows}: how many share their slot with another"
-                    " value of any field, and how many would by chance.",
-                )
-            )
-    sections.append(_section("Settings", _settings(training)))
-    title = f"{training.path.name}: {training.examples:,} examples"
     page = PAGE.format(
-        title=html.escape(title), style=STYLE, body="\n".join(sections), version=__version__
+        title=html.escape(f"{training.path.name}: {counted(training.examples, 'example')}"),
+        style=STYLE,
+        body="\n".join(sections),
+        version=__version__,
     )
     Path(path).write_text(page, encoding="utf-8")
 
 
-# -- tables -------------------------------------------------------------------------------------
+# -- sections -----------------------------------------------------------------------------------
 
 
 def _results(training: Training, seconds: float) -> str:
@@ -105,29 +72,84 @@ def _results(training: Training, seconds: float) -> str:
         (f"validation, pass {number}", metrics)
         for number, metrics in enumerate(training.validation, start=1)
     ]
-    names = ("logloss", "normalized_entropy", "auc", "calibration")
-    body = [[name, *(f"{metrics[key]:.4f}" for key in names)] for name, metrics in rows]
-    sums = training.progressive.sums
-    passes = "one pass" if training.pass_number == 1 else f"{training.pass_number} passes"
+    body = [[name, *metric_texts(metrics)] for name, metrics in rows]
     notes = [
-        f"{training.examples:,} examples learned in {passes}",
-        f"{100 * training.progressive.rate:.3g} % of {int(sums[0]):,} positive",
-        f"{seconds:,.1f} s",
+        f"{counted(training.examples, 'example')} learned in"
+        f" {counted(training.pass_number, 'pass', 'passes')} and {seconds:,.1f} s",
+        f"{100 * training.progressive.rate:.3g} % of the first pass are positive",
     ]
     if training.skipped:
-        kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(training.skipped.items()))
-        notes.append(f"broken rows skipped: {kinds}")
+        notes.append(broken_rows(training.skipped))
     return _table(["", "logloss", "NE", "AUC", "calibration"], body) + _paragraph(
         "; ".join(notes) + "."
     )
 
 
+def _quality(training: Training, scores: Progressive, of: str) -> list[str]:
+    return [
+        _section(
+            "Learning curves",
+            pictures.curves(training.curve),
+            "The model predicts every example before it learns from it. NE, normalized entropy, is"
+            " the logloss divided by that of always predicting the share of positives; below 1 is"
+            " better than that. The pale line covers only the examples since the previous point.",
+        ),
+        _section(
+            "Calibration",
+            pictures.reliability(scores),
+            f"Mean prediction and share of positives in {pictures.GROUPS} groups of equal size,"
+            f" from the predictions on {of}. On the dashed line predictions are right on average:"
+            " of the ads predicted at 3 %, 3 of 100 are clicked.",
+        ),
+        _section(
+            "Gains and lift",
+            pictures.lift(scores),
+            "Gains: the share of all positives that the most likely examples contain. Lift: how"
+            " many times more frequent positives are among them than on average. From the"
+            f" predictions on {of}.",
+        ),
+    ]
+
+
+def _sampled(training: Training, sample: pa.RecordBatch) -> list[str]:
+    """Return the sections that need rows of the log."""
+    sample = sample.slice(0, SAMPLE_ROWS)
+    x = training.encoder.transform(sample)
+    found = insight.sampled_slots(training.estimator._model, x)
+    names = insight.features_in_sample(training.encoder, sample)
+    rows = f"the first {len(x):,} rows of this run"
+    sections = [
+        _section(
+            "Frequency and learning rate",
+            pictures.rates(found),
+            f"Each dot is a feature in {rows}: how often it occurs there, and the learning rate of"
+            " its next step. Rare features keep a large rate; that of common features falls.",
+        ),
+        _section(
+            "Strongest features",
+            _features(found, names),
+            f"The {TOP_FEATURES} features with the largest absolute weight in {rows}. Features"
+            " separated by | share a slot.",
+        ),
+    ]
+    if isinstance(training.encoder, HashingEncoder):
+        sections.append(
+            _section(
+                "Collisions",
+                _collisions(training.encoder, sample),
+                f"The share of distinct values in {rows} whose slot also holds another value, of"
+                " any field, and the share to expect by chance.",
+            )
+        )
+    return sections
+
+
 def _features(found: insight.Slots, names: dict[int, list[tuple[str, Any]]]) -> str:
     assert found.counts is not None
-    order = np.argsort(-np.abs(found.weights), kind="stable")[:20]
+    order = np.argsort(-np.abs(found.weights), kind="stable")[:TOP_FEATURES]
     rows = [
         [
-            insight.label(names.get(int(found.slots[at]), [])),
+            insight.feature_text(names.get(int(found.slots[at]), [])),
             f"{found.weights[at]:+.3f}",
             f"{found.rates[at]:.2g}",
             f"{found.counts[at]:,}",
@@ -137,7 +159,7 @@ def _features(found: insight.Slots, names: dict[int, list[tuple[str, Any]]]) -> 
     return _table(["feature", "weight", "rate", "count"], rows)
 
 
-def _collisions(encoder: HashingEncoder, sample: Any) -> str:
+def _collisions(encoder: HashingEncoder, sample: pa.RecordBatch) -> str:
     rows = [
         [
             name,
@@ -147,23 +169,24 @@ def _collisions(encoder: HashingEncoder, sample: Any) -> str:
         ]
         for name, numbers in encoder.collisions(sample).items()
     ]
-    return _table(["field", "values", "share a slot", "by chance"], rows)
+    return _table(["field", "distinct values", "share a slot", "by chance"], rows)
 
 
 def _settings(training: Training) -> str:
-    from dataclasses import asdict
-
-    settings = training.estimator._ready().settings
+    settings = training.estimator._model.settings
     rule = settings.rule
     rows = [["model", type(training.estimator).__name__], ["lr", f"{rule.lr:g}"]]
     rows += [["slots", f"{settings.n_slots:,}"], ["eps", f"{rule.eps:g}"]]
-    for name, value in asdict(training.options).items():
-        if value not in (None, (), False) and name not in ("lr",):
-            text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            rows.append(["--" + name.replace("_", "-"), text])
+    for field in dataclasses.fields(training.options):
+        value = getattr(training.options, field.name)
+        if field.name != "lr" and value not in (None, (), False):  # 0 and 0.0 equal False
+            rows.append([option_name(field.name), "yes" if value is True else option_text(value)])
     rows.append(["passes", f"{training.pass_number}"])
     rows.append(["log", ", ".join(training.log.paths[:20])])
     return _table(["", ""], rows, words=True)
+
+
+# -- HTML -----------------------------------------------------------------------------------------
 
 
 def _table(heads: list[str], rows: list[list[str]], words: bool = False) -> str:

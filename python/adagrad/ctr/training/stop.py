@@ -8,15 +8,23 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
 
-from adagrad.ctr.logs.sources import call_off_pipes
+from adagrad.ctr.logs.sources import cancel_pipes
 
 __all__ = ["Interrupted", "Stop"]
 
 T = TypeVar("T")
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Interrupted(Exception):
-    """Training stopped at a signal, `signal`, with everything up to then in the model file."""
+    """A signal stopped a training; the model file holds everything learned before it.
+
+    Attributes
+    ----------
+    signal : int
+        Number of the signal.
+    """
 
     def __init__(self, signal: int) -> None:
         super().__init__(signal)
@@ -24,10 +32,15 @@ class Interrupted(Exception):
 
 
 class Stop:
-    """SIGINT and SIGTERM ask to stop after the batch at hand; while waiting for data, at once.
+    """Stop after the current batch at SIGINT or SIGTERM; at once while waiting for data.
 
-    What has come of the standard input cannot be read again, and is learned before. A second signal
-    stops at once in any case.
+    Data that was read from the standard input cannot be read again, so it is learned first. A
+    second signal stops at once in any case.
+
+    Attributes
+    ----------
+    signal : int
+        Number of the signal that arrived; 0 if none.
     """
 
     def __init__(self) -> None:
@@ -36,23 +49,29 @@ class Stop:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Take the signals, in the main thread."""
-        before = {number: signal.signal(number, self._take) for number in _SIGNALS}
+        """Handle the signals within the context; only in the main thread."""
+        before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _take(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         again, self.signal = bool(self.signal), number
-        self._finishing = not again and call_off_pipes()
+        self._finishing = not again and cancel_pipes()
         if again or (self._waiting and not self._finishing):
             self._waiting = False
             raise Interrupted(number)
 
     def wait(self, batches: Iterator[T]) -> T | None:
-        """Return the next batch, None at the end; raise `Interrupted` where a signal came."""
+        """Return the next batch, or None at the end.
+
+        Raises
+        ------
+        Interrupted
+            A signal arrived.
+        """
         self._waiting = True
         try:
             if self.signal and not self._finishing:
@@ -63,6 +82,3 @@ class Stop:
             return batch
         finally:
             self._waiting = False
-
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)

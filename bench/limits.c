@@ -1,0 +1,330 @@
+/* The limit of each benchmark: loops that touch the cache lines of a step once, ask for them well
+   ahead of their turn, and do one addition for each number that they store. They check nothing and
+   copy nothing. An update is always s += g, w -= g, so that its result is easy to verify.
+
+   Rows are named by ids. `ahead` is how many ids (or examples) before its turn a row is prefetched.
+ */
+#include <stddef.h>
+#include <stdint.h>
+
+#define LINE (64 / sizeof(float))
+#define MOST_LINES 16 /* of a row; the hardware follows a longer one from there */
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+/* A macro, as some compilers drop calls of functions that only prefetch. The last element is asked
+   for on its own because rows need not begin at a cache line. */
+#define PREFETCH_ROW(row, n)                                                                       \
+  do {                                                                                             \
+    const float* const start_ = (row);                                                             \
+    const size_t all_ = (n), most_ = MOST_LINES * LINE;                                            \
+    const size_t reach_ = all_ < most_ ? all_ : most_;                                             \
+    for (size_t j_ = 0; j_ < reach_; j_ += LINE) __builtin_prefetch(start_ + j_, 1);               \
+    if (reach_ > 1) __builtin_prefetch(start_ + reach_ - 1, 1);                                    \
+  } while (0)
+
+/* Vectors are spelled out because compilers do not vectorise loops over 4 to 16 elements well. They
+   are one cache line at most, and may begin anywhere. */
+typedef float float4 __attribute__((vector_size(16), aligned(4), may_alias));
+typedef float float8 __attribute__((vector_size(32), aligned(4), may_alias));
+typedef float float16 __attribute__((vector_size(64), aligned(4), may_alias));
+
+#define UPDATE_BY(V)                                                                               \
+  for (; j + sizeof(V) / sizeof(float) <= n; j += sizeof(V) / sizeof(float)) {                     \
+    const V x = *(const V*)(g + j);                                                                \
+    *(V*)(s + j) += x;                                                                             \
+    *(V*)(w + j) -= x;                                                                             \
+  }
+
+ALWAYS_INLINE void update(float* w, float* s, const float* g, size_t n) {
+  size_t j = 0;
+  UPDATE_BY(float16)
+  UPDATE_BY(float8)
+  UPDATE_BY(float4)
+  for (; j < n; ++j) {
+    s[j] += g[j];
+    w[j] -= g[j];
+  }
+}
+
+#define MOVE_BY(V)                                                                                 \
+  for (; j + sizeof(V) / sizeof(float) <= n; j += sizeof(V) / sizeof(float)) {                     \
+    *(V*)(w + j) -= *(const V*)(g + j);                                                            \
+  }
+
+ALWAYS_INLINE void move(float* w, const float* g, size_t n) {
+  size_t j = 0;
+  MOVE_BY(float16)
+  MOVE_BY(float8)
+  MOVE_BY(float4)
+  for (; j < n; ++j) w[j] -= g[j];
+}
+
+#define ADD_BY(V)                                                                                  \
+  for (; j + sizeof(V) / sizeof(float) <= n; j += sizeof(V) / sizeof(float)) {                     \
+    *(V*)(sum + j) += *(const V*)(x + j);                                                          \
+  }
+
+ALWAYS_INLINE void add(float* sum, const float* x, size_t n) {
+  size_t j = 0;
+  ADD_BY(float16)
+  ADD_BY(float8)
+  ADD_BY(float4)
+  for (; j < n; ++j) sum[j] += x[j];
+}
+
+/* -- dense steps ------------------------------------------------------------------------------- */
+
+/* `ahead` is in elements. Prefetches may reach past the end: they never fault. */
+#define DENSE(name, T, V)                                                                          \
+  void name(T* restrict w, const T* restrict g, T* restrict s, size_t n, size_t ahead) {           \
+    const size_t lanes = sizeof(V) / sizeof(T);                                                    \
+    size_t i = 0;                                                                                  \
+    for (; i + lanes <= n; i += lanes) {                                                           \
+      __builtin_prefetch(w + i + ahead, 1);                                                        \
+      __builtin_prefetch(g + i + ahead, 0);                                                        \
+      __builtin_prefetch(s + i + ahead, 1);                                                        \
+      const V x = *(const V*)(g + i);                                                              \
+      *(V*)(s + i) += x;                                                                           \
+      *(V*)(w + i) -= x;                                                                           \
+    }                                                                                              \
+    for (; i < n; ++i) {                                                                           \
+      s[i] += g[i];                                                                                \
+      w[i] -= g[i];                                                                                \
+    }                                                                                              \
+  }
+
+typedef double double8 __attribute__((vector_size(64), aligned(8), may_alias));
+
+DENSE(dense_f32, float, float16)
+DENSE(dense_f64, double, double8)
+
+/* -- rows of a table --------------------------------------------------------------------------- */
+
+typedef float pair __attribute__((vector_size(8), aligned(4), may_alias));
+
+/* Rows of one element, each beside its accumulator. */
+void step_pairs(float* pairs, const int64_t* ids, const float* g, size_t n, size_t ahead) {
+  const size_t asked = n > ahead ? n - ahead : 0;
+  for (size_t i = 0; i < n && i < ahead; ++i) __builtin_prefetch(pairs + 2 * ids[i], 1);
+  for (size_t i = 0; i < n; ++i) {
+    if (i < asked) __builtin_prefetch(pairs + 2 * ids[i + ahead], 1);
+    pair* const at = (pair*)(pairs + 2 * ids[i]);
+    *at += (pair){-g[i], g[i]};
+  }
+}
+
+/* Rows of one element, their accumulators in an array of their own. */
+void step_scalars(float* w, float* s, const int64_t* ids, const float* g, size_t n, size_t ahead) {
+  const size_t asked = n > ahead ? n - ahead : 0;
+  for (size_t i = 0; i < n && i < ahead; ++i) {
+    __builtin_prefetch(w + ids[i], 1);
+    __builtin_prefetch(s + ids[i], 1);
+  }
+  for (size_t i = 0; i < n; ++i) {
+    if (i < asked) {
+      __builtin_prefetch(w + ids[i + ahead], 1);
+      __builtin_prefetch(s + ids[i + ahead], 1);
+    }
+    s[ids[i]] += g[i];
+    w[ids[i]] -= g[i];
+  }
+}
+
+/* Row r is w + r * w_stride, and its accumulators, `state` many, s + r * s_stride. */
+typedef struct {
+  float *w, *s;
+  size_t w_stride, s_stride, dim, state;
+} table;
+
+#define PREFETCH_BOTH(t, id)                                                                       \
+  do {                                                                                             \
+    const float* const w_ = (t)->w + (size_t)(id) * (t)->w_stride;                                 \
+    const float* const s_ = (t)->s + (size_t)(id) * (t)->s_stride;                                 \
+    const int joined_ = s_ == w_ + dim;                                                            \
+    PREFETCH_ROW(w_, joined_ ? dim + state : dim);                                                 \
+    if (!joined_) PREFETCH_ROW(s_, state);                                                         \
+  } while (0)
+
+/* ids[offsets[b] ... offsets[b + 1]) receive g + b * dim; without offsets, ids[b] does. */
+ALWAYS_INLINE void step_any(const table* t, const size_t dim, const size_t state,
+                            const int64_t* ids, const int64_t* offsets, const float* g, size_t n,
+                            size_t ahead) {
+  const table at = *t; /* a copy that no store can alias */
+  const size_t asked = n > ahead ? n - ahead : 0;
+  for (size_t i = 0; i < n && i < ahead; ++i) PREFETCH_BOTH(&at, ids[i]);
+  for (size_t i = 0, b = 0; i < n; ++i) {
+    if (i < asked) PREFETCH_BOTH(&at, ids[i + ahead]);
+    if (offsets == NULL) {
+      b = i;
+    } else {
+      while ((size_t)offsets[b + 1] == i) ++b;
+    }
+    float* const w = at.w + (size_t)ids[i] * at.w_stride;
+    float* const s = at.s + (size_t)ids[i] * at.s_stride;
+    const float* const x = g + b * dim;
+    if (state == dim) {
+      update(w, s, x, dim);
+    } else {
+      s[0] += x[0];
+      move(w, x, dim);
+    }
+  }
+}
+
+/* One loop for each of the usual lengths, in which the compiler knows it. */
+#define STEP_KNOWN(known)                                                                          \
+  case known:                                                                                      \
+    if (t->state == 1)                                                                             \
+      step_any(t, known, 1, ids, offsets, g, n, ahead);                                            \
+    else                                                                                           \
+      step_any(t, known, known, ids, offsets, g, n, ahead);                                        \
+    return
+
+ALWAYS_INLINE void step_known(const table* t, const int64_t* ids, const int64_t* offsets,
+                              const float* g, size_t n, size_t ahead) {
+  switch (t->dim) {
+    STEP_KNOWN(4);
+    STEP_KNOWN(8);
+    STEP_KNOWN(16);
+    STEP_KNOWN(32);
+    default: step_any(t, t->dim, t->state, ids, offsets, g, n, ahead);
+  }
+}
+
+void step_rows(const table* t, const int64_t* ids, const float* g, size_t n, size_t ahead) {
+  step_known(t, ids, NULL, g, n, ahead);
+}
+
+void step_bags(const table* t, const int64_t* ids, const int64_t* offsets, const float* g, size_t n,
+               size_t ahead) {
+  step_known(t, ids, offsets, g, n, ahead);
+}
+
+#define MOST_KNOWN 128 /* elements of a row whose sum is in registers */
+
+/* Without offsets every row goes to out, with them the sum of each bag; bags are not empty. */
+ALWAYS_INLINE void read_any(const table* t, const size_t dim, const int64_t* ids,
+                            const int64_t* offsets, size_t n, float* out, size_t ahead) {
+  const float* const from = t->w;
+  const size_t stride = t->w_stride, asked = n > ahead ? n - ahead : 0;
+  for (size_t i = 0; i < n && i < ahead; ++i) PREFETCH_ROW(from + (size_t)ids[i] * stride, dim);
+  for (size_t i = 0, b = 0; i < n; ++b) {
+    const size_t stop = offsets == NULL ? i + 1 : (size_t)offsets[b + 1];
+    float known[MOST_KNOWN], *const sum = dim <= MOST_KNOWN ? known : out + b * dim;
+    for (size_t j = 0; j < dim; ++j) sum[j] = 0.0f;
+    for (; i < stop; ++i) {
+      if (i < asked) PREFETCH_ROW(from + (size_t)ids[i + ahead] * stride, dim);
+      add(sum, from + (size_t)ids[i] * stride, dim);
+    }
+    if (dim <= MOST_KNOWN) {
+      for (size_t j = 0; j < dim; ++j) out[b * dim + j] = sum[j];
+    }
+  }
+}
+
+ALWAYS_INLINE void read_known(const table* t, const int64_t* ids, const int64_t* offsets, size_t n,
+                              float* out, size_t ahead) {
+  switch (t->dim) {
+    case 1: read_any(t, 1, ids, offsets, n, out, ahead); return;
+    case 4: read_any(t, 4, ids, offsets, n, out, ahead); return;
+    case 8: read_any(t, 8, ids, offsets, n, out, ahead); return;
+    case 16: read_any(t, 16, ids, offsets, n, out, ahead); return;
+    case 32: read_any(t, 32, ids, offsets, n, out, ahead); return;
+    case 64: read_any(t, 64, ids, offsets, n, out, ahead); return;
+    case 128: read_any(t, 128, ids, offsets, n, out, ahead); return;
+    default: read_any(t, t->dim, ids, offsets, n, out, ahead);
+  }
+}
+
+void gather(const table* t, const int64_t* ids, size_t n, float* out, size_t ahead) {
+  read_known(t, ids, NULL, n, out, ahead);
+}
+
+void pool(const table* t, const int64_t* ids, const int64_t* offsets, size_t n, float* out,
+          size_t ahead) {
+  read_known(t, ids, offsets, n, out, ahead);
+}
+
+/* -- passes over examples ---------------------------------------------------------------------- */
+
+/* Entries of example i are those from starts[i * apart], or i * entries if starts is NULL. */
+typedef struct {
+  const uint32_t *slots, *starts;
+  const float* values; /* one for each entry, or NULL: 1 */
+  size_t n, entries, apart;
+} examples;
+
+ALWAYS_INLINE size_t start_of(const examples* x, size_t i) {
+  return x->starts == NULL ? i * x->entries : x->starts[i * x->apart];
+}
+
+/* A margin is the sum of the params of an example; then each of its entries takes g[i] times its
+   value. Both happen in one visit, which learning cannot do: a step needs the margin. */
+void learn_pairs(float* pairs, const examples* given, const float* g, float* margins,
+                 size_t ahead) {
+  const examples x = *given;
+  size_t next = 0; /* the entry to ask for */
+  for (size_t i = 0; i < x.n; ++i) {
+    const size_t until = i + ahead < x.n ? i + ahead : x.n - 1;
+    for (const size_t stop = start_of(&x, until + 1); next < stop; ++next) {
+      __builtin_prefetch(pairs + 2 * (size_t)x.slots[next], 1);
+    }
+    float margin = 0.0f;
+    const size_t stop = start_of(&x, i + 1);
+    for (size_t k = start_of(&x, i); k < stop; ++k) {
+      pair* const at = (pair*)(pairs + 2 * (size_t)x.slots[k]);
+      const pair old = *at;
+      const float by = x.values == NULL ? g[i] : g[i] * x.values[k];
+      margin += old[0];
+      *at = old + (pair){-by, by};
+    }
+    margins[i] = margin;
+  }
+}
+
+/* The same for rows of params and then as many accumulators, in each of `count` tables. */
+void learn_rows(float* const* tables, const size_t* widths, size_t count, const examples* given,
+                const float* g, float* margins, size_t ahead) {
+  const examples x = *given;
+  size_t next = 0;
+  for (size_t i = 0; i < x.n; ++i) {
+    const size_t until = i + ahead < x.n ? i + ahead : x.n - 1;
+    for (const size_t stop = start_of(&x, until + 1); next < stop; ++next) {
+      for (size_t t = 0; t < count; ++t) {
+        PREFETCH_ROW(tables[t] + 2 * widths[t] * x.slots[next], 2 * widths[t]);
+      }
+    }
+    float16 sums = {0.0f};
+    float4 rest = {0.0f};
+    float sum = 0.0f;
+    const size_t stop = start_of(&x, i + 1);
+    for (size_t k = start_of(&x, i); k < stop; ++k) {
+      const float by = x.values == NULL ? g[i] : g[i] * x.values[k];
+      for (size_t t = 0; t < count; ++t) {
+        const size_t width = widths[t];
+        float* const row = tables[t] + 2 * width * x.slots[k];
+        size_t j = 0;
+        for (; j + LINE <= width; j += LINE) {
+          float16 *const v = (float16*)(row + j), *const s = (float16*)(row + width + j);
+          sums += *v;
+          *v -= by;
+          *s += by;
+        }
+        for (; j + 4 <= width; j += 4) {
+          float4 *const v = (float4*)(row + j), *const s = (float4*)(row + width + j);
+          rest += *v;
+          *v -= by;
+          *s += by;
+        }
+        for (; j < width; ++j) {
+          sum += row[j];
+          row[j] -= by;
+          row[width + j] += by;
+        }
+      }
+    }
+    for (size_t lane = 0; lane < LINE; ++lane) sum += sums[lane];
+    for (size_t lane = 0; lane < 4; ++lane) sum += rest[lane];
+    margins[i] = sum;
+  }
+}

@@ -1,0 +1,143 @@
+"""Progress on stderr while a log is read or trained on.
+
+On a terminal it is a bar. Elsewhere training prints lines, and reading prints nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from adagrad._text import metric_texts
+from adagrad.commands.cluster import cluster_progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from typing_extensions import Self
+
+    from adagrad.ctr.logs.log import Log, Position
+    from adagrad.ctr.training.run import Training
+
+__all__ = ["ReadingProgress", "TrainingProgress"]
+
+HEADING = "    examples   logloss  since last       NE     AUC  calibration     rows/s"
+
+
+class _Bar:
+    """A bar over the bytes of a log, if stderr is a terminal; a context manager."""
+
+    def __init__(self, console: Console, description: str, log: Log, quiet: bool = False) -> None:
+        self._began = time.perf_counter()
+        self.bar: Any = None
+        if console.is_terminal and not quiet:
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=None),
+                TextColumn("{task.fields[numbers]}"),
+                TimeRemainingColumn(compact=True),
+                console=console,
+                transient=True,
+            )
+            self._task = self.bar.add_task(description, total=log.total_bytes, numbers="")
+
+    def __enter__(self) -> Self:
+        if self.bar is not None:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self._began
+
+    def update(self, completed: int, numbers: str, **fields: Any) -> None:
+        self.bar.update(self._task, completed=completed, numbers=numbers, **fields)
+
+
+class ReadingProgress(_Bar):
+    """Show how far a log is read; a context manager.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+        A console on stderr.
+    log : Log
+        The log, before its pass.
+    """
+
+    def __init__(self, console: Console, log: Log) -> None:
+        super().__init__(console, "reading", log)
+
+    def __call__(self, position: Position) -> None:
+        """Show a position."""
+        if self.bar is not None:
+            rate = position.rows / max(self.seconds, 1e-9)
+            self.update(position.bytes_read, f"{position.rows:,} rows, {rate:,.0f}/s")
+
+
+class TrainingProgress(_Bar):
+    """Show how far a training is; a context manager.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+        A console on stderr.
+    training : Training
+        The training, before its first batch.
+    quiet : bool
+        Show nothing.
+    """
+
+    def __init__(self, console: Console, training: Training, quiet: bool) -> None:
+        super().__init__(console, "pass 1", training.log, quiet)
+        self._console, self._quiet = console, quiet
+        self._first = training.examples
+        self._next_line = 1
+        self._last = [0.0, 0.0]  # examples and summed loss at the last line
+
+    def __enter__(self) -> Self:
+        if self.bar is None and not self._quiet:
+            self._console.print(HEADING, markup=False, highlight=False)
+        return super().__enter__()
+
+    def rate(self, training: Training) -> float:
+        """Return the examples learned per second."""
+        return (training.examples - self._first) / max(self.seconds, 1e-9)
+
+    def __call__(self, training: Training) -> None:
+        """Show the state of a training: on a terminal at once, else at powers of two."""
+        scores = training.progressive
+        if self._quiet or scores is None:
+            return
+        if self.bar is not None:
+            logloss, ne, auc, _ = metric_texts(scores.metrics())
+            self.update(
+                training.bytes_read,
+                f"{training.examples:,} rows, {self.rate(training):,.0f}/s"
+                f"  logloss {logloss}  NE {ne}  AUC {auc}{cluster_progress(training)}",
+                description=f"pass {min(training.pass_number + 1, training.passes)}",
+            )
+        elif training.pass_number == 0 and training.examples >= self._next_line:
+            self._line(training)
+
+    def _line(self, training: Training) -> None:
+        assert training.progressive is not None
+        examples = training.examples
+        while self._next_line <= examples:
+            self._next_line *= 2
+        weight, _, loss, _ = map(float, training.progressive.sums)
+        since = (loss - self._last[1]) / max(weight - self._last[0], 1.0)
+        self._last = [weight, loss]
+        logloss, ne, auc, calibration = metric_texts(training.progressive.metrics())
+        self._console.print(
+            f"{examples:12,}  {logloss:>8}  {since:10.5f}  {ne:>7}  {auc:>6}  {calibration:>11}"
+            f"  {self.rate(training):9,.0f}{cluster_progress(training)}",
+            markup=False,
+            highlight=False,
+        )

@@ -1,0 +1,70 @@
+"""Examples with their labels and weights: what a learner is trained on.
+
+Made by the estimators and by the training loop of logs, taken by `Trainer`.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from adagrad.ctr.encoding import examples
+
+__all__ = ["LabeledExamples", "concatenate"]
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LabeledExamples:
+    """Examples, their labels and their weights.
+
+    Attributes
+    ----------
+    x : Examples
+        n examples.
+    y : ndarray of float32, shape [n]
+        0 or 1.
+    weights : ndarray of float32, shape [n], or None
+        Factors of the gradients; None if all are 1.
+    """
+
+    x: examples.Examples
+    y: Floats
+    weights: Floats | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, part: slice) -> LabeledExamples:
+        """Return consecutive examples, as views."""
+        weights = None if self.weights is None else self.weights[part]
+        return LabeledExamples(self.x[part], self.y[part], weights)
+
+    def take(self, order: npt.NDArray[np.integer[Any]]) -> LabeledExamples:
+        """Return copies of the examples at these positions, in this order."""
+        weights = None if self.weights is None else self.weights[order]
+        return LabeledExamples(self.x.take(order), self.y[order], weights)
+
+    def copy(self) -> LabeledExamples:
+        """Return the same examples in memory that no caller can write to."""
+        return copy.deepcopy(self)
+
+
+def concatenate(parts: Sequence[LabeledExamples]) -> LabeledExamples:
+    """Return several batches, at least one, as one batch."""
+    weights = None
+    if any(part.weights is not None for part in parts):
+        weights = np.concatenate(
+            [np.ones(len(p), np.float32) if p.weights is None else p.weights for p in parts]
+        )
+    return LabeledExamples(
+        examples.concatenate([part.x for part in parts]),
+        np.concatenate([part.y for part in parts]),
+        weights,
+    )

@@ -1,0 +1,116 @@
+"""Training of one model, which with ``lr="auto"`` begins with the choice of its learning rate.
+
+The estimators, the training loop of logs and the cluster hold a `Trainer`. What a model learns from
+a batch is in `model`, how rates are compared in `sweep`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from adagrad.ctr.learners.labeled import LabeledExamples, concatenate
+from adagrad.ctr.learners.model import Model, Settings
+from adagrad.ctr.learners.sweep import SWEEP_EXAMPLES, sweep
+
+__all__ = ["Trainer"]
+
+
+class Trainer:
+    """A model in training.
+
+    With `auto_rate`, the first 20,480 examples are held back. When they are complete, or when
+    `choose_rate` is called, the rate that predicts them best is chosen, and a model that has
+    learned them at this rate continues.
+
+    Parameters
+    ----------
+    model : Model
+        Learns in place. With `auto_rate` it must be new, and a model of the same settings but for
+        the rate takes its place.
+    auto_rate : bool, default False
+        Whether to choose the learning rate.
+    """
+
+    def __init__(self, model: Model, *, auto_rate: bool = False) -> None:
+        self._trained = model
+        self._held_back: list[LabeledExamples] | None = [] if auto_rate else None
+        self._preview: Model | None = None  # of the examples held back so far
+
+    @property
+    def has_rate(self) -> bool:
+        """Whether the learning rate is known: given, or chosen."""
+        return self._held_back is None
+
+    @property
+    def examples(self) -> int:
+        """Number of examples learned or held back."""
+        if self._held_back is None:
+            return self._trained.examples
+        return sum(map(len, self._held_back))
+
+    @property
+    def settings(self) -> Settings:
+        """Settings of the model; the rate is a placeholder until `has_rate`."""
+        return self._trained.settings
+
+    def model(self, *, threads: int = 0) -> Model:
+        """Return the model as it would be if no more examples came.
+
+        Before the rate is chosen this is a preview, which later examples do not change.
+        """
+        if self._held_back is None:
+            return self._trained
+        if self._preview is None:
+            self._preview = self._at_best_rate(self._held_back, threads)
+        return self._preview
+
+    def learn(self, batch: LabeledExamples, *, threads: int = 0, count: bool = True) -> None:
+        """Learn from examples, or hold them back until the rate is chosen.
+
+        Parameters
+        ----------
+        batch : LabeledExamples
+            In the order of learning. What is held back is copied.
+        threads, count
+            As for `Model.learn`.
+        """
+        if self._held_back is not None:
+            room = SWEEP_EXAMPLES - self.examples
+            self._held_back.append(batch[:room].copy())
+            self._preview = None
+            if len(batch) < room:
+                return
+            self.choose_rate(threads=threads)
+            batch = batch[room:]
+        self._trained.learn(batch.x, batch.y, batch.weights, threads=threads, count=count)
+
+    def choose_rate(self, *, threads: int = 0) -> None:
+        """Choose the rate from the examples held back so far; without effect if it is known."""
+        if self._held_back is not None:
+            self._trained = self._at_best_rate(self._held_back, threads)
+            self._held_back = self._preview = None
+
+    def retune(self, settings: Settings) -> None:
+        """Continue with another rate and other penalties.
+
+        Parameters
+        ----------
+        settings : Settings
+            Equal to `settings` but for ``l1`` and the rule's ``lr``, ``lr_decay`` and
+            ``weight_decay``.
+        """
+        self._trained.retune(settings)
+        self._preview = None
+
+    def _at_best_rate(self, held_back: list[LabeledExamples], threads: int) -> Model:
+        """Return a model that has learned these examples at the rate that predicts them best."""
+        settings = self.settings
+        if not held_back:
+            return Model(settings)
+        first = concatenate(held_back)
+        lr, margins = sweep(settings, first.x, first.y, first.weights)
+        model = Model(dataclasses.replace(settings, rule=settings.rule.replace(lr=lr)))
+        model.learn(first.x, first.y, first.weights, threads=threads, count=False)
+        # What `progressive` counts are the predictions of all rates, mixed: no rate was known.
+        model.progressive.add(margins, first.y, first.weights)
+        return model

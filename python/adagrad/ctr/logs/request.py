@@ -1,0 +1,77 @@
+"""Which columns of a log the caller wants, and how its files are to be read.
+
+`open_log` makes a request, and every reader resolves it against the columns of its file. Nothing
+here reads a file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from adagrad._text import did_you_mean
+from adagrad.ctr.logs.rows import LogError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+
+__all__ = ["Request"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """The parameters of :func:`adagrad.ctr.logs.open_log` that readers need.
+
+    ``schema`` may be None for the first file of a log only. The first reader replaces it by the
+    columns that it found, which all other files must have.
+    """
+
+    label: str | None
+    columns: tuple[str, ...] | None
+    numeric: frozenset[str] | None
+    schema: pa.Schema | None
+    delimiter: str | None
+    header: bool | tuple[str, ...] | None
+    rows: int
+
+    def features(self) -> tuple[str, ...] | None:
+        """Return the names of the requested features; None if all columns are requested."""
+        if self.schema is not None:
+            return tuple(name for name in self.schema.names if name != self.label)
+        return self.columns
+
+    def select(self, path: str, names: list[str], first_line: Sequence[str] = ()) -> list[str]:
+        """Return the columns of a file to read, the label first.
+
+        Parameters
+        ----------
+        path : str
+            Path of the file, for error messages.
+        names : list of str
+            All columns of the file.
+        first_line : sequence of str, optional
+            The fields of the first line, if the file seems to have no header.
+
+        Raises
+        ------
+        LogError
+            A requested column is missing, or several columns have its name.
+        """
+        wanted = self.features()
+        if wanted is None:
+            wanted = tuple(name for name in names if name != self.label)
+        wanted = wanted if self.label is None else (self.label, *wanted)
+        for name in wanted:
+            if names.count(name) != 1:
+                found = "no column" if name not in names else f"{names.count(name)} columns"
+                reason = f"{found} {name!r}; the columns are {_listed(names)}"
+                if first_line:
+                    reason += f", as the first line, {_listed(first_line)}, has no such name"
+                raise LogError(path, 1, reason + did_you_mean(name, [*names, *first_line]))
+        return list(wanted)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:50]) + (", ..." if len(names) > 50 else "")

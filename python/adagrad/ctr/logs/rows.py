@@ -1,0 +1,79 @@
+"""What passes between the reader of a format and the rest: rows, faults and errors.
+
+Every reader of `adagrad.ctr.logs` uses these types. Code that judges rows belongs in `checks`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+__all__ = ["Fault", "LogError", "ParsedRows"]
+
+
+class LogError(ValueError):
+    """A log is broken: one of its rows or files cannot be read.
+
+    Attributes
+    ----------
+    path : str
+        The file; ``"-"`` for the standard input.
+    line : int
+        The line, from 1, including the header; in Parquet and Arrow files the row, from 1.
+    reason : str
+        What is wrong there.
+    label : object
+        If the label is at fault, its value; None if it is missing or something else is at fault.
+    """
+
+    def __init__(self, path: str, line: int, reason: str, label: object = None) -> None:
+        super().__init__(path, line, reason, label)
+        self.path = path
+        self.line = line
+        self.reason = reason
+        self.label = label
+
+    def __str__(self) -> str:
+        return f"{self.path}, line {self.line}: {self.reason}"
+
+
+class Fault(NamedTuple):
+    """Why a row is broken.
+
+    Attributes
+    ----------
+    kind : str
+        Key under which `Log.skipped` counts it.
+    reason : str
+        Text of the error message.
+    label : object
+        The label, if that is what is wrong and it is not missing.
+    """
+
+    kind: str
+    reason: str
+    label: object = None
+
+
+@dataclass
+class ParsedRows:
+    """Consecutive rows of one file, as its reader parsed them.
+
+    Attributes
+    ----------
+    table : pyarrow.Table
+        The rows that could be parsed, with the columns of the log. The label is still raw.
+    lines : numpy.ndarray of int64, shape [table.num_rows]
+        Line number of each row, increasing.
+    faults : dict of int to Fault
+        Line numbers without a row in the table, and why.
+    """
+
+    table: pa.Table
+    lines: NDArray[np.int64]
+    faults: dict[int, Fault] = field(default_factory=dict)

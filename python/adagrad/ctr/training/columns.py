@@ -1,0 +1,75 @@
+"""The feature columns of a model: which they are, as text in a file, and opened in another log."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from adagrad.ctr.logs.log import Log, open_log
+
+__all__ = ["feature_columns", "open_for_model", "schema_from_text", "schema_to_text"]
+
+
+def feature_columns(schema: pa.Schema, others: Sequence[str]) -> pa.Schema:
+    """Return all columns but `others`, with types that a log of any format can be read as.
+
+    A dictionary column gets the type of its values: only Parquet and Arrow have dictionaries.
+    """
+    return pa.schema(
+        (field.name, field.type.value_type if pa.types.is_dictionary(field.type) else field.type)
+        for field in schema
+        if field.name not in others
+    )
+
+
+def schema_to_text(schema: pa.Schema) -> str:
+    """Return a schema as ASCII text, for the JSON in a model file."""
+    return base64.b64encode(schema.serialize().to_pybytes()).decode()
+
+
+def schema_from_text(text: str) -> pa.Schema:
+    """Return the schema that `schema_to_text` encoded."""
+    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+
+
+def open_for_model(
+    paths: Sequence[str | os.PathLike[str]],
+    features: pa.Schema,
+    *,
+    label: str | None,
+    keep: Sequence[str] = (),
+    skip_bad: bool = False,
+    **how: Any,
+) -> Log:
+    """Open a log, in any format, with the columns that a model was trained on.
+
+    Parameters
+    ----------
+    paths : sequence of str or os.PathLike
+        As for `open_log`.
+    features : pyarrow.Schema
+        From `feature_columns`.
+    label : str or None
+        Column of the label; None to read none.
+    keep : sequence of str, default ()
+        Further columns to read.
+    skip_bad : bool, default False
+        As for `open_log`.
+    **how
+        ``format``, ``delimiter`` and ``header`` of `open_log`.
+    """
+    extra = [name for name in keep if name not in features.names]
+    fields = [*features, *(pa.field(name, pa.string()) for name in extra)]
+    if label is not None:
+        fields.insert(0, pa.field(label, pa.float32()))
+    log = open_log(paths, label=label, schema=pa.schema(fields), skip_bad=skip_bad, **how)
+    if log.sources[0].format not in ("parquet", "arrow") or "-" in paths:
+        return log
+    # These files bring their own types: dictionaries stay dictionaries, which is faster.
+    log.close()
+    columns = [*features.names, *extra]
+    return open_log(paths, label=label, columns=columns, skip_bad=skip_bad, **how)

@@ -1,0 +1,73 @@
+"""What turns the rows of a log into examples: a hashing encoder, or the slots of a libsvm log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from adagrad._hashing import hash_ids
+from adagrad.ctr.encoding.examples import Examples
+from adagrad.ctr.logs.libsvm import IDS, VALUES
+
+if TYPE_CHECKING:
+    from adagrad.ctr.learners.estimator import ClickLearner
+
+__all__ = ["Encoder", "SlotEncoder", "encoder_of", "is_libsvm"]
+
+
+class Encoder(Protocol):
+    """Turns columns into examples: a `HashingEncoder` or a `SlotEncoder`."""
+
+    def transform(self, X: Any) -> Examples:
+        """Encode a table or a record batch."""
+        ...
+
+
+class SlotEncoder:
+    """Encode libsvm logs, whose ids are slots already; an id beyond the table is hashed into it.
+
+    Parameters
+    ----------
+    n_slots : int
+        Size of the table, a power of two. An id of `n_slots` or more goes to slot
+        ``(id * 0x9E3779B97F4A7C15 mod 2**64) >> (64 - log2(n_slots))``.
+    """
+
+    def __init__(self, n_slots: int) -> None:
+        self.n_slots = n_slots
+
+    def transform(self, X: pa.RecordBatch | pa.Table) -> Examples:
+        """Encode the columns ``ids`` and ``values``, lists of int64 and float32. O(entries)."""
+        import scipy.sparse
+
+        ids, values = X.column(IDS), X.column(VALUES)
+        if isinstance(X, pa.Table):
+            ids, values = ids.combine_chunks(), values.combine_chunks()
+        offsets = ids.offsets.to_numpy()
+        slots = self.slots(ids.flatten().to_numpy())
+        matrix = scipy.sparse.csr_matrix(
+            (values.flatten().to_numpy(), slots, offsets - offsets[0]),
+            shape=(len(X), self.n_slots),
+        )
+        return Examples.from_csr(matrix)
+
+    def slots(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the slot of each id."""
+        return np.where(ids < self.n_slots, ids, hash_ids(ids, self.n_slots.bit_length() - 1))
+
+
+def encoder_of(estimator: ClickLearner) -> Encoder:
+    """Return the encoder of an estimator, or for one without, that of libsvm logs."""
+    if estimator.encoder is not None:
+        encoder: Encoder = estimator.encoder
+        return encoder
+    return SlotEncoder(estimator._model.settings.n_slots)
+
+
+def is_libsvm(schema: pa.Schema, label: str | None) -> bool:
+    """Return whether a log has exactly the columns that `open_log` gives to libsvm files."""
+    types = {field.name: field.type for field in schema if field.name != label}
+    return types == {IDS: pa.list_(pa.int64()), VALUES: pa.list_(pa.float32())}

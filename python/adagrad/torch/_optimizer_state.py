@@ -1,0 +1,116 @@
+"""Checks of a state that `adagrad.torch.Adagrad` loads: entries of params, groups and rule."""
+
+from __future__ import annotations
+
+import dataclasses
+import numbers
+from typing import Any
+
+import torch
+
+from adagrad.convert import TORCH as OF_TORCH
+from adagrad.presets import preset
+from adagrad.rule import Rule
+
+__all__ = [
+    "as_number",
+    "check_group",
+    "check_rule",
+    "check_sum",
+    "read_entries",
+    "rule_entry",
+]
+
+# Fields that may differ between the optimizer that saved a state and the one that loads it, because
+# accumulators do not depend on them.
+_FREE = ("scale", "clip_value", "duplicates", "on_nonfinite")
+# Options in the groups of every version of torch's Adagrad, and of no other optimizer of torch.
+_REQUIRED = ("lr", "lr_decay", "weight_decay", "eps")
+
+
+def as_number(name: str, value: float | torch.Tensor | None) -> Any:
+    """Return the value of a tensor of one element; return anything else unchanged."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    if value.numel() != 1:
+        raise ValueError(f"{name} must have one element, got shape {tuple(value.shape)}")
+    return value.item()
+
+
+def check_sum(name: str, s: torch.Tensor) -> None:
+    """Raise if an accumulator is negative, NaN, or too large for its dtype."""
+    if s.numel() and not (s.min() >= 0.0 and s.max() < torch.inf):  # min is NaN where any is
+        at = (~((s >= 0.0) & (s < torch.inf))).nonzero()[0].tolist()
+        raise ValueError(
+            f"{name} has an accumulator that is {s[tuple(at)].item()} at {at} in {s.dtype};"
+            " accumulators must be finite and not negative"
+        )
+
+
+def read_entries(name: str, entries: dict[str, Any], new: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Check a param's entries of a state; return them with the accumulator copied to `new`."""
+    if not (isinstance(entries, dict) and {"step", "sum"} <= entries.keys()):
+        raise ValueError(
+            f"{name} has {', '.join(map(repr, entries))} in the state instead of 'step' and 'sum':"
+            " it is the state of another optimizer"
+        )
+    s, step = entries["sum"], entries["step"]
+    if not (isinstance(s, torch.Tensor) and s.layout is torch.strided and s.is_floating_point()):
+        kind = f"{s.dtype}, {s.layout}" if isinstance(s, torch.Tensor) else type(s).__name__
+        raise TypeError(
+            f"{name} needs an accumulator that is a strided tensor of a floating dtype, but the"
+            f" state has {kind}"
+        )
+    if s.shape != new.shape:
+        raise ValueError(
+            f"{name} needs an accumulator of shape {tuple(new.shape)}, but the state has one of"
+            f" shape {tuple(s.shape)}"
+        )
+    number = as_number(f"step of {name}", step)
+    is_number = isinstance(number, numbers.Real) and not isinstance(number, bool)
+    if not (is_number and number >= 0 and float(number).is_integer()):
+        raise ValueError(
+            f"{name} has step number {number!r} in the state; it must be an integer of at least 0"
+        )
+    check_sum(name, new.copy_(s))
+    return {"step": torch.tensor(float(number), dtype=torch.float64, device="cpu"), "sum": new}
+
+
+def check_group(number: int, saved: dict[str, Any]) -> None:
+    """Raise if a param group of a state lacks an option that every AdaGrad has."""
+    for option in _REQUIRED:
+        if option not in saved:
+            raise ValueError(
+                f"param_groups[{number}] of the state has no {option!r}: it is the state of another"
+                " optimizer"
+            )
+
+
+def rule_entry(rule: Rule) -> dict[str, Any] | None:
+    """Return the fields of a rule that groups do not hold, or None if they are those of torch."""
+    fields = _beside_groups(rule)
+    return None if fields == _TORCH else fields
+
+
+def check_rule(rule: Rule, state: dict[str, Any]) -> None:
+    """Raise if a state is of another rule: if accumulators mean something else there."""
+    theirs = state.get("rule", _TORCH)
+    if not isinstance(theirs, dict):
+        raise TypeError(f"rule of the state must be a dict, got {theirs!r}")
+    theirs = {k: v for k, v in theirs.items() if k not in _FREE}
+    ours = {k: v for k, v in _beside_groups(rule).items() if k not in _FREE}
+    if theirs == ours:
+        return
+    shown = ", ".join(
+        f"{name}={theirs.get(name, 'missing')!r}"
+        for name in {**theirs, **ours}
+        if name not in theirs or name not in ours or theirs[name] != ours[name]
+    )
+    raise ValueError(f"the state is of another rule, with {shown}; this optimizer has {rule}")
+
+
+def _beside_groups(rule: Rule) -> dict[str, Any]:
+    return {k: v for k, v in dataclasses.asdict(rule).items() if k not in OF_TORCH.values()}
+
+
+_TORCH = _beside_groups(preset("torch"))
