@@ -1,9 +1,10 @@
 // How a value of a field becomes a slot. This is a file format: models on disk hold what was
-// learned under these numbers, so they are the same in every version and on every platform.
+// learned for these slots, so the hashes are the same in every version and on every platform.
 //
-// A field has a seed, the XXH64 of its name under the encoder's. A category's hash is the XXH64 of
-// its bytes as text, under that seed; a missing value's hash is the seed itself. Bytes are taken as
-// little-endian by arithmetic, so that the order of the machine's does not matter.
+// The seed of a field is the XXH64 of its name, seeded with that of the encoder. The hash of a
+// category is the XXH64 of its text, seeded with that of the field; the hash of a missing value is
+// the seed itself. Words are assembled from bytes by arithmetic, so the byte order of the machine
+// does not matter.
 #pragma once
 
 #include <charconv>
@@ -17,7 +18,7 @@
 
 namespace adagrad {
 
-// The regions that a field's slots are in: first, first + step, ...; `count` of them.
+// The regions of the slots of a field: `count` of them, first, first + step, ...
 struct Home {
   std::uint32_t first, step, count;
 };
@@ -35,7 +36,7 @@ inline std::uint64_t load64(const unsigned char* p) {
 
 inline std::uint64_t rotate(std::uint64_t x, int by) { return x << by | x >> (64 - by); }
 
-// XXH64 of Y. Collet, xxHash fast digest algorithm, version 0.1.1 (doc/xxhash_spec.md).
+// XXH64 (Y. Collet, "xxHash fast digest algorithm", version 0.1.1, doc/xxhash_spec.md).
 namespace xxh {
 
 constexpr std::uint64_t p1 = 0x9E3779B185EBCA87, p2 = 0xC2B2AE3D27D4EB4F, p3 = 0x165667B19E3779F9,
@@ -84,7 +85,7 @@ inline std::uint64_t xxh64(const void* data, std::size_t length, std::uint64_t s
 }
 
 inline std::uint64_t hash_text(std::string_view text, std::uint64_t seed) {
-  // Logs are full of ids of 8 hexadecimal digits.
+  // Ids of 8 hexadecimal digits are common in logs.
   if (text.size() == 8) {
     const std::uint64_t word = load64(reinterpret_cast<const unsigned char*>(text.data()));
     return xxh::finish(xxh::add_word(seed + xxh::p5 + 8, word));
@@ -92,7 +93,8 @@ inline std::uint64_t hash_text(std::string_view text, std::uint64_t seed) {
   return xxh64(text.data(), text.size(), seed);
 }
 
-// Integers hash as their decimal text: a log read as text and one with types give the same.
+// An integer hashes as its decimal text, so a log gives the same slots whether it is read as text
+// or with types.
 template <class Integer>
 inline std::uint64_t hash_integer(Integer x, std::uint64_t seed) {
   char text[24];
@@ -100,9 +102,9 @@ inline std::uint64_t hash_integer(Integer x, std::uint64_t seed) {
   return xxh64(text, static_cast<std::size_t>(end - text), seed);
 }
 
-// A whole number hashes as the integer, so that ids that became floats beside missing values keep
-// their slots; any other as the shortest text that reads back as it: 0.25, 1.5e-07, inf. This is
-// Python's repr.
+// A whole number hashes as an integer, so ids keep their slots if missing values turned their
+// column into floats. Any other number hashes as the shortest text that reads back as the same
+// number, as Python's repr writes it: 0.25, 1.5e-07, inf.
 template <class Real>
 inline std::uint64_t hash_real(Real x, std::uint64_t seed) {
   constexpr Real limit = static_cast<Real>(9223372036854775808.0);
@@ -117,8 +119,8 @@ inline std::uint64_t hash_real(Real x, std::uint64_t seed) {
   return xxh64(text, static_cast<std::size_t>(end - text), seed);
 }
 
-// A number's bin: sign, exponent and first bit of the mantissa of its double. Bins begin at 2^k and
-// 1.5 * 2^k; 0 and -0 share theirs with nothing above 2^-1023.
+// The bin of a number: the sign, the exponent and the first bit of the mantissa of a double. Bins
+// begin at 2^k and 1.5 * 2^k. The bin of 0 and -0 ends at 2^-1023.
 inline std::uint64_t bin_of(double x) {
   const double positive_zero = x + 0.0;
   std::uint64_t word;
@@ -126,8 +128,7 @@ inline std::uint64_t bin_of(double x) {
   return word >> 51;
 }
 
-// What is not text hashes as words of 8 bytes, little-endian: a bin as one, a combination as the
-// hashes of its parts.
+// The XXH64 of little-endian words of 8 bytes: one for a bin, the hashes of its parts for a cross.
 template <class... Words>
 inline std::uint64_t hash_words(std::uint64_t seed, Words... words) {
   static_assert(sizeof...(words) < 4, "32 bytes and more are hashed in lanes");
@@ -136,8 +137,8 @@ inline std::uint64_t hash_words(std::uint64_t seed, Words... words) {
   return xxh::finish(h);
 }
 
-// Field j of n is dealt to region j modulo 8, or where there are fewer than 8, to each region that
-// is j modulo n; a wide one has all regions.
+// Field j of n gets region j modulo 8 or, if n is less than 8, every region that is j modulo n. A
+// wide field gets all regions.
 inline Home home_of(std::size_t field, std::size_t n, bool wide) {
   const std::uint32_t j = static_cast<std::uint32_t>(field % regions);
   if (wide) return {0, 1, regions};
@@ -146,7 +147,8 @@ inline Home home_of(std::size_t field, std::size_t n, bool wide) {
   return {j, step, (static_cast<std::uint32_t>(regions) - j + step - 1) / step};
 }
 
-// The upper bits of a hash choose the place in a region, the lower half the region. `bits` >= 8.
+// The upper bits of the hash select the slot within a region, the lower 32 bits the region. Relies
+// on 8 <= bits <= 32.
 inline std::uint32_t slot_of(std::uint64_t hash, const Home& home, unsigned bits) {
   const std::uint64_t pick = (hash & 0xFFFFFFFF) * home.count >> 32;
   const std::uint64_t region = home.first + pick * home.step;

@@ -1,5 +1,6 @@
-// The delimiters and ends of lines among 64 bytes of text. Instructions are named, as compilers do
-// not find the one that makes bits of bytes; the loop for any machine is their oracle.
+// The delimiters and ends of lines among 64 bytes of text. The SSE2 version uses intrinsics because
+// compilers do not find the instruction that gathers one bit of each byte. The portable loop is its
+// test oracle. Both read 64 bytes, which need no alignment.
 #pragma once
 
 #include <cstddef>
@@ -15,8 +16,8 @@
 namespace adagrad {
 
 struct Separators {
-  std::uint64_t bits;       // where they are, the first byte lowest
-  std::size_t count, ends;  // how many there are, and how many of them are ends of lines
+  std::uint64_t bits;       // bit i is set if byte i is a delimiter or ends a line
+  std::size_t count, ends;  // the number of set bits, and of ends of lines among them
 };
 
 namespace {
@@ -30,7 +31,7 @@ inline Separators separators_anywhere(const char* p, char delimiter) {
     out.ends += p[i] == '\n';
   }
   for (std::size_t i = 0; i < 8; ++i) {
-    // Bit 0 of each of 8 bytes to the bits of one, of which the product has them on top.
+    // The multiplication gathers bit 0 of each of 8 bytes in the top byte of the product.
     out.bits |= (load64(found + 8 * i) * 0x0102040810204080 >> 56) << (8 * i);
   }
   return out;
@@ -39,7 +40,7 @@ inline Separators separators_anywhere(const char* p, char delimiter) {
 #if defined(ADAGRAD_SSE2)
 inline Separators separators(const char* p, char delimiter) {
   const __m128i delimiters = _mm_set1_epi8(delimiter), line_ends = _mm_set1_epi8('\n');
-  __m128i count = _mm_setzero_si128(), ends = _mm_setzero_si128();  // each of 16 bytes, negated
+  __m128i count = _mm_setzero_si128(), ends = _mm_setzero_si128();  // per byte lane, negated
   std::uint64_t bits = 0;
   for (int i = 0; i < 4; ++i) {
     const __m128i text = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 16 * i));
