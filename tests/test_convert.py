@@ -372,7 +372,7 @@ def test_other_arguments_that_do_not_fit():
     state = state_of("torch")
     with pytest.raises(ValueError, match="version 9"):
         convert.to_torch({**state, "version": 9})
-    with pytest.raises(ValueError, match="1 steps for 2 accumulators"):
+    with pytest.raises(ValueError, match="1 steps but 2 accumulators"):
         convert.to_torch({**state, "steps": state["steps"][:1]})
 
 
