@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import io
-import os
 import pickle
 import runpy
 import subprocess
@@ -737,66 +736,49 @@ def test_data_loader_with_forked_workers():
     assert 0.5 < w.item() < 1.5
 
 
-def train_replica(rank, file):
-    """Train one of two replicas on its half of the examples, and return the params."""
-    import datetime
+DDP = """
+import sys, torch, torch.distributed as dist, adagrad.torch
+rank, file = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group("gloo", init_method="file://" + file, rank=rank, world_size=2)
+torch.manual_seed(0)
+model = torch.nn.Linear(3, 2)
+ddp = torch.nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
+opt = adagrad.torch.Adagrad(ddp.parameters(), lr=0.1)
+x = torch.arange(24.0).reshape(8, 3) / 24
+for _ in range(3):
+    opt.zero_grad()
+    ddp(x[4 * rank : 4 * rank + 4]).square().mean().backward()
+    opt.step()
+print(torch.cat([p.detach().ravel() for p in model.parameters()]).tolist())
+dist.destroy_process_group()
+"""
 
-    from torch import distributed
 
-    distributed.init_process_group(
-        "gloo",
-        init_method=f"file://{file}",
-        rank=rank,
-        world_size=2,
-        timeout=datetime.timedelta(seconds=120),
-    )
+def test_distributed_data_parallel(tmp_path):
+    command = [sys.executable, "-c", DDP]
+    workers = [
+        subprocess.Popen(
+            [*command, str(rank), str(tmp_path / "store")], stdout=subprocess.PIPE, text=True
+        )
+        for rank in range(2)
+    ]
     try:
-        model, x = linear_problem()
-        replica = torch.nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
-        train(replica, adagrad.torch.Adagrad(replica.parameters(), lr=0.1), x[4 * rank :][:4])
+        outputs = [worker.communicate(timeout=120)[0] for worker in workers]
     finally:
-        distributed.destroy_process_group()
-    return values_of(model)
-
-
-def linear_problem():
+        for worker in workers:  # a replica whose peer has failed waits for it
+            worker.kill()
+    assert [worker.returncode for worker in workers] == [0, 0]
+    assert outputs[0] == outputs[1]
     torch.manual_seed(0)
-    return torch.nn.Linear(3, 2), torch.arange(24.0).reshape(8, 3) / 24
-
-
-def train(model, opt, x):
+    model = torch.nn.Linear(3, 2)
+    opt = torch.optim.Adagrad(model.parameters(), lr=0.1)
+    x = torch.arange(24.0).reshape(8, 3) / 24
     for _ in range(3):
         opt.zero_grad()
         model(x).square().mean().backward()
         opt.step()
-
-
-def values_of(model):
-    return torch.cat([p.detach().ravel() for p in model.parameters()]).tolist()
-
-
-OTHER_RANK = "import sys, test_optimizer; print(test_optimizer.train_replica(1, sys.argv[1]))"
-
-
-def test_distributed_data_parallel(tmp_path):
-    """One replica is in this process, so only one more imports torch."""
-    folders = [str(Path(__file__).parent), *sys.path]
-    other = subprocess.Popen(
-        [sys.executable, "-c", OTHER_RANK, str(tmp_path / "store")],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        found = train_replica(0, tmp_path / "store")
-        output = other.communicate(timeout=120)[0]
-    finally:
-        other.kill()
-    assert other.returncode == 0
-    assert eval(output) == found
-    model, x = linear_problem()
-    train(model, torch.optim.Adagrad(model.parameters(), lr=0.1), x)
-    np.testing.assert_allclose(found, values_of(model), rtol=1e-5)
+    want = torch.cat([p.detach().ravel() for p in model.parameters()]).tolist()
+    np.testing.assert_allclose(eval(outputs[0]), want, rtol=1e-5)
 
 
 def test_importing_the_package_does_not_import_torch():
