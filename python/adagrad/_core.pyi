@@ -77,7 +77,7 @@ class Table(metaclass=_PybindType):
         seed: int,
         steps: int,
         threads: int,
-            positions: npt.NDArray[np.int64] | None = None,
+        positions: npt.NDArray[np.int64] | None = None,
     ) -> int: ...
     def check_step(
         self, n: int, g: object, rule: Hyperparameters, duplicates: str | None
@@ -95,7 +95,7 @@ class Table(metaclass=_PybindType):
         seed: int,
         steps: int,
         threads: int,
-        ) -> int: ...
+    ) -> int: ...
     def gather(self, rows: object, out: object, threads: int) -> npt.NDArray[Any]: ...
     def pool(
         self, rows: object, offsets: object, mean: bool, weights: object, threads: int
