@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "rules.hpp"
 
@@ -65,10 +66,16 @@ constexpr std::size_t block = 64;
 template <class Form, class T>
 void dense(T* ADAGRAD_RESTRICT w, const T* ADAGRAD_RESTRICT g, T* ADAGRAD_RESTRICT s, std::size_t n,
            const Params<T>& params) {
+  if constexpr (std::is_same_v<Form, General>) {
+    with_evaluation(params.evaluation, [=, &params](auto evaluation) {
+      dense<GeneralWith<evaluation()>>(w, g, s, n, params);
+    });
+    return;
+  }
   const Params<T> p = params;  // a copy that no store through w or s can alias
   if constexpr (Form::plain) {
     for (std::size_t i = 0; i < n; ++i) update<Form>(p, w[i], g[i], s[i]);
-  } else {
+  } else if constexpr (!std::is_same_v<Form, General>) {
     // Three short loops over a block, each of which vectorises. A single loop with every option
     // does not, and the digits of the power have to be outermost.
     for (std::size_t start = 0; start < n; start += block) {
@@ -79,12 +86,9 @@ void dense(T* ADAGRAD_RESTRICT w, const T* ADAGRAD_RESTRICT g, T* ADAGRAD_RESTRI
       }
       for (std::size_t i = 0; i < count; ++i) x[i] = d[i] + p.eps_inside;
       raise(p.power, x, count);
-      with_evaluation(p.evaluation, [&](auto evaluation) {
-        using With = GeneralWith<evaluation()>;
-        for (std::size_t i = 0; i < count; ++i) {
-          update<With>(p, w[start + i], g[start + i], s[start + i], d[i], x[i]);
-        }
-      });
+      for (std::size_t i = 0; i < count; ++i) {
+        update<Form>(p, w[start + i], g[start + i], s[start + i], d[i], x[i]);
+      }
     }
   }
 }

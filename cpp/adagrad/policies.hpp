@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <type_traits>
 #include <vector>
 
 #include "coalesce.hpp"
@@ -48,10 +49,10 @@ class RowsCall {
     std::size_t total = 0;
     for (const std::size_t n : owned_) {
       starts_.push_back(total);
-      total += bits <= 32 ? bytes<std::uint32_t>(n) : bytes<Id>(n);
+      total += has_short_keys() ? bytes<std::uint32_t>(n) : bytes<Id>(n);
     }
     // summed() lays out everything for one thread.
-    const std::size_t alone = bits <= 32 ? bytes<std::uint32_t>(all.n) : bytes<Id>(all.n);
+    const std::size_t alone = has_short_keys() ? bytes<std::uint32_t>(all.n) : bytes<Id>(all.n);
     arena_.emplace(summing_alone ? std::max(total, alone) : total);
   }
 
@@ -139,6 +140,10 @@ class RowsCall {
   std::size_t sums() const { return std::max<std::size_t>(1, sums_bytes / (dim_ * sizeof(T))); }
   bool is_short() const { return all_.n <= ~std::uint32_t{0}; }  // positions fit in 32 bits
 
+  // Keys of 32 bits if the ids fit, whatever their type: half the memory to deal. Calls of 2^32
+  // occurrences and more keep the ids as they are, which saves the code for that combination.
+  bool has_short_keys() const { return bits_ <= 32 && is_short(); }
+
   // The memory of a thread that owns n occurrences.
   template <class Key>
   std::size_t bytes(std::size_t n) const {
@@ -174,7 +179,7 @@ class RowsCall {
                                                 all_.distinct, all_.by_position},
                             visit, k);
     }
-    return bits_ <= 32 ? walk_by<std::uint32_t>(k, visit) : walk_by<Id>(k, visit);
+    return has_short_keys() ? walk_by<std::uint32_t>(k, visit) : walk_by<Id>(k, visit);
   }
 
   template <class Key>
@@ -237,9 +242,8 @@ class RowsCall {
   std::size_t source(std::size_t i) const { return all_.source != nullptr ? all_.source[i] : i; }
   const T* gradient(std::size_t of) const { return all_.g + of * dim_; }
 
-  // Keys of 32 bits if the ids fit, whatever their type: half the memory to deal.
   void sum_part(std::size_t k, std::uint32_t threads, Sink& sink) {
-    if (bits_ <= 32) {
+    if (has_short_keys()) {
       sum_by<std::uint32_t>(k, threads, sink);
     } else {
       sum_by<Id>(k, threads, sink);
@@ -271,8 +275,14 @@ class RowsCall {
   template <class Key, class I>
   void sum_wide(const I* ids, const std::size_t* positions, std::size_t n, Arena& arena,
                 Sink& sink) const {
-    is_short() ? sum_groups<Key, std::uint32_t>(ids, positions, n, arena, sink)
-               : sum_groups<Key, std::uint64_t>(ids, positions, n, arena, sink);
+    const auto at = [=](std::size_t i) { return source(positions == nullptr ? i : positions[i]); };
+    if (is_short() && positions == nullptr && all_.source == nullptr) {
+      sum_groups<Key, std::uint32_t>(ids, [](std::size_t i) { return i; }, n, arena, sink);
+    } else if (is_short()) {
+      sum_groups<Key, std::uint32_t>(ids, at, n, arena, sink);
+    } else if constexpr (std::is_same_v<Key, Id>) {  // see has_short_keys()
+      sum_groups<Key, std::uint64_t>(ids, at, n, arena, sink);
+    }
   }
 
   template <class Key, class Position>
@@ -283,10 +293,10 @@ class RowsCall {
            Arena::bytes<const T*>(groups) + Arena::bytes<T>(sums() * dim_);
   }
 
-  // Gradients of rows that occur once are not copied.
-  template <class Key, class Position, class I>
-  void sum_groups(const I* ids, const std::size_t* positions, std::size_t n, Arena& arena,
-                  Sink& sink) const {
+  // at(i) is where the gradient of ids[i] is among all gradients. Gradients of rows that occur once
+  // are not copied.
+  template <class Key, class Position, class I, class At>
+  void sum_groups(const I* ids, At at, std::size_t n, Arena& arena, Sink& sink) const {
     Key* const keys = arena.take<Key>(groups);
     const T** const gradients = arena.take<const T*>(groups);
     T* const sum = arena.take<T>(sums() * dim_);
@@ -310,8 +320,7 @@ class RowsCall {
       update(key, to);
     };
     const auto item = [&](std::size_t i) {
-      const std::size_t at = positions == nullptr ? i : positions[i];
-      return Item<Key, Position>{static_cast<Key>(ids[i]), static_cast<Position>(source(at))};
+      return Item<Key, Position>{static_cast<Key>(ids[i]), static_cast<Position>(at(i))};
     };
     using Leaf = UnsortedGroups<Key, Position, const decltype(group)>;
     Leaf leaf(n, group, arena);

@@ -8,10 +8,11 @@
 #   -fno-math-errno      sqrt need not set errno, so it may be an instruction
 #   -fno-trapping-math   selects may evaluate both sides
 #   -ffp-contract=off    a * b + c is rounded twice on every machine, as NumPy rounds it
+# And -falign-loops=32, because loops over arrays in L2 lose 5 % at an unlucky address.
 if(MSVC)
   set(ADAGRAD_KERNEL_FLAGS /O2 /fp:precise)
 else()
-  set(ADAGRAD_KERNEL_FLAGS -O3 -fno-math-errno -fno-trapping-math -ffp-contract=off)
+  set(ADAGRAD_KERNEL_FLAGS -O3 -fno-math-errno -fno-trapping-math -ffp-contract=off -falign-loops=32)
 endif()
 if(CMAKE_CXX_FLAGS MATCHES "fast-math|/fp:fast|Ofast|funsafe-math")
   message(FATAL_ERROR "adagrad promises IEEE arithmetic: remove fast-math from CMAKE_CXX_FLAGS")
