@@ -33,7 +33,7 @@ SparseOptions check_options(const char* function, const Hyperparameters& rule,
   if (policy == Duplicates::each && rule.is_coupled()) {
     throw py::value_error(
         std::string(function) +
-        ": duplicates='each' takes all statistics before the first step, and coupled weight decay "
+        ": duplicates='each' accumulates before the first step, but coupled weight decay "
         "makes a gradient depend on the steps before it: use another policy, or "
         "weight_decay_mode='decoupled'");
   }
