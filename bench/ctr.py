@@ -10,11 +10,10 @@ binary cache.
 from __future__ import annotations
 
 import functools
-import multiprocessing
 import os
 import shutil
 import subprocess
-import time
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -49,6 +48,7 @@ LEARN, GENERIC, BUSY, AUTO, PREDICT = (
     "predict_proba",
 )
 ALL_ALONE = 1 << 62
+BURN = "print(flush=True)\nwhile True: sum(range(10_000))"
 BASELINE = f"{US}, one by one"
 VW_CACHE, VW_TEXT, SGD = "VW, cache", "VW, text", "SGDClassifier"
 
@@ -176,23 +176,17 @@ def sparse_matrix(report: Report, bits: int) -> None:
         report.claims.append(Claim(f"{of.name}: {SGD}", beaten, ">=", 3))
 
 
-def _burn(stop: Any) -> None:
-    while not stop.is_set():
-        sum(range(10_000))
-
-
 def busy(report: Report, bits: int) -> None:
     """Measure two threads while another process keeps a processor busy."""
     of = clicks.fielded(4096 if report.quick else EXAMPLES // 4, bits)
-    context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    process = context.Process(target=_burn, args=(stop,), daemon=True)
-    process.start()
-    time.sleep(0.5)
     variants = [regroup(us(of, threads), BUSY) for threads in (1, 2)]
-    report.measure(Shape(of.name, of.entries), variants, repeat=False, budget=10)
-    stop.set()
-    process.join()
+    with subprocess.Popen([sys.executable, "-c", BURN], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()  # it has begun
+            report.measure(Shape(of.name, of.entries), variants, repeat=False, budget=10)
+        finally:
+            process.kill()
     kept = report.ratio(of.name, US, BUSY, of=f"{US}, 2 threads")
     report.claims.append(
         Claim(f"{of.name}: two threads beside a busy core, against one", kept, ">=", 0.35)
@@ -228,7 +222,7 @@ def auto(report: Report, bits: int) -> None:
 
 def machines(report: Report) -> None:
     """Measure the factorization machines, beside libffm if it is on PATH."""
-    of = clicks.fielded(2048 if report.quick else 100_000, 18)
+    of = clicks.fielded(*((512, 12) if report.quick else (100_000, 18)))
     shape = Shape(of.name, len(of))
     kinds: dict[str, Callable[[int], Any]] = {
         "FM, k = 8": lambda jobs: FactorizationMachine(8, lr=0.05, n_jobs=jobs),

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,7 +17,7 @@ from adagrad.ctr import Examples, HashingEncoder, LogisticRegression
 from adagrad.ctr.logs import open_log
 from bench import clicks
 from bench.harness import Report
-from bench.machine import peer
+from bench.machine import one_processor, peer
 from bench.results import US, Claim, Shape, Variant, table
 
 END_TO_END = "end to end, on one processor"
@@ -26,20 +25,6 @@ MEMORY = "memory of a long log"
 LOG_ROWS, ROWS = 500_000, 200_000
 BITS = 22
 DATA = Path(__file__).parents[2] / "shared" / "data"  # logs that may not ship: where there are some
-
-
-@contextmanager
-def one_processor() -> Iterator[None]:
-    """Keep every thread of this process on one processor."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(allowed)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, allowed)
 
 
 def train(path: Path) -> LogisticRegression:
@@ -137,7 +122,7 @@ def peak(rows: int, folder: Path) -> float:
 
 def memory(report: Report) -> None:
     """Compare the peak memory of ``adagrad train`` on logs of one length and of ten times it."""
-    rows = 4096 if report.quick else 1_000_000
+    rows = 512 if report.quick else 1_000_000
     with TemporaryDirectory() as name:
         peaks = {n: peak(n, Path(name)) for n in (rows, 10 * rows)}
     table(

@@ -21,9 +21,8 @@ import numpy as np
 
 import adagrad
 from bench import data
-from bench.endtoend import one_processor
 from bench.harness import Report
-from bench.machine import peer
+from bench.machine import one_processor, peer
 from bench.picture import Panel
 from bench.results import US, Result, Shape, Variant
 

@@ -8,6 +8,7 @@ import importlib
 import importlib.metadata
 import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,6 +33,20 @@ def peer(name: str) -> ModuleType | None:
         module.set_num_threads(1)
         module.sparse.check_sparse_tensor_invariants.disable()  # the default, without its warning
     return module
+
+
+@contextlib.contextmanager
+def one_processor() -> Iterator[None]:
+    """Keep every thread of this process on one processor."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def leave_out(name: str) -> None:

@@ -196,7 +196,7 @@ def run(report: Report) -> list[Panel]:
         return []
     from bench import scale_costs, scale_ray
 
-    rows, files = (1 << 15, 4) if report.quick else (FILE_ROWS, FILES)
+    rows, files = (1 << 13, 4) if report.quick else (FILE_ROWS, FILES)
     with TemporaryDirectory() as name, scale_ray.cluster():
         paths = write_log(Path(name), files, rows)
         passes: dict[int, list[Any]] = {}

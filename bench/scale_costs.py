@@ -23,8 +23,8 @@ from adagrad.ctr.logs import open_log
 from adagrad.distributed._blocks import labels_of
 from adagrad.distributed._model_shard import BIAS, ModelShard, edges
 from adagrad.distributed._worker import PulledBatch, dealt, joined, summed
-from bench.endtoend import one_processor
 from bench.harness import MIN_ROUNDS, Report
+from bench.machine import one_processor
 from bench.results import US, Result, Shape, Variant
 from bench.scale_model import Call, Costs
 

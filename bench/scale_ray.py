@@ -20,8 +20,8 @@ from adagrad.distributed._dataset import from_log
 from adagrad.distributed._driver import Driver
 from adagrad.distributed.fitting import plan_of
 from bench import ray_dense
-from bench.endtoend import one_processor
 from bench.harness import Report
+from bench.machine import one_processor
 from bench.results import US, Claim, Result, Shape, Variant, number, table
 from bench.scale_costs import LABEL
 from bench.scale_model import Call

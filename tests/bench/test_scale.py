@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import os
-import subprocess
 import sys
 
 import numpy as np
@@ -14,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+import benchmark
 from adagrad import Rule
 from adagrad.ctr import HashingEncoder, LogisticRegression
 from adagrad.datasets import synthetic_clicks
@@ -214,11 +213,11 @@ def test_stages_are_those_of_a_training(clicks):
 
 
 def test_the_dense_server_learns_what_a_learner_does(clicks, tmp_path):
-    path, encoder = tmp_path / "clicks.parquet", HashingEncoder(20)
+    path, encoder = tmp_path / "clicks.parquet", HashingEncoder(18)
     encoder.fit(clicks.drop_columns(["click"]))
     pyarrow.parquet.write_table(clicks, path)
     rule = Rule(lr=0.1, eps=1.0)
-    server, worker = ParameterServer(20, rule), DataWorker([path], "click", encoder, 1)
+    server, worker = ParameterServer(18, rule), DataWorker([path], "click", encoder, 1)
     losses, rows = 0.0, 0
     while True:
         gradient, loss, count = worker.compute_gradients(server.get_weights())
@@ -237,17 +236,9 @@ def test_the_dense_server_learns_what_a_learner_does(clicks, tmp_path):
 @pytest.mark.xdist_group("ray")
 def test_quick_run(tmp_path):
     out = tmp_path / "results.json"
-    options = ("--quick", "--budget", "0.01", "--only", "simulation", "--json", str(out))
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", "scale", *options],
-        cwd=ROOT,
-        env={**os.environ, "RAY_ADDRESS": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "SIMULATED" in done.stdout
+    options = ("--only", "simulation", "--json", str(out))
+    printed = benchmark.quick("scale", *options, without="numba", RAY_ADDRESS="")
+    assert "SIMULATED" in printed
     names = {cell["variant"] for cell in json.loads(out.read_text(encoding="utf-8"))["results"]}
     stages = {"read", "track", "encode", "compact", "pull", "compute", "push", "there and back"}
     assert names == {f"adagrad, {stage}" for stage in stages}

@@ -12,11 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-import pytest
 
 from checks import ROOT, need
 
@@ -60,48 +56,29 @@ def kernel_flags() -> list[str]:
     return flags[0]
 
 
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the kernels of this run lie, for every test that links them, in any process."""
-    base = tmp_path_factory.getbasetemp()
-    path = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kernels"
-    path.mkdir(exist_ok=True)
-    return path
-
-
-@contextmanager
-def to_make(path: Path) -> Iterator[bool]:
-    """Whether this process is to make a file; others that need it wait until it is made."""
-    import fcntl  # not on Windows, where nothing is compiled
-
-    with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield not path.exists()
-
-
 def kernels(folder: Path, cxx: str, isa: str, *flags: str) -> Path:
     """Object file of the kernels of one ISA; compiled once per folder, as it takes seconds."""
     name = re.sub(r"[^\w+-]", "_", "-".join([Path(cxx).name, isa, *flags]))
     path = folder / (name + ".o")
-    with to_make(path) as wanted:
-        if not wanted:
-            return path
-        parts = []
-        for source in ("kernels", "ctr_kernels"):
-            parts.append(folder / f"{name}.{source}.o")
-            run(
-                *(cxx, "-std=c++17", "-fPIC", *kernel_flags(), *WARNINGS, *flags),
-                f"-DADAGRAD_KERNELS=kernels_{isa}",
-                f"-DADAGRAD_CTR_KERNELS=ctr_kernels_{isa}",
-                f'-DADAGRAD_ISA="{isa.replace("_", "-")}"',
-                *("-c", ROOT / "cpp" / "isa" / f"{source}.cpp", "-o", parts[-1]),
-            )
-        run(cxx, "-r", "-nostdlib", *parts, "-o", path)
+    if path.exists():
+        return path
+    parts = []
+    for source in ("kernels", "ctr_kernels"):
+        parts.append(folder / f"{name}.{source}.o")
+        run(
+            *(cxx, "-std=c++17", "-fPIC", *kernel_flags(), *WARNINGS, *flags),
+            f"-DADAGRAD_KERNELS=kernels_{isa}",
+            f"-DADAGRAD_CTR_KERNELS=ctr_kernels_{isa}",
+            f'-DADAGRAD_ISA="{isa.replace("_", "-")}"',
+            *("-c", ROOT / "cpp" / "isa" / f"{source}.cpp", "-o", parts[-1]),
+        )
+    run(cxx, "-r", "-nostdlib", *parts, "-o", path)
     return path
 
 
 def broken_kernels(folder: Path) -> tuple[str, Path]:
     """Kernels without anything that the tests look for: scalar, fused, without a prefetch."""
-    flags = ["-fno-tree-vectorize", "-fno-tree-slp-vectorize", "-ffp-contract=fast"]
+    flags = ["-O2", "-fno-tree-vectorize", "-fno-tree-slp-vectorize", "-ffp-contract=fast"]
     flags += ["-D__builtin_prefetch(...)=static_cast<void>((__VA_ARGS__))"]
     isa = host_isa()
     if isa == "x86_64":  # the baseline has no instruction that fuses

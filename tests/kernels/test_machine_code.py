@@ -19,7 +19,7 @@ import toolchain
 from adagrad import _core
 from checks import ROOT
 
-pytestmark = pytest.mark.unsanitized
+pytestmark = [pytest.mark.unsanitized, pytest.mark.xdist_group("kernels")]
 
 # kernels.hpp: an array of pointers, the first to the name of the ISA.
 BY_ID = ("rows", "gather", "pool", "collect", "sum", "add")
@@ -294,11 +294,6 @@ def external_symbols(path: Path, nm: str) -> set[str]:
     """What an object file offers to, or wants from, others."""
     lines = toolchain.run(nm, "-C", "--extern-only", "--format=posix", path).splitlines()
     return {re.sub(r" (\S)( [0-9a-f]+)*\s*$", r" \1", line) for line in lines}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return toolchain.folder(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

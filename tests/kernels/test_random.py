@@ -6,6 +6,7 @@ for every x86-64 level that this machine has and for aarch64 under qemu.
 
 from __future__ import annotations
 
+import functools
 import statistics
 import struct
 from dataclasses import dataclass
@@ -80,6 +81,11 @@ def random_numbers():
                     yield Request(f"weights {dtype}", option, (), (w,), n, **made)
 
 
+@functools.cache
+def requests():
+    return [*conversions(), *random_numbers()]
+
+
 def check(folder, name, cxx, *flags, emulator=()):
     """Build the program, and compare each of its answers."""
     program, source = folder / name, toolchain.ROOT / "tests" / "cpp" / "numbers.cpp"
@@ -87,11 +93,10 @@ def check(folder, name, cxx, *flags, emulator=()):
         *(cxx, "-std=c++17", *toolchain.kernel_flags(), *toolchain.WARNINGS, *flags),
         *(source, "-o", program),
     )
-    requests = [*conversions(), *random_numbers()]
-    (folder / "requests").write_bytes(b"".join(request.packed() for request in requests))
+    (folder / "requests").write_bytes(b"".join(request.packed() for request in requests()))
     toolchain.run(*emulator, program, folder / "requests", folder / "answers")
     with (folder / "answers").open("rb") as file:
-        for request in requests:
+        for request in requests():
             for expected in request.expected:
                 answer = np.frombuffer(file.read(expected.nbytes), expected.dtype)
                 assert_same_bits(answer, expected, (name, request.what, request.option, request.n))
