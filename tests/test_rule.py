@@ -12,6 +12,7 @@ import pytest
 import adagrad
 from adagrad import Rule
 from checks import assert_same_bits, wide_range
+from rules import RULES
 
 BAD = [
     ({"lr": float("nan")}, ValueError, "lr must be finite"),
@@ -190,6 +191,17 @@ def test_the_rate_is_what_a_step_takes_off(position, power, dtype):
     adagrad.step(w, np.full(500, -1, dtype), s.copy(), skipping)
     assert (s == 0).any()
     assert_same_bits(skipping.rate(s), w)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_rate_of_every_rule(name):
+    rule = RULES[name].replace(
+        lagged=True, evaluation="lr/d*g", weight_decay=0.0, weight_decay_mode="coupled",
+        weight_decay_rows="touched", maximize=False, scale=1.0, clip_value=None
+    )  # fmt: skip
+    s, w = np.abs(wide_range(np.random.default_rng(4), 500, "f4")), np.zeros(500, "f4")
+    adagrad.step(w, np.full(500, -1, "f4"), s.copy(), rule)
+    assert_same_bits(rule.rate(s), w)
 
 
 def test_dtypes_of_rates():

@@ -84,7 +84,7 @@ void dense(T* ADAGRAD_RESTRICT w, const T* ADAGRAD_RESTRICT g, T* ADAGRAD_RESTRI
       for (std::size_t i = 0; i < count; ++i) {
         d[i] = dividing<Form>(p, w[start + i], g[start + i], s[start + i]);
       }
-      for (std::size_t i = 0; i < count; ++i) x[i] = d[i] + p.eps_inside;
+      for (std::size_t i = 0; i < count; ++i) x[i] = radicand(p, d[i]);
       raise(p.power, x, count);
       for (std::size_t i = 0; i < count; ++i) {
         update<Form>(p, w[start + i], g[start + i], s[start + i], d[i], x[i]);

@@ -143,12 +143,18 @@ inline void raise(const Power& power, T* x, std::size_t n) {
   }
 }
 
+// What root() takes the power of.
+template <class P, class V>
+inline V radicand(const P& p, V d) {
+  return d + p.eps_inside;
+}
+
 template <class Form, class P, class V>
 inline V root(const P& p, V d) {
   if constexpr (Form::plain) {
-    return square_root(d + p.eps_inside);
+    return square_root(radicand(p, d));
   } else {
-    V x = d + p.eps_inside;
+    V x = radicand(p, d);
     raise(p.power, &x, 1);
     return x;
   }

@@ -56,8 +56,7 @@ namespace {
 
 // Calls f(name, option...) for each option with a neutral default, with the members of one or
 // several Params. The name is that of the field of adagrad.Rule. This list is what the bindings
-// parse and cast, and what decides whether a rule is plain: a new option goes here and nowhere
-// else.
+// parse and cast, and what decides whether a rule is plain.
 template <class F, class... P>
 void each_option(F f, P&... p) {
   f("scale", p.scale...);

@@ -342,8 +342,18 @@ class StoredTable:
         )
 
 
+# The fields of a rule that every file has. A file that is older than an option of Rule lacks it, and
+# the option then has its default, which changes nothing.
+_FIELDS_OF_FORMAT_1 = {
+    *("lr", "eps", "eps_position", "initial_accumulator", "lr_decay", "weight_decay"),
+    *("weight_decay_mode", "weight_decay_rows", "power", "accumulator_decay", "lagged", "maximize"),
+    *("scale", "clip_value", "statistic", "row_statistic", "evaluation", "skip_zero_accumulator"),
+    *("accumulator", "duplicates", "on_nonfinite"),
+}
+
+
 def _rule_of(path: StrPath, found: Any) -> Rule:
-    """Return the rule in a file, which must have exactly the fields of this version."""
+    """Return the rule in a file."""
     fields = {field.name for field in dataclasses.fields(Rule)}
     if not isinstance(found, dict):
         raise TypeError(f"its rule is {found!r:.60}")
@@ -352,6 +362,6 @@ def _rule_of(path: StrPath, found: Any) -> Rule:
             f"{path} was written by another version of adagrad: its rule has {', '.join(unknown)},"
             " which this version does not know"
         )
-    if missing := sorted(fields - found.keys()):
+    if missing := sorted(_FIELDS_OF_FORMAT_1 - found.keys()):
         raise TableFileError(f"{path} is corrupted: its rule lacks {', '.join(missing)}")
     return Rule(**found)
