@@ -342,8 +342,8 @@ class StoredTable:
         )
 
 
-# The fields of a rule that every file has. A file that is older than an option of Rule lacks it, and
-# the option then has its default, which changes nothing.
+# The fields of a rule that every file has. A file that is older than an option lacks it, and the
+# option then has its default, which changes nothing.
 _FIELDS_OF_FORMAT_1 = {
     *("lr", "eps", "eps_position", "initial_accumulator", "lr_decay", "weight_decay"),
     *("weight_decay_mode", "weight_decay_rows", "power", "accumulator_decay", "lagged", "maximize"),
