@@ -7,7 +7,7 @@ from typing import Any
 from adagrad.rule import Rule
 
 # The fields that differ from Rule's defaults. An lr of None: the system has no default.
-# tests/helpers/rules.py tests each preset against NumPy; docs/presets.md has the table.
+# tests/helpers/reference.py writes each preset's formula in NumPy; docs/presets.md has the table.
 _PRESETS: dict[str, dict[str, Any]] = {
     "textbook": {},
     "torch": {"lr": 0.01, "eps": 1e-10, "eps_position": "outside"},
