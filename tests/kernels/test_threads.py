@@ -86,6 +86,7 @@ print(os.waitpid(child, 0)[1], (table.weights == before).all(), table.steps)
     assert python(script) == "0 True 0\n"
 
 
+@pytest.mark.unsanitized
 @pytest.mark.parametrize("first", ["torch", "adagrad"])
 def test_beside_torch(first):
     need_packages("torch")

@@ -7,7 +7,6 @@ textbook, with state arrays beside the params as in `adagrad.step`.
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -15,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from adagrad._arguments import check_integer, check_real
 from adagrad.analysis.spectrum import real
 from adagrad.optimizer import Adagrad
 from adagrad.rule import Rule
@@ -42,9 +42,7 @@ Gradient = Callable[[Array], Any]
 
 
 def _check(name: str, value: object, below: float = math.inf) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a real number, got {value!r}")
-    if not 0 <= float(value) < below:
+    if check_real(name, value) >= below:
         raise ValueError(f"{name} must be in [0, {below:g}), got {value!r}")
 
 
@@ -238,12 +236,9 @@ def trace(
         raise ValueError(f"start must have shape [d], got {w.shape}")
     if not np.isfinite(w).all():
         raise ValueError(f"start must be finite, got {start!r}")
-    if isinstance(steps, bool) or not isinstance(steps, numbers.Integral):
-        raise TypeError(f"steps must be an integer, got {steps!r}")
-    if steps < 0:
-        raise ValueError(f"steps must not be negative, got {steps}")
+    steps = check_integer("steps", steps, 0)
     w, advance = _stepper(rule, w)
-    path = np.empty((int(steps) + 1, len(w)), w.dtype)
+    path = np.empty((steps + 1, len(w)), w.dtype)
     path[0] = w
     with np.errstate(over="ignore", invalid="ignore"):
         for t in range(1, len(path)):

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from adagrad._arguments import check_real
 from adagrad.analysis.spectrum import (
     Array,
     diagonal_of,
@@ -78,11 +79,7 @@ class Quadratic:
         self.c: Array = np.zeros(d) if c is None else matrix(c, "c", ndim=1)
         if len(self.c) != d:
             raise ValueError(f"c has {len(self.c)} entries for a Q of shape {self.Q.shape}")
-        if isinstance(b, bool) or not isinstance(b, numbers.Real):
-            raise TypeError(f"b must be a real number, got {b!r}")
-        if not math.isfinite(b):
-            raise ValueError(f"b must be finite, got {b!r}")
-        self.b: float = float(b)
+        self.b: float = check_real("b", b, negative=True)
         self.Q.flags.writeable = self.c.flags.writeable = False
 
     def __repr__(self) -> str:
