@@ -304,7 +304,7 @@ def gershgorin_discs(A: Any, *, gram: bool = False) -> GershgorinDiscs:
     Returns
     -------
     GershgorinDiscs
-        Centres, radii and the resulting bounds.
+        Centers, radii and the resulting bounds.
 
     Raises
     ------
@@ -315,7 +315,7 @@ def gershgorin_discs(A: Any, *, gram: bool = False) -> GershgorinDiscs:
 
     Notes
     -----
-    After `jacobi_precondition` all centres are 1. If the largest radius is ``r < 1``, the condition
+    After `jacobi_precondition` all centers are 1. If the largest radius is ``r < 1``, the condition
     number is at most ``(1 + r) / (1 - r)``. Takes O(entries) time.
 
     References
