@@ -11,7 +11,7 @@ import numpy as np
 POOL = 1 << 23
 QUICK_POOL = 1 << 17
 # Knuth's multiplicative hash (The Art of Computer Programming 3, 6.4): odd, so that it permutes the
-# ids of a table of 2^k rows, and neighbouring ranks of a Zipf law end up far apart.
+# ids of a table of 2^k rows, and neighboring ranks of a Zipf law end up far apart.
 KNUTH = 2654435769
 
 UNIFORM, ZIPF_105, ZIPF_12, DISTINCT = "uniform", "Zipf 1.05", "Zipf 1.2", "no repeats"

@@ -57,7 +57,7 @@ def numpy_step(w: np.ndarray, g: np.ndarray, s: np.ndarray) -> None:
 
 
 def numba_step(numba: Any) -> Callable[[np.ndarray, np.ndarray, np.ndarray, Any, Any], None]:
-    """Compile the plain loop, with NumPy's error model: Python's prevents vectorisation."""
+    """Compile the plain loop, with NumPy's error model: Python's prevents vectorization."""
 
     @numba.njit(error_model="numpy")
     def loop(w, g, s, lr, eps):  # type: ignore[no-untyped-def]

@@ -22,7 +22,7 @@
     if (reach_ > 1) __builtin_prefetch(start_ + reach_ - 1, 1);                                    \
   } while (0)
 
-/* Vectors are spelled out because compilers do not vectorise loops over 4 to 16 elements well. They
+/* Vectors are spelled out because compilers do not vectorize loops over 4 to 16 elements well. They
    are one cache line at most, and may begin anywhere. */
 typedef float float4 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef float float8 __attribute__((vector_size(32), aligned(4), may_alias));

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Okabe and Ito, "Color universal design" (2008): eight colours that the colour-blind tell apart.
+# Okabe and Ito, "Color universal design" (2008): eight colors that the color-blind tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A7A00")
 MARKERS = "osD^vPX*"
 
@@ -58,7 +58,7 @@ def draw(panels: Sequence[Panel], path: str, title: str) -> None:
         layout="constrained",
     )
     names = list(dict.fromkeys(name for panel in panels for name in panel.series))
-    names.sort(key=lambda name: name.endswith("limit"))  # grey, so that they use up no colour
+    names.sort(key=lambda name: name.endswith("limit"))  # gray, so that they use up no color
     every = [r for panel in panels for _, ratios in panel.series.values() for r in ratios]
     low, high = min([*every, 0.7]) / 1.15, max([*every, 1.5]) * 1.15
     for k, ax in enumerate(axes.flat):

@@ -3,7 +3,7 @@
 Time of Table.step and Table.gather of uniform ids on tables of one column, relative to float32, and
 of the dense step, where arrays of 16 bits are rounded to nearest even. A table of 16 bits rounds
 stochastically. Loss is the progressive logloss of a logistic regression, each example predicted
-before it is learnt from, in one pass: over made-up clicks and over the log that ships with the
+before it is learned from, in one pass: over made-up clicks and over the log that ships with the
 package.
 """
 

@@ -1,4 +1,4 @@
-"""State moves between systems and back, and goes on where it was."""
+"""State moves between systems and back, and training resumes from it with the same bits."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_the_rule_of_our_optimizer_for_torch_goes_along(rule, rng):
     assert_same_bits(ours.accumulators[0], theirs.state[param]["sum"].numpy())
 
 
-# Keras reads its backend from the environment, and TensorFlow talks: a process of its own.
+# A separate process, because Keras reads its backend from the environment and TensorFlow logs.
 KERAS = """
 import json, warnings
 with warnings.catch_warnings():

@@ -74,7 +74,7 @@ def test_from_scratch_and_by_the_optimizer_are_one():
     assert_same_bits(scratch.b, optimizer.b)
     assert scratch.losses.tolist() == optimizer.losses.tolist()
     assert scratch.examples.tolist() == [*range(0, 3001, 200)]
-    assert scratch.losses[0] == pytest.approx(0.5, abs=0.03)  # a standardised target, w near 0
+    assert scratch.losses[0] == pytest.approx(0.5, abs=0.03)  # a standardized target, w near 0
     other = airfoil_from_scratch(5, epochs=1, batch=7)
     assert other.examples[-1] == 1500
     assert other.losses[-1] != scratch.losses[-1]

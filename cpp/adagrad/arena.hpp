@@ -65,7 +65,7 @@ class Arena {
   // The same memory from `start` on, with nothing taken.
   Arena again(std::size_t start) const { return Arena(block_, start); }
 
-  // Uninitialised room for n values, and how many bytes that takes.
+  // Uninitialized room for n values, and how many bytes that takes.
   template <class T>
   T* take(std::size_t n) {
     char* const taken = block_->memory() + used_;

@@ -17,7 +17,7 @@ namespace adagrad {
 template <class Key>
 constexpr Key no_id = static_cast<Key>(~Key{0});
 
-// Of 2^bits slots.
+// Hashes a key to one of 2^bits slots.
 template <class Key>
 std::size_t slot_of(Key key, unsigned bits) {
   return static_cast<std::uint32_t>(key) * 0x9E3779B1u >> (32 - bits);

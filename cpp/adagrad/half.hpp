@@ -6,7 +6,7 @@
 // value. An infinity stays an infinity, a NaN stays a quiet NaN of its sign, and a value that is
 // too large becomes an infinity.
 //
-// The conversions are selects on integers and floats without branches, so the loops vectorise.
+// The conversions are selects on integers and floats without branches, so the loops vectorize.
 // Memory is accessed by memcpy, because rows of a table may begin at any byte.
 #pragma once
 

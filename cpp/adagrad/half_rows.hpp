@@ -44,7 +44,7 @@ inline void store_state(const HalfTable& t, const float* s, char* row, std::size
 }
 
 // Distinct rows of one element, a block at a time: gathered, converted, updated and rounded by
-// loops that vectorise, and scattered. A repeated id would lose an update.
+// loops that vectorize, and scattered. A repeated id would lose an update.
 template <class Form, class Id>
 std::size_t visit_half_scalars(const HalfTable& table, const Batch<float, const Id*>& batch,
                                const Params<float>& p) {

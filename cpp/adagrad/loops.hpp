@@ -4,7 +4,7 @@
 //
 // Callers have checked all arguments: nothing here allocates, throws, prints or reads out of
 // bounds. w, g and s of a loop are disjoint unless it says otherwise, each aligned to its type and
-// no more. The loops are plain C++ that the compiler vectorises; a test disassembles them to see
+// no more. The loops are plain C++ that the compiler vectorizes; a test disassembles them to see
 // that it did.
 #pragma once
 
@@ -76,7 +76,7 @@ void dense(T* ADAGRAD_RESTRICT w, const T* ADAGRAD_RESTRICT g, T* ADAGRAD_RESTRI
   if constexpr (Form::plain) {
     for (std::size_t i = 0; i < n; ++i) update<Form>(p, w[i], g[i], s[i]);
   } else if constexpr (!std::is_same_v<Form, General>) {
-    // Three short loops over a block, each of which vectorises. A single loop with every option
+    // Three short loops over a block, each of which vectorizes. A single loop with every option
     // does not, and the digits of the power have to be outermost.
     for (std::size_t start = 0; start < n; start += block) {
       const std::size_t count = n - start < block ? n - start : block;
@@ -195,7 +195,7 @@ inline void advance_row(const Params<T>& p, T* ADAGRAD_RESTRICT w, const T* ADAG
 #if defined(__GNUC__)
 // Updates the elements of a row from the j-th on by vectors of the given size as long as they fill
 // one, and returns the first element that is left. Written by hand because g++ 12 does not
-// vectorise loops over rows of 4, 8 or 16 elements. Rows may begin at any address.
+// vectorize loops over rows of 4, 8 or 16 elements. Rows may begin at any address.
 template <class Form, std::size_t bytes, class T>
 inline std::size_t update_lanes(const Params<T>& p, T* w, const T* g, T* s, std::size_t dim,
                                 std::size_t j) {

@@ -36,6 +36,7 @@ template <class Id>
 std::size_t count_owned(const Owner& owner, const Id* ids, std::size_t n) {
   const Owner mine = owner;
   std::size_t count = 0;
+  // Ids may repeat. Integers are counted exactly in any order, so the loop may be vectorized.
   for (std::size_t i = 0; i < n; ++i) count += owns(mine, ids[i]) ? 1 : 0;
   return count;
 }

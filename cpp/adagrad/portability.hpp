@@ -1,6 +1,7 @@
 // Macros for what compilers spell differently: aliasing promises, prefetch hints, functions that
-// are not worth inlining, and the pause of a thread that spins. Loops that are written with vectors
-// or intrinsics have an #ifdef of their own where they are (vectors.hpp says where).
+// are not worth inlining, and the pause of a thread that spins. Other files have conditionals of
+// two kinds: around loops of vectors or intrinsics (listed in vectors.hpp), and around what a
+// single file needs, in parallel.hpp, buckets.hpp and isa/cpu.cpp.
 #pragma once
 
 #if defined(__GNUC__) || defined(__clang__)

@@ -118,7 +118,7 @@ inline double logarithm(double x) {
   return e * log2_high + ((e * log2_low + 2.0 * t * z * series) + 2.0 * t);
 }
 
-// Written out, because g++ 12 does not vectorise around an inner loop.
+// Written out, because g++ 12 does not vectorize around an inner loop.
 inline double polynomial(const double (&c)[8], double x) {
   const double upper = ((c[0] * x + c[1]) * x + c[2]) * x + c[3];
   return (((upper * x + c[4]) * x + c[5]) * x + c[6]) * x + c[7];
@@ -126,7 +126,7 @@ inline double polynomial(const double (&c)[8], double x) {
 
 // The quantile of the standard normal distribution: algorithm AS241, PPND16 (Wichura, Applied
 // Statistics 37, 1988), of relative accuracy 1e-16. One ratio of polynomials around 1/2, one for
-// the tails and one for the far tails; all are computed, and one selected, so that it vectorises.
+// the tails and one for the far tails; all are computed, and one selected, so that it vectorizes.
 inline double normal(double u) {
   constexpr double a[8] = {2.5090809287301226727e+3, 3.3430575583588128105e+4,
                            6.7265770927008700853e+4, 4.5921953931549871457e+4,

@@ -142,7 +142,8 @@ inline V each_lane(F f, std::index_sequence<k...>) {
 
 // Plain updates of as many coordinates at a time as fill a vector: their accumulators grow one by
 // one, their steps are computed together, and their params move one by one. So ids may repeat, and
-// a repeated id does not wait for the root and the division of the one before.
+// a repeated id does not wait for the root and the division of the one before. The caller has
+// checked that ids are below the number of rows; `g` needs no alignment beyond that of T.
 template <class Form, std::size_t stride, bool resident = false, class T, class Ids>
 void vector_rows(const Target<T>& table, const Batch<T, Ids>& batch, const Params<T>& params) {
   using V = typename Lanes<T, vector_bytes>::type;
@@ -190,7 +191,7 @@ std::size_t resident_pairs(T* pairs, const Ids ids, const T* g, std::size_t n, c
 
 // Rows of any length. The first 16 cache lines of a row are prefetched; the hardware follows from
 // there. The prefetches are written in the loop because g++ 12 deletes calls of a function that
-// only prefetches. `known` is the length of a row if the compiler is told it, else 0.
+// only prefetches. `known` is the length of a row if it is a compile-time constant, else 0.
 template <class Form, std::size_t known, class T, class Ids>
 std::size_t wide_rows(const Target<T>& table, const Batch<T, Ids>& batch, const Params<T>& params,
                       Visit visit) {

@@ -43,7 +43,7 @@ struct Plain {
 struct General {
   static constexpr bool plain = false;
 };
-// GeneralWith: the same, with a known evaluation, for loops that would not vectorise otherwise.
+// GeneralWith: the same, with a known evaluation, for loops that would not vectorize otherwise.
 template <Evaluation E>
 struct GeneralWith {
   static constexpr bool plain = false;
@@ -120,7 +120,7 @@ inline V divisor(const Params<T>& p, [[maybe_unused]] V s, V n) {
   }
 }
 
-// x[i] = x[i]^power. The digits are the outer loop, so that a block of coordinates vectorises.
+// x[i] = x[i]^power. The digits are the outer loop, so that a block of coordinates vectorizes.
 template <class T>
 inline void raise(const Power& power, T* x, std::size_t n) {
   if (power.whole) return;
@@ -130,6 +130,7 @@ inline void raise(const Power& power, T* x, std::size_t n) {
   }
   constexpr std::size_t most = 64;
   T product[most];
+  // Blocks are independent: each coordinate is raised without any other.
   for (std::size_t start = 0; start < n; start += most) {
     const std::size_t count = n - start < most ? n - start : most;
     T* const radical = x + start;

@@ -63,7 +63,8 @@ inline std::size_t sum_by(const T* g, const Position* at, std::size_t n, std::si
 }
 #endif
 
-// to[0..dim) = the sum of n rows of gradients, added in order: the i-th is g + at[i] * dim.
+// to[0..dim) = the sum of n >= 1 rows of gradients, added in order: the i-th is g + at[i] * dim.
+// `to` must not overlap them.
 template <class T, class Position>
 void sum_rows(const T* g, const Position* at, std::size_t n, std::size_t dim,
               T* ADAGRAD_RESTRICT to) {
@@ -74,6 +75,7 @@ void sum_rows(const T* g, const Position* at, std::size_t n, std::size_t dim,
   if constexpr (sum_bytes >= 16) j = sum_by<16>(g, at, n, dim, j, to);
 #endif
   if (j == dim) return;
+  // The columns that fill no vector. Each column is summed in the order of the rows, as above.
   const T* const first = g + std::size_t{at[0]} * dim;
   for (std::size_t c = j; c < dim; ++c) to[c] = first[c];
   for (std::size_t i = 1; i < n; ++i) {
@@ -92,7 +94,7 @@ inline std::size_t add_by(const T* row, std::size_t dim, std::size_t j, T* to) {
 }
 
 // Adds the row at g + at[i] * dim to the sum at sums + slots[i] * dim, for n rows in order. Slots
-// may repeat.
+// may repeat, so rows are added one by one. `sums` must not overlap `g`.
 template <class T, class Position>
 void add_rows(const T* g, const Position* at, const std::uint32_t* slots, std::size_t n,
               std::size_t dim, T* ADAGRAD_RESTRICT sums) {

@@ -1,5 +1,6 @@
-// The types in the signatures of the kernels: hyperparameters, tables, batches, bags. There is no
-// formula and no loop here, so a change of either recompiles the kernels and nothing else.
+// The types in the signatures of the kernels: hyperparameters, tables, batches, bags. Code that
+// only calls the kernels includes this header and neither formulas nor loops. Two other files need
+// more: ctr/models.cpp includes rules.hpp, and isa/sparse_step.cpp includes policies.hpp.
 //
 // The types are aggregates without member functions: they are compiled once per instruction set,
 // and no symbol of one build may replace another's at link time.
@@ -121,7 +122,7 @@ struct Occurrences {
   const std::uint32_t* source;
   std::size_t n;
   bool distinct, by_position;  // as in Batch
-  // If this call is a part of a larger one: the position there of each occurrence, else null
+  // The position of each occurrence in the call that this one is a part of; null if it is whole.
   const std::size_t* positions = nullptr;
 };
 
@@ -147,7 +148,7 @@ struct Start {
 };
 
 // A thread's share of the rows: those whose hash is in [first, first + width). Blocks of 2^shift
-// neighbouring ids have one owner, so no cache line has two (owners.hpp).
+// neighboring ids have one owner, so no cache line has two (owners.hpp).
 struct Owner {
   std::uint32_t first, width;
   unsigned shift;

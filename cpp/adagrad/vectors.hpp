@@ -1,11 +1,11 @@
-// Vectors for the loops over rows that compilers do not vectorise: short rows, and pairs of a param
+// Vectors for the loops over rows that compilers do not vectorize: short rows, and pairs of a param
 // and its accumulator at any address. Dense loops need none of this. A formula of rules.hpp takes a
 // vector as it takes a scalar; the scalar loops are the oracle of the tests.
 //
 // Lanes<T, bytes>::type is a vector type of the compiler (g++, clang), whose + - * / are the IEEE
-// operations; other compilers get the scalar loops. Intrinsics are here (roots, halves of ids), in
-// owners.hpp (finding owned ids) and in ctr/separators.hpp (splitting text), each beside the loop
-// that it replaces.
+// operations; other compilers get the scalar loops. Intrinsics that compute are here (roots, halves
+// of ids), in owners.hpp (finding owned ids) and in ctr/separators.hpp (splitting text), each
+// beside the loop that it replaces. portability.hpp has those that prefetch and pause.
 #pragma once
 
 #include <cmath>

@@ -18,15 +18,16 @@ void bind_examples(pybind11::module_& m);
 void bind_hashing(pybind11::module_& m);
 void bind_learners(pybind11::module_& m);
 
-// How many threads a call may use: what it asks for, or where that is 0, set_num_threads().
+// Returns how many threads a call may use: `asked`, or the number set by set_num_threads() if
+// `asked` is 0.
 std::size_t num_threads(std::size_t asked);
 
-// What a thread of a sparse call should have to do, in elements. With less, starting the thread
-// takes longer than it saves (bench/threads.py). Tests set it, to have threads on small tables.
+// The least work of a thread in a sparse call, in elements. With less, starting the thread takes
+// longer than it saves (bench/threads.py). Tests lower it, so that small tables use threads too.
 std::size_t sparse_grain();
 
-// Runs f without the GIL where the work is worth releasing it for: below this many elements taking
-// the lock back costs more than the update.
+// Runs f, without the GIL if there are at least `worth` elements: with fewer, reacquiring the lock
+// costs more than the update.
 template <class F>
 auto unlocked(std::size_t elements, F f) {
   constexpr std::size_t worth = 4096;

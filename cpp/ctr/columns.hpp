@@ -51,7 +51,7 @@ inline float half_at(const Column& c, std::size_t i) {
 }
 
 // out[i] = f(position of value begin + i), or `missing` if that value is missing. The test for a
-// validity bitmap is outside the loop, so that columns without one vectorise.
+// validity bitmap is outside the loop, so that columns without one vectorize.
 template <class Out, class F>
 inline void for_each(const Column& c, std::size_t begin, std::size_t n, Out missing, Out* out,
                      F f) {

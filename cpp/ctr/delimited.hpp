@@ -1,4 +1,4 @@
-// Lines of delimited text to columns in Apache Arrow's layout, for text that needs no judgement.
+// Lines of delimited text to columns in Apache Arrow's layout, for text that needs no judgment.
 // Lines with quotes, empty lines, a wrong number of columns, and numbers in any but the plainest
 // notation are left to a reader that handles them.
 #pragma once

@@ -13,7 +13,7 @@ namespace adagrad {
 constexpr std::size_t regions = 8;
 
 // The length of a region is a multiple of this many slots: two cache lines of (w, s) pairs, so that
-// neighbouring regions share no line.
+// neighboring regions share no line.
 constexpr std::size_t region_unit = 16;
 
 // The half-open range [first, last) of regions, or of the other units a model is divided into.
@@ -51,7 +51,8 @@ constexpr float largest_value = 281474976710656.0f;  // 2^48
 
 namespace {
 
-// Where the entries of a region of an example begin. They end where the next region's begin.
+// Returns the index of the first entry of a region of an example. The region ends where the next
+// one begins.
 template <bool fixed>
 inline std::size_t first(const Examples& x, std::size_t example, std::size_t region) {
   return fixed ? example * x.bounds[regions] + x.bounds[region]

@@ -4,8 +4,8 @@
 //     [bias + sum w x] + r sum_{i < j} <v_{i, f_j}, v_{j, f_i}> x_i x_j
 //
 // over all pairs of its entries, including pairs within one field. r is 1 or, with instance
-// normalisation, 1 / sum x^2, so that the pairs are those of x / |x|. The linear part, which libffm
-// does not have, is that of logistic.hpp and is not normalised. The gradient of a pair in
+// normalization, 1 / sum x^2, so that the pairs are those of x / |x|. The linear part, which libffm
+// does not have, is that of logistic.hpp and is not normalized. The gradient of a pair in
 // v_{i, f_j} is (p - y) r x_i x_j v_{j, f_i}.
 //
 // The fields are divided into P parts. A part owns whole regions of the slots: regions

@@ -33,7 +33,7 @@ inline float weight_of(const Targets& targets, std::size_t i) {
 inline void gradients(const float* margins, const Targets& targets, std::size_t n, float* g) {
   const float* const y = targets.y;
   const float* const weights = targets.weights;
-  // Two loops, because the test for weights would keep one loop from vectorising.
+  // Two loops, because the test for weights would keep one loop from vectorizing.
   if (weights == nullptr) {
     for (std::size_t i = 0; i < n; ++i) g[i] = gradient_of(margins[i], y[i], 1.0f);
   } else {
@@ -84,6 +84,7 @@ void linear_sums(const LinearModel& model, const Round& round, const Units& of, 
   }
   if (of.last != regions || model.bias == nullptr) return;
   float* const with_bias = partial + (regions - 1) * stride;
+  // Examples are independent, and `partial` does not overlap the model.
   for (std::size_t i = 0; i < round.end - round.begin; ++i) with_bias[i] += *model.bias;
 }
 
@@ -91,7 +92,7 @@ void linear_sums(const LinearModel& model, const Round& round, const Units& of, 
 inline void add_units(const float* partial, std::size_t stride, std::size_t units, std::size_t n,
                       float* sums) {
   for (std::size_t i = 0; i < n; ++i) sums[i] = 0.0f;
-  // Examples are the inner loop: they are independent, so the loop vectorises without reordering
+  // Examples are the inner loop: they are independent, so the loop vectorizes without reordering
   // the additions of any one of them.
   for (std::size_t unit = 0; unit < units; ++unit) {
     for (std::size_t i = 0; i < n; ++i) sums[i] += partial[unit * stride + i];
@@ -155,6 +156,7 @@ void linear_steps(const LinearModel& model, const Round& round, const Units& of,
   std::size_t count = 0;
   // The entries of several examples are collected into blocks, which fill the vectors of
   // step_pairs(). A block keeps the order of the entries, so repeated slots are stepped in order.
+  // Gradients come from `g` alone, so steps between two entries of an example do not change them.
   for (std::size_t i = round.begin; i < round.end; ++i) {
     const float of_margin = g[i - round.begin];
     const std::size_t last = first<fixed>(x, i, of.last);

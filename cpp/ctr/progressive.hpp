@@ -26,7 +26,7 @@ inline void tally(const float* margins, const Targets& targets, std::size_t n, T
   double loss[most], predicted[most];
   for (std::size_t start = 0; start < n; start += most) {
     const std::size_t count = n - start < most ? n - start : most;
-    // Independent per example, so this loop vectorises; the ordered sums follow in a second loop.
+    // Independent per example, so this loop vectorizes; the ordered sums follow in a second loop.
     for (std::size_t i = 0; i < count; ++i) {
       const float m = margins[start + i], size = magnitude_of(m);
       const double e = static_cast<double>(exp_of_minus(size));

@@ -42,7 +42,7 @@ class Barrier {
 };
 
 // Divides the units among threads so that the busiest thread has the least work possible. Each
-// thread gets neighbouring units, whose entries are contiguous in an example.
+// thread gets neighboring units, whose entries are contiguous in an example.
 std::vector<Units> deal_units(const Model& model, const Examples& x, std::size_t threads) {
   const std::size_t units = model.units();
   std::vector<std::size_t> before(units + 1);  // the work of all units before this one

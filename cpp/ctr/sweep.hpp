@@ -78,7 +78,7 @@ void sweep(const SweepModel& model, const Examples& x, const Targets& targets,
     const std::size_t i = next - ahead;
     const std::size_t begin = first<fixed>(x, i, 0), end = first<fixed>(x, i, regions);
     float z[rates] = {}, g[rates], of_entry[rates];
-    // Rates are the inner loops: they are independent and vectorise.
+    // Rates are the inner loops: they are independent and vectorize.
     for (std::size_t k = begin; k < end; ++k) {
       const float* const w = row(k);
       const float value = value_of(x, k);

@@ -22,7 +22,7 @@ const KernelsOf<T>& kernels_for() {
   }
 }
 
-// Of a table of kernels, those for ids of type Id.
+// Returns the kernels for ids of type Id.
 template <class Id, class K>
 const auto& kernels_by(const K& kernels) {
   if constexpr (sizeof(Id) == sizeof(std::uint32_t)) {

@@ -1,10 +1,12 @@
-# The list of instruction sets: adding one is one adagrad_isa() row and one row of cpu.cpp.
+# The list of instruction sets. A new one takes an adagrad_isa() row here and, in cpu.cpp, a
+# declaration, a detection unless every processor of the architecture has it, and a line in
+# find_runnable().
 #
 # kernels.cpp and ctr_kernels.cpp are compiled once per row, with that row's flags. Rows are ordered
 # by preference, the best last; cpu.cpp picks the last one that the machine can run.
 
-# What makes the bits equal everywhere, and lets sqrt vectorise:
-#   -O3                  g++ 12 does not vectorise at -O2
+# What makes the bits equal everywhere, and lets sqrt vectorize:
+#   -O3                  g++ 12 does not vectorize at -O2
 #   -fno-math-errno      sqrt need not set errno, so it may be an instruction
 #   -fno-trapping-math   selects may evaluate both sides
 #   -ffp-contract=off    a * b + c is rounded twice on every machine, as NumPy rounds it

@@ -15,7 +15,7 @@ namespace {
 
 template <class T>
 bool all_finite(const T* g, std::size_t n) {
-  unsigned bad = 0;  // without an early exit, the loop vectorises
+  unsigned bad = 0;  // without an early exit, the loop vectorizes
   for (std::size_t i = 0; i < n; ++i) bad |= std::isfinite(g[i]) ? 0u : 1u;
   return bad == 0;
 }

@@ -20,7 +20,7 @@ def hash_ids(ids: npt.NDArray[np.int64], bits: int) -> npt.NDArray[np.int64]:
     """Hash ids to ``(id * 0x9E3779B97F4A7C15 mod 2**64) >> (64 - bits)``.
 
     This is Knuth's multiplicative hash (The Art of Computer Programming, volume 3, section 6.4).
-    It sends neighbouring ids, the common case in libsvm files, far apart. The top bits are the
+    It sends neighboring ids, the common case in libsvm files, far apart. The top bits are the
     ones it mixes best.
 
     Parameters

@@ -36,7 +36,7 @@ HASH_BITS = 22
 
 @dataclass(frozen=True, eq=False)
 class Log:
-    """Labelled sparse examples in memory, in their order of arrival.
+    """Labeled sparse examples in memory, in their order of arrival.
 
     Example ``i`` has the features ``rows[indptr[i]:indptr[i + 1]]``, with the values at the same
     positions. This class holds a small data set; `adagrad.ctr.logs.Log` streams a log of any size

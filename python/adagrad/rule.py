@@ -269,8 +269,8 @@ class Rule:
         -------
         ndarray of float32 or float64, shape of `s`
             float32 for accumulators of float32 or 16 bits, else float64. Every operation is rounded
-            once, so that a step under ``evaluation="lr/d*g"`` takes off exactly ``rate * h``. 0
-            where `skip_zero_accumulator` takes no step; infinite where the divisor is 0.
+            once, so a step under ``evaluation="lr/d*g"`` subtracts exactly ``rate * h``. The rate
+            is 0 where `skip_zero_accumulator` skips the step, and infinite where the divisor is 0.
 
         Raises
         ------

@@ -96,7 +96,7 @@ def airfoil_from_scratch(
 
     Notes
     -----
-    Uses the first 1,500 examples of `adagrad.datasets.airfoil`, each column standardised. Takes
+    Uses the first 1,500 examples of `adagrad.datasets.airfoil`, each column standardized. Takes
     about 10 ms.
     """
     w, b = _first_params(seed)

@@ -39,7 +39,7 @@ def test_quick_run(question, tmp_path):
     peers, options = PEERS[question], ("--json", str(out))
     printed = benchmark.quick(question, *options, without=peers, PYTHONWARNINGS="error")
     assert "\x1b" not in printed
-    left_out = printed.rpartition("Left out, not installed:")[2]  # the one after measuring
+    left_out = printed.rpartition("Left out, not installed:")[2]  # the list printed after measuring
     assert peers.split(",")[0] in left_out
     results = json.loads(out.read_text(encoding="utf-8"))["results"]
     assert {"adagrad", "adagrad core", "NumPy"} & {cell["variant"] for cell in results}

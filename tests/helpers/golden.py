@@ -11,7 +11,7 @@ from checks import DATA
 
 GOLDEN = DATA / "golden"
 
-# What the recordings call a field of Rule, where it has another name there.
+# Names in the recordings that differ from the names of the fields of Rule.
 NAMES = {
     "learning_rate": "lr",
     "epsilon": "eps",

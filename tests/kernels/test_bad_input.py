@@ -116,7 +116,7 @@ def test_overlap():
         with pytest.raises(ValueError, match="overlap in memory"):
             adagrad.step_many([arrays])
     np.testing.assert_array_equal(room, before)
-    adagrad.step(room[:10], room[10:20], room[20:30])  # neighbours do not overlap
+    adagrad.step(room[:10], room[10:20], room[20:30])  # neighbors do not overlap
 
 
 def test_rows_overlapping_the_table():

@@ -172,7 +172,7 @@ def cases() -> list[Case]:
 def build(folder, cxx, isa, kernels, *flags):
     """The replay program, with the kernels of one ISA.
 
-    Only cpu.cpp depends on the ISA. Nothing but the kernels is optimised: the rest runs briefly.
+    Only cpu.cpp depends on the ISA. Nothing but the kernels is optimized: the rest runs briefly.
     """
     program = kernels.with_suffix(".replay")
     compile_ = (cxx, "-std=c++17", "-O0", "-ffp-contract=off", *toolchain.WARNINGS)

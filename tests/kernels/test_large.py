@@ -14,7 +14,7 @@ def mapped(path, shape):
 
 @pytest.mark.parametrize("policy", ["sum", "sequential", "each"])
 def test_int32_ids_past_4_gib(tmp_path, policy):
-    # 2^28 rows of 5 floats are 5 GiB; the last rows lie where a 32-bit byte offset wraps (B8).
+    # 2^28 rows of 5 floats are 5 GiB; the last rows lie where a 32-bit byte offset wraps.
     n = 1 << 28
     w, s = mapped(tmp_path / "w", (n, 5)), mapped(tmp_path / "s", (n, 5))
     rows = np.array([0, n - 1, (1 << 32) // 20 + 1, n - 1], np.int32)
@@ -24,7 +24,7 @@ def test_int32_ids_past_4_gib(tmp_path, policy):
     assert s[n - 1, 4] == {"sum": 16.0, "sequential": 8.0, "each": 8.0}[policy]
     assert s[rows[2]].tolist() == [4.0] * 5
     touched = {int(r) for r in rows}
-    for row in touched:  # the neighbours, and where a wrapped offset would have landed
+    for row in touched:  # the neighbors, and where a wrapped offset would have landed
         for other in (row - 1, row + 1, (row * 20 % (1 << 32)) // 20, row % (1 << 24)):
             if 0 <= other < n and other not in touched:
                 assert not s[other].any()

@@ -1,6 +1,6 @@
 """What the compiler made of the kernels, read from the disassembly.
 
-A compiler may stop vectorising a loop, fuse a multiply and an add, or delete a prefetch, and every
+A compiler may stop vectorizing a loop, fuse a multiply and an add, or delete a prefetch, and every
 result stays as good as before or differs in the last bit. So each kernel is found as the bindings
 find it, through the table of its instruction set, and everything it can reach is looked at.
 """
@@ -36,7 +36,7 @@ CTR_HEADER = ROOT / "cpp" / "ctr" / "kernels.hpp"
 STEPS = [f"{t}.{e}" for t in ("f32", "f64") for e in ("dense", "every_row", "rows_u32", "rows_u64")]
 STEPS += ["mixed", "half.rows_u32", "half.rows_u64"]
 IDS = ("u32", "u64")
-# What else is vectorised: sums of bags, random numbers, forgetting.
+# Other vectorized loops: sums of bags, random numbers, decay of accumulators.
 READS_PACKED = {
     **{f"{t}.pool_{ids}": [(t, "add")] for t in ("f32", "f64") for ids in IDS},
     **{f"half.pool_{ids}": [("f32", "add")] for ids in IDS},
@@ -52,9 +52,9 @@ READS_PACKED = {
     "half.fade": [("f32", "mul")],
 }
 HASHED = ("half.rows_u32", "half.rows_u64", "half.fade", "half.decay_rows")
-# Where finding what a thread owns is written by hand.
+# The entries that find a thread's ids by hand-written vector code.
 COLLECTED = ("f32.collect_u32", "f32.collect_u64")
-# The least of them behind these entries.
+# The fewest prefetches in the code of each of these entries.
 PREFETCHES = {
     **{f"{t}.gather_{ids}": 1 for t in ("f32", "f64", "half") for ids in IDS},
     **{f"{t}.pool_{ids}": 2 for t in ("f32", "f64") for ids in IDS},
@@ -62,7 +62,7 @@ PREFETCHES = {
     **{f"half.rows_{ids}": 12 for ids in IDS},
 }
 
-# The learners: those that ask for memory ahead, and those whose plain steps are vectors.
+# The learners' entries that prefetch, and those whose plain steps are vectorized.
 ASKING = ("linear_sums", "linear_each", "sweep", "factor_sums", "pair_sums")
 STEPPING_LEARNERS = ("linear_steps", "linear_each", "sweep", "factor_steps", "pair_steps")
 
@@ -74,7 +74,7 @@ PACKED = {
     "neon": r"f{}\s+v\d+\.{}",
 }
 LANES = {"f32": {"neon": "4s"}, "f64": {"neon": "2d"}}
-# Where coordinates that lie anywhere are updated by vectors of 32 bytes, and of how many.
+# The ISAs that update scattered coordinates by vectors of 32 bytes, and the lanes of such a vector.
 PAIRED, PAIRS = ("x86_64_v3", "x86_64_v4"), {"f32": 8, "f64": 4}
 BRANCH = re.compile(r"(?:j\w+|call\w*|bl?|b\.\w+|cbn?z|tbn?z)\s+(?:.*[ ,])?([0-9a-f]+) <")
 CALL = re.compile(r"call|bl\s")

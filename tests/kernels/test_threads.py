@@ -1,4 +1,4 @@
-"""Threads beside other threads, processes and libraries, and where there are none to be had."""
+"""Threads beside other threads, processes and libraries, and where no thread can be started."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from checks import need_packages, wide_range
 
 
 def python(script, **environment):
-    """What a fresh interpreter prints that runs the script."""
-    # OpenBLAS keeps threads of its own.
+    """Run the script in a fresh interpreter; return what it prints."""
+    # OpenBLAS would start threads too.
     env = {**os.environ, "OPENBLAS_NUM_THREADS": "1", **environment}
     return toolchain.run(sys.executable, "-W", "error", "-c", script, env=env)
 
 
-# Of a table after some steps, with as many ids as several threads take.
+# Trains a table for a few steps, with enough ids for several threads.
 TRAIN = """
 import os, numpy as np, adagrad
 def trained(threads, dim=8, steps=3):

@@ -130,7 +130,7 @@ def test_the_versions_agree(installed):
 
 
 def test_the_build_asks_for_what_cmake_looks_for():
-    """Where an installed pybind11 would hide that a build alone does not find one."""
+    """An installed pybind11 would hide that an isolated build finds none."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     asked = re.search(r'^requires = \[.*"pybind11>=([\d.]+)"', text, re.MULTILINE)
     wanted = re.search(r"find_package\(pybind11 ([\d.]+) ", (ROOT / "CMakeLists.txt").read_text())

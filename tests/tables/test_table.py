@@ -26,7 +26,7 @@ DIMS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64, 65, 127, 128, 129]
 
 
 def drawn(*of):
-    """A generator of its own for each test, so that adding one changes no other."""
+    """Return a generator seeded by `of`, so that adding a test changes no other."""
     return np.random.default_rng(zlib.crc32(repr(of).encode()))
 
 
@@ -35,7 +35,7 @@ def real(table):
 
 
 def make(rng, rows, dim, rule=None, storage="float32", state="element"):
-    """A table that has learnt something."""
+    """Return a table with random weights, accumulators and step count."""
     seed = int(rng.integers(2**64, dtype="u8"))
     table = Table(rows, dim, rule, state=state, init="normal", seed=seed, **STORAGES[storage])
     start = 0.01 + table.rule.initial_accumulator
@@ -66,7 +66,7 @@ def assert_equal(table, oracle, context):
 
 
 def check_step(rng, table, n, policy, context, threads=(1,)):
-    """One step of copies on so many threads, and then of the table."""
+    """Step with each number of threads: copies of the table, and the table itself with the last."""
     oracle = reference.Table(table)
     ids = ids_of(rng, table, n, policy)
     g = gradients(rng, table, len(ids))
@@ -331,7 +331,7 @@ def test_properties():
     assert Table(2).rule == Rule()
 
 
-# A table that comes back goes on as it would have
+# A restored table continues with the same bits
 
 
 def mapped(table, path):
@@ -587,7 +587,7 @@ def test_rounding_is_unbiased(half, policy):
 
 @pytest.mark.parametrize("half", HALVES)
 def test_small_updates_are_not_lost(half):
-    # Each is an eighth of the distance between neighbours around 1, where nearest would lose all.
+    # Each is an eighth of the distance between neighbors around 1, where nearest would lose all.
     apart = 2.0 ** (-8 if half == "bfloat16" else -11)
     rule = Rule(lr=apart / 8, power=0.0, eps=0.0)
     table = Table(20_000, rule=rule, dtype=half, seed=2)

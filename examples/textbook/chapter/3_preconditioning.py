@@ -66,7 +66,7 @@ for name, matrix in (("Q", Q), ("Q̃", scaled)):
 
 # %%
 # The discs are those of :doc:`Gershgorin's theorem </textbook/exercises/3_gershgorin>`. Scaling
-# moves all of their centres to 1, and so away from 0.
+# moves all of their centers to 1, and so away from 0.
 
 figure = gershgorin_figure(Q)
 figure.savefig("discs-before-and-after-scaling.png", dpi=120)

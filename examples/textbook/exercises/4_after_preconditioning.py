@@ -6,7 +6,7 @@
 
 Let ``M`` be symmetric and positive definite. Then:
 
-1. **All discs have the centre 1**, because ``M̃_jj = M_jj / √(M_jj M_jj)``. Let ``r`` be the
+1. **All discs have the center 1**, because ``M̃_jj = M_jj / √(M_jj M_jj)``. Let ``r`` be the
    largest radius; then every eigenvalue is in ``[1 - r, 1 + r]``. The spread of eigenvalues that
    came from bad scaling of the coordinates is gone. The spread that remains comes from the
    off-diagonal entries, the *correlations* of the coordinates.
@@ -56,7 +56,7 @@ print(
 )
 
 # %%
-# The picture shows centres between 0.01 and 100 before scaling, and all at 1 after.
+# The picture shows centers between 0.01 and 100 before scaling, and all at 1 after.
 
 scales = np.array([0.1, 0.5, 1.0, 3.0, 10.0])
 correlations = np.eye(5) + 0.12 * (np.ones((5, 5)) - np.eye(5))

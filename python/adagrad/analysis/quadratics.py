@@ -301,7 +301,7 @@ def gershgorin_discs(A: Any, *, gram: bool = False) -> GershgorinDiscs:
     Returns
     -------
     GershgorinDiscs
-        Centres, radii and the resulting bounds.
+        Centers, radii and the resulting bounds.
 
     Raises
     ------
@@ -312,7 +312,7 @@ def gershgorin_discs(A: Any, *, gram: bool = False) -> GershgorinDiscs:
 
     Notes
     -----
-    After `jacobi_precondition` all centres are 1. If the largest radius is ``r < 1``, the condition
+    After `jacobi_precondition` all centers are 1. If the largest radius is ``r < 1``, the condition
     number is at most ``(1 + r) / (1 - r)``. Takes O(entries) time.
 
     References

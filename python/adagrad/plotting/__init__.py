@@ -2,7 +2,7 @@
 
 Save a figure with ``figure.savefig(path)``, or return it from a notebook cell to show it. The
 global state of ``pyplot`` is not used, so drawing works in threads and on servers. Series differ in
-marker or line style as well as in colour; the colours are those of Okabe and Ito.
+marker or line style as well as in color; the colors are those of Okabe and Ito.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The style that the pictures share: colours, markers, axes without a box, ticks."""
+"""The style that the pictures share: colors, markers, axes without a box, ticks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-# The colours of Okabe and Ito, which can be told apart with any kind of colour vision.
+# The colors of Okabe and Ito, which can be told apart with any kind of color vision.
 BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
 SKY, ORANGE, PURPLE, GREY = "#56B4E9", "#E69F00", "#CC79A7", "#595959"
-# Colour, marker and line style of each series, so that nobody needs the colour to tell them apart.
+# Color, marker and line style of each series, so that nobody needs the color to tell them apart.
 SERIES = (
     (BLUE, "o", "-"),
     (VERMILION, "s", (0, (5, 2))),
@@ -59,7 +59,7 @@ def label_logarithmic(*axes: Axis) -> None:
 def label_right_edge(
     axes: Axes, labels: list[tuple[float, str, str]], figure_height: float
 ) -> None:
-    """Write labels (height in data units, text, colour) to the right of the axes, without overlap.
+    """Write labels (height in data units, text, color) to the right of the axes, without overlap.
 
     Call it when limits and scales are final. The height of the figure is in inches.
     """

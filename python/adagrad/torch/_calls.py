@@ -64,7 +64,7 @@ class Slot:
         self.order = dense_order(param)
         self.contiguous = self.order is None
         self.strides = param.stride()
-        # Of gradients that need no conversion, which are nearly all.
+        # Nearly all gradients have this dtype, and need no conversion.
         is_common = self.contiguous and param.dtype in (torch.float32, torch.float64)
         self.common_dtype = param.dtype if is_common else None
         # Gradients of 16-bit params may be float32, from a backward pass in float32.

@@ -39,7 +39,7 @@ def as_number(name: str, value: float | torch.Tensor | None) -> Any:
 
 def check_sum(name: str, s: torch.Tensor) -> None:
     """Raise if an accumulator is negative, NaN, or too large for its dtype."""
-    if s.numel() and not (s.min() >= 0.0 and s.max() < torch.inf):  # min is NaN where any is
+    if s.numel() and not (s.min() >= 0.0 and s.max() < torch.inf):  # min is NaN if any element is
         at = (~((s >= 0.0) & (s < torch.inf))).nonzero()[0].tolist()
         raise ValueError(
             f"{name} has an accumulator that is {s[tuple(at)].item()} at {at} in {s.dtype};"

@@ -31,13 +31,13 @@ Array = npt.NDArray[Any]
 Tables = Mapping[str, Iterable[Array]]
 
 INVALID = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
-"""What metadata that are not those of a learner can raise while they are interpreted."""
+"""The exceptions that interpreting metadata raises if they do not describe a learner."""
 
 _FORMAT = "adagrad.ctr"
 _VERSION = "1"
 _DTYPES = {"float32": "F32", "float64": "F64"}
 _ITEM_SIZES = {"F32": 4, "F64": 8}
-_READ_BYTES = 64 << 20  # of a tensor at a time
+_READ_BYTES = 64 << 20  # how much of a tensor is read at a time
 _ALIGNMENT = 8  # of the first tensor
 
 

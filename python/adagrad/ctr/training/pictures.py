@@ -1,4 +1,4 @@
-"""The pictures of the report: SVG by matplotlib, to be embedded in a page in its colours."""
+"""The pictures of the report: SVG by matplotlib, to be embedded in a page in its colors."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ GROUPS = 20
 MARGIN = 16.0  # the histogram of `Progressive` covers log-odds from -16 to 16
 MAX_DOTS = 3_000
 
-# Text and axes take the colour of the page's text, light or dark. matplotlib has no such colour, so
-# it draws them in colours that are used nowhere else, and the SVG text replaces those.
+# Text and axes take the color of the page's text, light or dark. matplotlib has no such color, so
+# it draws them in colors that are used nowhere else, and the SVG text replaces those.
 INK, PALE = "#123456", "#654321"
 
 Floats = npt.NDArray[np.float64]
@@ -103,7 +103,7 @@ def _drawing(name: str, columns: int) -> Iterator[tuple[Sequence[Axes], list[str
 
 
 def _inline(svg: str, prefix: str, figure: Figure) -> str:
-    """Return an SVG file as an element of the page, in the colours and fonts of its text."""
+    """Return an SVG file as an element of the page, in the colors and fonts of its text."""
     svg = svg[svg.index("<svg") :]
     svg = svg.replace(INK, "currentColor").replace(PALE, "currentColor")
     svg = svg.replace(BLUE.lower(), "var(--blue)")
