@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adagrad import _core
+import adagrad._core as _core
 from adagrad._arguments import check_integer
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from adagrad import _core
+import adagrad._core as _core
 from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.learners.model import Model, Settings
 from adagrad.datasets import Log

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
-from adagrad import _core
+import adagrad._core as _core
 from adagrad._arguments import check_integer, check_threads
 from adagrad.rule import Duplicates, Rule, check_choice
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from adagrad import _core
+import adagrad._core as _core
 from adagrad.presets import preset as preset_rule
 from adagrad.rule import Duplicates, Rule, check_choice
 

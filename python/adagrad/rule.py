@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from adagrad import _core
+import adagrad._core as _core
 from adagrad._arguments import check_flag, check_real
 
 Array = npt.NDArray[Any]

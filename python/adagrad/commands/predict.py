@@ -56,7 +56,7 @@ def predict(
       adagrad predict ctr.safetensors today.parquet -o p.parquet --keep user
       adagrad predict ctr.safetensors --format tsv < today.tsv > p.txt
     """  # noqa: D301 (click looks for the character itself)
-    from adagrad import _core
+    import adagrad._core as _core
     from adagrad.ctr.learners import files
     from adagrad.ctr.training.columns import open_for_model
     from adagrad.ctr.training.encoders import encoder_of

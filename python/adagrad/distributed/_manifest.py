@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from adagrad import _core
+import adagrad._core as _core
 from adagrad.distributed._slices import StrPath, find_slices
 from adagrad.tables import files
 from adagrad.tables.header import COUNTERS, TableFileError

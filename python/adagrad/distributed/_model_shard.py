@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from adagrad import _core
+import adagrad._core as _core
 from adagrad.ctr.encoding.examples import REGIONS, region_size
 from adagrad.ctr.learners.model import Settings, layouts
 from adagrad.distributed._order import Async, Order, Sync, window

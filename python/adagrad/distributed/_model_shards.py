@@ -16,7 +16,7 @@ import numpy.typing as npt
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from adagrad import _core
+import adagrad._core as _core
 from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.learners.model import Model, Settings, layouts, learn_first
 from adagrad.distributed._checkpoint import Checkpoint

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from adagrad import _core
+import adagrad._core as _core
 from adagrad._arguments import check_integer
 
 

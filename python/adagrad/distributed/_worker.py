@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import ray
 
-from adagrad import _core
+import adagrad._core as _core
 from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.learners.model import Settings, gradients, layouts
 from adagrad.ctr.training.encoders import Encoder

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from adagrad import _core
+import adagrad._core as _core
 from adagrad._arguments import check_integer
 from adagrad.rule import AccumulatorShape, Rule
 from adagrad.tables import files, memory

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from adagrad import _core
+import adagrad._core as _core
 from adagrad.rule import Rule
 
 # NumPy has no bfloat16. The core recognizes it by its name, which NumPy composes of the name of the

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from adagrad import _core
+import adagrad._core as _core
 from adagrad.tables.table import Array, Mode, Table
 
 __all__ = ["pool"]

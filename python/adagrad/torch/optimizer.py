@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from adagrad import _core
+import adagrad._core as _core
 from adagrad.convert import TORCH as OF_TORCH
 from adagrad.presets import preset as preset_rule
 from adagrad.rule import Rule

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from adagrad import _core
+import adagrad._core as _core
 from adagrad.ctr.encoding.examples import REGIONS
 
 __all__ = ["collisions", "inverse"]

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from adagrad import _core
+import adagrad._core as _core
 from adagrad.ctr.encoding.examples import REGIONS, Examples
 from adagrad.ctr.learners.progressive import Progressive
 from adagrad.rule import Rule

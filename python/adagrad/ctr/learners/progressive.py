@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from adagrad import _core
+import adagrad._core as _core
 
 if TYPE_CHECKING:
     from adagrad.ctr.encoding.examples import Examples

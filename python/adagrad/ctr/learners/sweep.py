@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from adagrad import _core
+import adagrad._core as _core
 from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.learners.model import Model, Settings
 from adagrad.tables.table import Table

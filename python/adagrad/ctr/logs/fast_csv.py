@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from adagrad import _core
+import adagrad._core as _core
 from adagrad.ctr.logs.blocks import is_utf8
 from adagrad.ctr.logs.labels import RAW_TEXT
 from adagrad.ctr.logs.rows import ParsedRows

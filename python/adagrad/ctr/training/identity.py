@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from adagrad import _core
+import adagrad._core as _core
 from adagrad.ctr.logs.log import Log
 
 __all__ = ["describe_identity", "log_identity"]
