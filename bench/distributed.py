@@ -1,6 +1,8 @@
-"""Training on a Ray cluster of several nodes on this machine: bits, what staleness costs, deaths.
+"""Training on a Ray cluster of several nodes on this machine: bits, staleness and failures.
 
-How fast it is, and would be on more machines, is asked by ``python -m bench scale``.
+In sync mode the model must have the same bits on every number of workers and shards. Staleness may
+cost little logloss, and training must survive the death of a process or a node. For the speed, here
+and simulated on more machines, see ``python -m bench scale``.
 """
 
 from __future__ import annotations
@@ -32,14 +34,14 @@ GRID = tuple(itertools.product((1, 2, 3), (1, 2, 4)))
 STALENESS = (0, 1, 4, 15)
 SIZES = (1024, 2048, 8192)
 DEATHS = 20
-# A node that is gone counts as dead in a few seconds, not in fifteen.
+# Ray declares a lost node dead after a few seconds instead of fifteen.
 HEALTH = {"health_check_period_ms": 700, "health_check_failure_threshold": 4}
 NODE = {"num_cpus": 1, "object_store_memory": 150 << 20}
 
 
 @contextlib.contextmanager
 def nodes(count: int) -> Iterator[Any]:
-    """Run so many nodes of one processor, and connect this process to them."""
+    """Run `count` nodes of one processor each, and connect this process to them."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -58,12 +60,12 @@ def nodes(count: int) -> Iterator[Any]:
 
 
 def clicks(rows: int) -> pa.Table:
-    """Return made-up clicks of 39 fields."""
+    """Return synthetic clicks of 39 fields."""
     return pa.Table.from_batches(list(synthetic_clicks(rows, SEED)))
 
 
 def trained(rows: pa.Table, show: Any = lambda run: None, kind: Any = None, **how: Any) -> Any:
-    """Return a learner that a cluster has trained on rows."""
+    """Train a learner on a cluster and return it."""
     import ray.data
 
     from adagrad.distributed import Cluster, fit
@@ -76,7 +78,7 @@ def trained(rows: pa.Table, show: Any = lambda run: None, kind: Any = None, **ho
 
 
 def digest(model: Any) -> str:
-    """Return the model file of a learner, in short."""
+    """Return a digest of the model file of a learner."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model"
         model.save(path)
@@ -105,7 +107,7 @@ def same_bits(report: Report) -> None:
 
 
 def quality(report: Report) -> None:
-    """Measure what batches and staleness cost in logloss, beside one process."""
+    """Measure the logloss of each batch size and staleness against one process."""
     rows = clicks(200_000 if report.quick else 1_000_000)
     features, y = rows.drop_columns([LABEL]), rows[LABEL].to_numpy()
     alone = LogisticRegression(lr=0.1, encoder=HashingEncoder(BITS)).fit(features, y)
@@ -146,7 +148,7 @@ def quality(report: Report) -> None:
 
 
 class Reaper:
-    """Kills a worker, a shard or a node once so many examples are learned; `show` of a run."""
+    """A `show` callback that kills a worker, a shard or a node after `moment` examples."""
 
     def __init__(self, what: str, moment: float, cluster: Any) -> None:
         self.what, self.moment, self.cluster = what, moment, cluster
@@ -159,7 +161,7 @@ class Reaper:
             self.thread.start()
 
     def kill(self, run: Any) -> None:
-        """Do it, while the training goes on."""
+        """Kill the victim while training continues."""
         import ray
 
         if self.what == "node":
@@ -170,7 +172,7 @@ class Reaper:
 
 
 def failures(report: Report, cluster: Any) -> None:
-    """Kill something at moments by chance, in both modes; count examples and compare bits."""
+    """Kill something at random moments, in both modes; count examples and compare bits."""
     if not any(report.wants(f"{FAILURES}, {mode}") for mode in ("sync", "async")):
         return
     rows = clicks(100_000 if report.quick else 400_000)
@@ -209,7 +211,7 @@ def failures(report: Report, cluster: Any) -> None:
 
 
 def run(report: Report) -> list[Panel]:
-    """Measure everything that --only lets through."""
+    """Run the parts that --only selects."""
     if peer("ray") is None:
         return []
     with nodes(2) as cluster:

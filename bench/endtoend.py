@@ -1,4 +1,4 @@
-"""Parts of bench/ctr.py that start from a log: end to end from files, and how good defaults are."""
+"""The parts of bench/ctr.py that start from a log: speed, memory, quality of defaults."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ END_TO_END = "end to end, on one processor"
 MEMORY = "memory of a long log"
 LOG_ROWS, ROWS = 500_000, 200_000
 BITS = 22
-# A folder with logs that may not ship: a9a.gz of libsvm and ipinyou_fh.train.csv.gz.
+# The folder of a9a.gz, from libsvm, and ipinyou_fh.train.csv.gz, which may not be redistributed.
 DATA = Path(os.environ.get("ADAGRAD_BENCH_LOGS", "logs"))
 
 
@@ -45,12 +45,12 @@ def write_logs(folder: Path, rows: int) -> dict[str, Path]:
 
     paths = {name: folder / name for name in ("log.tsv", "log.parquet", "log.vw")}
     whole = datasets.synthetic_clicks(rows).read_all()
-    # Of strings it makes dictionaries; of dictionaries that differ from batch to batch it would
-    # write most as plain text.
+    # The writer makes dictionaries of strings, but writes most dictionaries that differ between
+    # batches as plain text.
     pyarrow.parquet.write_table(whole, paths["log.parquet"])
     options = pyarrow.csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
     with paths["log.tsv"].open("wb") as file:
-        file.write(("\t".join(whole.column_names) + "\n").encode())  # pyarrow's has quotes
+        file.write(("\t".join(whole.column_names) + "\n").encode())  # pyarrow would quote the names
         pyarrow.csv.write_csv(whole, file, options)
     names = [name for name in whole.column_names if name != "click"]
     with paths["log.vw"].open("w") as file:
@@ -87,7 +87,7 @@ def end_to_end(report: Report) -> None:
 
 
 def peak(rows: int, folder: Path) -> float:
-    """Return the most memory that ``adagrad train`` has had on so many rows of a pipe, in MiB."""
+    """Return the peak memory of ``adagrad train`` on a pipe of `rows` rows, in MiB."""
     import pyarrow.csv
 
     log = datasets.synthetic_clicks(rows)
@@ -122,7 +122,7 @@ def peak(rows: int, folder: Path) -> float:
 
 
 def memory(report: Report) -> None:
-    """Compare the peak memory of ``adagrad train`` on logs of one length and of ten times it."""
+    """Compare the peak memory of ``adagrad train`` on a log and on one ten times as long."""
     rows = 512 if report.quick else 1_000_000
     with TemporaryDirectory() as name:
         peaks = {n: peak(n, Path(name)) for n in (rows, 10 * rows)}
@@ -141,7 +141,7 @@ def a9a() -> tuple[Examples, np.ndarray]:
 
 
 def shipped() -> tuple[Examples, np.ndarray]:
-    """Return the log that ships."""
+    """Return the click log of the package."""
     return _matrix(datasets.click_log(), 1 << 24)
 
 
@@ -154,7 +154,7 @@ def _matrix(log: datasets.Log, n_slots: int) -> tuple[Examples, np.ndarray]:
 
 
 def ipinyou() -> tuple[Examples, np.ndarray]:
-    """Return a day of iPinYou."""
+    """Return one day of iPinYou."""
     import pyarrow.csv
 
     log = pyarrow.csv.read_csv(DATA / "ipinyou_fh.train.csv.gz")
@@ -170,7 +170,7 @@ def synthetic() -> tuple[Examples, np.ndarray]:
 
 
 def quality(report: Report) -> None:
-    """Compare progressive loglosses: defaults with Vowpal Wabbit's, 'auto' with a sweep."""
+    """Compare progressive loglosses: defaults with Vowpal Wabbit's, and lr='auto' with a sweep."""
     logs: dict[str, Callable[[], Any]] = {"shipped log": shipped}
     if not report.quick:
         logs["synthetic"] = synthetic

@@ -1,7 +1,7 @@
-"""Discrete events: simulated time, processes that wait for events, and resources they share.
+"""Discrete-event simulation: simulated time, processes that wait for events, shared resources.
 
-A process is a generator that yields the events it waits for. Ties are resolved in the order of
-asking, so a simulation is a function of its arguments.
+A process is a generator that yields the events it waits for. Ties are resolved in the order of the
+requests, so a simulation is deterministic.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Process = Generator["Event", None, None]
 
 
 class Event:
-    """Something that happens once; processes that wait for it go on in the order they came."""
+    """Something that happens once and resumes the processes waiting for it, in order of arrival."""
 
     def __init__(self) -> None:
         self.happened = False
@@ -39,7 +39,7 @@ def start(process: Process) -> None:
 
 
 class Clock:
-    """Simulated seconds, and what is due."""
+    """The simulated time in seconds, and a queue of scheduled events."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -47,21 +47,21 @@ class Clock:
         self._asked = 0
 
     def after(self, seconds: float) -> Event:
-        """Return an event that happens so much later."""
+        """Return an event that happens after `seconds`."""
         event = Event()
         self._asked += 1
         heapq.heappush(self._due, (self.now + seconds, self._asked, event))
         return event
 
     def run(self) -> None:
-        """Let happen what is due, until nothing is."""
+        """Run scheduled events in order of time until none is left."""
         while self._due:
             self.now, _, event = heapq.heappop(self._due)
             event.happen()
 
 
 class Resource:
-    """So many of something, given in the order of asking; `busy` is in seconds of one."""
+    """`count` identical units, granted in order of request; `busy` sums their seconds of use."""
 
     def __init__(self, clock: Clock, count: int = 1) -> None:
         self.busy = 0.0
@@ -90,7 +90,7 @@ class Resource:
 
 
 class Node:
-    """A machine: processors, and a link each way."""
+    """A machine: processors, and one network link in each direction."""
 
     def __init__(self, clock: Clock, processors: int) -> None:
         self.processors = Resource(clock, processors)
@@ -98,12 +98,12 @@ class Node:
 
 
 class Thread:
-    """The one thread of a process; others wait for its `turn`."""
+    """The only thread of a process; tasks that share it take its `turn`."""
 
     def __init__(self, clock: Clock, node: Node) -> None:
         self.node, self.busy, self.turn = node, 0.0, Resource(clock)
 
     def work(self, seconds: float) -> Process:
-        """Work: who calls this is the thread, or has its turn."""
+        """Occupy a processor for `seconds`; the caller is the thread or holds its turn."""
         yield from self.node.processors.use(seconds)
         self.busy += seconds

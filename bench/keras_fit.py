@@ -1,9 +1,8 @@
 """Time of a Keras optimizer's step, ours and Keras' own, on each backend that is installed.
 
-Keras has one backend in a process, so each is measured in a process of its own, on one processor.
-An update is what a training step runs of it: `apply` on torch, `apply` in a graph on TensorFlow.
-Without Keras the same arrays are NumPy's: what the core itself
-takes for them.
+A process can load only one Keras backend, so each backend runs in a separate process, on one
+processor. An update is the part of a training step that the optimizer runs: `apply` on torch,
+`apply` in a graph on TensorFlow. For comparison, the core updates NumPy arrays of the same shapes.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ TABLE_DIM, IDS = 16, 65_536
 
 
 def sizes(quick: bool) -> dict[str, list[tuple[int, ...]]]:
-    """Return the shapes of the params of each model that is updated."""
+    """Return the shapes of the params of each model."""
     small = [(WIDTH, WIDTH), (WIDTH,)] * (2 if quick else LAYERS)
     width, rows = (64, 2000) if quick else (2048, 1 << 20)
     return {"small": small, "large": [(width, width)] * 4, "table": [(rows, TABLE_DIM)]}
@@ -48,7 +47,7 @@ def arrays(shapes: list[tuple[int, ...]], seed: int) -> list[np.ndarray]:
 
 
 def facts(name: str, shapes: list[tuple[int, ...]]) -> Shape:
-    """Return a shape, counted in calls, so that ns are those of an update."""
+    """Return a shape of one element, so that times are ns per update."""
     elements = sum(int(np.prod(shape)) for shape in shapes)
     label = {
         "small": f"{len(shapes)} variables, {data.thousands(elements)}",
@@ -60,7 +59,7 @@ def facts(name: str, shapes: list[tuple[int, ...]]) -> Shape:
 
 
 def bare(report: Report) -> None:
-    """Measure what the core takes for the same arrays."""
+    """Measure the core on the same arrays."""
     rule = adagrad.preset("keras", lr=LR)
     for name, shapes in sizes(report.quick).items():
         w, g = arrays(shapes, 1), arrays(shapes, 2)
@@ -81,7 +80,7 @@ def bare(report: Report) -> None:
 
 
 def updates(backend: str, optimizer: Any, variables: list[Any], g: list[Any]) -> Callable[[], None]:
-    """Return a call that updates all variables, as a training step of the backend does."""
+    """Return a call that updates all variables as a training step of the backend does."""
     if backend == "tensorflow":
         import tensorflow as tf
 
@@ -98,7 +97,7 @@ def updates(backend: str, optimizer: Any, variables: list[Any], g: list[Any]) ->
 
 
 def gradients(backend: str, name: str, shapes: list[tuple[int, ...]]) -> list[Any]:
-    """Return gradients as the backend has them: sparse for a table."""
+    """Return gradients in the backend's form: sparse for a table."""
     import keras
 
     if name != "table":
@@ -116,7 +115,7 @@ def gradients(backend: str, name: str, shapes: list[tuple[int, ...]]) -> list[An
 
 
 def child(backend: str, report: Report) -> None:
-    """Measure one backend, in a process of its own, and print the results as JSON."""
+    """Measure the backend of this process and print the results as JSON."""
     import keras
 
     from adagrad.keras import Adagrad
@@ -128,14 +127,14 @@ def child(backend: str, report: Report) -> None:
         variants, after = [], {}
         for label, kind in kinds.items():
             if backend == "torch" and name == "table" and label == KERAS:
-                # Keras' update takes no sparse gradients on torch: its own layers make dense ones.
+                # On torch, Keras' update takes no sparse gradients: its layers make dense ones.
                 g = [x.to_dense() for x in g]
             variables = [keras.Variable(x) for x in arrays(shapes, 1)]
             call = updates(backend, kind(LR), variables, g)
             call()
             after[label] = [array(v).copy() for v in variables]
             variants.append(Variant(label, lambda _, call=call: call(), group=backend))
-        if not (backend == "torch" and name == "table"):  # where it sums duplicates
+        if not (backend == "torch" and name == "table"):  # to_dense() summed duplicates
             for ours, theirs in zip(after[US], after[KERAS], strict=True):
                 np.testing.assert_allclose(theirs, ours, rtol=1e-5, atol=1e-6)
         report.measure(facts(name, shapes), variants, repeat=True)
@@ -159,7 +158,7 @@ def child(backend: str, report: Report) -> None:
 
 
 def is_here(name: str) -> bool:
-    """Return whether a package is installed; the report names those that are not."""
+    """Return whether a package is installed; the report names the missing ones."""
     return importlib.util.find_spec(name) is not None or peer(name) is not None
 
 

@@ -318,7 +318,7 @@ def _table(w: np.ndarray, s: np.ndarray) -> _Table:
 
 
 def _rows_ahead(table: _Table, lines: int = LINES_AHEAD, reads_only: bool = False) -> int:
-    """Return how many rows have so many cache lines, but at least eight."""
+    """Return how many rows span `lines` cache lines, but at least eight."""
     joined = table.s == table.w + 4 * table.dim
     parts = [table.dim] if reads_only else [table.dim, table.state]
     runs = [sum(parts)] if joined else parts

@@ -1,10 +1,9 @@
-"""What storage costs: bytes, time and loss, from float64 to 16 bits throughout.
+"""Bytes, time and loss of each storage dtype, from float64 to 16 bits throughout.
 
-Time of Table.step and Table.gather of uniform ids on tables of one column, relative to float32, and
-of the dense step, where arrays of 16 bits are rounded to nearest even. A table of 16 bits rounds
-stochastically. Loss is the progressive logloss of a logistic regression, each example predicted
-before it is learned from, in one pass: over made-up clicks and over the log that ships with the
-package.
+Times are relative to float32: those of Table.step and Table.gather with uniform ids on tables of
+one column, and those of the dense step. Tables of 16 bits round stochastically; the dense step
+rounds arrays of 16 bits to nearest even. Loss is the progressive logloss of a logistic regression
+in one pass, over synthetic clicks and over the log that ships with the package.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class Storage:
 
     @property
     def name(self) -> str:
-        """What it is called in tables; float32 is what the others are compared with."""
+        """The name in printed tables; float32 is the baseline."""
         both = f"{self.dtype} + {self.state_dtype}"
         name = self.dtype if self.dtype == self.state_dtype else both
         return US if name == "float32" else f"{US} {name}"
@@ -63,7 +62,7 @@ def new_table(storage: Storage, count: int, **fields: Any) -> adagrad.Table:
 
 
 def check_storage(storage: Storage) -> None:
-    """Raise where a few steps end far from those of float32."""
+    """Raise if a few steps end too far from those of float32."""
     ids = data.draw(data.UNIFORM, 10, 2000)
     tables = [new_table(of, 1 << 10) for of in (STORAGES[0], storage)]
     for duplicates in ("sum", "unique"):
@@ -95,7 +94,7 @@ def make(tables: dict[Storage, adagrad.Table], batches: data.Batches) -> list[Va
 
 
 def make_dense(n: int) -> list[Variant]:
-    """Return the dense step on arrays of each dtype that this build takes, checked."""
+    """Check the dense step on arrays of each dtype that this build takes; return the variants."""
     kinds: dict[str, tuple[Any, Any, Any]] = {US: (np.float32,) * 3}
     ml_dtypes = peer("ml_dtypes")
     halves: dict[str, Any] = {"float16": np.float16}
@@ -114,7 +113,7 @@ def make_dense(n: int) -> list[Variant]:
         try:
             step(None)
         except TypeError:
-            continue  # a build that takes no arrays of 16 bits
+            continue  # this build takes no arrays of 16 bits
         expected = 1 - LR * random / np.sqrt(np.float32(START) + random * random)
         if not np.allclose(w.astype(np.float32), expected, 2**-8, 0.0):
             raise RuntimeError(f"{name} computes something else")
@@ -135,7 +134,7 @@ class Clicks:
 
 
 def made_up(examples: int) -> Clicks:
-    """Return clicks: Zipf ids in each of some fields, each id with a weight of its own."""
+    """Return synthetic clicks: Zipf ids in each field, with one true weight per id."""
     random = np.random.default_rng(4)
     ids = np.minimum(random.zipf(1.2, (examples, FEATURES)) - 1, (1 << TABLE_BITS) - 1)
     rows = (ids * FEATURES + np.arange(FEATURES)) * data.KNUTH % (1 << TABLE_BITS)
@@ -177,7 +176,7 @@ def logloss(clicks: Clicks, storage: Storage, seed: int) -> float:
 
 
 def show_losses(report: Report) -> None:
-    """Print bytes and losses, and claim what 16 bits cost at most."""
+    """Print bytes and losses, and bound the cost of 16 bits."""
     streams = [made_up(1 << 12 if report.quick else EXAMPLES), shipped()]
     seeds = 1 if report.quick else SEEDS
     lines, first = [], []
@@ -235,7 +234,7 @@ def run(report: Report) -> list[Panel]:
 
 
 def by_dtype(report: Report) -> None:
-    """Print the dense step, a row per dtype."""
+    """Print the times of the dense step, one row per dtype."""
     lines = []
     for shape in report.shapes(DENSE):
         for name in report.names(DENSE):

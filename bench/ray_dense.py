@@ -1,9 +1,9 @@
-"""A parameter server that ships whole arrays, after the pattern of Ray's documentation.
+"""A parameter server that sends whole arrays, after the pattern of Ray's documentation.
 
-One actor holds the weights; in each round every worker gets them all, computes the dense gradient
-of a batch of its own, and sends it back; the server adds the gradients up and steps ("Parameter
-Server", synchronous training, in the examples of Ray Core). Here for logistic regression by
-AdaGrad, in NumPy, on the batches of hashed slots that ours are trained on.
+The pattern is synchronous training in "Parameter Server", an example of Ray Core. One actor holds
+the weights. In each round every worker gets all of them, computes the dense gradient of its next
+batch and sends it back. The server sums the gradients and takes a step. This one trains a logistic
+regression by AdaGrad, in NumPy, on the same batches of hashed slots as adagrad.distributed.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Floats = npt.NDArray[np.float32]
 
 
 class ParameterServer:
-    """Weights and accumulators, all of them.
+    """All weights and accumulators.
 
     Parameters
     ----------
     bits : int
-        There are ``2**bits``, and a bias after them.
+        There are ``2**bits`` weights, followed by a bias.
     rule : Rule
-        Its lr, and where accumulators start.
+        Its `lr` is the learning rate; accumulators start at its `eps`.
     """
 
     def __init__(self, bits: int, rule: Rule) -> None:
@@ -51,16 +51,16 @@ class ParameterServer:
 
 
 class DataWorker:
-    """Reads and encodes every so manieth batch of a log, and computes gradients.
+    """Reads and encodes the batches of its share of a log, and computes gradients.
 
     Parameters
     ----------
     paths : sequence of Path
-        Parquet files, its share of the log.
+        The worker's share of the log, as Parquet files.
     label : str
     encoder : HashingEncoder
     size : int
-        Examples of a batch.
+        Examples per batch.
     """
 
     def __init__(
@@ -76,15 +76,15 @@ class DataWorker:
                 for rows in log:
                     at = 0
                     while at < len(rows):
-                        size = min(self.size, max(64, seen // 8))  # as ours has it
+                        size = min(self.size, max(64, seen // 8))  # as in adagrad.distributed
                         yield rows.slice(at, size)
                         at += size
                         seen += size
 
     def compute_gradients(self, weights: Floats) -> tuple[Floats, float, int]:
-        """Return the gradient of the next batch, its loss in nats before it is learned, and rows.
+        """Return the gradient of the next batch, its loss in nats before the step, and its rows.
 
-        No rows are left where it is of none.
+        After the last batch the number of rows is 0.
         """
         rows = next(self.batches, None)
         if rows is None:
@@ -114,7 +114,7 @@ def train(
 ) -> float:
     """Train on a log in one pass; return the progressive logloss.
 
-    `show` is called after each round with the rows learned.
+    After each round, `show` is called with the number of rows learned.
     """
     server = ray.remote(num_cpus=0)(ParameterServer).remote(encoder.bits, rule)
     worker = ray.remote(num_cpus=0)(DataWorker)

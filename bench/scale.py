@@ -1,9 +1,9 @@
-"""How distributed training scales: what a batch costs here, and a simulation of more machines.
+"""How distributed training scales: costs measured on this machine, and a simulation of more.
 
-Costs and two trainings are measured; the rest is `bench.scale_sim`, which is fed with them and with
-the rows that batches of this log pull of each shard, and is held against a training that was
-measured. ``--only costs`` and ``--only throughput`` ask for less; ``--picture`` draws what was
-simulated.
+The cost of each stage of a batch and the throughput of trainings are measured. From the costs, and
+the rows that the batches of a log pull from each shard, `bench.scale_sim` simulates clusters; it is
+checked against a measured training. ``--only costs`` and ``--only throughput`` select a part;
+``--picture`` draws the simulated throughput.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bench.results import Claim, number, table
 from bench.scale_model import Cluster, Costs, Outcome, Rows, Training
 
 COSTS, SIMULATION, THROUGHPUT = "costs", "simulation", "throughput"
-FILE_ROWS, FILES, SAMPLE = 1 << 16, 16, 8  # files, of which the costs are measured on the first
+FILE_ROWS, FILES, SAMPLE = 1 << 16, 16, 8  # costs are measured on the first SAMPLE files
 SIZES = (2048, 8192, 32768, 131072)
 NODES = (1, 2, 4, 8, 16, 32, 64)
 OURS, HASH, RANGE = "part of each region", "hash", "range by frequency"
@@ -34,15 +34,15 @@ FEW = 8
 
 
 class Setup(NamedTuple):
-    """A curve: how a training is spread over so many nodes, with a worker on each."""
+    """One curve of the simulation: how training is spread over nodes that run one worker each."""
 
     name: str
     batch: int = 8192
     most_shards: int = FEW
     partition: str = OURS
     mode: str = "sync"
-    staleness: int | None = None  # by default a batch for each worker in a round
-    drawn: tuple[str, ...] = ()  # the panels that it is in
+    staleness: int | None = None  # None: rounds of one batch per worker
+    drawn: tuple[str, ...] = ()  # titles of the panels that show the curve
 
     def on(self, nodes: int) -> tuple[Cluster, Training]:
         shards = min(nodes, self.most_shards)
@@ -72,7 +72,7 @@ SETUPS = (
 
 
 class Load:
-    """Which rows the batches of a log pull, and of which shard.
+    """The rows that the batches of a log pull from each shard.
 
     Parameters
     ----------
@@ -83,9 +83,9 @@ class Load:
     def __init__(self, slots: np.ndarray, n_slots: int) -> None:
         self.slots, self.n_slots = slots, n_slots
 
-    @functools.cache  # noqa: B019 (there is one of these in a run)
+    @functools.cache  # noqa: B019 (a run has one Load)
     def pulled(self, size: int) -> list[np.ndarray]:
-        """Return the different slots of some batches."""
+        """Return the distinct slots of some batches."""
         starts = range(0, min(len(self.slots), 16 * size) - size + 1, size)
         return [np.unique(self.slots[start : start + size]) for start in starts]
 
@@ -100,20 +100,20 @@ class Load:
         if partition == HASH:
             mixed = np.arange(self.n_slots, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
             return (mixed >> np.uint64(40)).astype(np.int64) % shards
-        # Ids by frequency, as a vocabulary is sorted: the slots that occur, in ranges of as many.
+        # As a vocabulary is sorted: the slots that occur, by frequency, in ranges of equal length.
         counts = np.bincount(self.slots.ravel(), minlength=self.n_slots)
         rank = np.empty(self.n_slots, np.int64)
         rank[np.argsort(-counts, kind="stable")] = np.arange(self.n_slots)
         return np.minimum(rank * shards // np.count_nonzero(counts), shards - 1)
 
     def __call__(self, size: int, partition: str, shards: int) -> Rows:
-        """Return rows pulled, [batches, shards]."""
+        """Return the number of rows that each batch pulls from each shard, [batches, shards]."""
         owners = self.owners(partition, shards)
         counts = [np.bincount(owners[rows], minlength=shards) for rows in self.pulled(size)]
         return np.array(counts, np.float64)
 
     def show(self) -> None:
-        """Print how the rows of an example become fewer with the length of batches."""
+        """Print how longer batches pull fewer rows per example."""
         lines = []
         for size in (512, *SIZES):
             if size > len(self.slots) // 2:
@@ -130,7 +130,7 @@ class Load:
 
 
 def write_log(folder: Path, files: int, rows: int) -> list[Path]:
-    """Write made-up clicks of 39 fields to some files."""
+    """Write synthetic clicks of 39 fields to `files` files of `rows` rows each."""
     paths = []
     stream = datasets.synthetic_clicks(files * rows, 1)
     for k, batch in enumerate(pa.Table.from_batches(list(stream)).to_batches(rows)):
@@ -140,7 +140,7 @@ def write_log(folder: Path, files: int, rows: int) -> list[Path]:
 
 
 def simulate_all(report: Report, costs: dict[int, Costs], load: Load) -> dict[str, list[Outcome]]:
-    """Simulate each setup on each number of nodes, and print what comes out."""
+    """Simulate each setup on each number of nodes, and print the outcomes."""
     from bench.scale_sim import simulate
 
     nodes = NODES[:3] if report.quick else NODES
@@ -170,7 +170,7 @@ def simulate_all(report: Report, costs: dict[int, Costs], load: Load) -> dict[st
 
 
 def check(report: Report, costs: Costs, load: Load, size: int, passes: list[Any]) -> None:
-    """Simulate what was measured: two workers and two shards on this machine."""
+    """Simulate the measured training: two workers and two shards on this machine."""
     from bench.scale_sim import simulate
 
     cores = report.machine["cores"]
@@ -191,7 +191,7 @@ def check(report: Report, costs: Costs, load: Load, size: int, passes: list[Any]
 
 
 def run(report: Report) -> list[Panel]:
-    """Measure everything that --only lets through, and simulate."""
+    """Run the parts that --only selects."""
     if peer("ray") is None:
         return []
     from bench import scale_costs, scale_ray
@@ -212,7 +212,7 @@ def run(report: Report) -> list[Panel]:
             passes = scale_ray.throughput(report, paths, files * rows)
     if report.wants(SIMULATION):
         size = scale_ray.OURS["batch_size"]
-        if passes and not report.quick:  # which is over before batches have their length
+        if passes and not report.quick:  # a quick pass ends before batches reach their full size
             check(report, costs[size], load, size, passes[scale_costs.BITS])
         outcomes = simulate_all(report, costs, load)
         if report.args.picture:
@@ -223,5 +223,5 @@ def run(report: Report) -> list[Panel]:
                 for title in dict.fromkeys(panel for s in SETUPS for panel in s.drawn)
             }
             draw(panels, NODES, report.args.picture)
-            report.args.picture = None  # it is drawn
+            report.args.picture = None  # done: the caller must not draw it again
     return []

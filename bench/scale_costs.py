@@ -1,7 +1,7 @@
-"""What one batch of a distributed training costs here, stage by stage.
+"""The cost of each stage of a batch of distributed training.
 
-The stages run in this process, by the code of adagrad.distributed, on one processor: two batches of
-a round are encoded, compacted, pulled from two shards, computed and pushed to them.
+The stages run the code of adagrad.distributed in this process, on one processor. The two batches
+of a round are encoded and compacted, pull rows from two shards, are computed, and push gradients.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ RULE = Rule(lr=0.1, eps=1.0)
 
 
 def finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Return the result of a coroutine that has nothing to wait for."""
+    """Return the result of a coroutine that never waits."""
     try:
         coroutine.send(None)
     except StopIteration as stop:
@@ -43,13 +43,13 @@ def finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 class Batch:
-    """Rows of a log, and what each stage leaves to the next."""
+    """Rows of a log, and what each stage passes to the next."""
 
     def __init__(self, rows: pa.Table) -> None:
         self.rows = rows
         self.pulled: PulledBatch
-        self.slots: list[Any]  # of each shard
-        self.sums: list[dict[str, Any]]  # likewise
+        self.slots: list[Any]  # one array per shard
+        self.sums: list[dict[str, Any]]  # one per shard
 
 
 class Stages:
@@ -59,7 +59,7 @@ class Stages:
     ----------
     log : pyarrow.Table
     size : int
-        Examples of a batch.
+        Examples per batch.
     """
 
     def __init__(self, log: pa.Table, size: int) -> None:
@@ -74,8 +74,8 @@ class Stages:
         ]
         for shard in self.shards:
             finished(shard.begin(0))
-        self.number = 0  # of the round's first batch
-        self.pulled: list[Batch] = []  # not pushed yet
+        self.number = 0  # the number of the round's first batch
+        self.pulled: list[Batch] = []  # batches that have not pushed yet
         self.rounds = [
             [Batch(log.slice(at + k * size, size)) for k in range(ROUND)]
             for at in range(0, len(log) - ROUND * size + 1, ROUND * size)
@@ -122,7 +122,7 @@ class Stages:
         self.pulled = []
 
     def variants(self) -> list[Variant]:
-        """Return the stages of a round; each leaves the shards between two rounds."""
+        """Return the stages of a round; `prepare` pulls or pushes what a stage needs first."""
 
         def at(i: int) -> list[Batch]:
             return self.rounds[i % len(self.rounds)]
@@ -157,7 +157,7 @@ class Stages:
 
 
 def processor_time(report: Report, shape: Shape, variants: list[Variant]) -> None:
-    """Time variants in rotation by this process's processor seconds: others may be at work."""
+    """Time variants in rotation, in processor time: other processes may be running."""
     budget = report.args.budget or (0.1 if report.quick else 2.0)
     samples: list[list[float]] = [[] for _ in variants]
     start, rounds = time.perf_counter(), 0
@@ -169,25 +169,27 @@ def processor_time(report: Report, shape: Shape, variants: list[Variant]) -> Non
             samples[k].append(time.process_time() - begin)
         rounds += 1
     report.results += [
-        Result(shape, v.label_only(), tuple(seconds[1:]))  # the first has warmed up
+        Result(shape, v.label_only(), tuple(seconds[1:]))  # the first call only warms up
         for v, seconds in zip(variants, samples, strict=True)
     ]
 
 
 def label_of(size: int) -> str:
-    """Return the length of a batch as text."""
+    """Return the label of a batch size."""
     return f"batches of {size}"
 
 
 def measure(
     report: Report, paths: list[Path], sizes: tuple[int, ...]
 ) -> tuple[dict[int, Costs], Any]:
-    """Measure reading, and the stages at each length of batches.
+    """Measure reading, and the stages at each batch size.
 
     Returns
     -------
-    dict of int to Costs, and ndarray of uint32, shape [examples, fields]
-        Without the costs of calls; and the slots of the log.
+    dict of int to Costs
+        The costs by batch size, without those of calls.
+    ndarray of uint32, shape [examples, fields]
+        The slots of the log.
     """
     with open_log(paths, label=LABEL) as rows:
         log = pa.Table.from_batches(list(rows))

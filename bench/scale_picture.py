@@ -1,4 +1,4 @@
-"""The picture of bench/scale.py: simulated throughput, and what held it up."""
+"""The picture of bench/scale.py: simulated throughput and its bottlenecks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from bench.scale_model import Outcome
 
 
 def draw(panels: dict[str, dict[str, list[Outcome]]], nodes: Sequence[int], path: str) -> None:
-    """Draw examples a second against nodes; each line ends with its bottleneck.
+    """Draw examples per second against nodes; each line ends with its bottleneck.
 
     Parameters
     ----------
     panels : dict of str to dict of str to list of Outcome
-        By title and name of the line; an outcome for each of the first `nodes`.
+        Outcomes by panel title and line name, one for each of the first `nodes`.
     """
     import matplotlib
 

@@ -1,4 +1,4 @@
-"""What runs on Ray for bench/scale.py: a call, and trainings side by side, from the same files."""
+"""The measurements of bench/scale.py on Ray: single calls, and trainings on the same files."""
 
 from __future__ import annotations
 
@@ -31,13 +31,14 @@ CALL_BYTES = (0, 1 << 16, 1 << 20)
 OURS = {"workers": 2, "shards": 2, "mode": "sync", "staleness": 1, "batch_size": 8192}
 SINGLE, SHARDED, DENSE = f"{US}, one process", US, "dense arrays"
 ALONE = f"{US}, one process on one processor"
-STEADY = (0.25, 0.95)  # share of the rows between which a rate is taken: actors have long started
+# Rates are measured between these shares of the rows, long after all actors have started.
+STEADY = (0.25, 0.95)
 TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
 @contextlib.contextmanager
 def cluster() -> Iterator[None]:
-    """Run Ray on this machine, whoever else does."""
+    """Run a Ray cluster on this machine, apart from any that already runs."""
     connect("local")
     try:
         yield
@@ -46,7 +47,7 @@ def cluster() -> Iterator[None]:
 
 
 class Other:
-    """The other end of a call: asynchronous, as shards are."""
+    """The callee: an asynchronous actor, as shards are."""
 
     async def take(self, array: Any) -> None:
         pass
@@ -56,7 +57,7 @@ class Other:
 
 
 def calls(report: Report) -> Call:
-    """Measure calls that carry an array, one at a time: how long, and what they cost both ends."""
+    """Measure the duration of single calls that carry an array, and their cost at both ends."""
     other = ray.remote(num_cpus=0)(Other).remote()
     rounds = 20 if report.quick else 100
     lines, caller, callee = [], [], []
@@ -93,10 +94,10 @@ def _none(_: Any) -> None:
 
 
 def processor_seconds() -> dict[str, float]:
-    """Return the processor seconds of this process and those under it, by what they are."""
+    """Return the processor seconds of this process and its descendants, by kind."""
     parents, names, spent = {}, {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, IndexError):  # it is gone
+        with contextlib.suppress(OSError, IndexError):  # the process has ended
             name, _, rest = (folder / "stat").read_text().partition("(")[2].rpartition(")")
             fields = rest.split()
             pid = int(folder.name)
@@ -124,18 +125,19 @@ def _kind(name: str, pid: int) -> str:
 
 
 class Pass:
-    """A pass over a log that is under way.
+    """The times of one pass over a log.
 
     Parameters
     ----------
     rows : int
-        Of the log.
+        Rows of the log.
     """
 
     def __init__(self, rows: int) -> None:
         self.rows, self.logloss = rows, float("nan")
         self.start = self.end = time.perf_counter()
-        self.marks: list[tuple[float, int, dict[str, float]]] = []  # at 25 % and 95 % of the rows
+        # Time, rows learned and processor seconds at the shares of STEADY.
+        self.marks: list[tuple[float, int, dict[str, float]]] = []
 
     def show(self, learned: int) -> None:
         self.end = time.perf_counter()
@@ -144,29 +146,29 @@ class Pass:
 
     @property
     def whole(self) -> float:
-        """Seconds of all rows, from before the first actor."""
+        """Seconds for all rows, the start of the actors included."""
         return self.end - self.start
 
     @property
     def steady(self) -> float:
-        """Seconds of as many rows, between the marks."""
+        """Seconds that all rows would take at the rate between the marks."""
         (begin, first, _), (end, last, _) = self.marks
         return (end - begin) / (last - first) * self.rows
 
     @property
     def processors(self) -> dict[str, float]:
-        """Processor nanoseconds of a row between the marks, by processes."""
+        """Processor nanoseconds per row between the marks, by kind of process."""
         (_, first, before), (_, last, after) = self.marks
         return {k: (v - before.get(k, 0.0)) / (last - first) * 1e9 for k, v in after.items()}
 
 
 def learner(bits: int, log: Log) -> Any:
-    """Return what ``adagrad train --lr 0.1`` trains."""
+    """Return the estimator of ``adagrad train --lr 0.1``."""
     return Options(LABEL, lr=0.1, bits=bits).estimator(log.schema)
 
 
 def single(paths: list[Path], bits: int, of: Pass) -> None:
-    """Learn as ``adagrad train --threads 1``: reading and encoding have threads of their own."""
+    """Train as ``adagrad train --threads 1`` does, with extra threads for reading and encoding."""
     with open_log(paths, label=LABEL) as log:
         model = learner(bits, log)
         for batch in encoded(log, model.encoder):
@@ -176,13 +178,13 @@ def single(paths: list[Path], bits: int, of: Pass) -> None:
 
 
 def alone(paths: list[Path], bits: int, of: Pass) -> None:
-    """Do the same on one processor."""
+    """Train as `single` does, on one processor."""
     with one_processor():
         single(paths, bits, of)
 
 
 def sharded(paths: list[Path], bits: int, of: Pass) -> Driver:
-    """Learn on two workers and two shards."""
+    """Train on two workers and two shards."""
     with open_log(paths, label=LABEL) as log:
         dataset = from_log(log)
         plan = plan_of(learner(bits, log), dataset, LABEL, Cluster(**OURS))
@@ -193,7 +195,7 @@ def sharded(paths: list[Path], bits: int, of: Pass) -> Driver:
 
 
 def dense(paths: list[Path], bits: int, of: Pass) -> None:
-    """Learn with whole arrays on two workers and one server."""
+    """Train with whole arrays on two workers and one server."""
     with open_log(paths, label=LABEL) as log:
         model = learner(bits, log)
     of.logloss = ray_dense.train(
@@ -208,7 +210,7 @@ def dense(paths: list[Path], bits: int, of: Pass) -> None:
 
 
 def throughput(report: Report, paths: list[Path], rows: int) -> dict[int, list[Pass]]:
-    """Compare trainings that take turns; return the passes of ours, by bits."""
+    """Compare trainings that run in turn; return the sharded passes by bits."""
     kinds = {US: sharded, SINGLE: single, ALONE: alone, DENSE: dense}
     ours = {}
     for bits in (18,) if report.quick else (20, 22, 24):
@@ -241,7 +243,7 @@ def throughput(report: Report, paths: list[Path], rows: int) -> dict[int, list[P
 
 
 def where(of: Pass, run: Driver) -> None:
-    """Print where the time of ours goes."""
+    """Print the time that sharded training spends on each part."""
     rows = sum(len(learned.y) for learned in run.learned)
     kinds = run.learned[-1].seconds
     seconds = {kind: sum(learned.seconds[kind] for learned in run.learned) for kind in kinds}
@@ -249,6 +251,6 @@ def where(of: Pass, run: Driver) -> None:
     pulled = sum(learned.rows for learned in run.learned) / rows
     nbytes = sum(learned.nbytes for learned in run.learned) / rows
     spent = [f"{kind} {number(ns)}" for kind, ns in sorted(of.processors.items())]
-    print(f"A worker's clock, ns a row of its own: {', '.join(clock)}")
-    print(f"Processors, ns a row: {', '.join(spent)}")
-    print(f"A row pulls {pulled:.2f} rows of the model and moves {nbytes:.0f} bytes of it")
+    print(f"Wall-clock time of a worker, ns per row it learns: {', '.join(clock)}")
+    print(f"Processor time, ns per row: {', '.join(spent)}")
+    print(f"An example pulls {pulled:.2f} model rows and moves {nbytes:.0f} bytes")

@@ -1,12 +1,12 @@
-"""A cluster in simulated time: how fast it trains, and what holds it up.
+"""A simulated training cluster: its throughput and its bottleneck.
 
-It follows the protocol of adagrad.distributed, on the very objects that say there when a shard may
-answer and step, with durations instead of work. A process has one thread and needs a processor of
-its node for whatever it does. A message occupies its sender's link and then, a latency later, its
-receiver's; within a node it costs processor time alone.
+The simulation follows the protocol of adagrad.distributed, with durations instead of work, and uses
+the same objects to decide when a shard may answer and step. A process has one thread and needs a
+processor of its node for all its work. A message occupies its sender's link and, one latency later,
+its receiver's; within a node it costs only processor time.
 
-Not simulated: start and end of a training, failures, checkpoints, Ray's own daemons, the system's
-scheduling within a slice of work, links inside the network, caches that processes share.
+Not simulated: the start and end of training, failures, checkpoints, Ray's daemons, the scheduling
+of the operating system within a slice of work, links inside the network, shared caches.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from bench.events import Clock, Event, Node, Process, Thread, start
 from bench.scale_model import WAITS, Cluster, Costs, Outcome, Rows, Training
 
 ORDERS: dict[str, type[Order]] = {"sync": Sync, "async": Async}
-AHEAD = 2  # batches that a reader has ready
-RESULT = 8  # bytes of an example's margin and label, which the driver is told
-ROW = 4  # bytes of an id, of a param, and of a gradient
+AHEAD = 2  # batches that a reader keeps ready
+RESULT = 8  # bytes of the margin and label of an example, which a worker sends to the driver
+ROW = 4  # bytes of an id, a param or a gradient
 
 
 class _Worker(Thread):
     def __init__(self, clock: Clock, node: Node) -> None:
         super().__init__(clock, node)
-        self.load = 0  # batches
-        self.round = self.reply = self.idle = 0.0  # seconds
+        self.load = 0  # batches assigned and not collected
+        self.round = self.reply = self.idle = 0.0  # seconds of waiting
         self.tasks: deque[Process] = deque()
         self.told = Event()
 
     def tell(self, task: Process) -> None:
-        """Append work, which is done in order."""
+        """Append a task; tasks run in order."""
         self.tasks.append(task)
         self.told.happen()
 
@@ -57,15 +57,15 @@ class _Shard(Thread):
 
 @dataclass
 class _Flight:
-    """A batch that a worker has."""
+    """A batch that is assigned to a worker."""
 
     number: int
     worker: _Worker
-    rows: Rows  # that it pulls of each shard
-    block: Event  # is where the worker is
+    rows: Rows  # to pull from each shard
+    block: Event  # happens when the rows of the batch reach the worker
     finished: Event | None = None
     answers: list[Event] = field(default_factory=list)
-    allowed: float = 0.0  # when the last shard was free to answer
+    allowed: float = 0.0  # when the last shard was allowed to answer
 
 
 class _Simulation:
@@ -83,7 +83,7 @@ class _Simulation:
         self.rows = loads[drawn]
         self.clock = clock = Clock()
         self.nodes = [Node(clock, cluster.processors) for _ in range(cluster.nodes)]
-        # From the last node on: the first has the driver, and gets no more than others.
+        # From the last node backward, because the first already runs the driver.
         place = self.nodes[::-1]
         self.driver = Thread(clock, self.nodes[0])
         self.readers = [Thread(clock, node) for node in self.nodes]
@@ -109,7 +109,7 @@ class _Simulation:
         self.clock.run()
         if len(self.done) != self.batches:
             raise RuntimeError(f"{len(self.done)} of {self.batches} batches came to an end")
-        # Batches end in bursts of as many as are under way: count whole ones.
+        # As many batches as are in flight end in one burst: measure whole bursts.
         burst = min(window(self.training.staleness), 2 * len(self.workers))
         first = self.batches // 4 // burst * burst
         last = max(3 * self.batches // 4 // burst, first // burst + 1) * burst
@@ -122,7 +122,7 @@ class _Simulation:
         return Outcome(rate, float(self.done[-1][0]), busy)
 
     def spent(self) -> dict[str, Rows]:
-        """Return the seconds that each of a kind has been at work, or has waited, so far."""
+        """Return the seconds that each process or resource has worked or waited so far, by kind."""
         nodes, processors = self.nodes, self.cluster.processors
         seconds = {
             "worker": [worker.busy for worker in self.workers],
@@ -135,10 +135,10 @@ class _Simulation:
         seconds |= {kind: [getattr(worker, kind) for worker in self.workers] for kind in WAITS}
         return {kind: np.array(of_each) for kind, of_each in seconds.items()}
 
-    # -- who does what --------------------------------------------------------------------------
+    # -- processes ------------------------------------------------------------------------------
 
     def reading(self, k: int) -> Process:
-        """Read the batches of a node, a few ahead."""
+        """Read the batches of node `k`, up to `AHEAD` before they are assigned."""
         nodes = len(self.nodes)
         for number in range(k, self.batches, nodes):
             if number >= AHEAD * nodes:
@@ -147,7 +147,7 @@ class _Simulation:
             self.read[number].happen()
 
     def driving(self) -> Process:
-        """Give out batches, two to a worker and those of two rounds at most."""
+        """Assign batches: at most two per worker, and none beyond the staleness window."""
         flights: dict[int, _Flight] = {}
         most = window(self.training.staleness)
         for number in range(self.batches):
@@ -177,7 +177,7 @@ class _Simulation:
             flight.worker.tell(self.finish(flight))
 
     def collect(self, flights: dict[int, _Flight]) -> Process:
-        """Wait for a batch, the first of all or another that was asked for."""
+        """Ask for the first batch; collect the first result of any batch that was asked for."""
         yield from self.ask(flights[min(flights)])
         asked = [f for _, f in sorted(flights.items()) if f.finished is not None]
         while not any(f.finished.happened for f in asked):
@@ -193,7 +193,7 @@ class _Simulation:
         self.result = Event()
 
     def deliver(self, flight: _Flight) -> Process:
-        """Bring a batch's rows from where they were read."""
+        """Send the rows of a batch from its reader to its worker."""
         reader = self.readers[flight.number % len(self.nodes)]
         nbytes = self.costs.block * self.training.batch
         yield from self.send(reader.node, flight.worker.node, nbytes)
@@ -278,7 +278,7 @@ def simulate(
     batches: int | None = None,
     seed: int = 0,
 ) -> Outcome:
-    """Train in simulated time.
+    """Simulate a training.
 
     Parameters
     ----------
@@ -286,10 +286,12 @@ def simulate(
     cluster : Cluster
     training : Training
     loads : ndarray, shape [n, shards]
-        Rows that a batch pulls of each shard, for some batches; each simulated one draws from them.
+        Rows that a batch pulls from each shard, for n sample batches. Each simulated batch draws
+        one of them at random.
     batches : int, optional
-        By default eight times those that may be under way, and 96 at least.
+        Number of batches; by default eight times those that may be in flight, and at least 96.
     seed : int
+        Seed of the draws from `loads`.
     """
     if loads.ndim != 2 or loads.shape[1] != cluster.shards:
         raise ValueError(f"loads must be [n, {cluster.shards}], got {list(loads.shape)}")

@@ -1,7 +1,7 @@
 // Macros for what compilers spell differently: aliasing promises, prefetch hints, functions that
-// are not worth inlining, and the pause of a thread that spins. Other files have conditionals of
-// two kinds: around loops of vectors or intrinsics (listed in vectors.hpp), and around what a
-// single file needs, in parallel.hpp, buckets.hpp and isa/cpu.cpp.
+// are not worth inlining, and the pause of a thread that spins. Other files have an #if where
+// a loop is written with vectors or intrinsics (see vectors.hpp), and where one file alone depends
+// on the compiler or the system: parallel.hpp, buckets.hpp and isa/cpu.cpp.
 #pragma once
 
 #if defined(__GNUC__) || defined(__clang__)
