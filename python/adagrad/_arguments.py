@@ -60,6 +60,6 @@ def check_storable(name: str, value: float, dtype: str) -> None:
         raise ValueError(f"{name}={value!r} is 0 in {dtype}")
 
 
-def check_threads(threads: Any, name: str = "threads") -> int:
+def check_threads(threads: Any) -> int:
     """Return a number of threads; 0, which stands for the library's setting, if None."""
-    return 0 if threads is None else check_integer(name, threads, 1, 1024)
+    return 0 if threads is None else check_integer("threads", threads, 1, 1024)

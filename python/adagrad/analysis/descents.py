@@ -6,7 +6,6 @@ textbook, with state arrays beside the params as in `adagrad.step`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -41,9 +40,9 @@ class Differentiable(Protocol):
 Gradient = Callable[[Array], Any]
 
 
-def _check(name: str, value: object, below: float = math.inf) -> None:
-    if check_real(name, value) >= below:
-        raise ValueError(f"{name} must be in [0, {below:g}), got {value!r}")
+def _check_fraction(name: str, value: object) -> None:
+    if check_real(name, value) >= 1:
+        raise ValueError(f"{name} must be in [0, 1), got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -64,8 +63,8 @@ class SGD:
     slots: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
-        _check("lr", self.lr)
-        _check("power", self.power)
+        check_real("lr", self.lr)
+        check_real("power", self.power)
 
     def step(self, w: Array, g: Array, t: int, *state: Array) -> None:
         """Take step number `t` of `w`, in place."""
@@ -93,8 +92,8 @@ class Momentum:
     slots: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        _check("lr", self.lr)
-        _check("beta", self.beta, below=1)
+        check_real("lr", self.lr)
+        _check_fraction("beta", self.beta)
 
     def step(self, w: Array, g: Array, t: int, *state: Array) -> None:
         """Take step number `t` of `w`, in place."""
@@ -131,9 +130,9 @@ class RMSProp:
     slots: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        _check("lr", self.lr)
-        _check("decay", self.decay, below=1)
-        _check("eps", self.eps)
+        check_real("lr", self.lr)
+        _check_fraction("decay", self.decay)
+        check_real("eps", self.eps)
 
     def step(self, w: Array, g: Array, t: int, *state: Array) -> None:
         """Take step number `t` of `w`, in place."""
@@ -172,8 +171,8 @@ class Adadelta:
     slots: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        _check("decay", self.decay, below=1)
-        _check("eps", self.eps)
+        _check_fraction("decay", self.decay)
+        check_real("eps", self.eps)
 
     def step(self, w: Array, g: Array, t: int, *state: Array) -> None:
         """Take step number `t` of `w`, in place."""
