@@ -7,9 +7,44 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Sequence
 
-__all__ = ["broken_rows", "counted", "did_you_mean", "metric_texts", "three_digits"]
+__all__ = ["broken_rows", "counted", "did_you_mean", "metric_texts", "printable", "three_digits"]
+
+# Control characters (C0, DEL, C1), marks that change the direction of text, separators of lines and
+# paragraphs, and lone surrogates, which no terminal and no file in UTF-8 can take.
+_CONTROLS = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+_SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""Return text from data as a terminal, a web page or a picture can show it on one line.
+
+    Characters that would move the cursor, change colors or reverse the order of what follows are
+    shown as Python would write them. A byte of a file name that is not UTF-8 is shown as a byte.
+
+    Parameters
+    ----------
+    text : str
+    keep : str, default ""
+        Characters to leave as they are, such as line breaks.
+
+    Examples
+    --------
+    >>> print(printable("a\x1b[31mb\n"))
+    a\x1b[31mb\n
+    """
+    return _CONTROLS.sub(lambda found: found[0] if found[0] in keep else _escaped(found[0]), text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte that is not UTF-8
+        code -= 0xDC00
+    return _SHORT.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
 
 
 def three_digits(value: float) -> str:

@@ -213,7 +213,7 @@ def test_picture(log, tmp_path):
         ("a.tsv.gz", "plain", (), "a.tsv.gz"),
         ("a.parquet", "plain", (), "a.parquet"),
         ("a.csv", "x\n1\n2\n", ("--picture", "no/d.png"), "there is no directory no"),
-        ("a.csv", "x\n1\n2\n", ("--picture", "d.doc"), "the name must end in one of"),
+        ("a.csv", "x\n1\n2\n", ("--picture", "d.doc"), "d.doc: the name must end in ."),
         ("a.csv", "x\n1\n2\n", ("--json", "no/d.json"), "--json no/d.json: there is no directory"),
     ],
 )

@@ -83,8 +83,8 @@ def test_the_demo_on_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             "invalid literal for int() with base 10: b'x'",
         ),
         (["one.svm"], "one.svm: every label is 1, but learning needs examples of both classes"),
-        (["-o", "none/a.png"], "cannot write none/a.png: there is no directory none"),
-        (["-o", "folder.png"], "cannot write folder.png: it is a directory"),
+        (["-o", "none/a.png"], "cannot write --output none/a.png: there is no directory none"),
+        (["-o", "folder.png"], "cannot write --output folder.png: Is a directory"),
         (["--lr", "0"], "--lr must be above 0 and finite in float32, got 0"),
         (["--lr", "1e300"], "--lr must be above 0 and finite in float32, got 1e+300"),
         (["--lr", "1e-300"], "--lr must be above 0 and finite in float32, got 1e-300"),
@@ -107,7 +107,7 @@ def test_mistakes_get_one_line(
 def test_an_unknown_kind_of_picture_is_refused_before_training() -> None:
     code, out, err = invoke("--output", "picture.txt")
     assert (code, out) == (1, "")
-    assert err.startswith("Error: cannot write picture.txt: the name must end in one of .")
+    assert err.startswith("Error: cannot write --output picture.txt: the name must end in .")
     assert ".png" in err
 
 

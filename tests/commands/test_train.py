@@ -208,7 +208,10 @@ def test_memory_does_not_grow_with_the_log(tmp_path: Path, log: Path) -> None:
     for copies in (6, 18):
         paths = [log] * copies
         process = subprocess.run(
-            [sys.executable, "-c", code, "train", *paths, "-l", LABEL, "-m", tmp_path / "m"],
+            [
+                *(sys.executable, "-c", code, "train", *paths),
+                *("-l", LABEL, "-m", tmp_path / f"m{copies}"),
+            ],
             capture_output=True,
             check=True,
             timeout=120,

@@ -52,9 +52,10 @@ def invoke(*arguments: object, input: bytes | None = None) -> tuple[int, str, st
 
 
 def train(log: object, model: Path, *more: object, input: bytes | None = None) -> str:
-    """Train a model of 2^14 slots, and return what the command printed."""
+    """Train a model of 2^14 slots, in place of one there, and return what the command printed."""
+    how = () if "--resume" in more else ("--overwrite",)
     code, out, err = invoke(
-        "train", log, "-l", LABEL, "-m", model, "--bits", 14, *more, input=input
+        "train", log, "-l", LABEL, "-m", model, "--bits", 14, *how, *more, input=input
     )
     assert (code, out) == (0, ""), err
     return err

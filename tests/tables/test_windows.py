@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 
 import adagrad
+from adagrad import _atomic
 from adagrad.tables import files
 from checks import assert_same_bits
 
-LACKING = {"O_NONBLOCK", "O_NOFOLLOW", "fchmod", "pwrite"}
+LACKING = {"O_NONBLOCK", "O_NOFOLLOW", "O_TMPFILE", "fchmod", "pwrite"}
 
 
 class WindowsOs:
@@ -46,9 +47,10 @@ def _windows(monkeypatch):
         return
     if not Path("/proc/self/fd").exists():
         pytest.skip("needs /proc to see which files are open")
-    monkeypatch.setattr(files, "sys", SimpleNamespace(platform="win32"))
-    monkeypatch.setattr(files, "os", WindowsOs())
-    monkeypatch.delattr(files, "fcntl")
+    for module in (files, _atomic):
+        monkeypatch.setattr(module, "sys", SimpleNamespace(platform="win32"))
+        monkeypatch.setattr(module, "os", WindowsOs())
+        monkeypatch.delattr(module, "fcntl")
     for name in ("replace", "unlink"):
         monkeypatch.setattr(Path, name, refusing_open_files(getattr(Path, name)))
 
@@ -66,15 +68,18 @@ def test_a_file_is_written_and_replaced(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_write_that_fails_leaves_the_old_file(tmp_path):
-    def failing():
-        yield memoryview(b"half")
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    def failing(file, data, write=os.write):
+        if data == b"half":
+            return write(file, data)
         raise OSError(errno.ENOSPC, "no space left")
 
     path = tmp_path / "model"
     path.write_bytes(b"old")
+    monkeypatch.setattr(os, "write", failing)
     with pytest.raises(OSError, match=r"no space left.*the old file is unchanged"):
-        files.replace(path, failing(), 8)
+        files.replace(path, parts(b"half|the rest"), 12)
+    monkeypatch.undo()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

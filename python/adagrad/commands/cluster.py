@@ -6,6 +6,7 @@ Nothing of Ray is imported before ``--ray`` is given.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,7 +19,13 @@ if TYPE_CHECKING:
     from adagrad.ctr.training.options import Options
     from adagrad.ctr.training.run import Training
 
-__all__ = ["check_cluster", "cluster_progress", "cluster_summary", "training_on_ray"]
+__all__ = [
+    "check_cluster",
+    "checkpoint_of",
+    "cluster_progress",
+    "cluster_summary",
+    "training_on_ray",
+]
 
 # The options that go to `adagrad.distributed.Cluster`, by parameter.
 OPTIONS = ("workers", "shards", "mode", "staleness", "batch_size")
@@ -45,6 +52,11 @@ def check_cluster(given: dict[str, Any], logs: tuple[str, ...]) -> None:
     connect(given["ray"])
 
 
+def checkpoint_of(model: Path) -> Path:
+    """Return the directory beside a model file that its training resumes from."""
+    return model.absolute().with_name(f"{model.name}.checkpoint")
+
+
 def training_on_ray(
     given: dict[str, Any], log: Log, options: Options, how_long: dict[str, Any]
 ) -> Training:
@@ -53,7 +65,7 @@ def training_on_ray(
     from adagrad.distributed.command import RayTraining
 
     cluster = Cluster(
-        checkpoint=given["model"].absolute().with_name(given["model"].name + ".checkpoint"),
+        checkpoint=checkpoint_of(given["model"]),
         checkpoint_every=given["checkpoint_every"],
         resume=given["resume"],
         **{name: given[name] for name in OPTIONS if given[name] is not None},

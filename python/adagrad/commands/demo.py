@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from adagrad.commands.errors import check_picture
+from adagrad._text import printable
+from adagrad.commands import terminal
+from adagrad.commands.outputs import Output, check_outputs, overwrite_option, save_picture
 from adagrad.commands.requirements import require
 
 if TYPE_CHECKING:
@@ -40,7 +42,8 @@ DPI = 120
     metavar="RATE",
     help="Learning rate of AdaGrad.  [default: the best rate on the first examples]",
 )
-def demo(file: Path | None, output: Path, lr: float | None) -> None:
+@overwrite_option
+def demo(file: Path | None, output: Path, lr: float | None, overwrite: bool) -> None:
     """Compare AdaGrad with plain SGD on a click log.
 
     Trains a logistic regression three times: with AdaGrad, with SGD at a constant rate, and with
@@ -56,20 +59,20 @@ def demo(file: Path | None, output: Path, lr: float | None) -> None:
         usable = lr is None or (np.float32(lr) > 0 and math.isfinite(np.float32(lr)))
     if not usable:
         raise click.ClickException(f"--lr must be above 0 and finite in float32, got {lr:g}")
-    check_picture(output)
-    from rich.console import Console
+    check_outputs([Output("--output", output, "picture")], files=[file], overwrite=overwrite)
     from rich.markup import escape
 
-    with Console(stderr=True).status(f"reading {escape(str(file or 'the click log'))}"):
+    name = escape(printable(str(file or "the click log")))
+    with terminal.console(stderr=True).status(f"reading {name}"):
         log = _read(file)
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal.console(soft_wrap=True)
     # In a narrow terminal, wrapped lines are better than a table that drops digits.
     console.width = max(console.width, 120)
     entries = len(log.rows) / len(log)
     hashed = ", ids hashed into 2^22 rows" if log.hashed else ""
     console.print(
-        f"{log.name}: {len(log):,} examples, {int(log.labels.sum()):,} of them positive, "
-        f"{entries:.1f} features each{hashed}",
+        f"{printable(log.name)}: {len(log):,} examples, {int(log.labels.sum()):,} of them positive,"
+        f" {entries:.1f} features each{hashed}",
         markup=False,
     )
     comparison = _train(log, lr)
@@ -93,12 +96,11 @@ def _read(file: Path | None) -> Log:
 
 
 def _train(log: Log, lr: float | None) -> Comparison:
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     from adagrad.demo import compare
 
-    console = Console(stderr=True)
+    console = terminal.console(stderr=True)
     bar = Progress(
         TextColumn("{task.description:<18}"),
         BarColumn(),
@@ -167,7 +169,4 @@ def _notes(comparison: Comparison, lr: float | None) -> str:
 def _save(comparison: Comparison, output: Path) -> None:
     from adagrad.plotting import demo_figure
 
-    try:
-        demo_figure(comparison).savefig(output, dpi=DPI)
-    except OSError as error:
-        raise click.ClickException(f"cannot write {output}: {error.strerror or error}") from None
+    save_picture(demo_figure(comparison), output, dpi=DPI)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from adagrad._atomic import writing
 from adagrad._text import broken_rows
 from adagrad.commands.csv_warnings import is_number, numeric_names
-from adagrad.commands.errors import check_picture, check_writable, one_line_errors
+from adagrad.commands.errors import reads_logs
 from adagrad.commands.log_options import (
     feature_options,
     log_options,
@@ -18,6 +19,8 @@ from adagrad.commands.log_options import (
     reader_options,
     use_threads,
 )
+from adagrad.commands.outputs import Output, check_outputs, overwrite_option, save_picture
+from adagrad.commands.terminal import console, echo
 
 if TYPE_CHECKING:
     from adagrad.ctr.diagnosis.diagnosis import Diagnosis
@@ -105,8 +108,9 @@ class Found(NamedTuple):
     metavar="FILE.png",
     help="Also draw the numbers: .png, .svg or .pdf.",
 )
+@overwrite_option
 @log_options
-@one_line_errors
+@reads_logs
 def diagnose(file: str | None, **given: Any) -> None:
     """Find out whether AdaGrad will help on FILE, and with which table size and learning rate.
 
@@ -121,32 +125,41 @@ def diagnose(file: str | None, **given: Any) -> None:
     A learning rate is suggested only for labels of 0/1 or -1/+1; everything else is found without
     a label. A CSV or TSV file without a label needs a header or --names.
     """  # noqa: D301 (click looks for the character itself)
-    from rich.console import Console
-
     from adagrad.ctr.diagnosis.words import show
 
     if given["picture"] is not None:
         from adagrad.commands.requirements import require
 
         require("adagrad diagnose --picture", "matplotlib")
-        check_picture(given["picture"])
-    if given["json_file"] is not None:
-        check_writable(given["json_file"], "--json")
+    _check_outputs(file, given)
     use_threads(given["threads"])
     if file is None:
         _refuse(given, _LOG_OPTIONS, "only for a FILE, and none is given")
     found = _shipped(given["bits"]) if file is None else _read(file, given)
-    show(Console(highlight=False), found.name, found.features, found.diagnosis)
+    show(console(), found.name, found.features, found.diagnosis)
     if found.skipped:
-        click.echo(broken_rows(found.skipped), err=True)
+        echo(broken_rows(found.skipped), err=True)
     if given["json_file"] is not None:
         _write_json(given["json_file"], found)
-        click.echo(f"JSON: {given['json_file']}")
+        echo(f"JSON: {given['json_file']}")
     if given["picture"] is not None:
         from adagrad.plotting import diagnosis_figure
 
-        diagnosis_figure(found.diagnosis, found.name).savefig(given["picture"], dpi=DPI)
-        click.echo(f"Picture: {given['picture']}")
+        save_picture(diagnosis_figure(found.diagnosis, found.name), given["picture"], dpi=DPI)
+        echo(f"Picture: {given['picture']}")
+
+
+def _check_outputs(file: str | None, given: dict[str, Any]) -> None:
+    outputs = [
+        ("--json", given["json_file"], "numbers"),
+        ("--picture", given["picture"], "picture"),
+    ]
+    check_outputs(
+        [Output(*output) for output in outputs if output[1] is not None],
+        logs=[] if file is None else [file],
+        file_format=given["file_format"],
+        overwrite=given["overwrite"],
+    )
 
 
 def _write_json(path: Path, found: Found) -> None:
@@ -156,7 +169,9 @@ def _write_json(path: Path, found: Found) -> None:
         **found.diagnosis.to_dict(),
         "skipped": found.skipped,
     }
-    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    with writing(path) as output:
+        output.write(text.encode())
 
 
 def _refuse(given: dict[str, Any], options: dict[str, str], why: str) -> None:
@@ -215,8 +230,6 @@ def _open(file: str, given: dict[str, Any]) -> Log:
 
 def _diagnose(file: str, given: dict[str, Any], no_label: str) -> Found:
     """Read a log to its end; `no_label` says why it has no label, if it has none."""
-    from rich.console import Console
-
     from adagrad.commands.csv_warnings import NearlyNumericColumns
     from adagrad.commands.progress import ReadingProgress
     from adagrad.ctr.diagnosis.diagnosis import Diagnoser
@@ -235,9 +248,9 @@ def _diagnose(file: str, given: dict[str, Any], no_label: str) -> Found:
                 leave_out = (given["label"], *(given["categorical"] or ()))
                 suspects = NearlyNumericColumns(log.schema, leave_out)
                 if given["names"] is None and (warning := numeric_names(log.schema.names)):
-                    click.echo(warning, err=True)
+                    echo(warning, err=True)
         diagnoser = Diagnoser(given["bits"], ids_are_slots=libsvm, no_label=no_label)
-        with ReadingProgress(Console(stderr=True), log) as progress:
+        with ReadingProgress(console(stderr=True), log) as progress:
             for batch in encoded(log, encoder):
                 diagnoser.add(batch.x, batch.y)
                 if suspects is not None:
@@ -249,7 +262,7 @@ def _diagnose(file: str, given: dict[str, Any], no_label: str) -> Found:
             raise click.ClickException(
                 f"{file}: {warning}; correct it, or declare the column --categorical"
             )
-        click.echo(f"{file}: {warning}; each of its values is a category", err=True)
+        echo(f"{file}: {warning}; each of its values is a category", err=True)
     try:
         return Found(file, features, numbers, diagnoser.result(), skipped)
     except ValueError as error:

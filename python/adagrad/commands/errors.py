@@ -1,76 +1,177 @@
-"""Mistakes of the user in one line: errors of a command, and checks of the files it will write."""
+"""How a command ends: with an exit status and, if it failed, one line; never with a traceback."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import os
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar
+import re
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, NoReturn, TypeVar
 
 import click
 
+from adagrad._text import printable
+from adagrad.commands import streams
 from adagrad.commands.requirements import require
+from adagrad.commands.terminal import echo
 
-__all__ = ["check_picture", "check_writable", "one_line_errors"]
+__all__ = ["Commands", "reads_logs"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+FAILED = 1
+INTERRUPTED = 128 + signal.SIGINT
 
-def one_line_errors(command: F) -> F:
-    """Wrap a command that reads logs: an error is one line on stderr and exit status 1.
+# Packages whose exceptions tell about files, data or the cluster, whatever their type.
+EXPLAINED = ("adagrad", "pyarrow", "ray", "safetensors", "safetensors_rust")
 
-    The wrapper also exits, with the name of the extra to install, if the packages that such a
-    command needs are missing. Ctrl-C gives exit status 130.
+
+class Commands(click.Group):
+    """A group of commands, each of which ends with an exit status.
+
+    The status is 0 for success, 1 for a failure, 2 for a mistake in the usage, and 128 plus the
+    number of a signal that ended it. ``ADAGRAD_TRACEBACK=1`` shows where an error was raised.
     """
 
+    def main(self, *arguments: Any, standalone_mode: bool = True, **options: Any) -> Any:
+        """Run a command and exit."""
+        run = functools.partial(super().main, *arguments, standalone_mode=False, **options)
+        if not standalone_mode:
+            return run()
+        with _ended_by_signals(), warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            status = _status(run)
+        failed = streams.flush()
+        if failed is not None and not status:
+            status = _report(failed)
+            streams.flush()
+        sys.exit(status)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; a file that ends early is no end of the input, as click takes it for."""
+        try:
+            return super().invoke(ctx)
+        except EOFError as error:
+            raise ValueError(str(error) or "a file ends too early") from error
+
+
+def reads_logs(command: F) -> F:
+    """Let a command exit with the name of the extra to install, if it lacks packages for logs."""
+
     @functools.wraps(command)
-    def guarded(*args: Any, **kwargs: Any) -> Any:
+    def checked(*arguments: Any, **options: Any) -> Any:
         require(
             f"adagrad {click.get_current_context().info_name}",
             *("rich", "sklearn", "pyarrow", "safetensors"),
         )
-        import pyarrow as pa
+        return command(*arguments, **options)
 
-        try:
-            return command(*args, **kwargs)
-        except BrokenPipeError:
-            raise  # click ends quietly
-        except KeyboardInterrupt:
-            click.echo("\ninterrupted", err=True)
-            raise SystemExit(130) from None
-        except OSError as error:
-            name = f"{error.filename}: " if error.filename is not None else ""
-            raise click.ClickException(f"{name}{error.strerror or error}") from None
-        except (ValueError, TypeError, MemoryError, pa.ArrowException) as error:
-            text = " ".join(str(error).split()) or type(error).__name__
-            raise click.ClickException(text) from None
-
-    return guarded  # type: ignore[return-value]
+    return checked  # type: ignore[return-value]
 
 
-def check_writable(path: Path, option: str) -> None:
-    """Refuse a file that cannot be written, before time is spent on its content."""
-    if path.is_dir():
-        raise click.ClickException(f"{option} {path}: is a directory")
-    if not path.absolute().parent.is_dir():
-        raise click.ClickException(f"{option} {path}: there is no directory {path.parent}")
+def _status(run: Callable[[], Any]) -> Any:
+    """Return the exit status of a command, after its line on stderr if it failed."""
+    try:
+        found = run()
+        return found if isinstance(found, int) else 0
+    except SystemExit as error:
+        return error.code
+    except (click.Abort, KeyboardInterrupt) as error:
+        _print_traceback(error)
+        _say("interrupted")
+        return INTERRUPTED
+    except click.UsageError as error:
+        shown = io.StringIO()
+        error.show(shown)
+        _say(shown.getvalue().rstrip("\n"))
+        return error.exit_code
+    except Exception as error:
+        return _report(error)
 
 
-def check_picture(output: Path) -> None:
-    """Refuse a picture that cannot be saved, before time is spent on its content."""
-    from matplotlib.figure import Figure
+def _report(error: Exception) -> int:
+    """Print the line of an error, and return the exit status."""
+    if isinstance(error, BrokenPipeError):
+        return FAILED  # who reads the output wants no more of it
+    _print_traceback(error)
+    _say(f"Error: {printable(_on_one_line(_explanation(error)))}")
+    return error.exit_code if isinstance(error, click.ClickException) else FAILED
 
-    kinds = Figure().canvas.get_supported_filetypes()
-    folder = output.parent
-    if output.suffix[1:].lower() not in kinds:
-        reason = f"the name must end in one of .{', .'.join(sorted(kinds))}"
-    elif output.is_dir():
-        reason = "it is a directory"
-    elif not folder.is_dir():
-        reason = f"there is no directory {folder}"
-    elif not os.access(output if output.exists() else folder, os.W_OK):
-        reason = "permission denied"
-    else:
+
+def _explanation(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, MemoryError):
+        return f"out of memory: {text}" if text else "out of memory"
+    if isinstance(error, OSError):
+        name = "" if error.filename is None else f"{_name(error.filename)}: "
+        return f"{name}{error.strerror or text or type(error).__name__}"
+    if isinstance(error, RuntimeError) and "start new thread" in text:
+        return "cannot start a thread: the memory or the number of processes is at its limit"
+    package = type(error).__module__.partition(".")[0]
+    if package in EXPLAINED or type(error) in (ValueError, TypeError) or _of_text(error):
+        return text or type(error).__name__
+    if isinstance(error, ImportError):
+        return f"cannot import a package: {text}"
+    return (
+        f"internal error, {type(error).__name__}: {text}; ADAGRAD_TRACEBACK=1 shows where it"
+        " happened; please report it"
+    )
+
+
+def _of_text(error: Exception) -> bool:
+    return isinstance(error, ValueError) and not isinstance(error, UnicodeEncodeError)
+
+
+def _name(path: object) -> str:
+    return os.fsdecode(path) if isinstance(path, (str, bytes, os.PathLike)) else str(path)
+
+
+def _on_one_line(text: str) -> str:
+    return re.sub(r"\s*\n\s*", " ", text.strip())
+
+
+def _say(text: str) -> None:
+    """Print on stderr, if anybody can read it."""
+    with contextlib.suppress(OSError):
+        echo(text, err=True)
+
+
+def _print_traceback(error: BaseException) -> None:
+    if streams.shows_tracebacks():
+        _say("".join(traceback.format_exception(error)).rstrip("\n"))
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    _say(f"Warning: {printable(_on_one_line(str(message)))}")
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the command by an exception, so that it cleans up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
         return
-    raise click.ClickException(f"cannot write {output}: {reason}")
+    before = {}
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
+            before[number] = signal.signal(number, _end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)

@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from adagrad._text import broken_rows, metric_texts
-from adagrad.commands.errors import one_line_errors
+from adagrad.commands.errors import reads_logs
 from adagrad.commands.log_options import log_options, reader_options, use_threads
+from adagrad.commands.terminal import echo
 
 __all__ = ["evaluate"]
 
@@ -27,7 +28,7 @@ __all__ = ["evaluate"]
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as one JSON object.")
 @log_options
-@one_line_errors
+@reads_logs
 def evaluate(
     model: Path, logs: tuple[str, ...], label: str | None, as_json: bool, **given: Any
 ) -> None:
@@ -56,18 +57,18 @@ def evaluate(
     metrics = scores.metrics()
     if as_json:
         numbers = {name: x if math.isfinite(x) else None for name, x in metrics.items()}
-        click.echo(
+        echo(
             json.dumps(
                 {"examples": examples, "positives": positives, **numbers, "skipped": skipped}
             )
         )
         return
     names = ("logloss", "normalized entropy", "AUC", "calibration")
-    click.echo(f"{'examples':<20}{examples:>12,}")
-    click.echo(f"{'positives':<20}{positives:>12,}  ({100 * positives / examples:.3g} %)")
+    echo(f"{'examples':<20}{examples:>12,}")
+    echo(f"{'positives':<20}{positives:>12,}  ({100 * positives / examples:.3g} %)")
     for name, number, text in zip(names, metrics.values(), metric_texts(metrics), strict=True):
         if math.isnan(number) and positives in (0, examples):
             text = f"{text:>12}  (undefined: all labels are the same)"
-        click.echo(f"{name:<20}{text:>12}")
+        echo(f"{name:<20}{text:>12}")
     if skipped:
-        click.echo(broken_rows(skipped), err=True)
+        echo(broken_rows(skipped), err=True)

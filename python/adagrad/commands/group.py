@@ -10,14 +10,22 @@ import click
 
 import adagrad as package
 from adagrad.commands import demo, diagnose, evaluate, inspect, predict, train
+from adagrad.commands.errors import Commands
 
 __all__ = ["adagrad"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package.__version__, prog_name="adagrad")
 def adagrad() -> None:
-    """Train, evaluate and inspect click models with AdaGrad, on CPUs."""
+    """Train, evaluate and inspect click models with AdaGrad, on CPUs.
+
+    The exit status is 0 for success, 1 for a failure, which one line on stderr explains, 2 for a
+    mistake in the usage, and 128 plus the number of a signal that ended the command.
+    """
 
 
 adagrad.add_command(train.train)

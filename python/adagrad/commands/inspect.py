@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from adagrad._text import counted, metric_texts
-from adagrad.commands.errors import one_line_errors
+from adagrad._text import counted, metric_texts, printable
+from adagrad.commands import terminal
+from adagrad.commands.errors import reads_logs
 from adagrad.commands.log_options import log_options, reader_options, use_threads
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ Line = tuple[str, str]  # name and text
     help="Number of features in each list.",
 )
 @log_options
-@one_line_errors
+@reads_logs
 def inspect(model: Path, logs: tuple[str, ...], top: int, **given: Any) -> None:
     """Show the settings of MODEL, its training and its strongest features.
 
@@ -55,26 +56,26 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, **given: Any) -> None:
     the values of features, so by default only the fields of a slot are shown. With --log, the
     features in a sample of a log are shown by name, with their counts.
     """
-    from rich.console import Console
-
     from adagrad.ctr.learners import files
     from adagrad.ctr.training import insight
     from adagrad.ctr.training.encoders import encoder_of
 
     use_threads(given["threads"])
     estimator, extra = files.read(model)
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal.console(soft_wrap=True)
     console.width = max(console.width, 100)
     trained = insight.trained_slots(estimator._model)
     lines = [*_settings(model, estimator), *_training(extra), *_counts(estimator, trained)]
     for name, text in lines:
-        console.print(f"{name:<12}{text}", markup=False)
+        console.print(f"{name:<12}{printable(text)}", markup=False)
     found = trained
     names: dict[int, list[tuple[str, Any]]] = {}
     if logs:
         x, names = _sample(logs, estimator, extra, given)
         found = insight.sampled_slots(estimator._model, x)
-        console.print(f"\nFeatures in the first {len(x):,} rows of {logs[0]}", markup=False)
+        console.print(
+            f"\nFeatures in the first {len(x):,} rows of {printable(logs[0])}", markup=False
+        )
     orders = [
         ("by absolute weight", -np.abs(found.weights)),
         ("by effective rate, lowest first", found.rates),
@@ -184,7 +185,7 @@ def _top(
     for at in order.tolist():
         slot = int(found.slots[at])
         row = [
-            escape(insight.feature_text(names[slot]) if slot in names else fields(slot)),
+            escape(printable(insight.feature_text(names[slot]) if slot in names else fields(slot))),
             f"{slot}",
             f"{found.weights[at]:.4f}",
             f"{found.accumulators[at]:.4g}",

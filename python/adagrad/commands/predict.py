@@ -10,16 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from adagrad._atomic import writing
 from adagrad._text import broken_rows
-from adagrad.commands.errors import one_line_errors
+from adagrad.commands.errors import reads_logs
 from adagrad.commands.log_options import log_options, parse_names, reader_options, use_threads
+from adagrad.commands.outputs import (
+    PREDICTION,
+    Output,
+    check_outputs,
+    check_standard_output,
+    overwrite_option,
+)
+from adagrad.commands.terminal import echo
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["predict"]
-
-PREDICTION = "prediction"
 
 
 @click.command(short_help="Predict the probability of a positive for every row of a log.")
@@ -29,8 +36,8 @@ PREDICTION = "prediction"
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write a table to this file: .parquet, .csv or .tsv."
-    "  [default: one number per line on the standard output]",
+    help="Write a table to this file: .parquet, .csv or .tsv. It replaces an earlier table of"
+    " predictions.  [default: one number per line on the standard output]",
 )
 @click.option(
     "--keep",
@@ -38,8 +45,9 @@ PREDICTION = "prediction"
     metavar="A,B,...",
     help="Copy these columns of the log to the table, before the predictions. Needs --output.",
 )
+@overwrite_option
 @log_options
-@one_line_errors
+@reads_logs
 def predict(
     model: Path,
     logs: tuple[str, ...],
@@ -67,6 +75,7 @@ def predict(
         raise click.ClickException(
             "--keep needs --output, because the standard output has only predictions"
         )
+    _check_output(model, logs or ("-",), output, given)
     use_threads(given["threads"])
     estimator, extra = files.read(model)
     _, features = trained_with(extra)
@@ -85,7 +94,22 @@ def predict(
                 columns.append(pa.array(p.astype("float32")))
                 writer.write_batch(pa.record_batch(columns, schema=schema))
         if log.skipped:
-            click.echo(broken_rows(log.skipped), err=True)
+            echo(broken_rows(log.skipped), err=True)
+
+
+def _check_output(
+    model: Path, logs: tuple[str, ...], output: Path | None, given: dict[str, Any]
+) -> None:
+    if output is None:
+        check_standard_output(logs, [model], given["file_format"])
+        return
+    check_outputs(
+        [Output("--output", output, "predictions")],
+        logs=logs,
+        files=[model],
+        file_format=given["file_format"],
+        overwrite=given["overwrite"],
+    )
 
 
 @contextlib.contextmanager
@@ -99,17 +123,11 @@ def _writer(output: Path | None, schema: pa.Schema) -> Iterator[Any]:
             yield writer
         return
     suffix = output.suffix.lower()
-    partial = output.with_name(f".{output.name}.partial")
-    try:
+    with writing(output) as file:
         if suffix == ".parquet":
-            with parquet.ParquetWriter(partial, schema) as writer:
-                yield writer
-        elif suffix in (".csv", ".tsv"):
-            options = csv.WriteOptions(delimiter="\t" if suffix == ".tsv" else ",")
-            with csv.CSVWriter(str(partial), schema, write_options=options) as writer:
+            with parquet.ParquetWriter(file, schema) as writer:
                 yield writer
         else:
-            raise ValueError(f"--output {output}: the name must end in .parquet, .csv or .tsv")
-        partial.replace(output)
-    finally:
-        partial.unlink(missing_ok=True)
+            options = csv.WriteOptions(delimiter="\t" if suffix == ".tsv" else ",")
+            with csv.CSVWriter(file, schema, write_options=options) as writer:
+                yield writer

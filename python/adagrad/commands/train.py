@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adagrad._text import broken_rows, counted, metric_texts
-from adagrad.commands.errors import check_writable, one_line_errors
+from adagrad.commands.cluster import checkpoint_of
+from adagrad.commands.errors import reads_logs
 from adagrad.commands.log_options import (
     feature_options,
     log_options,
@@ -16,6 +17,7 @@ from adagrad.commands.log_options import (
     reader_options,
     use_threads,
 )
+from adagrad.commands.outputs import Output, check_checkpoint, check_outputs, overwrite_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,7 +46,8 @@ def rate(text: str) -> float | str:
     "--model",
     required=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Model file to write (safetensors). It is also the checkpoint.",
+    help="Model file to write (safetensors). It is also the checkpoint. An existing file needs"
+    " --overwrite or --resume.",
 )
 @click.option(
     "--model-type",
@@ -201,8 +204,9 @@ def rate(text: str) -> float | str:
     help="With --ray: examples per batch. Each batch takes one step.  [default: 8192]",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print only errors.")
+@overwrite_option
 @log_options
-@one_line_errors
+@reads_logs
 def train(logs: tuple[str, ...], **given: Any) -> None:
     """Train a click model on LOG..., in constant memory.
 
@@ -226,24 +230,22 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
     ends with the same bits as one that ran through. It accepts the log if the names, the sizes and
     the first and last 64 KiB of the files are unchanged.
     """  # noqa: D301 (click looks for the character itself)
-    from rich.console import Console
-
+    from adagrad.commands import terminal
     from adagrad.commands.cluster import check_cluster, training_on_ray
     from adagrad.commands.progress import TrainingProgress
     from adagrad.ctr.training.columns import open_for_model
     from adagrad.ctr.training.run import Training
     from adagrad.ctr.training.stop import Interrupted, Stop
 
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = terminal.console(stderr=True, soft_wrap=True)
     use_threads(given["threads"])
-    _check_files(given)
+    _check_files(given, logs)
     options = _options(given)
     how = reader_options(given["file_format"], given["delimiter"], given["names"])
     _check_passes(given, logs)
     check_cluster(given, logs)
     stop = Stop()
     with stop.installed(), _open(logs, options, how, stop) as log:
-        _check_log_is_kept(given, log)
         how_long = {name: given[name] for name in ("passes", "checkpoint_every", "early_stop")}
         if given["ray"] is None:
             training = Training(log, options, given["model"], **how_long)
@@ -279,13 +281,18 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
             console.print(f"Report: {given['report']}", markup=False)
 
 
-def _check_files(given: dict[str, Any]) -> None:
-    check_writable(given["model"], "--model")
+def _check_files(given: dict[str, Any], logs: tuple[str, ...]) -> None:
+    outputs = [Output("--model", given["model"], "model")]
     if given["report"] is not None:
         from adagrad.commands.requirements import require
 
         require("adagrad train --report", "matplotlib")
-        check_writable(given["report"], "--report")
+        outputs.append(Output("--report", given["report"], "report"))
+    read = (*logs, *given["validate"])
+    replace = {name: given[name] for name in ("overwrite", "resume")}
+    check_outputs(outputs, logs=read, file_format=given["file_format"], **replace)
+    if given["ray"] is not None:
+        check_checkpoint(checkpoint_of(given["model"]), read, **replace)
 
 
 def _check_passes(given: dict[str, Any], logs: tuple[str, ...]) -> None:
@@ -299,15 +306,6 @@ def _check_passes(given: dict[str, Any], logs: tuple[str, ...]) -> None:
         raise click.ClickException(
             "--validate cannot read the standard input, because it is read more than once"
         )
-
-
-def _check_log_is_kept(given: dict[str, Any], log: Log) -> None:
-    """Refuse an output file that is a file of the log."""
-    files = [path for path in log.paths if path != "-"]
-    for option in ("model", "report"):
-        path = given[option]
-        if path is not None and path.exists() and any(path.samefile(file) for file in files):
-            raise click.ClickException(f"--{option} {path} would replace a file of the log")
 
 
 def _options(given: dict[str, Any]) -> Options:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import json
 import shutil
 from pathlib import Path
@@ -90,8 +91,9 @@ def write(directory: Path, checkpoint: Checkpoint, plan: dict[str, Any]) -> None
     assert checkpoint.folder is not None
     folder = Path(checkpoint.folder)
     arrays: dict[str, npt.NDArray[Any]] = checkpoint.progressive.state()
-    with (folder / _PROGRESS).open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+    progress = io.BytesIO()
+    np.savez(progress, **arrays)  # type: ignore[arg-type]
+    files.replace(folder / _PROGRESS, [progress.getbuffer()], progress.getbuffer().nbytes)
     manifest = {
         "format": _FORMAT,
         "version": _VERSION,

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from adagrad._text import printable
 from adagrad.metrics import learning_curve
 from adagrad.plotting._style import (
     BLUE,
@@ -50,7 +51,8 @@ def demo_figure(comparison: Comparison) -> Figure:
         12 x 5.2 inches; ``savefig(path, dpi=120)`` gives 1440 x 624 pixels.
     """
     log = comparison.log
-    name = log.name if len(log.name) <= 60 else f"{log.name[:57]}..."
+    name = printable(log.name)
+    name = name if len(name) <= 60 else f"{name[:57]}..."
     figure = Figure(figsize=SIZE_INCHES, layout="constrained")
     figure.suptitle(
         f"{name}: {len(log):,} examples, {100 * comparison.base_rate:.3g} % positive",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from adagrad._text import three_digits
+from adagrad._text import printable, three_digits
 from adagrad.plotting._style import (
     BLUE,
     GREY,
@@ -46,6 +46,7 @@ def diagnosis_figure(diagnosis: Diagnosis, name: str) -> Figure:
     matplotlib.figure.Figure
         13.5 x 4.6 inches.
     """
+    name = printable(name)
     name = name if len(name) <= 60 else f"...{name[-57:]}"
     figure, panels = new_figure("", 13.5, 4.6, 1, 3)
     figure.suptitle(

@@ -14,13 +14,15 @@ import os
 import stat
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from io import FileIO
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from adagrad._atomic import StrPath, explained, in_use, new_file, replacing, resolved, sync_folder
+from adagrad._atomic import try_lock as _try_lock
 from adagrad.tables.header import COUNTERS, DIGITS, Header, TableFileError, data_bytes
 from adagrad.tables.header import encode as _encode
 from adagrad.tables.header import parse as _parse
@@ -29,10 +31,8 @@ if sys.platform != "win32":
     import fcntl
 
 Bytes = npt.NDArray[np.uint8]
-StrPath = str | os.PathLike[str]
 
 _CHUNK = 16 << 20  # bytes per system call: Ctrl-C takes effect between two calls
-_TEMPORARY = ".adagrad-{}.tmp"
 
 
 def read_header(path: StrPath) -> Header:
@@ -130,21 +130,9 @@ def save(
 
 def replace(path: StrPath, parts: Iterable[memoryview], size: int) -> None:
     """Write a file from parts of `size` bytes in total; see `save`."""
-    target = _resolve(path)
-    with _old_file(path, target) as mode:
-        try:
-            with _temporary(target.parent, mode) as (file, name):
-                for part in parts:
-                    _write(file, part)
-                os.fsync(file.fileno())
-                if sys.platform == "win32":
-                    file.close()  # Windows does not rename an open file
-                name.replace(target)
-        except OSError as error:
-            old = "the old file is unchanged" if mode is not None else "no file was created"
-            text = f"{error.strerror}: could not write {size} bytes, {old}"
-            raise OSError(error.errno, text, str(path)) from error
-    _sync_folder(target.parent)
+    with replacing(path, size) as file:
+        for part in parts:
+            file.write(part)
 
 
 def create(
@@ -174,24 +162,21 @@ def create(
     _need_locks()
     head = _encode(metadata, dtype, shape)
     size = len(head) + data_bytes(dtype, shape)
-    target = _resolve(path)
-    try:
-        with _temporary(target.parent, None) as (file, name):
-            _write(file, memoryview(head))
-            try:
-                os.ftruncate(file.fileno(), size)
-            except OverflowError:  # too large for the system call
-                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG)) from None
-            if fill is not None:
-                mapped = mmap.mmap(file.fileno(), 0)
-                fill(np.frombuffer(mapped, np.uint8, offset=len(head)))
-                mapped.flush()
-            os.fsync(file.fileno())
-            target.hardlink_to(name)  # unlike a rename, it never replaces a file
-    except OSError as error:
-        text = f"{error.strerror}: could not create a file of {size} bytes"
-        raise OSError(error.errno, text, str(path)) from error
-    _sync_folder(target.parent)
+    target = resolved(path)
+    failure = f"could not create a file of {size} bytes"
+    with explained(path, failure), new_file(target.parent) as new:
+        new.file.write(head)
+        try:
+            os.ftruncate(new.file.fileno(), size)
+        except OverflowError:  # too large for the system call
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG)) from None
+        if fill is not None:
+            mapped = mmap.mmap(new.file.fileno(), 0)
+            fill(np.frombuffer(mapped, np.uint8, offset=len(head)))
+            mapped.flush()
+        os.fsync(new.file.fileno())
+        new.link(target)
+    sync_folder(target.parent)
 
 
 class Mapping:
@@ -328,7 +313,7 @@ def _open_alone(path: StrPath) -> FileIO:
         file = _open(path, "r+b")
         try:
             if not _try_lock(file.fileno(), fcntl.LOCK_EX):
-                raise _in_use(path, file.fileno(), "mapped by another table, or being saved")
+                raise in_use(path, file.fileno(), "mapped by another table, or being saved")
             if os.path.samestat(os.fstat(file.fileno()), Path(path).stat()):
                 return file
         except BaseException:
@@ -337,128 +322,9 @@ def _open_alone(path: StrPath) -> FileIO:
         file.close()  # a save replaced it after it was opened
 
 
-@contextlib.contextmanager
-def _old_file(path: StrPath, target: Path) -> Iterator[int | None]:
-    """Lock the file to be replaced against mapping; yield its permissions, or None if none."""
-    if sys.platform == "win32":  # nothing is mapped, and an open file cannot be replaced
-        yield _permissions(path, target.stat()) if target.exists() else None
-        return
-    try:
-        file = os.open(target, os.O_RDONLY | os.O_NONBLOCK)
-    except FileNotFoundError:
-        yield None
-        return
-    try:
-        permissions = _permissions(path, os.fstat(file))
-        if not _share(file):
-            raise _in_use(path, file, "mapped by a table, which would lose its updates")
-        yield permissions
-    finally:
-        os.close(file)
-
-
-def _permissions(path: StrPath, status: os.stat_result) -> int:
-    if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return stat.S_IMODE(status.st_mode)
-
-
-@contextlib.contextmanager
-def _temporary(folder: Path, mode: int | None) -> Iterator[tuple[FileIO, Path]]:
-    """Yield a new file that is open for writing, and its name, which is removed at the end.
-
-    The file is locked while its process lives. An unlocked one was left by a killed process, and
-    the next call removes it. Unlike process ids, locks work across containers and machines.
-    """
-    for name in folder.glob(_TEMPORARY.format("?" * 16)):
-        with contextlib.suppress(OSError):
-            _remove_unlocked(name)
-    while True:
-        name = folder / _TEMPORARY.format(os.urandom(8).hex())
-        file = FileIO(name, "x+b")
-        try:
-            if sys.platform == "win32":  # an open file is as good as locked
-                yield file, name
-                return
-            # Otherwise another process found the file before it was locked, and removes it.
-            if _share(file.fileno()) and os.fstat(file.fileno()).st_nlink:
-                if mode is not None:
-                    os.fchmod(file.fileno(), mode)
-                yield file, name
-                return
-        finally:
-            file.close()
-            name.unlink(missing_ok=True)
-
-
-def _remove_unlocked(name: Path) -> None:
-    if sys.platform == "win32":
-        name.unlink()  # Windows refuses while a process has the file open
-        return
-    file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        if _try_lock(file, fcntl.LOCK_EX):
-            name.unlink()
-    finally:
-        os.close(file)
-
-
-def _write(file: FileIO, left: memoryview) -> None:
-    while left:
-        left = left[os.write(file.fileno(), left[:_CHUNK]) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    if sys.platform == "win32":  # which cannot open a folder, and journals its entries
-        return
-    file = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # the file system cannot sync a folder
-            raise
-    finally:
-        os.close(file)
-
-
-def _resolve(path: StrPath) -> Path:
-    return Path(os.path.realpath(path))
-
-
 def _need_locks() -> None:
     if sys.platform == "win32":
         raise NotImplementedError(
             "mapped tables need POSIX file locks, which Windows does not have: keep the table in"
             " memory, and use Table.save and Table.load"
         )
-
-
-def _try_lock(file: int, how: int) -> bool:
-    try:
-        fcntl.flock(file, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _share(file: int) -> bool:
-    """Take the shared lock of a save; return False if a mapping holds the exclusive lock."""
-    try:
-        return _try_lock(file, fcntl.LOCK_SH)
-    except OSError:
-        return True  # the file system has no locks, so nothing is mapped
-
-
-def _in_use(path: StrPath, file: int, how: str) -> BlockingIOError:
-    """Return the error for a locked file, with the process that holds the lock if known."""
-    info = os.fstat(file)
-    inode = f"{os.major(info.st_dev):02x}:{os.minor(info.st_dev):02x}:{info.st_ino}"
-    holder = ""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
-            _, kind, _, _, process, where, *_ = line.split()
-            if kind == "FLOCK" and where == inode:
-                holder = f" (process {process})"
-    return BlockingIOError(errno.EWOULDBLOCK, f"the file is {how}{holder}", str(path))

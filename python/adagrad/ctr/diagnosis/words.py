@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from adagrad._text import counted, three_digits
+from adagrad._text import counted, printable, three_digits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,8 +60,10 @@ def show(console: Console, name: str, features: str, of: Diagnosis) -> None:
     of : Diagnosis
     """
     positive = "" if of.positive is None else f", {100 * of.positive:.3g} % of them positive"
-    console.print(f"{name}: {counted(of.rows, 'row')}{positive}", markup=False, soft_wrap=True)
-    console.print(f"features: {features}\n", markup=False, soft_wrap=True)
+    console.print(
+        f"{printable(name)}: {counted(of.rows, 'row')}{positive}", markup=False, soft_wrap=True
+    )
+    console.print(f"features: {printable(features)}\n", markup=False, soft_wrap=True)
     rows = [*_frequencies(of), *_curvature(of), *_suggestions(of)]
     if console.is_terminal:
         from rich import box

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import io
 import os
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-__all__ = ["FORMATS", "STDIN", "Pipe", "Source", "cancel_pipes", "find"]
+__all__ = ["FORMATS", "STDIN", "Pipe", "Source", "cancel_pipes", "find", "would_find"]
 
 STDIN = "-"
 FORMATS = ("csv", "tsv", "parquet", "arrow", "libsvm")
@@ -209,9 +210,27 @@ def _find_one(path: str, format: str | None) -> list[Source]:
     return [source for match in matches for source in _find_one(match, format)]
 
 
+def would_find(path: str, file: Path, format: str | None) -> bool:
+    """Return whether a glob or a directory stands for a file, if that existed."""
+    if Path(path).is_dir():
+        directory = Path(path).resolve()
+        return directory in file.parents and _is_named_as_data(file, directory, format)
+    if Path(path).exists():
+        return False
+    pattern = os.path.abspath(path)  # noqa: PTH100, as find() expands it
+    parts = Path(pattern).parts
+    if "**" in parts:
+        return fnmatch.fnmatchcase(str(file), pattern)
+    return len(parts) == len(file.parts) and all(map(fnmatch.fnmatchcase, file.parts, parts))
+
+
 def _is_data(file: Path, directory: Path, format: str | None) -> bool:
+    return file.is_file() and _is_named_as_data(file, directory, format)
+
+
+def _is_named_as_data(file: Path, directory: Path, format: str | None) -> bool:
     hidden = any(part[0] in "._" for part in file.relative_to(directory).parts)
-    return file.is_file() and not hidden and (format or _format_and_codec(file)[0]) is not None
+    return not hidden and (format or _format_and_codec(file)[0]) is not None
 
 
 def _format_and_codec(file: Path) -> tuple[str | None, str | None]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import html
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adagrad import __version__
-from adagrad._text import broken_rows, counted, metric_texts
+from adagrad._atomic import writing
+from adagrad._text import broken_rows, counted, metric_texts, printable
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.training import insight, pictures
 from adagrad.ctr.training.options import option_name, option_text
@@ -54,12 +54,13 @@ def write_report(path: str | os.PathLike[str], training: Training, *, seconds: f
         _section("Settings", _settings(training)),
     ]
     page = PAGE.format(
-        title=html.escape(f"{training.path.name}: {counted(training.examples, 'example')}"),
+        title=_escaped(f"{training.path.name}: {counted(training.examples, 'example')}"),
         style=STYLE,
         body="\n".join(sections),
         version=__version__,
     )
-    Path(path).write_text(page, encoding="utf-8")
+    with writing(path) as file:
+        file.write(page.encode())
 
 
 # -- sections -----------------------------------------------------------------------------------
@@ -190,17 +191,21 @@ def _settings(training: Training) -> str:
 
 
 def _table(heads: list[str], rows: list[list[str]], words: bool = False) -> str:
-    head = "".join(f"<th>{html.escape(text)}</th>" for text in heads)
+    head = "".join(f"<th>{_escaped(text)}</th>" for text in heads)
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>" for row in rows
+        "<tr>" + "".join(f"<td>{_escaped(text)}</td>" for text in row) + "</tr>" for row in rows
     )
     kind = ' class="words"' if words else ""
     head = "" if words else f"<thead><tr>{head}</tr></thead>"
     return f'<div class="scroll"><table{kind}>{head}<tbody>{body}</tbody></table></div>'
 
 
+def _escaped(text: str) -> str:
+    return html.escape(printable(text))
+
+
 def _paragraph(text: str) -> str:
-    return f"<p>{html.escape(text)}</p>"
+    return f"<p>{_escaped(text)}</p>"
 
 
 def _section(title: str, body: str, text: str = "") -> str:
