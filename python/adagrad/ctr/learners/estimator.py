@@ -28,6 +28,7 @@ from adagrad.ctr.learners.progressive import measured
 from adagrad.ctr.learners.trainer import Trainer
 from adagrad.ctr.learners.validation import InputValidation
 from adagrad.rule import Rule
+from adagrad.tables.stored import rule_of
 
 __all__ = ["ClickLearner"]
 
@@ -39,7 +40,6 @@ CHUNK = 65_536
 
 _RETUNABLE = frozenset({"l1", "lr", "lr_decay", "weight_decay"})
 _FROM_EXAMPLES = frozenset({"n_slots", "n_fields", "parts", "rule"})
-_FITTED = ("n_features_in_", "n_passes_", "validation_logloss_")
 
 
 class ClickLearner(InputValidation):
@@ -322,8 +322,8 @@ class ClickLearner(InputValidation):
 
         Raises
         ------
-        TypeError
-            If the file cannot hold a parameter or a class.
+        TypeError, ValueError
+            If the file cannot hold a parameter or a class, or a parameter is not valid.
         OSError
             If the file cannot be written. The old file is untouched then.
 
@@ -337,30 +337,41 @@ class ClickLearner(InputValidation):
     def _saved(self, extra: Any = None) -> SavedLearner:
         """Return what a file holds; `_restored` is the inverse."""
         model = self._model
+        self._check_params()
         params = self.get_params(deep=False)
         if isinstance(params["rule"], Rule):
             params["rule"] = dataclasses.asdict(params["rule"])
         if params["encoder"] is not None:
             # The fitted encoder: it knows its columns.
             params["encoder"] = getattr(self, "encoder_", params["encoder"]).to_dict()
-        fitted = {name: value for name in _FITTED if (value := vars(self).get(name))}
+            HashingEncoder.from_dict(params["encoder"])  # refuses what no file could be read with
+        fitted = {name: value for name in file_format.FITTED if (value := vars(self).get(name))}
         names = vars(self).get("feature_names_in_")
         if names is not None:
             fitted["feature_names_in_"] = names.tolist()
         return SavedLearner(type(self).__name__, params, self.classes_, fitted, model, extra)
 
     @classmethod
-    def _restored(cls, saved: SavedLearner) -> ClickLearner:
+    def _restored(cls, path: str | os.PathLike[str], saved: SavedLearner) -> ClickLearner:
+        """Return the learner in a file.
+
+        Raises
+        ------
+        TableFileError, TypeError, ValueError
+            If the file is damaged: no learner has such parameters or fitted attributes.
+        """
         params = dict(saved.params)
+        of_format_1 = file_format.PARAMS_OF_FORMAT_1.intersection(cls._get_param_names())
+        if missing := sorted(of_format_1 - params.keys()):
+            raise ValueError(f"params lack {', '.join(missing)}")
         if params["rule"] is not None:
-            params["rule"] = Rule(**params["rule"])
+            params["rule"] = rule_of(path, params["rule"])
         if params["encoder"] is not None:
             params["encoder"] = HashingEncoder.from_dict(params["encoder"])
         learner = cls(**params)
+        learner._check_params()
         learner.classes_ = saved.classes
-        learner.__dict__.update(saved.fitted)
-        if hasattr(learner, "feature_names_in_"):
-            learner.feature_names_in_ = np.array(learner.feature_names_in_, object)
+        learner.__dict__.update(file_format.fitted_attributes(saved))
         learner._trainer = Trainer(saved.model)
         return learner
 
