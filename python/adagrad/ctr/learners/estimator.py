@@ -46,6 +46,8 @@ class ClickLearner(InputValidation):
     """Common part of the learners; see `LogisticRegression`."""
 
     _trainer: Trainer
+    # What `adagrad.ctr.load` found in the file beside the learner: the columns of its log.
+    _extra: Any = None
 
     def fit(
         self,
@@ -183,6 +185,7 @@ class ClickLearner(InputValidation):
         """Begin a new model, or apply to the model what was changed since it began."""
         rule = self._rule()
         if start:
+            self.__dict__.pop("_extra", None)  # of another model
             model = Model(self._settings(x, rule))
             self._trainer = Trainer(model, auto_rate=self.lr == "auto")
             return
@@ -329,10 +332,14 @@ class ClickLearner(InputValidation):
 
         Notes
         -----
+        A learner that was loaded keeps what its file says of the columns of its log, so that
+        ``adagrad predict`` and ``evaluate`` read the log as before. ``adagrad train --resume`` does
+        not continue from it, because it has learned something else meanwhile.
+
         Before ``lr="auto"`` has chosen, the model is written as it would be if no more examples
         came, and what is loaded keeps the rate of that.
         """
-        file_format.write(path, self._saved())
+        file_format.write(path, self._saved(self._extra))
 
     def _saved(self, extra: Any = None) -> SavedLearner:
         """Return what a file holds; `_restored` is the inverse."""
