@@ -152,8 +152,8 @@ def test_evaluate_on_one_class(folder: Path, tmp_path: Path) -> None:
         (["predict", "m", "text.tsv"], "text.tsv, line 3: "),
         (["predict", "m", "today.tsv", "-o", "x.txt"], "must end in .parquet, .csv or .tsv"),
         (["predict", "m", "today.tsv", "--keep", "user"], "--keep needs --output"),
-        (["predict", "today.tsv", "today.tsv"], "today.tsv is truncated, corrupted or not"),
-        (["predict", "library", "today.tsv"], "was not trained by adagrad train"),
+        (["predict", "today.tsv", "today.tsv"], "today.tsv is not a safetensors file"),
+        (["predict", "library", "today.tsv"], "today.tsv: the model learned from ids"),
         (["evaluate", "m", "today.tsv", "-l", "ctr"], "today.tsv, line 1: no column 'ctr'"),
         (
             ["predict", "m", "today.tsv", "--keep", "usr", "-o", "x.csv"],

@@ -13,6 +13,7 @@ from adagrad._text import broken_rows
 from adagrad.commands.csv_warnings import is_number, numeric_names
 from adagrad.commands.errors import reads_logs
 from adagrad.commands.log_options import (
+    LIBSVM_LABEL,
     feature_options,
     log_options,
     open_features,
@@ -31,7 +32,6 @@ __all__ = ["diagnose"]
 
 DPI = 120
 HASH_BITS = 32  # values are told apart by this many bits of their hash
-LIBSVM_LABEL = "label"
 IDS_WITH_VALUES = "ids with their values"
 
 _COLUMN_OPTIONS = {

@@ -11,7 +11,7 @@ import click
 
 from adagrad._text import broken_rows, metric_texts
 from adagrad.commands.errors import reads_logs
-from adagrad.commands.log_options import log_options, reader_options, use_threads
+from adagrad.commands.log_options import LIBSVM_LABEL, log_options, reader_options, use_threads
 from adagrad.commands.terminal import echo
 
 __all__ = ["evaluate"]
@@ -24,7 +24,8 @@ __all__ = ["evaluate"]
     "-l",
     "--label",
     metavar="COLUMN",
-    help="Column with the label.  [default: the column that the model was trained to predict]",
+    help="Column with the label. A model that was trained in Python needs it.  [default: the column"
+    " that the model was trained to predict]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as one JSON object.")
 @log_options
@@ -41,15 +42,23 @@ def evaluate(
     from adagrad.ctr.learners import files
     from adagrad.ctr.training import run
     from adagrad.ctr.training.columns import open_for_model
-    from adagrad.ctr.training.options import trained_with
+    from adagrad.ctr.training.state import check_classes, trained_with
 
     use_threads(given["threads"])
     estimator, extra = files.read(model)
-    options, features = trained_with(extra)
+    trained = trained_with(model, estimator, extra)
     how = reader_options(given["file_format"], given["delimiter"], given["names"])
-    label = label or options.label
-    with open_for_model(logs, features, label=label, skip_bad=given["skip_bad"], **how) as log:
-        scores = run.evaluate(estimator, log)
+    label = label or trained.label or (LIBSVM_LABEL if estimator.encoder is None else None)
+    if label is None:
+        raise click.ClickException(
+            f"{model} was saved from Python, so that the column of the label is not known: name it"
+            " with --label"
+        )
+    check_classes(model, estimator)
+    with open_for_model(
+        logs, trained.features, label=label, skip_bad=given["skip_bad"], **how
+    ) as log:
+        scores = run.evaluate(estimator, log, trained.encoder)
         skipped = log.skipped
     examples, positives = (int(x) for x in scores.sums[:2])
     if not examples:

@@ -65,13 +65,13 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, **given: Any) -> None:
     console = terminal.console(soft_wrap=True)
     console.width = max(console.width, 100)
     trained = insight.trained_slots(estimator._model)
-    lines = [*_settings(model, estimator), *_training(extra), *_counts(estimator, trained)]
+    lines = [*_settings(model, estimator), *_training(model, extra), *_counts(estimator, trained)]
     for name, text in lines:
         console.print(f"{name:<12}{printable(text)}", markup=False)
     found = trained
     names: dict[int, list[tuple[str, Any]]] = {}
     if logs:
-        x, names = _sample(logs, estimator, extra, given)
+        x, names = _sample(model, logs, estimator, extra, given)
         found = insight.sampled_slots(estimator._model, x)
         console.print(
             f"\nFeatures in the first {len(x):,} rows of {printable(logs[0])}", markup=False
@@ -97,25 +97,29 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, **given: Any) -> None:
 
 
 def _sample(
-    logs: tuple[str, ...], estimator: ClickLearner, extra: Any, given: dict[str, Any]
+    model: Path,
+    logs: tuple[str, ...],
+    estimator: ClickLearner,
+    extra: Any,
+    given: dict[str, Any],
 ) -> tuple[Examples, dict[int, list[tuple[str, Any]]]]:
     """Return the first batch of a log, and its features by slot."""
     from adagrad.ctr.training import insight
     from adagrad.ctr.training.columns import open_for_model
-    from adagrad.ctr.training.encoders import encoder_of
-    from adagrad.ctr.training.options import trained_with
     from adagrad.ctr.training.pipeline import encoded
+    from adagrad.ctr.training.state import trained_with
 
-    _, features = trained_with(extra)
-    encoder = encoder_of(estimator)
+    trained = trained_with(model, estimator, extra)
     how = reader_options(given["file_format"], given["delimiter"], given["names"])
-    with open_for_model(logs, features, label=None, skip_bad=given["skip_bad"], **how) as log:
-        batches = encoded(log, encoder)
+    with open_for_model(
+        logs, trained.features, label=None, skip_bad=given["skip_bad"], **how
+    ) as log:
+        batches = encoded(log, trained.encoder)
         first = next(batches, None)
         batches.close()
     if first is None:
         raise click.ClickException(f"{logs[0]}: no examples")
-    return first.x, insight.features_in_sample(encoder, first.batch)
+    return first.x, insight.features_in_sample(trained.encoder, first.batch)
 
 
 def _settings(path: Path, estimator: ClickLearner) -> list[Line]:
@@ -137,11 +141,13 @@ def _settings(path: Path, estimator: ClickLearner) -> list[Line]:
     return lines
 
 
-def _training(extra: Any) -> list[Line]:
+def _training(model: Path, extra: Any) -> list[Line]:
     """Return what ``adagrad train`` noted in a model file."""
-    state = extra.get("training") if isinstance(extra, dict) else None
-    if not state:
-        return []
+    from adagrad.ctr.training.state import saved_training
+
+    state = saved_training(model, extra)
+    if state is None:
+        return [("saved", "from Python, not by adagrad train")]
     files = [name for name, *_ in state["log"]]
     shown = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if files[3:] else "")
     passes = counted(state["pass"], "complete pass", "complete passes")

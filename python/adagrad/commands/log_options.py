@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from adagrad.ctr.logs.log import Log
 
 __all__ = [
+    "LIBSVM_LABEL",
     "feature_options",
     "log_options",
     "open_features",
@@ -21,6 +22,9 @@ __all__ = [
     "reader_options",
     "use_threads",
 ]
+
+LIBSVM_LABEL = "label"
+"""The name of the label of a libsvm log, where it has none, if no option gives one."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -58,7 +58,9 @@ def predict(
     """Predict the probability of a positive for every row of LOG... or of the standard input.
 
     Prints one number per line, as the rows arrive, and nothing else. A log needs the columns that
-    MODEL was trained on, in any order and any format, and no label.
+    MODEL was trained on, in any order and any format, and no label. MODEL may also be the file of
+    a learner that was trained in Python: with an encoder, the log needs its columns; without one,
+    the log is libsvm and its ids are the columns of the matrix, counted from 0.
 
     \b
       adagrad predict ctr.safetensors today.parquet -o p.parquet --keep user
@@ -67,9 +69,8 @@ def predict(
     import adagrad._core as _core
     from adagrad.ctr.learners import files
     from adagrad.ctr.training.columns import open_for_model
-    from adagrad.ctr.training.encoders import encoder_of
-    from adagrad.ctr.training.options import trained_with
     from adagrad.ctr.training.pipeline import encoded
+    from adagrad.ctr.training.state import trained_with
 
     if keep and output is None:
         raise click.ClickException(
@@ -78,17 +79,17 @@ def predict(
     _check_output(model, logs or ("-",), output, given)
     use_threads(given["threads"])
     estimator, extra = files.read(model)
-    _, features = trained_with(extra)
+    trained = trained_with(model, estimator, extra)
     how = reader_options(given["file_format"], given["delimiter"], given["names"])
     kept = list(keep or ())
     with open_for_model(
-        logs or ("-",), features, label=None, keep=kept, skip_bad=given["skip_bad"], **how
+        logs or ("-",), trained.features, label=None, keep=kept, skip_bad=given["skip_bad"], **how
     ) as log:
         import pyarrow as pa
 
         schema = pa.schema([*(log.schema.field(name) for name in kept), (PREDICTION, pa.float32())])
         with _writer(output, schema) as writer:
-            for batch in encoded(log, encoder_of(estimator)):
+            for batch in encoded(log, trained.encoder):
                 p = _core.probabilities(estimator.decision_function(batch.x))[:, 1]
                 columns = [batch.batch.column(name) for name in kept]
                 columns.append(pa.array(p.astype("float32")))

@@ -74,5 +74,8 @@ def load(path: str | os.PathLike[str]) -> ClickLearner:
         If the file cannot be read.
     """
     from adagrad.ctr.learners import files
+    from adagrad.ctr.training.state import kept
 
-    return files.read(path)[0]
+    estimator, extra = files.read(path)
+    estimator._extra = kept(extra)
+    return estimator

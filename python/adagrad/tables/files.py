@@ -53,7 +53,7 @@ def read_header(path: StrPath) -> Header:
     OSError
         If the file cannot be read.
     """
-    with _open(path, "rb") as file:
+    with open_regular(path, "rb") as file:
         return _parse(path, file)[0]
 
 
@@ -82,20 +82,29 @@ def load_into(path: StrPath, header: Header, out: Bytes, skip: int = 0) -> None:
             f"out has {out.nbytes} bytes, but the data of {path} have {header.nbytes - skip} bytes"
             f" from byte {skip}"
         )
-    with _open(path, "rb") as file:
+    with open_regular(path, "rb") as file:
         if _parse(path, file)[0] != header:
             raise TableFileError(f"{path} was replaced by another table while it was read")
         file.seek(header.start + skip)
-        left = out.data
-        while left:
-            count = file.readinto(left[:_CHUNK])
-            if not count:
-                end = header.start + skip + out.nbytes
-                raise TableFileError(
-                    f"{path} was truncated while it was read: it has {end - len(left)} bytes, its"
-                    f" header says {header.start + header.nbytes}"
-                )
-            left = left[count:]
+        fill(path, file, out.data)
+
+
+def fill(path: StrPath, file: FileIO, left: memoryview) -> None:
+    """Read from the position of a file until a memory of bytes is full.
+
+    Raises
+    ------
+    TableFileError
+        If the file ends before.
+    """
+    while left:
+        count = file.readinto(left[:_CHUNK])
+        if not count:
+            raise TableFileError(
+                f"{path} was truncated while it was read: it has {file.tell()} bytes, its header"
+                f" says {file.tell() + len(left)} or more"
+            )
+        left = left[count:]
 
 
 def save(
@@ -297,7 +306,8 @@ class Mapping:
         return self._mapped
 
 
-def _open(path: StrPath, mode: str) -> FileIO:
+def open_regular(path: StrPath, mode: str) -> FileIO:
+    """Open a file, but no pipe or device."""
     path = Path(path)
     if stat.S_IFMT(path.stat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
         # Checked before opening, because opening a pipe waits for its other end. FileIO refuses
@@ -310,7 +320,7 @@ def _open_alone(path: StrPath) -> FileIO:
     """Open a file for reading and writing, locked against other mappings and saves."""
     _need_locks()
     while True:
-        file = _open(path, "r+b")
+        file = open_regular(path, "r+b")
         try:
             if not _try_lock(file.fileno(), fcntl.LOCK_EX):
                 raise in_use(path, file.fileno(), "mapped by another table, or being saved")

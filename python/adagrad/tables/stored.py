@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import reprlib
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from adagrad.rule import AccumulatorShape, Rule
 from adagrad.tables import files, memory
 from adagrad.tables.header import COUNTERS, DIGITS, Header, TableFileError
 from adagrad.tables.layout import BYTES, Layout, check_layout, dtype_of, name_of
+from adagrad.tables.tensors import strict_json
 
 Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
@@ -203,27 +205,27 @@ class StoredTable:
         found = header.metadata
         try:
             self._layout = check_layout(
-                int(found["rows"]),
-                int(found["dim"]),
+                _number(found, "rows"),
+                _number(found, "dim"),
                 found["dtype"],
                 found["state"],
                 found["state_dtype"],
             )
-            self.rule = _rule_of(path, json.loads(found["rule"]))
-            self.seed = check_integer("seed", int(found["seed"]), 0, 2**64 - 1)
-            first_row = int(found.get("first_row", "0"))
+            self.rule = rule_of(path, strict_json(found["rule"]))
+            self.seed = check_integer("seed", _number(found, "seed"), 0, 2**64 - 1)
+            first_row = _number(found, "first_row", "0")
             self._first_row = check_integer("first_row", first_row, 0, 2**63 - 1 - self.rows)
+            for name in COUNTERS:
+                setattr(self, name, check_integer(name, int(found[name]), 0, 2**64 - 1))
         except TableFileError:
             raise
-        except (TypeError, ValueError, RecursionError) as error:
+        except (TypeError, ValueError) as error:
             raise TableFileError(f"{path} is corrupted: {error}") from error
         if (header.dtype, header.shape) != self._layout.tensor:
             raise TableFileError(
                 f"{path} is corrupted: its tensor is {header.dtype} of shape {header.shape}, but"
                 f" its metadata say {self._layout.tensor}"
             )
-        for name in COUNTERS:
-            setattr(self, name, int(found[name]))
         self._mapping = self.path = None
 
     def _metadata(self) -> dict[str, str]:
@@ -352,11 +354,19 @@ _FIELDS_OF_FORMAT_1 = {
 }
 
 
-def _rule_of(path: StrPath, found: Any) -> Rule:
-    """Return the rule in a file."""
+def rule_of(path: StrPath, found: Any) -> Rule:
+    """Return the rule in a file.
+
+    Raises
+    ------
+    TableFileError
+        It has a field that this version does not know, or lacks one.
+    TypeError, ValueError
+        A field has a wrong value.
+    """
     fields = {field.name for field in dataclasses.fields(Rule)}
     if not isinstance(found, dict):
-        raise TypeError(f"its rule is {found!r:.60}")
+        raise TypeError(f"its rule is {reprlib.repr(found)}")
     if unknown := sorted(found.keys() - fields):
         raise TableFileError(
             f"{path} was written by another version of adagrad: its rule has {', '.join(unknown)},"
@@ -365,3 +375,11 @@ def _rule_of(path: StrPath, found: Any) -> Rule:
     if missing := sorted(_FIELDS_OF_FORMAT_1 - found.keys()):
         raise TableFileError(f"{path} is corrupted: its rule lacks {', '.join(missing)}")
     return Rule(**found)
+
+
+def _number(found: dict[str, str], name: str, default: str | None = None) -> int:
+    """Return a whole number that is written as `str` writes it."""
+    text = found[name] if default is None else found.get(name, default)
+    if not (text.isascii() and text.isdecimal() and len(text) <= 20 and str(int(text)) == text):
+        raise ValueError(f"{name} is {reprlib.repr(text)}, expected a whole number")
+    return int(text)

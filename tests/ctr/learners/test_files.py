@@ -125,7 +125,7 @@ def rewritten(path, **changes):
         ({"class": '"Examples"'}, "corrupted: its metadata"),
         ({"class": '"os"'}, "corrupted: its metadata"),
         ({"params": "{"}, "corrupted: its metadata"),
-        ({"params": '{"rule": null, "encoder": null, "x": 1}'}, "corrupted: its metadata.*'x'"),
+        ({"params": '{"rule": null, "encoder": null}'}, "corrupted: its metadata: params lack fit"),
         ({"classes": "[[0], 'i8']"}, "corrupted: its metadata"),
         ({"classes": '[[0], "<i8"]'}, "corrupted: its metadata.*expected two"),
         ({"n_examples": '"many"'}, "corrupted: its metadata"),
@@ -159,10 +159,10 @@ def test_a_truncated_or_foreign_file(path):
     data = path.read_bytes()
     for size in (0, 5, 8, 100, len(data) // 2, len(data) - 1):
         path.write_bytes(data[:size])
-        with pytest.raises(TableFileError, match="truncated, corrupted or not a safetensors file"):
+        with pytest.raises(TableFileError, match=r"is truncated|is not a safetensors file"):
             load(path)
     path.write_bytes(data + b"\0")
-    with pytest.raises(TableFileError, match="truncated, corrupted"):
+    with pytest.raises(TableFileError, match="has bytes after its end"):
         load(path)
     with pytest.raises(FileNotFoundError, match="nothing"):
         load(path.with_name("nothing"))

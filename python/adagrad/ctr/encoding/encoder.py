@@ -16,6 +16,7 @@ import numpy as np
 import adagrad._core as _core
 from adagrad._arguments import check_integer
 from adagrad.ctr.encoding.examples import Examples
+from adagrad.ctr.encoding.saved import check_saved
 
 # `columns` and `inverse` are imported where they are called: they need pyarrow, but a learner of
 # sparse matrices, which imports this module, does not.
@@ -301,16 +302,24 @@ class HashingEncoder:
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> HashingEncoder:
-        """Return the encoder that `to_dict` describes."""
-        if state.get("format") != _FORMAT:
-            raise ValueError(
-                f"the encoder has format {state.get('format')!r}, but this version reads {_FORMAT}"
-            )
+        """Return the encoder that `to_dict` describes.
+
+        Raises
+        ------
+        TypeError, ValueError
+            It describes none: a key is missing, or a parameter is wrong.
+        """
+        check_saved(state, _FORMAT, _CHOICES["numeric"])
         self = cls(**state["params"])
         if state["fields_"] is not None:
             self.fields_ = dict(state["fields_"])
             self.feature_names_in_ = np.array(list(self.fields_), dtype=object)
             self.n_features_in_ = len(self.fields_)
+        fields = getattr(self, "fields_", self.fields)
+        if fields is None:  # the columns decide, so that crosses cannot be checked yet
+            self._check_choices()
+        else:
+            self._make_hasher(fields if isinstance(fields, Mapping) else dict.fromkeys(fields))
         return self
 
     def _read(self, X: Any) -> tuple[_core.Hasher, pa.Table, dict[str, str | None]]:
@@ -350,13 +359,16 @@ class HashingEncoder:
                 raise ValueError(f"fields[{name!r}] must be in {_CHOICES['numeric']}, got {kind!r}")
         return kinds
 
-    def _make_hasher(self, kinds: Mapping[str, str | None]) -> _core.Hasher:
-        """Check the parameters, and return the compiled encoder for these fields."""
+    def _check_choices(self) -> None:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be in {choices}, got {getattr(self, name)!r}")
         check_integer("bits", self.bits, 8, 32)
         check_integer("seed", self.seed, 0, 2**64 - 1)
+
+    def _make_hasher(self, kinds: Mapping[str, str | None]) -> _core.Hasher:
+        """Check the parameters, and return the compiled encoder for these fields."""
+        self._check_choices()
         position = {name: j for j, name in enumerate(kinds)}
         names = list(position)
         for cross in self.crosses:

@@ -28,6 +28,7 @@ from adagrad.ctr.learners.progressive import measured
 from adagrad.ctr.learners.trainer import Trainer
 from adagrad.ctr.learners.validation import InputValidation
 from adagrad.rule import Rule
+from adagrad.tables.stored import rule_of
 
 __all__ = ["ClickLearner"]
 
@@ -39,13 +40,14 @@ CHUNK = 65_536
 
 _RETUNABLE = frozenset({"l1", "lr", "lr_decay", "weight_decay"})
 _FROM_EXAMPLES = frozenset({"n_slots", "n_fields", "parts", "rule"})
-_FITTED = ("n_features_in_", "n_passes_", "validation_logloss_")
 
 
 class ClickLearner(InputValidation):
     """Common part of the learners; see `LogisticRegression`."""
 
     _trainer: Trainer
+    # What `adagrad.ctr.load` found in the file beside the learner: the columns of its log.
+    _extra: Any = None
 
     def fit(
         self,
@@ -183,6 +185,7 @@ class ClickLearner(InputValidation):
         """Begin a new model, or apply to the model what was changed since it began."""
         rule = self._rule()
         if start:
+            self.__dict__.pop("_extra", None)  # of another model
             model = Model(self._settings(x, rule))
             self._trainer = Trainer(model, auto_rate=self.lr == "auto")
             return
@@ -322,45 +325,60 @@ class ClickLearner(InputValidation):
 
         Raises
         ------
-        TypeError
-            If the file cannot hold a parameter or a class.
+        TypeError, ValueError
+            If the file cannot hold a parameter or a class, or a parameter is not valid.
         OSError
             If the file cannot be written. The old file is untouched then.
 
         Notes
         -----
+        A learner that was loaded keeps what its file says of the columns of its log, so that
+        ``adagrad predict`` and ``evaluate`` read the log as before. ``adagrad train --resume`` does
+        not continue from it, because it has learned something else meanwhile.
+
         Before ``lr="auto"`` has chosen, the model is written as it would be if no more examples
         came, and what is loaded keeps the rate of that.
         """
-        file_format.write(path, self._saved())
+        file_format.write(path, self._saved(self._extra))
 
     def _saved(self, extra: Any = None) -> SavedLearner:
         """Return what a file holds; `_restored` is the inverse."""
         model = self._model
+        self._check_params()
         params = self.get_params(deep=False)
         if isinstance(params["rule"], Rule):
             params["rule"] = dataclasses.asdict(params["rule"])
         if params["encoder"] is not None:
             # The fitted encoder: it knows its columns.
             params["encoder"] = getattr(self, "encoder_", params["encoder"]).to_dict()
-        fitted = {name: value for name in _FITTED if (value := vars(self).get(name))}
+            HashingEncoder.from_dict(params["encoder"])  # refuses what no file could be read with
+        fitted = {name: value for name in file_format.FITTED if (value := vars(self).get(name))}
         names = vars(self).get("feature_names_in_")
         if names is not None:
             fitted["feature_names_in_"] = names.tolist()
         return SavedLearner(type(self).__name__, params, self.classes_, fitted, model, extra)
 
     @classmethod
-    def _restored(cls, saved: SavedLearner) -> ClickLearner:
+    def _restored(cls, path: str | os.PathLike[str], saved: SavedLearner) -> ClickLearner:
+        """Return the learner in a file.
+
+        Raises
+        ------
+        TableFileError, TypeError, ValueError
+            If the file is damaged: no learner has such parameters or fitted attributes.
+        """
         params = dict(saved.params)
+        of_format_1 = file_format.PARAMS_OF_FORMAT_1.intersection(cls._get_param_names())
+        if missing := sorted(of_format_1 - params.keys()):
+            raise ValueError(f"params lack {', '.join(missing)}")
         if params["rule"] is not None:
-            params["rule"] = Rule(**params["rule"])
+            params["rule"] = rule_of(path, params["rule"])
         if params["encoder"] is not None:
             params["encoder"] = HashingEncoder.from_dict(params["encoder"])
         learner = cls(**params)
+        learner._check_params()
         learner.classes_ = saved.classes
-        learner.__dict__.update(saved.fitted)
-        if hasattr(learner, "feature_names_in_"):
-            learner.feature_names_in_ = np.array(learner.feature_names_in_, object)
+        learner.__dict__.update(file_format.fitted_attributes(saved))
         learner._trainer = Trainer(saved.model)
         return learner
 

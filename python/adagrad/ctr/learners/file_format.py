@@ -9,35 +9,65 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import math
 import os
+import re
+import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from adagrad._arguments import check_flag, check_integer, check_real, check_storable
 from adagrad._core import __version__
 from adagrad.ctr.learners.model import Model, Settings, layouts
 from adagrad.ctr.learners.progressive import Progressive
-from adagrad.rule import Rule
 from adagrad.tables import files as table_files
-from adagrad.tables.header import TableFileError
+from adagrad.tables.stored import rule_of
+from adagrad.tables.tensors import (
+    TableFileError,
+    Tensor,
+    data_bytes,
+    read_tensors,
+    strict_json,
+)
 
-__all__ = ["INVALID", "SavedLearner", "Tables", "corrupted", "read", "write"]
+__all__ = [
+    "FITTED",
+    "INVALID",
+    "PARAMS_OF_FORMAT_1",
+    "SavedLearner",
+    "Tables",
+    "corrupted",
+    "read",
+    "write",
+]
 
 StrPath = str | os.PathLike[str]
 Array = npt.NDArray[Any]
 Tables = Mapping[str, Iterable[Array]]
 
-INVALID = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
+INVALID = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 """The exceptions that interpreting metadata raises if they do not describe a learner."""
 
+FITTED = ("n_features_in_", "n_passes_", "validation_logloss_")
+"""Attributes of a fitted learner that a file holds, besides the names of its features."""
+
+PARAMS_OF_FORMAT_1 = frozenset(
+    {"lr", "rule", "l1", "l2", "fit_intercept", "passes", "shuffle", "seed", "encoder"}
+    | {"warm_start", "n_jobs", "factors", "init_scale", "normalize"}
+)
+"""The params that every file has, if its class has them. A file that is older than a param lacks
+it, and it then has its default; the same goes for settings."""
+
+_SETTINGS_OF_FORMAT_1 = frozenset(
+    {"kind", "n_slots", "rule", "l1", "intercept", "factors", "n_fields", "parts", "init_scale"}
+    | {"normalize", "seed"}
+)
 _FORMAT = "adagrad.ctr"
 _VERSION = "1"
-_DTYPES = {"float32": "F32", "float64": "F64"}
-_ITEM_SIZES = {"F32": 4, "F64": 8}
-_READ_BYTES = 64 << 20  # how much of a tensor is read at a time
+_ENTRIES = ("class", "params", "settings", "classes", "n_examples", "lr", "fitted", "extra")
+_CLASS_DTYPE = re.compile(r"[<>=|]?([biuf][1248]|O8?|[SU][0-9]{1,5})")  # that a file can hold
 _ALIGNMENT = 8  # of the first tensor
 
 
@@ -88,22 +118,18 @@ def write(path: StrPath, saved: SavedLearner, tables: Tables | None = None) -> N
         If the file cannot be written. The old file is untouched then.
     """
     header: dict[str, Any] = {"__metadata__": _metadata(saved)}
-    arrays, settings, end = _arrays(saved.model), saved.model.settings, 0
-    tensors: list[tuple[str, tuple[int, ...], str, Iterable[Array]]] = [
-        (name, (settings.n_slots, 2 * layouts(settings)[name]["dim"]), "F32", parts)
-        for name, parts in (tables or {}).items()
-    ]
-    tensors += [(name, a.shape, _DTYPES[a.dtype.name], [a]) for name, a in arrays.items()]
-    for name, shape, dtype, _ in tensors:
-        begin, end = end, end + math.prod(shape) * _ITEM_SIZES[dtype]
+    arrays = {name: [array] for name, array in _arrays(saved.model).items()} | dict(tables or {})
+    places, end = _places(saved.model.settings), 0
+    for name, (dtype, shape) in places.items():
+        begin, end = end, end + data_bytes(dtype, shape)
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text = text.ljust(-(-len(text) // _ALIGNMENT) * _ALIGNMENT)
     head = len(text).to_bytes(8, "little") + text
     data = (
         np.ascontiguousarray(part).reshape(-1).view(np.uint8).data
-        for *_, parts in tensors
-        for part in parts
+        for name in places
+        for part in arrays[name]
     )
     table_files.replace(path, itertools.chain([memoryview(head)], data), len(head) + end)
 
@@ -122,28 +148,57 @@ def read(path: StrPath) -> SavedLearner:
     OSError
         If it cannot be read.
     """
-    from safetensors import SafetensorError, safe_open
-
-    os.stat(path)  # noqa: PTH116  a missing file is an OSError with its name
-    try:
-        with safe_open(os.fspath(path), "np") as file:
-            metadata = file.metadata() or {}
-            _check_format(path, metadata)
-            try:
-                saved = _from_metadata(metadata)
-            except INVALID as error:
-                raise corrupted(path, error) from error
-            _read_tensors(path, file, saved.model)
-    except SafetensorError as error:
-        raise TableFileError(
-            f"{path} is truncated, corrupted or not a safetensors file: {error}"
-        ) from error
+    with table_files.open_regular(path, "rb") as file:
+        metadata, tensors, start = read_tensors(path, file)
+        _check_format(path, metadata)
+        try:
+            entries = _entries(metadata)
+            settings = _settings(path, entries["settings"])
+            # Before the model, which allocates what its settings say.
+            _check_tensors(path, tensors, _places(settings))
+            saved = _saved(entries, Model(settings))
+        except TableFileError:
+            raise
+        except INVALID as error:
+            raise corrupted(path, error) from error
+        for name, array in _arrays(saved.model).items():
+            file.seek(start + tensors[name].begin)
+            table_files.fill(path, file, array.reshape(-1).view(np.uint8).data)
+    _check_scores(path, saved.model.progressive)
     return saved
+
+
+def fitted_attributes(saved: SavedLearner) -> dict[str, Any]:
+    """Return the fitted attributes of a learner, if they fit its model.
+
+    Raises
+    ------
+    TypeError, ValueError
+        They do not.
+    """
+    found, n_slots = saved.fitted, saved.model.settings.n_slots
+    if unknown := sorted(found.keys() - {*FITTED, "feature_names_in_"}):
+        raise ValueError(f"fitted has {reprlib.repr(unknown)}")
+    check_integer("n_features_in_", found.get("n_features_in_"), n_slots, n_slots)
+    check_integer("n_passes_", found.get("n_passes_", 0), 0, 2**31)
+    loss = found.get("validation_logloss_", 0.0)
+    if not isinstance(loss, float):
+        raise TypeError(f"validation_logloss_ is {reprlib.repr(loss)}")
+    names = found.get("feature_names_in_")
+    if names is None:
+        return found
+    if not isinstance(names, list) or len(names) != n_slots or not _are_texts(names):
+        raise ValueError(f"feature_names_in_ are {reprlib.repr(names)}, expected {n_slots} names")
+    return found | {"feature_names_in_": np.array(names, object)}
+
+
+def _are_texts(values: list[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def corrupted(path: StrPath, error: BaseException) -> TableFileError:
     """Return the exception for metadata that raise one of `INVALID`."""
-    return TableFileError(f"{path} is corrupted: its metadata: {error!r}")
+    return TableFileError(f"{path} is corrupted: its metadata: {error}")
 
 
 def _metadata(saved: SavedLearner) -> dict[str, str]:
@@ -161,7 +216,8 @@ def _metadata(saved: SavedLearner) -> dict[str, str]:
     metadata = {"format": _FORMAT, "format_version": _VERSION, "adagrad_version": __version__}
     for name, value in entries.items():
         try:
-            metadata[name] = json.dumps(value, default=_numpy_scalar)
+            finite = name not in ("fitted", "extra")
+            metadata[name] = json.dumps(value, default=_numpy_scalar, allow_nan=not finite)
         except (TypeError, ValueError) as error:
             raise TypeError(f"a file cannot hold the {name} of this learner: {error}") from error
     return metadata
@@ -173,22 +229,86 @@ def _numpy_scalar(value: Any) -> Any:
     raise TypeError(f"{value!r} is not JSON")
 
 
-def _from_metadata(metadata: dict[str, str]) -> SavedLearner:
+def _entries(metadata: dict[str, str]) -> dict[str, Any]:
+    """Return the metadata, which are JSON each."""
+    missing = [name for name in _ENTRIES if name not in metadata]
+    if missing:
+        raise ValueError(f"{', '.join(missing)} missing")
+    entries = {}
+    for name in _ENTRIES:
+        try:
+            # The metrics of a model that diverged, or has seen one class, are not finite.
+            entries[name] = strict_json(metadata[name], finite=name not in ("fitted", "extra"))
+        except ValueError as error:
+            raise ValueError(f"{name} is not JSON: {error}") from error
+    return entries
+
+
+def _settings(path: StrPath, found: Any) -> Settings:
+    """Return the settings in a file, if they are those of a model."""
+    names = {field.name for field in dataclasses.fields(Settings)}
+    if not isinstance(found, dict) or not _SETTINGS_OF_FORMAT_1 <= found.keys() <= names:
+        raise ValueError(f"settings are {reprlib.repr(found)}, expected {', '.join(sorted(names))}")
+    settings = Settings(**{**found, "rule": rule_of(path, found["rule"])})
+    kind = settings.kind
+    if kind not in ("lr", "fm", "ffm"):
+        raise ValueError(f"the kind is {reprlib.repr(kind)}, expected lr, fm or ffm")
+    check_integer("n_slots", settings.n_slots, 1, 2**32)
+    check_integer("factors", settings.factors, *((0, 0) if kind == "lr" else (1, 4096)))
+    check_integer("n_fields", settings.n_fields, 0, 2**16 if kind == "ffm" else 0)
+    check_integer("parts", settings.parts, 1, 8 if kind == "ffm" else 1)
+    if settings.parts not in (1, 2, 4, 8):
+        raise ValueError(f"parts must be 1, 2, 4 or 8, got {settings.parts}")
+    check_integer("seed", settings.seed, 0, 2**64 - 2)
+    check_real("l1", settings.l1)
+    check_storable("l1", settings.l1, "float32")
+    check_real("init_scale", settings.init_scale)
+    check_flag("intercept", settings.intercept)
+    check_flag("normalize", settings.normalize)
+    return settings
+
+
+def _saved(entries: dict[str, Any], model: Model) -> SavedLearner:
     """Return a learner whose tensors have still to be read."""
-    entries = {
-        name: json.loads(metadata[name])
-        for name in ("class", "params", "settings", "classes", "fitted", "n_examples", "extra")
-    }
-    values, dtype = entries["classes"]
-    classes = np.array(values, dtype)
-    if classes.shape != (2,):
-        raise ValueError(f"classes are {values!r}, expected two")
-    settings = entries["settings"]
-    model = Model(Settings(**{**settings, "rule": Rule(**settings["rule"])}))
-    model.examples = int(entries["n_examples"])
+    for name, kind in (("class", str), ("params", dict), ("fitted", dict)):
+        if not isinstance(entries[name], kind):
+            raise TypeError(f"{name} is {reprlib.repr(entries[name])}")
+    model.examples = check_integer("n_examples", entries["n_examples"], 0, 2**63 - 1)
+    rate = model.settings.rule.lr
+    if check_real("lr", entries["lr"]) != rate:
+        raise ValueError(f"lr is {entries['lr']}, but that of the rule is {rate}")
     return SavedLearner(
-        entries["class"], entries["params"], classes, entries["fitted"], model, entries["extra"]
+        entries["class"],
+        entries["params"],
+        _classes(entries["classes"]),
+        entries["fitted"],
+        model,
+        entries["extra"],
     )
+
+
+def _classes(found: Any) -> Array:
+    values, dtype = found
+    if not isinstance(dtype, str) or not _CLASS_DTYPE.fullmatch(dtype):
+        raise ValueError(f"the dtype of the classes is {reprlib.repr(dtype)}")
+    if not isinstance(values, list) or len(values) != 2:
+        raise ValueError(f"classes are {reprlib.repr(values)}, expected two")
+    classes: Array = np.array(values, dtype)
+    if classes.tolist() != values or not values[0] < values[1]:
+        raise ValueError(f"classes are {reprlib.repr(values)}, expected two ascending {dtype}")
+    return classes
+
+
+def _places(settings: Settings) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return the dtype and shape of each tensor, in the order of the file."""
+    places: dict[str, tuple[str, tuple[int, ...]]] = {
+        name: ("F32", (settings.n_slots, 2 * layout["dim"]))
+        for name, layout in layouts(settings).items()
+    }
+    if settings.intercept:
+        places["bias"] = "F32", (2,)
+    scores = Progressive().state()
+    return places | {name: ("F64", array.shape) for name, array in scores.items()}
 
 
 def _arrays(model: Model) -> dict[str, Array]:
@@ -207,7 +327,7 @@ def _check_format(path: StrPath, metadata: dict[str, str]) -> None:
     if metadata.get("format") != _FORMAT:
         raise TableFileError(
             f"{path} is a safetensors file, but not of a click learner: its format is"
-            f" {metadata.get('format')!r}, expected {_FORMAT!r}"
+            f" {reprlib.repr(metadata.get('format'))}, expected {_FORMAT!r}"
         )
     version = metadata.get("format_version", "")
     if version != _VERSION:
@@ -217,25 +337,28 @@ def _check_format(path: StrPath, metadata: dict[str, str]) -> None:
         )
 
 
-def _read_tensors(path: StrPath, file: Any, model: Model) -> None:
-    arrays = _arrays(model)
-    if set(file.keys()) != set(arrays):
+def _check_tensors(
+    path: StrPath, found: dict[str, Tensor], expected: dict[str, tuple[str, tuple[int, ...]]]
+) -> None:
+    if set(found) != set(expected):
         raise TableFileError(
-            f"{path} is corrupted: its tensors are {sorted(file.keys())}, expected {sorted(arrays)}"
+            f"{path} is corrupted: its tensors are {reprlib.repr(sorted(found))}, expected"
+            f" {sorted(expected)}"
         )
-    for name, array in arrays.items():
-        _fill(path, name, file.get_slice(name), array)
-    model.progressive = Progressive.restore(arrays)
+    for name, (dtype, shape) in expected.items():
+        tensor = found[name]
+        if (tensor.dtype, tensor.shape) != (dtype, shape):
+            raise TableFileError(
+                f"{path} is corrupted: tensor {name!r} is {tensor.dtype} of shape {tensor.shape},"
+                f" expected {dtype} of shape {shape}"
+            )
 
 
-def _fill(path: StrPath, name: str, found: Any, array: Array) -> None:
-    shape, dtype = tuple(found.get_shape()), found.get_dtype()
-    if shape != array.shape or dtype != _DTYPES[array.dtype.name]:
-        raise TableFileError(
-            f"{path} is corrupted: tensor {name!r} is {dtype} of shape {shape}, expected"
-            f" {_DTYPES[array.dtype.name]} of shape {array.shape}"
-        )
-    rows = max(1, _READ_BYTES * len(array) // array.nbytes)
-    for start in range(0, len(array), rows):
-        stop = min(start + rows, len(array))
-        array[start:stop] = found[start:stop]
+def _check_scores(path: StrPath, scores: Progressive) -> None:
+    """Raise if a weight is not one; sums of losses and predictions may be anything."""
+    for name, weights in (("sums", scores.sums[:2]), ("bins", scores.bins)):
+        if not (np.isfinite(weights) & (weights >= 0)).all():
+            raise TableFileError(
+                f"{path} is corrupted: progressive.{name} has a weight that is negative or not"
+                " finite"
+            )

@@ -12,12 +12,20 @@ from adagrad.ctr.learners.estimator import ClickLearner
 from adagrad.ctr.learners.factorization import FactorizationMachine, FieldAwareFactorizationMachine
 from adagrad.ctr.learners.file_format import StrPath, Tables
 from adagrad.ctr.learners.logistic import LogisticRegression
+from adagrad.tables.tensors import TableFileError
 
 __all__ = ["Tables", "read", "write"]
 
 _CLASSES: dict[str, type[ClickLearner]] = {
     learner.__name__: learner
     for learner in (LogisticRegression, FactorizationMachine, FieldAwareFactorizationMachine)
+}
+
+
+_KINDS = {
+    "LogisticRegression": "lr",
+    "FactorizationMachine": "fm",
+    "FieldAwareFactorizationMachine": "ffm",
 }
 
 
@@ -69,7 +77,11 @@ def read(path: StrPath) -> tuple[ClickLearner, Any]:
     """
     saved = file_format.read(path)
     try:
-        estimator = _CLASSES[saved.class_name]._restored(saved)
+        if _KINDS.get(saved.class_name) != saved.model.settings.kind:
+            raise ValueError(f"no {saved.class_name!r:.60} is of kind {saved.model.settings.kind}")
+        estimator = _CLASSES[saved.class_name]._restored(path, saved)
+    except TableFileError:
+        raise
     except file_format.INVALID as error:
         raise file_format.corrupted(path, error) from error
     return estimator, saved.extra

@@ -237,7 +237,10 @@ def _parts(settings: Settings) -> tuple[list[int], list[int]]:
     """Return the part of each field, and its position among the fields of that part."""
     half = REGIONS // settings.parts
     part_of_field = [field % REGIONS // half for field in range(settings.n_fields)]
-    places = [part_of_field[:field].count(part) for field, part in enumerate(part_of_field)]
+    places, taken = [], [0] * settings.parts
+    for part in part_of_field:
+        places.append(taken[part])
+        taken[part] += 1
     return part_of_field, places
 
 

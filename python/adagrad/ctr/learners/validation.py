@@ -152,6 +152,16 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         for name in ("shuffle", "warm_start", "fit_intercept", "normalize"):
             check_flag(name, getattr(self, name, False))
 
+    def _check_params(self) -> None:
+        """Check all parameters, whatever the next call needs."""
+        self._check()
+        self._rule()
+        self._l1()
+        check_integer("passes", self.passes, 1, 2**31)
+        if hasattr(self, "factors"):
+            check_integer("factors", self.factors, 1, 4096)
+            check_real("init_scale", self.init_scale)
+
     def _rule(self) -> Rule:
         rule = DEFAULT_RULE if self.rule is None else self.rule
         if not isinstance(rule, Rule):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import os
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from adagrad.ctr.logs.log import Log, open_log
+from adagrad.ctr.logs.sources import find
+from adagrad.ctr.training.encoders import is_libsvm
 
 __all__ = ["feature_columns", "open_for_model", "schema_from_text", "schema_to_text"]
 
@@ -31,9 +34,24 @@ def schema_to_text(schema: pa.Schema) -> str:
     return base64.b64encode(schema.serialize().to_pybytes()).decode()
 
 
-def schema_from_text(text: str) -> pa.Schema:
-    """Return the schema that `schema_to_text` encoded."""
-    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+def schema_from_text(text: Any) -> pa.Schema:
+    """Return the schema that `schema_to_text` encoded.
+
+    Raises
+    ------
+    TypeError, ValueError
+        The text does not hold a schema, or two columns have one name.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"the schema is {reprlib.repr(text)}")
+    try:
+        schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text, validate=True)))
+        names = schema.names  # which are decoded here
+    except (ValueError, OSError, pa.ArrowException) as error:
+        raise ValueError(f"the schema is not one: {error}") from error
+    if len(set(names)) < len(names):
+        raise ValueError("a name of the schema occurs twice")
+    return schema
 
 
 def open_for_model(
@@ -64,6 +82,10 @@ def open_for_model(
     """
     extra = [name for name in keep if name not in features.names]
     fields = [*features, *(pa.field(name, pa.string()) for name in extra)]
+    if label in features.names:
+        raise ValueError(f"the label {label!r} is a feature of the model")
+    if is_libsvm(features, None):
+        _check_ids(paths, how.get("format"))
     if label is not None:
         fields.insert(0, pa.field(label, pa.float32()))
     log = open_log(paths, label=label, schema=pa.schema(fields), skip_bad=skip_bad, **how)
@@ -73,3 +95,13 @@ def open_for_model(
     log.close()
     columns = [*features.names, *extra]
     return open_log(paths, label=label, columns=columns, skip_bad=skip_bad, **how)
+
+
+def _check_ids(paths: Sequence[str | os.PathLike[str]], format: str | None) -> None:
+    """Raise if a log has columns, but the model knows only ids."""
+    for source in find(paths, format):
+        if source.format in ("csv", "tsv"):
+            raise ValueError(
+                f"{source.path}: the model learned from ids instead of columns: it reads libsvm"
+                " logs (--format libsvm)"
+            )

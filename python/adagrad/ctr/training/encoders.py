@@ -32,12 +32,15 @@ class SlotEncoder:
     Parameters
     ----------
     n_slots : int
-        Size of the table, a power of two. An id of `n_slots` or more goes to slot
+        Size of the table. An id of `n_slots` or more goes to slot
         ``(id * 0x9E3779B97F4A7C15 mod 2**64) >> (64 - log2(n_slots))``.
+    hashes : bool, default True
+        Whether to do so, for which `n_slots` must be a power of two. If not, such an id raises
+        ValueError: the slots are the columns of a matrix.
     """
 
-    def __init__(self, n_slots: int) -> None:
-        self.n_slots = n_slots
+    def __init__(self, n_slots: int, *, hashes: bool = True) -> None:
+        self.n_slots, self.hashes = n_slots, hashes
 
     def transform(self, X: pa.RecordBatch | pa.Table) -> Examples:
         """Encode the columns ``ids`` and ``values``, lists of int64 and float32. O(entries)."""
@@ -56,6 +59,11 @@ class SlotEncoder:
 
     def slots(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return the slot of each id."""
+        if not self.hashes and len(ids) and (most := int(ids.max())) >= self.n_slots:
+            raise ValueError(
+                f"the id {most} is beyond the model, which learned from a matrix of {self.n_slots}"
+                " columns: its ids are the columns, counted from 0"
+            )
         return np.where(ids < self.n_slots, ids, hash_ids(ids, self.n_slots.bit_length() - 1))
 
 

@@ -28,7 +28,9 @@ def log_identity(log: Log) -> list[list[Any]]:
 
 def describe_identity(identity: list[list[Any]]) -> str:
     """Return the first three files of an identity as text, for an error message."""
-    first = ", ".join(f"{name} ({size} bytes, ends {ends})" for name, size, ends in identity[:3])
+    first = ", ".join(
+        f"{name:.80} ({size} bytes, ends {ends!s:.20})" for name, size, ends in identity[:3]
+    )
     return first + (f" and {len(identity) - 3} more" if len(identity) > 3 else "")
 
 

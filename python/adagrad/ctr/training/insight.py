@@ -81,6 +81,8 @@ def field_names(encoder: Encoder) -> Callable[[int], str]:
     if isinstance(encoder, SlotEncoder):
         return "id {}".format
     assert isinstance(encoder, HashingEncoder)
+    if not hasattr(encoder, "fields_"):  # the model learned from Examples
+        return "slot {}".format
     regions_of = encoder.regions()
     size = region_size(2 ** int(encoder.bits))
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import reprlib
+import typing
 from typing import Any
 
 import pyarrow as pa
@@ -12,11 +15,10 @@ from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.learners.estimator import ClickLearner
 from adagrad.ctr.learners.factorization import FactorizationMachine, FieldAwareFactorizationMachine
 from adagrad.ctr.learners.logistic import LogisticRegression
-from adagrad.ctr.training.columns import schema_from_text
 from adagrad.ctr.training.encoders import is_libsvm
 from adagrad.presets import preset
 
-__all__ = ["Options", "option_name", "option_text", "trained_with"]
+__all__ = ["Options", "option_name", "option_text"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +50,21 @@ class Options:
 
     @classmethod
     def from_json(cls, given: dict[str, Any]) -> Options:
-        """Return the options that `to_json` wrote."""
-        return cls(**{name: _tuples(value) for name, value in given.items()})
+        """Return the options that `to_json` wrote.
+
+        Raises
+        ------
+        TypeError
+            An option is not known, has a value of another type, or the label is missing.
+        """
+        if not isinstance(given, dict):
+            raise TypeError(f"the options are {reprlib.repr(given)}")
+        hints = typing.get_type_hints(cls)
+        found = {name: _tuples(value) for name, value in given.items()}
+        for name, value in found.items():
+            if name not in hints or not _fits(value, hints[name]):
+                raise TypeError(f"the option {name!r:.60} is {reprlib.repr(value)}")
+        return cls(**found)
 
     def estimator(self, schema: pa.Schema) -> ClickLearner:
         """Return an untrained learner for a log with these columns.
@@ -105,22 +120,6 @@ class Options:
         return kind(seed=self.seed, **params)
 
 
-def trained_with(extra: Any) -> tuple[Options, pa.Schema]:
-    """Return the options and the feature columns of a model, from the `extra` of its file.
-
-    Raises
-    ------
-    ValueError
-        The file was not written by ``adagrad train``.
-    """
-    if not isinstance(extra, dict) or "training" not in extra:
-        raise ValueError(
-            "the model was not trained by adagrad train, so its feature columns are unknown"
-        )
-    state = extra["training"]
-    return Options.from_json(state["options"]), schema_from_text(state["schema"])
-
-
 def option_name(field: str) -> str:
     """Return the option that sets a field of `Options`."""
     return "--" + field.replace("_", "-")
@@ -131,6 +130,18 @@ def option_text(value: Any) -> str:
     if not isinstance(value, (list, tuple)):
         return str(value)
     return ",".join("*".join(item) if not isinstance(item, str) else item for item in value)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Return whether a value from JSON has the type of an option."""
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:  # of any length
+        return isinstance(value, tuple) and all(_fits(item, arguments[0]) for item in value)
+    if arguments:  # a union
+        return any(_fits(value, one) for one in arguments)
+    if hint is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return type(value) is hint
 
 
 def _lists(value: Any) -> Any:

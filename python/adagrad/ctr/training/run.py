@@ -27,6 +27,7 @@ from adagrad.ctr.training.encoders import Encoder, SlotEncoder, encoder_of
 from adagrad.ctr.training.identity import describe_identity, log_identity
 from adagrad.ctr.training.options import Options, option_name, option_text
 from adagrad.ctr.training.pipeline import Encoded, encoded
+from adagrad.ctr.training.state import saved_training
 from adagrad.ctr.training.stop import Interrupted, Stop
 
 __all__ = ["ResumeError", "Training", "evaluate"]
@@ -143,10 +144,12 @@ class Training:
             The file was trained with other options or on another log.
         """
         estimator, extra = files.read(self.path)
-        state = (extra or {}).get("training") if isinstance(extra, dict) else None
+        state = saved_training(self.path, extra)
         if state is None:
             raise ResumeError(
-                f"{self.path} was not written by adagrad train, so training cannot resume from it"
+                f"{self.path} was not written by adagrad train but saved from Python, so training"
+                " cannot resume from it: learn on in Python, with load and partial_fit, or choose"
+                " another --model"
             )
         self._check_identity(self.path, state)
         if state["pass"] == state["rows"] == 0:
@@ -311,11 +314,11 @@ class Training:
         self._saved = self.examples
 
 
-def evaluate(estimator: ClickLearner, log: Log) -> Progressive:
+def evaluate(estimator: ClickLearner, log: Log, encoder: Encoder | None = None) -> Progressive:
     """Return the scores of an estimator's predictions on a log with a label."""
 
     def batches() -> Iterator[tuple[Examples, Any]]:
-        for batch in encoded(log, encoder_of(estimator)):
+        for batch in encoded(log, encoder or encoder_of(estimator)):
             yield batch.x, batch.y
 
     return measured(estimator.decision_function, batches())
@@ -333,4 +336,4 @@ def _as_typed(name: str, value: Any) -> str:
     """Return an option as it is typed: "with --lr 0.1", "without --skip-bad"."""
     if value is None or value is False or value == []:
         return f"without {option_name(name)}"
-    return f"with {option_name(name)}" + ("" if value is True else f" {option_text(value)}")
+    return f"with {option_name(name)}" + ("" if value is True else f" {option_text(value):.200}")

@@ -1,0 +1,75 @@
+"""The JSON of a saved encoder: checked for its shape before an encoder is made of it."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["check_saved"]
+
+_PARAMS = {"bits", "fields", "numeric", "multi", "crosses", "wide", "null", "seed"}
+
+
+def check_saved(state: Mapping[str, Any], version: int, kinds: tuple[str, ...]) -> None:
+    """Raise if a state is not one of `HashingEncoder.to_dict`.
+
+    Parameters
+    ----------
+    state : dict
+    version : int
+        The format to expect.
+    kinds : tuple of str
+        Kinds of fields.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A key is missing, or a value has another type. Whether parameters are in range and agree
+        with each other is not checked.
+    """
+    if not isinstance(state, Mapping):
+        raise TypeError(f"the encoder is {reprlib.repr(state)}, expected an object")
+    if type(state.get("format")) is not int or state["format"] != version:
+        raise ValueError(
+            f"the encoder has format {reprlib.repr(state.get('format'))}, but this version reads"
+            f" {version}"
+        )
+    if not isinstance(state.get("params"), Mapping) or "fields_" not in state:
+        raise TypeError("the encoder has no params or no fields_")
+    params, fitted = state["params"], state["fields_"]
+    if missing := sorted(_PARAMS - params.keys()):
+        raise ValueError(f"the params of the encoder lack {', '.join(missing)}")
+    fields = params["fields"]
+    if isinstance(fields, Mapping):
+        fits = _are_kinds(fields, {None, *kinds})
+    else:
+        fits = fields is None or (_are_names(fields) and len(fields) > 0)
+    if not fits:
+        raise _wrong("fields", fields, "names, or names with their kinds")
+    if fitted is not None and not (isinstance(fitted, Mapping) and _are_kinds(fitted, {*kinds})):
+        raise _wrong("fields_", fitted, "names with their kinds")
+    crosses, wide = params["crosses"], params["wide"]
+    if not isinstance(crosses, list) or not all(map(_are_names, crosses)):
+        raise _wrong("crosses", crosses, "lists of names")
+    if not isinstance(wide, list) or not all(isinstance(x, str) or _are_names(x) for x in wide):
+        raise _wrong("wide", wide, "names or lists of names")
+    for name in ("numeric", "multi", "null"):
+        if not isinstance(params[name], str):
+            raise _wrong(name, params[name], "a word")
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _are_kinds(fields: Mapping[Any, Any], kinds: set[str | None]) -> bool:
+    known = all(
+        isinstance(name, str) and (kind is None or isinstance(kind, str)) and kind in kinds
+        for name, kind in fields.items()
+    )
+    return known and len(fields) > 0
+
+
+def _wrong(name: str, value: Any, expected: str) -> TypeError:
+    return TypeError(f"{name} of the encoder is {reprlib.repr(value)}, expected {expected}")
