@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ReadingProgress", "TrainingProgress"]
 
+FIRST_LINE = 16
+"""Examples at the first line of a training, a power of two."""
+
 HEADING = "    examples   logloss  since last       NE     AUC  calibration     rows/s"
 
 
@@ -98,8 +101,10 @@ class TrainingProgress(_Bar):
         super().__init__(console, "pass 1", training.log, quiet)
         self._console, self._quiet = console, quiet
         self._first = training.examples
-        self._next_line = 1
-        self._last = [0.0, 0.0]  # examples and summed loss at the last line
+        self._next_line = FIRST_LINE
+        last = training.curve[-1] if training.curve else [0.0] * 5
+        self._shown = last[0]
+        self._last = [last[0], last[2]]  # examples and summed loss at the last line
 
     def __enter__(self) -> Self:
         if self.bar is None and not self._quiet:
@@ -112,10 +117,17 @@ class TrainingProgress(_Bar):
 
     def __call__(self, training: Training) -> None:
         """Show the state of a training: on a terminal at once, else at powers of two."""
-        scores = training.progressive
-        if self._quiet or scores is None:
+        if self._quiet:
             return
-        if self.bar is not None:
+        if self.bar is None:
+            for point in training.curve:
+                if point[0] > self._shown:
+                    self._shown = point[0]
+                    if point[0] >= self._next_line:
+                        self._line(training, point)
+            return
+        scores = training.progressive
+        if scores is not None:
             logloss, ne, auc, _ = metric_texts(scores.metrics())
             self.update(
                 training.bytes_read,
@@ -123,20 +135,18 @@ class TrainingProgress(_Bar):
                 f"  logloss {logloss}  NE {ne}  AUC {auc}{cluster_progress(training)}",
                 description=f"pass {min(training.pass_number + 1, training.passes)}",
             )
-        elif training.pass_number == 0 and training.examples >= self._next_line:
-            self._line(training)
 
-    def _line(self, training: Training) -> None:
-        assert training.progressive is not None
-        examples = training.examples
+    def _line(self, training: Training, point: list[float]) -> None:
+        from adagrad.ctr.training.curve import metrics_at
+
+        examples, _, loss, *_ = point
         while self._next_line <= examples:
             self._next_line *= 2
-        weight, _, loss, _ = map(float, training.progressive.sums)
-        since = (loss - self._last[1]) / max(weight - self._last[0], 1.0)
-        self._last = [weight, loss]
-        logloss, ne, auc, calibration = metric_texts(training.progressive.metrics())
+        since = (loss - self._last[1]) / max(examples - self._last[0], 1.0)
+        self._last = [examples, loss]
+        logloss, ne, auc, calibration = metric_texts(metrics_at(point))
         self._console.print(
-            f"{examples:12,}  {logloss:>8}  {since:10.5f}  {ne:>7}  {auc:>6}  {calibration:>11}"
+            f"{examples:12,.0f}  {logloss:>8}  {since:10.5f}  {ne:>7}  {auc:>6}  {calibration:>11}"
             f"  {self.rate(training):9,.0f}{cluster_progress(training)}",
             markup=False,
             highlight=False,

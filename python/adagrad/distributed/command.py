@@ -134,7 +134,7 @@ class RayTraining(Training):
             self._asked_at = now
             self.load = driver.shards.stats()
         if driver.at.pass_number == 0 and driver.at.examples:
-            driver.at.curve = extended_curve(driver.at.curve, driver.at.progressive)
+            self.curve = driver.at.curve = extended_curve(driver.at.curve, driver.at.progressive)
         show(self)
 
     def _take(self, driver: Driver) -> None:

@@ -7,12 +7,17 @@ a batch is in `model`, how rates are compared in `sweep`.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 from adagrad.ctr.learners.labeled import LabeledExamples, concatenate
 from adagrad.ctr.learners.model import Model, Settings
+from adagrad.ctr.learners.progressive import Floats
 from adagrad.ctr.learners.sweep import SWEEP_EXAMPLES, sweep
 
-__all__ = ["Trainer"]
+__all__ = ["Trainer", "Watch"]
+
+Watch = Callable[[Floats, LabeledExamples], None]
+"""Receives the predictions for the examples held back, and these, once the rate is chosen."""
 
 
 class Trainer:
@@ -64,7 +69,14 @@ class Trainer:
             self._preview = self._at_best_rate(self._held_back, threads)
         return self._preview
 
-    def learn(self, batch: LabeledExamples, *, threads: int = 0, count: bool = True) -> None:
+    def learn(
+        self,
+        batch: LabeledExamples,
+        *,
+        threads: int = 0,
+        count: bool = True,
+        watch: Watch | None = None,
+    ) -> None:
         """Learn from examples, or hold them back until the rate is chosen.
 
         Parameters
@@ -73,6 +85,8 @@ class Trainer:
             In the order of learning. What is held back is copied.
         threads, count
             As for `Model.learn`.
+        watch
+            As for `choose_rate`.
         """
         if self._held_back is not None:
             room = SWEEP_EXAMPLES - self.examples
@@ -80,14 +94,22 @@ class Trainer:
             self._preview = None
             if len(batch) < room:
                 return
-            self.choose_rate(threads=threads)
+            self.choose_rate(threads=threads, watch=watch)
             batch = batch[room:]
         self._trained.learn(batch.x, batch.y, batch.weights, threads=threads, count=count)
 
-    def choose_rate(self, *, threads: int = 0) -> None:
-        """Choose the rate from the examples held back so far; without effect if it is known."""
+    def choose_rate(self, *, threads: int = 0, watch: Watch | None = None) -> None:
+        """Choose the rate from the examples held back so far; without effect if it is known.
+
+        Parameters
+        ----------
+        threads : int, default 0
+            As for `Model.learn`.
+        watch : callable, optional
+            Called with the predictions for the examples held back, and with these examples.
+        """
         if self._held_back is not None:
-            self._trained = self._at_best_rate(self._held_back, threads)
+            self._trained = self._at_best_rate(self._held_back, threads, watch)
             self._held_back = self._preview = None
 
     def retune(self, settings: Settings) -> None:
@@ -102,7 +124,9 @@ class Trainer:
         self._trained.retune(settings)
         self._preview = None
 
-    def _at_best_rate(self, held_back: list[LabeledExamples], threads: int) -> Model:
+    def _at_best_rate(
+        self, held_back: list[LabeledExamples], threads: int, watch: Watch | None = None
+    ) -> Model:
         """Return a model that has learned these examples at the rate that predicts them best."""
         settings = self.settings
         if not held_back:
@@ -113,4 +137,6 @@ class Trainer:
         model.learn(first.x, first.y, first.weights, threads=threads, count=False)
         # What `progressive` counts are the predictions of all rates, mixed: no rate was known.
         model.progressive.add(margins, first.y, first.weights)
+        if watch is not None:
+            watch(margins, first)
         return model

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from adagrad.ctr.learners.progressive import Progressive
+import math
 
-__all__ = ["ROUND", "batch_cuts", "extended_curve"]
+from adagrad.ctr.learners.labeled import LabeledExamples
+from adagrad.ctr.learners.progressive import Floats, Progressive
+from adagrad.metrics import entropy
+
+__all__ = ["ROUND", "batch_cuts", "extended_curve", "first_points", "metrics_at"]
 
 ROUND = 64
 """Examples that a learner takes at once. A batch may end at any multiple of them."""
 
-FIRST_POINT = 1024
-"""Examples at the first point of the curve; the next ones lie at its doubles."""
+FIRST_POINT = 4
+"""Examples at the first point of the curve, a power of two. There are two points per octave."""
 
 MAX_POINTS = 512
 
@@ -26,15 +30,47 @@ def extended_curve(curve: list[list[float]], progressive: Progressive) -> list[l
     return curve
 
 
-def batch_cuts(seen: int, rows: int) -> list[int]:
-    """Return where to cut a batch of `rows`, after `seen` examples, to get points at the doubles.
+def metrics_at(point: list[float]) -> dict[str, float]:
+    """Return the metrics at a point of the curve, as `Progressive.metrics` names them."""
+    examples, positive, loss, predicted, auc = point
+    logloss = loss / examples if examples else math.nan
+    mixed = 0.0 < positive < examples
+    return {
+        "logloss": logloss,
+        "normalized_entropy": logloss / entropy(positive / examples) if mixed else math.nan,
+        "auc": auc,
+        "calibration": predicted / positive if positive else math.nan,
+    }
 
-    The last cut is the end of the batch. The others are multiples of `ROUND`, so that cutting
-    changes no bit of the model.
+
+def batch_cuts(seen: int, rows: int) -> list[int]:
+    """Return where to cut a batch of `rows`, after `seen` examples, so that the points are there.
+
+    The last cut is the end of the batch. The cuts change no bit of the model: a learner takes its
+    first 1,024 examples one by one, and the points after them are multiples of 8 `ROUND`.
     """
-    cuts, at = [], FIRST_POINT
-    while at < seen + rows:
-        if at > seen:
-            cuts.append(at - seen)
-        at *= 2
-    return [*(cut for cut in cuts if cut % ROUND == 0), rows]
+    cuts, octave = [], FIRST_POINT
+    while octave < seen + rows:
+        cuts += [at - seen for at in (octave, octave * 3 // 2) if seen < at < seen + rows]
+        octave *= 2
+    return [*cuts, rows]
+
+
+def first_points(margins: Floats, held_back: LabeledExamples) -> list[list[float]]:
+    """Return the curve of the examples that ``lr="auto"`` held back until it chose a rate.
+
+    Parameters
+    ----------
+    margins : ndarray of float32, shape [n]
+        The predictions for them.
+    held_back : LabeledExamples
+        All examples so far.
+    """
+    curve: list[list[float]] = []
+    progressive, start = Progressive(), 0
+    for end in batch_cuts(0, len(margins)):
+        part = held_back[start:end]
+        progressive.add(margins[start:end], part.y, part.weights)
+        curve = extended_curve(curve, progressive)
+        start = end
+    return curve

@@ -28,6 +28,7 @@ BLUE, VERMILION = "#0072B2", "#D55E00"  # from Okabe and Ito; readable on white 
 GROUPS = 20
 MARGIN = 16.0  # the histogram of `Progressive` covers log-odds from -16 to 16
 MAX_DOTS = 3_000
+OCTAVES = 12  # of a learning curve that are drawn: the last ones
 
 # Text and axes take the color of the page's text, light or dark. matplotlib has no such color, so
 # it draws them in colors that are used nowhere else, and the SVG text replaces those.
@@ -124,8 +125,10 @@ def _inline(svg: str, prefix: str, figure: Figure) -> str:
 def curves(curve: list[list[float]]) -> str:
     """Draw NE, logloss and AUC against the examples of the first pass."""
     points = np.array(curve, np.float64)
-    examples, positive, loss, _, auc = points.T
     windows = np.diff(points[:, :3], axis=0, prepend=0.0)
+    late = points[:, 0] >= points[-1, 0] / 2**OCTAVES
+    points, windows = points[late], windows[late]
+    examples, positive, loss, _, auc = points.T
     with _drawing("curve", 3) as (axes, pictures):
         for ax, name in zip(axes, ("NE", "logloss", "AUC"), strict=True):
             total = auc

@@ -19,10 +19,10 @@ from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.learners import files
 from adagrad.ctr.learners.estimator import ClickLearner
 from adagrad.ctr.learners.labeled import LabeledExamples
-from adagrad.ctr.learners.progressive import Progressive, measured
+from adagrad.ctr.learners.progressive import Floats, Progressive, measured
 from adagrad.ctr.logs.log import Log
 from adagrad.ctr.training.columns import feature_columns, schema_to_text
-from adagrad.ctr.training.curve import ROUND, batch_cuts, extended_curve
+from adagrad.ctr.training.curve import ROUND, batch_cuts, extended_curve, first_points
 from adagrad.ctr.training.encoders import Encoder, SlotEncoder, encoder_of
 from adagrad.ctr.training.identity import describe_identity, log_identity
 from adagrad.ctr.training.options import Options, option_name, option_text
@@ -253,7 +253,11 @@ class Training:
         for end in batch_cuts(self.examples, len(batch.x)):
             x, y = batch.x[start:end], batch.y[start:end]
             if hasattr(self.estimator, "classes_"):
-                self.estimator._trainer.learn(LabeledExamples(x, y), count=self.pass_number == 0)
+                self.estimator._trainer.learn(
+                    LabeledExamples(x, y),
+                    count=self.pass_number == 0,
+                    watch=self._add_first_points,
+                )
             else:
                 self.estimator.partial_fit(x, y, classes=[0, 1])
             start = end
@@ -263,20 +267,21 @@ class Training:
         self.bytes_read, self.skipped = batch.position.bytes_read, batch.skipped
         self._add_point(show)
 
+    def _add_first_points(self, margins: Floats, held_back: LabeledExamples) -> None:
+        self.curve = first_points(margins, held_back)
+
     def _add_point(self, show: Callable[[Training], None]) -> None:
         board = self.progressive
-        if self.pass_number == 0 and board is not None:
+        last = self.curve[-1][0] if self.curve else 0.0
+        if self.pass_number == 0 and board is not None and board.sums[0] > last:
             self.curve = extended_curve(self.curve, board)
         show(self)
 
     def _end_pass(self, validate: Callable[[], Log] | None) -> None:
         if not hasattr(self.estimator, "classes_"):
             raise ValueError(f"{', '.join(self.log.paths[:3])}: no examples")
-        unsettled = self.progressive is None
         if self.pass_number == 0:
-            self.estimator._trainer.choose_rate()
-        if unsettled:
-            self._add_point(lambda training: None)
+            self.estimator._trainer.choose_rate(watch=self._add_first_points)
         self.skipped = self.log.skipped
         self.pass_number += 1
         self.rows = 0
