@@ -33,9 +33,11 @@ class LogisticRegression(ClickLearner):
     l1 : float, default 0.0
         L1 penalty: after each step, a touched param moves towards 0 by ``l1`` times its rate.
     l2 : float, default 0.0
-        L2 penalty: ``l2 * w`` is added to the gradients of touched params.
+        L2 penalty: ``l2 * w`` is added to the gradients of touched params. It is the rule's
+        ``weight_decay``, of which only one may be given.
     fit_intercept : bool, default True
-        Whether to learn a bias. L1 does not apply to it.
+        Whether to learn a bias. No penalty applies to it, neither `l1` nor `l2` nor the rule's
+        ``weight_decay``: a penalty would pull all predictions away from the base rate.
     passes : int, default 1
         The most passes that `fit` makes over the examples.
     shuffle : bool, default False

@@ -40,7 +40,8 @@ class Settings:
     n_slots : int
         Number of rows of each table.
     rule : Rule
-        The update rule, including the rate; L2 is its coupled weight decay.
+        The update rule, including the rate; L2 is its coupled weight decay. The bias is stepped
+        without weight decay.
     l1 : float
         L1 penalty of the linear params.
     intercept : bool
