@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d, validate_data
@@ -20,6 +21,7 @@ from sklearn.utils.validation import column_or_1d, validate_data
 from adagrad._arguments import check_flag, check_integer, check_real, check_storable
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import Examples
+from adagrad.ctr.encoding.matrices import checked_csr
 from adagrad.ctr.learners.labeled import LabeledExamples
 from adagrad.rule import Rule
 
@@ -74,6 +76,8 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.encoder is not None and not isinstance(X, Examples):
             X = self._encode(X, reset)
         if not isinstance(X, Examples):
+            if scipy.sparse.issparse(X):
+                X = checked_csr(X)  # before scikit-learn converts it
             X = validate_data(
                 self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=reset
             )
