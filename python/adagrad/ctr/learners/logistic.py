@@ -55,7 +55,7 @@ class LogisticRegression(ClickLearner):
     Attributes
     ----------
     classes_ : ndarray, shape [2]
-        The negative and the positive class.
+        The negative and the positive class: the smaller and the larger label.
     progressive_ : dict of str to float
         ``logloss``, ``normalized_entropy``, ``auc`` and ``calibration`` of the predictions made
         before learning.
@@ -66,7 +66,7 @@ class LogisticRegression(ClickLearner):
     lr_ : float
         The learning rate in use.
     n_examples_ : int
-        Number of examples learned, in all passes.
+        Number of examples learned, in all passes. Those of weight 0 are not learned.
     n_passes_ : int
         Number of passes that `fit` has made.
     validation_logloss_ : float
