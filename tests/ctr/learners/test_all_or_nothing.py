@@ -98,7 +98,7 @@ PARAMS = {
 
 
 def learned(kind, x, y, lr=0.1):
-    return KINDS[kind](lr=lr).partial_fit(x, y)
+    return KINDS[kind](lr=lr, n_jobs=1).partial_fit(x, y)
 
 
 @pytest.mark.parametrize("lr", [0.1, "auto"])
@@ -163,7 +163,7 @@ def test_a_rate_that_decays_to_zero(data, kind, lr):
     x, y = data
     decays = 1e13 if lr == 1e-30 else 1e42  # to 0 in float32, within the examples
     rule = Rule(lr_decay=decays)
-    learner = KINDS[kind](lr=lr, rule=rule).partial_fit(x[:1], y[:1], classes=[0, 1])
+    learner = KINDS[kind](lr=lr, rule=rule, n_jobs=1).partial_fit(x[:1], y[:1], classes=[0, 1])
     before = state(learner)
     for method in (learner.partial_fit, learner.fit):
         with pytest.raises(ValueError, match="is 0 in float32"):

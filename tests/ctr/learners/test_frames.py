@@ -9,8 +9,9 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from sklearn.exceptions import DataConversionWarning
 
-from adagrad.ctr import HashingEncoder, LogisticRegression
+from adagrad.ctr import Examples, HashingEncoder, LogisticRegression
 
 Y = [0, 1, 1, 0]
 IDS = {"site": [7, 8, 9, 7], "ad": [1, 2, 3, 4]}
@@ -233,6 +234,21 @@ def test_text_of_any_dtype():
         assert learner.classes_.tolist() == ["no", "yes"]
         np.testing.assert_array_equal(learner.coef_, expected)
         assert set(learner.predict(ROWS)) <= {"no", "yes"}
+
+
+def test_a_column_of_text():
+    with pytest.warns(DataConversionWarning, match="column-vector"):
+        learner = fitted(ROWS, [["no"], ["yes"], ["yes"], ["no"]])
+    assert learner.classes_.tolist() == ["no", "yes"]
+
+
+def test_a_masked_value():
+    x = np.ma.array(np.ones((2, 2)), mask=[[0, 0], [0, 1]])
+    learner = fitted(np.eye(2), [0, 1])
+    for call in (lambda x: fitted(x, [0, 1]), learner.predict, Examples.from_csr):
+        with pytest.raises(ValueError, match=r"X\[1, 1\] is masked"):
+            call(x)
+    assert fitted(np.ma.array(np.eye(2)), [0, 1]).coef_.tolist() == learner.coef_.tolist()
 
 
 def test_a_number_beyond_float64():

@@ -28,7 +28,8 @@ def log(rng, n=300):
 
 
 def new(kind, lr=0.1):
-    return KINDS[kind](lr=lr, encoder=HashingEncoder(bits=10, numeric="categorical"))
+    encoder = HashingEncoder(bits=10, numeric="categorical")
+    return KINDS[kind](lr=lr, encoder=encoder, n_jobs=1)
 
 
 def state(learner):

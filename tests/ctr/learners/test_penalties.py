@@ -59,8 +59,8 @@ def test_the_bias_of_a_model_without_entries_has_no_penalty(rng, kind, name, lr)
     y = (rng.random(n) < 0.1).astype(np.float32)
     params = PENALTIES[name]
     rule = params.get("rule", Rule(lr=0.1, eps=1.0)).replace(weight_decay=0.0)
-    free = KINDS[kind](lr=lr, rule=rule).fit(x, y)
-    penalized = KINDS[kind](lr=lr, **params).fit(x, y)
+    free = KINDS[kind](lr=lr, rule=rule, n_jobs=1).fit(x, y)
+    penalized = KINDS[kind](lr=lr, n_jobs=1, **params).fit(x, y)
     assert free.intercept_[0] < -0.5
     assert_same_bits(penalized.intercept_, free.intercept_)
     assert penalized.lr_ == free.lr_
@@ -71,8 +71,8 @@ def test_the_bias_of_a_model_without_entries_has_no_penalty(rng, kind, name, lr)
 @pytest.mark.parametrize("kind", KINDS)
 def test_predictions_stay_calibrated_under_l2(rng, kind, l2):
     x, y = clicks(rng, 20_000)
-    learner = KINDS[kind](lr=0.1, l2=l2, passes=3).fit(x, y)
+    learner = KINDS[kind](lr=0.1, l2=l2, passes=3, n_jobs=1).fit(x, y)
     p = learner.predict_proba(x)[:, 1]
     assert p.mean() == pytest.approx(y.mean(), rel=0.1)
-    small = KINDS[kind](lr=0.1, passes=3).fit(x, y)
+    small = KINDS[kind](lr=0.1, passes=3, n_jobs=1).fit(x, y)
     assert np.abs(learner.coef_).sum() < np.abs(small.coef_).sum()

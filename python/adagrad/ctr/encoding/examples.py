@@ -17,7 +17,7 @@ from adagrad._arguments import check_integer
 if TYPE_CHECKING:
     import scipy.sparse
 
-__all__ = ["MAX_SLOTS", "REGIONS", "Examples", "region_size"]
+__all__ = ["MAX_SLOTS", "REGIONS", "Examples", "check_unmasked", "region_size"]
 
 REGIONS = 8
 """Number of ranges into which the slots of a model are divided, for any number of threads."""
@@ -157,6 +157,7 @@ class Examples:
         if scipy.sparse.issparse(matrix):
             csr = matrices.checked_csr(matrix)
         else:
+            check_unmasked("X", matrix)
             matrix = np.asarray(matrix)
             if matrix.ndim != 2 or matrix.dtype.kind not in "buif":
                 raise TypeError(
@@ -322,6 +323,14 @@ class Examples:
         return self._of(
             self.bounds, self.fields, self.n_examples, self.n_fields, n_slots, slots, self.values
         )
+
+
+def check_unmasked(name: str, given: Any) -> None:
+    """Raise a ValueError if values of an array are masked: the learners would see through it."""
+    if isinstance(given, np.ma.MaskedArray) and np.ma.getmaskarray(given).any():
+        first = np.argwhere(np.ma.getmaskarray(given))[0].tolist()
+        at = ", ".join(map(str, first))
+        raise ValueError(f"{name}[{at}] is masked: remove it or fill it")
 
 
 def concatenate(parts: Sequence[Examples]) -> Examples:

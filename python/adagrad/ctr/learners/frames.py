@@ -9,10 +9,13 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
+from textwrap import shorten
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from adagrad._text import printable
 
 __all__ = ["check_array_of_numbers", "check_columns_of_numbers", "warn_of_integers"]
 
@@ -51,7 +54,11 @@ def check_columns_of_numbers(X: Any) -> list[str] | None:
     if columns is None:
         return None
     kinds = list(columns)
-    others = [f"{name!r} ({dtype})" for name, dtype, kind in kinds if kind == "other"]
+    others = [
+        f"{name!r} ({shorten(printable(str(dtype)), 40)})"
+        for name, dtype, kind in kinds
+        if kind == "other"
+    ]
     if others:
         more = f" and {len(others) - 3} others" if len(others) > 3 else ""
         raise ValueError(

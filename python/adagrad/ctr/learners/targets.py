@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import column_or_1d
 
-from adagrad.ctr.encoding.examples import MAX_VALUE, Examples
+from adagrad.ctr.encoding.examples import MAX_VALUE, Examples, check_unmasked
 
 __all__ = ["check_products", "labels_of", "warn_if_reversed", "weights_of"]
 
@@ -34,13 +34,14 @@ def labels_of(name: str, given: Any) -> Array:
     ValueError
         A label is missing, infinite or NaN, or labels differ in type.
     """
-    _check_unmasked(name, given)
+    check_unmasked(name, given)
     if getattr(getattr(given, "dtype", None), "kind", "") == "T":  # NumPy's StringDType
         given = given.astype(object)
     y: Array = column_or_1d(given, warn=True)
-    if y.dtype.kind == "U" and isinstance(given, (list, tuple)):
-        y = np.array(given, object)  # a list of text and numbers would become text
-    if y.dtype.kind == "O" and y.ndim == 1:
+    listed = isinstance(given, (list, tuple))
+    if y.dtype.kind == "U" and listed and {str} != set(map(type, given)):
+        y = np.array(given, object).ravel()  # NumPy makes all of it text if some is
+    if y.dtype.kind == "O":
         y = _of_one_type(name, y)
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         at = int(np.flatnonzero(~np.isfinite(y))[0])
@@ -108,7 +109,7 @@ def weights_of(given: Any, n: int) -> Floats | None:
     """
     if given is None:
         return None
-    _check_unmasked("sample_weight", given)
+    check_unmasked("sample_weight", given)
     weights = np.asarray(given)
     if weights.ndim == 0:
         weights = np.full(n, weights)
@@ -167,9 +168,3 @@ def check_products(x: Examples, weights: Floats | None) -> None:
         f"sample_weight[{row}] = {weights[row]:g} times a value of X[{row}], {x.values[entry]:g},"
         " is more than 2**48 in size: scale the weights or the values"
     )
-
-
-def _check_unmasked(name: str, given: Any) -> None:
-    if isinstance(given, np.ma.MaskedArray) and np.ma.getmaskarray(given).any():
-        at = int(np.flatnonzero(np.ma.getmaskarray(given))[0])
-        raise ValueError(f"{name}[{at}] is masked: remove it or fill it")

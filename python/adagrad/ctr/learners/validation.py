@@ -20,7 +20,7 @@ from sklearn.utils.validation import validate_data
 
 from adagrad._arguments import check_flag, check_integer, check_real, check_storable
 from adagrad.ctr.encoding.encoder import HashingEncoder
-from adagrad.ctr.encoding.examples import Examples
+from adagrad.ctr.encoding.examples import Examples, check_unmasked
 from adagrad.ctr.encoding.matrices import checked_csr
 from adagrad.ctr.learners.frames import (
     check_array_of_numbers,
@@ -110,6 +110,7 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if scipy.sparse.issparse(X):
             X = checked_csr(X)  # before scikit-learn converts it
         else:
+            check_unmasked("X", X)
             integers = check_columns_of_numbers(X)
         try:
             matrix = validate_data(
