@@ -116,6 +116,8 @@ class Learner {
     return margins;
   }
 
+  void check_examples(py::handle x) const { hold(x); }
+
   py::array_t<float> margins_of(py::handle x, std::size_t threads) const {
     const HeldExamples examples = hold(x);
     py::array_t<float> margins(static_cast<py::ssize_t>(examples->n));
@@ -401,7 +403,9 @@ void bind_learners(py::module_& m) {
       .def("learn", &Learner::learn_from, py::arg("x"), py::arg("y"), py::arg("weights"),
            py::arg("t"), py::arg("alone"), py::arg("threads"),
            "Learn from examples in order. Return the margin of each before it was learned.")
-      .def("margins", &Learner::margins_of, py::arg("x"), py::arg("threads"));
+      .def("margins", &Learner::margins_of, py::arg("x"), py::arg("threads"))
+      .def("check", &Learner::check_examples, py::arg("x"),
+           "Raise if the examples do not fit the model.");
   py::class_<LinearLearner, Learner>(m, "LinearLearner")
       .def(py::init([](const py::array& table, std::size_t slots, const py::object& bias,
                        const Hyperparameters& rule, double lr, double lr_decay, float l1) {

@@ -1,7 +1,8 @@
 // Logistic regression: the margin of an example is the bias plus the sum of w * x over its entries,
 // and its gradient in a param is (p - y) * x.
 //
-// The bias belongs to the last region.
+// The bias belongs to the last region, and takes no penalty: one would pull all predictions away
+// from the base rate.
 //
 // Order of additions: within a region, w * x is added to 0 entry by entry, and the bias last. The
 // margin is the sum of the regions, added to 0 from the first to the last.
@@ -143,6 +144,14 @@ void step_pairs(float* pairs, const std::uint32_t* ids, const float* g, std::siz
   }
 }
 
+// The params of a step of the bias: those of the rule without its weight decay.
+inline Params<float> without_decay(const Params<float>& p) {
+  Params<float> of_bias = p;
+  of_bias.weight_decay = 0.0f;
+  of_bias.decay = WeightDecay::none;
+  return of_bias;
+}
+
 constexpr std::size_t step_block = 1024;
 constexpr std::uint32_t zeros[step_block] = {};
 
@@ -172,10 +181,11 @@ void linear_steps(const LinearModel& model, const Round& round, const Units& of,
   step_pairs<Form>(model.table, slots, gradients_of, count, model.l1, params);
   if (of.last != regions || model.bias == nullptr) return;
   // The bias takes one step per example, in order.
+  const Params<float> of_bias = without_decay(params);
   for (std::size_t i = round.begin; i < round.end; i += step_block) {
     const std::size_t left = round.end - i;
     step_pairs<Form>(model.bias, zeros, g + (i - round.begin),
-                     left < step_block ? left : step_block, 0.0f, params);
+                     left < step_block ? left : step_block, 0.0f, of_bias);
   }
 }
 
@@ -186,6 +196,7 @@ void linear_each(const LinearModel& model, const Round& round, const Targets& ta
                  const Params<float>& params, float* margins) {
   constexpr std::size_t ahead = 4;
   const Examples x = *round.x;
+  const Params<float> of_bias = without_decay(params);
   float g[step_block];
   // An example is prefetched `ahead` examples before its turn. Prefetching early is safe: it reads
   // no value, so steps in between are seen.
@@ -214,7 +225,7 @@ void linear_each(const LinearModel& model, const Round& round, const Targets& ta
       }
       step_pairs<Form>(model.table, x.slots + k, g, count, model.l1, params);
     }
-    if (model.bias != nullptr) step_pairs<Form>(model.bias, zeros, &of_margin, 1, 0.0f, params);
+    if (model.bias != nullptr) step_pairs<Form>(model.bias, zeros, &of_margin, 1, 0.0f, of_bias);
   }
 }
 

@@ -64,6 +64,9 @@ void sweep(const SweepModel& model, const Examples& x, const Targets& targets,
            const Params<float>* params, float* margins) {
   constexpr std::size_t ahead = 4;
   const RateSteps<Form> step(params);
+  Params<float> of_bias[rates];
+  for (std::size_t j = 0; j < rates; ++j) of_bias[j] = without_decay(params[j]);
+  const RateSteps<Form> step_bias(of_bias);
   const auto row = [&](std::size_t k) {
     return model.table + 2 * rates * std::size_t{x.slots[k] & model.mask};
   };
@@ -94,7 +97,7 @@ void sweep(const SweepModel& model, const Examples& x, const Targets& targets,
       for (std::size_t j = 0; j < rates; ++j) of_entry[j] = g[j] * value;
       step(row(k), of_entry);
     }
-    if (model.bias != nullptr) step(model.bias, g);
+    if (model.bias != nullptr) step_bias(model.bias, g);
   }
 }
 

@@ -12,8 +12,8 @@ namespace adagrad {
 // Logistic regression (logistic.hpp).
 struct LinearModel {
   float* table;  // one pair (w, s) per slot
-  float* bias;   // one more pair; null for a model without a bias
-  float l1;      // strength of the L1 penalty, which leaves the bias alone
+  float* bias;   // one more pair; null for a model without a bias; takes no penalty
+  float l1;      // strength of the L1 penalty
 };
 
 // Learning rates that are tried at the same time.

@@ -92,7 +92,10 @@ def step(
 
 
 class Linear:
-    """Logistic regression. `bias` holds the bias and its accumulator, or is None."""
+    """Logistic regression. `bias` holds the bias and its accumulator, or is None.
+
+    The bias takes no penalty: neither `l1` nor the weight decay of the rule.
+    """
 
     def __init__(
         self, n_slots: int, rule: adagrad.Rule, l1: float = 0.0, intercept: bool = True
@@ -128,7 +131,8 @@ class Linear:
                 of_entry = of_entry * some.values
             step(self.rule, self.w, self.s, some.slots, of_entry, t, self.l1)
             if self.bias is not None:
-                step(self.rule, self.bias[:1], self.bias[1:], np.zeros(len(g), int), g, t)
+                of_bias = self.rule.replace(weight_decay=0.0)
+                step(of_bias, self.bias[:1], self.bias[1:], np.zeros(len(g), int), g, t)
         self.examples += len(x)
         return margins
 
@@ -156,6 +160,7 @@ def sweep(
         z = sums(w[slots] * values, np.array([0]), np.array([len(slots)])) + bias[0]
         g = (sigmoid(z) - y[i]) * (F(1) if weights is None else weights[i])
         step(rule, w, s, slots, g * values, t)
-        step(rule, bias[:1], bias[1:], np.zeros(1, int), g, t)
+        of_bias = rule.replace(weight_decay=0.0)
+        step(of_bias, bias[:1], bias[1:], np.zeros(1, int), g, t)
         margins[i] = z[0]
     return margins

@@ -55,7 +55,8 @@ def trained(plan: Any, table: pa.Table, y: Any) -> Model:
                 shrink(table, np.unique(rows), settings.rule, np.float32(settings.l1))
         if model.bias is not None:
             w, s = model.bias[:1], model.bias[1:]
-            adagrad.step_rows(w, np.array(of_bias), s, np.zeros(len(of_bias), int), settings.rule)
+            rule = settings.rule.replace(weight_decay=0.0)
+            adagrad.step_rows(w, np.array(of_bias), s, np.zeros(len(of_bias), int), rule)
     model.examples = at
     return model
 

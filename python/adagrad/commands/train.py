@@ -79,7 +79,7 @@ def rate(text: str) -> float | str:
     metavar="X",
     default=0.0,
     show_default=True,
-    help="L1 penalty on the linear weights.",
+    help="L1 penalty on the linear weights, but not on the bias.",
 )
 @click.option(
     "--l2",
@@ -87,7 +87,7 @@ def rate(text: str) -> float | str:
     metavar="X",
     default=0.0,
     show_default=True,
-    help="L2 penalty on the weights.",
+    help="L2 penalty on the weights, but not on the bias.",
 )
 @click.option(
     "-k",

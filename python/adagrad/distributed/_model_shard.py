@@ -135,6 +135,7 @@ class ModelShard:
                 for name in tables
             }
             self._bias = load_slice(directory, BIAS, 0, 1)
+        self._bias.rule = rule.replace(weight_decay=0.0)  # the bias takes no penalty
         self._order = self._order_of(self._staleness, start, first)
         self._pushed: dict[int, Gradients] = {}
         self._slots: dict[int, Slots] = {}

@@ -325,7 +325,9 @@ class StoredTable:
         data = state.pop("memory")
         self.__dict__.update(state)
         self._mapping = self.path = None
-        if not data.flags.writeable or data.ctypes.data % 64:
+        # joblib maps the arrays of a pickle: those of a file that must not change are copied.
+        mapped = isinstance(data, np.memmap)
+        if mapped or not data.flags.writeable or data.ctypes.data % 64:
             data, given = memory.allocate(data.nbytes), data
             data[:] = given
         self._take(data)

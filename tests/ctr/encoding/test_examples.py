@@ -232,7 +232,7 @@ def test_rejected_matrices(matrix, error, message):
 
 
 def test_a_matrix_wider_than_the_model():
-    with pytest.raises(IndexError, match=r"slots\[2\] = 2 is out of range"):
+    with pytest.raises(IndexError, match=r"indices\[2\] = 2, in row 0, .* the model has 2"):
         Examples.from_csr(np.ones((1, 3)), n_slots=2)
 
 

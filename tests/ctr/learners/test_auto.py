@@ -93,7 +93,7 @@ def test_rates_that_diverge_no_longer_count(rng):
 @pytest.mark.parametrize("weighted", [False, True], ids=["equal", "weighted"])
 def test_the_model_is_that_of_the_fixed_rate(rng, n, weighted):
     x, y = data(rng, n)
-    weights = rng.integers(0, 4, n).astype(np.float32) if weighted else None
+    weights = rng.integers(1, 5, n).astype(np.float32) if weighted else None
     auto = LogisticRegression("auto", n_jobs=2).fit(x, y, weights)
     fixed = LogisticRegression(auto.lr_).fit(x, y, weights)
     assert auto.lr_ in sweep.RATES
@@ -125,7 +125,7 @@ def test_noise_gets_a_smaller_rate_than_signal(rng):
 def test_partial_fit_before_and_after_the_choice(rng, parts):
     n = sum(parts)
     x, y = data(rng, n)
-    weights = rng.integers(0, 3, n).astype(np.float32)
+    weights = rng.integers(1, 4, n).astype(np.float32)
     learner = LogisticRegression("auto")
     begin = 0
     for k, part in enumerate(parts):

@@ -46,7 +46,7 @@ BAD = {
     "weights shape": ((X, Y, X), "Sample weights must be 1D array or scalar"),
     "negative weight": ((X, Y, [1, 2, -3, 1]), r"sample_weight\[2\] = -3 must be finite and not"),
     "NaN weight": ((X, Y, [1, np.nan, 3, 1]), r"sample_weight\[1\] = nan must be finite"),
-    "large weight": ((X, Y, [1, 1e39, 3, 1]), r"sample_weight\[1\] = 1e\+39 must be finite"),
+    "large weight": ((X, Y, [1, 1e39, 3, 1]), r"sample_weight\[1\] = 1e\+39 is more than 2\*\*48"),
 }
 BAD_PARAMS = {
     "lr": ({"lr": "best"}, ValueError, "lr must be a number, None or 'auto', got 'best'"),
@@ -117,7 +117,7 @@ def test_no_weight_at_all():
         before = getattr(learner, "n_examples_", 0) if hasattr(learner, "classes_") else 0
         weights = learner.coef_.copy() if before else np.zeros((1, 3))
         learner.partial_fit(X, Y, classes=[0, 1], sample_weight=[0, 0, 0, 0])
-        assert learner.n_examples_ == before + 4
+        assert learner.n_examples_ == before
         assert (learner.coef_ == weights).all()
 
 

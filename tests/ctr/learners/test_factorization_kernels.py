@@ -119,7 +119,9 @@ class Case:
             return self.coordinates(w, s, self.rule)
 
         bias = self.coordinates(
-            self.bias.weights.astype(real), self.bias.state.astype(real), self.rule
+            self.bias.weights.astype(real),
+            self.bias.state.astype(real),
+            self.rule.replace(weight_decay=0.0),  # the bias takes no penalty
         )
         linear = oracle.Linear(copied(self.weights), bias) if self.linear else None
         if self.kind == "fm":

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 import adagrad._core as _core
+from adagrad._arguments import check_integer
 
 if TYPE_CHECKING:
     import scipy.sparse
 
-__all__ = ["MAX_SLOTS", "REGIONS", "Examples", "region_size"]
+__all__ = ["MAX_SLOTS", "REGIONS", "Examples", "check_unmasked", "region_size"]
 
 REGIONS = 8
 """Number of ranges into which the slots of a model are divided, for any number of threads."""
@@ -132,23 +133,31 @@ class Examples:
         Parameters
         ----------
         matrix : scipy.sparse matrix or array, or array-like, shape [examples, columns]
-            Real numbers, which are converted to float32.
+            Real numbers, which are converted to float32. It is not changed, and the examples do
+            not share its memory.
         n_slots : int, optional
             Number of slots of the model. By default the number of columns.
 
         Raises
         ------
         TypeError
-            `matrix` is not a two-dimensional matrix of real numbers.
+            `matrix` is not a two-dimensional matrix of real numbers, or its indices are not
+            integers.
         ValueError
             A value is not finite in float32 or exceeds 2**48 in magnitude, there are more than
-            2**32 - 1 entries, or ``indptr`` is invalid.
+            2**32 - 1 entries, or the arrays of a sparse matrix do not fit together.
         IndexError
-            A column is not below `n_slots`.
+            An entry has a row or a column that the matrix does not have, or a column that is not
+            below `n_slots`. Indices are checked before they are converted.
         """
         import scipy.sparse
 
-        if not scipy.sparse.issparse(matrix):
+        from adagrad.ctr.encoding import matrices
+
+        if scipy.sparse.issparse(matrix):
+            csr = matrices.checked_csr(matrix)
+        else:
+            check_unmasked("X", matrix)
             matrix = np.asarray(matrix)
             if matrix.ndim != 2 or matrix.dtype.kind not in "buif":
                 raise TypeError(
@@ -157,34 +166,29 @@ class Examples:
                 )
             if matrix.dtype == np.float16:  # not supported by scipy
                 matrix = matrix.astype(np.float32)
-        csr = scipy.sparse.csr_matrix(matrix)
+            csr = scipy.sparse.csr_matrix(matrix)
         if csr.dtype.kind not in "buif":
             raise TypeError(f"X must be a matrix of real numbers, got dtype {csr.dtype}")
-        n_slots = csr.shape[1] if n_slots is None else n_slots
-        if csr.nnz > 0xFFFFFFFF:
-            raise ValueError(f"X has {csr.nnz} entries, but a batch holds at most 2**32 - 1")
-        room, n = len(csr.indices), int(csr.indptr[-1])
-        if csr.indptr[0] != 0 or n > room or (np.diff(csr.indptr) < 0).any():
-            raise ValueError(
-                f"X.indptr must ascend from 0 to at most {room}, the length of indices"
-            )
+        rows, columns = csr.shape
+        n_slots = check_integer("n_slots", columns if n_slots is None else n_slots, 1, MAX_SLOTS)
+        if n_slots < columns:
+            matrices.check_columns(csr, n_slots, "the model")
+        n = int(csr.indptr[-1])
+        if n > 0xFFFFFFFF:
+            raise ValueError(f"X has {n} entries, but a batch holds at most 2**32 - 1")
         with np.errstate(over="ignore"):
             values = csr.data[:n].astype(np.float32)
-        large = ~(np.abs(values) <= MAX_VALUE)
-        if large.any():
-            entry = int(np.flatnonzero(large)[0])
+        if not np.abs(values).max(initial=0) <= MAX_VALUE:  # also if there is a NaN
+            entry = int(np.flatnonzero(~(np.abs(values) <= MAX_VALUE))[0])
             row = int(np.searchsorted(csr.indptr, entry, side="right")) - 1
             what = "is more than 2**48 in size: scale it"
             if not np.isfinite(values[entry]):
                 what = "is not finite in float32"
             raise ValueError(f"X[{row}, {csr.indices[entry]}] = {csr.data[entry]} {what}")
         slots = csr.indices[:n].astype(np.uint32)
-        bounds = _core.arrange(
-            csr.indptr.astype(np.uint32), slots, values, region_size(max(n_slots, 1))
-        )
-        return cls(
-            slots, bounds, n_slots, csr.shape[0], values=None if (values == 1).all() else values
-        )
+        bounds = _core.arrange(csr.indptr.astype(np.uint32), slots, values, region_size(n_slots))
+        ones = bool((values == 1).all())
+        return cls._of(bounds, None, rows, 0, n_slots, slots, None if ones else values)
 
     def to_csr(self) -> scipy.sparse.csr_matrix:
         """Return the examples as a `scipy.sparse.csr_matrix` of float32, with a column per slot."""
@@ -319,6 +323,14 @@ class Examples:
         return self._of(
             self.bounds, self.fields, self.n_examples, self.n_fields, n_slots, slots, self.values
         )
+
+
+def check_unmasked(name: str, given: Any) -> None:
+    """Raise a ValueError if values of an array are masked: the learners would see through it."""
+    if isinstance(given, np.ma.MaskedArray) and np.ma.getmaskarray(given).any():
+        first = np.argwhere(np.ma.getmaskarray(given))[0].tolist()
+        at = ", ".join(map(str, first))
+        raise ValueError(f"{name}[{at}] is masked: remove it or fill it")
 
 
 def concatenate(parts: Sequence[Examples]) -> Examples:

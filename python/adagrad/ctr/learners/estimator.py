@@ -7,6 +7,7 @@ and the settings that they make.
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import os
 from collections.abc import Iterator
@@ -63,11 +64,16 @@ class ClickLearner(InputValidation):
         ----------
         X : Examples, sparse matrix or array of shape [n, n_slots], or columns
             Each column of a matrix is a slot. With an `encoder`, X holds raw columns: a DataFrame,
-            an Arrow table or a dict.
+            an Arrow table or a dict. Without one, all columns of a DataFrame must be numbers, which
+            are taken as amounts; a warning says so if all of them are integers, which may be ids.
         y : array-like, shape [n]
-            Labels of two classes; the larger one is the positive class.
+            Labels of two classes; the larger one is the positive class. Text is compared as text:
+            "yes" is larger than "no", but "noclick" is larger than "click". A warning says which
+            one is positive if it is probably the other one.
         sample_weight : array-like, shape [n], optional
-            Factors of the gradients, finite and not negative.
+            Factors of the gradients, from 0 to 2**48, also after multiplication with any value of
+            the example. An example of weight 0 teaches nothing: the model has the bits of one that
+            has not seen it.
         validation : tuple of X and y, optional
             Stop after the first pass that does not lower the logloss on these examples, and keep
             the model of the pass before.
@@ -83,13 +89,15 @@ class ClickLearner(InputValidation):
         """
         proceed = self.warm_start and hasattr(self, "classes_")
         with self._all_or_nothing():
-            batch = self._labeled(X, y, sample_weight, reset=not proceed)
-            if batch.weights is not None and not batch.weights.any():
+            batch = self._labeled(X, y, sample_weight, reset=not proceed).with_weight()
+            if batch.weights is not None and not len(batch):
                 raise ValueError("sample_weight is zero for every example")
             held_out = None if validation is None else self._labeled(*validation, reset=False)
             passes = check_integer("passes", self.passes, 1, 2**31)
             self._check()
-            self._start_or_retune(batch.x, not proceed)
+            self._start_or_retune(batch.x, not proceed, passes)
+            if held_out is not None:
+                self._trainer.check(held_out.x, 0, self._trainer.settings.rule)
         best: tuple[float, Model] | None = None
         self.n_passes_ = 0
         for number in range(passes):
@@ -153,7 +161,9 @@ class ClickLearner(InputValidation):
         with self._all_or_nothing():
             batch = self._labeled(X, y, sample_weight, classes, reset=first)
             self._check()
-            self._start_or_retune(batch.x, first)
+            some = batch.with_weight()
+            self._start_or_retune(some.x if len(some) else batch.x, first)
+        batch = some
         for part in _chunks(len(batch)):
             self._trainer.learn(batch[part], threads=self._threads())
         return self
@@ -170,6 +180,8 @@ class ClickLearner(InputValidation):
     def _all_or_nothing(self) -> Iterator[None]:
         """Restore all attributes if a check raises."""
         before = dict(vars(self))
+        if "_trainer" in before:
+            before["_trainer"] = copy.copy(self._trainer)  # a choice of the rate is undone
         try:
             yield
         except BaseException:
@@ -181,13 +193,17 @@ class ClickLearner(InputValidation):
         """Return the settings of a model for examples like these."""
         raise NotImplementedError
 
-    def _start_or_retune(self, x: Examples, start: bool) -> None:
-        """Begin a new model, or apply to the model what was changed since it began."""
+    def _start_or_retune(self, x: Examples, start: bool, passes: int = 1) -> None:
+        """Begin a new model, or apply to the model what was changed since it began.
+
+        Raises if it cannot learn these examples in so many passes.
+        """
         rule = self._rule()
         if start:
             self.__dict__.pop("_extra", None)  # of another model
             model = Model(self._settings(x, rule))
             self._trainer = Trainer(model, auto_rate=self.lr == "auto")
+            self._trainer.check(x, passes, rule)
             return
         now = self._trainer.settings
         if self.lr == "auto":
@@ -201,6 +217,7 @@ class ClickLearner(InputValidation):
                         f"{name} was {old!r} when the model began and cannot become {new!r}: fit a"
                         " new model, or a clone"
                     )
+        self._trainer.check(x, passes, wanted.rule)
         if (now.l1, now.rule) == (wanted.l1, wanted.rule):
             return
         if self.lr != "auto":
@@ -216,7 +233,7 @@ class ClickLearner(InputValidation):
 
     @property
     def n_examples_(self) -> int:
-        """Number of examples learned, in all passes."""
+        """Number of examples learned, in all passes; those of weight 0 are not learned."""
         return self._model.examples
 
     @property

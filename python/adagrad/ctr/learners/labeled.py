@@ -51,6 +51,16 @@ class LabeledExamples:
         weights = None if self.weights is None else self.weights[order]
         return LabeledExamples(self.x.take(order), self.y[order], weights)
 
+    def with_weight(self) -> LabeledExamples:
+        """Return the examples whose weight is not 0. The others would teach nothing.
+
+        They must not be learned with a gradient of 0 either: penalties would still move params, and
+        later rounds and rates would depend on them.
+        """
+        if self.weights is None or self.weights.all():
+            return self
+        return self.take(np.flatnonzero(self.weights))
+
     def copy(self) -> LabeledExamples:
         """Return the same examples in memory that no caller can write to."""
         return copy.deepcopy(self)

@@ -33,9 +33,11 @@ class LogisticRegression(ClickLearner):
     l1 : float, default 0.0
         L1 penalty: after each step, a touched param moves towards 0 by ``l1`` times its rate.
     l2 : float, default 0.0
-        L2 penalty: ``l2 * w`` is added to the gradients of touched params.
+        L2 penalty: ``l2 * w`` is added to the gradients of touched params. It is the rule's
+        ``weight_decay``, of which only one may be given.
     fit_intercept : bool, default True
-        Whether to learn a bias. L1 does not apply to it.
+        Whether to learn a bias. No penalty applies to it, neither `l1` nor `l2` nor the rule's
+        ``weight_decay``: a penalty would pull all predictions away from the base rate.
     passes : int, default 1
         The most passes that `fit` makes over the examples.
     shuffle : bool, default False
@@ -53,7 +55,7 @@ class LogisticRegression(ClickLearner):
     Attributes
     ----------
     classes_ : ndarray, shape [2]
-        The negative and the positive class.
+        The negative and the positive class: the smaller and the larger label.
     progressive_ : dict of str to float
         ``logloss``, ``normalized_entropy``, ``auc`` and ``calibration`` of the predictions made
         before learning.
@@ -64,7 +66,7 @@ class LogisticRegression(ClickLearner):
     lr_ : float
         The learning rate in use.
     n_examples_ : int
-        Number of examples learned, in all passes.
+        Number of examples learned, in all passes. Those of weight 0 are not learned.
     n_passes_ : int
         Number of passes that `fit` has made.
     validation_logloss_ : float

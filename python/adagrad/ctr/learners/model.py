@@ -40,7 +40,8 @@ class Settings:
     n_slots : int
         Number of rows of each table.
     rule : Rule
-        The update rule, including the rate; L2 is its coupled weight decay.
+        The update rule, including the rate; L2 is its coupled weight decay. The bias is stepped
+        without weight decay.
     l1 : float
         L1 penalty of the linear params.
     intercept : bool
@@ -131,7 +132,7 @@ class Model:
         y : ndarray of float32, shape [n]
             Labels, 0 or 1.
         weights : ndarray of float32, shape [n], optional
-            Factors of the gradients.
+            Factors of the gradients, above 0: see `LabeledExamples.with_weight`.
         threads : int, default 0
             The most threads to use; 0 means `adagrad.get_num_threads()`. The bits do not depend on
             it.
@@ -153,10 +154,14 @@ class Model:
         """Return the margins (log-odds) of n examples: float32, shape [n]."""
         return self._learner.margins(x, threads)
 
+    def check(self, x: Examples) -> None:
+        """Raise a ValueError if the examples do not fit the model."""
+        self._learner.check(x)
+
     def retune(self, settings: Settings) -> None:
         """Continue with another rate and other penalties; all other settings must be equal."""
+        self._learner = _learner(settings, self._memory, self.bias)  # or raise
         self.settings = settings
-        self._learner = _learner(settings, self._memory, self.bias)
 
     def copy(self) -> Model:
         """Return an independent model with the same bits."""
@@ -173,8 +178,8 @@ class Model:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        if self.bias is not None and not self.bias.flags.writeable:  # joblib maps arrays read-only
-            self.bias = self.bias.copy()
+        if self.bias is not None:  # joblib may have mapped it, and Table copies its own memory
+            self.bias = np.array(self.bias, subok=False)
         self._learner = _learner(self.settings, self._memory, self.bias)
 
     def uncertainty(self, x: Examples, *, threads: int = 0) -> Floats:

@@ -46,6 +46,10 @@ class Progressive:
         self.sums = np.zeros(4)
         self.bins = np.zeros((2, _BINS))
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Copy the arrays: joblib may have mapped them, and then they cannot be added to."""
+        self.sums, self.bins = (np.array(state[name], subok=False) for name in ("sums", "bins"))
+
     def add(self, margins: Floats, y: Floats, weights: Floats | None = None) -> None:
         """Count predictions.
 

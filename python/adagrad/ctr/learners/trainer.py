@@ -9,10 +9,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+from adagrad._arguments import check_storable
+from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.learners.labeled import LabeledExamples, concatenate
 from adagrad.ctr.learners.model import Model, Settings
 from adagrad.ctr.learners.progressive import Floats
-from adagrad.ctr.learners.sweep import SWEEP_EXAMPLES, sweep
+from adagrad.ctr.learners.sweep import RATES, SWEEP_EXAMPLES, sweep
+from adagrad.rule import Rule
 
 __all__ = ["Trainer", "Watch"]
 
@@ -68,6 +71,28 @@ class Trainer:
         if self._preview is None:
             self._preview = self._at_best_rate(self._held_back, threads)
         return self._preview
+
+    def check(self, x: Examples, passes: int, rule: Rule) -> None:
+        """Raise a ValueError if `learn` could not learn examples to the end.
+
+        Parameters
+        ----------
+        x : Examples
+        passes : int
+            How often they will be learned.
+        rule : Rule
+            The rule they will be learned with.
+        """
+        self._trained.check(x)
+        first = self._held_back[0].x if self._held_back else x
+        if first.n_fields != x.n_fields:
+            raise ValueError(
+                f"X has {x.n_fields} fields, but earlier examples had {first.n_fields}"
+            )
+        slowest = rule if self.has_rate else rule.replace(lr=RATES[0])
+        last = self.examples + passes * len(x)
+        if slowest.lr_decay and slowest.lr and last:
+            check_storable("lr", slowest.lr_at(last), "float32")
 
     def learn(
         self,

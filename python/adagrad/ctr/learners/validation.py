@@ -13,14 +13,27 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import column_or_1d, validate_data
+from sklearn.utils.validation import validate_data
 
 from adagrad._arguments import check_flag, check_integer, check_real, check_storable
 from adagrad.ctr.encoding.encoder import HashingEncoder
-from adagrad.ctr.encoding.examples import Examples
+from adagrad.ctr.encoding.examples import Examples, check_unmasked
+from adagrad.ctr.encoding.matrices import checked_csr
+from adagrad.ctr.learners.frames import (
+    check_array_of_numbers,
+    check_columns_of_numbers,
+    warn_of_integers,
+)
 from adagrad.ctr.learners.labeled import LabeledExamples
+from adagrad.ctr.learners.targets import (
+    check_products,
+    labels_of,
+    warn_if_reversed,
+    weights_of,
+)
 from adagrad.rule import Rule
 
 __all__ = ["InputValidation"]
@@ -68,26 +81,47 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels = self._labels(y, classes, reset)
         if len(labels) != len(x):
             raise ValueError(f"X has {len(x)} examples, but y has {len(labels)}")
-        return LabeledExamples(x, labels, _weights(sample_weight, len(x)))
+        weights = weights_of(sample_weight, len(x))
+        check_products(x, weights)
+        return LabeledExamples(x, labels, weights)
 
     def _examples(self, X: Any, reset: bool) -> Examples:
         if self.encoder is not None and not isinstance(X, Examples):
             X = self._encode(X, reset)
         if not isinstance(X, Examples):
-            X = validate_data(
-                self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=reset
-            )
-            return Examples.from_csr(X)
+            return self._matrix(X, reset)
         if len(X) == 0 and reset:
             raise ValueError("X has no examples")
         if reset:
             self.n_features_in_ = X.n_slots
+            self.__dict__.pop("feature_names_in_", None)  # of an earlier fit
         elif X.n_slots != self.n_features_in_:
             raise ValueError(
                 f"X has {X.n_slots} features, but {type(self).__name__} is expecting"
                 f" {self.n_features_in_} features as input"
             )
         return X
+
+    def _matrix(self, X: Any, reset: bool) -> Examples:
+        """Convert a matrix, or columns of numbers, as scikit-learn does."""
+        if isinstance(X, (list, tuple)):
+            X = np.asarray(X)
+        integers = None
+        if scipy.sparse.issparse(X):
+            X = checked_csr(X)  # before scikit-learn converts it
+        else:
+            check_unmasked("X", X)
+            integers = check_columns_of_numbers(X)
+        try:
+            matrix = validate_data(
+                self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=reset
+            )
+        except OverflowError as error:  # of an integer among objects
+            raise ValueError(f"X has a number that float64 cannot hold: {error}") from None
+        check_array_of_numbers(X)
+        if integers is not None and reset:
+            warn_of_integers(integers, matrix.data if scipy.sparse.issparse(matrix) else matrix)
+        return Examples.from_csr(matrix)
 
     def _encode(self, X: Any, reset: bool) -> Any:
         """Encode columns. The first batch of a model determines their names and kinds."""
@@ -114,12 +148,9 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None"
             )
-        y = column_or_1d(y, warn=True)
-        if y.dtype.kind == "f" and not np.isfinite(y).all():
-            at = int(np.flatnonzero(~np.isfinite(y))[0])
-            raise ValueError(f"y[{at}] = {y[at]} is not finite")
+        y = labels_of("y", y)
         if reset or classes is not None:
-            known = np.unique(y if classes is None else np.asarray(classes))
+            known = np.unique(y if classes is None else labels_of("classes", classes))
             if classes is None:
                 check_classification_targets(y)
             if len(known) > 2:
@@ -143,6 +174,8 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"y[{at}] = {y[at : at + 1].tolist()[0]!r} is not one of the classes"
                 f" {self.classes_.tolist()}"
             )
+        if reset and len(y):
+            warn_if_reversed(self.classes_, positive.mean())
         return np.asarray(positive, np.float32)
 
     def _check(self) -> None:
@@ -208,22 +241,3 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.n_jobs < 0:
             return max(1, (os.cpu_count() or 1) + 1 + int(self.n_jobs))
         return check_integer("n_jobs", self.n_jobs, 1, 1024)
-
-
-def _weights(sample_weight: Any, n: int) -> Floats | None:
-    if sample_weight is None:
-        return None
-    given = np.asarray(sample_weight)
-    if given.ndim == 0:
-        given = np.full(n, given)
-    if given.ndim != 1:
-        raise ValueError(f"Sample weights must be 1D array or scalar, got shape {given.shape}")
-    if len(given) != n:
-        raise ValueError(f"sample_weight.shape == ({len(given)},), expected ({n},)!")
-    with np.errstate(over="ignore"):
-        weights = np.ascontiguousarray(given, np.float32)
-    wrong = ~(np.isfinite(weights) & (weights >= 0))
-    if wrong.any():
-        at = int(np.flatnonzero(wrong)[0])
-        raise ValueError(f"sample_weight[{at}] = {given[at]} must be finite and not negative")
-    return weights

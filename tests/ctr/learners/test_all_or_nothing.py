@@ -1,0 +1,171 @@
+"""A call that raises has changed no byte of a learner, whatever was wrong and wherever it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from adagrad import Rule
+from adagrad.ctr import (
+    Examples,
+    FactorizationMachine,
+    FieldAwareFactorizationMachine,
+    HashingEncoder,
+    LogisticRegression,
+)
+from adagrad.ctr.learners import estimator
+
+N = 400
+KINDS = {
+    "lr": LogisticRegression,
+    "fm": FactorizationMachine,
+    "ffm": FieldAwareFactorizationMachine,
+}
+
+
+@pytest.fixture(autouse=True)
+def many_chunks(monkeypatch):
+    """The faults lie in the last of several chunks, each of which is a call of its own."""
+    monkeypatch.setattr(estimator, "CHUNK", 64)
+
+
+@pytest.fixture
+def data(rng):
+    columns = {f"c{j}": rng.integers(0, 50, N) for j in range(9)}
+    x = HashingEncoder(bits=9, numeric="categorical").transform(columns)
+    return x, rng.integers(0, 2, N)
+
+
+def state(learner):
+    known = {name: repr(value) for name, value in vars(learner).items() if name != "_trainer"}
+    known = {**known, "n_features": learner.n_features_in_, "classes": learner.classes_.tolist()}
+    trainer = learner._trainer
+    held = [part.x.slots.tobytes() for part in trainer._held_back or []]
+    model = learner._model
+    arrays = [table._memory for table in model.tables.values()]
+    arrays += [model.bias, model.progressive.sums, model.progressive.bins]
+    bits = [array.tobytes() for array in arrays]
+    return known, trainer.has_rate, held, bits, model.examples, model.settings, trainer.settings
+
+
+def last(array, value):
+    array = np.array(array, object if isinstance(value, (str, type(None))) else None)
+    array = array.astype(np.result_type(array, type(value)) if array.dtype != object else object)
+    array[-1] = value
+    return array
+
+
+def stray(x):
+    """The last example has a field that does not belong to the region of its slot."""
+    n = len(x)
+    bounds = np.append(
+        (np.arange(n)[:, None] * int(x.bounds[-1]) + x.bounds[None, :-1].astype(int)).ravel(),
+        len(x.slots),
+    )
+    fields = np.tile(x.fields, n)
+    fields[-1] = 0
+    return Examples(
+        x.slots, bounds.astype(np.uint32), x.n_slots, n, fields=fields, n_fields=x.n_fields
+    )
+
+
+ONES = np.ones(N)
+CALLS = {
+    "class": lambda x, y: {"X": x, "y": last(y, 7)},
+    "None": lambda x, y: {"X": x, "y": last(y, None)},
+    "text": lambda x, y: {"X": x, "y": last(y, "yes")},
+    "NaN": lambda x, y: {"X": x, "y": last(y, np.nan)},
+    "length": lambda x, y: {"X": x, "y": y[:-1]},
+    "weight": lambda x, y: {"X": x, "y": y, "sample_weight": last(ONES, -1.0)},
+    "NaN weight": lambda x, y: {"X": x, "y": y, "sample_weight": last(ONES, np.nan)},
+    "infinite weight": lambda x, y: {"X": x, "y": y, "sample_weight": last(ONES, np.inf)},
+    "large weight": lambda x, y: {"X": x, "y": y, "sample_weight": last(ONES, 2.0**48 + 1)},
+    "text weight": lambda x, y: {"X": x, "y": y, "sample_weight": last(ONES, "1")},
+    "slots": lambda x, y: {"X": Examples.from_csr(np.ones((N, 3))), "y": y},
+    "matrix": lambda x, y: {"X": last(x.to_csr().toarray(), np.nan), "y": y},
+    "nothing": lambda x, y: {"X": None, "y": y},
+}
+PARAMS = {
+    "l2": {"l2": 1e39},
+    "l1": {"l1": 1e39},
+    "lr": {"lr": -1.0},
+    "lr text": {"lr": "best"},
+    "rate": {"lr": 1e-60},
+    "seed": {"seed": -1},
+    "intercept": {"fit_intercept": False},
+    "rule": {"rule": Rule(eps=0.5)},
+}
+
+
+def learned(kind, x, y, lr=0.1):
+    return KINDS[kind](lr=lr, n_jobs=1).partial_fit(x, y)
+
+
+@pytest.mark.parametrize("lr", [0.1, "auto"])
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_bad_examples(data, kind, name, lr):
+    learner = learned(kind, *data, lr)
+    arguments = CALLS[name](*data)
+    for warm in (True, False):
+        learner.set_params(warm_start=warm)
+        before = state(learner)
+        for method in (learner.partial_fit, learner.fit):
+            if name == "slots" and method == learner.fit and not warm:
+                continue  # a new model may have another number of slots
+            with pytest.raises((TypeError, ValueError)):
+                method(**arguments)
+            assert state(learner) == before
+    learner.partial_fit(*data)
+
+
+@pytest.mark.parametrize("lr", [0.1, "auto"])
+@pytest.mark.parametrize("name", PARAMS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_bad_params(data, kind, name, lr):
+    learner = learned(kind, *data, lr)
+    given = learner.get_params()
+    before = state(learner)
+    learner.set_params(**PARAMS[name])
+    with pytest.raises((TypeError, ValueError)):
+        learner.partial_fit(*data)
+    assert state(learner.set_params(**given)) == before
+
+
+@pytest.mark.parametrize("lr", [0.1, "auto"])
+def test_a_field_in_a_wrong_region(data, lr):
+    x, y = data
+    learner = learned("ffm", x, y, lr)
+    before = state(learner)
+    assert learner._model.settings.parts == 2
+    with pytest.raises(ValueError, match=r"is a field of part 0, but its slot"):
+        learner.partial_fit(stray(x), y)
+    with pytest.raises(ValueError, match=r"is a field of part 0, but its slot"):
+        learner.fit(x, y, validation=(stray(x), y))
+    assert state(learner) == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_examples_held_back_all_have_the_same_fields(data, kind):
+    x, y = data
+    learner = learned(kind, x, y, "auto")
+    before = state(learner)
+    fewer = Examples(x.slots, x.bounds, x.n_slots, N, fields=x.fields, n_fields=x.n_fields + 1)
+    with pytest.raises(ValueError, match="fields"):
+        learner.partial_fit(fewer, y)
+    assert state(learner) == before
+    learner.partial_fit(x, y)
+
+
+@pytest.mark.parametrize("lr", [1e-30, "auto"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rate_that_decays_to_zero(data, kind, lr):
+    x, y = data
+    decays = 1e13 if lr == 1e-30 else 1e42  # to 0 in float32, within the examples
+    rule = Rule(lr_decay=decays)
+    learner = KINDS[kind](lr=lr, rule=rule, n_jobs=1).partial_fit(x[:1], y[:1], classes=[0, 1])
+    before = state(learner)
+    for method in (learner.partial_fit, learner.fit):
+        with pytest.raises(ValueError, match="is 0 in float32"):
+            method(x, y)
+        assert state(learner) == before
