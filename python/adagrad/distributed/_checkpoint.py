@@ -164,6 +164,7 @@ def _check_manifest(path: Path, found: Any) -> None:
         raise ValueError(f"folder is {reprlib.repr(folder)}")
     if not isinstance(found["plan"], dict):
         raise TypeError(f"plan is {reprlib.repr(found['plan'])}")
+    json.dumps(found["plan"], allow_nan=False)  # it has no metrics, which may not be finite
     if not isinstance(curve, list) or not all(map(_is_point, curve)):
         raise TypeError(f"curve is {reprlib.repr(curve)}")
     for name in _NUMBERS:
