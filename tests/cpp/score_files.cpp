@@ -1,7 +1,9 @@
-/* Loads models with score.hpp and prints a letter for each: L if it was loaded, R if it was refused.
+/* Loads models with score.hpp and prints a letter for each: L if it was loaded, R if it was
+   refused.
 
-   score_files FOLDER COUNT: reads the files FOLDER/0, FOLDER/1, ... Exits with 1 at another exception
-   than the documented one, at a long message, or if more memory was allocated than the file holds. */
+   score_files FOLDER COUNT: reads the files FOLDER/0, FOLDER/1, ... Exits with 1 at another
+   exception than the documented one, at a long message, or if more memory was allocated than the
+   file holds. */
 #include "../../examples/score.hpp"
 
 #include <cstdio>

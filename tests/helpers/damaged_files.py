@@ -60,7 +60,8 @@ def mutated(data: bytes, seed: int) -> bytes:
     new = _folded(tree.get("")).encode("utf-8", "surrogatepass")
     if is_plain:
         return new
-    new = new.ljust(-(-len(new) // 8) * 8)
+    unit = 4096 if (8 + length) % 4096 == 0 else 8  # where the data of this kind of file start
+    new = new.ljust(-(-(8 + len(new)) // unit) * unit - 8)
     return len(new).to_bytes(8, "little") + new + data[8 + length :]
 
 
@@ -82,7 +83,7 @@ def _folded(value: Any) -> str:
             return {key: plain(inner) for key, inner in value.items()}
         return [plain(inner) for inner in value] if isinstance(value, list) else value
 
-    text = json.dumps(plain(value)).replace(_TWICE, "")
+    text = json.dumps(plain(value), separators=(",", ":")).replace(_TWICE, "")
     return re.sub(rf'\\*"{_DEEP}\\*"', "[" * 3000 + "]" * 3000, text)
 
 
@@ -283,6 +284,13 @@ def read_checkpoint(path: Path) -> None:
 READ = {"table": read_table, "model": read_model, "checkpoint": read_checkpoint}
 
 
+def _put(path: Path, data: bytes) -> None:
+    """Replace the content of a file, without the wait for the disk that follows a truncation."""
+    with path.open("r+b") as file:
+        file.write(data)
+        file.truncate()
+
+
 def main(kind: str, name: str) -> None:
     import resource
     import warnings
@@ -300,11 +308,13 @@ def main(kind: str, name: str) -> None:
     limits = resource.getrlimit(resource.RLIMIT_AS)
     counts: dict[str, float] = {"inputs": 0, "refused": 0, "slowest": 0.0}
     wrong: list[str] = []
+    at = folder.parent / f"{folder.name}.seed"  # says which input has ended the process
+    at.touch()
     for seed in json.load(sys.stdin):
         path = good[seed // 2 % len(good)]
         found = damaged(content[path], seed)
-        path.write_bytes(found)
-        (folder.parent / f"{folder.name}.seed").write_text(f"{seed} {path.name}", encoding="ascii")
+        _put(path, found)
+        _put(at, f"{seed} {path.name}".encode())
         resource.setrlimit(resource.RLIMIT_AS, (held + 2 * len(found) + SPARE, limits[1]))
         start = time.process_time()
         try:
@@ -320,7 +330,7 @@ def main(kind: str, name: str) -> None:
         counts["slowest"] = max(counts["slowest"], seconds)
         if seconds > SECONDS:
             wrong.append(f"seed {seed}, {path.name}: {seconds:.2f} s")
-        path.write_bytes(content[path])
+        _put(path, content[path])
         counts["inputs"] += 1
     counts["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({**counts, "wrong": wrong}))

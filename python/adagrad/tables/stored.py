@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 import adagrad._core as _core
-from adagrad._arguments import check_integer
+from adagrad._arguments import check_integer, check_storable
 from adagrad.rule import AccumulatorShape, Rule
 from adagrad.tables import files, memory
 from adagrad.tables.header import COUNTERS, DIGITS, Header, TableFileError
@@ -231,6 +231,8 @@ class StoredTable:
                 found["state_dtype"],
             )
             self.rule = rule_of(path, strict_json(found["rule"]))
+            start = self.rule.initial_accumulator
+            check_storable("initial_accumulator", start, self._layout.state_dtype)
             self.seed = check_integer("seed", _number(found, "seed"), 0, 2**64 - 1)
             first_row = _number(found, "first_row", "0")
             self._first_row = check_integer("first_row", first_row, 0, 2**63 - 1 - self.rows)
