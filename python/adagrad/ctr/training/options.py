@@ -140,7 +140,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if arguments:  # a union
         return any(_fits(value, one) for one in arguments)
     if hint is float:
-        return type(value) in (int, float) and math.isfinite(value)
+        return type(value) in (int, float) and -math.inf < value < math.inf
     return type(value) is hint
 
 
