@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from checks import need_packages
 need_packages("click", "rich", "sklearn", "pyarrow", "safetensors")
 
 import pyarrow as pa
-from pyarrow import parquet
+from pyarrow import csv, parquet
 
 from adagrad.commands.columns import doubts, empty_columns
 from adagrad.ctr.diagnosis.words import type_name
 from adagrad.ctr.training.options import Options
+from adagrad.datasets import synthetic_clicks
+from checks import ROOT
 from command import LABEL, invoke, train
 
 ROWS = 200
@@ -188,3 +191,17 @@ def test_a_log_of_no_rows_has_no_empty_column() -> None:
 )
 def test_types_have_the_names_that_users_know(kind: pa.DataType, name: str) -> None:
     assert type_name(kind) == name
+
+
+def test_the_page_shows_a_true_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "click-logs.md").read_text(encoding="utf-8")
+    found = re.search(r"^\$ adagrad (train day.csv .*)\n((?:.*\n)*?)```", page, re.M)
+    assert found is not None
+    monkeypatch.chdir(tmp_path)
+    log = synthetic_clicks(5_000).read_all()
+    csv.write_csv(log.add_column(0, "row", pa.array(range(len(log)))), "day.csv")
+    code, out, err = invoke(*found[1].split())
+    assert (code, out) == (0, "")
+    without_speed = re.compile(r"(  +|, )[\d,]+( rows/s.*)?$", re.M)
+    shown, printed = (without_speed.sub("", text.rstrip()) for text in (found[2], err))
+    assert shown.splitlines() == [line.rstrip() for line in printed.splitlines()]

@@ -225,6 +225,9 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
       zcat log.gz | adagrad train - --format csv -l click -m ctr.safetensors
       adagrad train /shared/logs/ -l click -m ctr.safetensors --ray auto
 
+    It prints how it takes each column, and what the first rows make doubtful: numbers read as text,
+    an id of the row, a log without a header.
+
     The model predicts every example before it learns from it, and the metrics shown are those of
     these predictions. NE, normalized entropy, is the logloss divided by that of always predicting
     the share of positives. Neither the number of threads nor the format of the log changes a bit of
