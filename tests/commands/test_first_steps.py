@@ -38,7 +38,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def error(*arguments: object) -> str:
     code, out, err = invoke(*arguments)
     assert code in (1, 2)
-    assert out == ""
+    assert (out, err.count("Error: ")) == ("", 1)
+    assert err.splitlines()[-1].startswith("Error: ")
     return err.splitlines()[-1].removeprefix("Error: ")
 
 
@@ -46,18 +47,30 @@ def error(*arguments: object) -> str:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "no LOG is given: adagrad train LOG... --label COLUMN --model FILE"),
+        (
+            [],
+            "no LOG is given: adagrad train LOG... --label COLUMN --model FILE (see adagrad train"
+            " --help)",
+        ),
         (
             ["x.csv"],
             "--label is missing: give the column to predict as -l COLUMN; the columns of x.csv are"
-            " click, site, ad, depth",
+            " click, site, ad, depth (see adagrad train --help)",
         ),
-        (["-"], "--label is missing: give the column to predict as -l COLUMN"),
-        (["x.svm"], "--label is missing: give any name for it, such as -l label"),
+        (
+            ["-"],
+            "--label is missing: give the column to predict as -l COLUMN (see adagrad train"
+            " --help)",
+        ),
+        (
+            ["x.svm"],
+            "--label is missing: give any name for it, such as -l label (see adagrad train --help)",
+        ),
         (["none.csv"], "none.csv: no such file"),
         (
             ["x.csv", "-l", "click"],
-            "--model is missing: give the file to write, such as -m model.safetensors",
+            "--model is missing: give the file to write, such as -m model.safetensors (see adagrad"
+            " train --help)",
         ),
         (
             ["x.csv", "--lable", "click"],
@@ -82,6 +95,16 @@ def error(*arguments: object) -> str:
 def test_train(arguments: list[str], message: str) -> None:
     assert error("train", *arguments) == message
     assert not Path("m").exists()
+
+
+def test_a_misspelled_command_and_none() -> None:
+    assert error("trian", "x.csv") == (
+        "No such command 'trian'. Did you mean 'train'? (see adagrad --help)"
+    )
+    code, out, err = invoke()
+    assert code == 2
+    assert "Usage: adagrad" in out + err
+    assert "diagnose" in out + err
 
 
 OTHERS = {

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = [
     "LIBSVM_LABEL",
     "LogCommand",
-    "Mistyped",
     "check_required",
     "crossed",
     "feature_options",
@@ -42,26 +41,11 @@ REPEATED = "adagrad.repeated"
 DELIMITERS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 
 
-class Mistyped(click.ClickException):
-    """A mistake in the arguments of a command, as one line; the exit status is 2."""
-
-    exit_code = 2
-
-
 class LogCommand(click.Command):
-    """A command that reports a mistake in its arguments in one line.
+    """A command that says so if an option that is not repeatable is given twice.
 
-    If an option that is not repeatable is given twice, the last value counts, and `repeated` says
-    so. A command that does not print this itself ends with it.
+    The last value counts. A command that does not print `repeated` itself ends with it.
     """
-
-    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
-        """Parse the arguments."""
-        try:
-            return super().make_context(*arguments, **extra)
-        except click.UsageError as error:
-            help_ = f"adagrad {self.name} --help"
-            raise Mistyped(f"{error.format_message().rstrip('.')} (see {help_})") from None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments, and note the options that are given twice."""
@@ -223,18 +207,20 @@ def check_required(logs: Sequence[str], label: str | None, model: Any, how: dict
     from adagrad.ctr.logs.sources import STDIN
 
     if not logs:
-        raise Mistyped("no LOG is given: adagrad train LOG... --label COLUMN --model FILE")
+        raise click.UsageError("no LOG is given: adagrad train LOG... --label COLUMN --model FILE")
     if label is None:
         which = "give the column to predict as -l COLUMN"
         if STDIN in logs:
-            raise Mistyped(f"--label is missing: {which}")
+            raise click.UsageError(f"--label is missing: {which}")
         with open_log(logs, label=None, **how) as log:
             if log.sources[0].format == "libsvm":
-                raise Mistyped("--label is missing: give any name for it, such as -l label")
+                raise click.UsageError("--label is missing: give any name for it, such as -l label")
             names = listed(log.schema.names, 50)
-        raise Mistyped(f"--label is missing: {which}; the columns of {logs[0]} are {names}")
+        raise click.UsageError(f"--label is missing: {which}; the columns of {logs[0]} are {names}")
     if model is None:
-        raise Mistyped("--model is missing: give the file to write, such as -m model.safetensors")
+        raise click.UsageError(
+            "--model is missing: give the file to write, such as -m model.safetensors"
+        )
 
 
 def no_column(name: str, names: Sequence[str]) -> str:
