@@ -42,6 +42,7 @@ def printable(text: str, keep: str = "") -> str:
 
     Examples
     --------
+    >>> from adagrad._text import printable
     >>> print(printable("a\x1b[31mb\n"))
     a\x1b[31mb\n
     """
