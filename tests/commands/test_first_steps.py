@@ -87,6 +87,11 @@ def error(*arguments: object) -> str:
             " such as ';', or tab (or '\\t'), or '\\x01' (see adagrad train --help)",
         ),
         (
+            ["x.csv", "-l", "click", "-m", "m", "--ignore", "si\nte"],
+            "Invalid value for '--ignore': 'si\\nte': put a name with a line break in quotes (see"
+            " adagrad train --help)",
+        ),
+        (
             ["x.csv", "-l", "click", "-m", "m", "--names", "click,a,a,b"],
             "Invalid value for '--names': two columns have the name a (see adagrad train --help)",
         ),
@@ -198,6 +203,13 @@ def test_delimiters_as_they_are_typed(typed: str, character: str) -> None:
 def test_what_is_no_delimiter_is_refused(typed: str) -> None:
     with pytest.raises(click.BadParameter, match=f"^{re.escape(repr(typed))}|'\\\\n'"):
         parse_delimiter(typed)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_name_may_contain_a_comma() -> None:
+    Path("y.csv").write_text(rows(",").replace("site", '"site, or page"'))
+    lines = train("y.csv", Path("m"), "--lr", 0.1, "--ignore", '"site, or page",ad').splitlines()
+    assert lines[1:3] == ["features: depth (int64) as log2 bins", "ignored: site, or page, ad"]
 
 
 @pytest.mark.usefixtures("here")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import os
 import re
@@ -71,6 +72,18 @@ def repeated(ctx: click.Context) -> list[str]:
     ]
 
 
+def parse_names(text: str) -> list[str]:
+    """Return the names in a list with commas.
+
+    A name with a comma is enclosed in double quotes, as in a line of CSV. An empty text is one
+    empty name.
+    """
+    try:
+        return next(csv.reader([text]), None) or [""]
+    except csv.Error:
+        raise click.BadParameter(f"{text!r}: put a name with a line break in quotes") from None
+
+
 def names_option(*flags: str, help: str) -> Callable[[F], F]:
     """Return an option that takes names with commas between them, and may be repeated."""
 
@@ -79,15 +92,14 @@ def names_option(*flags: str, help: str) -> Callable[[F], F]:
     ) -> tuple[str, ...] | None:
         if not lists:
             return None
-        names = itertools.chain.from_iterable(text.split(",") for text in lists)
-        return tuple(dict.fromkeys(name for name in names if name))
+        return tuple(dict.fromkeys(itertools.chain.from_iterable(map(parse_names, lists))))
 
     return click.option(*flags, multiple=True, callback=joined, metavar="A,B,...", help=help)
 
 
 def parse_header(text: str) -> tuple[str, ...]:
     """Return the names of all columns, which must differ."""
-    names = tuple(text.split(","))
+    names = tuple(parse_names(text))
     twice = sorted({name for name in names if names.count(name) > 1})
     if "" in names:
         raise click.BadParameter(f"a name is empty in {text!r}")
