@@ -20,6 +20,7 @@ from pyarrow import csv as arrow_csv
 from adagrad.ctr.logs.blocks import LONGEST_LINE, Block, is_utf8, parse_block, read_blocks
 from adagrad.ctr.logs.fast_csv import SimpleLines
 from adagrad.ctr.logs.labels import RAW_TEXT
+from adagrad.ctr.logs.mistakes import other_delimiter
 from adagrad.ctr.logs.rows import Fault, LogError, ParsedRows
 
 if TYPE_CHECKING:
@@ -76,6 +77,10 @@ class DelimitedReader:
         if block is None:
             self.schema, self.request = request.schema, request
             return None
+        doubt = other_delimiter(fields, self._delimiter)
+        known = {*self._names} >= {*(request.features() or ())} and request.label is None
+        if doubt and (len(self._names) > 1 or not known):
+            raise LogError(self._source.path, 1, doubt)
         guessed = header is False and request.header is None
         self._selected = request.select(self._source.path, self._names, fields if guessed else ())
         self._label = request.label

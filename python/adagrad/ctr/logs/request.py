@@ -6,10 +6,12 @@ here reads a file.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from adagrad._text import did_you_mean
+from adagrad._text import listed
+from adagrad.ctr.logs.mistakes import missing_columns
 from adagrad.ctr.logs.rows import LogError
 
 if TYPE_CHECKING:
@@ -63,15 +65,11 @@ class Request:
         if wanted is None:
             wanted = tuple(name for name in names if name != self.label)
         wanted = wanted if self.label is None else (self.label, *wanted)
+        counts = Counter(names)
+        if missing := [name for name in wanted if name not in counts]:
+            raise LogError(path, 1, missing_columns(missing, names, first_line))
         for name in wanted:
-            if names.count(name) != 1:
-                found = "no column" if name not in names else f"{names.count(name)} columns"
-                reason = f"{found} {name!r}; the columns are {_listed(names)}"
-                if first_line:
-                    reason += f", as the first line, {_listed(first_line)}, has no such name"
-                raise LogError(path, 1, reason + did_you_mean(name, [*names, *first_line]))
+            if counts[name] > 1:
+                reason = f"{counts[name]} columns {name!r}; the columns are {listed(names, 50)}"
+                raise LogError(path, 1, reason)
         return list(wanted)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:50]) + (", ..." if len(names) > 50 else "")
