@@ -7,10 +7,12 @@ Nothing here knows scikit-learn.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import itertools
 import json
 import math
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -124,7 +126,12 @@ def read(path: StrPath) -> SavedLearner:
     """
     from safetensors import SafetensorError, safe_open
 
-    os.stat(path)  # noqa: PTH116  a missing file is an OSError with its name
+    # safetensors names no file in its errors, and waits for the writer of a pipe.
+    mode = os.stat(path).st_mode  # noqa: PTH116
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if not stat.S_ISREG(mode):
+        raise TableFileError(f"{os.fspath(path)} is not a regular file")
     try:
         with safe_open(os.fspath(path), "np") as file:
             metadata = file.metadata() or {}
