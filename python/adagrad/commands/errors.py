@@ -73,6 +73,10 @@ def reads_logs(command: F) -> F:
             f"adagrad {click.get_current_context().info_name}",
             *("rich", "sklearn", "pyarrow", "safetensors"),
         )
+        import pyarrow
+
+        # Its handler starts a thread, and ends the process if the system gives no more threads.
+        pyarrow.enable_signal_handlers(False)
         return command(*arguments, **options)
 
     return checked  # type: ignore[return-value]

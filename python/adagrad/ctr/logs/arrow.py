@@ -5,6 +5,7 @@ pyarrow reads them; this module selects columns and unifies their types.
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,7 +59,7 @@ class ColumnReader:
     def _open_parquet(self, source: Source, request: Request) -> pa.Schema:
         if source.pipe is not None:
             raise OSError("Parquet cannot be read from a pipe")
-        self._raw = pa.OSFile(source.path)
+        self._raw = pa.OSFile(os.fsencode(source.path))
         # With pre-buffering, pyarrow would keep in memory every part of the file that it has read.
         file = parquet.ParquetFile(self._raw, pre_buffer=False)
         encoded = _dictionary_columns(file)
@@ -84,7 +85,7 @@ class ColumnReader:
         if source.pipe is None:
             with Path(source.path).open("rb") as start:
                 is_file = start.read(len(FILE_MAGIC)) == FILE_MAGIC
-            self._raw = pa.memory_map(source.path)
+            self._raw = pa.memory_map(os.fsencode(source.path))
             reader = pa.ipc.open_file(self._raw) if is_file else pa.ipc.open_stream(self._raw)
         else:
             is_file = False
