@@ -255,7 +255,7 @@ class HashingEncoder:
         """
         from adagrad.ctr.encoding.inverse import inverse
 
-        hasher, table, kinds = self._read(X)
+        hasher, table, kinds = self._read(X, checked=True)
         parts = [[name] for name in kinds] + [list(cross) for cross in self.crosses]
         fields = dict(zip(self._names(kinds), parts, strict=True))
         return inverse(hasher, table, kinds, fields, self.null == "value")
@@ -322,13 +322,15 @@ class HashingEncoder:
             self._make_hasher(fields if isinstance(fields, Mapping) else dict.fromkeys(fields))
         return self
 
-    def _read(self, X: Any) -> tuple[_core.Hasher, pa.Table, dict[str, str | None]]:
-        from adagrad.ctr.encoding.columns import encodable, open_columns
+    def _read(
+        self, X: Any, *, checked: bool = False
+    ) -> tuple[_core.Hasher, pa.Table, dict[str, str | None]]:
+        from adagrad.ctr.encoding.columns import encodable, open_columns, read_all
 
         reader = open_columns(X)
         kinds = self._find_fields(reader.schema)
         hasher = self._make_hasher(kinds)
-        return hasher, encodable(reader.read_all(), kinds), kinds
+        return hasher, encodable(read_all(reader), kinds, checked=checked), kinds
 
     def _names(self, kinds: Iterable[str]) -> list[str]:
         """Return the names of all fields, in their order: columns, then crosses."""
