@@ -23,6 +23,7 @@ _CLEAR = {
     "arrow.variable_shape_tensor",
 }
 _TEXTS = (pa.string(), pa.large_string(), pa.string_view())
+_VIEWS = (pa.string_view(), pa.binary_view())
 _NAME = b"ARROW:extension:name"
 _DEPTH = 32
 
@@ -49,9 +50,42 @@ def damage(column: pa.Array | pa.ChunkedArray, *, full: bool = True) -> str | No
     """
     try:
         column.validate(full=full)
+        if full and _has_views(column.type):
+            chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+            for chunk in chunks:
+                _check_missing_views(chunk)
     except pa.ArrowException as error:
         return one_line(error)
     return None
+
+
+def _has_views(kind: pa.DataType) -> bool:
+    """Return whether a type holds texts that are views."""
+    for _ in range(_DEPTH):
+        if kind in _VIEWS:
+            return True
+        inner = getattr(kind, "storage_type", None) or getattr(kind, "value_type", None)
+        if inner is None:
+            return False
+        kind = inner
+    return False
+
+
+def _check_missing_views(array: pa.Array) -> None:
+    """Validate the views of missing values, which pyarrow 26 adds up but does not validate."""
+    if array.type in _VIEWS:
+        if array.null_count:
+            buffers = [None, *array.buffers()[1:]]
+            all_views = pa.Array.from_buffers(
+                pa.binary_view(), len(array), buffers, null_count=0, offset=array.offset
+            )
+            all_views.validate(full=True)
+    elif isinstance(array, pa.ExtensionArray):
+        _check_missing_views(array.storage)
+    elif isinstance(array, pa.DictionaryArray):
+        _check_missing_views(array.dictionary)
+    elif hasattr(array, "values"):
+        _check_missing_views(array.values)
 
 
 def opaque(kind: pa.DataType, metadata: Mapping[bytes, bytes] | None = None) -> str | None:

@@ -198,8 +198,7 @@ def encodable(
             column = pa.chunked_array([chunk for chunk in column.chunks if len(chunk)], column.type)
         as_number = kind in ("log2-bins", "value")
         is_read = _is_read(column.type, as_number)
-        if not is_read:
-            _refuse_type(name, table.schema.field(name))
+        _refuse_type(name, table.schema.field(name), is_read)
         problem = damage(column, full=checked or not is_read)
         if problem is not None:
             raise ValueError(f"X[{name!r}] has damaged memory: {problem}")
@@ -213,7 +212,7 @@ def encodable(
     return pa.table(columns, names=list(kinds))
 
 
-def _refuse_type(name: str, field: pa.Field) -> None:
+def _refuse_type(name: str, field: pa.Field, is_read: bool) -> None:
     """Raise TypeError if a column has a type of which nothing can be encoded."""
     unclear = opaque(field.type, field.metadata)
     if unclear is not None:
@@ -221,7 +220,7 @@ def _refuse_type(name: str, field: pa.Field) -> None:
             f"X[{name!r}] has the extension type {unclear}, whose storage does not say what its"
             " values are: cast it to text or numbers"
         )
-    if _target(_leaf(field.type), False) is None:
+    if not is_read and _target(_leaf(field.type), False) is None:
         raise TypeError(f"X[{name!r}] has type {short(field.type)}, which cannot be encoded")
 
 

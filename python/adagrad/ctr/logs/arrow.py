@@ -17,7 +17,7 @@ from adagrad.ctr.logs.memory import checked
 from adagrad.ctr.logs.rows import LogError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from typing import Any
 
     from adagrad.ctr.logs.request import Request
@@ -76,7 +76,9 @@ class ColumnReader:
             "thrift_container_size_limit": min(max(self._size, 1), 1_000_000),
         }
         file = parquet.ParquetFile(self._raw, **options)
-        encoded = _dictionary_columns(file)
+        features = request.features()
+        wanted = None if features is None else {*features, request.label}
+        encoded = _dictionary_columns(file, wanted)
         if encoded:
             file = parquet.ParquetFile(self._raw, read_dictionary=encoded, **options)
         total = max(file.metadata.num_rows, 1)
@@ -168,20 +170,32 @@ class ColumnReader:
             self._raw.close()
 
 
-def _dictionary_columns(file: parquet.ParquetFile) -> list[str]:
+def _dictionary_columns(
+    file: parquet.ParquetFile, wanted: Collection[str | None] | None
+) -> list[str]:
     """Return the string columns that the writer of a Parquet file dictionary-encoded.
 
     Read as dictionaries, they are hashed once per distinct value.
+
+    Raises
+    ------
+    OSError, pyarrow.ArrowException
+        A column is damaged.
     """
-    if not file.metadata.num_row_groups:
-        return []
-    group = file.metadata.row_group(0)
-    encoded = {
-        group.column(index).path_in_schema
-        for index in range(group.num_columns)
-        if group.column(index).has_dictionary_page
-    }
     kinds = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
+    texts = {
+        field.name
+        for field in file.schema_arrow
+        if field.type in kinds and (wanted is None or field.name in wanted)
+    }
+    if not file.metadata.num_row_groups or not texts:
+        return []
+    # Damaged metadata of a column is an error of a reader; pyarrow 26 aborts where it shows it.
+    next(file.iter_batches(1, row_groups=[0], columns=list(texts), use_threads=False), None)
+    group = file.metadata.row_group(0)
+    paths = [file.schema.column(index).path for index in range(len(file.schema))]
     return [
-        field.name for field in file.schema_arrow if field.type in kinds and field.name in encoded
+        path
+        for index, path in enumerate(paths)
+        if path in texts and group.column(index).has_dictionary_page
     ]

@@ -38,15 +38,6 @@ def checked(batch: pa.RecordBatch, path: str, row: int) -> ParsedRows:
     LogError
         The memory of a column is damaged.
     """
-    try:
-        batch.validate(full=True)
-    except pa.ArrowException:
-        return _rows_of(batch, path, row)
-    return ParsedRows(pa.Table.from_batches([batch]), np.arange(row, row + batch.num_rows))
-
-
-def _rows_of(batch: pa.RecordBatch, path: str, row: int) -> ParsedRows:
-    """Return the good rows of a batch that is not valid."""
     columns: list[pa.Array] = []
     faults: dict[int, Fault] = {}
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
@@ -62,6 +53,8 @@ def _rows_of(batch: pa.RecordBatch, path: str, row: int) -> ParsedRows:
         columns.append(column)
     table = pa.Table.from_arrays(columns, schema=batch.schema)
     lines = np.arange(row, row + batch.num_rows)
+    if not faults:
+        return ParsedRows(table, lines)
     good = ~np.isin(lines, list(faults))
     return ParsedRows(kept(table, good), lines[good], faults)
 
