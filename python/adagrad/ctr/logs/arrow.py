@@ -10,17 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from adagrad.ctr.logs.rows import LogError, ParsedRows
+from adagrad._arrow import one_line, opaque
+from adagrad.ctr.logs.memory import checked
+from adagrad.ctr.logs.rows import LogError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from typing import Any
 
     from adagrad.ctr.logs.request import Request
+    from adagrad.ctr.logs.rows import ParsedRows
     from adagrad.ctr.logs.sources import Source
 
 __all__ = ["ColumnReader"]
@@ -43,8 +45,15 @@ class ColumnReader:
             schema = open_(source, request)
         except (OSError, pa.ArrowException) as error:
             self.close()
-            raise LogError(self._path, 1, f"not a readable {source.format} file: {error}") from None
+            reason = f"not a readable {source.format} file: {one_line(error)}"
+            raise LogError(self._path, 1, reason) from None
         self._selected = request.select(self._path, schema.names)
+        for name in self._selected:
+            field = schema.field(name)
+            unclear = opaque(field.type, field.metadata)
+            if unclear is not None:
+                reason = f"column {name!r} has the extension type {unclear}, whose storage does"
+                raise LogError(self._path, 1, f"{reason} not say what its values are: ignore it")
         if request.schema is None:
             types = {name: schema.field(name).type for name in self._selected}
         else:
@@ -61,10 +70,18 @@ class ColumnReader:
             raise OSError("Parquet cannot be read from a pipe")
         self._raw = pa.OSFile(os.fsencode(source.path))
         # With pre-buffering, pyarrow would keep in memory every part of the file that it has read.
-        file = parquet.ParquetFile(self._raw, pre_buffer=False)
-        encoded = _dictionary_columns(file)
+        options: dict[str, Any] = {
+            "pre_buffer": False,
+            "page_checksum_verification": True,
+            # Each element takes a byte at least, and pyarrow makes room for as many as are claimed.
+            "thrift_container_size_limit": min(max(self._size, 1), 1_000_000),
+        }
+        file = parquet.ParquetFile(self._raw, **options)
+        features = request.features()
+        wanted = None if features is None else {*features, request.label}
+        encoded = _dictionary_columns(file, wanted)
         if encoded:
-            file = parquet.ParquetFile(self._raw, read_dictionary=encoded, pre_buffer=False)
+            file = parquet.ParquetFile(self._raw, read_dictionary=encoded, **options)
         total = max(file.metadata.num_rows, 1)
 
         def batches() -> Iterator[pa.RecordBatch]:
@@ -85,7 +102,8 @@ class ColumnReader:
         if source.pipe is None:
             with Path(source.path).open("rb") as start:
                 is_file = start.read(len(FILE_MAGIC)) == FILE_MAGIC
-            self._raw = pa.memory_map(os.fsencode(source.path))
+            # Not mapped: a file that is cut short under a mapping kills the process.
+            self._raw = pa.OSFile(os.fsencode(source.path))
             reader = pa.ipc.open_file(self._raw) if is_file else pa.ipc.open_stream(self._raw)
         else:
             is_file = False
@@ -114,12 +132,14 @@ class ColumnReader:
             except (OSError, pa.ArrowException) as error:
                 if getattr(self._raw, "cancelled", False):
                     return
-                raise LogError(self._path, row, f"the file is damaged: {error}") from None
+                raise LogError(self._path, row, f"the file is damaged: {one_line(error)}") from None
             if batch is None:
                 return
-            table = pa.Table.from_batches([batch]).select(self._selected)
-            yield ParsedRows(self._cast(table, row), np.arange(row, row + table.num_rows))
-            row += table.num_rows
+            if batch.num_rows:
+                rows = checked(batch.select(self._selected), self._path, row)
+                rows.table = self._cast(rows.table, row)
+                yield rows
+            row += batch.num_rows
 
     def _cast(self, table: pa.Table, row: int) -> pa.Table:
         """Cast the columns to the types of the first file of the log."""
@@ -151,20 +171,32 @@ class ColumnReader:
             self._raw.close()
 
 
-def _dictionary_columns(file: parquet.ParquetFile) -> list[str]:
+def _dictionary_columns(
+    file: parquet.ParquetFile, wanted: Collection[str | None] | None
+) -> list[str]:
     """Return the string columns that the writer of a Parquet file dictionary-encoded.
 
     Read as dictionaries, they are hashed once per distinct value.
+
+    Raises
+    ------
+    OSError, pyarrow.ArrowException
+        A column is damaged.
     """
-    if not file.metadata.num_row_groups:
-        return []
-    group = file.metadata.row_group(0)
-    encoded = {
-        group.column(index).path_in_schema
-        for index in range(group.num_columns)
-        if group.column(index).has_dictionary_page
-    }
     kinds = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
+    texts = {
+        field.name
+        for field in file.schema_arrow
+        if field.type in kinds and (wanted is None or field.name in wanted)
+    }
+    if not file.metadata.num_row_groups or not texts:
+        return []
+    # Damaged metadata of a column is an error of a reader; pyarrow 26 aborts where it shows it.
+    next(file.iter_batches(1, row_groups=[0], columns=list(texts), use_threads=False), None)
+    group = file.metadata.row_group(0)
+    paths = [file.schema.column(index).path for index in range(len(file.schema))]
     return [
-        field.name for field in file.schema_arrow if field.type in kinds and field.name in encoded
+        path
+        for index, path in enumerate(paths)
+        if path in texts and group.column(index).has_dictionary_page
     ]
