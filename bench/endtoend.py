@@ -127,7 +127,7 @@ def peak(rows: int, folder: Path) -> float:
         "click",
     ]
     process = subprocess.Popen(
-        [*command, "--model", str(folder / "model")],
+        [*command, "--model", str(folder / f"model{rows}")],
         stdin=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
