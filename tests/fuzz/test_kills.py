@@ -28,6 +28,6 @@ def test_killed_at_any_moment(what: str, tmp_path: Path) -> None:
     """KILL, TERM, HUP and INT in turn; a training ends with the bits of a whole one."""
     seeds = fuzz.seeds(8)
     script = TESTS / "helpers" / "kills.py"
-    counts = json.loads(toolchain.run(sys.executable, script, what, tmp_path, *seeds))
+    counts = json.loads(toolchain.run(sys.executable, script, what, tmp_path, *map(str, seeds)))
     assert counts["struck"] > 0, "some of them must be at work"
     print(what, counts)

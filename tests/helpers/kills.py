@@ -140,6 +140,7 @@ def main() -> None:
         number = SIGNALS[seed % len(SIGNALS)]
         if name == "train" and (folder / out).exists() and (folder / out).read_bytes() == whole:
             (folder / out).unlink()
+        before = {path.name for path in folder.iterdir()}  # with what the last kill left
         ready, begun = os.pipe()
         child = in_a_fork(lambda: again(work, folder, name == "train"), begun)
         os.read(ready, 1)
@@ -152,7 +153,7 @@ def main() -> None:
         struck += status != 0
         if (folder / out).exists() or name != "train":
             assert (folder / out).read_bytes() in legal, (seed, number)
-        stray = {path.name for path in folder.iterdir()} - inputs - {out}
+        stray = {path.name for path in folder.iterdir()} - before - {out}
         # A process that is killed outright may leave one: without a name only if it was complete.
         outright = number == signal.SIGKILL or (name == "save" and number != signal.SIGINT)
         assert len(stray) <= outright, (seed, number, stray)
