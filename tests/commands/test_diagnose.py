@@ -196,7 +196,7 @@ def test_picture(log, tmp_path):
         ("a.csv", None, (), "a.csv: no such file"),
         ("a.csv", "", (), "a.csv, line 1: the file is empty"),
         ("a.csv", "x,y\n", ("-l", "y"), "a.csv: no rows"),
-        ("a.svm", "", (), "a.svm: no rows"),
+        ("a.svm", "", (), "a.svm, line 1: the file is empty"),
         ("a.svm", "1\n0\n", (), "a.svm: no row has a value that is not 0"),
         ("a.csv", "x,y\n3,1\n3,0\n", ("-l", "y"), "a.csv: all features are constant, in 2 rows"),
         (
@@ -210,7 +210,7 @@ def test_picture(log, tmp_path):
         ("a.csv", "x\n1\n2\n", ("--ignore", "z"), "--ignore: no column 'z'"),
         ("a.csv", "x\n1\n2\n", ("--categorical", "z"), "--categorical: no column 'z'"),
         ("a.svm", "1 1:2\n0 x:3\n", (), "a.svm, line 2: 'x:3' is not id:value"),
-        ("a.bin", "1", (), "the suffix does not tell the format"),
+        ("a.bin", "1", (), "neither the suffix nor the first line tells the format"),
         ("a.tsv.gz", "plain", (), "a.tsv.gz"),
         ("a.parquet", "plain", (), "a.parquet"),
         ("a.csv", "x\n1\n2\n", ("--picture", "no/d.png"), "there is no directory no"),

@@ -113,7 +113,7 @@ class Found(NamedTuple):
 def diagnose(file: str | None, **given: Any) -> None:
     """Find out whether AdaGrad will help on FILE, and with which table size and learning rate.
 
-    FILE is a log as for adagrad train: CSV and TSV (plain, .gz, .zst or .bz2), Parquet, Arrow,
+    FILE is a log as for adagrad train: CSV and TSV (plain, .gz, .zst, .bz2 or .xz), Parquet, Arrow,
     libsvm, a directory, a quoted glob, or - for the standard input. The default is the click log
     that ships with adagrad. The log is read once, in constant memory.
 
@@ -121,8 +121,8 @@ def diagnose(file: str | None, **given: Any) -> None:
       adagrad diagnose clicks.tsv.gz --label click --picture clicks.png
       adagrad diagnose a9a.libsvm --json a9a.json
 
-    A learning rate is suggested only for labels of 0/1 or -1/+1; everything else is found without
-    a label. A CSV or TSV file without a label needs a header or --names.
+    A learning rate is suggested only for labels of 0/1, -1/+1 or 1/2; everything else is found
+    without a label. A CSV or TSV file without a label needs a header or --names.
     """  # noqa: D301 (click looks for the character itself)
     from adagrad.ctr.diagnosis.words import show
 

@@ -132,7 +132,7 @@ def log_options(command: F) -> F:
                 "--format",
                 "file_format",
                 type=click.Choice(["csv", "tsv", "parquet", "arrow", "libsvm"]),
-                help="Format of the log.  [default: by the suffix]",
+                help="Format of the log.  [default: by the suffix or the content]",
             ),
             click.option(
                 "--delimiter",
@@ -151,7 +151,8 @@ def log_options(command: F) -> F:
             click.option(
                 "--skip-bad",
                 is_flag=True,
-                help="Skip and count broken rows.  [default: stop at the first one]",
+                help="Skip and count broken rows. Empty lines at the end of a file are none."
+                "  [default: stop at the first one]",
             ),
             click.option(
                 "-t",

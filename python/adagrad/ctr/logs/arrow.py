@@ -5,9 +5,7 @@ pyarrow reads them; this module selects columns and unifies their types.
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -68,7 +66,7 @@ class ColumnReader:
     def _open_parquet(self, source: Source, request: Request) -> pa.Schema:
         if source.pipe is not None:
             raise OSError("Parquet cannot be read from a pipe")
-        self._raw = pa.OSFile(os.fsencode(source.path))
+        self._raw = source.open()
         # With pre-buffering, pyarrow would keep in memory every part of the file that it has read.
         options: dict[str, Any] = {
             "pre_buffer": False,
@@ -100,10 +98,10 @@ class ColumnReader:
 
     def _open_arrow(self, source: Source, request: Request) -> pa.Schema:
         if source.pipe is None:
-            with Path(source.path).open("rb") as start:
+            with source.open() as start:
                 is_file = start.read(len(FILE_MAGIC)) == FILE_MAGIC
             # Not mapped: a file that is cut short under a mapping kills the process.
-            self._raw = pa.OSFile(os.fsencode(source.path))
+            self._raw = source.open()
             reader = pa.ipc.open_file(self._raw) if is_file else pa.ipc.open_stream(self._raw)
         else:
             is_file = False

@@ -7,7 +7,6 @@ the line, `parse_block` searches for the line.
 
 from __future__ import annotations
 
-import csv
 import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -17,11 +16,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from adagrad.ctr.logs.blocks import LONGEST_LINE, Block, is_utf8, parse_block, read_blocks
+from adagrad.ctr.logs.blocks import Block, is_utf8, parse_block, read_blocks
+from adagrad.ctr.logs.csv_faults import (
+    EMPTY,
+    OPEN_QUOTE,
+    RETURN,
+    LineFaults,
+    split_line,
+    wrong_width,
+)
 from adagrad.ctr.logs.fast_csv import SimpleLines
 from adagrad.ctr.logs.labels import RAW_TEXT
 from adagrad.ctr.logs.mistakes import other_delimiter
-from adagrad.ctr.logs.rows import Fault, LogError, ParsedRows
+from adagrad.ctr.logs.rows import EmptyFile, Fault, LogError, ParsedRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,10 +70,12 @@ class DelimitedReader:
             or ("\t" if b"\t" in line else ",")
         )
         self._quoted = self._delimiter != "\t"
-        fields = self._fields(line)
-        header = _is_header(request, fields) if request.header is None else request.header
-        if block is None and (header is True or request.schema is None):
-            raise LogError(self._source.path, 1, "the file is empty")
+        header = request.header
+        fields = self._fields(line, is_row=isinstance(header, tuple))
+        if header is None:
+            header = _is_header(request, fields)
+        if block is None and (request.header in (None, True) or request.schema is None):
+            raise EmptyFile(self._source.path)
         if header is True:
             self._names = fields
             block = block and block.without_first(len(line))
@@ -85,6 +94,7 @@ class DelimitedReader:
         self._selected = request.select(self._source.path, self._names, fields if guessed else ())
         self._label = request.label
         self._types = self._decide(block, request)
+        self._faults = self._line_faults(self._types)
         self.schema = pa.schema(
             (name, pa.float32() if name == self._label else self._types[name])
             for name in self._selected
@@ -92,23 +102,31 @@ class DelimitedReader:
         self.request = replace(request, schema=self.schema, header=header)
         return block
 
-    def _fields(self, line: bytes) -> list[str]:
+    def _fields(self, line: bytes, *, is_row: bool) -> list[str]:
+        """Return the fields of the first line; a broken row has none, and is judged later."""
+        try:
+            return self._split_header(line)
+        except LogError:
+            if is_row:
+                return []
+            raise
+
+    def _split_header(self, line: bytes) -> list[str]:
         try:
             text = line.decode().rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise LogError(self._source.path, 1, f"byte {error.start + 1} is not UTF-8") from None
-        if self._quoted and "\r" in text:
-            raise LogError(self._source.path, 1, "a carriage return within the line")
-        return self._cells(text)
+        if "\r" in text:
+            raise LogError(self._source.path, 1, RETURN.reason)
+        cells, is_open = split_line(text, self._delimiter, quoted=self._quoted)
+        if is_open:
+            raise LogError(self._source.path, 1, OPEN_QUOTE.reason)
+        return cells
 
-    def _cells(self, text: str) -> list[str]:
-        if not self._quoted:
-            return text.split("\t")
-        limit = csv.field_size_limit(LONGEST_LINE)
-        try:
-            return next(csv.reader([text.rstrip("\r")], delimiter=self._delimiter), [""])
-        finally:
-            csv.field_size_limit(limit)
+    def _line_faults(self, types: dict[str, pa.DataType]) -> LineFaults:
+        return LineFaults(
+            self._names, types, self._delimiter, quoted=self._quoted, convert=self._convert
+        )
 
     def _decide(self, block: Block, request: Request) -> dict[str, pa.DataType]:
         """Choose the types of the selected columns from the first block."""
@@ -121,10 +139,7 @@ class DelimitedReader:
             if name not in self._selected:
                 raise LogError(self._source.path, 1, f"no column {name!r}, which numeric names")
         data = bytes(block.data[: _end(block.data, PARSED)])
-        unreadable = set(self._unreadable(data))
-        if unreadable:
-            lines = data.split(b"\n")
-            data = b"\n".join(line for k, line in enumerate(lines) if k not in unreadable)
+        data = self._line_faults(dict.fromkeys(self._selected, pa.string())).whole_lines(data)
         types = self._infer(data, request.numeric) if data else {}
         if numeric is not None:
             types = {
@@ -228,12 +243,12 @@ class DelimitedReader:
 
     def _parse_any(self, block: Block) -> ParsedRows:
         raw = pa.schema((name, self._types[name]) for name in self._selected)
-        return parse_block(block, self._parse, self._find_fault, raw)
+        return parse_block(block, self._parse, self._faults.find, raw)
 
     def _parse(self, block: Block) -> ParsedRows | None:
         """Parse lines; return None if a value cannot be read or a line is not one row."""
         data, first, count = bytes(block.data), block.first, block.count
-        if block.has_lone_returns() or next(self._unreadable(data), None) is not None:
+        if not block.judged and (block.has_lone_returns() or not is_utf8(data)):
             return None
         # An additional empty line disappears if the last line leaves a quote open.
         guard = int(self._quoted)
@@ -241,18 +256,14 @@ class DelimitedReader:
             table, rejected = self._convert(
                 b"".join((data, b"\n")) if guard else data,
                 self._types,
-                PARSED if count > 1 else len(data) + 2,
+                len(data) + 2 if block.judged else PARSED,
             )
         except pa.ArrowInvalid:
             return None
         if table.num_rows + len(rejected) != count + guard:
             return None
         table = table.slice(0, table.num_rows - guard)
-        expected = len(self._names)
-        faults = {
-            first + row: Fault("number of columns", f"{columns} columns instead of {expected}")
-            for row, columns in rejected
-        }
+        faults = {first + row: wrong_width(columns, len(self._names)) for row, columns in rejected}
         if all(column.null_count for column in table.columns):  # otherwise no line is empty
             table = self._without_empty(table, block, faults)
         numbers = np.arange(first, first + count)
@@ -260,59 +271,19 @@ class DelimitedReader:
             numbers = numbers[~np.isin(numbers, list(faults))]
         return ParsedRows(table, numbers, faults)
 
-    def _unreadable(self, data: bytes) -> Iterator[int]:
-        """Yield the numbers, from 0, of lines that pyarrow cannot report.
-
-        It reports a line with a wrong number of columns by its text, which fails if that is not
-        UTF-8.
-        """
-        if is_utf8(data):
-            return
-        for k, line in enumerate(data.split(b"\n")):
-            if not is_utf8(line) and len(self._cells(line.decode("latin-1"))) != len(self._names):
-                yield k
-
     def _without_empty(self, table: pa.Table, block: Block, faults: dict[int, Fault]) -> pa.Table:
         """Drop the rows of nulls that pyarrow makes of empty lines, and note their faults."""
         texts = bytes(block.data).split(b"\n")[:-1]
         empty = [text in (b"", b"\r") for text in texts]
         kept = [not gone for row, gone in enumerate(empty) if block.first + row not in faults]
-        faults |= {
-            block.first + row: Fault("empty line", "the line is empty")
-            for row, gone in enumerate(empty)
-            if gone
-        }
+        faults |= {block.first + row: EMPTY for row, gone in enumerate(empty) if gone}
         return table.filter(pa.array(kept, pa.bool_()))
-
-    def _find_fault(self, line: bytes) -> Fault:
-        """Return the fault of a line that `_parse` rejects."""
-        if b"\r" in line.rstrip(b"\r\n"):
-            return Fault("carriage return", "a carriage return within the line")
-        try:
-            line.decode()
-        except UnicodeDecodeError as error:
-            return Fault("not UTF-8", f"byte {error.start + 1} of the line is not UTF-8")
-        size = len(line) + 2
-        all_text = dict.fromkeys(self._names, pa.string())
-        texts, rejected = self._convert(line + b"\n", all_text, size)
-        if texts.num_rows + len(rejected) == 1:
-            return Fault("open quote", "a quote is not closed within the line")
-        for name, kind in self._types.items():
-            try:
-                self._convert(line, all_text | {name: kind}, size)
-            except pa.ArrowInvalid:
-                value = texts.column(name)[0].as_py()
-                is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-                what = "number" if is_number else str(kind).partition("[")[0]
-                reason = f"column {name!r}: {value!r} cannot be read as {kind}"
-                return Fault(f"not a {what}", reason)
-        raise AssertionError(line)
 
 
 def _is_header(request: Request, fields: list[str]) -> bool:
     """Return whether the first line contains a requested name; the others may be misspelled."""
     label = () if request.label is None else (request.label,)
-    names = {*label, *(request.features() or ())}
+    names = {*label, *(request.features() or ())}.difference(request.in_path)
     return not names or not names.isdisjoint(fields)
 
 

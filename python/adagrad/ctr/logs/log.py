@@ -7,8 +7,9 @@ Formats do not belong here: each has a module with a `Reader`.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -17,10 +18,16 @@ from adagrad._batches import rechunk
 from adagrad.ctr.logs.arrow import ColumnReader
 from adagrad.ctr.logs.checks import check_rows
 from adagrad.ctr.logs.csv import DelimitedReader
+from adagrad.ctr.logs.labels import Labels
 from adagrad.ctr.logs.libsvm import LibsvmReader
+from adagrad.ctr.logs.partitions import (
+    PartitionedReader,
+    check_same_partitions,
+    partition_types,
+)
 from adagrad.ctr.logs.prefetch import Prefetcher
 from adagrad.ctr.logs.request import Request
-from adagrad.ctr.logs.rows import LogError
+from adagrad.ctr.logs.rows import EmptyFile, LogError, ParsedRows
 from adagrad.ctr.logs.sources import Source, find
 
 if TYPE_CHECKING:
@@ -79,18 +86,21 @@ def open_log(
     Parameters
     ----------
     paths : str, os.PathLike or sequence of them
-        Files, globs, directories and ``"-"``, the standard input, read in the order given. A glob
-        or directory gives its files in the order of their names. A directory includes all files
-        below it with a known suffix, except names that begin with ``.`` or ``_``.
+        Files, globs, directories, URIs and ``"-"``, the standard input, read in the order given. A
+        glob or directory gives its files in the order of their names. A directory includes all
+        files below it with a known suffix or, if it has none, all files; never names that begin
+        with ``.`` or ``_``. URIs are those of pyarrow's file systems, such as ``s3://bucket/log/``
+        and ``gs://bucket/day_*.parquet``. Empty files are passed over.
     label : str, optional
-        The column with the label, or None to read no label. Labels are 0 and 1, -1 and +1, or
-        false and true, in any type and spelling. The label becomes the first column, float32 0 or
-        1. In libsvm files the label has no name and gets this one.
+        The column with the label, or None to read no label. Labels are 0 and 1, -1 and +1, false
+        and true, or 1 and 2, in any type and spelling. The label becomes the first column, float32
+        0 or 1. In libsvm files the label has no name and gets this one.
     format : {"csv", "tsv", "parquet", "arrow", "libsvm"}, optional
         Overrides the suffix. Known suffixes are ``.csv``, ``.tsv``, ``.libsvm``, ``.svm`` and
-        ``.svmlight``, each plain or followed by ``.gz``, ``.zst`` or ``.bz2``; ``.parquet``;
-        ``.arrow``, ``.arrows``, ``.feather`` and ``.ipc``. By default the standard input has
-        delimited columns.
+        ``.svmlight``, each plain or followed by ``.gz``, ``.zst``, ``.bz2`` or ``.xz``;
+        ``.parquet``; ``.arrow``, ``.arrows``, ``.feather`` and ``.ipc``. The first bytes tell the
+        compression, whatever the suffix, and the format of a file with another suffix or none. By
+        default the standard input has delimited columns.
     columns : sequence of str, optional
         The features to read, in this order. By default all columns, in the order of the first
         file.
@@ -133,10 +143,21 @@ def open_log(
 
     Notes
     -----
+    A folder named ``name=value`` directly above a file, or in a row of such folders, or anywhere
+    below a given directory, is a column of the file, unless that is libsvm. Its name and value are
+    percent-decoded; an empty value and ``__HIVE_DEFAULT_PARTITION__`` are null. It has the type
+    that CSV files with these values would give it: int64 if all values in the log are integers,
+    else string. Every file must have it, in its path or in its columns, but not in both.
+
+    The first 65,536 rows decide what labels mean: if they contain 1 and 2 and neither 0 nor -1,
+    then 2 is the positive label and 1 the negative one. A later label that contradicts this stops
+    the reading, even with ``skip_bad``.
+
     A row is broken if its line is empty, has a different number of columns or an open quote, or is
     not UTF-8; if a column of numbers, bools or timestamps contains something else; if any column
     contains NaN or an infinity; or if the label is not one of those above. Empty fields are nulls,
-    not faults. A broken row stops the reading with a :class:`LogError` that gives file, line and
+    not faults, nor are empty lines at the end of a file, comments and ``qid:`` in libsvm files. A
+    broken row stops the reading with a :class:`LogError` that gives file, line and
     reason, after the rows before it have been yielded. A compressed file that ends early raises
     after its last intact line, even with ``skip_bad``.
 
@@ -217,17 +238,34 @@ class Log:
     def __init__(self, sources: list[Source], request: Request, *, skip_bad: bool) -> None:
         self.sources = sources
         self._skip_bad = skip_bad
-        self._first: Reader | None = _open_reader(sources[0], request)
-        self._request = self._first.request
+        request = replace(request, partition_types=partition_types(sources))
+        self._first_source, first = _open_first(sources, request)
+        self._first: Reader | None = first
+        self._request = first.request
+        try:
+            self._check_partitions(request)
+        except BaseException:
+            first.close()
+            raise
         self._prefetcher: Prefetcher[tuple[pa.RecordBatch | None, _State]] | None = None
         self._state = _State(Position(sources[0].path, 0, 0), {})
         self._started = False
-        self.schema: pa.Schema = self._first.schema
+        self.schema: pa.Schema = first.schema
         self.paths = tuple(source.path for source in sources)
         self.label = request.label
         self.rows = request.rows
         sizes = [source.size for source in sources if source.size is not None]
         self.total_bytes = sum(sizes) if len(sizes) == len(sources) else None
+
+    def _check_partitions(self, request: Request) -> None:
+        """Refuse now a file whose path has other columns, if they are missed or would be lost."""
+        names = {name for name, _ in self._first_source.partitions}
+        if request.features() is None:
+            check_same_partitions(self.sources, self._request.schema)
+        for source in self.sources:
+            if names.difference(name for name, _ in source.partitions):
+                with contextlib.suppress(EmptyFile):
+                    _open_reader(source, self._request).close()
 
     @property
     def position(self) -> Position:
@@ -337,26 +375,101 @@ class Log:
         yield None, progress.state(rows)
 
     def _tables(self, progress: _Progress) -> Iterator[pa.Table]:
+        skipped = progress.skipped if self._skip_bad else None
+        labels = replace(self._request.labels)
+        parts = self._parts()
+        if self.label is not None and not labels.is_decided:
+            parts = _settled(parts, self.label, labels)
+        for part in parts:
+            progress.path, progress.bytes_read = part.path, part.bytes_read
+            if part.rows is None:
+                continue
+            for table in check_rows([part.rows], part.path, self.label, labels, skipped):
+                progress.rows += table.num_rows
+                yield table
+        self._request = replace(self._request, labels=labels)  # for the next passes
+
+    def settled_request(self) -> Request:
+        """Return how to read a file of the log by itself: labels mean what they do in the log."""
+        labels = replace(self._request.labels)
+        if self.label is not None and not labels.is_decided:
+            with contextlib.closing(_settled(self._parts(), self.label, labels)) as parts:
+                next(parts, None)
+            self._request = replace(self._request, labels=labels)
+        return self._request
+
+    def _parts(self) -> Generator[_Part, None, None]:
+        before = 0  # bytes of the files before this one
         for source in self.sources:
-            progress.path = source.path
-            reader, self._first = self._first or _open_reader(source, self._request), None
+            reader, self._first = self._first, None
+            if reader is None or source is not self._first_source:
+                self._first = reader
+                try:
+                    reader = _open_reader(source, self._request)
+                except EmptyFile:
+                    continue
             try:
-                skipped = progress.skipped if self._skip_bad else None
-                for table in check_rows(reader.read(), source.path, self.label, skipped):
-                    progress.rows += table.num_rows
-                    progress.in_file = reader.bytes_read()
-                    yield table
+                for rows in reader.read():
+                    yield _Part(source.path, before + reader.bytes_read(), rows)
                     if source.pipe is None and self._is_cancelled():
                         return
             finally:
                 reader.close()
             if self._is_cancelled():
                 return
-            progress.before += source.size or progress.in_file
-            progress.in_file = 0
+            before += source.size or reader.bytes_read()
+            yield _Part(source.path, before, None)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some rows of a file, and the bytes read so far of all files; no rows at its end."""
+
+    path: str
+    bytes_read: int
+    rows: ParsedRows | None
+
+
+def _settled(parts: Iterator[_Part], label: str, labels: Labels) -> Generator[_Part, None, None]:
+    """Hold rows back until the meaning of the labels is known."""
+    held: list[_Part] = []
+    error = None
+    try:
+        for part in parts:
+            held.append(part)
+            if part.rows is not None and labels.watch(part.rows.table.column(label)):
+                break
+    except LogError as raised:
+        error = raised
+    if not labels.is_decided:
+        labels.decide()
+    yield from held
+    if error is not None:
+        raise error
+    yield from parts
+
+
+def _open_first(sources: Sequence[Source], request: Request) -> tuple[Source, Reader]:
+    """Open the first file that is not empty."""
+    empty = None
+    for source in sources:
+        try:
+            return source, _open_reader(source, request)
+        except EmptyFile as error:
+            empty = empty or error
+    assert empty is not None
+    raise empty
 
 
 def _open_reader(source: Source, request: Request) -> Reader:
+    if source.size == 0:
+        raise EmptyFile(source.path)
+    if source.partitions and not request.in_path:
+        return PartitionedReader(source, request, _open_format)
+    return _open_format(source, request)
+
+
+def _open_format(source: Source, request: Request) -> Reader:
     if source.format in ("parquet", "arrow"):
         return ColumnReader(source, request)
     if source.format == "libsvm":
@@ -378,9 +491,8 @@ class _Progress:
 
     path: str = ""
     rows: int = 0
-    before: int = 0  # bytes of the files before this one
-    in_file: int = 0
+    bytes_read: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
 
     def state(self, rows: int) -> _State:
-        return _State(Position(self.path, rows, self.before + self.in_file), dict(self.skipped))
+        return _State(Position(self.path, rows, self.bytes_read), dict(self.skipped))

@@ -7,10 +7,12 @@ here reads a file.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from adagrad._text import listed
+from adagrad.ctr.logs.labels import Labels
 from adagrad.ctr.logs.mistakes import missing_columns
 from adagrad.ctr.logs.rows import LogError
 
@@ -27,7 +29,8 @@ class Request:
     """The parameters of :func:`adagrad.ctr.logs.open_log` that readers need.
 
     ``schema`` may be None for the first file of a log only. The first reader replaces it by the
-    columns that it found, which all other files must have.
+    columns that it found, which all other files must have. ``in_path`` are the columns of a file
+    that are in its path, of the ``partition_types`` of the log.
     """
 
     label: str | None
@@ -37,6 +40,9 @@ class Request:
     delimiter: str | None
     header: bool | tuple[str, ...] | None
     rows: int
+    partition_types: Mapping[str, pa.DataType] = field(default_factory=dict)
+    in_path: tuple[str, ...] = ()
+    labels: Labels = field(default_factory=Labels)
 
     def features(self) -> tuple[str, ...] | None:
         """Return the names of the requested features; None if all columns are requested."""
@@ -65,6 +71,11 @@ class Request:
         if wanted is None:
             wanted = tuple(name for name in names if name != self.label)
         wanted = wanted if self.label is None else (self.label, *wanted)
+        for name in self.in_path:
+            if name in names:
+                reason = f"column {name!r} is in the file and in its path: leave one of them out"
+                raise LogError(path, 1, reason)
+        wanted = tuple(name for name in wanted if name not in self.in_path)
         counts = Counter(names)
         if missing := [name for name in wanted if name not in counts]:
             raise LogError(path, 1, missing_columns(missing, names, first_line))

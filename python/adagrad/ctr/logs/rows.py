@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["Fault", "LogError", "ParsedRows"]
+__all__ = ["EmptyFile", "Fault", "LogError", "ParsedRows"]
 
 
 class LogError(ValueError):
@@ -44,6 +44,13 @@ class LogError(ValueError):
         return printable(f"{self.path}, line {self.line}: {self.reason}")
 
 
+class EmptyFile(LogError):
+    """A file has neither rows nor a header. Among others, it is passed over."""
+
+    def __init__(self, path: str, line: int = 1, *more: object) -> None:
+        super().__init__(path, line, "the file is empty")
+
+
 class Fault(NamedTuple):
     """Why a row is broken.
 
@@ -55,11 +62,15 @@ class Fault(NamedTuple):
         Text of the error message.
     label : object
         The label, if that is what is wrong and it is not missing.
+    stops : bool
+        Whether the row stops the reading even if broken rows are skipped, as others may have been
+        misunderstood.
     """
 
     kind: str
     reason: str
     label: object = None
+    stops: bool = False
 
 
 @dataclass
