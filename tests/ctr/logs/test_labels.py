@@ -102,3 +102,29 @@ def test_a_two_without_a_one_is_no_label(tmp_path):
     with pytest.raises(LogError, match=r"line 2: the label is '2', not 0 or 1, -1 or \+1"):
         read(path)
     assert read(path, skip_bad=True)[1].skipped == {"bad label": 2}
+
+
+@pytest.mark.parametrize("size", [1 << 4, 1 << 8, 1 << 20])
+def test_broken_rows_belong_to_the_first_rows(tmp_path, size, monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", size)
+    monkeypatch.setattr(labels, "WINDOW", 8)
+    path = tmp_path / "a.csv"
+    path.write_text("click,k\n" + "1,1\n" * 3 + "1\n" * 4 + "2,1\n1,1\n")
+    assert read(path, skip_bad=True)[0].column("click").to_pylist() == [0.0] * 3 + [1.0, 0.0]
+    path.write_text("click,k\n" + "1,1\n" * 3 + "1\n" * 5 + "2,1\n1,1\n")
+    with pytest.raises(LogError, match="line 10: the label is 2, but all labels before it are 1"):
+        read(path, skip_bad=True)
+    path.write_text("click,k\n1,1\n2,1\n1\n0,1\n")
+    with pytest.raises(LogError, match="line 4: 1 columns instead of 2"):
+        read(path)
+
+
+def test_a_log_of_broken_rows_is_not_read_to_its_end(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("click,k\n1,1\n" + "1\n" * 1_500_000)
+    with log.open_log(path, label="click") as opened:
+        batches = opened.batches()
+        assert next(batches).num_rows == 1
+        with pytest.raises(LogError, match="line 3"):
+            next(batches)
+        assert opened.position.bytes_read < opened.total_bytes

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from adagrad.ctr.logs.rows import Fault
+from adagrad.ctr.logs.rows import Fault, ParsedRows
 
 __all__ = ["MISSING", "RAW_TEXT", "WINDOW", "Labels", "wrong_label"]
 
@@ -26,7 +26,7 @@ RAW_TEXT = pa.dictionary(pa.int32(), pa.string())
 MISSING = Fault("missing label", "the label is missing")
 
 WINDOW = 65_536
-"""Rows that decide what the labels of a log mean."""
+"""Rows, broken ones included, that decide what the labels of a log mean."""
 
 ZERO_AND_ONE = {-1.0: 0.0, 0.0: 0.0, 1.0: 1.0}
 ONE_AND_TWO = {1.0: 0.0, 2.0: 1.0}
@@ -60,10 +60,18 @@ class Labels:
     _rows: int = 0
     _has_one_before: bool = False  # in the rows that were parsed
 
-    def watch(self, column: pa.ChunkedArray) -> bool:
-        """Look at the labels of the next rows; return whether the meaning is now known."""
-        numbers = _numbers(column.slice(0, WINDOW - self._rows)).of_rows()
-        self._rows += len(numbers)
+    def watch(self, rows: ParsedRows, label: str, *, skip_bad: bool) -> bool:
+        """Look at the next rows, up to a broken one; return whether the meaning is now known."""
+        broken = np.array(sorted(rows.faults), np.int64)
+        seen = len(rows.lines)
+        if skip_bad:
+            places = np.arange(seen) + np.searchsorted(broken, rows.lines)
+            seen = int(np.searchsorted(places, WINDOW - self._rows))
+        elif len(broken):
+            seen = int(np.searchsorted(rows.lines, broken[0]))
+        seen = min(seen, WINDOW - self._rows)
+        numbers = _numbers(rows.table.column(label).slice(0, seen)).of_rows()
+        self._rows += len(rows.lines) + len(broken)
         self._has_one |= bool((numbers == 1).any())
         self._has_two |= bool((numbers == 2).any())
         self.has_zero |= bool(np.isin(numbers, (-1, 0)).any())

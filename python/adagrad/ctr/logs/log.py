@@ -379,7 +379,7 @@ class Log:
         labels = replace(self._request.labels)
         parts = self._parts()
         if self.label is not None and not labels.is_decided:
-            parts = _settled(parts, self.label, labels)
+            parts = _settled(parts, self.label, labels, skip_bad=self._skip_bad)
         for part in parts:
             progress.path, progress.bytes_read = part.path, part.bytes_read
             if part.rows is None:
@@ -393,7 +393,8 @@ class Log:
         """Return how to read a file of the log by itself: labels mean what they do in the log."""
         labels = replace(self._request.labels)
         if self.label is not None and not labels.is_decided:
-            with contextlib.closing(_settled(self._parts(), self.label, labels)) as parts:
+            parts = _settled(self._parts(), self.label, labels, skip_bad=self._skip_bad)
+            with contextlib.closing(parts):
                 next(parts, None)
             self._request = replace(self._request, labels=labels)
         return self._request
@@ -430,14 +431,19 @@ class _Part:
     rows: ParsedRows | None
 
 
-def _settled(parts: Iterator[_Part], label: str, labels: Labels) -> Generator[_Part, None, None]:
-    """Hold rows back until the meaning of the labels is known."""
+def _settled(
+    parts: Iterator[_Part], label: str, labels: Labels, *, skip_bad: bool
+) -> Generator[_Part, None, None]:
+    """Hold rows back until the meaning of the labels is known, or until a broken row ends all."""
     held: list[_Part] = []
     error = None
     try:
         for part in parts:
             held.append(part)
-            if part.rows is not None and labels.watch(part.rows.table.column(label)):
+            if part.rows is not None and (
+                labels.watch(part.rows, label, skip_bad=skip_bad)
+                or (part.rows.faults and not skip_bad)
+            ):
                 break
     except LogError as raised:
         error = raised
