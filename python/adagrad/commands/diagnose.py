@@ -35,7 +35,7 @@ HASH_BITS = 32  # values are told apart by this many bits of their hash
 IDS_WITH_VALUES = "ids with their values"
 
 _COLUMN_OPTIONS = {
-    name: f"--{name}" for name in ("label", "columns", "ignore", "categorical", "numeric")
+    name: f"--{name}" for name in ("label", "columns", "ignore", "text", "categorical", "numeric")
 }
 _LOG_OPTIONS = {
     **_COLUMN_OPTIONS,
@@ -223,6 +223,7 @@ def _open(file: str, given: dict[str, Any]) -> Log:
         given["label"],
         given["columns"],
         given["ignore"] or (),
+        (*(given["text"] or ()), *(given["categorical"] or ())),
         skip_bad=given["skip_bad"],
         **how,
     )
@@ -245,7 +246,7 @@ def _diagnose(file: str, given: dict[str, Any], no_label: str) -> Found:
         else:
             encoder, features, numbers = _encoder(log, given)
             if log.sources[0].format in ("csv", "tsv", None):
-                leave_out = (given["label"], *(given["categorical"] or ()))
+                leave_out = (given["label"], *(given["text"] or ()), *(given["categorical"] or ()))
                 suspects = NearlyNumericColumns(log.schema, leave_out)
                 if given["names"] is None and (warning := numeric_names(log.schema.names)):
                     echo(warning, err=True)

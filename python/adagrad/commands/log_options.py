@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-
-from adagrad._text import did_you_mean
 
 if TYPE_CHECKING:
     from adagrad.ctr.logs.log import Log
@@ -30,8 +29,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def parse_names(text: str) -> tuple[str, ...]:
-    """Return the names in a list with commas, each once."""
-    return tuple(dict.fromkeys(name for name in text.split(",") if name))
+    """Return the names in a list with commas, each once.
+
+    A name with a comma is enclosed in double quotes, as in a line of CSV. An empty text is one
+    empty name.
+    """
+    return tuple(dict.fromkeys(next(csv.reader([text])) or [""]))
 
 
 def log_options(command: F) -> F:
@@ -76,7 +79,7 @@ def log_options(command: F) -> F:
 
 
 def feature_options(command: F) -> F:
-    """Add the options that choose the feature columns and those whose numbers are ids."""
+    """Add the options that choose the feature columns and those that are text or ids."""
     for option in reversed(
         [
             click.option(
@@ -89,14 +92,22 @@ def feature_options(command: F) -> F:
                 "--ignore",
                 type=parse_names,
                 metavar="A,B,...",
-                help="Do not use these columns as features.",
+                help="Do not use these columns as features. '' is a column without a name.",
+            ),
+            click.option(
+                "--text",
+                type=parse_names,
+                metavar="A,B,...",
+                help="Read these columns as text in all files, so that 007 is not 7 and digits may"
+                " be followed by other texts.  [default: by the values of CSV and TSV files and the"
+                " types of others]",
             ),
             click.option(
                 "--categorical",
                 type=parse_names,
                 metavar="A,B,...",
                 help="Treat the numbers in these columns as ids, so that each distinct number is a"
-                " feature.",
+                " feature. They are read as by --text.",
             ),
         ]
     ):
@@ -125,24 +136,20 @@ def open_features(
     label: str | None,
     columns: Sequence[str] | None,
     ignore: Sequence[str],
+    text: Sequence[str],
     **how: Any,
 ) -> Log:
-    """Open a log with the columns that ``--columns`` and ``--ignore`` leave."""
-    from adagrad.ctr.logs.log import open_log
+    """Open a log with the columns that ``--columns`` and ``--ignore`` leave.
 
-    log = open_log(logs, label=label, columns=columns, **how)
-    if log.sources[0].format == "libsvm" and (ignore or columns):
-        raise ValueError("--ignore and --columns need columns, but libsvm logs have ids")
-    for name in ignore:
-        if name == label:
-            raise ValueError(f"--ignore: {name!r} is the label, which is never a feature")
-        if name not in log.schema.names:
-            shown = ", ".join(log.schema.names)
-            end = did_you_mean(name, log.schema.names)
-            raise ValueError(f"--ignore: no column {name!r}; the columns are {shown}{end}")
-    if ignore and "-" not in logs:
-        # Ignored columns are not even parsed, so that broken values in them do no harm.
-        columns = [name for name in log.schema.names if name not in (label, *ignore)]
-        log.close()
-        log = open_log(logs, label=label, columns=columns, **how)
-    return log
+    Ignored columns are not even parsed, so that broken values in them do no harm.
+    """
+    from adagrad.ctr.logs.log import open_log
+    from adagrad.ctr.logs.sources import find
+
+    if label is not None and label in ignore:
+        raise ValueError(f"--ignore: {label!r} is the label, which is never a feature")
+    if find(logs, how["format"])[0].format == "libsvm":
+        if ignore or columns:
+            raise ValueError("--ignore and --columns need columns, but libsvm logs have ids")
+        text = ()
+    return open_log(logs, label=label, columns=columns, ignore=ignore, text=text, **how)

@@ -20,7 +20,10 @@ BROKEN = {
     "number of columns": ("1,a\n", "2 columns instead of 3"),
     "empty line": ("\n", "the line is empty"),
     "not UTF-8": (b"1,a\xff,2\n", "byte 4 of the line is not UTF-8"),
-    "not a number": ("1,a,two\n", "column 'n': 'two' cannot be read as int64"),
+    "not a number": (
+        "1,a,two\n",
+        "column 'n': 'two' cannot be read as int64; --text n reads the column as text",
+    ),
     "open quote": ('1,a,"2\n', "a quote is not closed within the line"),
     "carriage return": ("1,a\r,2\n", "a carriage return within the line"),
     "missing label": (",a,2\n", "the label is missing"),
@@ -241,5 +244,6 @@ def test_a_later_file_that_does_not_fit(tmp_path):
     with pytest.raises(LogError, match=r"b\.csv, line 1: no column 'x'; the columns are click, y"):
         read([tmp_path / "a.csv", tmp_path / "b.csv"])
     parquet.write_table(pa.table({"click": [1], "x": ["two"]}), tmp_path / "c.parquet")
-    with pytest.raises(LogError, match=r"c\.parquet, line 1: column 'x' is"):
-        read([tmp_path / "a.csv", tmp_path / "c.parquet"])
+    schema = pa.schema({"click": pa.float32(), "x": pa.int64()})
+    with pytest.raises(LogError, match=r"c\.parquet, line 1: column 'x' is \w+.*, but"):
+        read([tmp_path / "a.csv", tmp_path / "c.parquet"], schema=schema)

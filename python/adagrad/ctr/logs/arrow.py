@@ -1,22 +1,25 @@
 """Logs in columns: Parquet files, and Arrow files and streams.
 
-pyarrow reads them; this module selects columns and unifies their types.
+pyarrow reads them; this module selects columns and converts them to the types of the log.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import parquet
 
-from adagrad.ctr.logs.rows import LogError, ParsedRows
+from adagrad.ctr.logs.request import distinct_names
+from adagrad.ctr.logs.rows import Fault, LogError, ParsedRows
+from adagrad.ctr.logs.types import CannotConvert, convert
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     from adagrad.ctr.logs.request import Request
@@ -27,6 +30,7 @@ __all__ = ["ColumnReader"]
 FILE_MAGIC = b"ARROW1"
 # Rows of Parquet decoded at once. Each time, pyarrow assembles the dictionaries again.
 READ = 1 << 17
+LONGEST_SHOWN = 50
 
 
 class ColumnReader:
@@ -39,48 +43,51 @@ class ColumnReader:
         self._raw: Any = None
         try:
             open_ = self._open_parquet if source.format == "parquet" else self._open_arrow
-            schema = open_(source, request)
+            schema = open_(source)
         except (OSError, pa.ArrowException) as error:
             self.close()
             raise LogError(self._path, 1, f"not a readable {source.format} file: {error}") from None
-        self._selected = request.select(self._path, schema.names)
-        if request.schema is None:
-            types = {name: schema.field(name).type for name in self._selected}
-        else:
-            types = {name: request.schema.field(name).type for name in request.features() or ()}
-        self.schema = pa.schema(
-            (name, pa.float32() if name == request.label else types[name])
-            for name in self._selected
-        )
-        self._label = request.label
-        self.request = replace(request, schema=self.schema)
+        self._all_names = schema.names
+        self.header = request.header
+        selected = request.select(self._path, schema.names)
+        kinds = dict(zip(distinct_names(schema.names), schema.types, strict=True))
+        self.names = [name for name in selected if name != request.label]
+        self.types = {name: kinds[name] for name in self.names}
 
-    def _open_parquet(self, source: Source, request: Request) -> pa.Schema:
+    def _open_parquet(self, source: Source) -> pa.Schema:
         if source.pipe is not None:
             raise OSError("Parquet cannot be read from a pipe")
         self._raw = pa.OSFile(source.path)
         # With pre-buffering, pyarrow would keep in memory every part of the file that it has read.
         file = parquet.ParquetFile(self._raw, pre_buffer=False)
-        encoded = _dictionary_columns(file)
-        if encoded:
-            file = parquet.ParquetFile(self._raw, read_dictionary=encoded, pre_buffer=False)
         total = max(file.metadata.num_rows, 1)
+        schema = file.schema_arrow
+        encoded = _dictionary_columns(file, schema)
 
-        def batches() -> Iterator[pa.RecordBatch]:
-            rows = 0
-            for batch in file.iter_batches(
-                max(request.rows, READ),
-                columns=list(dict.fromkeys(self._selected)),
-                use_threads=False,
-            ):
-                rows += batch.num_rows
-                self._done = rows / total
+        def batches(schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
+            wanted = _original(self._all_names, schema.names)
+            dictionaries = [
+                original
+                for field, original in zip(schema, wanted, strict=True)
+                if original in encoded and pa.types.is_dictionary(field.type)
+            ]
+            done = 0
+            for batch in parquet.ParquetFile(
+                self._raw, read_dictionary=dictionaries, pre_buffer=False
+            ).iter_batches(max(rows, READ), columns=list(dict.fromkeys(wanted)), use_threads=False):
+                done += batch.num_rows
+                self._done = done / total
                 yield batch
 
-        self._batches = batches()
-        return file.schema_arrow
+        self._batches = batches
+        return pa.schema(
+            field.with_type(pa.dictionary(pa.int32(), field.type))
+            if field.name in encoded
+            else field
+            for field in schema
+        )
 
-    def _open_arrow(self, source: Source, request: Request) -> pa.Schema:
+    def _open_arrow(self, source: Source) -> pa.Schema:
         if source.pipe is None:
             with Path(source.path).open("rb") as start:
                 is_file = start.read(len(FILE_MAGIC)) == FILE_MAGIC
@@ -91,7 +98,7 @@ class ColumnReader:
             self._raw = source.open()
             reader = pa.ipc.open_stream(pa.PythonFile(self._raw, "r"))
 
-        def batches() -> Iterator[pa.RecordBatch]:
+        def batches(schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
             if is_file:
                 for index in range(reader.num_record_batches):
                     self._done = (index + 1) / reader.num_record_batches
@@ -101,44 +108,61 @@ class ColumnReader:
                     self._done = self._raw.tell() / max(self._size, 1)
                     yield batch
 
-        self._batches = batches()
+        self._batches = batches
         return reader.schema
 
-    def read(self) -> Iterator[ParsedRows]:
+    def read(self, request: Request) -> Iterator[ParsedRows]:
         """Read the file to its end, once."""
+        assert request.schema is not None
         row = 1
+        batches = self._batches(request.schema, request.rows)
         while True:
             try:
-                batch = next(self._batches, None)
+                batch = next(batches, None)
             except (OSError, pa.ArrowException) as error:
                 if getattr(self._raw, "cancelled", False):
                     return
                 raise LogError(self._path, row, f"the file is damaged: {error}") from None
             if batch is None:
                 return
-            table = pa.Table.from_batches([batch]).select(self._selected)
-            yield ParsedRows(self._cast(table, row), np.arange(row, row + table.num_rows))
-            row += table.num_rows
+            yield self._convert(batch, row, request, request.schema)
+            row += batch.num_rows
 
-    def _cast(self, table: pa.Table, row: int) -> pa.Table:
-        """Cast the columns to the types of the first file of the log."""
-        for position, wanted in enumerate(self.schema):
-            column = table.column(position)
-            if wanted.name == self._label or column.type == wanted.type:
+    def _convert(
+        self, batch: pa.RecordBatch, row: int, request: Request, schema: pa.Schema
+    ) -> ParsedRows:
+        """Select the columns and convert them to the types of the log."""
+        if row == 1:
+            self._positions = _positions(self._all_names, batch.schema.names, schema.names)
+        columns = [pa.chunked_array([batch.column(at)]) for at in self._positions]
+        lines = np.arange(row, row + batch.num_rows)
+        faults: dict[int, Fault] = {}
+        for position, wanted in enumerate(schema):
+            column = columns[position]
+            if wanted.name == request.label:
                 continue
             try:
-                if pa.types.is_dictionary(wanted.type) and not pa.types.is_dictionary(column.type):
-                    column = column.dictionary_encode()
-                column = column.cast(wanted.type)
-            except pa.ArrowException as error:
-                raise LogError(
-                    self._path,
-                    row,
-                    f"column {wanted.name!r} is {column.type}, "
-                    f"but {wanted.type} in the first file: {error}",
-                ) from None
-            table = table.set_column(position, wanted, column)
-        return table
+                columns[position] = convert(column, wanted.type)
+            except CannotConvert as error:
+                for at in error.rows:
+                    reason = (
+                        f"column {wanted.name!r}: {_shown(column[at])} ({column.type}) cannot be "
+                        f"read as {wanted.type}{request.way_out(wanted.name)}"
+                    )
+                    faults.setdefault(row + at, Fault("another type", reason))
+                good = np.ones(len(column), np.bool_)
+                good[error.rows] = False
+                # A null stands in until the row is taken out.
+                column = pc.if_else(pa.array(good), column, pa.scalar(None, column.type))
+                columns[position] = convert(column, wanted.type)
+        fields = [
+            pa.field(field.name, column.type) for field, column in zip(schema, columns, strict=True)
+        ]
+        table = pa.Table.from_arrays(columns, schema=pa.schema(fields))
+        if faults:
+            good = ~np.isin(lines, list(faults))
+            table, lines = table.filter(pa.array(good)), lines[good]
+        return ParsedRows(table, lines, faults)
 
     def bytes_read(self) -> int:
         """Return how many bytes of the file have been read, estimated from the rows."""
@@ -150,20 +174,48 @@ class ColumnReader:
             self._raw.close()
 
 
-def _dictionary_columns(file: parquet.ParquetFile) -> list[str]:
+def _dictionary_columns(file: parquet.ParquetFile, schema: pa.Schema) -> set[str]:
     """Return the string columns that the writer of a Parquet file dictionary-encoded.
 
-    Read as dictionaries, they are hashed once per distinct value.
+    Read as dictionaries, they are hashed once per distinct value. A file without rows does not
+    hinder the others from being read so.
     """
-    if not file.metadata.num_row_groups:
-        return []
-    group = file.metadata.row_group(0)
-    encoded = {
-        group.column(index).path_in_schema
-        for index in range(group.num_columns)
-        if group.column(index).has_dictionary_page
-    }
     kinds = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
-    return [
-        field.name for field in file.schema_arrow if field.type in kinds and field.name in encoded
-    ]
+    texts = {field.name for field in schema if field.type in kinds}
+    if not texts or not file.metadata.num_row_groups:
+        return texts
+    group = file.metadata.row_group(0)
+    columns = map(group.column, range(group.num_columns))
+    return {
+        column.path_in_schema
+        for column in columns
+        if column.has_dictionary_page and column.path_in_schema in texts
+    }
+
+
+def _original(names: list[str], wanted: Iterable[str]) -> list[str]:
+    """Return the names in the file of columns that are wanted by their distinct names."""
+    original = dict(zip(distinct_names(names), names, strict=True))
+    return [original[name] for name in wanted]
+
+
+def _positions(names: list[str], found: list[str], wanted: Iterable[str]) -> list[int]:
+    """Return where the wanted columns lie in batches that may have fewer columns than the file.
+
+    A batch has all columns of a name or none, in the order of the file.
+    """
+    places = defaultdict(list)
+    for position, name in enumerate(found):
+        places[name].append(position)
+    seen: Counter[str] = Counter()
+    where = {}
+    for distinct, name in zip(distinct_names(names), names, strict=True):
+        if name in places:
+            where[distinct] = places[name][seen[name]]
+            seen[name] += 1
+    return [where[name] for name in wanted]
+
+
+def _shown(value: pa.Scalar) -> str:
+    text = repr(value.as_py())
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "..."

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from adagrad.ctr.logs.blocks import LONGEST_LINE, Block, is_utf8, parse_block, read_blocks
 from adagrad.ctr.logs.fast_csv import SimpleLines
 from adagrad.ctr.logs.labels import RAW_TEXT
+from adagrad.ctr.logs.request import distinct_names
 from adagrad.ctr.logs.rows import Fault, LogError, ParsedRows
+from adagrad.ctr.logs.types import whole_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from adagrad.ctr.logs.request import Request
     from adagrad.ctr.logs.sources import Source
@@ -34,11 +35,14 @@ __all__ = ["DelimitedReader"]
 # columns are inferred from a piece of the same size.
 PARSED = 1 << 20
 BOM = b"\xef\xbb\xbf"
+JOINED = 1 << 24
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 
 class DelimitedReader:
-    """The `Reader` of CSV and TSV files."""
+    """The `Reader` of CSV and TSV files, which have no types."""
+
+    types = None
 
     def __init__(self, source: Source, request: Request) -> None:
         self._source = source
@@ -51,7 +55,7 @@ class DelimitedReader:
             raise
 
     def _open(self, request: Request) -> Block | None:
-        """Read the header and decide the types; return the first block, without the header."""
+        """Read the header; return the first block, without the header."""
         block = next(self._blocks, None)
         if block is not None and block.data[:3] == BOM:  # elsewhere, it is part of a value
             block = replace(block, data=block.data[3:])
@@ -62,29 +66,23 @@ class DelimitedReader:
             or ("\t" if b"\t" in line else ",")
         )
         self._quoted = self._delimiter != "\t"
-        fields = self._fields(line)
-        header = _is_header(request, fields) if request.header is None else request.header
-        if block is None and (header is True or request.schema is None):
-            raise LogError(self._source.path, 1, "the file is empty")
-        if header is True:
-            self._names = fields
-            block = block and block.without_first(len(line))
-        elif header is False:
-            self._names = [f"c{column}" for column in range(len(fields))]
-        else:
-            self._names = list(header)
+        self.header = request.header
+        self.names: list[str] | None = None
         if block is None:
-            self.schema, self.request = request.schema, request
             return None
-        guessed = header is False and request.header is None
-        self._selected = request.select(self._source.path, self._names, fields if guessed else ())
-        self._label = request.label
-        self._types = self._decide(block, request)
-        self.schema = pa.schema(
-            (name, pa.float32() if name == self._label else self._types[name])
-            for name in self._selected
-        )
-        self.request = replace(request, schema=self.schema, header=header)
+        fields = self._fields(line)
+        self.header = _is_header(request, fields) if request.header is None else request.header
+        guessed = self.header is False and request.header is None
+        if self.header is True:
+            found = fields
+            block = block.without_first(len(line))
+        elif self.header is False:
+            found = [f"c{column}" for column in range(len(fields))]
+        else:
+            found = list(self.header)
+        selected = request.select(self._source.path, found, fields if guessed else ())
+        self._names = distinct_names(found)
+        self.names = [name for name in selected if name != request.label]
         return block
 
     def _fields(self, line: bytes) -> list[str]:
@@ -105,57 +103,35 @@ class DelimitedReader:
         finally:
             csv.field_size_limit(limit)
 
-    def _decide(self, block: Block, request: Request) -> dict[str, pa.DataType]:
-        """Choose the types of the selected columns from the first block."""
-        label = {} if self._label is None else {self._label: RAW_TEXT}
-        if request.schema is not None:
-            known = [name for name in self._selected if name not in label]
-            return {name: request.schema.field(name).type for name in known} | label
-        numeric = request.numeric
-        for name in sorted(numeric or ()):
-            if name not in self._selected:
-                raise LogError(self._source.path, 1, f"no column {name!r}, which numeric names")
-        data = bytes(block.data[: _end(block.data, PARSED)])
-        unreadable = set(self._unreadable(data))
-        if unreadable:
-            lines = data.split(b"\n")
-            data = b"\n".join(line for k, line in enumerate(lines) if k not in unreadable)
-        types = self._infer(data, request.numeric) if data else {}
-        if numeric is not None:
-            types = {
-                name: types.get(name, pa.float64()) if name in numeric else pa.string()
-                for name in self._selected
-            }
-        return dict.fromkeys(self._selected, pa.string()) | types | label
+    def sample(self, names: Sequence[str], size: int) -> list[pa.Table]:
+        """Return the texts of columns in the first `size` bytes, without lines that are broken."""
+        if self._first is None:
+            return []
+        data = bytes(self._first.data[: _end(self._first.data, size)])
+        if not is_utf8(data):
+            data = b"".join(line + b"\n" for line in data.split(b"\n")[:-1] if is_utf8(line))
+        if not data:
+            return []
+        return [self._split(data, dict.fromkeys(names, pa.string()), len(data) + 1)[0]]
 
-    def _infer(self, data: bytes, numeric: frozenset[str] | None) -> dict[str, pa.DataType]:
-        """Return the types of the columns that are not strings."""
-        types = {}
-        all_binary = dict.fromkeys(self._selected, pa.binary())
-        inferred, _ = self._convert(data, None, len(data) + 1)
-        texts, _ = self._convert(data, all_binary, len(data) + 1)
-        for name in self._selected:
-            kind = inferred.schema.field(name).type
-            is_number = kind == pa.int64() or (
-                kind == pa.float64() and (numeric is not None or not _has_ids(texts.column(name)))
-            )
-            if is_number or (numeric is None and pa.types.is_boolean(kind)):
-                types[name] = kind
-            elif numeric is None and pa.types.is_timestamp(kind):
-                # Fractions of seconds may occur later in the file.
-                types[name] = pa.timestamp("us" if kind.unit == "s" else "ns", kind.tz)
-        return types
-
-    def read(self) -> Iterator[ParsedRows]:
+    def read(self, request: Request) -> Iterator[ParsedRows]:
         """Read the file to its end, once."""
         if self._first is None:
             return
-        blocks = itertools.chain([self._first], self._blocks)
-        simple = SimpleLines.for_columns(self._names, self._selected, self._types, self._delimiter)
+        assert request.schema is not None
+        self._request = request
+        self._types = {
+            field.name: RAW_TEXT if field.name == request.label else field.type
+            for field in request.schema
+        }
+        blocks = _joined(itertools.chain([self._first], self._blocks))
+        simple = SimpleLines.for_columns(
+            self._names, list(self._types), self._types, self._delimiter
+        )
         if simple is None:
             yield from map(self._parse_any, blocks)
             return
-        batch = self.request.rows
+        batch = request.rows
         for block in blocks:
             # Rows are taken where a batch ends, so that no batch is joined from parts.
             for part in block.split(batch - simple.rows):
@@ -181,14 +157,31 @@ class DelimitedReader:
         self._raw.close()
 
     def _convert(
-        self, data: Any, types: dict[str, pa.DataType] | None, block_size: int
+        self, data: Any, types: dict[str, pa.DataType], block_size: int
+    ) -> tuple[pa.Table, list[tuple[int, int]]]:
+        """Parse lines with pyarrow, as `_split`; integers may be spelled as floats."""
+        try:
+            return self._split(data, types, block_size)
+        except pa.ArrowInvalid:
+            integers = {name: pa.string() for name in types if pa.types.is_integer(types[name])}
+            if not integers:
+                raise
+        table, rejected = self._split(data, types | integers, block_size)
+        columns = [
+            whole_numbers(column, types[name]) if name in integers else column
+            for name, column in zip(types, table.columns, strict=True)
+        ]
+        return pa.table(columns, names=list(types)), rejected
+
+    def _split(
+        self, data: Any, types: dict[str, pa.DataType], block_size: int
     ) -> tuple[pa.Table, list[tuple[int, int]]]:
         """Parse lines with pyarrow.
 
         Returns
         -------
         table : pyarrow.Table
-            Types are inferred if `types` is None.
+            The columns of `types`.
         rejected : list of (int, int)
             Row, from 0, and number of columns of each line with a wrong number of columns.
         """
@@ -213,7 +206,7 @@ class DelimitedReader:
                 invalid_row_handler=note,
             ),
             convert_options=arrow_csv.ConvertOptions(
-                include_columns=self._selected,
+                include_columns=list(types),
                 column_types=types,
                 strings_can_be_null=True,
                 null_values=[""],
@@ -222,7 +215,7 @@ class DelimitedReader:
         return table, rejected
 
     def _parse_any(self, block: Block) -> ParsedRows:
-        raw = pa.schema((name, self._types[name]) for name in self._selected)
+        raw = pa.schema(self._types.items())
         return parse_block(block, self._parse, self._find_fault, raw)
 
     def _parse(self, block: Block) -> ParsedRows | None:
@@ -236,7 +229,7 @@ class DelimitedReader:
             table, rejected = self._convert(
                 b"".join((data, b"\n")) if guard else data,
                 self._types,
-                PARSED if count > 1 else len(data) + 2,
+                PARSED if count > 1 and not block.is_wide() else len(data) + 2,
             )
         except pa.ArrowInvalid:
             return None
@@ -248,7 +241,7 @@ class DelimitedReader:
             first + row: Fault("number of columns", f"{columns} columns instead of {expected}")
             for row, columns in rejected
         }
-        if all(column.null_count for column in table.columns):  # otherwise no line is empty
+        if table.column(0).null_count and all(column.null_count for column in table.columns):
             table = self._without_empty(table, block, faults)
         numbers = np.arange(first, first + count)
         if faults:
@@ -288,7 +281,7 @@ class DelimitedReader:
         except UnicodeDecodeError as error:
             return Fault("not UTF-8", f"byte {error.start + 1} of the line is not UTF-8")
         size = len(line) + 2
-        all_text = dict.fromkeys(self._names, pa.string())
+        all_text = dict.fromkeys(self._types, pa.string())
         texts, rejected = self._convert(line + b"\n", all_text, size)
         if texts.num_rows + len(rejected) == 1:
             return Fault("open quote", "a quote is not closed within the line")
@@ -299,7 +292,8 @@ class DelimitedReader:
                 value = texts.column(name)[0].as_py()
                 is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
                 what = "number" if is_number else str(kind).partition("[")[0]
-                reason = f"column {name!r}: {value!r} cannot be read as {kind}"
+                way_out = self._request.way_out(name)
+                reason = f"column {name!r}: {value!r} cannot be read as {kind}{way_out}"
                 return Fault(f"not a {what}", reason)
         raise AssertionError(line)
 
@@ -311,6 +305,30 @@ def _is_header(request: Request, fields: list[str]) -> bool:
     return not names or not names.isdisjoint(fields)
 
 
+def _joined(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Join blocks of long lines, because each call of pyarrow costs as much as some rows do."""
+    held: list[Block] = []
+    for block in blocks:
+        if not held and not block.is_wide():
+            yield block
+            continue
+        held.append(replace(block, data=bytes(block.data)))
+        if sum(len(part.data) for part in held) >= JOINED:
+            yield _join(held)
+            held = []
+    if held:
+        yield _join(held)
+
+
+def _join(parts: list[Block]) -> Block:
+    return Block(
+        b"".join(part.data for part in parts),
+        parts[0].first,
+        sum(part.count for part in parts),
+        any(part.returns for part in parts),
+    )
+
+
 def _end(data: memoryview | bytes, start: int = 0) -> int:
     """Return the end of the line that contains the byte ``start``."""
     size = 1 << 12
@@ -320,9 +338,3 @@ def _end(data: memoryview | bytes, start: int = 0) -> int:
             return start + found + 1
         size *= 2
     return len(data)
-
-
-def _has_ids(texts: pa.ChunkedArray) -> bool:
-    """Return whether a column has integers that float64 cannot distinguish, as ids often are."""
-    found = pc.match_substring_regex(texts, r"^\s*[+-]?\d{16,}\s*$")
-    return bool(pc.any(found).as_py())

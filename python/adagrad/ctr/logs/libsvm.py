@@ -7,7 +7,6 @@ as fast as a loop over lines would.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,15 +52,17 @@ class LibsvmReader:
         ]
         label = [] if request.label is None else [pa.field(request.label, pa.float32())]
         self.schema = pa.schema(label + features)
-        if request.schema is not None and request.features() != (IDS, VALUES):
+        self.names = [IDS, VALUES]
+        self.types = {field.name: field.type for field in features}
+        if request.features() not in (None, (IDS, VALUES)):
             raise LogError(
                 source.path, 1, "a libsvm file cannot be part of a log with named columns"
             )
-        self.request = replace(request, schema=self.schema)
+        self.header = request.header
         self._raw = source.open()
         self._blocks = read_blocks(source, self._raw)
 
-    def read(self) -> Iterator[ParsedRows]:
+    def read(self, request: Request) -> Iterator[ParsedRows]:
         """Read the file to its end, once."""
         for block in self._blocks:
             yield parse_block(block, self._parse, _find_fault, self.schema)

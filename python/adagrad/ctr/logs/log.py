@@ -22,6 +22,7 @@ from adagrad.ctr.logs.prefetch import Prefetcher
 from adagrad.ctr.logs.request import Request
 from adagrad.ctr.logs.rows import LogError
 from adagrad.ctr.logs.sources import Source, find
+from adagrad.ctr.logs.survey import survey
 
 if TYPE_CHECKING:
     import os
@@ -65,6 +66,9 @@ def open_log(
     format: str | None = None,
     columns: Sequence[str] | None = None,
     numeric: Sequence[str] | None = None,
+    ignore: Sequence[str] = (),
+    text: Sequence[str] = (),
+    keep: Sequence[str] = (),
     schema: pa.Schema | None = None,
     delimiter: str | None = None,
     header: bool | Sequence[str] | None = None,
@@ -157,17 +161,22 @@ def open_log(
     """
     if rows < 64 or rows % 64:
         raise ValueError(f"rows must be a multiple of 64, at least 64, got {rows}")
-    if schema is not None and (columns is not None or numeric is not None):
+    if schema is not None and (columns is not None or numeric is not None or text or ignore):
         raise ValueError(
-            "schema excludes columns and numeric: it gives the columns and their types"
+            "schema excludes columns, ignore, numeric and text: it gives the columns and their"
+            " types"
         )
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
         raise ValueError(
             f"delimiter must be one character, no quote and no line break, got {delimiter!r}"
         )
-    for name, names in (("columns", columns), ("numeric", numeric), ("header", header)):
+    lists = {"columns": columns, "ignore": ignore, "numeric": numeric, "text": text, "keep": keep}
+    for name, names in (lists | {"header": header}).items():
         if isinstance(names, str):
             raise TypeError(f"{name} must be a sequence of names, got {names!r}")
+    both = sorted(set(text).intersection(numeric or ()))
+    if both:
+        raise ValueError(f"text and numeric both name {both[0]!r}")
     sources = find(paths, format)
     has_text = {"csv", "tsv", None} >= {source.format for source in sources}
     for name, value in (("numeric", numeric), ("delimiter", delimiter), ("header", header)):
@@ -175,16 +184,21 @@ def open_log(
             raise ValueError(f"{name} is for CSV and TSV files only")
     if columns is not None and label in columns:
         raise ValueError(f"columns must name features, but {label!r} is the label")
+    if schema is not None:
+        columns = [name for name in schema.names if name != label]
     return Log(
         sources,
         Request(
             label=label,
             columns=None if columns is None else tuple(columns),
+            ignore=frozenset(ignore),
             numeric=None if numeric is None else frozenset(numeric),
-            schema=schema,
+            text=frozenset(text),
+            keep=tuple(name for name in keep if name != label),
             delimiter=delimiter,
             header=header if header is None or isinstance(header, bool) else tuple(header),
             rows=rows,
+            types={} if schema is None else dict(zip(schema.names, schema.types, strict=True)),
         ),
         skip_bad=skip_bad,
     )
@@ -218,11 +232,16 @@ class Log:
         self.sources = sources
         self._skip_bad = skip_bad
         self._first: Reader | None = _open_reader(sources[0], request)
-        self._request = self._first.request
+        try:
+            self._request = survey(self._first, sources, request, _open_reader)
+        except BaseException:
+            self._first.close()
+            raise
         self._prefetcher: Prefetcher[tuple[pa.RecordBatch | None, _State]] | None = None
         self._state = _State(Position(sources[0].path, 0, 0), {})
         self._started = False
-        self.schema: pa.Schema = self._first.schema
+        assert self._request.schema is not None
+        self.schema: pa.Schema = self._request.schema
         self.paths = tuple(source.path for source in sources)
         self.label = request.label
         self.rows = request.rows
@@ -342,7 +361,9 @@ class Log:
             reader, self._first = self._first or _open_reader(source, self._request), None
             try:
                 skipped = progress.skipped if self._skip_bad else None
-                for table in check_rows(reader.read(), source.path, self.label, skipped):
+                for table in check_rows(
+                    reader.read(self._request), source.path, self.label, skipped
+                ):
                     progress.rows += table.num_rows
                     progress.in_file = reader.bytes_read()
                     yield table

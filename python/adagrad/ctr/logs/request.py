@@ -1,12 +1,14 @@
 """Which columns of a log the caller wants, and how its files are to be read.
 
-`open_log` makes a request, and every reader resolves it against the columns of its file. Nothing
-here reads a file.
+`open_log` makes a request, `survey` decides its schema, and every reader resolves it against the
+columns of its file. Nothing here reads a file.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from adagrad._text import did_you_mean
@@ -17,40 +19,54 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["Request"]
+__all__ = ["Request", "distinct_names"]
 
 
 @dataclass(frozen=True)
 class Request:
     """The parameters of :func:`adagrad.ctr.logs.open_log` that readers need.
 
-    ``schema`` may be None for the first file of a log only. The first reader replaces it by the
-    columns that it found, which all other files must have.
+    ``types`` are the types that the caller gives, by the name of the column. ``schema`` is None
+    until the files are surveyed; from then on, it has the columns of every batch. ``header`` is
+    replaced by what the first text file has.
     """
 
     label: str | None
     columns: tuple[str, ...] | None
+    ignore: frozenset[str]
     numeric: frozenset[str] | None
-    schema: pa.Schema | None
+    text: frozenset[str]
+    keep: tuple[str, ...]
     delimiter: str | None
     header: bool | tuple[str, ...] | None
     rows: int
+    types: Mapping[str, pa.DataType] = field(default_factory=dict)
+    schema: pa.Schema | None = None
 
     def features(self) -> tuple[str, ...] | None:
         """Return the names of the requested features; None if all columns are requested."""
         if self.schema is not None:
             return tuple(name for name in self.schema.names if name != self.label)
-        return self.columns
+        if self.columns is None:
+            return None
+        known = set(self.columns)
+        return (*self.columns, *(name for name in self.keep if name not in known))
 
-    def select(self, path: str, names: list[str], first_line: Sequence[str] = ()) -> list[str]:
-        """Return the columns of a file to read, the label first.
+    def way_out(self, name: str) -> str:
+        """Return what to do about a value that does not fit the type of its column."""
+        if name in self.types:  # a model's, which the caller cannot change
+            return ""
+        return f"; --text {name} reads the column as text"
+
+    def select(self, path: str, found: list[str], first_line: Sequence[str] = ()) -> list[str]:
+        """Return the columns of a file to read, by their distinct names, the label first.
 
         Parameters
         ----------
         path : str
             Path of the file, for error messages.
-        names : list of str
-            All columns of the file.
+        found : list of str
+            The names of all columns of the file.
         first_line : sequence of str, optional
             The fields of the first line, if the file seems to have no header.
 
@@ -59,18 +75,73 @@ class Request:
         LogError
             A requested column is missing, or several columns have its name.
         """
+        names = distinct_names(found)
+        counts = Counter(found)
+        known = set(names)
+
+        def check(name: str) -> None:
+            if name in known:
+                return
+            if counts[name] > 1:
+                raise LogError(path, 1, _several(name, found, names))
+            shown = f"; the columns are {_listed(names)}"
+            if first_line:
+                shown += f", as the first line, {_listed(first_line)}, has no such name"
+            close = did_you_mean(name, [*names, *first_line])
+            raise LogError(path, 1, f"no column {name!r}{shown}{close}")
+
         wanted = self.features()
+        if self.schema is None:
+            for name in sorted(self.ignore.difference(counts)):
+                check(name)
         if wanted is None:
-            wanted = tuple(name for name in names if name != self.label)
+            left = [
+                (name, original)
+                for name, original in zip(names, found, strict=True)
+                if name != self.label and not self.ignore.intersection((name, original))
+            ]
+            for original, count in Counter(original for _, original in left).items():
+                if count > 1 and original:
+                    raise LogError(path, 1, _several(original, found, names))
+            wanted = tuple(name for name, _ in left)
+        elif self.schema is None:
+            wanted = tuple(name for name in wanted if name not in self.ignore)
         wanted = wanted if self.label is None else (self.label, *wanted)
         for name in wanted:
-            if names.count(name) != 1:
-                found = "no column" if name not in names else f"{names.count(name)} columns"
-                reason = f"{found} {name!r}; the columns are {_listed(names)}"
-                if first_line:
-                    reason += f", as the first line, {_listed(first_line)}, has no such name"
-                raise LogError(path, 1, reason + did_you_mean(name, [*names, *first_line]))
+            check(name)
+        if self.schema is None:
+            for name in sorted(self.text.union(self.numeric or ())):
+                check(name)
         return list(wanted)
+
+
+def distinct_names(found: Sequence[str]) -> list[str]:
+    """Return a name for each column of a file that no other column has.
+
+    A name that occurs once stays, even if it is empty. All other columns are named by their
+    position: ``c0`` is the first column.
+    """
+    counts = Counter(found)
+    names = []
+    for position, name in enumerate(found):
+        if counts[name] > 1:
+            name = f"c{position}"
+            while name in counts:
+                name += "_"
+        names.append(name)
+    return names
+
+
+def _several(name: str, found: Sequence[str], names: Sequence[str]) -> str:
+    """Return the reason why a name that several columns have cannot be used."""
+    by_name = defaultdict(list)
+    for original, distinct in zip(found, names, strict=True):
+        by_name[original].append(distinct)
+    mine = " and ".join(by_name[name][:5])
+    return (
+        f"{len(by_name[name])} columns {name!r}: their names by position are {mine}; "
+        "choose or ignore them by these"
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -80,21 +80,11 @@ def open_for_model(
     **how
         ``format``, ``delimiter`` and ``header`` of `open_log`.
     """
-    extra = [name for name in keep if name not in features.names]
-    fields = [*features, *(pa.field(name, pa.string()) for name in extra)]
     if label in features.names:
         raise ValueError(f"the label {label!r} is a feature of the model")
     if is_libsvm(features, None):
         _check_ids(paths, how.get("format"))
-    if label is not None:
-        fields.insert(0, pa.field(label, pa.float32()))
-    log = open_log(paths, label=label, schema=pa.schema(fields), skip_bad=skip_bad, **how)
-    if log.sources[0].format not in ("parquet", "arrow") or "-" in paths:
-        return log
-    # These files bring their own types: dictionaries stay dictionaries, which is faster.
-    log.close()
-    columns = [*features.names, *extra]
-    return open_log(paths, label=label, columns=columns, skip_bad=skip_bad, **how)
+    return open_log(paths, label=label, schema=features, keep=keep, skip_bad=skip_bad, **how)
 
 
 def _check_ids(paths: Sequence[str | os.PathLike[str]], format: str | None) -> None:

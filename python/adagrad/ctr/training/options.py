@@ -39,6 +39,7 @@ class Options:
     seed: int = 0
     columns: tuple[str, ...] | None = None
     ignore: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     numeric: str = "log2-bins"
     cross: tuple[tuple[str, ...], ...] = ()
