@@ -16,7 +16,7 @@ from pyarrow import parquet
 
 from adagrad.ctr.logs.request import distinct_names
 from adagrad.ctr.logs.rows import Fault, LogError, ParsedRows
-from adagrad.ctr.logs.types import CannotConvert, convert
+from adagrad.ctr.logs.types import CannotConvert, convert, readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -52,7 +52,7 @@ class ColumnReader:
         selected = request.select(self._path, schema.names)
         kinds = dict(zip(distinct_names(schema.names), schema.types, strict=True))
         self.names = [name for name in selected if name != request.label]
-        self.types = {name: kinds[name] for name in self.names}
+        self.types = {name: readable(kinds[name]) for name in self.names}
 
     def _open_parquet(self, source: Source) -> pa.Schema:
         if source.pipe is not None:

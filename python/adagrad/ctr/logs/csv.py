@@ -107,12 +107,31 @@ class DelimitedReader:
         """Return the texts of columns in the first `size` bytes, without lines that are broken."""
         if self._first is None:
             return []
+        self._first = self._at_least(self._first, size // 2)
         data = bytes(self._first.data[: _end(self._first.data, size)])
-        if not is_utf8(data):
-            data = b"".join(line + b"\n" for line in data.split(b"\n")[:-1] if is_utf8(line))
+        if not is_utf8(data) or (self._quoted and b'"' in data):
+            lines = data.split(b"\n")[:-1]
+            data = b"".join(line + b"\n" for line in lines if self._is_whole(line))
         if not data:
             return []
         return [self._split(data, dict.fromkeys(names, pa.string()), len(data) + 1)[0]]
+
+    def _is_whole(self, line: bytes) -> bool:
+        return is_utf8(line) and not (self._quoted and line.count(b'"') % 2)
+
+    def _at_least(self, block: Block, size: int) -> Block:
+        """Return a block and those after it up to a size; a pipe may have no more for now."""
+        while len(block.data) < size and self._source.pipe is None:
+            block = replace(block, data=bytes(block.data))
+            try:
+                following = next(self._blocks, None)
+            except LogError as error:  # the rows before the damage come first
+                self._blocks = _raise(error)
+                break
+            if following is None:
+                break
+            block = _join([block, following])
+        return block
 
     def read(self, request: Request) -> Iterator[ParsedRows]:
         """Read the file to its end, once."""
@@ -318,6 +337,11 @@ def _joined(blocks: Iterable[Block]) -> Iterator[Block]:
             held = []
     if held:
         yield _join(held)
+
+
+def _raise(error: LogError) -> Iterator[Block]:
+    raise error
+    yield
 
 
 def _join(parts: list[Block]) -> Block:

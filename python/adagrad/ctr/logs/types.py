@@ -76,6 +76,14 @@ def plain(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
+def readable(kind: pa.DataType) -> pa.DataType:
+    """Return the type with which a column is read; pyarrow cannot filter views of texts."""
+    if pa.types.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, readable(kind.value_type), kind.ordered)
+    views = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+    return views.get(kind, kind)
+
+
 def unify(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     """Return the type that holds the values of two types; None if they mean different things.
 
