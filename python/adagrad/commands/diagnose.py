@@ -278,14 +278,11 @@ def _encoder(log: Log, given: dict[str, Any]) -> tuple[Encoder, str, str]:
     from adagrad.ctr.training.options import Options
 
     ignore, categorical = given["ignore"] or (), given["categorical"] or ()
-    types = {
-        field.name: field.type
-        for field in log.schema
-        if field.name not in (given["label"], *ignore)
-    }
+    others, ids = {given["label"], *ignore}, set(categorical)
+    types = {field.name: field.type for field in log.schema if field.name not in others}
     numeric = given["numeric"]
     if numeric is None:
-        kinds = {default_kind(t, "value") for name, t in types.items() if name not in categorical}
+        kinds = {default_kind(t, "value") for name, t in types.items() if name not in ids}
         numeric = "value" if kinds <= {"value"} else "log2-bins"
     options = Options(
         given["label"] or "",
@@ -299,7 +296,7 @@ def _encoder(log: Log, given: dict[str, Any]) -> tuple[Encoder, str, str]:
     except ValueError as error:
         raise ValueError(f"{log.paths[0]}: {error}") from None
     kinds_of = {
-        name: "categorical" if name in categorical else default_kind(type_, numeric)
+        name: "categorical" if name in ids else default_kind(type_, numeric)
         for name, type_ in types.items()
     }
     return encoder, in_words(kinds_of), numeric

@@ -171,13 +171,17 @@ class _Column:
         return self.kind
 
     def _mismatch(self, path: str, kind: pa.DataType) -> LogError:
-        reason = f"column {self.name!r} is {kind}, but "
+        reason = f"column {self.name!r} is {_name(kind)}, but "
         if not self._path:
-            return LogError(path, 1, reason + f"must be {self._given}")
-        reason += f"{self.kind} in {self._path}"
+            return LogError(path, 1, reason + f"must be {_name(self._given)}")
+        reason += f"{_name(self.kind)} in {self._path}"
         if as_text(kind) and as_text(self.kind) and not self._wants_text:
             reason += f"; to read it as text, use --text {self.name}"
         return LogError(path, 1, reason)
+
+
+def _name(kind: pa.DataType) -> str:
+    return str(plain(kind) if is_text(kind) else kind)
 
 
 def _unify_with_sample(stored: pa.DataType, sample: pa.DataType) -> pa.DataType | None:

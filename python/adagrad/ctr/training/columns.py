@@ -22,10 +22,11 @@ def feature_columns(schema: pa.Schema, others: Sequence[str]) -> pa.Schema:
 
     A dictionary column gets the type of its values: only Parquet and Arrow have dictionaries.
     """
+    left_out = set(others)
     return pa.schema(
         (field.name, field.type.value_type if pa.types.is_dictionary(field.type) else field.type)
         for field in schema
-        if field.name not in others
+        if field.name not in left_out
     )
 
 
@@ -65,6 +66,9 @@ def open_for_model(
 ) -> Log:
     """Open a log, in any format, with the columns that a model was trained on.
 
+    They have the types of the model. A file whose column means something else is refused, and so
+    is a row with a number that is not whole in a column of integers.
+
     Parameters
     ----------
     paths : sequence of str or os.PathLike
@@ -84,7 +88,14 @@ def open_for_model(
         raise ValueError(f"the label {label!r} is a feature of the model")
     if is_libsvm(features, None):
         _check_ids(paths, how.get("format"))
-    return open_log(paths, label=label, schema=features, keep=keep, skip_bad=skip_bad, **how)
+    schema = pa.schema((field.name, _wide(field.type)) for field in features)
+    return open_log(paths, label=label, schema=schema, keep=keep, skip_bad=skip_bad, **how)
+
+
+def _wide(kind: pa.DataType) -> pa.DataType:
+    """Return a type with room for other numbers of the same meaning."""
+    is_narrow = pa.types.is_integer(kind) and kind != pa.uint64()
+    return pa.int64() if is_narrow else kind
 
 
 def _check_ids(paths: Sequence[str | os.PathLike[str]], format: str | None) -> None:

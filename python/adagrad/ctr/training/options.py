@@ -92,16 +92,15 @@ class Options:
     def encoder(self, schema: pa.Schema) -> HashingEncoder:
         """Return an encoder of all columns but the label and the ignored ones."""
         names = [name for name in schema.names if name != self.label]
+        known, ids, ignored = set(names), set(self.categorical), set(self.ignore)
         for name in self.categorical:
-            if name not in names:
+            if name not in known:
                 raise ValueError(
                     f"--categorical: no column {name!r}; the columns are {', '.join(names)}"
                     + did_you_mean(name, names)
                 )
         kinds: dict[str, Any] = {
-            name: "categorical" if name in self.categorical else None
-            for name in names
-            if name not in self.ignore
+            name: "categorical" if name in ids else None for name in names if name not in ignored
         }
         if not kinds:
             raise ValueError(
