@@ -77,8 +77,8 @@ def open_log(
 ) -> Log:
     r"""Open a click log for reading as record batches.
 
-    The first file is opened at once. Its first block decides the columns and their types, which
-    all batches of all files then have.
+    The columns and their types are decided at once, for all files: those of Parquet and Arrow files
+    by their schemas, those of CSV and TSV files by samples of their values. All batches have them.
 
     Parameters
     ----------
@@ -97,15 +97,28 @@ def open_log(
         delimited columns.
     columns : sequence of str, optional
         The features to read, in this order. By default all columns, in the order of the first
-        file.
+        file. Of several columns with one name, each has the name of its position instead: ``c0``
+        is the first column of a file. So have columns without a name, unless there is one alone,
+        whose name is ``""``. Columns of one name are refused unless `columns` or `ignore` tells
+        them apart.
     numeric : sequence of str, optional
         CSV and TSV only: the features that are numbers; all others are strings. By default a
         feature is int64, float64, bool (true and false) or a timestamp (ISO 8601, with a time) if
-        every value in the first MiB is, and otherwise a string. Integers of 16 digits or more that
+        every value in the samples is, and otherwise a string. Integers of 16 digits or more that
         do not fit int64 are taken for ids, which makes the feature a string.
+    ignore : sequence of str, default ()
+        Columns to leave out. They are not parsed, so that broken values in them do no harm.
+    text : sequence of str, default ()
+        Features to read as text in every format, so that ``007`` is not ``7`` and texts may follow
+        digits. The text of an integer in a Parquet or Arrow file is its digits; that of any other
+        value, what `HashingEncoder` hashes. Lists stay as they are.
+    keep : sequence of str, default ()
+        Columns to read after those of `columns` or `schema`, as they are in the file: in CSV and
+        TSV files as text.
     schema : pyarrow.Schema, optional
-        Read these columns with these types, for example the ``schema`` of another log. Excludes
-        ``columns`` and ``numeric``.
+        Read these columns with these types, for example the ``schema`` of another log. Text may be
+        dictionary-encoded. A column of type null has the type of the files. Excludes `columns`,
+        `ignore`, `numeric` and `text`.
     delimiter : str, optional
         CSV and TSV only: one character. By default a comma in CSV files and a tab in TSV files; on
         the standard input, a tab if the first line contains one, else a comma. With tabs, quotes
@@ -114,8 +127,8 @@ def open_log(
     header : bool or sequence of str, optional
         CSV and TSV only: whether the first line of every file names the columns; if it does not,
         their names may be given here. By default the first line is a header if it contains the
-        label or one of ``columns``. Columns without names are ``c0``, ``c1``, ... Files with
-        headers may have their columns in different orders.
+        label or one of ``columns``. Without a header and names, the columns are ``c0``, ``c1``,
+        ... Files with headers may have their columns in different orders.
     rows : int
         Rows per batch, a multiple of 64.
     skip_bad : bool
@@ -131,7 +144,7 @@ def open_log(
     FileNotFoundError
         A path, glob or directory has no file.
     LogError
-        The first file is empty or damaged, or lacks a column.
+        A file is damaged or lacks a column, or a column has types that mean different things.
     ValueError
         A parameter is out of range or does not fit the format.
 
@@ -144,9 +157,20 @@ def open_log(
     reason, after the rows before it have been yielded. A compressed file that ends early raises
     after its last intact line, even with ``skip_bad``.
 
-    String columns that the writer of a Parquet file has dictionary-encoded remain dictionaries, as
-    do dictionary columns of Arrow files. In libsvm files an id is in ``[0, 2**63)``, ids keep
-    their order, and the columns are ``ids`` (list of int64) and ``values`` (list of float32).
+    A column has one type in all files. Integers of several widths are int64, integers and floats
+    are float64, dates and naive timestamps are timestamps, each of the finest unit, and a column
+    without values takes the type that it has elsewhere. Text beside numbers, bools beside integers,
+    other time zones and other scales of decimals are errors that name both files. A value that the
+    common type cannot hold, such as an integer above 2**53 in float64, makes its row broken. In
+    a column of integers, ``5.0`` and ``5e0`` are 5.
+
+    The samples of CSV and TSV files are the first MiB of the first file and 64 KiB of up to 31
+    others, spread evenly over the log. The standard input is sampled only if it comes first.
+
+    String columns that the writers of all Parquet files have dictionary-encoded remain
+    dictionaries, as do dictionary columns of Arrow files. In libsvm files an id is in
+    ``[0, 2**63)``, ids keep their order, and the columns are ``ids`` (list of int64) and
+    ``values`` (list of float32).
 
     Memory does not grow with the length of the log. It holds about 1 MiB of text, or for Parquet
     one column chunk per column, and four batches.
@@ -259,7 +283,7 @@ class Log:
 
         The kinds are ``"empty line"``, ``"number of columns"``, ``"open quote"``, ``"carriage
         return"``, ``"not UTF-8"``, ``"not a number"``, ``"not a bool"``, ``"not a timestamp"``,
-        ``"not finite"``, ``"missing label"``, ``"bad label"`` and, in libsvm files, ``"bad
+        ``"another type"``, ``"not finite"``, ``"missing label"``, ``"bad label"`` and, in libsvm files, ``"bad
         entry"``.
         """
         return dict(self._state.skipped)
