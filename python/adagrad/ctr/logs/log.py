@@ -283,8 +283,8 @@ class Log:
 
         The kinds are ``"empty line"``, ``"number of columns"``, ``"open quote"``, ``"carriage
         return"``, ``"not UTF-8"``, ``"not a number"``, ``"not a bool"``, ``"not a timestamp"``,
-        ``"another type"``, ``"not finite"``, ``"missing label"``, ``"bad label"`` and, in libsvm files, ``"bad
-        entry"``.
+        ``"another type"``, ``"not finite"``, ``"missing label"``, ``"bad label"`` and, in libsvm
+        files, ``"bad entry"``.
         """
         return dict(self._state.skipped)
 

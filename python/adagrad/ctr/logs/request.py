@@ -54,7 +54,7 @@ class Request:
 
     def way_out(self, name: str) -> str:
         """Return what to do about a value that does not fit the type of its column."""
-        if name in self.types:  # a model's, which the caller cannot change
+        if name in self.types or name in self.text:  # the caller has decided
             return ""
         return f"; --text {name} reads the column as text"
 
