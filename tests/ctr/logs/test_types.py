@@ -17,6 +17,7 @@ from pyarrow import parquet
 
 from adagrad.ctr import HashingEncoder
 from adagrad.ctr.logs import LogError, open_log
+from adagrad.ctr.logs.log import Log
 from adagrad.ctr.logs.types import as_text, convert, unify
 from log_files import read, write_csv
 
@@ -218,3 +219,17 @@ def test_dictionaries_with_nulls_and_other_indices(tmp_path):
     got, log = read(paths)
     assert log.schema.field("x").type == TEXT_CODES
     assert got["x"].to_pylist() == ["x", None, "y", None] * 2 + ["y", "z", "", None] * 2
+
+
+def test_one_file_is_read_with_the_types_of_all(tmp_path):
+    """A cluster reads each file alone."""
+    paths = [
+        write(column(pa.null(), [None]), tmp_path / "0.parquet"),
+        write(column(pa.string(), ["a"]), tmp_path / "1.parquet"),
+    ]
+    with open_log(paths, label="click") as log:
+        for source, value in zip(log.sources, [None, "a"], strict=True):
+            with Log([source], log._request, skip_bad=False) as one:
+                (batch,) = one
+                assert batch.schema == log.schema
+                assert batch.column("x").to_pylist() == [value]
