@@ -3,11 +3,12 @@
    in the same order. For little-endian machines. */
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <fstream>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -19,27 +20,187 @@ struct Entry {
   float value = 1.0F;
 };
 
+namespace detail {
+
+struct Damaged {
+  const char* what;
+};
+
+// A tensor of a safetensors file; its bytes are counted from the end of the header.
+struct Tensor {
+  std::string dtype;
+  std::array<std::uint64_t, 8> shape{};
+  std::size_t dims = 0;
+  std::uint64_t begin = 0, end = 0;
+  bool found = false;
+};
+
+// The part of the JSON in a safetensors header that a logistic regression needs. Throws Damaged.
+class Header {
+ public:
+  std::string format, version, kind;
+  Tensor linear, bias;
+  std::uint64_t data = 0;  // the bytes that the tensors fill
+
+  explicit Header(const std::string& text) : at_(text.data()), end_(at_ + text.size()) {
+    object([&](const std::string& name) {
+      if (name == "__metadata__") {
+        object([&](const std::string& key) {
+          std::string* const to = key == "format"           ? &format
+                                  : key == "format_version" ? &version
+                                  : key == "class"          ? &kind
+                                                            : nullptr;
+          if (to != nullptr && !to->empty()) throw Damaged{"a key occurs twice"};
+          string(to);
+        });
+      } else {
+        Tensor other;
+        tensor(name == "linear" ? linear : name == "bias" ? bias : other);
+      }
+    });
+    space();
+    if (at_ != end_) throw Damaged{"its header goes on after its end"};
+  }
+
+ private:
+  void space() {
+    while (at_ != end_ && (*at_ == ' ' || *at_ == '\n' || *at_ == '\r' || *at_ == '\t')) ++at_;
+  }
+
+  bool accept(char c) {
+    space();
+    if (at_ == end_ || *at_ != c) return false;
+    ++at_;
+    return true;
+  }
+
+  void expect(char c) {
+    if (!accept(c)) throw Damaged{"its header is not the JSON of safetensors"};
+  }
+
+  // Calls value(key) for each key; it reads the value.
+  template <class F>
+  void object(F value) {
+    expect('{');
+    if (accept('}')) return;
+    do {
+      std::string key;
+      string(&key);
+      expect(':');
+      value(key);
+    } while (accept(','));
+    expect('}');
+  }
+
+  // Reads a string, and keeps its first characters, which are enough to know it.
+  void string(std::string* to) {
+    expect('"');
+    for (;; ++at_) {
+      if (at_ == end_) throw Damaged{"a string of its header has no end"};
+      if (*at_ == '"') break;
+      if (static_cast<unsigned char>(*at_) < 0x20)
+        throw Damaged{"a string has a control character"};
+      if (*at_ == '\\' && ++at_ == end_) throw Damaged{"a string of its header has no end"};
+      if (to != nullptr && to->size() < 64) to->push_back(*at_);
+    }
+    ++at_;
+  }
+
+  std::uint64_t number() {
+    space();
+    std::uint64_t value = 0;
+    const char* const first = at_;
+    for (; at_ != end_ && *at_ >= '0' && *at_ <= '9'; ++at_) {
+      const auto digit = static_cast<std::uint64_t>(*at_ - '0');
+      if (value > (most - digit) / 10) throw Damaged{"a size in its header is too large"};
+      value = 10 * value + digit;
+    }
+    if (at_ == first) throw Damaged{"a size in its header is not a whole number"};
+    return value;
+  }
+
+  // Calls value(number) for each number of a list.
+  template <class F>
+  void list(F value) {
+    expect('[');
+    if (accept(']')) return;
+    do value(number());
+    while (accept(','));
+    expect(']');
+  }
+
+  void tensor(Tensor& to) {
+    if (to.found) throw Damaged{"a tensor occurs twice"};
+    to.found = true;
+    std::size_t offsets = 0;
+    object([&](const std::string& key) {
+      if (key == "dtype") {
+        string(&to.dtype);
+      } else if (key == "shape") {
+        list([&](std::uint64_t n) {
+          if (to.dims == to.shape.size()) throw Damaged{"a tensor has too many dimensions"};
+          to.shape[to.dims++] = n;
+        });
+      } else if (key == "data_offsets") {
+        list([&](std::uint64_t n) { (offsets++ == 0 ? to.begin : to.end) = n; });
+      } else {
+        throw Damaged{"a tensor has an unknown entry"};
+      }
+    });
+    if (offsets != 2 || to.begin > to.end) throw Damaged{"a tensor has no place in it"};
+    data = std::max(data, to.end);
+  }
+
+  static constexpr std::uint64_t most = std::numeric_limits<std::int64_t>::max();
+  const char* at_;
+  const char* end_;
+};
+
+}  // namespace detail
+
 class LogisticRegression {
  public:
-  // Throws std::runtime_error if the file does not hold a logistic regression.
-  explicit LogisticRegression(const std::string& path) {
+  // Throws std::runtime_error if the file does not hold a complete logistic regression. Allocates
+  // no more than the file holds.
+  explicit LogisticRegression(const std::string& path) try {
     std::ifstream file(path, std::ios::binary);
     std::uint64_t length = 0;
-    if (!file.read(reinterpret_cast<char*>(&length), sizeof length) || length > (1U << 20)) {
-      throw std::runtime_error(path + " is not a model file of adagrad.ctr");
+    if (!file.read(reinterpret_cast<char*>(&length), sizeof length)) throw not_a_model;
+    file.seekg(0, std::ios::end);
+    const auto end = static_cast<std::streamoff>(file.tellg());
+    if (end < 8 || length > std::min<std::uint64_t>(longest, static_cast<std::uint64_t>(end) - 8)) {
+      throw not_a_model;
     }
-    std::string header(static_cast<std::size_t>(length), '\0');
-    file.read(header.data(), static_cast<std::streamsize>(length));
-    if (!file || header.find("\"format\":\"adagrad.ctr\",\"format_version\":\"1\"") == npos ||
-        header.find("\"class\":\"\\\"LogisticRegression\\\"\"") == npos) {
-      throw std::runtime_error(
-          path + " does not hold an adagrad.ctr.LogisticRegression in format version 1");
+    const std::uint64_t size = static_cast<std::uint64_t>(end) - 8 - length;
+    std::string text(static_cast<std::size_t>(length), '\0');
+    read(file, 8, text.data(), length);
+    const detail::Header header(text);
+    if (header.format != "adagrad.ctr" || header.version != "1" ||
+        header.kind != "\"LogisticRegression\"") {
+      throw detail::Damaged{"does not hold an adagrad.ctr.LogisticRegression in format version 1"};
     }
-    pairs_ = tensor(file, header, "linear", length);
-    if (header.find("\"bias\":{") != npos) bias_ = tensor(file, header, "bias", length).at(0);
-    if (!file || pairs_.empty()) throw std::runtime_error(path + " is truncated");
+    if (header.data > size) throw detail::Damaged{"is truncated"};
+    if (header.data < size) throw detail::Damaged{"has bytes after its end"};
+    const detail::Tensor &linear = header.linear, &bias = header.bias;
+    if (linear.dtype != "F32" || linear.dims != 2 || linear.shape[1] != 2 || linear.shape[0] == 0 ||
+        linear.shape[0] > size / 8 || linear.end - linear.begin != 8 * linear.shape[0]) {
+      throw detail::Damaged{"is damaged: the tensor linear is not [slots, 2] in F32"};
+    }
+    pairs_.resize(static_cast<std::size_t>(2 * linear.shape[0]));
+    read(file, 8 + length + linear.begin, pairs_.data(), linear.end - linear.begin);
+    if (bias.found) {
+      std::array<float, 2> pair{};
+      if (bias.dtype != "F32" || bias.dims != 1 || bias.shape[0] != 2 ||
+          bias.end - bias.begin != sizeof pair) {
+        throw detail::Damaged{"is damaged: the tensor bias is not [2] in F32"};
+      }
+      read(file, 8 + length + bias.begin, pair.data(), sizeof pair);
+      bias_ = pair[0];
+    }
     const std::size_t share = (slots() + 7) / 8;
     region_ = (share + 15) / 16 * 16;
+  } catch (const detail::Damaged& damaged) {
+    throw std::runtime_error(path + ": " + damaged.what);
   }
 
   std::size_t slots() const { return pairs_.size() / 2; }
@@ -48,7 +209,10 @@ class LogisticRegression {
   float margin(const std::vector<Entry>& example) const {
     std::array<float, 8> sums{};
     for (const Entry& entry : example) {
-      sums.at(entry.slot / region_) += pairs_.at(2 * std::size_t{entry.slot}) * entry.value;
+      if (entry.slot >= slots()) {
+        throw std::out_of_range("slot " + std::to_string(entry.slot) + " is not in the model");
+      }
+      sums[entry.slot / region_] += pairs_[2 * std::size_t{entry.slot}] * entry.value;
     }
     sums[7] += bias_;
     float total = 0.0F;
@@ -57,22 +221,14 @@ class LogisticRegression {
   }
 
  private:
-  static constexpr std::size_t npos = std::string::npos;
+  static constexpr std::uint64_t longest = 100000000;  // header of a safetensors file
+  static constexpr detail::Damaged not_a_model{"is not a model file of adagrad.ctr"};
 
-  static std::vector<float> tensor(std::ifstream& file, const std::string& header,
-                                   const std::string& name, std::uint64_t length) {
-    const std::string key = "\"data_offsets\":[";
-    std::size_t at = header.find("\"" + name + "\":{\"dtype\":\"F32\"");
-    if (at != npos) at = header.find(key, at);
-    if (at == npos) throw std::runtime_error("the model file has no tensor " + name);
-    std::size_t digits = 0;
-    const std::string rest = header.substr(at + key.size());
-    const std::uint64_t begin = std::stoull(rest, &digits);
-    const std::uint64_t end = std::stoull(rest.substr(digits + 1));
-    std::vector<float> values(static_cast<std::size_t>((end - begin) / sizeof(float)));
-    file.seekg(static_cast<std::streamoff>(8 + length + begin));
-    file.read(reinterpret_cast<char*>(values.data()), static_cast<std::streamsize>(end - begin));
-    return values;
+  static void read(std::ifstream& file, std::uint64_t from, void* to, std::uint64_t size) {
+    file.seekg(static_cast<std::streamoff>(from));
+    if (!file.read(static_cast<char*>(to), static_cast<std::streamsize>(size))) {
+      throw detail::Damaged{"is truncated"};
+    }
   }
 
   std::vector<float> pairs_;

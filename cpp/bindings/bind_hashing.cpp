@@ -184,6 +184,7 @@ class Hasher {
         const auto& array = *static_cast<const ArrowArray*>(
             PyCapsule_GetPointer(py::object(capsules.back()[1]).ptr(), "arrow_array"));
         try {
+          py::gil_scoped_release unlocked;
           batches.push_back(encoder.batch_of(schema, array));
         } catch (const TypeMismatch& error) {
           throw py::type_error(error.what());

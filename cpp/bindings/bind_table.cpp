@@ -74,7 +74,7 @@ class Table {
         whole_pairs_(whole_pairs), first_row_(first_row) {
     const std::size_t state = row_state ? 1 : dim, size = is_double_ ? 8 : 4;
     stride_ = (half_ ? 2 : size) * dim + (half_state ? 2 : size) * state;
-    check_memory({"Table", "memory"}, memory_, Access::write);
+    check_memory({"Table", "memory"}, memory_, Access::read);
     if (static_cast<std::size_t>(memory_.nbytes()) != rows * stride_) {
       throw py::value_error("Table: memory has another size than its rows");
     }
@@ -256,6 +256,7 @@ class Table {
   template <class F>
   std::size_t run(const IdsArgument& ids, const SparseOptions& options, const Step& how,
                   F gradients) const {
+    check_writeable();
     std::size_t skipped = 0;
     with_kernels(&how.rule, how.lr, [&](auto& kernels) {
       using T = typename std::decay_t<decltype(kernels)>::Real;
@@ -271,6 +272,9 @@ class Table {
     return skipped;
   }
 
+  // The memory may be that of a file which is only read, so far.
+  void check_writeable() const { check_memory({"Table", "memory"}, memory_, Access::write); }
+
   // How many threads share n rows.
   std::size_t parts_of(std::size_t n, std::size_t threads) const {
     return sparse_threads(n, dim_, num_threads(threads), sparse_grain());
@@ -280,6 +284,7 @@ class Table {
   template <class F>
   void each_part(std::size_t threads, std::uint64_t seed, Stream stream, std::uint64_t step,
                  F f) const {
+    check_writeable();
     with_kernels(nullptr, 0.0, [&](auto& kernels) {
       py::gil_scoped_release release;
       const std::size_t parts = parts_of(rows_, threads);

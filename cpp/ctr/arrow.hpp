@@ -76,12 +76,18 @@ struct Column {
   const void* offsets;            // of texts and lists
   const void* const* view_bytes;  // the buffers that views point into
   std::vector<Column> child;      // one element: the items of a list or the values of a dictionary
+  std::shared_ptr<const void> copy;  // of values or offsets that are not aligned
   // The hashes of the values of a dictionary, if computing them once pays.
   std::shared_ptr<const std::vector<std::uint64_t>> distinct;
 };
 
-// The view of an array, whose memory must outlive it. Throws TypeMismatch.
-Column column_of(const ArrowSchema& schema, const ArrowArray& array);
+// The view of an array, whose memory must outlive it. Throws TypeMismatch, or std::invalid_argument
+// if the values [begin, begin + n) cannot be read without leaving the memory of the array. The C
+// data interface does not give the size of buffers, except of those that views point into: whoever
+// has the array checks that the others are as long as its length and its last offset require. The
+// indices of a dictionary are checked where they are read.
+Column column_of(const ArrowSchema& schema, const ArrowArray& array, std::int64_t begin,
+                 std::int64_t n);
 
 namespace {
 

@@ -1,8 +1,7 @@
 // The values of columns as hashes and as numbers.
 //
-// The loops rely on buffers that are as long as the column claims and on offsets that ascend, as
-// Arrow requires. Only the indices of a dictionary are checked. Values need the alignment of their
-// type.
+// The loops rely on what `column_of` has checked. They check the indices of a dictionary
+// themselves.
 #pragma once
 
 #include <algorithm>
@@ -10,6 +9,7 @@
 #include <cstdint>
 #include <limits>
 #include <stdexcept>
+#include <string>
 #include <string_view>
 #include <type_traits>
 
@@ -132,7 +132,8 @@ inline void hash_categories(const Column& c, std::size_t begin, std::size_t n, s
         each([&](std::size_t i) {
           const std::uint64_t k = static_cast<std::uint64_t>(index[i]);
           if (k >= values.length)
-            throw std::invalid_argument("has an index outside its dictionary");
+            throw std::invalid_argument("has an index outside its dictionary of " +
+                                        std::to_string(values.length) + " values");
           if (distinct != nullptr) return distinct[k];
           std::uint64_t hash;
           hash_categories(values, static_cast<std::size_t>(k), 1, seed, &hash);

@@ -241,7 +241,8 @@ Encoder::~Encoder() = default;
 
 ColumnBatch Encoder::batch_of(const ArrowSchema& schema, const ArrowArray& array) const {
   if (std::string_view(schema.format) != "+s" || array.null_count > 0 ||
-      static_cast<std::size_t>(schema.n_children) != n_columns_) {
+      static_cast<std::size_t>(schema.n_children) != n_columns_ ||
+      schema.n_children != array.n_children) {
     throw TypeMismatch("a record batch of " + std::to_string(n_columns_) +
                        " columns without missing rows is needed");
   }
@@ -249,9 +250,12 @@ ColumnBatch Encoder::batch_of(const ArrowSchema& schema, const ArrowArray& array
   for (std::size_t f = 0; f < n_columns_; ++f) {
     const std::string name = label(plan_.fields[f]) + " ";
     try {
-      batch.columns.push_back(column_of(*schema.children[f], *array.children[f]));
+      batch.columns.push_back(
+          column_of(*schema.children[f], *array.children[f], array.offset, array.length));
     } catch (const TypeMismatch& error) {
       throw TypeMismatch(name + error.what());
+    } catch (const std::invalid_argument& error) {
+      throw std::invalid_argument(name + error.what());
     }
     Column& c = batch.columns.back();
     c.offset += static_cast<std::size_t>(array.offset);

@@ -77,7 +77,8 @@ class Encoder {
 
   const Plan& plan() const { return plan_; }
 
-  // The view of a record batch, whose memory must outlive it. Throws TypeMismatch.
+  // The view of a record batch, whose memory must outlive it. Throws TypeMismatch, or
+  // std::invalid_argument for damaged memory.
   ColumnBatch batch_of(const ArrowSchema& schema, const ArrowArray& array) const;
 
   // Whether every row has the same entries in the same order.

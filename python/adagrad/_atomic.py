@@ -145,11 +145,11 @@ def check_writable(path: StrPath) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         return
     target = resolved(path)
+    if not target.parent.is_dir():
+        given = Path(path).parent
+        missing = target.parent if given.is_dir() else given
+        raise OSError(errno.ENOENT, f"there is no directory {missing}", str(path))
     with _old_file(path, target) as old:
-        if not target.parent.is_dir():
-            given = Path(path).parent
-            missing = target.parent if given.is_dir() else given
-            raise OSError(errno.ENOENT, f"there is no directory {missing}", str(path))
         if old is not None:
             with explained(path):
                 os.close(os.open(target, os.O_WRONLY))  # a write-protected file is one to keep

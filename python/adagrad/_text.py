@@ -10,7 +10,15 @@ import math
 import re
 from collections.abc import Sequence
 
-__all__ = ["broken_rows", "counted", "did_you_mean", "metric_texts", "printable", "three_digits"]
+__all__ = [
+    "broken_rows",
+    "counted",
+    "did_you_mean",
+    "listed",
+    "metric_texts",
+    "printable",
+    "three_digits",
+]
 
 # Control characters (C0, DEL, C1), marks that change the direction of text, separators of lines and
 # paragraphs, and lone surrogates, which no terminal and no file in UTF-8 can take.
@@ -34,6 +42,7 @@ def printable(text: str, keep: str = "") -> str:
 
     Examples
     --------
+    >>> from adagrad._text import printable
     >>> print(printable("a\x1b[31mb\n"))
     a\x1b[31mb\n
     """
@@ -73,10 +82,21 @@ def broken_rows(skipped: dict[str, int]) -> str:
     return f"{counted(sum(skipped.values()), 'broken row')} skipped: {kinds}"
 
 
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """Return names with commas, the first ones if there are many: "a, b and 1,002 more"."""
+    left = len(names) - most
+    return ", ".join(names[:most]) + (f" and {left:,} more" if left > 0 else "")
+
+
 def did_you_mean(name: str, names: Sequence[str]) -> str:
     """Return the end of an error message that suggests the name closest to an unknown one.
 
-    It is empty if no name is close, or if `name` is one of `names`.
+    It is empty if no name is close, or if `name` is one of `names`. Names that differ only in case
+    and in spaces around them are the closest.
     """
-    close = [] if name in names else difflib.get_close_matches(name, names, 1)
+    if name in names:
+        return ""
+    plain = name.strip().casefold()
+    close = [other for other in names if other.strip().casefold() == plain]
+    close = close or difflib.get_close_matches(name, names, 1)
     return f"; did you mean {close[0]!r}?" if close else ""

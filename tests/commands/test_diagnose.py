@@ -16,6 +16,7 @@ from checks import need_packages
 
 need_packages("click", "matplotlib", "pyarrow", "rich", "sklearn")
 
+import pyarrow as pa
 from rich.console import Console
 
 from adagrad import analysis
@@ -249,7 +250,7 @@ def test_a_text_among_numbers_is_noticed(tmp_path):
     path.write_text(with_a_stray(70_000))  # in the second batch
     code, out, errors = invoke("diagnose", path, "-l", "y")
     assert code == 0
-    assert "features: f1 as categories; f2 as log2 bins\n" in out
+    assert "features: f1 (text) as categories; f2 (int64) as log2 bins\n" in out
     assert errors == (
         f"{path}: column 'f1' was read as text, though 70,001 of its first 70,002 values are"
         " numbers: row 70,001 has 'abc'; each of its values is a category\n"
@@ -267,18 +268,19 @@ def test_texts_and_long_ids_are_not_doubted(tmp_path):
     path.write_text("id,some,n\n" + "".join(lines))
     code, out, errors = invoke("diagnose", path)
     assert (code, errors) == (0, "")
-    assert "features: id, some as categories; n as log2 bins\n" in out
+    assert "features: id, some (text) as categories; n (int64) as log2 bins\n" in out
 
 
 def test_the_columns_that_are_features_are_named(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("a,b,y\n" + "".join(f"{i % 7},{i % 3},{i % 2}\n" for i in range(300)))
-    assert "\nfeatures: a, b, y as values\n" in invoke("diagnose", path)[1]
-    assert "\nfeatures: a, b as values\n" in invoke("diagnose", path, "-l", "y")[1]
+    assert "\nfeatures: a, b, y (int64) as values\n" in invoke("diagnose", path)[1]
+    assert "\nfeatures: a, b (int64) as values\n" in invoke("diagnose", path, "-l", "y")[1]
     _, out, _ = invoke("diagnose", path, "-l", "y", "--categorical", "a")
-    assert "\nfeatures: a as categories; b as values\n" in out
+    assert "\nfeatures: a (text) as categories; b (int64) as values\n" in out
     wide = {f"c{i}": "value" for i in range(1022)}
-    assert in_words(wide).endswith("c18, c19 and 1,002 more as values")
+    types = dict.fromkeys(wide, pa.float32())
+    assert in_words(wide, types).endswith("c18, c19 and 1,002 more (float32) as values")
 
 
 @pytest.mark.parametrize("option", ["label", "columns", "ignore", "categorical", "numeric"])

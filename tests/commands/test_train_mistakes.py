@@ -46,9 +46,14 @@ def mistake(*arguments: object) -> str:
         (["log.tsv", "--cross", "site*site"], "the cross ('site', 'site') has a field twice"),
         (["log.tsv", "--categorical", "dept"], "no column 'dept'; the columns are"),
         (["log.tsv", "--categorical", "dept"], "site, ad, depth, user; did you mean 'depth'?"),
-        (["log.tsv", "-l", "clik"], "no column 'clik'; the columns are c0, c1, c2, c3, c4, as the"),
-        (["log.tsv", "-l", "clik"], "first line, click, site, ad, depth, user, has no such name; "),
-        (["log.tsv", "-l", "clik"], "did you mean 'click'?"),
+        (
+            ["log.tsv", "-l", "clik"],
+            "log.tsv, line 1: no column 'clik'; the columns are click, site, ad, depth, user;"
+            " did you mean 'click'?",
+        ),
+        (["log.tsv", "-l", "y"], "no column 'y'; the columns are c0, c1, c2, c3, c4, as the first"),
+        (["log.tsv", "-l", "y"], "line, click, site, ad, depth, user, has no such name; if the"),
+        (["log.tsv", "-l", "y"], "if the file has no header, give --names"),
         (["-", "--passes", "3"], "--passes 3: the standard input can be read only once"),
         (
             ["log.tsv", "--preset", "fbgemm_rowwise", "--model-type", "fm"],
@@ -60,7 +65,21 @@ def mistake(*arguments: object) -> str:
         ),
         (["log.tsv", "--lr", "-1"], "lr must not be negative, got -1.0"),
         (["log.tsv", "--preset", "nope"], "there is no preset 'nope'"),
-        (["log.tsv", "--cross", "site*nope"], "the cross ('site', 'nope') has 'nope'"),
+        (
+            ["log.tsv", "--cross", "site*dept"],
+            "--cross site*dept: no column 'dept'; the columns are site, ad, depth, user; did you"
+            " mean 'depth'?",
+        ),
+        (["log.tsv", "--cross", "site"], "--cross site: name two columns or more, as A*B"),
+        (
+            ["log.tsv", "--columns", "ad", "--ignore", "site"],
+            "--columns and --ignore exclude each other",
+        ),
+        (
+            ["log.svm", "--delimiter", ";"],
+            "--delimiter is for CSV and TSV logs, but log.svm is libsvm",
+        ),
+        (["-", "--format", "arrow", "--names", "a"], "--names is for CSV and TSV logs, but - is"),
         (["log.tsv", "--factors", "4"], "--factors needs --model-type fm or ffm"),
         (
             ["log.svm", "--model-type", "ffm"],
@@ -69,7 +88,8 @@ def mistake(*arguments: object) -> str:
         (["log.tsv", "--report", "no/r.html"], "--report no/r.html: there is no directory no"),
         (["log.tsv", "--validate", "none.tsv"], "none.tsv: no such file"),
         (["empty.tsv"], "empty.tsv"),
-        (["header.tsv"], "header.tsv: no examples"),
+        (["header.tsv"], "header.tsv: no examples: the log has no rows"),
+        (["bad.tsv", "--skip-bad"], "bad.tsv: no examples: 1 broken row skipped: bad label 1"),
     ],
 )
 def test_mistakes_get_one_line(
@@ -80,6 +100,7 @@ def test_mistakes_get_one_line(
     Path("log.svm").write_text("1 1:1\n0 2:1\n")
     Path("empty.tsv").touch()
     Path("header.tsv").write_text("click\tsite\n")
+    Path("bad.tsv").write_text("click\tsite\n2\ta\n")
     assert message in mistake("-l", LABEL, "-m", "m", *arguments)
     assert not Path("m").exists()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import functools
 import gc
 import json
 import os
@@ -26,7 +27,8 @@ from hypothesis import strategies as st
 
 import toolchain
 from adagrad.tables import files as _files
-from adagrad.tables.files import Mapping, create, load_into, read_header, save
+from adagrad.tables import mapping as _mapping
+from adagrad.tables.files import create, load_into, read_header, save
 from adagrad.tables.header import Header, TableFileError
 from checks import need
 
@@ -34,6 +36,9 @@ fcntl = pytest.importorskip("fcntl", reason="files are written on POSIX systems 
 resource = pytest.importorskip("resource")
 
 pytestmark = pytest.mark.unsanitized
+
+# How mappings share a file is tested in test_mapping.py.
+Mapping = functools.partial(_mapping.Mapping, reserved=True)
 
 COUNTER = "0" * 20
 METADATA = {
@@ -657,15 +662,15 @@ def test_a_file_that_is_being_saved_is_not_mapped(path, monkeypatch):
 
 
 def test_a_file_that_is_replaced_while_it_is_opened(path, monkeypatch):
-    lock, locked = _files._try_lock, []
+    lock, locked = _mapping.try_lock, []
 
     def save_and_lock(file, how):
-        monkeypatch.setattr(_files, "_try_lock", lock)
+        monkeypatch.setattr(_mapping, "try_lock", lock)
         save(path, METADATA, "F32", SHAPE, OTHER)
         locked.append(os.fstat(file).st_ino)
         return lock(file, how)
 
-    monkeypatch.setattr(_files, "_try_lock", save_and_lock)
+    monkeypatch.setattr(_mapping, "try_lock", save_and_lock)
     mapping = Mapping(path)
     np.testing.assert_array_equal(mapping.data, OTHER)
     assert len(locked) == 1
@@ -674,8 +679,8 @@ def test_a_file_that_is_replaced_while_it_is_opened(path, monkeypatch):
 
 OTHER_PROCESS = """if True:
     import sys
-    from adagrad.tables.files import Mapping
-    mapping = Mapping(sys.argv[1])
+    from adagrad.tables.mapping import Mapping
+    mapping = Mapping(sys.argv[1], reserved=True)
     mapping.data[:] = 7
     print("mapped", flush=True)
     sys.stdin.read()
@@ -702,8 +707,8 @@ def test_another_process_that_maps_it_is_named_and_its_death_frees_the_file(path
 def test_a_forked_child_does_not_give_up_the_lock_of_its_parent(path):
     code = """if True:
         import os, sys
-        from adagrad.tables.files import Mapping
-        mapping = Mapping(sys.argv[1])
+        from adagrad.tables.mapping import Mapping
+        mapping = Mapping(sys.argv[1], reserved=True)
         if not os.fork():
             mapping.data[0] = 50
             mapping.close()
@@ -711,11 +716,11 @@ def test_a_forked_child_does_not_give_up_the_lock_of_its_parent(path):
         os.wait()
         assert mapping.data[0] == 50
         try:
-            Mapping(sys.argv[1])
+            Mapping(sys.argv[1], reserved=True)
         except BlockingIOError:
             print("locked")
         mapping.close()
-        Mapping(sys.argv[1])
+        Mapping(sys.argv[1], reserved=True)
     """
     assert toolchain.run(sys.executable, "-c", code, path) == "locked\n"
 

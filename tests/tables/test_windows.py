@@ -17,7 +17,7 @@ import pytest
 
 import adagrad
 from adagrad import _atomic
-from adagrad.tables import files
+from adagrad.tables import files, mapping
 from checks import assert_same_bits
 
 LACKING = {"O_NONBLOCK", "O_NOFOLLOW", "O_TMPFILE", "fchmod", "pwrite"}
@@ -47,10 +47,10 @@ def _windows(monkeypatch):
         return
     if not Path("/proc/self/fd").exists():
         pytest.skip("needs /proc to see which files are open")
-    for module in (files, _atomic):
+    for module in (files, _atomic, mapping):
         monkeypatch.setattr(module, "sys", SimpleNamespace(platform="win32"))
         monkeypatch.setattr(module, "os", WindowsOs())
-        monkeypatch.delattr(module, "fcntl")
+        monkeypatch.delattr(module, "fcntl", raising=False)
     for name in ("replace", "unlink"):
         monkeypatch.setattr(Path, name, refusing_open_files(getattr(Path, name)))
 
@@ -128,3 +128,12 @@ def test_mapping_is_refused_before_a_file_is_made(tmp_path):
         with pytest.raises(NotImplementedError, match=refused):
             call(tmp_path / "old")
     assert (tmp_path / "old").read_bytes() == before
+
+
+def test_a_table_is_mapped_to_be_read(tmp_path):
+    saved = adagrad.Table(8, init="normal")
+    saved.save(tmp_path / "table")
+    with adagrad.Table.open(tmp_path / "table", "r") as table:
+        assert_same_bits(table.weights, saved.weights)
+        with pytest.raises(ValueError, match="opened with mode='r', which only reads"):
+            table.decay(0.5)

@@ -10,10 +10,10 @@ import click
 
 from adagrad._atomic import writing
 from adagrad._text import broken_rows
-from adagrad.commands.csv_warnings import is_number, numeric_names
 from adagrad.commands.errors import reads_logs
 from adagrad.commands.log_options import (
     LIBSVM_LABEL,
+    LogCommand,
     feature_options,
     log_options,
     open_features,
@@ -32,7 +32,6 @@ __all__ = ["diagnose"]
 
 DPI = 120
 HASH_BITS = 32  # values are told apart by this many bits of their hash
-IDS_WITH_VALUES = "ids with their values"
 
 _COLUMN_OPTIONS = {
     name: f"--{name}" for name in ("label", "columns", "ignore", "text", "categorical", "numeric")
@@ -70,7 +69,7 @@ class Found(NamedTuple):
     skipped: dict[str, int]
 
 
-@click.command(short_help="Find out whether AdaGrad will help on a log.")
+@click.command(cls=LogCommand, short_help="Find out whether AdaGrad will help on a log.")
 @click.argument("file", required=False)
 @click.option(
     "-l",
@@ -183,6 +182,7 @@ def _refuse(given: dict[str, Any], options: dict[str, str], why: str) -> None:
 
 def _shipped(bits: int) -> Found:
     from adagrad import datasets
+    from adagrad.commands.columns import IDS_WITH_VALUES
     from adagrad.ctr.diagnosis.diagnosis import Diagnoser
     from adagrad.ctr.encoding.examples import Examples
 
@@ -193,6 +193,7 @@ def _shipped(bits: int) -> Found:
 
 
 def _read(file: str, given: dict[str, Any]) -> Found:
+    from adagrad.commands.columns import is_number
     from adagrad.ctr.logs.log import LogError
     from adagrad.ctr.logs.sources import find
 
@@ -217,7 +218,7 @@ def _read(file: str, given: dict[str, Any]) -> Found:
 
 
 def _open(file: str, given: dict[str, Any]) -> Log:
-    how = reader_options(given["file_format"], given["delimiter"], given["names"])
+    how = reader_options(given, [file])
     return open_features(
         [file],
         given["label"],
@@ -231,9 +232,11 @@ def _open(file: str, given: dict[str, Any]) -> Log:
 
 def _diagnose(file: str, given: dict[str, Any], no_label: str) -> Found:
     """Read a log to its end; `no_label` says why it has no label, if it has none."""
-    from adagrad.commands.csv_warnings import NearlyNumericColumns
+    from adagrad.commands.columns import NearlyNumericColumns, features_in_words, numeric_names
     from adagrad.commands.progress import ReadingProgress
     from adagrad.ctr.diagnosis.diagnosis import Diagnoser
+    from adagrad.ctr.logs.csv import DELIMITERS
+    from adagrad.ctr.logs.mistakes import other_delimiter
     from adagrad.ctr.training.encoders import SlotEncoder, is_libsvm
     from adagrad.ctr.training.pipeline import encoded
 
@@ -242,14 +245,19 @@ def _diagnose(file: str, given: dict[str, Any], no_label: str) -> Found:
         libsvm = is_libsvm(log.schema, given["label"])
         if libsvm:
             encoder: Encoder = SlotEncoder(1 << HASH_BITS)
-            features, numbers = IDS_WITH_VALUES, "values"
+            numbers = "values"
         else:
-            encoder, features, numbers = _encoder(log, given)
-            if log.sources[0].format in ("csv", "tsv", None):
+            encoder, numbers = _encoder(log, given)
+            kind = log.sources[0].format or ""
+            if kind in ("csv", "tsv", ""):
                 leave_out = (given["label"], *(given["text"] or ()), *(given["categorical"] or ()))
                 suspects = NearlyNumericColumns(log.schema, leave_out)
-                if given["names"] is None and (warning := numeric_names(log.schema.names)):
+                names = log.schema.names
+                if warning := other_delimiter(names, given["delimiter"] or DELIMITERS.get(kind)):
+                    echo(f"{file}: {warning}", err=True)
+                if given["names"] is None and (warning := numeric_names(names)):
                     echo(warning, err=True)
+        features = features_in_words(encoder, log.schema)
         diagnoser = Diagnoser(given["bits"], ids_are_slots=libsvm, no_label=no_label)
         with ReadingProgress(console(stderr=True), log) as progress:
             for batch in encoded(log, encoder):
@@ -271,9 +279,8 @@ def _diagnose(file: str, given: dict[str, Any], no_label: str) -> Found:
         raise click.ClickException(f"{file}: {reason}") from None
 
 
-def _encoder(log: Log, given: dict[str, Any]) -> tuple[Encoder, str, str]:
-    """Return the encoder of a log, its features in words, and its encoding of numbers."""
-    from adagrad.ctr.diagnosis.words import in_words
+def _encoder(log: Log, given: dict[str, Any]) -> tuple[Encoder, str]:
+    """Return the encoder of a log, and its encoding of numbers."""
     from adagrad.ctr.encoding.columns import default_kind
     from adagrad.ctr.training.options import Options
 
@@ -292,11 +299,6 @@ def _encoder(log: Log, given: dict[str, Any]) -> tuple[Encoder, str, str]:
         numeric=numeric,
     )
     try:
-        encoder = options.encoder(log.schema)
+        return options.encoder(log.schema), numeric
     except ValueError as error:
         raise ValueError(f"{log.paths[0]}: {error}") from None
-    kinds_of = {
-        name: "categorical" if name in ids else default_kind(type_, numeric)
-        for name, type_ in types.items()
-    }
-    return encoder, in_words(kinds_of), numeric

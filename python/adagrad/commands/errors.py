@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from adagrad._text import printable
 from adagrad.commands import streams
@@ -72,6 +73,10 @@ def reads_logs(command: F) -> F:
             f"adagrad {click.get_current_context().info_name}",
             *("rich", "sklearn", "pyarrow", "safetensors"),
         )
+        import pyarrow
+
+        # Its handler starts a thread, and ends the process if the system gives no more threads.
+        pyarrow.enable_signal_handlers(False)
         return command(*arguments, **options)
 
     return checked  # type: ignore[return-value]
@@ -89,12 +94,21 @@ def _status(run: Callable[[], Any]) -> Any:
         _say("interrupted")
         return INTERRUPTED
     except click.UsageError as error:
-        shown = io.StringIO()
-        error.show(shown)
-        _say(shown.getvalue().rstrip("\n"))
+        _say(_usage(error))
         return error.exit_code
     except Exception as error:
         return _report(error)
+
+
+def _usage(error: click.UsageError) -> str:
+    """Return the help that was asked for by no arguments, or the line of a mistake."""
+    if isinstance(error, NoArgsIsHelpError):
+        shown = io.StringIO()
+        error.show(shown)
+        return shown.getvalue().rstrip("\n")
+    command = "adagrad" if error.ctx is None else error.ctx.command_path
+    text = printable(_on_one_line(error.format_message())).rstrip(".")
+    return f"Error: {text} (see {command} --help)"
 
 
 def _report(error: Exception) -> int:

@@ -11,13 +11,19 @@ import click
 
 from adagrad._text import broken_rows, metric_texts
 from adagrad.commands.errors import reads_logs
-from adagrad.commands.log_options import LIBSVM_LABEL, log_options, reader_options, use_threads
+from adagrad.commands.log_options import (
+    LIBSVM_LABEL,
+    LogCommand,
+    log_options,
+    reader_options,
+    use_threads,
+)
 from adagrad.commands.terminal import echo
 
 __all__ = ["evaluate"]
 
 
-@click.command(short_help="Measure the predictions of a model on a log.")
+@click.command(cls=LogCommand, short_help="Measure the predictions of a model on a log.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("logs", metavar="LOG...", nargs=-1, required=True)
 @click.option(
@@ -39,6 +45,7 @@ def evaluate(
     positives in these logs: below 1 is better than that. Calibration is the sum of the predictions
     divided by the sum of the labels: 1 is right on average. LOG is as for adagrad train.
     """
+    from adagrad.commands.columns import warn_of_empty
     from adagrad.ctr.learners import files
     from adagrad.ctr.training import run
     from adagrad.ctr.training.columns import open_for_model
@@ -47,7 +54,7 @@ def evaluate(
     use_threads(given["threads"])
     estimator, extra = files.read(model)
     trained = trained_with(model, estimator, extra)
-    how = reader_options(given["file_format"], given["delimiter"], given["names"])
+    how = reader_options(given, logs)
     label = label or trained.label or (LIBSVM_LABEL if estimator.encoder is None else None)
     if label is None:
         raise click.ClickException(
@@ -58,7 +65,7 @@ def evaluate(
     with open_for_model(
         logs, trained.features, label=label, skip_bad=given["skip_bad"], **how
     ) as log:
-        scores = run.evaluate(estimator, log, trained.encoder)
+        scores = run.evaluate(estimator, log, trained.encoder, warn_of_empty(logs, trained.encoder))
         skipped = log.skipped
     examples, positives = (int(x) for x in scores.sums[:2])
     if not examples:

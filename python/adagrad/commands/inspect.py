@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from adagrad._text import counted, metric_texts, printable
+from adagrad._text import counted, listed, metric_texts, printable
 from adagrad.commands import terminal
 from adagrad.commands.errors import reads_logs
-from adagrad.commands.log_options import log_options, reader_options, use_threads
+from adagrad.commands.log_options import LogCommand, log_options, reader_options, use_threads
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,7 +27,9 @@ __all__ = ["inspect"]
 Line = tuple[str, str]  # name and text
 
 
-@click.command(short_help="Show the settings and the strongest features of a model.")
+@click.command(
+    cls=LogCommand, short_help="Show the settings and the strongest features of a model."
+)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "--log",
@@ -110,7 +112,7 @@ def _sample(
     from adagrad.ctr.training.state import trained_with
 
     trained = trained_with(model, estimator, extra)
-    how = reader_options(given["file_format"], given["delimiter"], given["names"])
+    how = reader_options(given, logs)
     with open_for_model(
         logs, trained.features, label=None, skip_bad=given["skip_bad"], **how
     ) as log:
@@ -137,7 +139,7 @@ def _settings(path: Path, estimator: ClickLearner) -> list[Line]:
         kinds = getattr(estimator.encoder, "fields_", None) or {}
         fields = [f"{name} ({kind or 'by type'})" for name, kind in kinds.items()]
         fields += ["*".join(cross) for cross in estimator.encoder.crosses]
-        lines.append(("fields", ", ".join(fields)))
+        lines.append(("fields", listed(fields, 50)))
     return lines
 
 

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from adagrad._text import did_you_mean, listed
+from adagrad.commands.terminal import echo
 
 if TYPE_CHECKING:
     from adagrad.ctr.logs.log import Log
 
 __all__ = [
     "LIBSVM_LABEL",
+    "LogCommand",
+    "check_required",
+    "crossed",
     "feature_options",
     "log_options",
+    "names_option",
     "open_features",
-    "parse_names",
+    "parse_delimiter",
     "reader_options",
+    "repeated",
     "use_threads",
 ]
 
@@ -27,14 +37,91 @@ LIBSVM_LABEL = "label"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+REPEATED = "adagrad.repeated"
 
-def parse_names(text: str) -> tuple[str, ...]:
-    """Return the names in a list with commas, each once.
+DELIMITERS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
+
+
+class LogCommand(click.Command):
+    """A command that says so if an option that is not repeatable is given twice.
+
+    The last value counts. A command that does not print `repeated` itself ends with it.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments, and note the options that are given twice."""
+        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        once = [
+            x for x in given if isinstance(x, click.Option) and not x.multiple and not x.is_flag
+        ]
+        ctx.meta[REPEATED] = sorted({x.opts[-1] for x in once if once.count(x) > 1})
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        result = super().invoke(ctx)
+        for line in repeated(ctx):
+            echo(line, err=True)
+        return result
+
+
+def repeated(ctx: click.Context) -> list[str]:
+    """Return what to say about options that are given more than once, at the first call."""
+    return [
+        f"{name} is given more than once: the last counts" for name in ctx.meta.pop(REPEATED, ())
+    ]
+
+
+def parse_names(text: str) -> list[str]:
+    """Return the names in a list with commas.
 
     A name with a comma is enclosed in double quotes, as in a line of CSV. An empty text is one
     empty name.
     """
-    return tuple(dict.fromkeys(next(csv.reader([text])) or [""]))
+    try:
+        return next(csv.reader([text]), None) or [""]
+    except csv.Error:
+        raise click.BadParameter(f"{text!r}: put a name with a line break in quotes") from None
+
+
+def names_option(*flags: str, help: str) -> Callable[[F], F]:
+    """Return an option that takes names with commas between them, and may be repeated."""
+
+    def joined(
+        context: click.Context, option: click.Parameter, lists: tuple[str, ...]
+    ) -> tuple[str, ...] | None:
+        if not lists:
+            return None
+        return tuple(dict.fromkeys(itertools.chain.from_iterable(map(parse_names, lists))))
+
+    return click.option(*flags, multiple=True, callback=joined, metavar="A,B,...", help=help)
+
+
+def parse_header(text: str) -> tuple[str, ...]:
+    """Return the names of all columns, which must differ."""
+    names = tuple(parse_names(text))
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if "" in names:
+        raise click.BadParameter(f"a name is empty in {text!r}")
+    if twice:
+        raise click.BadParameter(f"two columns have the name {listed(twice, 3)}")
+    return names
+
+
+def parse_delimiter(text: str) -> str:
+    r"""Return a delimiter as it is typed: a character, ``tab``, ``\t``, ``\x01`` or ``^A``."""
+    if text.lower() in DELIMITERS:
+        return DELIMITERS[text.lower()]
+    if escape := re.fullmatch(r"\\+(t|x[0-9a-fA-F]{2}|[0-7]{3})", text):
+        text = f"\\{escape[1]}".encode().decode("unicode_escape")
+    elif control := re.fullmatch(r"\^([A-Z])", text):
+        text = chr(ord(control[1]) - ord("A") + 1)
+    if len(text) == 1 and text.isascii() and not text.isalnum() and text not in '"\r\n':
+        return text
+    raise click.BadParameter(
+        f"{text!r} is not one character between columns: give one, such as ';', or tab (or '\\t'),"
+        " or '\\x01'"
+    )
 
 
 def log_options(command: F) -> F:
@@ -49,13 +136,14 @@ def log_options(command: F) -> F:
             ),
             click.option(
                 "--delimiter",
+                type=parse_delimiter,
                 metavar="CHAR",
-                help="Character between the columns of a CSV or TSV file.  [default: a comma for"
-                " CSV, a tab for TSV]",
+                help="Character between the columns of a CSV or TSV file; tab or '\\t' is a tab,"
+                " '\\x01' the character 1.  [default: a comma for CSV, a tab for TSV]",
             ),
             click.option(
                 "--names",
-                type=parse_names,
+                type=parse_header,
                 metavar="A,B,...",
                 help="Names of all columns of a CSV or TSV file without a header."
                 "  [default: c0,c1,...]",
@@ -82,30 +170,22 @@ def feature_options(command: F) -> F:
     """Add the options that choose the feature columns and those that are text or ids."""
     for option in reversed(
         [
-            click.option(
+            names_option(
                 "--columns",
-                type=parse_names,
-                metavar="A,B,...",
                 help="Use only these columns as features.  [default: all columns but the label]",
             ),
-            click.option(
+            names_option(
                 "--ignore",
-                type=parse_names,
-                metavar="A,B,...",
                 help="Do not use these columns as features. '' is a column without a name.",
             ),
-            click.option(
+            names_option(
                 "--text",
-                type=parse_names,
-                metavar="A,B,...",
                 help="Read these columns as text in all files, so that 007 is not 7 and digits may"
                 " be followed by other texts.  [default: by the values of CSV and TSV files and the"
                 " types of others]",
             ),
-            click.option(
+            names_option(
                 "--categorical",
-                type=parse_names,
-                metavar="A,B,...",
                 help="Treat the numbers in these columns as ids, so that each distinct number is a"
                 " feature. They are read as by --text.",
             ),
@@ -115,11 +195,92 @@ def feature_options(command: F) -> F:
     return command
 
 
-def reader_options(
-    file_format: str | None, delimiter: str | None, header: tuple[str, ...] | None
-) -> dict[str, Any]:
-    """Return ``--format``, ``--delimiter`` and ``--names`` as keywords of `open_log`."""
-    return {"format": file_format, "delimiter": delimiter, "header": header or None}
+def reader_options(given: dict[str, Any], logs: Sequence[str]) -> dict[str, Any]:
+    """Return ``--format``, ``--delimiter`` and ``--names`` as keywords of `open_log`.
+
+    Raises
+    ------
+    ValueError
+        An option does not fit the format of one of the logs.
+    """
+    from adagrad.ctr.logs.sources import STDIN, find
+
+    format_, files = given["file_format"], [log for log in logs if log != STDIN]
+    for name in ("delimiter", "names"):
+        if given[name] is None:
+            continue
+        formats = {format_: STDIN} if STDIN in logs else {}
+        formats |= {
+            source.format: source.path for source in (find(files, format_) if files else [])
+        }
+        for found, path in formats.items():
+            if found not in ("csv", "tsv", None):
+                raise ValueError(f"--{name} is for CSV and TSV logs, but {path} is {found}")
+    return {"format": format_, "delimiter": given["delimiter"], "header": given["names"]}
+
+
+def check_required(logs: Sequence[str], label: str | None, model: Any, how: dict[str, Any]) -> None:
+    """Say what ``adagrad train`` lacks: a log, the label of which it names the choices, a model."""
+    from adagrad.ctr.logs.log import open_log
+    from adagrad.ctr.logs.sources import STDIN
+
+    if not logs:
+        raise click.UsageError("no LOG is given: adagrad train LOG... --label COLUMN --model FILE")
+    if label is None:
+        which = "give the column to predict as -l COLUMN"
+        if STDIN in logs:
+            raise click.UsageError(f"--label is missing: {which}")
+        with open_log(logs, label=None, **how) as log:
+            if log.sources[0].format == "libsvm":
+                raise click.UsageError("--label is missing: give any name for it, such as -l label")
+            names = listed(log.schema.names, 50)
+        raise click.UsageError(f"--label is missing: {which}; the columns of {logs[0]} are {names}")
+    if model is None:
+        raise click.UsageError(
+            "--model is missing: give the file to write, such as -m model.safetensors"
+        )
+
+
+def no_column(name: str, names: Sequence[str]) -> str:
+    """Return what to say about a name that is not one of the columns."""
+    end = did_you_mean(name, names)
+    return f"no column {name!r}; the columns are {listed(names, 50)}{end}"
+
+
+def crossed(crosses: Sequence[str], names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Return the columns of each ``--cross``; a name may contain ``*`` itself.
+
+    Raises
+    ------
+    ValueError
+        A part is no feature, or the parts may be understood in two ways.
+    """
+    known = set(names)
+
+    def ways(parts: list[str]) -> list[tuple[str, ...]]:
+        if not parts:
+            return [()]
+        return [
+            (name, *rest)
+            for end in range(1, len(parts) + 1)
+            if (name := "*".join(parts[:end])) in known
+            for rest in ways(parts[end:])
+        ]
+
+    found = []
+    for text in crosses:
+        parts = text.split("*")
+        several = [way for way in ways(parts) if len(way) > 1]
+        if not several:
+            if len(parts) == 1 or text in known:
+                raise ValueError(f"--cross {text}: name two columns or more, as A*B")
+            odd = next((part for part in parts if part not in known), text)
+            raise ValueError(f"--cross {text}: {no_column(odd, names)}")
+        if len(several) > 1:
+            shown = " or ".join(" and ".join(map(repr, way)) for way in several[:2])
+            raise ValueError(f"--cross {text} may mean {shown}: rename a column")
+        found.append(several[0])
+    return tuple(found)
 
 
 def use_threads(threads: int | None) -> None:
@@ -146,6 +307,8 @@ def open_features(
     from adagrad.ctr.logs.log import open_log
     from adagrad.ctr.logs.sources import find
 
+    if columns and ignore:
+        raise ValueError("--columns and --ignore exclude each other: --columns ignores all others")
     if label is not None and label in ignore:
         raise ValueError(f"--ignore: {label!r} is the label, which is never a feature")
     if find(logs, how["format"])[0].format == "libsvm":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 
+from adagrad._text import printable
 from adagrad.commands import streams
 from adagrad.commands.requirements import require
 
@@ -17,14 +18,20 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line; the entry point of the console script."""
     try:
-        streams.open_closed_streams()
+        streams.prepare()
         streams.hide_tracebacks()
         require("adagrad", "click")
         from adagrad.commands.group import adagrad
 
         adagrad(prog_name="adagrad")
-    except KeyboardInterrupt:  # while importing; commands say that they are interrupted
+    # Commands report their own errors. These are of the imports.
+    except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        if streams.shows_tracebacks():
+            raise
+        print(f"Error: cannot start: {printable(str(error))}", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

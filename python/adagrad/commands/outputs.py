@@ -277,7 +277,8 @@ def _is_predictions(path: Path) -> bool:
         from pyarrow import parquet
 
         try:
-            field = parquet.read_schema(path)[-1]
+            with path.open("rb") as file:
+                field = parquet.read_schema(file)[-1]
         except (pa.ArrowException, OSError, ValueError, IndexError):
             return False
         return bool(field.name == PREDICTION and field.type == pa.float32())

@@ -13,7 +13,13 @@ import click
 from adagrad._atomic import writing
 from adagrad._text import broken_rows
 from adagrad.commands.errors import reads_logs
-from adagrad.commands.log_options import log_options, parse_names, reader_options, use_threads
+from adagrad.commands.log_options import (
+    LogCommand,
+    log_options,
+    names_option,
+    reader_options,
+    use_threads,
+)
 from adagrad.commands.outputs import (
     PREDICTION,
     Output,
@@ -29,7 +35,9 @@ if TYPE_CHECKING:
 __all__ = ["predict"]
 
 
-@click.command(short_help="Predict the probability of a positive for every row of a log.")
+@click.command(
+    cls=LogCommand, short_help="Predict the probability of a positive for every row of a log."
+)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("logs", metavar="[LOG...]", nargs=-1)
 @click.option(
@@ -39,10 +47,8 @@ __all__ = ["predict"]
     help="Write a table to this file: .parquet, .csv or .tsv. It replaces an earlier table of"
     " predictions.  [default: one number per line on the standard output]",
 )
-@click.option(
+@names_option(
     "--keep",
-    type=parse_names,
-    metavar="A,B,...",
     help="Copy these columns of the log to the table, before the predictions. Needs --output.",
 )
 @overwrite_option
@@ -67,6 +73,7 @@ def predict(
       adagrad predict ctr.safetensors --format tsv < today.tsv > p.txt
     """  # noqa: D301 (click looks for the character itself)
     import adagrad._core as _core
+    from adagrad.commands.columns import warn_of_empty
     from adagrad.ctr.learners import files
     from adagrad.ctr.training.columns import open_for_model
     from adagrad.ctr.training.pipeline import encoded
@@ -80,7 +87,7 @@ def predict(
     use_threads(given["threads"])
     estimator, extra = files.read(model)
     trained = trained_with(model, estimator, extra)
-    how = reader_options(given["file_format"], given["delimiter"], given["names"])
+    how = reader_options(given, logs or ("-",))
     kept = list(keep or ())
     with open_for_model(
         logs or ("-",), trained.features, label=None, keep=kept, skip_bad=given["skip_bad"], **how
@@ -88,8 +95,10 @@ def predict(
         import pyarrow as pa
 
         schema = pa.schema([*(log.schema.field(name) for name in kept), (PREDICTION, pa.float32())])
+        warn = warn_of_empty(log.paths, trained.encoder)
         with _writer(output, schema) as writer:
             for batch in encoded(log, trained.encoder):
+                warn(batch.batch)
                 p = _core.probabilities(estimator.decision_function(batch.x))[:, 1]
                 columns = [batch.batch.column(name) for name in kept]
                 columns.append(pa.array(p.astype("float32")))

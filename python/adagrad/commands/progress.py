@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from adagrad._text import metric_texts
-from adagrad.commands.cluster import cluster_progress
+from adagrad._text import broken_rows, counted, metric_texts
+from adagrad.commands.cluster import cluster_progress, cluster_summary
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from adagrad.ctr.logs.log import Log, Position
     from adagrad.ctr.training.run import Training
 
-__all__ = ["ReadingProgress", "TrainingProgress"]
+__all__ = ["ReadingProgress", "TrainingProgress", "print_summary"]
 
 FIRST_LINE = 16
 """Examples at the first line of a training, a power of two."""
@@ -106,11 +106,6 @@ class TrainingProgress(_Bar):
         self._shown = last[0]
         self._last = [last[0], last[2]]  # examples and summed loss at the last line
 
-    def __enter__(self) -> Self:
-        if self.bar is None and not self._quiet:
-            self._console.print(HEADING, markup=False, highlight=False)
-        return super().__enter__()
-
     def rate(self, training: Training) -> float:
         """Return the examples learned per second."""
         return (training.examples - self._first) / max(self.seconds, 1e-9)
@@ -140,6 +135,8 @@ class TrainingProgress(_Bar):
         from adagrad.ctr.training.curve import metrics_at
 
         examples, _, loss, *_ = point
+        if self._next_line == FIRST_LINE:
+            self._console.print(HEADING, markup=False, highlight=False)
         while self._next_line <= examples:
             self._next_line *= 2
         since = (loss - self._last[1]) / max(examples - self._last[0], 1.0)
@@ -151,3 +148,38 @@ class TrainingProgress(_Bar):
             markup=False,
             highlight=False,
         )
+
+
+def print_summary(console: Console, training: Training, progress: TrainingProgress) -> None:
+    """Print the metrics of a finished training, and what it did."""
+    from rich import box
+    from rich.table import Table
+
+    assert training.progressive is not None
+    metrics = training.progressive.metrics()
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for heading in ("examples", "logloss", "NE", "AUC", "calibration"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    count = f"{int(training.progressive.sums[0]):,}"
+    table.add_row("progressive, first pass", count, *metric_texts(metrics))
+    for number, found in enumerate(training.validation, start=1):
+        count = f"{int(training.board.sums[0]):,}" if training.board else ""
+        table.add_row(f"validation, pass {number}", count, *metric_texts(found))
+    console.print()
+    console.print(table)
+    examples = counted(training.examples, "example")
+    passes = counted(training.pass_number, "pass", "passes")
+    lines = [
+        f"\n{examples} in {passes}, {progress.rate(training):,.0f} rows/s;"
+        f" lr {training.estimator.lr_:g}; {training.path}"
+    ]
+    if training.best_pass:
+        lines.append(f"the model is that of pass {training.best_pass}, the best")
+    lines += cluster_summary(training)
+    if training.skipped:
+        lines.append(broken_rows(training.skipped))
+    if metrics["logloss"] != metrics["logloss"]:  # NaN
+        lines.append("the predictions became infinite or NaN: choose a smaller --lr")
+    for line in lines:
+        console.print(line, markup=False)

@@ -10,7 +10,9 @@ import sys
 import threading
 from typing import Any
 
-__all__ = ["flush", "hide_tracebacks", "open_closed_streams", "shows_tracebacks"]
+from adagrad._atomic import WrittenFile
+
+__all__ = ["flush", "hide_tracebacks", "prepare", "shows_tracebacks"]
 
 
 class _Closed(io.RawIOBase):
@@ -35,11 +37,12 @@ class _Closed(io.RawIOBase):
         raise self._error
 
 
-def open_closed_streams() -> None:
+def prepare() -> None:
     """Give the descriptors of closed standard streams to /dev/null.
 
     Otherwise the next file that is opened gets the descriptor, and what is printed ends up in it.
-    What uses a closed stream gets an OSError; errors that cannot be printed are lost.
+    What uses a closed stream gets an OSError; errors that cannot be printed are lost. If the
+    standard output cannot be written, the error says so.
     """
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -49,9 +52,15 @@ def open_closed_streams() -> None:
         if getattr(sys, name) is None:
             raw: Any = open(os.devnull, "wb") if name == "stderr" else _Closed(name[3:] + "put")  # noqa: PTH123, SIM115
             setattr(sys, name, io.TextIOWrapper(raw, "utf-8", write_through=True))
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    if sys.platform != "win32" and not isinstance(sys.stdout.buffer, _Closed):
+        raw = WrittenFile(1, "wb", closefd=False)
+        raw.explain("the standard output", "")
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(raw),
+            sys.stdout.encoding,
+            "backslashreplace",
+            line_buffering=sys.stdout.isatty(),
+        )
 
 
 def flush() -> OSError | None:

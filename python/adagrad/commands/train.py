@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from adagrad._text import broken_rows, counted, metric_texts
+from adagrad._text import counted, printable
 from adagrad.commands.cluster import checkpoint_of
 from adagrad.commands.errors import reads_logs
 from adagrad.commands.log_options import (
+    LogCommand,
+    check_required,
+    crossed,
     feature_options,
     log_options,
     open_features,
     reader_options,
+    repeated,
     use_threads,
 )
 from adagrad.commands.outputs import Output, check_checkpoint, check_outputs, overwrite_option
 
 if TYPE_CHECKING:
+    from pyarrow import RecordBatch
     from rich.console import Console
 
-    from adagrad.commands.progress import TrainingProgress
     from adagrad.ctr.logs.log import Log
     from adagrad.ctr.training.options import Options
     from adagrad.ctr.training.run import Training
@@ -38,16 +43,15 @@ def rate(text: str) -> float | str:
     return text if text == "auto" else float(text)
 
 
-@click.command(short_help="Train a model on a click log.")
-@click.argument("logs", metavar="LOG...", nargs=-1, required=True)
-@click.option("-l", "--label", required=True, metavar="COLUMN", help="Column to predict.")
+@click.command(cls=LogCommand, short_help="Train a model on a click log.")
+@click.argument("logs", metavar="LOG...", nargs=-1)
+@click.option("-l", "--label", metavar="COLUMN", help="Column to predict.  [required]")
 @click.option(
     "-m",
     "--model",
-    required=True,
     type=click.Path(path_type=Path, dir_okay=False),
     help="Model file to write (safetensors). It is also the checkpoint. An existing file needs"
-    " --overwrite or --resume.",
+    " --overwrite or --resume.  [required]",
 )
 @click.option(
     "--model-type",
@@ -221,6 +225,9 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
       zcat log.gz | adagrad train - --format csv -l click -m ctr.safetensors
       adagrad train /shared/logs/ -l click -m ctr.safetensors --ray auto
 
+    It prints how it takes each column, and what the first rows make doubtful: numbers read as text,
+    an id of the row, a log without a header.
+
     The model predicts every example before it learns from it, and the metrics shown are those of
     these predictions. NE, normalized entropy, is the logloss divided by that of always predicting
     the share of positives. Neither the number of threads nor the format of the log changes a bit of
@@ -232,20 +239,23 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
     """  # noqa: D301 (click looks for the character itself)
     from adagrad.commands import terminal
     from adagrad.commands.cluster import check_cluster, training_on_ray
-    from adagrad.commands.progress import TrainingProgress
+    from adagrad.commands.columns import column_lines, doubts
+    from adagrad.commands.progress import TrainingProgress, print_summary
     from adagrad.ctr.training.columns import open_for_model
     from adagrad.ctr.training.run import Training
     from adagrad.ctr.training.stop import Interrupted, Stop
 
     console = terminal.console(stderr=True, soft_wrap=True)
     use_threads(given["threads"])
+    how = reader_options(given, (*logs, *given["validate"]))
+    check_required(logs, given["label"], given["model"], how)
     _check_files(given, logs)
     options = _options(given)
-    how = reader_options(given["file_format"], given["delimiter"], given["names"])
     _check_passes(given, logs)
     check_cluster(given, logs)
     stop = Stop()
     with stop.installed(), _open(logs, options, how, stop) as log:
+        options = _with_crosses(options, given["cross"], log)
         how_long = {name: given[name] for name in ("passes", "checkpoint_every", "early_stop")}
         if given["ray"] is None:
             training = Training(log, options, given["model"], **how_long)
@@ -263,16 +273,31 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
                 **how,
             )
 
+        def look(batch: RecordBatch) -> None:
+            is_text = log.sources[0].format in ("csv", "tsv", None)
+            header = is_text and given["names"] is None
+            for doubt in doubts(batch, options, training.encoder, text=is_text, header=header):
+                console.print(printable(f"{log.paths[0]}: {doubt}"), markup=False)
+
+        if not given["quiet"]:
+            understood = column_lines(log, options, training.encoder)
+            for line in [*repeated(click.get_current_context()), *understood]:
+                console.print(printable(line), markup=False)
         if given["validate"]:
             held_out().close()  # report a missing file now, not after the first pass
         try:
             with TrainingProgress(console, training, given["quiet"]) as progress:
-                training.run(progress, validate=held_out if given["validate"] else None, stop=stop)
+                training.run(
+                    progress,
+                    validate=held_out if given["validate"] else None,
+                    stop=stop,
+                    look=None if given["quiet"] else look,
+                )
         except Interrupted as interrupted:
             console.print(_interrupted(training), markup=False)
             raise SystemExit(128 + interrupted.signal) from None
     if not given["quiet"]:
-        _summary(console, training, progress)
+        print_summary(console, training, progress)
     if given["report"] is not None:
         from adagrad.ctr.training.report import write_report
 
@@ -318,8 +343,15 @@ def _options(given: dict[str, Any]) -> Options:
         ignore=given["ignore"] or (),
         text=given["text"] or (),
         categorical=given["categorical"] or (),
-        cross=tuple(tuple(cross.split("*")) for cross in given["cross"]),
     )
+
+
+def _with_crosses(options: Options, crosses: tuple[str, ...], log: Log) -> Options:
+    left_out = {options.label, *options.ignore}
+    names = [name for name in log.schema.names if name not in left_out]
+    if log.sources[0].format == "libsvm" and crosses:
+        raise click.ClickException("--cross needs columns, but libsvm logs have ids")
+    return dataclasses.replace(options, cross=crossed(crosses, names))
 
 
 def _open(logs: tuple[str, ...], options: Options, how: dict[str, Any], stop: Stop) -> Log:
@@ -367,39 +399,3 @@ def _interrupted(training: Training) -> str:
     if "-" in training.log.paths:
         text += " and the same stream from its first row"
     return text
-
-
-def _summary(console: Console, training: Training, progress: TrainingProgress) -> None:
-    from rich import box
-    from rich.table import Table
-
-    from adagrad.commands.cluster import cluster_summary
-
-    assert training.progressive is not None
-    metrics = training.progressive.metrics()
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("", no_wrap=True)
-    for heading in ("examples", "logloss", "NE", "AUC", "calibration"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    count = f"{int(training.progressive.sums[0]):,}"
-    table.add_row("progressive, first pass", count, *metric_texts(metrics))
-    for number, found in enumerate(training.validation, start=1):
-        count = f"{int(training.board.sums[0]):,}" if training.board else ""
-        table.add_row(f"validation, pass {number}", count, *metric_texts(found))
-    console.print()
-    console.print(table)
-    examples = counted(training.examples, "example")
-    passes = counted(training.pass_number, "pass", "passes")
-    lines = [
-        f"\n{examples} in {passes}, {progress.rate(training):,.0f} rows/s;"
-        f" lr {training.estimator.lr_:g}; {training.path}"
-    ]
-    if training.best_pass:
-        lines.append(f"the model is that of pass {training.best_pass}, the best")
-    lines += cluster_summary(training)
-    if training.skipped:
-        lines.append(broken_rows(training.skipped))
-    if metrics["logloss"] != metrics["logloss"]:  # NaN
-        lines.append("the predictions became infinite or NaN: choose a smaller --lr")
-    for line in lines:
-        console.print(line, markup=False)

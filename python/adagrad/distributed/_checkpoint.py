@@ -9,22 +9,29 @@ import contextlib
 import dataclasses
 import io
 import json
+import re
+import reprlib
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from adagrad._arguments import check_integer
 from adagrad.ctr.learners.progressive import Progressive
 from adagrad.tables import files
-from adagrad.tables.header import TableFileError
+from adagrad.tables.tensors import TableFileError, read_json
 
 __all__ = ["Checkpoint", "Mismatch", "plan_in", "prepare", "read", "remove", "write"]
 
 MANIFEST = "training.json"
 _FORMAT, _VERSION = "adagrad.distributed", 1
 _PROGRESS = "progress.npz"
+_FOLDER = re.compile(r"batch-\d{20}")
+_LONGEST = 100_000_000  # bytes of a manifest; the plan may name thousands of columns
+_NPY_HEADER = 1024  # the most bytes before an array
 
 
 class Mismatch(ValueError):
@@ -128,19 +135,67 @@ def _manifest(directory: Path) -> dict[str, Any] | None:
     path = directory / MANIFEST
     if not path.exists():
         return None
+    # The metrics in the curve are not finite if the model has diverged.
+    found = read_json(path, _LONGEST, finite=False)
     try:
-        manifest: dict[str, Any] = json.loads(path.read_bytes())
-        found = manifest["format"], manifest["version"]
-        if found != (_FORMAT, _VERSION):
-            raise TableFileError(
-                f"{path} has format {found[0]!r}, version {found[1]!r}; this adagrad reads"
-                f" {_FORMAT!r}, version {_VERSION}"
-            )
-        for name in ("plan", "folder", "curve", *_NUMBERS):
-            manifest[name]
-    except (KeyError, TypeError, ValueError) as error:
-        raise TableFileError(f"{path} is damaged: {error!r}") from error
+        _check_manifest(path, found)
+    except TableFileError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise TableFileError(f"{path} is damaged: {error}") from error
+    manifest: dict[str, Any] = found
     return manifest
+
+
+def _check_manifest(path: Path, found: Any) -> None:
+    """Raise if a manifest is not what `write` writes."""
+    if not isinstance(found, dict):
+        raise TypeError(f"it holds {reprlib.repr(found)}")
+    of_file = found.get("format"), found.get("version")
+    if of_file != (_FORMAT, _VERSION):
+        raise TableFileError(
+            f"{path} has format {of_file[0]!r:.60}, version {of_file[1]!r:.60}; this adagrad reads"
+            f" {_FORMAT!r}, version {_VERSION}"
+        )
+    if missing := [name for name in ("plan", "folder", "curve", *_NUMBERS) if name not in found]:
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    folder, curve = found["folder"], found["curve"]
+    if not isinstance(folder, str) or not _FOLDER.fullmatch(folder):
+        raise ValueError(f"folder is {reprlib.repr(folder)}")
+    if not isinstance(found["plan"], dict):
+        raise TypeError(f"plan is {reprlib.repr(found['plan'])}")
+    json.dumps(found["plan"], allow_nan=False)  # it has no metrics, which may not be finite
+    if not isinstance(curve, list) or not all(map(_is_point, curve)):
+        raise TypeError(f"curve is {reprlib.repr(curve)}")
+    for name in _NUMBERS:
+        check_integer(name, found[name], 0, 2**63 - 1)
+
+
+def _is_point(value: Any) -> bool:
+    return (
+        isinstance(value, list) and len(value) == 5 and all(type(x) in (int, float) for x in value)
+    )
+
+
+def _read_progress(path: Path) -> Progressive:
+    """Return the metrics in an archive of NumPy, whose sizes are checked before it is read."""
+    expected = Progressive().state()
+    found = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name, array in expected.items():
+                with archive.open(f"{name}.npy") as entry:
+                    file = io.BytesIO(entry.read(array.nbytes + _NPY_HEADER))
+                np.lib.format.read_magic(file)
+                shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+                if (shape, dtype) != (array.shape, array.dtype):
+                    raise ValueError(f"{name} is {dtype} of shape {shape}")
+                found[name] = np.frombuffer(file.read(), dtype).reshape(shape)
+    except FileNotFoundError:
+        raise TableFileError(f"{path} does not exist") from None
+    except Exception as error:  # zipfile raises a dozen kinds for an archive that is damaged
+        raise TableFileError(f"{path} is damaged: {error}") from error
+    return Progressive.restore(found)
 
 
 def read(directory: Path, plan: dict[str, Any]) -> Checkpoint | None:
@@ -156,21 +211,17 @@ def read(directory: Path, plan: dict[str, Any]) -> Checkpoint | None:
     manifest = _manifest(directory)
     if manifest is None:
         return None
-    numbers = {name: int(manifest[name]) for name in _NUMBERS}
+    numbers = {name: manifest[name] for name in _NUMBERS}
     folder, of_checkpoint = directory / manifest["folder"], manifest["plan"]
     # Through JSON, which turns tuples into lists.
     different = _difference(of_checkpoint, json.loads(json.dumps(plan)))
     if different is not None:
         name, before, now = different
         raise Mismatch(
-            f"{directory} is of a training with another {name}: {before!r}, not {now!r}; repeat the"
-            " options of that training, or choose another directory"
+            f"{directory} is of a training with another {name}: {before!r:.100}, not {now!r:.100};"
+            " repeat the options of that training, or choose another directory"
         )
-    try:
-        with np.load(folder / _PROGRESS) as file:
-            progressive = Progressive.restore({key: file[key] for key in file.files})
-    except (OSError, KeyError, ValueError) as error:
-        raise TableFileError(f"{folder / _PROGRESS} is damaged: {error!r}") from error
+    progressive = _read_progress(folder / _PROGRESS)
     return Checkpoint(str(folder), progressive=progressive, curve=manifest["curve"], **numbers)
 
 

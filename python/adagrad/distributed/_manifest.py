@@ -10,16 +10,17 @@ import reprlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import adagrad._core as _core
 from adagrad.distributed._slices import StrPath, find_slices
 from adagrad.tables import files
 from adagrad.tables.header import COUNTERS, TableFileError
+from adagrad.tables.tensors import read_json
 
 MANIFEST = "sharded.json"
 NAME = "table"  # prefix of the slices' file names
 
+_LONGEST = 1 << 20  # bytes of a manifest: it has a dozen short entries
 _FORMAT = {"format": "adagrad.ShardedTable", "format_version": "1"}
 _FOLDER = re.compile(r"slices-[0-9a-f]{16}")
 _NUMBERS = ("rows", "shards", *COUNTERS)
@@ -75,13 +76,11 @@ def read(directory: StrPath) -> tuple[Path, dict[str, int]]:
     """
     path = Path(os.path.realpath(directory)) / MANIFEST
     try:
-        found: Any = json.loads(path.read_bytes())
+        found = read_json(path, _LONGEST)
     except FileNotFoundError as error:
         raise TableFileError(
             f"{path} does not exist: the directory has no sharded table"
         ) from error
-    except (ValueError, RecursionError) as error:
-        raise TableFileError(f"{path} is corrupted: {error}") from error
     if not isinstance(found, dict) or found.get("format") != _FORMAT["format"]:
         raise TableFileError(
             f"{path} is not the manifest of a sharded table: it has {reprlib.repr(found)}"
@@ -96,7 +95,8 @@ def read(directory: StrPath) -> tuple[Path, dict[str, int]]:
         raise TableFileError(f"{path} is corrupted: slices is {reprlib.repr(folder)}")
     for name in _NUMBERS:
         value = found.get(name)
-        if type(value) is not int or not 0 <= value < 2**64:
+        most = 2**63 if name in ("rows", "shards") else 2**64
+        if type(value) is not int or not 0 <= value < most:
             raise TableFileError(f"{path} is corrupted: {name} is {reprlib.repr(value)}")
     numbers = {name: found[name] for name in _NUMBERS}
     with contextlib.suppress(FileNotFoundError):

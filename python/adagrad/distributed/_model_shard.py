@@ -20,6 +20,7 @@ from adagrad.distributed._order import Async, Order, Sync, window
 from adagrad.distributed._ranges import starts
 from adagrad.distributed._slices import load_slice, make_slice, save_slice
 from adagrad.tables.table import Table
+from adagrad.tables.tensors import TableFileError
 
 __all__ = ["Answer", "ModelShard", "Stale"]
 
@@ -135,6 +136,7 @@ class ModelShard:
                 for name in tables
             }
             self._bias = load_slice(directory, BIAS, 0, 1)
+            self._check_loaded(directory)
         self._bias.rule = rule.replace(weight_decay=0.0)  # the bias takes no penalty
         self._order = self._order_of(self._staleness, start, first)
         self._pushed: dict[int, Gradients] = {}
@@ -144,6 +146,17 @@ class ModelShard:
         self.pulled_rows = self.pulls = self.steps = 0
         self.busy = 0.0
         self._wake()
+
+    def _check_loaded(self, directory: str) -> None:
+        """Raise if a checkpoint has tables of another model."""
+        dims = {name: layout["dim"] for name, layout in layouts(self.settings).items()} | {BIAS: 1}
+        expected = "float32", self.settings.rule.accumulator
+        for name, tables in {**self._tables, BIAS: [self._bias]}.items():
+            for table in tables:
+                if (table.dim, table.dtype, table.accumulator) != (dims[name], *expected):
+                    raise TableFileError(
+                        f"{directory}: the table {name} is not of this model: {table}"
+                    )
 
     async def take(self, slots: Slots) -> Rows:
         """Return params and accumulators of some slots, and of the bias if it is here."""

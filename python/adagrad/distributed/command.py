@@ -17,7 +17,7 @@ from adagrad.ctr.learners.model import Model, layouts
 from adagrad.ctr.learners.progressive import Progressive
 from adagrad.ctr.logs.log import Log
 from adagrad.ctr.training.curve import extended_curve
-from adagrad.ctr.training.run import Training, evaluate
+from adagrad.ctr.training.run import Look, Training, evaluate
 from adagrad.ctr.training.stop import Stop
 from adagrad.distributed import _checkpoint
 from adagrad.distributed._dataset import SkippedRows, from_log
@@ -100,6 +100,7 @@ class RayTraining(Training):
         *,
         validate: Callable[[], Log] | None = None,
         stop: Stop | None = None,
+        look: Look | None = None,
     ) -> None:
         """Train to the end and write the model file; see `Training.run`.
 
@@ -114,6 +115,8 @@ class RayTraining(Training):
         dataset = from_log(self.log, skipped)
         self.estimator.set_params(passes=self.passes)
         self.sample = next(self.log.batches(), None)
+        if look is not None and self.sample is not None:
+            look(self.sample)
         plan = plan_of(
             self.estimator, dataset, self.options.label, self.cluster, self.encoder, self.identity
         )

@@ -1,4 +1,4 @@
-"""Table files: reading, atomic replacement, sparse creation, and writable mapping.
+"""Table files: reading, atomic replacement and sparse creation; `mapping` maps them.
 
 The format is safetensors. The safetensors package cannot map a file for writing, nor stream, pad,
 sync and rename one, so this module does.
@@ -6,14 +6,11 @@ sync and rename one, so this module does.
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import errno
 import mmap
 import os
 import stat
 import sys
-import weakref
 from collections.abc import Callable, Iterable
 from io import FileIO
 from pathlib import Path
@@ -21,14 +18,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from adagrad._atomic import StrPath, explained, in_use, new_file, replacing, resolved, sync_folder
-from adagrad._atomic import try_lock as _try_lock
-from adagrad.tables.header import COUNTERS, DIGITS, Header, TableFileError, data_bytes
+from adagrad._atomic import StrPath, explained, new_file, replacing, resolved, sync_folder
+from adagrad.tables.header import Header, TableFileError, data_bytes
 from adagrad.tables.header import encode as _encode
 from adagrad.tables.header import parse as _parse
-
-if sys.platform != "win32":
-    import fcntl
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -168,7 +161,7 @@ def create(
     OSError
         If the file system refuses, for example because of the size.
     """
-    _need_locks()
+    need_locks()
     head = _encode(metadata, dtype, shape)
     size = len(head) + data_bytes(dtype, shape)
     target = resolved(path)
@@ -188,124 +181,6 @@ def create(
     sync_folder(target.parent)
 
 
-class Mapping:
-    """A whole file mapped for reading and writing, locked against any other mapping.
-
-    Other processes see what is written to `data` at once. It is on disk after `flush`, or when the
-    kernel writes it back. If the disk is full when a page of a sparse file is first written, the
-    process ends with SIGBUS, as for any mapped file.
-
-    Parameters
-    ----------
-    path : str or PathLike
-        A file written by `create`, `save` or an earlier mapping.
-
-    Attributes
-    ----------
-    header : Header
-        With the counters of the last `flush`.
-    data : ndarray of uint8
-        The data, writeable.
-
-    Raises
-    ------
-    BlockingIOError
-        If another mapping, of this process or another, has the file, or it is being saved.
-    TableFileError
-        As for `read_header`, or if the header is not laid out as `save` writes it.
-    OSError
-        If the file cannot be read and written.
-
-    Notes
-    -----
-    Without `close`, the file stays locked as long as the mapping or a view of `data` exists, even
-    in a forked process.
-    """
-
-    header: Header
-
-    def __init__(self, path: StrPath) -> None:
-        self._path = path
-        self._process = os.getpid()
-        self._file = _open_alone(path)
-        try:
-            self.header, head = _parse(path, self._file)
-            if head != _encode(self.header.metadata, self.header.dtype, self.header.shape):
-                raise TableFileError(
-                    f"{path} cannot be mapped: adagrad did not write its header, and could not"
-                    " overwrite it in place; load the table and save it again"
-                )
-            self._mapped: mmap.mmap | None = mmap.mmap(self._file.fileno(), 0)
-        except BaseException:
-            self._file.close()
-            raise
-        # Rows are read at random, so that read-ahead would load pages in vain.
-        with contextlib.suppress(AttributeError, OSError):
-            self._mapped.madvise(mmap.MADV_RANDOM)
-        self._data = np.frombuffer(self._mapped, np.uint8, offset=self.header.start)
-        # Views keep the lock: the mmap has its own descriptor of the open file.
-        self._close_file = weakref.finalize(self, self._file.close)
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether this process made the mapping, rather than its parent before a fork."""
-        return os.getpid() == self._process
-
-    @property
-    def data(self) -> Bytes:
-        """The mapped bytes of the tensor."""
-        self._open_map()
-        return self._data
-
-    def flush(self, *values: int) -> None:
-        """Write the data to disk, and then the counters, which therefore never run ahead.
-
-        Parameters
-        ----------
-        *values : int
-            New values, in the order of `COUNTERS`. Counters without a value keep theirs.
-
-        Raises
-        ------
-        OSError
-            If the disk fails.
-        RuntimeError
-            In a forked child, which shares the data with its parent but not the counters.
-        """
-        mapped = self._open_map()
-        if not self.is_ours:
-            raise RuntimeError(
-                "a forked process cannot flush a mapped table: flush it in the one that mapped it"
-            )
-        mapped.flush()
-        counters = {name: f"{n:0{DIGITS}}" for name, n in zip(COUNTERS, values, strict=False)}
-        header = dataclasses.replace(self.header, metadata={**self.header.metadata, **counters})
-        os.pwrite(self._file.fileno(), _encode(header.metadata, header.dtype, header.shape), 0)
-        os.fsync(self._file)
-        self.header = header
-
-    def close(self) -> None:
-        """Release `data` and the lock, without a `flush`.
-
-        Views of `data` stay valid and still write to the file, which another mapping may then have.
-        The memory is unmapped with the last view.
-        """
-        if self._mapped is None:
-            return
-        self._mapped = None
-        self._data = np.empty(0, np.uint8)
-        # Unlock explicitly, because views keep a descriptor. A forked child shares the lock of its
-        # parent and must not release it.
-        if self.is_ours:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
-        self._close_file()
-
-    def _open_map(self) -> mmap.mmap:
-        if self._mapped is None:
-            raise ValueError(f"the mapping of {self._path} is closed")
-        return self._mapped
-
-
 def open_regular(path: StrPath, mode: str) -> FileIO:
     """Open a file, but no pipe or device."""
     path = Path(path)
@@ -316,25 +191,10 @@ def open_regular(path: StrPath, mode: str) -> FileIO:
     return FileIO(path, mode)
 
 
-def _open_alone(path: StrPath) -> FileIO:
-    """Open a file for reading and writing, locked against other mappings and saves."""
-    _need_locks()
-    while True:
-        file = open_regular(path, "r+b")
-        try:
-            if not _try_lock(file.fileno(), fcntl.LOCK_EX):
-                raise in_use(path, file.fileno(), "mapped by another table, or being saved")
-            if os.path.samestat(os.fstat(file.fileno()), Path(path).stat()):
-                return file
-        except BaseException:
-            file.close()
-            raise
-        file.close()  # a save replaced it after it was opened
-
-
-def _need_locks() -> None:
+def need_locks() -> None:
+    """Raise NotImplementedError on a system without POSIX locks."""
     if sys.platform == "win32":
         raise NotImplementedError(
             "mapped tables need POSIX file locks, which Windows does not have: keep the table in"
-            " memory, and use Table.save and Table.load"
+            " memory, and use Table.save and Table.load, or Table.open(path, mode='r') to read"
         )

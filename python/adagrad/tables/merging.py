@@ -37,11 +37,14 @@ def merge(tables: Sequence[T], weights: str) -> T:
     # Rounded as it is stored, so that the accumulators of an untouched row have not grown.
     start = np.array(merged.rule.initial_accumulator).astype(merged.state.dtype).astype(np.float64)
     of_rows = merged._layout.state == "row" and merged.dim != 1
+    # Mapped tables that are only read may share a file.
+    held = [t._view(t.dim, t.state_dtype, write=False) for t in tables]
+    given = [t._view(0, t.dtype, write=False) for t in tables]
     block = max(1, (1 << 16) // merged.dim)
     for begin in range(0, merged.rows, block):
         part = slice(begin, begin + block)
-        states = np.array([t.state[part] for t in tables], dtype=np.float64)
-        params = np.array([t.weights[part] for t in tables], dtype=np.float64)
+        states = np.array([state[part] for state in held], dtype=np.float64)
+        params = np.array([w[part] for w in given], dtype=np.float64)
         # An accumulator may have decayed below its start.
         gathered = np.maximum(states - start, 0.0)
         total = gathered.sum(axis=0)

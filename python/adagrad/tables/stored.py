@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 import adagrad._core as _core
-from adagrad._arguments import check_integer
+from adagrad._arguments import check_integer, check_storable
 from adagrad.rule import AccumulatorShape, Rule
 from adagrad.tables import files, memory
 from adagrad.tables.header import COUNTERS, DIGITS, Header, TableFileError
 from adagrad.tables.layout import BYTES, Layout, check_layout, dtype_of, name_of
+from adagrad.tables.mapping import FileMode, Mapping
 from adagrad.tables.tensors import strict_json
 
 Array = npt.NDArray[Any]
@@ -39,7 +40,7 @@ class StoredTable:
     # Where this table begins in a larger one that it is a slice of: random numbers depend on it.
     _first_row: int = 0
     _layout: Layout
-    _mapping: files.Mapping | None
+    _mapping: Mapping | None
 
     def _take(self, data: Bytes) -> None:
         """Use memory of the right size."""
@@ -58,7 +59,10 @@ class StoredTable:
 
     @property
     def weights(self) -> Array:
-        """The params: a view of shape [rows], or [rows, dim] if `dim` is not 1."""
+        """The params: a view of shape [rows], or [rows, dim] if `dim` is not 1.
+
+        It is writeable, except of a table that was opened with mode "r".
+        """
         return self._view(0, self.dtype)
 
     @property
@@ -66,7 +70,7 @@ class StoredTable:
         """The accumulators: a view of the shape of `weights`, or [rows] with one per row."""
         return self._view(self.dim, self.state_dtype)
 
-    def _view(self, column: int, dtype: str) -> Array:
+    def _view(self, column: int, dtype: str, *, write: bool = True) -> Array:
         at = self._layout
         length = at.dim if column == 0 else at.state_length
         size = BYTES[dtype]
@@ -74,7 +78,8 @@ class StoredTable:
         if at.dim != 1 and (column == 0 or at.state == "element"):
             shape, strides = (at.rows, length), (at.row_bytes, size)  # type: ignore[assignment]
         offset = column * BYTES[at.dtype]
-        view: Array = np.ndarray(shape, dtype_of(dtype), self._alive().data, offset, strides)
+        memory = self._writeable() if write and not self._is_read_only else self._alive()
+        view: Array = np.ndarray(shape, dtype_of(dtype), memory.data, offset, strides)
         return view
 
     @property
@@ -162,12 +167,17 @@ class StoredTable:
         return table
 
     @classmethod
-    def open(cls, path: StrPath) -> Self:
+    def open(cls, path: StrPath, mode: FileMode = "r+") -> Self:
         """Map an existing file: ``Table(path=path)``, but an error if there is none.
 
         Parameters
         ----------
         path : str or PathLike
+        mode : {"r", "r+"}, default "r+"
+            "r" only reads: the table does not change, its views are read-only, and the file may be
+            one that this process cannot write. "r+" reads until the first call that changes the
+            table, or gives out a view that could. From then on until `close` the table has the
+            file for itself: that call raises BlockingIOError if another table maps the file.
 
         Returns
         -------
@@ -179,13 +189,22 @@ class StoredTable:
             If there is no file.
         adagrad.TableFileError, BlockingIOError
             As for the constructor.
+
+        Notes
+        -----
+        Any number of processes may map a file to read it, and share its memory. `save` may replace
+        the file meanwhile: open tables then have the old one. A mapped file must not be cut short.
+        Calls of a table raise TableFileError if it was; where that happens during a call, the
+        process ends with SIGBUS.
         """
+        if mode not in ("r", "r+"):
+            raise ValueError(f"mode must be 'r' or 'r+', got {mode!r}")
         table = cls.__new__(cls)
-        table._open(path, {})
+        table._open(path, {}, mode)
         return table
 
-    def _open(self, path: StrPath, given: dict[str, Any]) -> None:
-        mapping = files.Mapping(path)
+    def _open(self, path: StrPath, given: dict[str, Any], mode: FileMode = "r+") -> None:
+        mapping = Mapping(path, mode)
         try:
             self._read(path, mapping.header)
             for name, value in given.items():
@@ -212,6 +231,8 @@ class StoredTable:
                 found["state_dtype"],
             )
             self.rule = rule_of(path, strict_json(found["rule"]))
+            start = self.rule.initial_accumulator
+            check_storable("initial_accumulator", start, self._layout.state_dtype)
             self.seed = check_integer("seed", _number(found, "seed"), 0, 2**64 - 1)
             first_row = _number(found, "first_row", "0")
             self._first_row = check_integer("first_row", first_row, 0, 2**63 - 1 - self.rows)
@@ -250,6 +271,8 @@ class StoredTable:
         of float32 or float64 is in the file completely or not at all, except under "each", which
         writes accumulators first. Longer rows and 16-bit rows may be written in part.
 
+        Without effect if nothing has changed since the table was opened.
+
         Raises
         ------
         ValueError
@@ -272,9 +295,17 @@ class StoredTable:
         """
         if self._memory is None:
             return
-        if self._mapping is not None:
-            if self._mapping.is_ours:
+        mapping = self._mapping
+        try:
+            if mapping is not None and mapping.is_ours and not self._is_read_only:
                 self.flush()
+        except TableFileError:  # the file was cut short, so that there is nothing to keep
+            self._release()
+            raise
+        self._release()
+
+    def _release(self) -> None:
+        if self._mapping is not None:
             self._mapping.close()
         self._memory = None
         del self._core
@@ -287,9 +318,23 @@ class StoredTable:
         self.close()
 
     def _alive(self) -> Bytes:
+        """Return the memory, which can be read."""
         if self._memory is None:
             raise ValueError("this table is closed")
+        if self._mapping is not None:
+            self._mapping.check()
         return self._memory
+
+    def _writeable(self) -> Bytes:
+        """Return the memory, which can be read and written."""
+        memory = self._alive()
+        if self._mapping is not None:
+            self._mapping.reserve()
+        return memory
+
+    @property
+    def _is_read_only(self) -> bool:
+        return self._mapping is not None and self._mapping.mode == "r"
 
     def copy(self) -> Self:
         """Return a copy in memory, even of a mapped table.

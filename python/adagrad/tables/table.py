@@ -12,6 +12,7 @@ from adagrad._arguments import check_integer, check_real, check_storable, check_
 from adagrad.rule import AccumulatorShape, Duplicates, Rule, check_choice
 from adagrad.tables import files, memory, merging
 from adagrad.tables.layout import check_layout
+from adagrad.tables.mapping import Mapping
 from adagrad.tables.stored import Bytes, StoredTable, StrPath
 
 Array = npt.NDArray[Any]
@@ -48,8 +49,9 @@ class Table(StoredTable):
     path : str or PathLike, optional
         Map this file instead of allocating memory, so that the table may be larger than memory. A
         new file is sparse: pages that are never touched take no disk space. An existing file is
-        opened, and the other arguments must agree with it; `init` is for a new file only. Only one
-        table can map a file at a time. See `flush`.
+        opened as by `open`, and the other arguments must agree with it; `init` is for a new file
+        only. Any number of tables can map a file to read it, but only one to change it. See `open`
+        and `flush`.
     init_scale : float, default 0.01
         Finite and not negative.
     state_dtype : str, optional
@@ -78,7 +80,7 @@ class Table(StoredTable):
     adagrad.TableFileError
         If `path` is not a complete file of a table.
     BlockingIOError
-        If another table maps the file.
+        If another table maps the file and has changed it.
 
     Notes
     -----
@@ -128,7 +130,7 @@ class Table(StoredTable):
         check_storable("initial_accumulator", start, self._layout.state_dtype)
         check_storable("init_scale", scale, self._layout.dtype)
         self.steps = self.skipped = self.decays = 0
-        self._mapping: files.Mapping | None = None
+        self._mapping: Mapping | None = None
         self.path = None if path is None else os.fspath(path)
 
         def fill(data: Bytes) -> None:
@@ -141,7 +143,7 @@ class Table(StoredTable):
             self._take(data)
         else:
             files.create(path, self._metadata(), *self._layout.tensor, fill)
-            self._mapping = files.Mapping(path)
+            self._mapping = Mapping(path, reserved=True)
             self._take(self._mapping.data)
 
     def step(
@@ -191,7 +193,7 @@ class Table(StoredTable):
         Takes O(n dim) time. "sum" needs 16 bytes of memory per id, and 28 more with several
         threads.
         """
-        self._alive()
+        self._writeable()
         if duplicates is not None:
             check_choice("duplicates", duplicates)
         skipped = self._core.step(
@@ -245,7 +247,7 @@ class Table(StoredTable):
         -----
         Needs 8 bytes of memory per id more than `step`, and with `weights` ``n * dim`` elements.
         """
-        self._alive()
+        self._writeable()
         if duplicates is not None:
             check_choice("duplicates", duplicates)
         skipped = self._core.step_pooled(
@@ -355,7 +357,7 @@ class Table(StoredTable):
         -----
         Takes O(rows) time. 16-bit accumulators are rounded stochastically.
         """
-        self._alive()
+        self._writeable()
         if not 0.0 <= check_real("gamma", gamma) <= 1.0:
             raise ValueError(f"gamma must be in [0, 1], got {gamma!r}")
         floor = check_real("floor", floor)

@@ -11,6 +11,7 @@ import math
 import os
 import reprlib
 from io import FileIO
+from pathlib import Path
 from typing import Any
 
 StrPath = str | os.PathLike[str]
@@ -92,6 +93,27 @@ def strict_json(text: bytes | str, *, finite: bool = True) -> Any:
         )
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def read_json(path: Path, longest: int, *, finite: bool = True) -> Any:
+    """Return what a JSON file of at most `longest` bytes holds; see `strict_json`.
+
+    Raises
+    ------
+    TableFileError
+        The file is longer, or not JSON.
+    OSError
+        It cannot be read.
+    """
+    size = path.stat().st_size
+    if size > longest:
+        raise TableFileError(
+            f"{path} is corrupted: it has {size} bytes, expected {longest} or less"
+        )
+    try:
+        return strict_json(path.read_bytes(), finite=finite)
+    except ValueError as error:
+        raise TableFileError(f"{path} is corrupted: it is not JSON: {error}") from error
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def _check_step(
     """Raise what the step of any table would raise, before the first table has changed."""
     column = 0
     for t, (table, own, g) in enumerate(zip(tables, bags, parts, strict=True)):
-        table._alive()
+        table._writeable()
         rule = table.rule
         w, s = np.empty(0, g.dtype), np.empty(0, g.dtype)
         rate = rule.lr_at(table.steps + 1)

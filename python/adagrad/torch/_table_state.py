@@ -21,9 +21,12 @@ _DTYPES = {
 
 
 def _memory_of(table: Table) -> torch.Tensor:
-    """Return the memory of a table as a tensor of the dtype and shape in its file."""
+    """Return the memory of a table, or a copy that cannot be written, as in its file."""
     dtype, shape = table._layout.tensor
-    return torch.from_numpy(table._alive()).view(_DTYPES[dtype]).view(shape)
+    memory = table._alive()
+    if not memory.flags.writeable:  # of a mapped table that is only read, so far
+        memory = memory.copy()
+    return torch.from_numpy(memory).view(_DTYPES[dtype]).view(shape)
 
 
 def state_of(table: Table) -> dict[str, Any]:
@@ -53,7 +56,7 @@ def read_state(name: str, table: Table, state: object) -> tuple[Table, torch.Ten
             f"{name} has a tensor of {tensor.dtype} and shape {tuple(tensor.shape)}, but its"
             f" header says {_DTYPES[dtype]} and {shape}"
         )
-    table._alive()
+    table._writeable()
     return read, tensor
 
 

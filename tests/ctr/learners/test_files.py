@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import json
+import operator
+import os
 import random
 import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -15,8 +19,14 @@ import safetensors.numpy
 import scipy.sparse
 
 from adagrad import Rule, TableFileError, preset
-from adagrad.ctr import LogisticRegression, load
-from adagrad.ctr.learners import files
+from adagrad.ctr import (
+    Examples,
+    FactorizationMachine,
+    FieldAwareFactorizationMachine,
+    LogisticRegression,
+    load,
+)
+from adagrad.ctr.learners import file_format, files
 from checks import assert_same_bits
 from ctr_data import batch, labels
 
@@ -215,3 +225,136 @@ def test_killed_while_saving(tmp_path):
             child.kill()
         assert load(path).lr_ in (0.1, 0.2)
         assert len(list(path.parent.iterdir())) <= 2
+
+
+def with_json(path, where, change):
+    """Change a value of the metadata, given by its path, in place."""
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    name, *inner = where
+    entry = json.loads(header["__metadata__"][name])
+    at = {"": entry}
+    for key in ["", *inner][:-1]:
+        at = at[key]
+    whole = {"": entry} if not inner else None
+    change(whole or at, ["", *inner][-1])
+    header["__metadata__"][name] = json.dumps(whole[""] if whole else entry)
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
+
+
+DAMAGE = [
+    (["settings", "n_slots"], 10**13, "n_slots must be from 1 to 4294967296, got 10000000000000"),
+    (["settings", "n_slots"], 2**32, r"'linear' is F32 of shape \(300, 2\), expected F32 of shape"),
+    (["settings", "n_slots"], 300.0, "n_slots must be an integer, got 300.0"),
+    (["settings", "n_fields"], 10**13, "n_fields must be from 0 to 0"),
+    (["settings", "factors"], 4, "factors must be from 0 to 0, got 4"),
+    (["settings", "kind"], "ffm", "factors must be from 1 to 4096, got 0"),
+    (["settings", "kind"], ["lr"], r"the kind is \['lr'\], expected lr, fm or ffm"),
+    (["settings", "parts"], -1, "parts must be from 1 to 1, got -1"),
+    (["settings", "l1"], "0", "l1 must be a real number"),
+    (["settings", "seed"], 2**64, "seed must be from 0 to 18446744073709551614"),
+    (["settings", "normalize"], 0, "normalize must be a bool"),
+    (["settings", "rule", "lr"], -1.0, "lr must not be negative"),
+    (["settings", "rule", "eps"], None, "eps must be a real number"),
+    (["settings", "rule", "lr"], 0.3, "lr is 0.2, but that of the rule is 0.3"),
+    (["settings", "rule"], [], r"its rule is \[\]"),
+    (["settings"], {}, "settings are {}, expected factors"),
+    (["params", "lr"], "x" * 9999, "lr must be a number, None or 'auto', got 'xxx"),
+    (["params", "seed"], -1, "seed must be from 0"),
+    (["params", "n_jobs"], 0, "n_jobs must be from 1"),
+    (["params", "passes"], 2**64, "passes must be from 1"),
+    (["params", "encoder"], "encoder", "the encoder is 'encoder', expected an object"),
+    (["params", "encoder"], {}, "the encoder has format None"),
+    (["params", "rule"], {"lr": 0.1}, "its rule lacks accumulator"),
+    (["params"], [], r"params is \[\]"),
+    (["n_examples"], -1, "n_examples must be from 0"),
+    (["n_examples"], 2**64, "n_examples must be from 0"),
+    (["classes", 0], [1, 0], r"classes are \[1, 0\], expected two ascending <f4"),
+    (["classes"], [[0, 2**64], "<i8"], "too large"),
+    (["classes"], [[0.5, 1], "<i8"], r"classes are \[0.5, 1\]"),
+    (["classes", 1], "<U999999999", "the dtype of the classes is '<U999999999'"),
+    (["classes", 1], "<M8[s]", "the dtype of the classes is"),
+    (["classes"], 5, "cannot unpack"),
+    (["fitted", "n_features_in_"], 299, "n_features_in_ must be from 300 to 300, got 299"),
+    (["fitted", "n_passes_"], "1", "n_passes_ must be an integer"),
+    (["fitted"], {"predict": 1}, r"fitted has \['predict'\]"),
+    (["class"], "FactorizationMachine", "no 'FactorizationMachine' is of kind lr"),
+    (["class"], ["LogisticRegression"], r"class is \['LogisticRegression'\]"),
+    (["lr"], "0.2", "lr must be a real number"),
+]
+
+
+@pytest.mark.parametrize(("where", "value", "message"), DAMAGE, ids=lambda x: str(x)[:40])
+def test_a_value_that_no_learner_has(path, where, value, message):
+    with_json(path, where, lambda at, key: operator.setitem(at, key, value))
+    with pytest.raises(TableFileError, match=message) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+    assert "corrupted" in str(caught.value)
+    assert len(str(caught.value)) < 1000
+    assert str(caught.value).isprintable()
+
+
+def test_keys_that_are_missing_or_double(path):
+    data = path.read_bytes()
+    for name in ("class", "params", "settings", "classes", "n_examples", "lr", "fitted", "extra"):
+        path.write_bytes(data.replace(f'"{name}":"'.encode(), f'"{name[:-1]}_":"'.encode(), 1))
+        with pytest.raises(TableFileError, match=f"its metadata: {name} missing"):
+            load(path)
+    path.write_bytes(data.replace(b'"n_examples":"', b'"class":"', 1))
+    with pytest.raises(TableFileError, match=r"not JSON: the key 'class' occurs twice|truncated"):
+        load(path)
+    for name, text in (("n_examples", "NaN"), ("lr", "1e999"), ("settings", '{"l1": 0, "l1": 1}')):
+        path.write_bytes(data)
+        rewritten(path, **{name: text})
+        with pytest.raises(TableFileError, match=f"its metadata: {name} is not JSON"):
+            load(path)
+
+
+@pytest.mark.parametrize("kind", ["fm", "ffm"])
+def test_shapes_are_compared_before_memory_is_allocated(tmp_path, rng, kind):
+    """A file of a few kilobytes is refused at once, whatever size its settings claim."""
+    learner, fields = {
+        "fm": (FactorizationMachine(2, lr=0.1), None),
+        "ffm": (FieldAwareFactorizationMachine(2, lr=0.1), np.arange(4, dtype=np.uint16) % 2),
+    }[kind]
+    x = Examples.from_csr(scipy.sparse.csr_matrix(np.eye(4, 64, dtype=np.float32)))
+    if fields is not None:
+        x = Examples(x.slots, x.bounds, 64, 4, values=x.values, fields=fields, n_fields=2)
+    path = tmp_path / "model"
+    learner.fit(x, [0, 1, 0, 1]).save(path)
+    data = path.read_bytes()
+    for name, value in (("n_slots", 2**32), ("factors", 4096), ("n_fields", 65_536)):
+        path.write_bytes(data)
+        with_json(
+            path, ["settings", name], lambda at, key, value=value: operator.setitem(at, key, value)
+        )
+        tracemalloc.start()
+        with pytest.raises(TableFileError, match=r"expected F32 of shape|n_fields must be from 0"):
+            load(path)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 32 << 20
+
+
+def test_scores_that_are_no_weights(path):
+    tensors = safetensors.numpy.load_file(path)
+    with safetensors.safe_open(path, "np") as file:
+        metadata = file.metadata()
+    for value in (np.nan, -1.0, np.inf):
+        tensors["progressive.bins"][1, 5] = value
+        safetensors.numpy.save_file(tensors, path, metadata)
+        with pytest.raises(TableFileError, match=r"progressive.bins has a weight that is negative"):
+            load(path)
+
+
+def test_a_file_that_is_cut_short_while_it_is_read(path, monkeypatch):
+    def cut(*arguments, check=file_format._check_tensors):
+        check(*arguments)
+        os.truncate(path, path.stat().st_size - 100_000)
+
+    monkeypatch.setattr(file_format, "_check_tensors", cut)
+    with pytest.raises(TableFileError, match="was truncated while it was read"):
+        load(path)

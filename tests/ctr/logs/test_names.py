@@ -1,4 +1,4 @@
-"""The names of columns: missing ones, several of one name, very many, and lists of names."""
+"""The names of columns: missing ones, several of one name, and very many."""
 
 import subprocess
 import sys
@@ -13,7 +13,6 @@ need_packages("pyarrow")
 import pyarrow as pa
 from pyarrow import parquet
 
-from adagrad.commands.log_options import parse_names
 from adagrad.ctr.logs import LogError, open_log
 from adagrad.ctr.logs.request import distinct_names
 from log_files import read
@@ -70,21 +69,6 @@ def test_unnamed_columns(tmp_path):
     assert read(path, ignore=[""])[0].column_names == ["click", "x"]
     path.write_text(",click,x\n0,1,7\n")
     assert read(path, columns=[""])[0].to_pydict() == {"click": [1.0], "": [0]}
-
-
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("a,b", ("a", "b")),
-        ("a,b,a", ("a", "b")),
-        ("", ("",)),
-        ("a,", ("a", "")),
-        ('"a,b",c', ("a,b", "c")),
-        ('"a""b"', ('a"b',)),
-    ],
-)
-def test_lists_of_names(text, names):
-    assert parse_names(text) == names
 
 
 def seconds(columns, path, rows=20):

@@ -5,9 +5,12 @@ Numbers come from `verdict`; nothing is computed here beyond units and rounding.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from adagrad._text import counted, printable, three_digits
+import pyarrow as pa
+
+from adagrad._text import counted, listed, printable, three_digits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,10 +21,9 @@ if TYPE_CHECKING:
     from adagrad.ctr.diagnosis.occupancy import Estimate
     from adagrad.ctr.diagnosis.verdict import Diagnosis, Rate
 
-__all__ = ["in_words", "show"]
+__all__ = ["in_words", "show", "type_name"]
 
 WIDTH = 100
-MOST_NAMES = 20
 
 _KINDS = {
     "categorical": "categories",
@@ -30,21 +32,48 @@ _KINDS = {
     None: "nothing, since the first rows have no value",
 }
 
+_TYPES: dict[str, Callable[[pa.DataType], bool]] = {
+    "text": lambda kind: kind in (pa.string(), pa.large_string(), pa.string_view()),
+    "date": pa.types.is_date,
+    "time": pa.types.is_time,
+    "timestamp": pa.types.is_timestamp,
+    "duration": pa.types.is_duration,
+    "decimal": pa.types.is_decimal,
+    "empty": pa.types.is_null,
+}
+
 Row = tuple[str, str, str]  # name, value, explanation
 
 
-def in_words(kinds: Mapping[str, str | None]) -> str:
-    """Describe which columns became features, and how: "a, b as categories; c as values"."""
-    groups: dict[str, list[str]] = {}
+def in_words(kinds: Mapping[str, str | None], types: Mapping[str, pa.DataType]) -> str:
+    """Describe which columns became features, and how.
+
+    For example "a, b (text), c (int64) as categories; d (float64) as values".
+    """
+    groups: dict[str, dict[str, list[str]]] = {}
     for name, kind in kinds.items():
-        groups.setdefault(_KINDS[kind], []).append(name)
-    return "; ".join(f"{_shortened(group)} as {what}" for what, group in groups.items())
+        groups.setdefault(_KINDS[kind], {}).setdefault(type_name(types[name]), []).append(name)
+    return "; ".join(
+        ", ".join(f"{listed(names)} ({name})" for name, names in of_type.items()) + f" as {what}"
+        for what, of_type in groups.items()
+    )
 
 
-def _shortened(columns: list[str]) -> str:
-    shown = ", ".join(columns[:MOST_NAMES])
-    left = len(columns) - MOST_NAMES
-    return f"{shown} and {left:,} more" if left > 0 else shown
+def type_name(kind: pa.DataType) -> str:
+    """Return the type of the values of a column, by the name that a user knows."""
+    types = pa.types
+    if isinstance(kind, pa.BaseExtensionType):
+        return type_name(kind.storage_type)
+    if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
+        return type_name(kind.value_type)
+    if types.is_nested(kind) and hasattr(kind, "value_type"):
+        return f"lists of {type_name(kind.value_type)}"
+    if types.is_floating(kind):
+        return f"float{kind.bit_width}"
+    for name, belongs in _TYPES.items():
+        if belongs(kind):
+            return name
+    return str(kind)
 
 
 def show(console: Console, name: str, features: str, of: Diagnosis) -> None:

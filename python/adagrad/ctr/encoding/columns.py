@@ -1,6 +1,8 @@
 """Columns from any source, converted to the types that the compiled encoder reads.
 
 `HashingEncoder` calls this module. pyarrow does the conversions; no value becomes a Python object.
+Foreign memory is checked here: in full before pyarrow computes with it, and otherwise for the sizes
+of its buffers, which the compiled encoder cannot see; it checks the rest while it reads.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ except ModuleNotFoundError as error:
         "encoding columns requires pyarrow: pip install 'adagrad[ctr]'"
     ) from error
 
+from adagrad._arrow import damage, one_line, opaque, short
 from adagrad._iso_texts import iso_texts
+from adagrad.ctr.encoding.arrays import array_of, refuse_objects, with_clear_values
 
-__all__ = ["default_kind", "encodable", "open_columns"]
+__all__ = ["default_kind", "encodable", "open_columns", "read_all"]
 
 ISO_TEXT = pa.dictionary(pa.int32(), pa.string())
 """Type as which dates and times are hashed: ISO texts, each distinct one once."""
@@ -29,6 +33,7 @@ ISO_TEXT = pa.dictionary(pa.int32(), pa.string())
 # The types of most columns. The compiled encoder reads them without conversion.
 _NUMBERS = {pa.int32(), pa.int64(), pa.float32(), pa.float64()}
 _CATEGORIES = {*_NUMBERS, pa.string(), pa.dictionary(pa.int32(), pa.string())}
+_DEPTH = 8  # of lists, dictionaries, runs and extension types within each other
 
 
 def open_columns(X: Any) -> pa.RecordBatchReader:
@@ -43,15 +48,23 @@ def open_columns(X: Any) -> pa.RecordBatchReader:
         return X
     pandas = sys.modules.get("pandas")
     if isinstance(X, Mapping):
-        X = pa.table({name: _array(name, values) for name, values in X.items()})
+        X = pa.table({name: array_of(name, values) for name, values in X.items()})
     elif pandas is not None and isinstance(X, pandas.DataFrame):
-        # The capsule interface would turn an index that is not a range into another column.
-        X = pa.Table.from_pandas(X, preserve_index=False)
-    if hasattr(X, "__arrow_c_stream__"):
-        return pa.RecordBatchReader.from_stream(X)
-    if hasattr(X, "__arrow_c_array__"):
-        batch = pa.record_batch(X)
-        return pa.RecordBatchReader.from_batches(batch.schema, [batch])
+        X = _of_pandas(X)
+    # The memory of these can be checked: buffers that come through a capsule have no size.
+    if isinstance(X, pa.Table):
+        return X.to_reader()
+    if isinstance(X, pa.RecordBatch):
+        return pa.RecordBatchReader.from_batches(X.schema, [X])
+    refuse_objects(X)
+    try:
+        if hasattr(X, "__arrow_c_stream__"):
+            return pa.RecordBatchReader.from_stream(X)
+        if hasattr(X, "__arrow_c_array__"):
+            batch = pa.record_batch(X)
+            return pa.RecordBatchReader.from_batches(batch.schema, [batch])
+    except pa.ArrowException as error:
+        raise TypeError(f"X cannot be read as Arrow columns: {one_line(error)}") from None
     raise TypeError(
         "X must be columns: a pyarrow Table, RecordBatch or RecordBatchReader, a DataFrame of"
         " pandas or polars, anything else with Arrow's PyCapsule interface, or a dict of arrays;"
@@ -59,17 +72,32 @@ def open_columns(X: Any) -> pa.RecordBatchReader:
     )
 
 
-def _array(name: str, values: Any) -> Any:
-    if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
-        raise TypeError(f"X[{name!r}] must be an array or a list, got {values!r}")
-    if isinstance(values, (pa.Array, pa.ChunkedArray)):
-        return values
+def read_all(reader: pa.RecordBatchReader) -> pa.Table:
+    """Read a reader to its end; raise ValueError if that fails."""
     try:
-        if hasattr(values, "__arrow_c_stream__"):
-            return pa.chunked_array(values)
-        return pa.array(values, from_pandas=True)  # NaN in an object array is a missing value
-    except (pa.ArrowException, TypeError) as error:
-        raise TypeError(f"X[{name!r}] cannot be converted to an Arrow array: {error}") from None
+        return reader.read_all()
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"X cannot be read: {one_line(error)}") from None
+
+
+def _of_pandas(X: Any) -> pa.Table:
+    # The capsule interface would turn an index that is not a range into another column.
+    for position, dtype in enumerate(X.dtypes):
+        if isinstance(dtype, np.dtype) and dtype.kind == "O":
+            name, values = X.columns[position], X.iloc[:, position].to_numpy()
+            try:
+                clear = with_clear_values(values)
+            except TypeError as error:
+                raise TypeError(
+                    f"X[{name!r}] cannot be converted to an Arrow array: {error}"
+                ) from None
+            if clear is not values:
+                X = X.copy(deep=False)
+                X.isetitem(position, clear)
+    try:
+        return pa.Table.from_pandas(X, preserve_index=False)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"X cannot be converted to Arrow: {one_line(error)}") from None
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -93,6 +121,8 @@ def _is_list(kind: pa.DataType) -> bool:
 def default_kind(kind: pa.DataType, numeric: str) -> str | None:
     """Return the default kind of a field of this type; None for a column of nulls."""
     if isinstance(kind, pa.BaseExtensionType):
+        if kind.extension_name == "arrow.bool8":
+            return "categorical"
         return default_kind(kind.storage_type, numeric)
     if pa.types.is_run_end_encoded(kind):
         return default_kind(kind.value_type, numeric)
@@ -121,7 +151,28 @@ def _target(kind: pa.DataType, as_number: bool) -> pa.DataType | None:
     return pa.string() if pa.types.is_decimal(kind) else None
 
 
-def encodable(table: pa.Table, kinds: Mapping[str, str | None]) -> pa.Table:
+def _is_read(kind: pa.DataType, as_number: bool) -> bool:
+    """Return whether the compiled encoder reads this type without conversion."""
+    if kind in (_NUMBERS if as_number else _CATEGORIES):
+        return True
+    if not as_number and pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(_target(kind, as_number) == kind)
+
+
+def _leaf(kind: pa.DataType) -> pa.DataType:
+    """Return the type of the values in lists, dictionaries, runs and extension types."""
+    for _ in range(_DEPTH):
+        inner = getattr(kind, "storage_type", None) or getattr(kind, "value_type", None)
+        if inner is None:
+            return kind
+        kind = inner
+    return kind
+
+
+def encodable(
+    table: pa.Table, kinds: Mapping[str, str | None], *, checked: bool = False
+) -> pa.Table:
     """Return the columns of the fields, with the types that the compiled encoder reads.
 
     Parameters
@@ -130,36 +181,66 @@ def encodable(table: pa.Table, kinds: Mapping[str, str | None]) -> pa.Table:
         At least the columns of `kinds`.
     kinds : dict of str to str or None
         Kind of each field.
+    checked : bool
+        Check all memory in full, texts included, because more than the compiled encoder reads it.
 
     Raises
     ------
     TypeError
         A column has a type that its kind cannot encode.
     ValueError
-        A field of numbers has a text that is not a number.
+        The memory of a column is damaged, or a field of numbers has a text that is not a number.
     """
-    columns = [_convert(name, table.column(name), kind or "") for name, kind in kinds.items()]
+    columns = []
+    for name, kind in kinds.items():
+        column = table.column(name)
+        if any(len(chunk) == 0 for chunk in column.chunks):
+            # Empty slices of string views fail the validation of pyarrow 26.
+            column = pa.chunked_array([chunk for chunk in column.chunks if len(chunk)], column.type)
+        as_number = kind in ("log2-bins", "value")
+        is_read = _is_read(column.type, as_number)
+        _refuse_type(name, table.schema.field(name), is_read)
+        problem = damage(column, full=checked or not is_read)
+        if problem is not None:
+            raise ValueError(f"X[{name!r}] has damaged memory: {problem}")
+        try:
+            columns.append(_convert(name, column, kind or "", as_number))
+        except pa.ArrowException as error:
+            raise TypeError(
+                f"X[{name!r}] has type {short(column.type)}, which cannot be encoded:"
+                f" {one_line(error)}"
+            ) from None
     return pa.table(columns, names=list(kinds))
 
 
-def _convert(name: str, column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
-    as_number = kind in ("log2-bins", "value")
-    if any(len(chunk) == 0 for chunk in column.chunks):
-        # Empty slices of string views fail the validation of pyarrow 26.
-        column = pa.chunked_array([chunk for chunk in column.chunks if len(chunk)], column.type)
+def _refuse_type(name: str, field: pa.Field, is_read: bool) -> None:
+    """Raise TypeError if a column has a type of which nothing can be encoded."""
+    unclear = opaque(field.type, field.metadata)
+    if unclear is not None:
+        raise TypeError(
+            f"X[{name!r}] has the extension type {unclear}, whose storage does not say what its"
+            " values are: cast it to text or numbers"
+        )
+    if not is_read and _target(_leaf(field.type), False) is None:
+        raise TypeError(f"X[{name!r}] has type {short(field.type)}, which cannot be encoded")
+
+
+def _convert(name: str, column: pa.ChunkedArray, kind: str, as_number: bool) -> pa.ChunkedArray:
     if column.type in (_NUMBERS if as_number else _CATEGORIES):
         return column
     column = _unwrap(column, as_number)
     found = column.type
     item = found.value_type if _is_list(found) else found
     if kind == "value" and item is not found:
-        raise TypeError(f"X[{name!r}] has type {found}, but kind 'value' needs one number per row")
+        raise TypeError(
+            f"X[{name!r}] has type {short(found)}, but kind 'value' needs one number per row"
+        )
     if pa.types.is_dictionary(item):
         return column
     target = _target(item, as_number)
     if target is None:
         what = "is not a number" if as_number else "cannot be encoded"
-        raise TypeError(f"X[{name!r}] has type {found}, which {what}")
+        raise TypeError(f"X[{name!r}] has type {short(found)}, which {what}")
     if item == target:
         return column
     if target == ISO_TEXT:
@@ -183,13 +264,16 @@ def _unwrap(column: pa.ChunkedArray, as_number: bool) -> pa.ChunkedArray:
     """Return the column without extension types, run ends, list views and useless dictionaries."""
     kind = column.type
     if isinstance(kind, pa.BaseExtensionType):
-        return _unwrap(
-            _map_chunks(column, kind.storage_type, lambda chunk: chunk.storage), as_number
-        )
+        column = _map_chunks(column, kind.storage_type, lambda chunk: chunk.storage)
+        is_bool = kind.extension_name == "arrow.bool8"
+        return column.cast(pa.bool_()) if is_bool else _unwrap(column, as_number)
     if pa.types.is_run_end_encoded(kind):
         return _unwrap(_map_chunks(column, kind.value_type, pc.run_end_decode), as_number)
     if pa.types.is_dictionary(kind):
         value = kind.value_type
+        if isinstance(value, pa.BaseExtensionType):
+            inner = pa.dictionary(kind.index_type, value.storage_type)
+            return _unwrap(_map_chunks(column, inner, _without_extension), as_number)
         if as_number or _target(value, False) != value:
             return _unwrap(column.cast(value), as_number)
     if pa.types.is_fixed_size_list(kind):
@@ -201,6 +285,10 @@ def _unwrap(column: pa.ChunkedArray, as_number: bool) -> pa.ChunkedArray:
         if as_number or _target(value, False) != value:
             return column.cast(pa.large_list(value))
     return column
+
+
+def _without_extension(chunk: pa.Array) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(chunk.indices, chunk.dictionary.storage)
 
 
 def _map_chunks(

@@ -96,7 +96,8 @@ class HashingEncoder:
        float32; of a decimal, pyarrow's text. The text of a date, time or timestamp is ISO 8601 and
        does not depend on the unit: ``2026-01-31``, ``12:30:00``, ``2026-01-31 12:30:00.5``.
        Fractions have no trailing zeros. Midnight without a time zone is written as the date. A
-       timestamp with a time zone is written in UTC, followed by ``Z``.
+       timestamp with a time zone is written in UTC, followed by ``Z``. A duration is the number of
+       its units.
     3. The hash of a bin is ``XXH64(b, s)``, where ``b`` is the upper 13 bits of the number as
        float64 (sign, exponent, first bit of the mantissa; -0 counts as 0), as 8 bytes in
        little-endian order. Text is first parsed as a number; empty text is a missing value.
@@ -179,6 +180,7 @@ class HashingEncoder:
         ----------
         X : pyarrow.Table, RecordBatch or RecordBatchReader, DataFrame, or dict of arrays
             Any object with Arrow's PyCapsule interface works too. A reader is read to its end.
+            Moments of NumPy may have any unit, such as ``datetime64[10s]`` or ``datetime64[M]``.
 
         Returns
         -------
@@ -189,11 +191,13 @@ class HashingEncoder:
         Raises
         ------
         TypeError
-            X does not hold columns, or a column has a type that its kind cannot encode.
+            X does not hold columns, or a column has a type that its kind cannot encode. Types
+            whose storage does not say what the values are cannot be encoded: objects of polars,
+            periods and intervals of pandas, and extension types that are unknown and not text.
         ValueError
             A column is missing or occurs twice; a parameter is out of range; a text is not a
-            number, but its kind needs one; or a number of kind "value" is not finite or exceeds
-            2**48 in magnitude.
+            number, but its kind needs one; a number of kind "value" is not finite or exceeds 2**48
+            in magnitude; or the memory of an Arrow array is damaged.
         """
         hasher, table, kinds = self._read(X)
         bounds, fields, slots, values = hasher.encode(table.to_batches())
@@ -255,7 +259,7 @@ class HashingEncoder:
         """
         from adagrad.ctr.encoding.inverse import inverse
 
-        hasher, table, kinds = self._read(X)
+        hasher, table, kinds = self._read(X, checked=True)
         parts = [[name] for name in kinds] + [list(cross) for cross in self.crosses]
         fields = dict(zip(self._names(kinds), parts, strict=True))
         return inverse(hasher, table, kinds, fields, self.null == "value")
@@ -322,13 +326,15 @@ class HashingEncoder:
             self._make_hasher(fields if isinstance(fields, Mapping) else dict.fromkeys(fields))
         return self
 
-    def _read(self, X: Any) -> tuple[_core.Hasher, pa.Table, dict[str, str | None]]:
-        from adagrad.ctr.encoding.columns import encodable, open_columns
+    def _read(
+        self, X: Any, *, checked: bool = False
+    ) -> tuple[_core.Hasher, pa.Table, dict[str, str | None]]:
+        from adagrad.ctr.encoding.columns import encodable, open_columns, read_all
 
         reader = open_columns(X)
         kinds = self._find_fields(reader.schema)
         hasher = self._make_hasher(kinds)
-        return hasher, encodable(reader.read_all(), kinds), kinds
+        return hasher, encodable(read_all(reader), kinds, checked=checked), kinds
 
     def _names(self, kinds: Iterable[str]) -> list[str]:
         """Return the names of all fields, in their order: columns, then crosses."""

@@ -69,7 +69,7 @@ def inverse(
         first.sort()
         ends = np.cumsum(lengths, dtype=np.int64)
         rows = np.searchsorted(ends, first, side="right")
-        columns = [table.column(part).take(rows).to_pylist() for part in parts]
+        columns = [_without_views(table.column(part)).take(rows).to_pylist() for part in parts]
         begins = ends[rows] - lengths[rows]
         for row, (entry, begin) in enumerate(zip(first, begins, strict=True)):
             values = itertools.product(
@@ -83,6 +83,17 @@ def inverse(
                 (name, value[0] if len(parts) == 1 else value)
             )
     return found
+
+
+def _without_views(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return texts that are views as large texts: pyarrow 26 takes no values from views."""
+    wide = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+    kind = column.type
+    if kind in wide:
+        return column.cast(wide[kind])
+    if getattr(kind, "value_type", None) in wide and not pa.types.is_dictionary(kind):
+        return column.cast(pa.large_list(wide[kind.value_type]))
+    return column
 
 
 def _entries(value: Any, kind: str | None, with_missing: bool) -> list[Any]:

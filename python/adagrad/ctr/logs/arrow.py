@@ -5,6 +5,7 @@ pyarrow reads them; this module selects columns and converts them to the types o
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,15 +15,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
+from adagrad._arrow import kept, one_line, opaque, short
+from adagrad.ctr.logs.memory import checked
 from adagrad.ctr.logs.request import distinct_names
-from adagrad.ctr.logs.rows import Fault, LogError, ParsedRows
+from adagrad.ctr.logs.rows import Fault, LogError
 from adagrad.ctr.logs.types import CannotConvert, convert, readable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from typing import Any
 
     from adagrad.ctr.logs.request import Request
+    from adagrad.ctr.logs.rows import ParsedRows
     from adagrad.ctr.logs.sources import Source
 
 __all__ = ["ColumnReader"]
@@ -43,26 +47,40 @@ class ColumnReader:
         self._raw: Any = None
         try:
             open_ = self._open_parquet if source.format == "parquet" else self._open_arrow
-            schema = open_(source)
+            schema = open_(source, request)
         except (OSError, pa.ArrowException) as error:
             self.close()
-            raise LogError(self._path, 1, f"not a readable {source.format} file: {error}") from None
+            reason = f"not a readable {source.format} file: {one_line(error)}"
+            raise LogError(self._path, 1, reason) from None
         self._all_names = schema.names
         self.header = request.header
         selected = request.select(self._path, schema.names)
-        kinds = dict(zip(distinct_names(schema.names), schema.types, strict=True))
+        fields = dict(zip(distinct_names(schema.names), schema, strict=True))
+        for name in selected:
+            unclear = opaque(fields[name].type, fields[name].metadata)
+            if unclear is not None:
+                reason = f"column {name!r} has the extension type {unclear}, whose storage does"
+                raise LogError(self._path, 1, f"{reason} not say what its values are: ignore it")
         self.names = [name for name in selected if name != request.label]
-        self.types = {name: readable(kinds[name]) for name in self.names}
+        self.types = {name: readable(fields[name].type) for name in self.names}
 
-    def _open_parquet(self, source: Source) -> pa.Schema:
+    def _open_parquet(self, source: Source, request: Request) -> pa.Schema:
         if source.pipe is not None:
             raise OSError("Parquet cannot be read from a pipe")
-        self._raw = pa.OSFile(source.path)
+        self._raw = pa.OSFile(os.fsencode(source.path))
         # With pre-buffering, pyarrow would keep in memory every part of the file that it has read.
-        file = parquet.ParquetFile(self._raw, pre_buffer=False)
-        total = max(file.metadata.num_rows, 1)
+        options: dict[str, Any] = {
+            "pre_buffer": False,
+            "page_checksum_verification": True,
+            # Each element takes a byte at least, and pyarrow makes room for as many as are claimed.
+            "thrift_container_size_limit": min(max(self._size, 1), 1_000_000),
+        }
+        file = parquet.ParquetFile(self._raw, **options)
+        features = request.features()
+        wanted = None if features is None else {*features, request.label}
         schema = file.schema_arrow
-        encoded = _dictionary_columns(file, schema)
+        encoded = _dictionary_columns(file, schema, wanted, look=request.is_first)
+        total = max(file.metadata.num_rows, 1)
 
         def batches(schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
             wanted = _original(self._all_names, schema.names)
@@ -73,7 +91,7 @@ class ColumnReader:
             ]
             done = 0
             for batch in parquet.ParquetFile(
-                self._raw, read_dictionary=dictionaries, pre_buffer=False
+                self._raw, read_dictionary=dictionaries, **options
             ).iter_batches(max(rows, READ), columns=list(dict.fromkeys(wanted)), use_threads=False):
                 done += batch.num_rows
                 self._done = done / total
@@ -87,11 +105,12 @@ class ColumnReader:
             for field in schema
         )
 
-    def _open_arrow(self, source: Source) -> pa.Schema:
+    def _open_arrow(self, source: Source, request: Request) -> pa.Schema:
         if source.pipe is None:
             with Path(source.path).open("rb") as start:
                 is_file = start.read(len(FILE_MAGIC)) == FILE_MAGIC
-            self._raw = pa.memory_map(source.path)
+            # Not mapped: a file that is cut short under a mapping kills the process.
+            self._raw = pa.OSFile(os.fsencode(source.path))
             reader = pa.ipc.open_file(self._raw) if is_file else pa.ipc.open_stream(self._raw)
         else:
             is_file = False
@@ -122,23 +141,22 @@ class ColumnReader:
             except (OSError, pa.ArrowException) as error:
                 if getattr(self._raw, "cancelled", False):
                     return
-                raise LogError(self._path, row, f"the file is damaged: {error}") from None
+                raise LogError(self._path, row, f"the file is damaged: {one_line(error)}") from None
             if batch is None:
                 return
-            yield self._convert(batch, row, request, request.schema)
+            if batch.num_rows:
+                if row == 1:
+                    at = _positions(self._all_names, batch.schema.names, request.schema.names)
+                rows = checked(batch.select(at), self._path, row)
+                self._convert(rows, request, request.schema)
+                yield rows
             row += batch.num_rows
 
-    def _convert(
-        self, batch: pa.RecordBatch, row: int, request: Request, schema: pa.Schema
-    ) -> ParsedRows:
-        """Select the columns and convert them to the types of the log."""
-        if row == 1:
-            self._positions = _positions(self._all_names, batch.schema.names, schema.names)
-        columns = [pa.chunked_array([batch.column(at)]) for at in self._positions]
-        lines = np.arange(row, row + batch.num_rows)
-        faults: dict[int, Fault] = {}
-        for position, wanted in enumerate(schema):
-            column = columns[position]
+    def _convert(self, rows: ParsedRows, request: Request, schema: pa.Schema) -> None:
+        """Convert the columns to the types of the log; values that do not fit are faults."""
+        columns, lines = rows.table.columns, rows.lines
+        misfits: set[int] = set()
+        for position, (wanted, column) in enumerate(zip(schema, columns, strict=True)):
             if wanted.name == request.label:
                 continue
             try:
@@ -146,10 +164,11 @@ class ColumnReader:
             except CannotConvert as error:
                 for at in error.rows:
                     reason = (
-                        f"column {wanted.name!r}: {_shown(column[at])} ({column.type}) cannot be "
-                        f"read as {wanted.type}{request.way_out(wanted.name)}"
+                        f"column {wanted.name!r}: {_shown(column[at])} ({short(column.type)}) "
+                        f"cannot be read as {short(wanted.type)}{request.way_out(wanted.name)}"
                     )
-                    faults.setdefault(row + at, Fault("another type", reason))
+                    rows.faults.setdefault(int(lines[at]), Fault("another type", reason))
+                misfits.update(error.rows)
                 good = np.ones(len(column), np.bool_)
                 good[error.rows] = False
                 # A null stands in until the row is taken out.
@@ -158,11 +177,11 @@ class ColumnReader:
         fields = [
             pa.field(field.name, column.type) for field, column in zip(schema, columns, strict=True)
         ]
-        table = pa.Table.from_arrays(columns, schema=pa.schema(fields))
-        if faults:
-            good = ~np.isin(lines, list(faults))
-            table, lines = table.filter(pa.array(good)), lines[good]
-        return ParsedRows(table, lines, faults)
+        rows.table = pa.Table.from_arrays(columns, schema=pa.schema(fields))
+        if misfits:
+            good = np.ones(len(lines), np.bool_)
+            good[list(misfits)] = False
+            rows.table, rows.lines = kept(rows.table, good), lines[good]
 
     def bytes_read(self) -> int:
         """Return how many bytes of the file have been read, estimated from the rows."""
@@ -174,22 +193,39 @@ class ColumnReader:
             self._raw.close()
 
 
-def _dictionary_columns(file: parquet.ParquetFile, schema: pa.Schema) -> set[str]:
-    """Return the string columns that the writer of a Parquet file dictionary-encoded.
+def _dictionary_columns(
+    file: parquet.ParquetFile,
+    schema: pa.Schema,
+    wanted: Collection[str | None] | None,
+    *,
+    look: bool,
+) -> set[str]:
+    """Return the string columns to read as dictionaries, which are hashed once per distinct value.
 
-    Read as dictionaries, they are hashed once per distinct value. A file without rows does not
-    hinder the others from being read so.
+    Those are the columns that the writer of the first file dictionary-encoded. Any other file, and
+    one without rows, can be read in the same way, so there is no need to `look` at it.
+
+    Raises
+    ------
+    OSError, pyarrow.ArrowException
+        A column is damaged.
     """
     kinds = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
-    texts = {field.name for field in schema if field.type in kinds}
-    if not texts or not file.metadata.num_row_groups:
+    texts = {
+        field.name
+        for field in schema
+        if field.type in kinds and (wanted is None or field.name in wanted)
+    }
+    if not (look and file.metadata.num_row_groups and texts):
         return texts
+    # Damaged metadata of a column is an error of a reader; pyarrow 26 aborts where it shows it.
+    next(file.iter_batches(1, row_groups=[0], columns=list(texts), use_threads=False), None)
     group = file.metadata.row_group(0)
-    columns = map(group.column, range(group.num_columns))
+    paths = [file.schema.column(index).path for index in range(len(file.schema))]
     return {
-        column.path_in_schema
-        for column in columns
-        if column.has_dictionary_page and column.path_in_schema in texts
+        path
+        for index, path in enumerate(paths)
+        if path in texts and group.column(index).has_dictionary_page
     }
 
 

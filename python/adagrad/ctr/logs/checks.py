@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from adagrad._arrow import kept
 from adagrad.ctr.logs.labels import parse_labels
 from adagrad.ctr.logs.rows import Fault, LogError
 
@@ -68,7 +69,7 @@ def check_rows(
             skipped.update(fault.kind for fault in faults.values())
             good = np.ones(table.num_rows, np.bool_)
             good[list(found)] = False
-            yield table.filter(pa.array(good))
+            yield kept(table, good)
         else:
             line = min(faults)
             yield table.slice(0, int(np.searchsorted(rows.lines, line)))

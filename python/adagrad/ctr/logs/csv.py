@@ -19,6 +19,7 @@ from pyarrow import csv as arrow_csv
 from adagrad.ctr.logs.blocks import LONGEST_LINE, Block, is_utf8, parse_block, read_blocks
 from adagrad.ctr.logs.fast_csv import SimpleLines
 from adagrad.ctr.logs.labels import RAW_TEXT
+from adagrad.ctr.logs.mistakes import other_delimiter
 from adagrad.ctr.logs.request import distinct_names
 from adagrad.ctr.logs.rows import Fault, LogError, ParsedRows
 from adagrad.ctr.logs.types import whole_numbers
@@ -80,6 +81,10 @@ class DelimitedReader:
             found = [f"c{column}" for column in range(len(fields))]
         else:
             found = list(self.header)
+        doubt = other_delimiter(fields, self._delimiter)
+        known = {*found} >= {*(request.features() or ())} and request.label is None
+        if doubt and (len(found) > 1 or not known):
+            raise LogError(self._source.path, 1, doubt)
         selected = request.select(self._source.path, found, fields if guessed else ())
         self._names = distinct_names(found)
         self.names = [name for name in selected if name != request.label]

@@ -172,8 +172,8 @@ def open_log(
     ``[0, 2**63)``, ids keep their order, and the columns are ``ids`` (list of int64) and
     ``values`` (list of float32).
 
-    Memory does not grow with the length of the log. It holds about 1 MiB of text, or for Parquet
-    one column chunk per column, and four batches.
+    Memory does not grow with the length of the log. It holds about 1 MiB of text, for Parquet one
+    column chunk per column, for Arrow one record batch of the file, and four batches.
 
     Examples
     --------

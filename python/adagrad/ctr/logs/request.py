@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from adagrad._text import did_you_mean
+from adagrad.ctr.logs.mistakes import missing_columns
 from adagrad.ctr.logs.rows import LogError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import pyarrow as pa
 
@@ -28,7 +28,7 @@ class Request:
 
     ``types`` are the types that the caller gives, by the name of the column. ``schema`` is None
     until the files are surveyed; from then on, it has the columns of every batch. ``header`` is
-    replaced by what the first text file has.
+    replaced by what the first text file has. ``is_first`` is true for the first file alone.
     """
 
     label: str | None
@@ -42,6 +42,7 @@ class Request:
     rows: int
     types: Mapping[str, pa.DataType] = field(default_factory=dict)
     schema: pa.Schema | None = None
+    is_first: bool = True
 
     def features(self) -> tuple[str, ...] | None:
         """Return the names of the requested features; None if all columns are requested."""
@@ -79,21 +80,17 @@ class Request:
         counts = Counter(found)
         known = set(names)
 
-        def check(name: str) -> None:
-            if name in known:
-                return
-            if counts[name] > 1:
-                raise LogError(path, 1, _several(name, found, names))
-            shown = f"; the columns are {_listed(names)}"
-            if first_line:
-                shown += f", as the first line, {_listed(first_line)}, has no such name"
-            close = did_you_mean(name, [*names, *first_line])
-            raise LogError(path, 1, f"no column {name!r}{shown}{close}")
+        def check(wanted: Iterable[str]) -> None:
+            missing = [name for name in wanted if name not in known]
+            for name in missing:
+                if counts[name] > 1:
+                    raise LogError(path, 1, _several(name, found, names))
+            if missing:
+                raise LogError(path, 1, missing_columns(missing, names, first_line))
 
         wanted = self.features()
         if self.schema is None:
-            for name in sorted(self.ignore.difference(counts)):
-                check(name)
+            check(sorted(self.ignore.difference(counts)))
         if wanted is None:
             left = [
                 (name, original)
@@ -107,11 +104,9 @@ class Request:
         elif self.schema is None:
             wanted = tuple(name for name in wanted if name not in self.ignore)
         wanted = wanted if self.label is None else (self.label, *wanted)
-        for name in wanted:
-            check(name)
+        check(wanted)
         if self.schema is None:
-            for name in sorted(self.text.union(self.numeric or ())):
-                check(name)
+            check(sorted(self.text.union(self.numeric or ())))
         return list(wanted)
 
 
@@ -142,7 +137,3 @@ def _several(name: str, found: Sequence[str], names: Sequence[str]) -> str:
         f"{len(by_name[name])} columns {name!r}: their names by position are {mine}; "
         "choose or ignore them by these"
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:50]) + (", ..." if len(names) > 50 else "")

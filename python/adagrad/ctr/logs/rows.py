@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from adagrad._text import printable
+
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
@@ -39,7 +41,7 @@ class LogError(ValueError):
         self.label = label
 
     def __str__(self) -> str:
-        return f"{self.path}, line {self.line}: {self.reason}"
+        return printable(f"{self.path}, line {self.line}: {self.reason}")
 
 
 class Fault(NamedTuple):

@@ -72,7 +72,7 @@ class Source:
 
     def open(self) -> Any:
         """Open the raw bytes; ``tell()`` gives the position on disk."""
-        return self.pipe or pa.OSFile(self.path)
+        return self.pipe or pa.OSFile(os.fsencode(self.path))
 
     def decompressed(self, raw: Any) -> Any:
         """Return a stream of the decompressed bytes."""

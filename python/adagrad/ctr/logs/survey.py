@@ -59,6 +59,7 @@ def survey(
     """
     if request.schema is not None:  # decided before, for more files than these
         return request
+    request = replace(request, is_first=False)
     columns: list[_Column] | None = None
     samples: list[pa.Table] = []
     text_file: str | None = None

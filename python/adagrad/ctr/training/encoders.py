@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from adagrad._hashing import hash_ids
 from adagrad.ctr.encoding.examples import Examples
@@ -43,17 +44,30 @@ class SlotEncoder:
         self.n_slots, self.hashes = n_slots, hashes
 
     def transform(self, X: pa.RecordBatch | pa.Table) -> Examples:
-        """Encode the columns ``ids`` and ``values``, lists of int64 and float32. O(entries)."""
+        """Encode the columns ``ids`` and ``values``, lists of int64 and float32. O(entries).
+
+        Raises
+        ------
+        ValueError
+            A row has an id that is negative or missing, or another number of values than of ids.
+        """
         import scipy.sparse
 
         ids, values = X.column(IDS), X.column(VALUES)
         if isinstance(X, pa.Table):
             ids, values = ids.combine_chunks(), values.combine_chunks()
-        offsets = ids.offsets.to_numpy()
-        slots = self.slots(ids.flatten().to_numpy())
+        counts, others = (
+            pc.list_value_length(lists).fill_null(0).to_numpy() for lists in (ids, values)
+        )
+        entries, numbers = ids.flatten(), values.flatten()
+        if (counts != others).any() or entries.null_count or numbers.null_count:
+            raise ValueError(f"each row needs as many numbers in {VALUES!r} as in {IDS!r}")
+        known = entries.to_numpy()
+        if known.min(initial=0) < 0:
+            raise ValueError(f"column {IDS!r} has {known.min()}, but ids are not negative")
+        ends = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
         matrix = scipy.sparse.csr_matrix(
-            (values.flatten().to_numpy(), slots, offsets - offsets[0]),
-            shape=(len(X), self.n_slots),
+            (numbers.to_numpy(), self.slots(known), ends), shape=(len(X), self.n_slots)
         )
         return Examples.from_csr(matrix)
 

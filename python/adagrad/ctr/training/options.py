@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from adagrad._text import did_you_mean
+from adagrad._text import did_you_mean, listed
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.learners.estimator import ClickLearner
 from adagrad.ctr.learners.factorization import FactorizationMachine, FieldAwareFactorizationMachine
@@ -96,7 +96,7 @@ class Options:
         for name in self.categorical:
             if name not in known:
                 raise ValueError(
-                    f"--categorical: no column {name!r}; the columns are {', '.join(names)}"
+                    f"--categorical: no column {name!r}; the columns are {listed(names, 50)}"
                     + did_you_mean(name, names)
                 )
         kinds: dict[str, Any] = {
@@ -104,7 +104,7 @@ class Options:
         }
         if not kinds:
             raise ValueError(
-                f"no feature column is left; the columns are {', '.join(schema.names)}"
+                f"no feature column is left; the columns are {listed(schema.names, 50)}"
             )
         encoder = HashingEncoder(self.bits, kinds, numeric=self.numeric, crosses=self.cross)  # type: ignore[arg-type]
         return encoder.fit(schema.empty_table())
@@ -140,7 +140,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if arguments:  # a union
         return any(_fits(value, one) for one in arguments)
     if hint is float:
-        return type(value) in (int, float) and math.isfinite(value)
+        return type(value) in (int, float) and -math.inf < value < math.inf
     return type(value) is hint
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from adagrad._text import broken_rows, listed
 from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.learners import files
 from adagrad.ctr.learners.estimator import ClickLearner
@@ -30,7 +31,9 @@ from adagrad.ctr.training.pipeline import Encoded, encoded
 from adagrad.ctr.training.state import saved_training
 from adagrad.ctr.training.stop import Interrupted, Stop
 
-__all__ = ["ResumeError", "Training", "evaluate"]
+__all__ = ["Look", "ResumeError", "Training", "evaluate"]
+
+Look = Callable[[pa.RecordBatch], None]
 
 
 class ResumeError(ValueError):
@@ -102,6 +105,7 @@ class Training:
         self.board: Progressive | None = None
         self.sample: pa.RecordBatch | None = None
         self.bytes_read = 0
+        self._look: Look | None = None
         self._saved = -1
 
     @property
@@ -184,6 +188,7 @@ class Training:
         *,
         validate: Callable[[], Log] | None = None,
         stop: Stop | None = None,
+        look: Look | None = None,
     ) -> None:
         """Train to the end and write the model file.
 
@@ -195,6 +200,8 @@ class Training:
             Opens the held-out log, once after each pass.
         stop : Stop, optional
             Checked before each batch.
+        look : callable, optional
+            Called with the first batch that was read, before it is learned.
 
         Raises
         ------
@@ -204,6 +211,7 @@ class Training:
             A row is broken. The file is that of the last checkpoint.
         """
         stop = stop or Stop()
+        self._look = look
         while self.pass_number < self.passes and not self._stops_early():
             batches = encoded(self.log, self.encoder, self.rows)
             try:
@@ -249,6 +257,8 @@ class Training:
             return
         if self.sample is None:
             self.sample = batch.batch
+            if self._look is not None:
+                self._look(self.sample)
         assert batch.y is not None
         start = 0
         for end in batch_cuts(self.examples, len(batch.x)):
@@ -280,7 +290,8 @@ class Training:
 
     def _end_pass(self, validate: Callable[[], Log] | None) -> None:
         if not hasattr(self.estimator, "classes_"):
-            raise ValueError(f"{', '.join(self.log.paths[:3])}: no examples")
+            why = broken_rows(self.log.skipped) if self.log.skipped else "the log has no rows"
+            raise ValueError(f"{listed(self.log.paths, 3)}: no examples: {why}")
         if self.pass_number == 0:
             self.estimator._trainer.choose_rate(watch=self._add_first_points)
         self.skipped = self.log.skipped
@@ -320,11 +331,32 @@ class Training:
         self._saved = self.examples
 
 
-def evaluate(estimator: ClickLearner, log: Log, encoder: Encoder | None = None) -> Progressive:
-    """Return the scores of an estimator's predictions on a log with a label."""
+def evaluate(
+    estimator: ClickLearner,
+    log: Log,
+    encoder: Encoder | None = None,
+    look: Look | None = None,
+) -> Progressive:
+    """Return the scores of an estimator's predictions on a log with a label.
+
+    Parameters
+    ----------
+    estimator : ClickLearner
+        A trained one.
+    log : Log
+        Opened for it, with a label.
+    encoder : Encoder, optional
+        Encodes the log; by default as `encoder_of` says.
+    look : callable, optional
+        Called with the first batch.
+    """
 
     def batches() -> Iterator[tuple[Examples, Any]]:
+        first = look
         for batch in encoded(log, encoder or encoder_of(estimator)):
+            if first is not None:
+                first(batch.batch)
+                first = None
             yield batch.x, batch.y
 
     return measured(estimator.decision_function, batches())

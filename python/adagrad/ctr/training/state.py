@@ -101,6 +101,9 @@ def trained_with(path: StrPath, estimator: ClickLearner, extra: Any) -> Trained:
     state = saved_training(path, extra)
     columns = extra.get("columns") if isinstance(extra, dict) else None
     if state is not None:
+        kind, of_options = estimator._model.settings.kind, state["options"].get("model_type", "lr")
+        if of_options != kind:
+            raise _damaged(path, ValueError(f"a model of type {of_options:.20}, not {kind}"))
         columns = {"label": state["options"]["label"], "schema": state["schema"]}
     if columns is None:
         return _of_python(path, estimator)
@@ -189,7 +192,14 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_identity(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 3 and isinstance(value[0], str)
+    if not (isinstance(value, list) and len(value) == 3):
+        return False
+    name, size, ends = value
+    return (
+        isinstance(name, str)
+        and (size is None or _is_count(size))
+        and (ends is None or isinstance(ends, str))
+    )
 
 
 def _are_metrics(value: Any) -> bool:

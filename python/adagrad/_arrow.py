@@ -1,0 +1,134 @@
+"""What must hold before a value of a foreign Arrow array is read: intact memory, a known type.
+
+Logs in columns and the hashing encoder, through which all such arrays enter, ask this module. A
+function of pyarrow that computes something may crash on memory that `damage` has not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+__all__ = ["damage", "kept", "one_line", "opaque", "short"]
+
+# Extension types whose storage says what the values are.
+_CLEAR = {
+    "arrow.bool8",
+    "arrow.fixed_shape_tensor",
+    "arrow.json",
+    "arrow.uuid",
+    "arrow.variable_shape_tensor",
+}
+_TEXTS = (pa.string(), pa.large_string(), pa.string_view())
+_VIEWS = (pa.string_view(), pa.binary_view())
+_NAME = b"ARROW:extension:name"
+_DEPTH = 32
+
+
+def one_line(error: BaseException) -> str:
+    """Return the message of an exception in one line."""
+    return " ".join(str(error).split())
+
+
+def short(kind: pa.DataType) -> str:
+    """Return the name of a type for an error message; that of a struct may be very long."""
+    text = " ".join(str(kind).split())
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def damage(column: pa.Array | pa.ChunkedArray, *, full: bool = True) -> str | None:
+    """Return what is wrong with the memory of a column, in one line; None if nothing is.
+
+    Parameters
+    ----------
+    column : pyarrow.Array or pyarrow.ChunkedArray
+    full : bool
+        Whether to look at every offset, index and text, and not only at the sizes of buffers.
+    """
+    try:
+        column.validate(full=full)
+        if full and _has_views(column.type):
+            chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+            for chunk in chunks:
+                _check_missing_views(chunk)
+    except pa.ArrowException as error:
+        return one_line(error)
+    return None
+
+
+def _has_views(kind: pa.DataType) -> bool:
+    """Return whether a type holds texts that are views."""
+    for _ in range(_DEPTH):
+        if kind in _VIEWS:
+            return True
+        inner = getattr(kind, "storage_type", None) or getattr(kind, "value_type", None)
+        if inner is None:
+            return False
+        kind = inner
+    return False
+
+
+def _check_missing_views(array: pa.Array) -> None:
+    """Validate the views of missing values, which pyarrow 26 adds up but does not validate."""
+    if array.type in _VIEWS:
+        if array.null_count:
+            buffers = [None, *array.buffers()[1:]]
+            all_views = pa.Array.from_buffers(
+                pa.binary_view(), len(array), buffers, null_count=0, offset=array.offset
+            )
+            all_views.validate(full=True)
+    elif isinstance(array, pa.ExtensionArray):
+        _check_missing_views(array.storage)
+    elif isinstance(array, pa.DictionaryArray):
+        _check_missing_views(array.dictionary)
+    elif hasattr(array, "values"):
+        _check_missing_views(array.values)
+
+
+def opaque(kind: pa.DataType, metadata: Mapping[bytes, bytes] | None = None) -> str | None:
+    """Return the name of an extension type whose storage does not say what the values are.
+
+    Such a type may occur within a list or a dictionary. An extension type that stores text is
+    clear.
+
+    Parameters
+    ----------
+    kind : pyarrow.DataType
+    metadata : mapping of bytes to bytes, optional
+        Metadata of the field, which names an extension type that pyarrow does not know.
+
+    Returns
+    -------
+    name : str or None
+        None if the values mean what their type says.
+    """
+    for _ in range(_DEPTH):
+        name = (metadata or {}).get(_NAME, b"").decode("utf-8", "replace")
+        metadata = None
+        if isinstance(kind, pa.BaseExtensionType):
+            name = kind.extension_name
+            text, kind = str(kind), kind.storage_type
+            if name == "arrow.opaque":
+                name = text
+        if name and name not in _CLEAR and kind not in _TEXTS:
+            return name
+        if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+            metadata = kind.value_field.metadata
+        kind = getattr(kind, "value_type", None)
+        if kind is None:
+            return None
+    return None
+
+
+def kept(table: pa.Table, good: npt.NDArray[np.bool_]) -> pa.Table:
+    """Return the rows of a table for which `good` is true."""
+    try:
+        return table.filter(pa.array(good))
+    except pa.ArrowNotImplementedError:  # of views and run ends
+        edges = np.flatnonzero(np.diff(good.astype(np.int8), prepend=0, append=0))
+        parts = [table.slice(0, 0)]
+        parts += [table.slice(begin, end - begin) for begin, end in edges.reshape(-1, 2).tolist()]
+        return pa.concat_tables(parts)

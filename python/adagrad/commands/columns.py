@@ -1,0 +1,295 @@
+"""How a command takes the columns of a log, in words, and what in the log raises doubts.
+
+The first MiB of a CSV or TSV log decides the types of its columns, and options decide what becomes
+of each. One value that is not a number, such as "?" for a missing one, makes a column text and each
+of its numbers a category. That would change a model or a diagnosis without a word.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from adagrad._text import counted, listed, printable
+from adagrad.commands.terminal import echo
+from adagrad.ctr.diagnosis.words import in_words
+from adagrad.ctr.encoding.encoder import HashingEncoder
+
+if TYPE_CHECKING:
+    from adagrad.ctr.logs.log import Log
+    from adagrad.ctr.training.encoders import Encoder
+    from adagrad.ctr.training.options import Options
+
+__all__ = [
+    "NearlyNumericColumns",
+    "column_lines",
+    "doubts",
+    "empty_columns",
+    "features_in_words",
+    "is_number",
+    "numeric_names",
+    "warn_of_empty",
+]
+
+IDS_WITH_VALUES = "ids with their values"
+
+MOSTLY = 0.9
+"""A text column is suspicious if at least this share of its values are numbers."""
+
+WATCHED = 1 << 19
+"""Rows to look at. The first MiB, which decides the types, has no more lines than that."""
+
+GLANCE = 512
+"""Rows that must look suspicious before the whole first batch is examined."""
+
+FEWEST = 100
+"""Rows that a log must have before values that are all different, or all equal, raise doubts."""
+
+MOST_COLUMNS = 2_000
+"""Columns that `doubts` examines: the first ones."""
+
+_NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
+
+
+# -- in words -------------------------------------------------------------------------------------
+
+
+def features_in_words(encoder: Encoder, schema: pa.Schema) -> str:
+    """Return which columns are features, their types, and how they are encoded."""
+    if not isinstance(encoder, HashingEncoder):
+        return IDS_WITH_VALUES
+    types = {name: schema.field(name).type for name in encoder.fields_}
+    return in_words(encoder.fields_, types)
+
+
+def column_lines(log: Log, options: Options, encoder: Encoder) -> list[str]:
+    """Return lines that say how a training takes the columns of a log.
+
+    Long lists are shortened, so that the number of lines does not depend on that of the columns.
+    """
+    lines = [f"label: {options.label}", f"features: {features_in_words(encoder, log.schema)}"]
+    if options.cross:
+        lines.append(f"crosses: {listed(['*'.join(cross) for cross in options.cross])}")
+    if options.ignore:
+        lines.append(f"ignored: {listed(options.ignore)}")
+    return lines
+
+
+# -- doubts ---------------------------------------------------------------------------------------
+
+
+def is_number(value: object) -> bool:
+    """Return whether a label or a name reads as a finite number."""
+    try:
+        return math.isfinite(float(value))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+
+
+def numeric_names(names: Sequence[str]) -> str | None:
+    """Return a warning if names of columns are numbers: the log may have no header."""
+    odd = [name for name in names if is_number(name)]
+    if not odd:
+        return None
+    return (
+        "the first line is taken as the names of the columns, but some are numbers"
+        f" ({listed(odd, 5)}); if the file has no header, give --names"
+    )
+
+
+def doubts(
+    batch: pa.RecordBatch, options: Options, encoder: Encoder, *, text: bool, header: bool
+) -> Iterator[str]:
+    """Look at the first rows of a log, and say what seems to be a mistake.
+
+    A column is examined only if a few of its first rows look suspicious.
+
+    Parameters
+    ----------
+    batch : pyarrow.RecordBatch
+        The first rows, the label as 0 and 1.
+    options : Options
+        The label, and the columns that are declared to be ids.
+    encoder : Encoder
+        Encodes the features.
+    text : bool
+        Whether the log is CSV or TSV.
+    header : bool
+        Whether the names of the columns are taken from the first line.
+
+    Yields
+    ------
+    str
+        One line per kind of doubt, with the option to use.
+    """
+    ends = pc.min_max(batch.column(options.label)).as_py()
+    rows = f"the first {counted(len(batch), 'row')}"
+    if len(batch) >= FEWEST and ends["min"] == ends["max"]:
+        yield (
+            f"the label {options.label!r} is {ends['min']:.0f} in all of {rows}: a model learns"
+            " only from both labels, in mixed order"
+        )
+    if not isinstance(encoder, HashingEncoder):
+        return
+    kinds = dict(list(encoder.fields_.items())[:MOST_COLUMNS])
+    if header and (warning := numeric_names(list(kinds))):
+        yield warning
+    elif header and (found := _names_among_values(batch, kinds)):
+        yield (
+            f"the first line is taken as the names of the columns, but {found!r} is also a value"
+            " in the column of this name; if the file has no header, give --names"
+        )
+    if empty := empty_columns(batch, kinds):
+        yield f"no value in {rows}: {listed(empty)}; leave them out with --ignore"
+    if len(batch) >= FEWEST:
+        yield from _repetition(batch, kinds, rows)
+    if text:
+        yield from _nearly_numeric(
+            batch, [name for name in kinds if name not in options.categorical]
+        )
+
+
+def empty_columns(batch: pa.RecordBatch, kinds: Mapping[str, str | None]) -> list[str]:
+    """Return the features, with a kind, that have no value in these rows."""
+    return [
+        name
+        for name, kind in kinds.items()
+        if kind is not None and 0 < len(batch) == batch.column(name).null_count
+    ]
+
+
+def warn_of_empty(logs: Sequence[str], encoder: Encoder) -> Callable[[pa.RecordBatch], None]:
+    """Return a function that warns on stderr if the first batch lacks all values of a feature."""
+    looked = False
+
+    def warn(batch: pa.RecordBatch) -> None:
+        nonlocal looked
+        if looked or not isinstance(encoder, HashingEncoder):
+            return
+        looked = True
+        if empty := empty_columns(batch, encoder.fields_):
+            rows = counted(len(batch), "row")
+            doubt = f"{logs[0]}: no value in the first {rows}: {listed(empty)}"
+            echo(printable(doubt), err=True)
+
+    return warn
+
+
+def _names_among_values(batch: pa.RecordBatch, kinds: Mapping[str, str | None]) -> str | None:
+    for name in kinds:
+        column = batch.column(name)
+        if pa.types.is_string(column.type) and pc.index(column.slice(0, GLANCE), name).as_py() >= 0:
+            return name
+    return None
+
+
+def _repetition(batch: pa.RecordBatch, kinds: Mapping[str, str | None], rows: str) -> Iterator[str]:
+    """Doubt columns whose values are all equal, or all different where they are categories."""
+    constant, unique = [], []
+    for name, kind in kinds.items():
+        column = batch.column(name)
+        column = column.indices if pa.types.is_dictionary(column.type) else column
+        if kind is None or column.null_count or pa.types.is_nested(column.type):
+            continue
+        sample = column.slice(0, GLANCE)
+        distinct = _distinct(sample)
+        if distinct == 1 and _distinct(column) == 1:
+            constant.append(f"{name} ({_shown(batch.column(name)[0])})")
+        is_id = kind == "categorical" or pa.types.is_integer(column.type)
+        if is_id and distinct == len(sample) and _distinct(column) == len(column):
+            unique.append(name)
+    if constant:
+        yield f"one value in all of {rows}: {listed(constant)}"
+    if unique:
+        first = _shown(batch.column(unique[0])[0])
+        yield (
+            f"every value of {rows} is different: {listed(unique)}, such as {first}; an id tells"
+            f" nothing about other rows: --ignore {','.join(unique[:3])}?"
+        )
+
+
+def _distinct(column: pa.Array) -> int:
+    return int(pc.count_distinct(column).as_py())
+
+
+def _shown(value: Any) -> str:
+    text = value.as_py()
+    return repr(text[:50] if isinstance(text, (str, bytes)) else text)
+
+
+def _nearly_numeric(batch: pa.RecordBatch, names: Sequence[str]) -> Iterator[str]:
+    for part in (batch.slice(0, GLANCE), batch):
+        suspects = NearlyNumericColumns(pa.schema([batch.schema.field(n) for n in names]), ())
+        suspects.add(part)
+        names = suspects.columns
+    warnings = suspects.warnings()
+    for warning in warnings[:5]:
+        yield (
+            f"{warning}; each of its values is a category: correct it, or declare the column"
+            " --categorical"
+        )
+    if len(warnings) > 5:
+        yield f"{len(warnings) - 5:,} more columns of numbers were read as text"
+
+
+@dataclass
+class _Counts:
+    values: int = 0
+    numbers: int = 0
+    first_text: tuple[int, str] | None = None  # row, counted from 1, and value
+
+
+class NearlyNumericColumns:
+    """Find the text columns of a log that hold numbers but for a few values.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+        Columns of a CSV or TSV log.
+    leave_out : collection of str or None
+        Columns to leave out, such as those declared categorical.
+    """
+
+    def __init__(self, schema: pa.Schema, leave_out: Collection[str | None]) -> None:
+        self._columns = {
+            field.name: _Counts()
+            for field in schema
+            if pa.types.is_string(field.type) and field.name not in leave_out
+        }
+        self._rows = 0
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are still suspicious."""
+        return list(self._columns)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Look at the next rows. O(values of the columns that are still suspicious)."""
+        if self._rows >= WATCHED:
+            return
+        for name, column in list(self._columns.items()):
+            texts = batch.column(name)
+            numeric = pc.match_substring_regex(texts, _NUMBER)
+            column.values += len(texts) - texts.null_count
+            column.numbers += pc.sum(numeric).as_py() or 0
+            at = -1 if column.first_text else pc.index(numeric, False).as_py()
+            if at >= 0:
+                column.first_text = (self._rows + at + 1, texts[at].as_py())
+            if column.numbers < MOSTLY * column.values:
+                del self._columns[name]
+        self._rows += len(batch)
+
+    def warnings(self) -> list[str]:
+        """Return one line per column that is text because of a few values."""
+        return [
+            f"column {name!r} was read as text, though {column.numbers:,} of its first"
+            f" {column.values:,} values are numbers: row {column.first_text[0]:,} has"
+            f" {column.first_text[1][:50]!r}"
+            for name, column in self._columns.items()
+            if column.first_text is not None
+        ]

@@ -1,0 +1,203 @@
+"""Read damaged Arrow and Parquet files in a process of its own, which a crash may end.
+
+``python damaged_arrow.py FIRST COUNT KNOWN...`` reads the inputs of seeds in turn. It writes each
+seed to the standard output before it begins, and after it a line about what is wrong, if anything.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import faulthandler
+import functools
+import io
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import feather, parquet
+
+from adagrad.ctr import HashingEncoder
+from adagrad.ctr.logs import LogError, open_log
+from fuzz import damaged
+
+SECONDS = 20  # that one input may take; far more than it needs, even with a sanitizer
+BYTES = 256 << 20  # that one input may add to the memory of the process
+ROWS = 150
+
+
+def made_up() -> pa.Table:
+    """Return rows with a column of each type whose memory can be damaged."""
+    rng = np.random.default_rng(0)
+    numbers = rng.integers(0, 20, ROWS)
+    texts = pa.array(
+        [None if x == 3 else f"{'ä' * (x % 2)}{x:b}-{'long' * (x % 5)}" for x in numbers]
+    )
+    offsets = pa.array(np.sort(rng.integers(0, ROWS, ROWS + 1)), pa.int32())
+    start = datetime.date(2026, 1, 31)
+    days = pa.array([start + datetime.timedelta(int(x)) for x in numbers])
+    lists = pa.ListArray.from_arrays(offsets, texts)
+    return pa.table(
+        {
+            "click": pa.array(numbers % 2 == 0),
+            "text": texts,
+            "large": texts.cast(pa.large_string()),
+            "view": texts.cast(pa.string_view()),
+            "bytes": texts.cast(pa.binary()),
+            "dictionary": texts.dictionary_encode(),
+            "small": texts.dictionary_encode().cast(pa.dictionary(pa.int8(), pa.large_string())),
+            "days": days.dictionary_encode(),
+            "moment": days.cast(pa.timestamp("us", "Europe/Berlin")),
+            "list": lists,
+            "large_list": pa.LargeListArray.from_arrays(offsets.cast(pa.int64()), numbers),
+            "coded": pa.ListArray.from_arrays(offsets, texts.dictionary_encode()),
+            "pair": pa.FixedSizeListArray.from_arrays(pa.array(np.repeat(numbers, 2)), 2),
+            "count": pa.array(numbers, mask=numbers == 5),
+            "price": pa.array(numbers / 7).cast(pa.float16()),
+            "exact": pa.array([decimal.Decimal(int(x)) for x in numbers]),
+            "null": pa.nulls(ROWS),
+        }
+    )
+
+
+@functools.cache
+def intact(number: int) -> tuple[str, bytes]:
+    """Return a format of logs, and a file in it."""
+    table = made_up()
+    out = io.BytesIO()
+    if number < 2:
+        views = pa.ListViewArray.from_arrays(
+            pa.array([k % 7 for k in range(ROWS)], pa.int32()),
+            pa.array([k % 3 for k in range(ROWS)], pa.int32()),
+            table.column("view").chunk(0),
+        )
+        runs = pa.RunEndEncodedArray.from_arrays(pa.array([9, 70, ROWS]), ["a", None, "b" * 20])
+        table = table.append_column("views", views).append_column("runs", runs)
+        new = pa.ipc.new_file if number == 0 else pa.ipc.new_stream
+        with new(out, table.schema) as writer:
+            writer.write_table(table, 64)
+        return "arrow", out.getvalue()
+    if number < 4:
+        compression = "lz4" if number == 2 else "zstd"
+        feather.write_feather(table, out, compression=compression, chunksize=64)
+        return "arrow", out.getvalue()
+    if number < 6:
+        options = {"data_page_version": "2.0", "use_dictionary": False, "compression": "zstd"}
+        parquet.write_table(
+            table.drop_columns(["view", "coded"]),
+            out,
+            row_group_size=64,
+            **options if number == 5 else {},
+        )
+        return "parquet", out.getvalue()
+    raise IndexError(number)
+
+
+FORMATS = 6
+
+
+def read(seed: int, path: Path) -> str | None:
+    """Read one damaged file as a log and as columns; return what is wrong with the outcome."""
+    format, data = intact(seed % FORMATS)
+    path.write_bytes(damaged(data, seed))
+    encoder = HashingEncoder(bits=12)
+    try:
+        with open_log(path, label="click", format=format, rows=64, skip_bad=seed % 7 == 0) as log:
+            for batch in log:
+                encoder.transform(batch)
+    except (LogError, ValueError, TypeError) as error:
+        wrong = _not_one_line(error)
+        if wrong is not None:
+            return wrong
+    try:
+        table = _columns(path, format)
+    except (pa.ArrowException, OSError, ValueError):
+        return None
+    for use in (encoder.fit_transform, encoder.inverse, encoder.collisions):
+        try:
+            use(table)
+        except (ValueError, TypeError) as error:
+            wrong = _not_one_line(error)
+            if wrong is not None:
+                return wrong
+    return None
+
+
+def _columns(path: Path, format: str) -> pa.Table:
+    if format == "parquet":
+        return parquet.read_table(path)
+    data = path.read_bytes()
+    is_file = data[:6] == b"ARROW1"
+    return (pa.ipc.open_file if is_file else pa.ipc.open_stream)(pa.BufferReader(data)).read_all()
+
+
+def _not_one_line(error: Exception) -> str | None:
+    text = str(error)
+    if not text or "\n" in text or len(text) > 1000:
+        return f"the message of {type(error).__name__} is not one line: {text!r}"
+    return None
+
+
+def main(first: int, count: int, known: list[int]) -> None:
+    """Read the inputs of the known seeds, then of the seeds from `first`."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    pa.set_cpu_count(1)
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in [*known, *range(first, first + count)]:
+            print(seed, flush=True)
+            before = _peak()
+            faulthandler.dump_traceback_later(SECONDS, exit=True)
+            try:
+                wrong = read(seed, Path(folder, "log"))
+            except Exception as error:
+                wrong = f"{type(error).__name__}: {error}".replace("\n", " ")
+            if _peak() > before + BYTES:
+                wrong = f"{(_peak() - before) >> 20} MiB of memory"
+            if wrong is not None:
+                print(f"{seed}: {wrong}", flush=True)
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
+def failures(seeds: list[int]) -> list[str]:
+    """Read the inputs of seeds in child processes; return a line about each that fails."""
+    found = []
+    environment = {
+        **os.environ,
+        "ARROW_DEFAULT_MEMORY_POOL": "system",
+        # With AddressSanitizer, a file that claims too much memory gets none, as without it.
+        "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=512",
+    }
+    while seeds:
+        command = [sys.executable, __file__, *_arguments(seeds)]
+        child = subprocess.run(command, capture_output=True, text=True, env=environment)
+        lines = child.stdout.split("\n")[:-1]
+        found += [line for line in lines if ":" in line]
+        started = [int(line) for line in lines if ":" not in line]
+        if child.returncode == 0 and len(started) == len(seeds):
+            return found
+        assert started, child.stderr
+        tail = child.stderr.strip()[-3000:]
+        found.append(f"{started[-1]}: exit code {child.returncode}: {tail}")
+        seeds = seeds[len(started) :]
+    return found
+
+
+def _arguments(seeds: list[int]) -> list[str]:
+    """Return the shortest arguments for these seeds, of which most are a range."""
+    begin = len(seeds) - 1
+    while begin and seeds[begin - 1] == seeds[begin] - 1:
+        begin -= 1
+    return [str(number) for number in (seeds[begin], len(seeds) - begin, *seeds[:begin])]
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), [int(seed) for seed in sys.argv[3:]])
