@@ -31,7 +31,7 @@ def mistake(*arguments: object) -> str:
         (["log.tsv", "--columns", "nope"], "log.tsv, line 1: no column 'nope'; the columns are"),
         (
             ["log.tsv", "--ignore", "nope"],
-            "--ignore: no column 'nope'; the columns are click",
+            "no column 'nope'; the columns are click",
         ),
         (["log.tsv", "--ignore", "sit"], "depth, user; did you mean 'site'?"),
         (["log.tsv", "--ignore", "click"], "--ignore: 'click' is the label"),
@@ -44,7 +44,7 @@ def mistake(*arguments: object) -> str:
             "--ignore and --columns need columns, but libsvm logs have ids",
         ),
         (["log.tsv", "--cross", "site*site"], "the cross ('site', 'site') has a field twice"),
-        (["log.tsv", "--categorical", "dept"], "--categorical: no column 'dept'; the columns are"),
+        (["log.tsv", "--categorical", "dept"], "no column 'dept'; the columns are"),
         (["log.tsv", "--categorical", "dept"], "site, ad, depth, user; did you mean 'depth'?"),
         (
             ["log.tsv", "-l", "clik"],

@@ -345,6 +345,7 @@ def _options(given: dict[str, Any]) -> Options:
     return Options(
         **{name: given[name] for name in same},
         ignore=given["ignore"] or (),
+        text=given["text"] or (),
         categorical=given["categorical"] or (),
     )
 
@@ -362,7 +363,14 @@ def _open(logs: tuple[str, ...], options: Options, how: dict[str, Any], stop: St
 
     how = {**how, "skip_bad": options.skip_bad}
     try:
-        return open_features(logs, options.label, options.columns, options.ignore, **how)
+        return open_features(
+            logs,
+            options.label,
+            options.columns,
+            options.ignore,
+            (*options.text, *options.categorical),
+            **how,
+        )
     except LogError:
         if not stop.signal:
             raise

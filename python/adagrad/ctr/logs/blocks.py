@@ -25,6 +25,7 @@ __all__ = ["Block", "is_utf8", "parse_block", "read_blocks"]
 # A block stays in the cache between reading and parsing.
 BLOCK_BYTES = 1 << 20
 LONGEST_LINE = 1 << 26
+WIDE = 1 << 14
 # A decompressor whose input ends early loses the output of the read at hand, so reads are short.
 COMPRESSED_READ = 1 << 16
 # NumPy counts a byte faster than bytes.count, as long as the comparison fits into the cache.
@@ -64,6 +65,10 @@ class Block:
     def without_first(self, length: int) -> Block:
         """Return the block without its first line, which has ``length`` bytes with its end."""
         return replace(self, data=self.data[length:], first=self.first + 1, count=self.count - 1)
+
+    def is_wide(self) -> bool:
+        """Return whether the lines are so long that a block has few of them."""
+        return len(self.data) > WIDE * self.count
 
     def has_lone_returns(self) -> bool:
         """Return whether there is a carriage return that is not part of a line end."""

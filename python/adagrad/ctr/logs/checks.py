@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -93,6 +94,8 @@ def _not_finite(name: str, column: pa.ChunkedArray) -> dict[int, Fault]:
     if not pa.types.is_floating(column.type.value_type if nested else column.type):
         return {}
     values = pc.list_flatten(column) if nested else column
+    if not pa.types.is_float16(values.type) and math.isfinite(pc.sum(values).as_py() or 0.0):
+        return {}  # one call for each column, of which there may be many
     broken = pc.invert(pc.is_finite(values))
     if not pc.any(broken).as_py():
         return {}

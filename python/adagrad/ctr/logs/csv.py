@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from adagrad.ctr.logs.blocks import Block, is_utf8, parse_block, read_blocks
@@ -28,10 +27,12 @@ from adagrad.ctr.logs.csv_faults import (
 from adagrad.ctr.logs.fast_csv import SimpleLines
 from adagrad.ctr.logs.labels import RAW_TEXT
 from adagrad.ctr.logs.mistakes import other_delimiter
-from adagrad.ctr.logs.rows import EmptyFile, Fault, LogError, ParsedRows
+from adagrad.ctr.logs.request import distinct_names
+from adagrad.ctr.logs.rows import Fault, LogError, ParsedRows
+from adagrad.ctr.logs.types import whole_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from adagrad.ctr.logs.request import Request
     from adagrad.ctr.logs.sources import Source
@@ -42,14 +43,17 @@ __all__ = ["DelimitedReader"]
 # columns are inferred from a piece of the same size.
 PARSED = 1 << 20
 BOM = b"\xef\xbb\xbf"
+JOINED = 1 << 24
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 
 class DelimitedReader:
-    """The `Reader` of CSV and TSV files."""
+    """The `Reader` of CSV and TSV files, which have no types."""
+
+    types = None
 
     def __init__(self, source: Source, request: Request) -> None:
-        self._source = source
+        self._source, self._request = source, request
         self._raw = source.open()
         try:
             self._blocks = read_blocks(source, self._raw)
@@ -59,7 +63,7 @@ class DelimitedReader:
             raise
 
     def _open(self, request: Request) -> Block | None:
-        """Read the header and decide the types; return the first block, without the header."""
+        """Read the header; return the first block, without the header."""
         block = next(self._blocks, None)
         if block is not None and block.data[:3] == BOM:  # elsewhere, it is part of a value
             block = replace(block, data=block.data[3:])
@@ -70,36 +74,27 @@ class DelimitedReader:
             or ("\t" if b"\t" in line else ",")
         )
         self._quoted = self._delimiter != "\t"
-        header = request.header
-        fields = self._fields(line, is_row=isinstance(header, tuple))
-        if header is None:
-            header = _is_header(request, fields)
-        if block is None and (request.header in (None, True) or request.schema is None):
-            raise EmptyFile(self._source.path)
-        if header is True:
-            self._names = fields
-            block = block and block.without_first(len(line))
-        elif header is False:
-            self._names = [f"c{column}" for column in range(len(fields))]
-        else:
-            self._names = list(header)
+        self.header = request.header
+        self.names: list[str] | None = None
         if block is None:
-            self.schema, self.request = request.schema, request
             return None
+        fields = self._fields(line, is_row=isinstance(request.header, tuple))
+        self.header = _is_header(request, fields) if request.header is None else request.header
+        guessed = self.header is False and request.header is None
+        if self.header is True:
+            found = fields
+            block = block.without_first(len(line))
+        elif self.header is False:
+            found = [f"c{column}" for column in range(len(fields))]
+        else:
+            found = list(self.header)
         doubt = other_delimiter(fields, self._delimiter)
-        known = {*self._names} >= {*(request.features() or ())} and request.label is None
-        if doubt and (len(self._names) > 1 or not known):
+        known = {*found} >= {*(request.features() or ())} and request.label is None
+        if doubt and (len(found) > 1 or not known):
             raise LogError(self._source.path, 1, doubt)
-        guessed = header is False and request.header is None
-        self._selected = request.select(self._source.path, self._names, fields if guessed else ())
-        self._label = request.label
-        self._types = self._decide(block, request)
-        self._faults = self._line_faults(self._types)
-        self.schema = pa.schema(
-            (name, pa.float32() if name == self._label else self._types[name])
-            for name in self._selected
-        )
-        self.request = replace(request, schema=self.schema, header=header)
+        selected = request.select(self._source.path, found, fields if guessed else ())
+        self._names = distinct_names(found)
+        self.names = [name for name in selected if name != request.label]
         return block
 
     def _fields(self, line: bytes, *, is_row: bool) -> list[str]:
@@ -125,57 +120,59 @@ class DelimitedReader:
 
     def _line_faults(self, types: dict[str, pa.DataType]) -> LineFaults:
         return LineFaults(
-            self._names, types, self._delimiter, quoted=self._quoted, convert=self._convert
+            self._names,
+            types,
+            self._delimiter,
+            quoted=self._quoted,
+            convert=self._convert,
+            way_out=self._request.way_out,
         )
 
-    def _decide(self, block: Block, request: Request) -> dict[str, pa.DataType]:
-        """Choose the types of the selected columns from the first block."""
-        label = {} if self._label is None else {self._label: RAW_TEXT}
-        if request.schema is not None:
-            known = [name for name in self._selected if name not in label]
-            return {name: request.schema.field(name).type for name in known} | label
-        numeric = request.numeric
-        for name in sorted(numeric or ()):
-            if name not in self._selected:
-                raise LogError(self._source.path, 1, f"no column {name!r}, which numeric names")
-        data = bytes(block.data[: _end(block.data, PARSED)])
-        data = self._line_faults(dict.fromkeys(self._selected, pa.string())).whole_lines(data)
-        types = self._infer(data, request.numeric) if data else {}
-        if numeric is not None:
-            types = {
-                name: types.get(name, pa.float64()) if name in numeric else pa.string()
-                for name in self._selected
-            }
-        return dict.fromkeys(self._selected, pa.string()) | types | label
+    def sample(self, names: Sequence[str], size: int) -> list[pa.Table]:
+        """Return the texts of columns in the first `size` bytes, without lines that are broken."""
+        if self._first is None:
+            return []
+        self._first = self._at_least(self._first, size // 2)
+        data = bytes(self._first.data[: _end(self._first.data, size)])
+        kinds = dict.fromkeys(names, pa.string())
+        data = self._line_faults(kinds).whole_lines(data)
+        if not data:
+            return []
+        return [self._split(data, kinds, len(data) + 1)[0]]
 
-    def _infer(self, data: bytes, numeric: frozenset[str] | None) -> dict[str, pa.DataType]:
-        """Return the types of the columns that are not strings."""
-        types = {}
-        all_binary = dict.fromkeys(self._selected, pa.binary())
-        inferred, _ = self._convert(data, None, len(data) + 1)
-        texts, _ = self._convert(data, all_binary, len(data) + 1)
-        for name in self._selected:
-            kind = inferred.schema.field(name).type
-            is_number = kind == pa.int64() or (
-                kind == pa.float64() and (numeric is not None or not _has_ids(texts.column(name)))
-            )
-            if is_number or (numeric is None and pa.types.is_boolean(kind)):
-                types[name] = kind
-            elif numeric is None and pa.types.is_timestamp(kind):
-                # Fractions of seconds may occur later in the file.
-                types[name] = pa.timestamp("us" if kind.unit == "s" else "ns", kind.tz)
-        return types
+    def _at_least(self, block: Block, size: int) -> Block:
+        """Return a block and those after it up to a size; a pipe may have no more for now."""
+        while len(block.data) < size and self._source.pipe is None:
+            block = replace(block, data=bytes(block.data))
+            try:
+                following = next(self._blocks, None)
+            except LogError as error:  # the rows before the damage come first
+                self._blocks = _raise(error)
+                break
+            if following is None:
+                break
+            block = _join([block, following])
+        return block
 
-    def read(self) -> Iterator[ParsedRows]:
+    def read(self, request: Request) -> Iterator[ParsedRows]:
         """Read the file to its end, once."""
         if self._first is None:
             return
-        blocks = itertools.chain([self._first], self._blocks)
-        simple = SimpleLines.for_columns(self._names, self._selected, self._types, self._delimiter)
+        assert request.schema is not None
+        self._request = request
+        self._types = {
+            field.name: RAW_TEXT if field.name == request.label else field.type
+            for field in request.schema
+        }
+        self._faults = self._line_faults(self._types)
+        blocks = _joined(itertools.chain([self._first], self._blocks))
+        simple = SimpleLines.for_columns(
+            self._names, list(self._types), self._types, self._delimiter
+        )
         if simple is None:
             yield from map(self._parse_any, blocks)
             return
-        batch = self.request.rows
+        batch = request.rows
         for block in blocks:
             # Rows are taken where a batch ends, so that no batch is joined from parts.
             for part in block.split(batch - simple.rows):
@@ -201,14 +198,31 @@ class DelimitedReader:
         self._raw.close()
 
     def _convert(
-        self, data: Any, types: dict[str, pa.DataType] | None, block_size: int
+        self, data: Any, types: dict[str, pa.DataType], block_size: int
+    ) -> tuple[pa.Table, list[tuple[int, int]]]:
+        """Parse lines with pyarrow, as `_split`; integers may be spelled as floats."""
+        try:
+            return self._split(data, types, block_size)
+        except pa.ArrowInvalid:
+            integers = {name: pa.string() for name in types if pa.types.is_integer(types[name])}
+            if not integers:
+                raise
+        table, rejected = self._split(data, types | integers, block_size)
+        columns = [
+            whole_numbers(column, types[name]) if name in integers else column
+            for name, column in zip(types, table.columns, strict=True)
+        ]
+        return pa.table(columns, names=list(types)), rejected
+
+    def _split(
+        self, data: Any, types: dict[str, pa.DataType], block_size: int
     ) -> tuple[pa.Table, list[tuple[int, int]]]:
         """Parse lines with pyarrow.
 
         Returns
         -------
         table : pyarrow.Table
-            Types are inferred if `types` is None.
+            The columns of `types`.
         rejected : list of (int, int)
             Row, from 0, and number of columns of each line with a wrong number of columns.
         """
@@ -233,7 +247,7 @@ class DelimitedReader:
                 invalid_row_handler=note,
             ),
             convert_options=arrow_csv.ConvertOptions(
-                include_columns=self._selected,
+                include_columns=list(types),
                 column_types=types,
                 strings_can_be_null=True,
                 null_values=[""],
@@ -242,7 +256,7 @@ class DelimitedReader:
         return table, rejected
 
     def _parse_any(self, block: Block) -> ParsedRows:
-        raw = pa.schema((name, self._types[name]) for name in self._selected)
+        raw = pa.schema(self._types.items())
         return parse_block(block, self._parse, self._faults.find, raw)
 
     def _parse(self, block: Block) -> ParsedRows | None:
@@ -256,7 +270,7 @@ class DelimitedReader:
             table, rejected = self._convert(
                 b"".join((data, b"\n")) if guard else data,
                 self._types,
-                len(data) + 2 if block.judged else PARSED,
+                PARSED if count > 1 and not (block.is_wide() or block.judged) else len(data) + 2,
             )
         except pa.ArrowInvalid:
             return None
@@ -264,7 +278,7 @@ class DelimitedReader:
             return None
         table = table.slice(0, table.num_rows - guard)
         faults = {first + row: wrong_width(columns, len(self._names)) for row, columns in rejected}
-        if all(column.null_count for column in table.columns):  # otherwise no line is empty
+        if table.column(0).null_count and all(column.null_count for column in table.columns):
             table = self._without_empty(table, block, faults)
         numbers = np.arange(first, first + count)
         if faults:
@@ -287,6 +301,35 @@ def _is_header(request: Request, fields: list[str]) -> bool:
     return not names or not names.isdisjoint(fields)
 
 
+def _joined(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Join blocks of long lines, because each call of pyarrow costs as much as some rows do."""
+    held: list[Block] = []
+    for block in blocks:
+        if not held and not block.is_wide():
+            yield block
+            continue
+        held.append(replace(block, data=bytes(block.data)))
+        if sum(len(part.data) for part in held) >= JOINED:
+            yield _join(held)
+            held = []
+    if held:
+        yield _join(held)
+
+
+def _raise(error: LogError) -> Iterator[Block]:
+    raise error
+    yield
+
+
+def _join(parts: list[Block]) -> Block:
+    return Block(
+        b"".join(part.data for part in parts),
+        parts[0].first,
+        sum(part.count for part in parts),
+        any(part.returns for part in parts),
+    )
+
+
 def _end(data: memoryview | bytes, start: int = 0) -> int:
     """Return the end of the line that contains the byte ``start``."""
     size = 1 << 12
@@ -296,9 +339,3 @@ def _end(data: memoryview | bytes, start: int = 0) -> int:
             return start + found + 1
         size *= 2
     return len(data)
-
-
-def _has_ids(texts: pa.ChunkedArray) -> bool:
-    """Return whether a column has integers that float64 cannot distinguish, as ids often are."""
-    found = pc.match_substring_regex(texts, r"^\s*[+-]?\d{16,}\s*$")
-    return bool(pc.any(found).as_py())

@@ -16,7 +16,7 @@ from adagrad.ctr.logs.rows import Fault
 from adagrad.ctr.logs.values import unreadable, unreadable_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Protocol
 
     class Convert(Protocol):
@@ -77,6 +77,8 @@ class LineFaults:
         Whether quotes have a meaning.
     convert : callable
         Parses lines with pyarrow.
+    way_out : callable
+        Returns what to do about a value that does not fit the type of a column.
     """
 
     def __init__(
@@ -87,12 +89,13 @@ class LineFaults:
         *,
         quoted: bool,
         convert: Convert,
+        way_out: Callable[[str], str],
     ) -> None:
         self._width = len(names)
         self._types = types
         self._read = [k for k, name in enumerate(names) if name in types]
         self._delimiter, self._quoted = delimiter, quoted
-        self._convert = convert
+        self._convert, self._way_out = convert, way_out
 
     def find(self, lines: Sequence[bytes]) -> dict[int, Fault]:
         """Return the positions of the broken lines, which have no line ends, and their faults."""
@@ -115,7 +118,8 @@ class LineFaults:
             texts = table.column(name)
             for row in unreadable(texts, kind).tolist():
                 value = texts[row].as_py()
-                faults.setdefault(kept[row], unreadable_fault(name, value, kind))
+                fault = unreadable_fault(name, value, kind, self._way_out(name))
+                faults.setdefault(kept[row], fault)
         return faults
 
     def whole_lines(self, data: bytes) -> bytes:

@@ -23,7 +23,7 @@ from adagrad.ctr.logs.rows import Fault, LogError, ParsedRows
 from adagrad.ctr.logs.values import unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -60,16 +60,22 @@ class LibsvmReader:
         ]
         label = [] if request.label is None else [pa.field(request.label, pa.float32())]
         self.schema = pa.schema(label + features)
-        if request.schema is not None and request.features() != (IDS, VALUES):
+        self.names = [IDS, VALUES]
+        self.types = {field.name: field.type for field in features}
+        if request.features() not in (None, (IDS, VALUES)):
             raise LogError(
                 source.path, 1, "a libsvm file cannot be part of a log with named columns"
             )
-        self.request = replace(request, schema=self.schema)
+        self.header = request.header
         self._path = source.path
         self._raw = source.open()
         self._blocks = read_blocks(source, self._raw)
 
-    def read(self) -> Iterator[ParsedRows]:
+    def sample(self, names: Sequence[str], size: int) -> list[pa.Table]:
+        """Return nothing: the file has types."""
+        return []
+
+    def read(self, request: Request) -> Iterator[ParsedRows]:
         """Read the file to its end, once."""
         is_first = True
         for block in self._blocks:

@@ -26,9 +26,11 @@ from adagrad.ctr.logs.partitions import (
     partition_types,
 )
 from adagrad.ctr.logs.prefetch import Prefetcher
+from adagrad.ctr.logs.reader import EmptyReader
 from adagrad.ctr.logs.request import Request
-from adagrad.ctr.logs.rows import EmptyFile, LogError, ParsedRows
+from adagrad.ctr.logs.rows import LogError, ParsedRows
 from adagrad.ctr.logs.sources import Source, find
+from adagrad.ctr.logs.survey import survey
 
 if TYPE_CHECKING:
     import os
@@ -72,6 +74,9 @@ def open_log(
     format: str | None = None,
     columns: Sequence[str] | None = None,
     numeric: Sequence[str] | None = None,
+    ignore: Sequence[str] = (),
+    text: Sequence[str] = (),
+    keep: Sequence[str] = (),
     schema: pa.Schema | None = None,
     delimiter: str | None = None,
     header: bool | Sequence[str] | None = None,
@@ -80,8 +85,8 @@ def open_log(
 ) -> Log:
     r"""Open a click log for reading as record batches.
 
-    The first file is opened at once. Its first block decides the columns and their types, which
-    all batches of all files then have.
+    The columns and their types are decided at once, for all files: those of Parquet and Arrow files
+    by their schemas, those of CSV and TSV files by samples of their values. All batches have them.
 
     Parameters
     ----------
@@ -103,15 +108,28 @@ def open_log(
         default the standard input has delimited columns.
     columns : sequence of str, optional
         The features to read, in this order. By default all columns, in the order of the first
-        file.
+        file. Of several columns with one name, each has the name of its position instead: ``c0``
+        is the first column of a file. So have columns without a name, unless there is one alone,
+        whose name is ``""``. Columns of one name are refused unless `columns` or `ignore` tells
+        them apart.
     numeric : sequence of str, optional
         CSV and TSV only: the features that are numbers; all others are strings. By default a
         feature is int64, float64, bool (true and false) or a timestamp (ISO 8601, with a time) if
-        every value in the first MiB is, and otherwise a string. Integers of 16 digits or more that
+        every value in the samples is, and otherwise a string. Integers of 16 digits or more that
         do not fit int64 are taken for ids, which makes the feature a string.
+    ignore : sequence of str, default ()
+        Columns to leave out. They are not parsed, so that broken values in them do no harm.
+    text : sequence of str, default ()
+        Features to read as text in every format, so that ``007`` is not ``7`` and texts may follow
+        digits. The text of an integer in a Parquet or Arrow file is its digits; that of any other
+        value, what `HashingEncoder` hashes. Lists stay as they are.
+    keep : sequence of str, default ()
+        Columns to read after those of `columns` or `schema`, as they are in the file: in CSV and
+        TSV files as text.
     schema : pyarrow.Schema, optional
-        Read these columns with these types, for example the ``schema`` of another log. Excludes
-        ``columns`` and ``numeric``.
+        Read these columns with these types, for example the ``schema`` of another log. Text may be
+        dictionary-encoded. A column of type null has the type of the files. Excludes `columns`,
+        `ignore`, `numeric` and `text`.
     delimiter : str, optional
         CSV and TSV only: one character. By default a comma in CSV files and a tab in TSV files; on
         the standard input, a tab if the first line contains one, else a comma. With tabs, quotes
@@ -120,8 +138,8 @@ def open_log(
     header : bool or sequence of str, optional
         CSV and TSV only: whether the first line of every file names the columns; if it does not,
         their names may be given here. By default the first line is a header if it contains the
-        label or one of ``columns``. Columns without names are ``c0``, ``c1``, ... Files with
-        headers may have their columns in different orders.
+        label or one of ``columns``. Without a header and names, the columns are ``c0``, ``c1``,
+        ... Files with headers may have their columns in different orders.
     rows : int
         Rows per batch, a multiple of 64.
     skip_bad : bool
@@ -137,7 +155,7 @@ def open_log(
     FileNotFoundError
         A path, glob or directory has no file.
     LogError
-        The first file is empty or damaged, or lacks a column.
+        A file is damaged or lacks a column, or a column has types that mean different things.
     ValueError
         A parameter is out of range or does not fit the format.
 
@@ -161,9 +179,20 @@ def open_log(
     reason, after the rows before it have been yielded. A compressed file that ends early raises
     after its last intact line, even with ``skip_bad``.
 
-    String columns that the writer of a Parquet file has dictionary-encoded remain dictionaries, as
-    do dictionary columns of Arrow files. In libsvm files an id is in ``[0, 2**63)``, ids keep
-    their order, and the columns are ``ids`` (list of int64) and ``values`` (list of float32).
+    A column has one type in all files. Integers of several widths are int64, integers and floats
+    are float64, dates and naive timestamps are timestamps, each of the finest unit, and a column
+    without values takes the type that it has elsewhere. Text beside numbers, bools beside integers,
+    other time zones and other scales of decimals are errors that name both files. A value that the
+    common type cannot hold, such as an integer above 2**53 in float64, makes its row broken. In
+    a column of integers, ``5.0`` and ``5e0`` are 5.
+
+    The samples of CSV and TSV files are the first MiB of the first file and 64 KiB of up to 31
+    others, spread evenly over the log. The standard input is sampled only if it comes first.
+
+    String columns that the writers of all Parquet files have dictionary-encoded remain
+    dictionaries, as do dictionary columns of Arrow files. In libsvm files an id is in
+    ``[0, 2**63)``, ids keep their order, and the columns are ``ids`` (list of int64) and
+    ``values`` (list of float32).
 
     Memory does not grow with the length of the log. It holds about 1 MiB of text, for Parquet one
     column chunk per column, for Arrow one record batch of the file, and four batches.
@@ -178,17 +207,22 @@ def open_log(
     """
     if rows < 64 or rows % 64:
         raise ValueError(f"rows must be a multiple of 64, at least 64, got {rows}")
-    if schema is not None and (columns is not None or numeric is not None):
+    if schema is not None and (columns is not None or numeric is not None or text or ignore):
         raise ValueError(
-            "schema excludes columns and numeric: it gives the columns and their types"
+            "schema excludes columns, ignore, numeric and text: it gives the columns and their"
+            " types"
         )
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
         raise ValueError(
             f"delimiter must be one character, no quote and no line break, got {delimiter!r}"
         )
-    for name, names in (("columns", columns), ("numeric", numeric), ("header", header)):
+    lists = {"columns": columns, "ignore": ignore, "numeric": numeric, "text": text, "keep": keep}
+    for name, names in (lists | {"header": header}).items():
         if isinstance(names, str):
             raise TypeError(f"{name} must be a sequence of names, got {names!r}")
+    both = sorted(set(text).intersection(numeric or ()))
+    if both:
+        raise ValueError(f"text and numeric both name {both[0]!r}")
     sources = find(paths, format)
     has_text = {"csv", "tsv", None} >= {source.format for source in sources}
     for name, value in (("numeric", numeric), ("delimiter", delimiter), ("header", header)):
@@ -196,16 +230,21 @@ def open_log(
             raise ValueError(f"{name} is for CSV and TSV files only")
     if columns is not None and label in columns:
         raise ValueError(f"columns must name features, but {label!r} is the label")
+    if schema is not None:
+        columns = [name for name in schema.names if name != label]
     return Log(
         sources,
         Request(
             label=label,
             columns=None if columns is None else tuple(columns),
+            ignore=frozenset(ignore),
             numeric=None if numeric is None else frozenset(numeric),
-            schema=schema,
+            text=frozenset(text),
+            keep=tuple(name for name in keep if name != label),
             delimiter=delimiter,
             header=header if header is None or isinstance(header, bool) else tuple(header),
             rows=rows,
+            types={} if schema is None else dict(zip(schema.names, schema.types, strict=True)),
         ),
         skip_bad=skip_bad,
     )
@@ -238,34 +277,27 @@ class Log:
     def __init__(self, sources: list[Source], request: Request, *, skip_bad: bool) -> None:
         self.sources = sources
         self._skip_bad = skip_bad
-        request = replace(request, partition_types=partition_types(sources))
-        self._first_source, first = _open_first(sources, request)
-        self._first: Reader | None = first
-        self._request = first.request
+        types = {**partition_types(sources), **request.types}
+        types = {name: kind for name, kind in types.items() if name != request.label}
+        request = replace(request, types=types)
+        self._first: Reader | None = _open_reader(sources[0], request)
         try:
-            self._check_partitions(request)
+            self._request = survey(self._first, sources, request, _open_reader)
+            if request.columns is None:
+                check_same_partitions(sources, self._request)
         except BaseException:
-            first.close()
+            self._first.close()
             raise
         self._prefetcher: Prefetcher[tuple[pa.RecordBatch | None, _State]] | None = None
         self._state = _State(Position(sources[0].path, 0, 0), {})
         self._started = False
-        self.schema: pa.Schema = first.schema
+        assert self._request.schema is not None
+        self.schema: pa.Schema = self._request.schema
         self.paths = tuple(source.path for source in sources)
         self.label = request.label
         self.rows = request.rows
         sizes = [source.size for source in sources if source.size is not None]
         self.total_bytes = sum(sizes) if len(sizes) == len(sources) else None
-
-    def _check_partitions(self, request: Request) -> None:
-        """Refuse now a file whose path has other columns, if they are missed or would be lost."""
-        names = {name for name, _ in self._first_source.partitions}
-        if request.features() is None:
-            check_same_partitions(self.sources, self._request.schema)
-        for source in self.sources:
-            if names.difference(name for name, _ in source.partitions):
-                with contextlib.suppress(EmptyFile):
-                    _open_reader(source, self._request).close()
 
     @property
     def position(self) -> Position:
@@ -278,8 +310,8 @@ class Log:
 
         The kinds are ``"empty line"``, ``"number of columns"``, ``"open quote"``, ``"carriage
         return"``, ``"not UTF-8"``, ``"not a number"``, ``"not a bool"``, ``"not a timestamp"``,
-        ``"not finite"``, ``"missing label"``, ``"bad label"`` and, in libsvm files, ``"bad
-        entry"``.
+        ``"another type"``, ``"not finite"``, ``"missing label"``, ``"bad label"`` and, in libsvm
+        files, ``"bad entry"``.
         """
         return dict(self._state.skipped)
 
@@ -402,15 +434,9 @@ class Log:
     def _parts(self) -> Generator[_Part, None, None]:
         before = 0  # bytes of the files before this one
         for source in self.sources:
-            reader, self._first = self._first, None
-            if reader is None or source is not self._first_source:
-                self._first = reader
-                try:
-                    reader = _open_reader(source, self._request)
-                except EmptyFile:
-                    continue
+            reader, self._first = self._first or _open_reader(source, self._request), None
             try:
-                for rows in reader.read():
+                for rows in reader.read(self._request):
                     yield _Part(source.path, before + reader.bytes_read(), rows)
                     if source.pipe is None and self._is_cancelled():
                         return
@@ -455,22 +481,10 @@ def _settled(
     yield from parts
 
 
-def _open_first(sources: Sequence[Source], request: Request) -> tuple[Source, Reader]:
-    """Open the first file that is not empty."""
-    empty = None
-    for source in sources:
-        try:
-            return source, _open_reader(source, request)
-        except EmptyFile as error:
-            empty = empty or error
-    assert empty is not None
-    raise empty
-
-
 def _open_reader(source: Source, request: Request) -> Reader:
     if source.size == 0:
-        raise EmptyFile(source.path)
-    if source.partitions and not request.in_path:
+        return EmptyReader(source, request)
+    if source.partitions:
         return PartitionedReader(source, request, _open_format)
     return _open_format(source, request)
 

@@ -67,7 +67,7 @@ def partition_types(sources: Iterable[Source]) -> dict[str, pa.DataType]:
     }
 
 
-def check_same_partitions(sources: Sequence[Source], schema: pa.Schema) -> None:
+def check_same_partitions(sources: Sequence[Source], request: Request) -> None:
     """Refuse a file with a partition that the columns of the log do not have.
 
     Raises
@@ -75,9 +75,11 @@ def check_same_partitions(sources: Sequence[Source], schema: pa.Schema) -> None:
     LogError
         The first file of the log has no such column.
     """
+    assert request.schema is not None
+    known = {*request.schema.names, *request.ignore}
     for source in sources:
         for name, _ in source.partitions:
-            if name not in schema.names:
+            if name not in known:
                 raise LogError(
                     sources[0].path,
                     1,
@@ -92,55 +94,71 @@ class PartitionedReader:
     def __init__(
         self, source: Source, request: Request, open_reader: Callable[[Source, Request], Reader]
     ) -> None:
-        self._source = source
-        values = dict(source.partitions)
-        names, label = request.features(), request.label
-        if names is not None:
-            values = {name: values[name] for name in (label, *names) if name in values}
-        self._inner = open_reader(source, replace(request, in_path=tuple(values)))
-        schema = request.schema
-        fields = {field.name: field for field in self._inner.schema}
-        for name in values:
-            kind = request.partition_types[name]
-            if schema is not None and name in schema.names:  # the label may be missing
-                kind = schema.field(name).type
-            fields[name] = pa.field(name, kind)
-        if label is not None:
-            fields.pop(label, None)
-            fields = {label: pa.field(label, pa.float32())} | fields
-        if names is not None:
-            order = names if label is None else (label, *names)
-            fields = {name: fields[name] for name in order}
-        self.schema = pa.schema(fields.values())
-        self.request = replace(self._inner.request, schema=self.schema, in_path=())
-        self._constants = {
-            name: self._constant(name, value, pa.string() if name == label else fields[name].type)
-            for name, value in values.items()
-        }
+        self._path = source.path
+        values = {name: x for name, x in source.partitions if name not in request.ignore}
+        wanted = request.features()
+        if wanted is not None:
+            values = {name: values[name] for name in (request.label, *wanted) if name in values}
+        self._values = values
+        in_path = tuple(name for name, _ in source.partitions)
+        self._inner = open_reader(source, replace(request, in_path=in_path))
+        self.header = self._inner.header
+        self.names: list[str] | None = None
+        self.types: dict[str, pa.DataType] | None = None
+        if self._inner.names is not None:
+            self.names = [*self._inner.names, *(name for name in values if name != request.label)]
+            if wanted is not None:
+                self.names = list(wanted)
+        if self._inner.types is not None:
+            own = {name: request.types[name] for name in values if name != request.label}
+            self.types = {**self._inner.types, **own}
 
-    def _constant(self, name: str, value: str | None, kind: pa.DataType) -> pa.Scalar:
-        """Return the value of a column in all rows, as a text file with this value has it."""
-        is_dictionary = pa.types.is_dictionary(kind)
-        try:
-            return pa.scalar(value, pa.string()).cast(kind.value_type if is_dictionary else kind)
-        except pa.ArrowException:
-            self._inner.close()
-            reason = f"column {name!r}: {value!r} in the path cannot be read as {kind}"
-            raise LogError(self._source.path, 1, reason) from None
+    def sample(self, names: Sequence[str], size: int) -> list[pa.Table]:
+        """Return the texts of columns in the first `size` bytes."""
+        inner = self._inner.sample([name for name in names if name not in self._values], size)
+        return [
+            pa.table(
+                {
+                    name: pa.repeat(pa.scalar(self._values[name], pa.string()), table.num_rows)
+                    if name in self._values
+                    else table.column(name)
+                    for name in names
+                }
+            )
+            for table in inner
+        ]
 
-    def read(self) -> Iterator[ParsedRows]:
+    def read(self, request: Request) -> Iterator[ParsedRows]:
         """Read the file to its end, once."""
-        for rows in self._inner.read():
+        schema = request.schema
+        assert schema is not None
+        constants = {
+            field.name: self._constant(field, request.label)
+            for field in schema
+            if field.name in self._values
+        }
+        others = pa.schema(field for field in schema if field.name not in constants)
+        for rows in self._inner.read(replace(request, schema=others)):
             columns = []
-            for field in self.schema:
-                if field.name in self._constants:
-                    column = pa.repeat(self._constants[field.name], len(rows.lines))
+            for field in schema:
+                if field.name in constants:
+                    column = pa.repeat(constants[field.name], len(rows.lines))
                     is_dictionary = pa.types.is_dictionary(field.type)
                     columns.append(column.dictionary_encode() if is_dictionary else column)
                 else:
                     columns.append(rows.table.column(field.name))
-            table = pa.table(columns, names=self.schema.names)
-            yield ParsedRows(table, rows.lines, rows.faults)
+            yield ParsedRows(pa.table(columns, names=schema.names), rows.lines, rows.faults)
+
+    def _constant(self, field: pa.Field, label: str | None) -> pa.Scalar:
+        """Return the value of a column in all rows, as a text file with this value has it."""
+        kind = pa.string() if field.name == label else field.type
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        value = self._values[field.name]
+        try:
+            return pa.scalar(value, pa.string()).cast(kind)
+        except pa.ArrowException:
+            reason = f"column {field.name!r}: {value!r} in the path cannot be read as {kind}"
+            raise LogError(self._path, 1, reason) from None
 
     def bytes_read(self) -> int:
         """Return how many bytes of the file have been read, as it lies on disk."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["EmptyFile", "Fault", "LogError", "ParsedRows"]
+__all__ = ["Fault", "LogError", "ParsedRows"]
 
 
 class LogError(ValueError):
@@ -42,13 +42,6 @@ class LogError(ValueError):
 
     def __str__(self) -> str:
         return printable(f"{self.path}, line {self.line}: {self.reason}")
-
-
-class EmptyFile(LogError):
-    """A file has neither rows nor a header. Among others, it is passed over."""
-
-    def __init__(self, path: str, line: int = 1, *more: object) -> None:
-        super().__init__(path, line, "the file is empty")
 
 
 class Fault(NamedTuple):

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from adagrad.ctr.logs.rows import Fault
+from adagrad.ctr.logs.types import whole_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,14 +67,15 @@ def unreadable(texts: pa.ChunkedArray, kind: pa.DataType) -> NDArray[np.int64]:
     return np.flatnonzero(np.append(bad, False)[codes])
 
 
-def unreadable_fault(name: str, value: str, kind: pa.DataType) -> Fault:
+def unreadable_fault(name: str, value: str, kind: pa.DataType, way_out: str) -> Fault:
     """Return the fault of a row with such a text."""
     is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
     what = "number" if is_number else str(kind).partition("[")[0]
     shown = repr(value[:SHOWN]) + ("..." if len(value) > SHOWN else "")
     reason = f"column {name!r}: {shown} cannot be read as {kind}"
     example = _example(kind)
-    return Fault(f"not a {what}", reason + (f", which looks like {example}" if example else ""))
+    looks = f", which looks like {example}" if example else ""
+    return Fault(f"not a {what}", reason + looks + way_out)
 
 
 def _reads(values: list[str], kind: pa.DataType) -> bool:
@@ -88,6 +90,14 @@ def _reads(values: list[str], kind: pa.DataType) -> bool:
             convert_options=arrow_csv.ConvertOptions(column_types={"x": kind}, null_values=[]),
         )
     except pa.ArrowInvalid:
+        return pa.types.is_integer(kind) and _are_whole(values, kind)
+    return True
+
+
+def _are_whole(values: list[str], kind: pa.DataType) -> bool:
+    try:
+        whole_numbers(pa.chunked_array([values], pa.string()), kind)
+    except pa.ArrowInvalid:
         return False
     return True
 
@@ -95,9 +105,9 @@ def _reads(values: list[str], kind: pa.DataType) -> bool:
 def _patterns(kind: pa.DataType) -> tuple[str | None, str]:
     """Return what a value of a type surely looks like, and all that it may look like."""
     if kind == pa.int64():
-        return r"^[ \t]*-?[0-9]{1,18}[ \t]*$", INTEGER
+        return r"^[ \t]*-?[0-9]{1,18}[ \t]*$", f"{INTEGER}|{REAL}"
     if pa.types.is_integer(kind):
-        return None, INTEGER
+        return None, f"{INTEGER}|{REAL}"
     if kind == pa.float64():
         return PLAIN_REAL, REAL
     if pa.types.is_floating(kind):

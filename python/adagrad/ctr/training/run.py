@@ -184,8 +184,9 @@ class Training:
         same_faults: bool = True,
     ) -> None:
         """Raise if a saved training had other options, another log or other columns."""
+        first = Options.from_json(state["options"]).to_json()
         for name, value in self.options.to_json().items():
-            saved = state["options"].get(name)
+            saved = first[name]
             if saved != value and (same_faults or name != "skip_bad"):
                 raise ResumeError(
                     f"{path} was trained {_as_typed(name, saved)}, not {_as_typed(name, value)}:"
