@@ -179,65 +179,71 @@ class NewFile:
         Open for reading and writing, and locked while its process lives.
     """
 
+    file: WrittenFile
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._name: Path | None = None
-        self.file = self._unnamed() or self._named()
+        self._name: Path | None = None  # set before a file has it, so that `close` removes the file
+
+    def open(self) -> None:
+        """Create the file; a signal may interrupt this, and then `close` must follow."""
+        kind = getattr(os, "O_TMPFILE", None)
+        if kind is not None and _OPEN_FILES.is_dir():
+            try:
+                descriptor = os.open(self._folder, kind | os.O_RDWR | os.O_CLOEXEC, 0o666)
+            except OSError as error:
+                if error.errno not in _UNSUPPORTED:
+                    raise
+            else:
+                self.file = WrittenFile(descriptor, "r+b")
+                share(descriptor)
+                return
+        while True:
+            self._name = self._free_name()
+            try:
+                self.file = WrittenFile(self._name, "x+b")
+            except OSError:
+                self._name = None
+                raise
+            # Windows: an open file is as good as locked. Elsewhere another process may have found
+            # the file before it was locked, and removed it.
+            if sys.platform == "win32":
+                return
+            if share(self.file.fileno()) and os.fstat(self.file.fileno()).st_nlink:
+                return
+            self.file.close()
 
     def link(self, target: Path) -> None:
         """Give the file its name; raise FileExistsError if there is a file of that name."""
-        if self._name is not None:
+        if self._name is None:
+            self._link_unnamed(target)
+        else:
             target.hardlink_to(self._name)
-            return
-        descriptor = self.file.fileno()
-        # Without a directory, Python calls link(), which does not follow the link to the file.
-        source = _OPEN_FILES / str(descriptor)
-        os.link(source, target, src_dir_fd=descriptor, follow_symlinks=True)
 
     def rename(self, target: Path) -> None:
         """Give the file its name, and replace the file of that name."""
         if self._name is None:
-            name = self._free_name()
-            self.link(name)
-            self._name = name
+            self._name = self._free_name()
+            self._link_unnamed(self._name)
         if sys.platform == "win32":
             self.file.close()  # Windows does not rename an open file
         self._name.replace(target)
 
     def close(self) -> None:
         """Close the file and remove the temporary name."""
-        self.file.close()
+        if hasattr(self, "file"):
+            self.file.close()
         if self._name is not None:
             self._name.unlink(missing_ok=True)
 
     def _free_name(self) -> Path:
         return self._folder / _NAME.format(os.urandom(8).hex())
 
-    def _unnamed(self) -> WrittenFile | None:
-        kind = getattr(os, "O_TMPFILE", None)
-        if kind is None or not _OPEN_FILES.is_dir():
-            return None
-        try:
-            descriptor = os.open(self._folder, kind | os.O_RDWR | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            if error.errno in _UNSUPPORTED:
-                return None
-            raise
-        file = WrittenFile(descriptor, "r+b")
-        share(descriptor)
-        return file
-
-    def _named(self) -> WrittenFile:
-        while True:
-            self._name = self._free_name()
-            file = WrittenFile(self._name, "x+b")
-            # Windows: an open file is as good as locked. Elsewhere another process may have found
-            # the file before it was locked, and removed it.
-            if sys.platform == "win32":
-                return file
-            if share(file.fileno()) and os.fstat(file.fileno()).st_nlink:
-                return file
-            file.close()
+    def _link_unnamed(self, target: Path) -> None:
+        descriptor = self.file.fileno()
+        # Without a directory, Python calls link(), which does not follow the link to the file.
+        source = _OPEN_FILES / str(descriptor)
+        os.link(source, target, src_dir_fd=descriptor, follow_symlinks=True)
 
 
 @contextlib.contextmanager
@@ -254,6 +260,7 @@ def new_file(folder: Path, old: os.stat_result | None = None) -> Iterator[NewFil
                 _remove_unlocked(name)
     new = NewFile(folder)
     try:
+        new.open()
         if old is not None and sys.platform != "win32":
             _adopt(new.file.fileno(), old)
         yield new

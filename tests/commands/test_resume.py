@@ -54,10 +54,9 @@ def test_killed_at_any_moment_and_resumed(log: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_a_checkpoint(
-    log: Path, whole: Path, tmp_path: Path, number: signal.Signals
-) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_saves_a_checkpoint(log: Path, whole: Path, tmp_path: Path, name: str) -> None:
+    number = getattr(signal, name)
     arguments = ("train", log, "-l", LABEL, "--bits", 14, "--lr", 0.1, "-m", tmp_path / "m")
     process = slow(*arguments)
     assert process.stderr is not None

@@ -24,7 +24,7 @@ CODE = {
     "docs/contract.md": 6,
     "docs/embedding-bags.md": 5,
     "docs/getting-started.md": 3,
-    "docs/tables.md": 2,
+    "docs/tables.md": 3,
     "docs/torch.md": 3,
 }
 PROGRAMS = sorted(TEXTBOOK.rglob("*.py"))

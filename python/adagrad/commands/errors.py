@@ -121,6 +121,10 @@ def _report(error: Exception) -> int:
 
 
 def _explanation(error: Exception) -> str:
+    package = type(error).__module__.partition(".")[0]
+    cause = getattr(error, "cause", None)
+    if package == "ray" and isinstance(cause, Exception):
+        return _explanation(cause)  # the text of the error itself is the traceback of a worker
     text = str(error)
     if isinstance(error, click.ClickException):
         return error.format_message()
@@ -131,7 +135,6 @@ def _explanation(error: Exception) -> str:
         return f"{name}{error.strerror or text or type(error).__name__}"
     if isinstance(error, RuntimeError) and "start new thread" in text:
         return "cannot start a thread: the memory or the number of processes is at its limit"
-    package = type(error).__module__.partition(".")[0]
     if package in EXPLAINED or type(error) in (ValueError, TypeError) or _of_text(error):
         return text or type(error).__name__
     if isinstance(error, ImportError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import reprlib
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,6 +17,7 @@ from adagrad.tables import files, memory
 from adagrad.tables.header import COUNTERS, DIGITS, Header, TableFileError
 from adagrad.tables.layout import BYTES, Layout, check_layout, dtype_of, name_of
 from adagrad.tables.mapping import FileMode, Mapping
+from adagrad.tables.metadata import number_in, rule_of
 from adagrad.tables.tensors import strict_json
 
 Array = npt.NDArray[Any]
@@ -224,8 +224,8 @@ class StoredTable:
         found = header.metadata
         try:
             self._layout = check_layout(
-                _number(found, "rows"),
-                _number(found, "dim"),
+                number_in(found, "rows"),
+                number_in(found, "dim"),
                 found["dtype"],
                 found["state"],
                 found["state_dtype"],
@@ -233,8 +233,8 @@ class StoredTable:
             self.rule = rule_of(path, strict_json(found["rule"]))
             start = self.rule.initial_accumulator
             check_storable("initial_accumulator", start, self._layout.state_dtype)
-            self.seed = check_integer("seed", _number(found, "seed"), 0, 2**64 - 1)
-            first_row = _number(found, "first_row", "0")
+            self.seed = check_integer("seed", number_in(found, "seed"), 0, 2**64 - 1)
+            first_row = number_in(found, "first_row", "0")
             self._first_row = check_integer("first_row", first_row, 0, 2**63 - 1 - self.rows)
             for name in COUNTERS:
                 setattr(self, name, check_integer(name, int(found[name]), 0, 2**64 - 1))
@@ -389,44 +389,3 @@ class StoredTable:
             f"Table({at.rows}, dim={at.dim}, dtype={at.dtype!r}, state={at.state!r}{mixed}, "
             f"steps={self.steps}{mapped}{closed}, {self.rule})"
         )
-
-
-# The fields of a rule that every file has. A file that is older than an option lacks it, and the
-# option then has its default, which changes nothing.
-_FIELDS_OF_FORMAT_1 = {
-    *("lr", "eps", "eps_position", "initial_accumulator", "lr_decay", "weight_decay"),
-    *("weight_decay_mode", "weight_decay_rows", "power", "accumulator_decay", "lagged", "maximize"),
-    *("scale", "clip_value", "statistic", "row_statistic", "evaluation", "skip_zero_accumulator"),
-    *("accumulator", "duplicates", "on_nonfinite"),
-}
-
-
-def rule_of(path: StrPath, found: Any) -> Rule:
-    """Return the rule in a file.
-
-    Raises
-    ------
-    TableFileError
-        It has a field that this version does not know, or lacks one.
-    TypeError, ValueError
-        A field has a wrong value.
-    """
-    fields = {field.name for field in dataclasses.fields(Rule)}
-    if not isinstance(found, dict):
-        raise TypeError(f"its rule is {reprlib.repr(found)}")
-    if unknown := sorted(found.keys() - fields):
-        raise TableFileError(
-            f"{path} was written by another version of adagrad: its rule has {', '.join(unknown)},"
-            " which this version does not know"
-        )
-    if missing := sorted(_FIELDS_OF_FORMAT_1 - found.keys()):
-        raise TableFileError(f"{path} is corrupted: its rule lacks {', '.join(missing)}")
-    return Rule(**found)
-
-
-def _number(found: dict[str, str], name: str, default: str | None = None) -> int:
-    """Return a whole number that is written as `str` writes it."""
-    text = found[name] if default is None else found.get(name, default)
-    if not (text.isascii() and text.isdecimal() and len(text) <= 20 and str(int(text)) == text):
-        raise ValueError(f"{name} is {reprlib.repr(text)}, expected a whole number")
-    return int(text)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adagrad import _core
+from adagrad._arrow import damage
 from adagrad.ctr.encoding.encoder import HashingEncoder
 
 LONG = b"a text that does not fit into a view"
@@ -117,3 +120,30 @@ def test_numbers_of_numpy_need_not_be_aligned():
     encoder = HashingEncoder(20)
     expected = encoder.transform({"x": numbers}).slots.tolist()
     assert encoder.transform({"x": moved}).slots.tolist() == expected
+
+
+def is_valid(array):
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+@given(
+    st.lists(st.integers(-1, 7), min_size=2, max_size=6),
+    st.sampled_from([b"abcdef", b"ab\xc3\xa4ef", b"abc\xffef"]),
+    st.sampled_from([pa.string(), pa.large_string()]),
+    st.lists(st.integers(-1, 5), min_size=1, max_size=4),
+    st.sampled_from([pa.int8(), pa.int64()]),
+    st.integers(0, 1),
+)
+def test_the_fast_check_agrees_with_that_of_pyarrow(offsets, text, kind, indices, index, start):
+    wide = np.array(offsets, np.int32 if kind == pa.string() else np.int64)
+    try:
+        array = of_buffers(kind, len(offsets) - 1, None, wide, np.frombuffer(text, np.uint8))
+    except pa.ArrowInvalid:  # an offset at the end is outside
+        return
+    coded = pa.DictionaryArray.from_arrays(pa.array(indices, index), array, safe=False)
+    for each in (array[start:], coded[start:]):
+        assert (damage(each) is None) == is_valid(each)

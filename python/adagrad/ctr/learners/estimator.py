@@ -29,7 +29,7 @@ from adagrad.ctr.learners.progressive import measured
 from adagrad.ctr.learners.trainer import Trainer
 from adagrad.ctr.learners.validation import InputValidation
 from adagrad.rule import Rule
-from adagrad.tables.stored import rule_of
+from adagrad.tables.metadata import rule_of
 
 __all__ = ["ClickLearner"]
 

@@ -23,7 +23,7 @@ from adagrad._core import __version__
 from adagrad.ctr.learners.model import Model, Settings, layouts
 from adagrad.ctr.learners.progressive import Progressive
 from adagrad.tables import files as table_files
-from adagrad.tables.stored import rule_of
+from adagrad.tables.metadata import rule_of
 from adagrad.tables.tensors import (
     TableFileError,
     Tensor,

@@ -14,7 +14,9 @@ __all__ = ["Interrupted", "Stop"]
 
 T = TypeVar("T")
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 
 class Interrupted(Exception):
@@ -32,7 +34,7 @@ class Interrupted(Exception):
 
 
 class Stop:
-    """Stop after the current batch at SIGINT or SIGTERM; at once while waiting for data.
+    """Stop after the current batch at SIGINT, SIGTERM or SIGHUP; at once while waiting for data.
 
     Data that was read from the standard input cannot be read again, so it is learned first. A
     second signal stops at once in any case.
@@ -49,8 +51,16 @@ class Stop:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Handle the signals within the context; only in the main thread."""
-        before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        """Handle the signals within the context; only in the main thread.
+
+        SIGHUP stays ignored where it is, so that a training outlives its terminal under nohup.
+        """
+        handled = [
+            number
+            for number in _SIGNALS
+            if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN
+        ]
+        before = {number: signal.signal(number, self._handle) for number in handled}
         try:
             yield
         finally:
