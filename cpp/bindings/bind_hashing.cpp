@@ -233,11 +233,20 @@ void bind_hashing(py::module_& m) {
       .def_property_readonly("rows", &LineSplitter::rows);
   m.def(
       "xxh64",
-      [](const py::bytes& data, std::uint64_t seed) {
-        const std::string_view text = data;
+      [](const py::buffer& data, std::uint64_t seed) {
+        const py::buffer_info bytes = data.request();
+        py::ssize_t size = bytes.itemsize;
+        for (py::ssize_t k = bytes.ndim; k-- > 0; size *= bytes.shape[k]) {
+          if (bytes.shape[k] > 1 && bytes.strides[k] != size) {
+            throw py::value_error("data must be contiguous");
+          }
+        }
+        const std::string_view text(static_cast<const char*>(bytes.ptr),
+                                    static_cast<std::size_t>(size));
+        const py::gil_scoped_release release;
         return hash_text(text, seed);
       },
-      py::arg("data"), py::arg("seed") = 0, "XXH64 of bytes.");
+      py::arg("data"), py::arg("seed") = 0, "XXH64 of contiguous memory, such as bytes.");
 }
 
 }  // namespace adagrad

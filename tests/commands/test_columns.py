@@ -54,7 +54,7 @@ def test_the_columns_are_said_before_the_training(tmp_path: Path) -> None:
     options = ("--ignore", "junk", "--categorical", "shop", "--cross", "site*shop")
     assert said(log, *options) == [
         "label: click",
-        "features: site (text), hour (timestamp), shop (int64) as categories;"
+        "features: site, shop (text), hour (timestamp) as categories;"
         " depth (int64), price (float64) as log2 bins",
         "crosses: site*shop",
         "ignored: junk",

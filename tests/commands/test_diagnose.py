@@ -196,7 +196,7 @@ def test_picture(log, tmp_path):
         ("a.csv", None, (), "a.csv: no such file"),
         ("a.csv", "", (), "a.csv, line 1: the file is empty"),
         ("a.csv", "x,y\n", ("-l", "y"), "a.csv: no rows"),
-        ("a.svm", "", (), "a.svm: no rows"),
+        ("a.svm", "", (), "a.svm, line 1: the file is empty"),
         ("a.svm", "1\n0\n", (), "a.svm: no row has a value that is not 0"),
         ("a.csv", "x,y\n3,1\n3,0\n", ("-l", "y"), "a.csv: all features are constant, in 2 rows"),
         (
@@ -207,10 +207,10 @@ def test_picture(log, tmp_path):
         ),
         ("a.csv", "x,y\n3,a\n4,b\n", ("-l", "y"), "the label is 'a', not 0 or 1, -1 or +1"),
         ("a.csv", "y\n1\n0\n", ("-l", "y"), "a.csv: no feature column is left; the columns are y"),
-        ("a.csv", "x\n1\n2\n", ("--ignore", "z"), "--ignore: no column 'z'"),
-        ("a.csv", "x\n1\n2\n", ("--categorical", "z"), "--categorical: no column 'z'"),
+        ("a.csv", "x\n1\n2\n", ("--ignore", "z"), "a.csv, line 1: no column 'z'"),
+        ("a.csv", "x\n1\n2\n", ("--categorical", "z"), "a.csv, line 1: no column 'z'"),
         ("a.svm", "1 1:2\n0 x:3\n", (), "a.svm, line 2: 'x:3' is not id:value"),
-        ("a.bin", "1", (), "the suffix does not tell the format"),
+        ("a.bin", "1", (), "neither the suffix nor the first line tells the format"),
         ("a.tsv.gz", "plain", (), "a.tsv.gz"),
         ("a.parquet", "plain", (), "a.parquet"),
         ("a.csv", "x\n1\n2\n", ("--picture", "no/d.png"), "there is no directory no"),
@@ -277,7 +277,7 @@ def test_the_columns_that_are_features_are_named(tmp_path):
     assert "\nfeatures: a, b, y (int64) as values\n" in invoke("diagnose", path)[1]
     assert "\nfeatures: a, b (int64) as values\n" in invoke("diagnose", path, "-l", "y")[1]
     _, out, _ = invoke("diagnose", path, "-l", "y", "--categorical", "a")
-    assert "\nfeatures: a (int64) as categories; b (int64) as values\n" in out
+    assert "\nfeatures: a (text) as categories; b (int64) as values\n" in out
     wide = {f"c{i}": "value" for i in range(1022)}
     types = dict.fromkeys(wide, pa.float32())
     assert in_words(wide, types).endswith("c18, c19 and 1,002 more (float32) as values")

@@ -140,7 +140,6 @@ def test_resuming_what_is_complete_or_not_begun(log: Path, tmp_path: Path) -> No
     [
         (["--lr", "0.2"], "was trained with --lr 0.1, not with --lr 0.2"),
         (["--ignore", "user"], "was trained without --ignore, not with --ignore user"),
-        (["--skip-bad"], "was trained without --skip-bad, not with --skip-bad"),
     ],
 )
 def test_resuming_with_other_options(

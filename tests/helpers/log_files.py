@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import lzma
 
 import numpy as np
 import pyarrow as pa
@@ -45,7 +46,9 @@ def compressed(data: bytes, suffix: str) -> bytes:
         with pa.CompressedOutputStream(sink, "zstd") as stream:
             stream.write(data)
         return sink.getvalue().to_pybytes()
-    return {".gz": gzip.compress, ".bz2": bz2.compress}.get(suffix, bytes)(data)
+    return {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}.get(suffix, bytes)(
+        data
+    )
 
 
 def read(paths, **options):

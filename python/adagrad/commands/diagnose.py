@@ -34,7 +34,7 @@ DPI = 120
 HASH_BITS = 32  # values are told apart by this many bits of their hash
 
 _COLUMN_OPTIONS = {
-    name: f"--{name}" for name in ("label", "columns", "ignore", "categorical", "numeric")
+    name: f"--{name}" for name in ("label", "columns", "ignore", "text", "categorical", "numeric")
 }
 _LOG_OPTIONS = {
     **_COLUMN_OPTIONS,
@@ -113,7 +113,7 @@ class Found(NamedTuple):
 def diagnose(file: str | None, **given: Any) -> None:
     """Find out whether AdaGrad will help on FILE, and with which table size and learning rate.
 
-    FILE is a log as for adagrad train: CSV and TSV (plain, .gz, .zst or .bz2), Parquet, Arrow,
+    FILE is a log as for adagrad train: CSV and TSV (plain, .gz, .zst, .bz2 or .xz), Parquet, Arrow,
     libsvm, a directory, a quoted glob, or - for the standard input. The default is the click log
     that ships with adagrad. The log is read once, in constant memory.
 
@@ -121,8 +121,8 @@ def diagnose(file: str | None, **given: Any) -> None:
       adagrad diagnose clicks.tsv.gz --label click --picture clicks.png
       adagrad diagnose a9a.libsvm --json a9a.json
 
-    A learning rate is suggested only for labels of 0/1 or -1/+1; everything else is found without
-    a label. A CSV or TSV file without a label needs a header or --names.
+    A learning rate is suggested only for labels of 0/1, -1/+1 or 1/2; everything else is found
+    without a label. A CSV or TSV file without a label needs a header or --names.
     """  # noqa: D301 (click looks for the character itself)
     from adagrad.ctr.diagnosis.words import show
 
@@ -224,6 +224,7 @@ def _open(file: str, given: dict[str, Any]) -> Log:
         given["label"],
         given["columns"],
         given["ignore"] or (),
+        (*(given["text"] or ()), *(given["categorical"] or ())),
         skip_bad=given["skip_bad"],
         **how,
     )
@@ -249,7 +250,7 @@ def _diagnose(file: str, given: dict[str, Any], no_label: str) -> Found:
             encoder, numbers = _encoder(log, given)
             kind = log.sources[0].format or ""
             if kind in ("csv", "tsv", ""):
-                leave_out = (given["label"], *(given["categorical"] or ()))
+                leave_out = (given["label"], *(given["text"] or ()), *(given["categorical"] or ()))
                 suspects = NearlyNumericColumns(log.schema, leave_out)
                 names = log.schema.names
                 if warning := other_delimiter(names, given["delimiter"] or DELIMITERS.get(kind)):
@@ -284,14 +285,11 @@ def _encoder(log: Log, given: dict[str, Any]) -> tuple[Encoder, str]:
     from adagrad.ctr.training.options import Options
 
     ignore, categorical = given["ignore"] or (), given["categorical"] or ()
-    types = {
-        field.name: field.type
-        for field in log.schema
-        if field.name not in (given["label"], *ignore)
-    }
+    others, ids = {given["label"], *ignore}, set(categorical)
+    types = {field.name: field.type for field in log.schema if field.name not in others}
     numeric = given["numeric"]
     if numeric is None:
-        kinds = {default_kind(t, "value") for name, t in types.items() if name not in categorical}
+        kinds = {default_kind(t, "value") for name, t in types.items() if name not in ids}
         numeric = "value" if kinds <= {"value"} else "log2-bins"
     options = Options(
         given["label"] or "",

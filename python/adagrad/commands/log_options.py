@@ -132,7 +132,7 @@ def log_options(command: F) -> F:
                 "--format",
                 "file_format",
                 type=click.Choice(["csv", "tsv", "parquet", "arrow", "libsvm"]),
-                help="Format of the log.  [default: by the suffix]",
+                help="Format of the log.  [default: by the suffix or the content]",
             ),
             click.option(
                 "--delimiter",
@@ -151,7 +151,8 @@ def log_options(command: F) -> F:
             click.option(
                 "--skip-bad",
                 is_flag=True,
-                help="Skip and count broken rows.  [default: stop at the first one]",
+                help="Skip and count broken rows. Empty lines at the end of a file are none."
+                "  [default: stop at the first one]",
             ),
             click.option(
                 "-t",
@@ -167,7 +168,7 @@ def log_options(command: F) -> F:
 
 
 def feature_options(command: F) -> F:
-    """Add the options that choose the feature columns and those whose numbers are ids."""
+    """Add the options that choose the feature columns and those that are text or ids."""
     for option in reversed(
         [
             names_option(
@@ -176,12 +177,18 @@ def feature_options(command: F) -> F:
             ),
             names_option(
                 "--ignore",
-                help="Do not use these columns as features.",
+                help="Do not use these columns as features. '' is a column without a name.",
+            ),
+            names_option(
+                "--text",
+                help="Read these columns as text in all files, so that 007 is not 7 and digits may"
+                " be followed by other texts.  [default: by the values of CSV and TSV files and the"
+                " types of others]",
             ),
             names_option(
                 "--categorical",
                 help="Treat the numbers in these columns as ids, so that each distinct number is a"
-                " feature.",
+                " feature. They are read as by --text.",
             ),
         ]
     ):
@@ -291,24 +298,22 @@ def open_features(
     label: str | None,
     columns: Sequence[str] | None,
     ignore: Sequence[str],
+    text: Sequence[str],
     **how: Any,
 ) -> Log:
-    """Open a log with the columns that ``--columns`` and ``--ignore`` leave."""
+    """Open a log with the columns that ``--columns`` and ``--ignore`` leave.
+
+    Ignored columns are not even parsed, so that broken values in them do no harm.
+    """
     from adagrad.ctr.logs.log import open_log
+    from adagrad.ctr.logs.sources import find
 
     if columns and ignore:
         raise ValueError("--columns and --ignore exclude each other: --columns ignores all others")
-    log = open_log(logs, label=label, columns=columns, **how)
-    if log.sources[0].format == "libsvm" and (ignore or columns):
-        raise ValueError("--ignore and --columns need columns, but libsvm logs have ids")
-    for name in ignore:
-        if name == label:
-            raise ValueError(f"--ignore: {name!r} is the label, which is never a feature")
-        if name not in log.schema.names:
-            raise ValueError(f"--ignore: {no_column(name, log.schema.names)}")
-    if ignore and "-" not in logs:
-        # Ignored columns are not even parsed, so that broken values in them do no harm.
-        columns = [name for name in log.schema.names if name not in (label, *ignore)]
-        log.close()
-        log = open_log(logs, label=label, columns=columns, **how)
-    return log
+    if label is not None and label in ignore:
+        raise ValueError(f"--ignore: {label!r} is the label, which is never a feature")
+    if find(logs, how["format"])[0].format == "libsvm":
+        if ignore or columns:
+            raise ValueError("--ignore and --columns need columns, but libsvm logs have ids")
+        text = ()
+    return open_log(logs, label=label, columns=columns, ignore=ignore, text=text, **how)

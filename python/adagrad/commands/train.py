@@ -161,7 +161,8 @@ def rate(text: str) -> float | str:
 @click.option(
     "--resume",
     is_flag=True,
-    help="Continue from the model file if it exists. Repeat the options and logs of the first run.",
+    help="Continue from the model file if it exists. Repeat the options of the first run and its"
+    " logs; a broken row in them may be repaired, or skipped by --skip-bad.",
 )
 @click.option(
     "--report",
@@ -214,10 +215,11 @@ def rate(text: str) -> float | str:
 def train(logs: tuple[str, ...], **given: Any) -> None:
     """Train a click model on LOG..., in constant memory.
 
-    LOG is a file, a directory, a quoted glob, or - for the standard input. Formats are CSV and TSV
-    (plain, .gz, .zst or .bz2), Parquet, Arrow and libsvm. Labels are 0/1, -1/+1 or false/true.
-    Every other column is a feature, hashed into a slot of the model; the ids in a libsvm log are
-    the slots themselves.
+    LOG is a file, a directory, a quoted glob, a URI such as s3://bucket/log/, or - for the standard
+    input. Formats are CSV, TSV and libsvm (plain, .gz, .zst, .bz2 or .xz), Parquet and Arrow.
+    Folders named column=value are columns. Labels are 0/1, -1/+1, false/true or 1/2. Every other
+    column is a feature, hashed into a slot of the model; the ids in a libsvm log are the slots
+    themselves.
 
     \b
       adagrad train 'day_*.tsv.gz' --label click --model ctr.safetensors
@@ -233,9 +235,11 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
     the share of positives. Neither the number of threads nor the format of the log changes a bit of
     the model, as long as the columns have the same types.
 
-    Ctrl-C saves a checkpoint. A training that was interrupted or killed and continued with --resume
-    ends with the same bits as one that ran through. It accepts the log if the names, the sizes and
-    the first and last 64 KiB of the files are unchanged.
+    Ctrl-C saves a checkpoint, and so does a broken row. A training that was interrupted, killed or
+    stopped by a broken row and continued with --resume ends with the same bits as one that ran
+    through. In the first pass, only the rows that it has learned must be unchanged: a broken row
+    may be repaired or skipped, and rows and files may be added. From the second pass on, the names,
+    the sizes and the first and last 64 KiB of all files must be.
     """  # noqa: D301 (click looks for the character itself)
     from adagrad.commands import terminal
     from adagrad.commands.cluster import check_cluster, training_on_ray
@@ -341,6 +345,7 @@ def _options(given: dict[str, Any]) -> Options:
     return Options(
         **{name: given[name] for name in same},
         ignore=given["ignore"] or (),
+        text=given["text"] or (),
         categorical=given["categorical"] or (),
     )
 
@@ -358,7 +363,14 @@ def _open(logs: tuple[str, ...], options: Options, how: dict[str, Any], stop: St
 
     how = {**how, "skip_bad": options.skip_bad}
     try:
-        return open_features(logs, options.label, options.columns, options.ignore, **how)
+        return open_features(
+            logs,
+            options.label,
+            options.columns,
+            options.ignore,
+            (*options.text, *options.categorical),
+            **how,
+        )
     except LogError:
         if not stop.signal:
             raise

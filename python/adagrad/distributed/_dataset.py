@@ -82,7 +82,7 @@ class _LogFiles(Datasource):
     def get_read_tasks(
         self, parallelism: int, per_task_row_limit: int | None = None, *more: Any, **others: Any
     ) -> list[ReadTask]:
-        request, schema, skipped = self._log._request, self._log.schema, self._skipped
+        request, schema, skipped = self._log.settled_request(), self._log.schema, self._skipped
         tasks = []
         for source in self._log.sources:
             # A default argument binds the source of this iteration; a closure would see the last.

@@ -77,14 +77,14 @@ def test_files_globs_and_directories(tmp_path):
     assert read(files)[0].equals(whole)
     assert read(str(tmp_path / "day*.csv"))[0].equals(whole)
     folder = tmp_path / "set"
-    (folder / "hour=1").mkdir(parents=True)
+    (folder / "hour1").mkdir(parents=True)
     (folder / "_SUCCESS").touch()
     (folder / ".part.csv.crc").touch()
     write_csv(parts[0], folder / "a.csv")
-    write_csv(parts[1], folder / "hour=1" / "b.csv.gz")
+    write_csv(parts[1], folder / "hour1" / "b.csv.gz")
     got, log = read(folder)
     assert got.equals(whole.slice(0, 200))
-    assert log.paths == (str(folder / "a.csv"), str(folder / "hour=1" / "b.csv.gz"))
+    assert log.paths == (str(folder / "a.csv"), str(folder / "hour1" / "b.csv.gz"))
     for path in ("none.csv", "none*.csv"):
         with pytest.raises(FileNotFoundError, match="none"):
             open_log(tmp_path / path, label="click")
@@ -93,7 +93,7 @@ def test_files_globs_and_directories(tmp_path):
         open_log(tmp_path / "empty", label="click")
 
 
-def test_every_file_has_the_types_of_the_first(tmp_path):
+def test_every_file_has_the_same_types(tmp_path):
     table = made_up(100)
     write_csv(table, tmp_path / "a.csv")
     write_csv(table.select([3, 2, 1, 0]), tmp_path / "b.csv")
@@ -101,7 +101,7 @@ def test_every_file_has_the_types_of_the_first(tmp_path):
     got, _ = read([tmp_path / "a.csv", tmp_path / "b.csv", tmp_path / "c.parquet"])
     assert got.equals(expected(pa.concat_tables([table] * 3)))
     got, log = read([tmp_path / "c.parquet", tmp_path / "a.csv"])
-    assert pa.types.is_dictionary(log.schema.field("site").type)
+    assert log.schema.field("site").type == pa.string()
     assert got.num_rows == 200
     _, first = read(tmp_path / "a.csv")
     (tmp_path / "v.csv").write_text("price,site,count,click\n1,2,3,1\n")
@@ -247,8 +247,11 @@ def test_arrow_stream(tmp_path):
         ({"delimiter": "ab"}, "delimiter must be one character"),
         ({"columns": ["click"]}, "'click' is the label"),
         ({"columns": ["no"]}, "no column 'no'"),
-        ({"numeric": ["no"]}, "no column 'no', which numeric names"),
-        ({"schema": pa.schema([]), "columns": ["x"]}, "schema excludes columns and numeric"),
+        ({"numeric": ["no"]}, "no column 'no'"),
+        (
+            {"schema": pa.schema([]), "columns": ["x"]},
+            "schema excludes columns, ignore, numeric and text",
+        ),
         ({"format": "parquet", "header": True}, "header is for CSV and TSV"),
     ],
 )
@@ -259,8 +262,8 @@ def test_bad_parameters(tmp_path, options, message):
 
 
 def test_an_unknown_suffix(tmp_path):
-    (tmp_path / "a.txt").write_text("click\tx\n1\t2\n")
-    with pytest.raises(ValueError, match="the suffix does not tell the format"):
+    (tmp_path / "a.txt").write_text("click\n1\n")
+    with pytest.raises(ValueError, match="neither the suffix nor the first line tells the format"):
         open_log(tmp_path / "a.txt", label="click")
     assert read(tmp_path / "a.txt", format="tsv")[0].num_rows == 1
     with pytest.raises(ValueError, match="paths is empty"):

@@ -18,7 +18,7 @@ need_packages("pyarrow")
 import pyarrow as pa
 from pyarrow import parquet
 
-from adagrad.ctr.logs import blocks, open_log, sources
+from adagrad.ctr.logs import blocks, open_log, pipes
 from log_files import ROWS, made_up, write_csv
 
 
@@ -57,9 +57,9 @@ def test_standard_input_of_other_formats(monkeypatch, format):
 
 @pytest.mark.parametrize("can_select", [True, False], ids=["select", "thread"])
 def test_a_silent_pipe_does_not_block_the_thread(monkeypatch, can_select):
-    if can_select and not sources.CAN_SELECT_FILES:
+    if can_select and not pipes.CAN_SELECT_FILES:
         pytest.skip("select() takes no pipes here")
-    monkeypatch.setattr(sources, "CAN_SELECT_FILES", can_select)
+    monkeypatch.setattr(pipes, "CAN_SELECT_FILES", can_select)
     reading, writing = os.pipe()
     os.write(writing, b"click,x\n" + b"1,2\n" * 3)
 

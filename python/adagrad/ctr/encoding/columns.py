@@ -22,6 +22,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from adagrad._arrow import damage, one_line, opaque, short
+from adagrad._iso_texts import iso_texts
 from adagrad.ctr.encoding.arrays import array_of, refuse_objects, with_clear_values
 
 __all__ = ["default_kind", "encodable", "open_columns", "read_all"]
@@ -244,8 +245,8 @@ def _convert(name: str, column: pa.ChunkedArray, kind: str, as_number: bool) -> 
         return column
     if target == ISO_TEXT:
         if item is found:
-            return _map_chunks(column, ISO_TEXT, _iso_texts)
-        return _map_chunks(column, pa.large_list(ISO_TEXT), lambda x: _in_order(x, _iso_texts))
+            return _map_chunks(column, ISO_TEXT, iso_texts)
+        return _map_chunks(column, pa.large_list(ISO_TEXT), lambda x: _in_order(x, iso_texts))
     if item is not found:
         target = pa.large_list(target)
     if as_number and _is_bytes(found):
@@ -294,23 +295,6 @@ def _map_chunks(
     column: pa.ChunkedArray, kind: pa.DataType, f: Callable[[pa.Array], pa.Array]
 ) -> pa.ChunkedArray:
     return pa.chunked_array([f(chunk) for chunk in column.chunks], kind)
-
-
-def _iso_texts(moments: pa.Array) -> pa.Array:
-    """Return dates and times as ISO texts that do not depend on the unit.
-
-    Each distinct value is formatted once. Fractions of a second have no trailing zeros. A timestamp
-    at midnight is written as a date. A timestamp with a time zone is written in UTC, with a Z.
-    """
-    kind = moments.type
-    if pa.types.is_timestamp(kind) and kind.tz is not None:
-        moments = moments.cast(pa.timestamp(kind.unit, "UTC"))
-    codes = moments.dictionary_encode()
-    texts = codes.dictionary.cast(pa.string())
-    texts = pc.replace_substring_regex(texts, r"(\.\d*[1-9])0+(Z?)$", r"\1\2")
-    texts = pc.replace_substring_regex(texts, r"\.0+(Z?)$", r"\1")
-    texts = pc.replace_substring_regex(texts, r" 00:00:00$", "")
-    return pa.DictionaryArray.from_arrays(codes.indices, texts)
 
 
 def _in_order(

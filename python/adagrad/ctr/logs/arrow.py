@@ -1,24 +1,26 @@
 """Logs in columns: Parquet files, and Arrow files and streams.
 
-pyarrow reads them; this module selects columns and unifies their types.
+pyarrow reads them; this module selects columns and converts them to the types of the log.
 """
 
 from __future__ import annotations
 
-import os
-from dataclasses import replace
-from pathlib import Path
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import parquet
 
-from adagrad._arrow import one_line, opaque
+from adagrad._arrow import kept, one_line, opaque, short
 from adagrad.ctr.logs.memory import checked
-from adagrad.ctr.logs.rows import LogError
+from adagrad.ctr.logs.request import distinct_names
+from adagrad.ctr.logs.rows import Fault, LogError
+from adagrad.ctr.logs.types import CannotConvert, convert, readable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from typing import Any
 
     from adagrad.ctr.logs.request import Request
@@ -30,6 +32,7 @@ __all__ = ["ColumnReader"]
 FILE_MAGIC = b"ARROW1"
 # Rows of Parquet decoded at once. Each time, pyarrow assembles the dictionaries again.
 READ = 1 << 17
+LONGEST_SHOWN = 50
 
 
 class ColumnReader:
@@ -47,28 +50,22 @@ class ColumnReader:
             self.close()
             reason = f"not a readable {source.format} file: {one_line(error)}"
             raise LogError(self._path, 1, reason) from None
-        self._selected = request.select(self._path, schema.names)
-        for name in self._selected:
-            field = schema.field(name)
-            unclear = opaque(field.type, field.metadata)
+        self._all_names = schema.names
+        self.header = request.header
+        selected = request.select(self._path, schema.names)
+        fields = dict(zip(distinct_names(schema.names), schema, strict=True))
+        for name in selected:
+            unclear = opaque(fields[name].type, fields[name].metadata)
             if unclear is not None:
                 reason = f"column {name!r} has the extension type {unclear}, whose storage does"
                 raise LogError(self._path, 1, f"{reason} not say what its values are: ignore it")
-        if request.schema is None:
-            types = {name: schema.field(name).type for name in self._selected}
-        else:
-            types = {name: request.schema.field(name).type for name in request.features() or ()}
-        self.schema = pa.schema(
-            (name, pa.float32() if name == request.label else types[name])
-            for name in self._selected
-        )
-        self._label = request.label
-        self.request = replace(request, schema=self.schema)
+        self.names = [name for name in selected if name != request.label]
+        self.types = {name: readable(fields[name].type) for name in self.names}
 
     def _open_parquet(self, source: Source, request: Request) -> pa.Schema:
         if source.pipe is not None:
             raise OSError("Parquet cannot be read from a pipe")
-        self._raw = pa.OSFile(os.fsencode(source.path))
+        self._raw = source.open()
         # With pre-buffering, pyarrow would keep in memory every part of the file that it has read.
         options: dict[str, Any] = {
             "pre_buffer": False,
@@ -79,38 +76,46 @@ class ColumnReader:
         file = parquet.ParquetFile(self._raw, **options)
         features = request.features()
         wanted = None if features is None else {*features, request.label}
-        encoded = _dictionary_columns(file, wanted)
-        if encoded:
-            file = parquet.ParquetFile(self._raw, read_dictionary=encoded, **options)
+        schema = file.schema_arrow
+        encoded = _dictionary_columns(file, schema, wanted, look=request.is_first)
         total = max(file.metadata.num_rows, 1)
 
-        def batches() -> Iterator[pa.RecordBatch]:
-            rows = 0
-            for batch in file.iter_batches(
-                max(request.rows, READ),
-                columns=list(dict.fromkeys(self._selected)),
-                use_threads=False,
-            ):
-                rows += batch.num_rows
-                self._done = rows / total
+        def batches(schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
+            wanted = _original(self._all_names, schema.names)
+            dictionaries = [
+                original
+                for field, original in zip(schema, wanted, strict=True)
+                if original in encoded and pa.types.is_dictionary(field.type)
+            ]
+            done = 0
+            for batch in parquet.ParquetFile(
+                self._raw, read_dictionary=dictionaries, **options
+            ).iter_batches(max(rows, READ), columns=list(dict.fromkeys(wanted)), use_threads=False):
+                done += batch.num_rows
+                self._done = done / total
                 yield batch
 
-        self._batches = batches()
-        return file.schema_arrow
+        self._batches = batches
+        return pa.schema(
+            field.with_type(pa.dictionary(pa.int32(), field.type))
+            if field.name in encoded
+            else field
+            for field in schema
+        )
 
     def _open_arrow(self, source: Source, request: Request) -> pa.Schema:
         if source.pipe is None:
-            with Path(source.path).open("rb") as start:
+            with source.open() as start:
                 is_file = start.read(len(FILE_MAGIC)) == FILE_MAGIC
             # Not mapped: a file that is cut short under a mapping kills the process.
-            self._raw = pa.OSFile(os.fsencode(source.path))
+            self._raw = source.open()
             reader = pa.ipc.open_file(self._raw) if is_file else pa.ipc.open_stream(self._raw)
         else:
             is_file = False
             self._raw = source.open()
             reader = pa.ipc.open_stream(pa.PythonFile(self._raw, "r"))
 
-        def batches() -> Iterator[pa.RecordBatch]:
+        def batches(schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
             if is_file:
                 for index in range(reader.num_record_batches):
                     self._done = (index + 1) / reader.num_record_batches
@@ -120,15 +125,21 @@ class ColumnReader:
                     self._done = self._raw.tell() / max(self._size, 1)
                     yield batch
 
-        self._batches = batches()
+        self._batches = batches
         return reader.schema
 
-    def read(self) -> Iterator[ParsedRows]:
+    def sample(self, names: Sequence[str], size: int) -> list[pa.Table]:
+        """Return nothing: the file has types."""
+        return []
+
+    def read(self, request: Request) -> Iterator[ParsedRows]:
         """Read the file to its end, once."""
+        assert request.schema is not None
         row = 1
+        batches = self._batches(request.schema, request.rows)
         while True:
             try:
-                batch = next(self._batches, None)
+                batch = next(batches, None)
             except (OSError, pa.ArrowException) as error:
                 if getattr(self._raw, "cancelled", False):
                     return
@@ -136,30 +147,43 @@ class ColumnReader:
             if batch is None:
                 return
             if batch.num_rows:
-                rows = checked(batch.select(self._selected), self._path, row)
-                rows.table = self._cast(rows.table, row)
+                if row == 1:
+                    at = _positions(self._all_names, batch.schema.names, request.schema.names)
+                rows = checked(batch.select(at), self._path, row)
+                self._convert(rows, request, request.schema)
                 yield rows
             row += batch.num_rows
 
-    def _cast(self, table: pa.Table, row: int) -> pa.Table:
-        """Cast the columns to the types of the first file of the log."""
-        for position, wanted in enumerate(self.schema):
-            column = table.column(position)
-            if wanted.name == self._label or column.type == wanted.type:
+    def _convert(self, rows: ParsedRows, request: Request, schema: pa.Schema) -> None:
+        """Convert the columns to the types of the log; values that do not fit are faults."""
+        columns, lines = rows.table.columns, rows.lines
+        misfits: set[int] = set()
+        for position, (wanted, column) in enumerate(zip(schema, columns, strict=True)):
+            if wanted.name == request.label:
                 continue
             try:
-                if pa.types.is_dictionary(wanted.type) and not pa.types.is_dictionary(column.type):
-                    column = column.dictionary_encode()
-                column = column.cast(wanted.type)
-            except pa.ArrowException as error:
-                raise LogError(
-                    self._path,
-                    row,
-                    f"column {wanted.name!r} is {column.type}, "
-                    f"but {wanted.type} in the first file: {error}",
-                ) from None
-            table = table.set_column(position, wanted, column)
-        return table
+                columns[position] = convert(column, wanted.type)
+            except CannotConvert as error:
+                for at in error.rows:
+                    reason = (
+                        f"column {wanted.name!r}: {_shown(column[at])} ({short(column.type)}) "
+                        f"cannot be read as {short(wanted.type)}{request.way_out(wanted.name)}"
+                    )
+                    rows.faults.setdefault(int(lines[at]), Fault("another type", reason))
+                misfits.update(error.rows)
+                good = np.ones(len(column), np.bool_)
+                good[error.rows] = False
+                # A null stands in until the row is taken out.
+                column = pc.if_else(pa.array(good), column, pa.scalar(None, column.type))
+                columns[position] = convert(column, wanted.type)
+        fields = [
+            pa.field(field.name, column.type) for field, column in zip(schema, columns, strict=True)
+        ]
+        rows.table = pa.Table.from_arrays(columns, schema=pa.schema(fields))
+        if misfits:
+            good = np.ones(len(lines), np.bool_)
+            good[list(misfits)] = False
+            rows.table, rows.lines = kept(rows.table, good), lines[good]
 
     def bytes_read(self) -> int:
         """Return how many bytes of the file have been read, estimated from the rows."""
@@ -172,11 +196,16 @@ class ColumnReader:
 
 
 def _dictionary_columns(
-    file: parquet.ParquetFile, wanted: Collection[str | None] | None
-) -> list[str]:
-    """Return the string columns that the writer of a Parquet file dictionary-encoded.
+    file: parquet.ParquetFile,
+    schema: pa.Schema,
+    wanted: Collection[str | None] | None,
+    *,
+    look: bool,
+) -> set[str]:
+    """Return the string columns to read as dictionaries, which are hashed once per distinct value.
 
-    Read as dictionaries, they are hashed once per distinct value.
+    Those are the columns that the writer of the first file dictionary-encoded. Any other file, and
+    one without rows, can be read in the same way, so there is no need to `look` at it.
 
     Raises
     ------
@@ -186,17 +215,45 @@ def _dictionary_columns(
     kinds = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
     texts = {
         field.name
-        for field in file.schema_arrow
+        for field in schema
         if field.type in kinds and (wanted is None or field.name in wanted)
     }
-    if not file.metadata.num_row_groups or not texts:
-        return []
+    if not (look and file.metadata.num_row_groups and texts):
+        return texts
     # Damaged metadata of a column is an error of a reader; pyarrow 26 aborts where it shows it.
     next(file.iter_batches(1, row_groups=[0], columns=list(texts), use_threads=False), None)
     group = file.metadata.row_group(0)
     paths = [file.schema.column(index).path for index in range(len(file.schema))]
-    return [
+    return {
         path
         for index, path in enumerate(paths)
         if path in texts and group.column(index).has_dictionary_page
-    ]
+    }
+
+
+def _original(names: list[str], wanted: Iterable[str]) -> list[str]:
+    """Return the names in the file of columns that are wanted by their distinct names."""
+    original = dict(zip(distinct_names(names), names, strict=True))
+    return [original[name] for name in wanted]
+
+
+def _positions(names: list[str], found: list[str], wanted: Iterable[str]) -> list[int]:
+    """Return where the wanted columns lie in batches that may have fewer columns than the file.
+
+    A batch has all columns of a name or none, in the order of the file.
+    """
+    places = defaultdict(list)
+    for position, name in enumerate(found):
+        places[name].append(position)
+    seen: Counter[str] = Counter()
+    where = {}
+    for distinct, name in zip(distinct_names(names), names, strict=True):
+        if name in places:
+            where[distinct] = places[name][seen[name]]
+            seen[name] += 1
+    return [where[name] for name in wanted]
+
+
+def _shown(value: pa.Scalar) -> str:
+    text = repr(value.as_py())
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "..."

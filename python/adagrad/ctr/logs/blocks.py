@@ -25,10 +25,13 @@ __all__ = ["Block", "is_utf8", "parse_block", "read_blocks"]
 # A block stays in the cache between reading and parsing.
 BLOCK_BYTES = 1 << 20
 LONGEST_LINE = 1 << 26
+WIDE = 1 << 14
 # A decompressor whose input ends early loses the output of the read at hand, so reads are short.
 COMPRESSED_READ = 1 << 16
 # NumPy counts a byte faster than bytes.count, as long as the comparison fits into the cache.
 COUNTED = 1 << 18
+# Empty lines that are yielded at once.
+MOST_EMPTY = 1 << 16
 LINE_END = ord("\n")
 FIRST_NOT_ASCII = 0x80
 
@@ -49,16 +52,23 @@ class Block:
         Number of lines.
     returns : bool
         Whether the bytes contain a carriage return.
+    judged : bool
+        Whether each line is known to be one row, so that a parser need not check.
     """
 
     data: memoryview | bytes
     first: int
     count: int
     returns: bool
+    judged: bool = False
 
     def without_first(self, length: int) -> Block:
         """Return the block without its first line, which has ``length`` bytes with its end."""
         return replace(self, data=self.data[length:], first=self.first + 1, count=self.count - 1)
+
+    def is_wide(self) -> bool:
+        """Return whether the lines are so long that a block has few of them."""
+        return len(self.data) > WIDE * self.count
 
     def has_lone_returns(self) -> bool:
         """Return whether there is a carriage return that is not part of a line end."""
@@ -81,7 +91,8 @@ class Block:
 def read_blocks(source: Source, raw: object) -> Iterator[Block]:
     """Read a file as blocks of whole lines, in constant memory.
 
-    If the last line of the file has no end, it gets one.
+    If the last line of the file has no end, it gets one. Empty lines at the end of the file are
+    left out.
 
     Parameters
     ----------
@@ -96,14 +107,45 @@ def read_blocks(source: Source, raw: object) -> Iterator[Block]:
         The stream ends early or is damaged, after the lines before the damage; or a line is longer
         than 64 MiB.
     """
-    stream = source.decompressed(raw)
-    step = COMPRESSED_READ if source.codec else BLOCK_BYTES
+    empty = 0  # lines that are left out unless others follow
+    for block in _blocks(source, raw):
+        data = block.data
+        end = _end_of_lines(data)
+        if end == 0:
+            empty += block.count
+            continue
+        while empty > MOST_EMPTY:
+            yield Block(b"\n" * MOST_EMPTY, block.first - empty, MOST_EMPTY, returns=False)
+            empty -= MOST_EMPTY
+        count = block.count - (_count_lines(data[end:]) if end < len(data) else 0)
+        lines = data[:end] if not empty else b"\n" * empty + bytes(data[:end])
+        yield replace(block, data=lines, first=block.first - empty, count=count + empty)
+        empty = block.count - count
+
+
+def _end_of_lines(data: memoryview | bytes) -> int:
+    """Return the end of the last line that is not empty; 0 if all are."""
+    if bytes(data[-2:]) not in (b"\n\n", b"\r\n", b"\n"):
+        return len(data)
+    tail = bytes(data[-64:]).rstrip(b"\r\n")
+    before = len(data) - 64 if tail and len(data) > 64 else 0
+    if not tail:
+        tail = bytes(data).rstrip(b"\r\n")
+    if not tail:
+        return 0
+    at = before + len(tail)
+    while data[at] != LINE_END:
+        at += 1
+    return at + 1
+
+
+def _blocks(source: Source, raw: object) -> Iterator[Block]:
+    stream, codec = source.stream(raw)
+    step = COMPRESSED_READ if codec else BLOCK_BYTES
     buffer = bytearray(BLOCK_BYTES)
     held, line = 0, 1
     passed = 0  # bytes of the blocks before this one
     broken: str | None = None
-    if source.codec and source.size == 0:
-        broken = "the compressed file is empty"
     while True:
         end = broken is not None
         while held < len(buffer) and not end:
@@ -148,7 +190,7 @@ def _rest(source: Source, given: int) -> bytes:
     """
     rest = bytearray()
     with source.open() as raw, contextlib.suppress(OSError, pa.ArrowException):
-        stream = source.decompressed(raw)
+        stream, _ = source.stream(raw)
         while given and (got := len(stream.read(min(given, COMPRESSED_READ)))):
             given -= got
         while byte := stream.read(1):
@@ -159,13 +201,10 @@ def _rest(source: Source, given: int) -> bytes:
 def parse_block(
     block: Block,
     parse: Callable[[Block], ParsedRows | None],
-    find_fault: Callable[[bytes], Fault],
+    find_faults: Callable[[list[bytes]], dict[int, Fault]],
     schema: pa.Schema,
 ) -> ParsedRows:
-    """Parse lines with a parser that rejects a block without saying which line is at fault.
-
-    Bisection finds the lines: each costs about ``log2(lines)`` further calls of the parser, for
-    ever fewer lines.
+    """Parse lines with a parser that rejects a block without saying which lines are at fault.
 
     Parameters
     ----------
@@ -173,32 +212,35 @@ def parse_block(
         The lines.
     parse : callable
         Parses any number of lines, or returns None if it rejects one of them.
-    find_fault : callable
-        Returns the fault of one line that `parse` rejects.
+    find_faults : callable
+        Returns the positions of all lines that `parse` rejects, and their faults.
     schema : pyarrow.Schema
         The columns that `parse` returns.
     """
     parsed = parse(block)
     if parsed is not None:
         return parsed
-    lines = [line + b"\n" for line in bytes(block.data).split(b"\n")[:-1]]
+    lines = bytes(block.data).split(b"\n")[:-1]
+    faults = find_faults(lines)
+    good = np.array([k for k in range(len(lines)) if k not in faults], np.int64)
     parts = [ParsedRows(schema.empty_table(), np.arange(0))]
-    ranges = [(0, len(lines))] if lines else []  # a file of a header alone has no lines
+    ranges = [good] if len(good) else []
     while ranges:
-        low, high = ranges.pop()
-        part = Block(b"".join(lines[low:high]), block.first + low, high - low, returns=True)
-        parsed = parse(part)
+        part = ranges.pop()
+        data = b"".join(lines[k] + b"\n" for k in part.tolist())
+        parsed = parse(Block(data, 0, len(part), returns=True, judged=True))
         if parsed is not None:
-            parts.append(parsed)
-        elif part.count == 1:
-            parts[0].faults[part.first] = find_fault(lines[low])
-        else:
-            middle = (low + high) // 2
-            ranges += [(middle, high), (low, middle)]
+            numbers = block.first + part[parsed.lines]
+            parts.append(ParsedRows(parsed.table, numbers))
+            faults |= {int(part[line]): fault for line, fault in parsed.faults.items()}
+        elif len(part) == 1:
+            faults[int(part[0])] = Fault("unreadable line", "the line cannot be read")
+        else:  # a fault that `find_faults` does not know
+            ranges += [part[len(part) // 2 :], part[: len(part) // 2]]
     return ParsedRows(
         pa.concat_tables([part.table for part in parts]),
         np.concatenate([part.lines for part in parts]),
-        {line: fault for part in parts for line, fault in part.faults.items()},
+        {block.first + line: fault for line, fault in faults.items()},
     )
 
 
@@ -213,7 +255,7 @@ def is_utf8(data: bytes | memoryview) -> bool:
     return True
 
 
-def _count_lines(data: memoryview) -> int:
+def _count_lines(data: memoryview | bytes) -> int:
     ends = np.frombuffer(data, np.uint8)
     return sum(
         int(np.count_nonzero(ends[at : at + COUNTED] == LINE_END))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,20 +13,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from adagrad._arrow import kept
-from adagrad.ctr.logs.labels import parse_labels
 from adagrad.ctr.logs.rows import Fault, LogError
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterable, Iterator
 
+    from adagrad.ctr.logs.labels import Labels
     from adagrad.ctr.logs.rows import ParsedRows
 
 __all__ = ["check_rows"]
 
 
 def check_rows(
-    parsed: Iterable[ParsedRows], path: str, label: str | None, skipped: Counter[str] | None
+    parsed: Iterable[ParsedRows],
+    path: str,
+    label: str | None,
+    labels: Labels,
+    skipped: Counter[str] | None,
 ) -> Iterator[pa.Table]:
     """Convert labels to 0 and 1, and skip or report every broken row.
 
@@ -37,6 +42,8 @@ def check_rows(
         Path of the file, for the error message.
     label : str, optional
         The column that becomes float32 0 or 1.
+    labels : Labels
+        What its values mean.
     skipped : collections.Counter, optional
         Counts the broken rows that are left out, by kind. If None, the first broken row raises.
 
@@ -55,8 +62,8 @@ def check_rows(
         found: dict[int, Fault] = {}
         if label is not None:
             position = table.schema.get_field_index(label)
-            labels, found = parse_labels(table.column(position))
-            table = table.set_column(position, pa.field(label, pa.float32()), labels)
+            values, found = labels.parse(table.column(position))
+            table = table.set_column(position, pa.field(label, pa.float32()), values)
         for name, column in zip(table.column_names, table.columns, strict=True):
             if name != label:
                 found = _not_finite(name, column) | found  # the first fault of a row counts
@@ -64,13 +71,19 @@ def check_rows(
             faults.setdefault(int(rows.lines[row]), fault)
         if not faults:
             yield table
-        elif skipped is not None:
+        elif skipped is not None and not any(fault.stops for fault in faults.values()):
             skipped.update(fault.kind for fault in faults.values())
             good = np.ones(table.num_rows, np.bool_)
             good[list(found)] = False
             yield kept(table, good)
         else:
             line = min(faults)
+            if skipped is not None:
+                line = min(line for line, fault in faults.items() if fault.stops)
+                good = np.ones(table.num_rows, np.bool_)
+                good[list(found)] = False
+                table = kept(table, good)
+                rows.lines = rows.lines[good]
             yield table.slice(0, int(np.searchsorted(rows.lines, line)))
             raise LogError(path, line, faults[line].reason, faults[line].label)
 
@@ -81,6 +94,8 @@ def _not_finite(name: str, column: pa.ChunkedArray) -> dict[int, Fault]:
     if not pa.types.is_floating(column.type.value_type if nested else column.type):
         return {}
     values = pc.list_flatten(column) if nested else column
+    if not pa.types.is_float16(values.type) and math.isfinite(pc.sum(values).as_py() or 0.0):
+        return {}  # one call for each column, of which there may be many
     broken = pc.invert(pc.is_finite(values))
     if not pc.any(broken).as_py():
         return {}

@@ -7,24 +7,32 @@ the line, `parse_block` searches for the line.
 
 from __future__ import annotations
 
-import csv
 import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from adagrad.ctr.logs.blocks import LONGEST_LINE, Block, is_utf8, parse_block, read_blocks
+from adagrad.ctr.logs.blocks import Block, is_utf8, parse_block, read_blocks
+from adagrad.ctr.logs.csv_faults import (
+    EMPTY,
+    OPEN_QUOTE,
+    RETURN,
+    LineFaults,
+    split_line,
+    wrong_width,
+)
 from adagrad.ctr.logs.fast_csv import SimpleLines
 from adagrad.ctr.logs.labels import RAW_TEXT
 from adagrad.ctr.logs.mistakes import other_delimiter
+from adagrad.ctr.logs.request import distinct_names
 from adagrad.ctr.logs.rows import Fault, LogError, ParsedRows
+from adagrad.ctr.logs.types import whole_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from adagrad.ctr.logs.request import Request
     from adagrad.ctr.logs.sources import Source
@@ -35,14 +43,17 @@ __all__ = ["DelimitedReader"]
 # columns are inferred from a piece of the same size.
 PARSED = 1 << 20
 BOM = b"\xef\xbb\xbf"
+JOINED = 1 << 24
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 
 class DelimitedReader:
-    """The `Reader` of CSV and TSV files."""
+    """The `Reader` of CSV and TSV files, which have no types."""
+
+    types = None
 
     def __init__(self, source: Source, request: Request) -> None:
-        self._source = source
+        self._source, self._request = source, request
         self._raw = source.open()
         try:
             self._blocks = read_blocks(source, self._raw)
@@ -52,7 +63,7 @@ class DelimitedReader:
             raise
 
     def _open(self, request: Request) -> Block | None:
-        """Read the header and decide the types; return the first block, without the header."""
+        """Read the header; return the first block, without the header."""
         block = next(self._blocks, None)
         if block is not None and block.data[:3] == BOM:  # elsewhere, it is part of a value
             block = replace(block, data=block.data[3:])
@@ -63,104 +74,105 @@ class DelimitedReader:
             or ("\t" if b"\t" in line else ",")
         )
         self._quoted = self._delimiter != "\t"
-        fields = self._fields(line)
-        header = _is_header(request, fields) if request.header is None else request.header
-        if block is None and (header is True or request.schema is None):
-            raise LogError(self._source.path, 1, "the file is empty")
-        if header is True:
-            self._names = fields
-            block = block and block.without_first(len(line))
-        elif header is False:
-            self._names = [f"c{column}" for column in range(len(fields))]
-        else:
-            self._names = list(header)
+        self.header = request.header
+        self.names: list[str] | None = None
         if block is None:
-            self.schema, self.request = request.schema, request
             return None
+        fields = self._fields(line, is_row=isinstance(request.header, tuple))
+        self.header = _is_header(request, fields) if request.header is None else request.header
+        guessed = self.header is False and request.header is None
+        if self.header is True:
+            found = fields
+            block = block.without_first(len(line))
+        elif self.header is False:
+            found = [f"c{column}" for column in range(len(fields))]
+        else:
+            found = list(self.header)
         doubt = other_delimiter(fields, self._delimiter)
-        known = {*self._names} >= {*(request.features() or ())} and request.label is None
-        if doubt and (len(self._names) > 1 or not known):
+        known = {*found} >= {*(request.features() or ())} and request.label is None
+        if doubt and (len(found) > 1 or not known):
             raise LogError(self._source.path, 1, doubt)
-        guessed = header is False and request.header is None
-        self._selected = request.select(self._source.path, self._names, fields if guessed else ())
-        self._label = request.label
-        self._types = self._decide(block, request)
-        self.schema = pa.schema(
-            (name, pa.float32() if name == self._label else self._types[name])
-            for name in self._selected
-        )
-        self.request = replace(request, schema=self.schema, header=header)
+        selected = request.select(self._source.path, found, fields if guessed else ())
+        self._names = distinct_names(found)
+        self.names = [name for name in selected if name != request.label]
         return block
 
-    def _fields(self, line: bytes) -> list[str]:
+    def _fields(self, line: bytes, *, is_row: bool) -> list[str]:
+        """Return the fields of the first line; a broken row has none, and is judged later."""
+        try:
+            return self._split_header(line)
+        except LogError:
+            if is_row:
+                return []
+            raise
+
+    def _split_header(self, line: bytes) -> list[str]:
         try:
             text = line.decode().rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise LogError(self._source.path, 1, f"byte {error.start + 1} is not UTF-8") from None
-        if self._quoted and "\r" in text:
-            raise LogError(self._source.path, 1, "a carriage return within the line")
-        return self._cells(text)
+        if "\r" in text:
+            raise LogError(self._source.path, 1, RETURN.reason)
+        cells, is_open = split_line(text, self._delimiter, quoted=self._quoted)
+        if is_open:
+            raise LogError(self._source.path, 1, OPEN_QUOTE.reason)
+        return cells
 
-    def _cells(self, text: str) -> list[str]:
-        if not self._quoted:
-            return text.split("\t")
-        limit = csv.field_size_limit(LONGEST_LINE)
-        try:
-            return next(csv.reader([text.rstrip("\r")], delimiter=self._delimiter), [""])
-        finally:
-            csv.field_size_limit(limit)
+    def _line_faults(self, types: dict[str, pa.DataType]) -> LineFaults:
+        return LineFaults(
+            self._names,
+            types,
+            self._delimiter,
+            quoted=self._quoted,
+            convert=self._convert,
+            way_out=self._request.way_out,
+        )
 
-    def _decide(self, block: Block, request: Request) -> dict[str, pa.DataType]:
-        """Choose the types of the selected columns from the first block."""
-        label = {} if self._label is None else {self._label: RAW_TEXT}
-        if request.schema is not None:
-            known = [name for name in self._selected if name not in label]
-            return {name: request.schema.field(name).type for name in known} | label
-        numeric = request.numeric
-        for name in sorted(numeric or ()):
-            if name not in self._selected:
-                raise LogError(self._source.path, 1, f"no column {name!r}, which numeric names")
-        data = bytes(block.data[: _end(block.data, PARSED)])
-        unreadable = set(self._unreadable(data))
-        if unreadable:
-            lines = data.split(b"\n")
-            data = b"\n".join(line for k, line in enumerate(lines) if k not in unreadable)
-        types = self._infer(data, request.numeric) if data else {}
-        if numeric is not None:
-            types = {
-                name: types.get(name, pa.float64()) if name in numeric else pa.string()
-                for name in self._selected
-            }
-        return dict.fromkeys(self._selected, pa.string()) | types | label
+    def sample(self, names: Sequence[str], size: int) -> list[pa.Table]:
+        """Return the texts of columns in the first `size` bytes, without lines that are broken."""
+        if self._first is None:
+            return []
+        self._first = self._at_least(self._first, size // 2)
+        data = bytes(self._first.data[: _end(self._first.data, size)])
+        kinds = dict.fromkeys(names, pa.string())
+        data = self._line_faults(kinds).whole_lines(data)
+        if not data:
+            return []
+        return [self._split(data, kinds, len(data) + 1)[0]]
 
-    def _infer(self, data: bytes, numeric: frozenset[str] | None) -> dict[str, pa.DataType]:
-        """Return the types of the columns that are not strings."""
-        types = {}
-        all_binary = dict.fromkeys(self._selected, pa.binary())
-        inferred, _ = self._convert(data, None, len(data) + 1)
-        texts, _ = self._convert(data, all_binary, len(data) + 1)
-        for name in self._selected:
-            kind = inferred.schema.field(name).type
-            is_number = kind == pa.int64() or (
-                kind == pa.float64() and (numeric is not None or not _has_ids(texts.column(name)))
-            )
-            if is_number or (numeric is None and pa.types.is_boolean(kind)):
-                types[name] = kind
-            elif numeric is None and pa.types.is_timestamp(kind):
-                # Fractions of seconds may occur later in the file.
-                types[name] = pa.timestamp("us" if kind.unit == "s" else "ns", kind.tz)
-        return types
+    def _at_least(self, block: Block, size: int) -> Block:
+        """Return a block and those after it up to a size; a pipe may have no more for now."""
+        while len(block.data) < size and self._source.pipe is None:
+            block = replace(block, data=bytes(block.data))
+            try:
+                following = next(self._blocks, None)
+            except LogError as error:  # the rows before the damage come first
+                self._blocks = _raise(error)
+                break
+            if following is None:
+                break
+            block = _join([block, following])
+        return block
 
-    def read(self) -> Iterator[ParsedRows]:
+    def read(self, request: Request) -> Iterator[ParsedRows]:
         """Read the file to its end, once."""
         if self._first is None:
             return
-        blocks = itertools.chain([self._first], self._blocks)
-        simple = SimpleLines.for_columns(self._names, self._selected, self._types, self._delimiter)
+        assert request.schema is not None
+        self._request = request
+        self._types = {
+            field.name: RAW_TEXT if field.name == request.label else field.type
+            for field in request.schema
+        }
+        self._faults = self._line_faults(self._types)
+        blocks = _joined(itertools.chain([self._first], self._blocks))
+        simple = SimpleLines.for_columns(
+            self._names, list(self._types), self._types, self._delimiter
+        )
         if simple is None:
             yield from map(self._parse_any, blocks)
             return
-        batch = self.request.rows
+        batch = request.rows
         for block in blocks:
             # Rows are taken where a batch ends, so that no batch is joined from parts.
             for part in block.split(batch - simple.rows):
@@ -186,14 +198,31 @@ class DelimitedReader:
         self._raw.close()
 
     def _convert(
-        self, data: Any, types: dict[str, pa.DataType] | None, block_size: int
+        self, data: Any, types: dict[str, pa.DataType], block_size: int
+    ) -> tuple[pa.Table, list[tuple[int, int]]]:
+        """Parse lines with pyarrow, as `_split`; integers may be spelled as floats."""
+        try:
+            return self._split(data, types, block_size)
+        except pa.ArrowInvalid:
+            integers = {name: pa.string() for name in types if pa.types.is_integer(types[name])}
+            if not integers:
+                raise
+        table, rejected = self._split(data, types | integers, block_size)
+        columns = [
+            whole_numbers(column, types[name]) if name in integers else column
+            for name, column in zip(types, table.columns, strict=True)
+        ]
+        return pa.table(columns, names=list(types)), rejected
+
+    def _split(
+        self, data: Any, types: dict[str, pa.DataType], block_size: int
     ) -> tuple[pa.Table, list[tuple[int, int]]]:
         """Parse lines with pyarrow.
 
         Returns
         -------
         table : pyarrow.Table
-            Types are inferred if `types` is None.
+            The columns of `types`.
         rejected : list of (int, int)
             Row, from 0, and number of columns of each line with a wrong number of columns.
         """
@@ -218,7 +247,7 @@ class DelimitedReader:
                 invalid_row_handler=note,
             ),
             convert_options=arrow_csv.ConvertOptions(
-                include_columns=self._selected,
+                include_columns=list(types),
                 column_types=types,
                 strings_can_be_null=True,
                 null_values=[""],
@@ -227,13 +256,13 @@ class DelimitedReader:
         return table, rejected
 
     def _parse_any(self, block: Block) -> ParsedRows:
-        raw = pa.schema((name, self._types[name]) for name in self._selected)
-        return parse_block(block, self._parse, self._find_fault, raw)
+        raw = pa.schema(self._types.items())
+        return parse_block(block, self._parse, self._faults.find, raw)
 
     def _parse(self, block: Block) -> ParsedRows | None:
         """Parse lines; return None if a value cannot be read or a line is not one row."""
         data, first, count = bytes(block.data), block.first, block.count
-        if block.has_lone_returns() or next(self._unreadable(data), None) is not None:
+        if not block.judged and (block.has_lone_returns() or not is_utf8(data)):
             return None
         # An additional empty line disappears if the last line leaves a quote open.
         guard = int(self._quoted)
@@ -241,79 +270,64 @@ class DelimitedReader:
             table, rejected = self._convert(
                 b"".join((data, b"\n")) if guard else data,
                 self._types,
-                PARSED if count > 1 else len(data) + 2,
+                PARSED if count > 1 and not (block.is_wide() or block.judged) else len(data) + 2,
             )
         except pa.ArrowInvalid:
             return None
         if table.num_rows + len(rejected) != count + guard:
             return None
         table = table.slice(0, table.num_rows - guard)
-        expected = len(self._names)
-        faults = {
-            first + row: Fault("number of columns", f"{columns} columns instead of {expected}")
-            for row, columns in rejected
-        }
-        if all(column.null_count for column in table.columns):  # otherwise no line is empty
+        faults = {first + row: wrong_width(columns, len(self._names)) for row, columns in rejected}
+        if table.column(0).null_count and all(column.null_count for column in table.columns):
             table = self._without_empty(table, block, faults)
         numbers = np.arange(first, first + count)
         if faults:
             numbers = numbers[~np.isin(numbers, list(faults))]
         return ParsedRows(table, numbers, faults)
 
-    def _unreadable(self, data: bytes) -> Iterator[int]:
-        """Yield the numbers, from 0, of lines that pyarrow cannot report.
-
-        It reports a line with a wrong number of columns by its text, which fails if that is not
-        UTF-8.
-        """
-        if is_utf8(data):
-            return
-        for k, line in enumerate(data.split(b"\n")):
-            if not is_utf8(line) and len(self._cells(line.decode("latin-1"))) != len(self._names):
-                yield k
-
     def _without_empty(self, table: pa.Table, block: Block, faults: dict[int, Fault]) -> pa.Table:
         """Drop the rows of nulls that pyarrow makes of empty lines, and note their faults."""
         texts = bytes(block.data).split(b"\n")[:-1]
         empty = [text in (b"", b"\r") for text in texts]
         kept = [not gone for row, gone in enumerate(empty) if block.first + row not in faults]
-        faults |= {
-            block.first + row: Fault("empty line", "the line is empty")
-            for row, gone in enumerate(empty)
-            if gone
-        }
+        faults |= {block.first + row: EMPTY for row, gone in enumerate(empty) if gone}
         return table.filter(pa.array(kept, pa.bool_()))
-
-    def _find_fault(self, line: bytes) -> Fault:
-        """Return the fault of a line that `_parse` rejects."""
-        if b"\r" in line.rstrip(b"\r\n"):
-            return Fault("carriage return", "a carriage return within the line")
-        try:
-            line.decode()
-        except UnicodeDecodeError as error:
-            return Fault("not UTF-8", f"byte {error.start + 1} of the line is not UTF-8")
-        size = len(line) + 2
-        all_text = dict.fromkeys(self._names, pa.string())
-        texts, rejected = self._convert(line + b"\n", all_text, size)
-        if texts.num_rows + len(rejected) == 1:
-            return Fault("open quote", "a quote is not closed within the line")
-        for name, kind in self._types.items():
-            try:
-                self._convert(line, all_text | {name: kind}, size)
-            except pa.ArrowInvalid:
-                value = texts.column(name)[0].as_py()
-                is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-                what = "number" if is_number else str(kind).partition("[")[0]
-                reason = f"column {name!r}: {value!r} cannot be read as {kind}"
-                return Fault(f"not a {what}", reason)
-        raise AssertionError(line)
 
 
 def _is_header(request: Request, fields: list[str]) -> bool:
     """Return whether the first line contains a requested name; the others may be misspelled."""
     label = () if request.label is None else (request.label,)
-    names = {*label, *(request.features() or ())}
+    names = {*label, *(request.features() or ())}.difference(request.in_path)
     return not names or not names.isdisjoint(fields)
+
+
+def _joined(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Join blocks of long lines, because each call of pyarrow costs as much as some rows do."""
+    held: list[Block] = []
+    for block in blocks:
+        if not held and not block.is_wide():
+            yield block
+            continue
+        held.append(replace(block, data=bytes(block.data)))
+        if sum(len(part.data) for part in held) >= JOINED:
+            yield _join(held)
+            held = []
+    if held:
+        yield _join(held)
+
+
+def _raise(error: LogError) -> Iterator[Block]:
+    raise error
+    yield
+
+
+def _join(parts: list[Block]) -> Block:
+    return Block(
+        b"".join(part.data for part in parts),
+        parts[0].first,
+        sum(part.count for part in parts),
+        any(part.returns for part in parts),
+    )
 
 
 def _end(data: memoryview | bytes, start: int = 0) -> int:
@@ -325,9 +339,3 @@ def _end(data: memoryview | bytes, start: int = 0) -> int:
             return start + found + 1
         size *= 2
     return len(data)
-
-
-def _has_ids(texts: pa.ChunkedArray) -> bool:
-    """Return whether a column has integers that float64 cannot distinguish, as ids often are."""
-    found = pc.match_substring_regex(texts, r"^\s*[+-]?\d{16,}\s*$")
-    return bool(pc.any(found).as_py())

@@ -66,7 +66,8 @@ class SimpleLines:
         """
         if not delimiter.isascii() or not all(types[name] in KINDS for name in selected):
             return None
-        columns = [(names.index(name), KINDS[types[name]]) for name in selected]
+        positions = {name: position for position, name in enumerate(names)}
+        columns = [(positions[name], KINDS[types[name]]) for name in selected]
         splitter = _core.LineSplitter(len(names), delimiter, delimiter != "\t", columns)
         return cls(splitter, pa.schema((name, types[name]) for name in selected))
 

@@ -1,5 +1,7 @@
 """Logs in libsvm (svmlight) format: ``label id:value id:value ...``.
 
+Comments after ``#`` and the ``qid:number`` of rankers after the label are passed over.
+
 A block of lines is rewritten as a table of two columns, which pyarrow's CSV parser reads ten times
 as fast as a loop over lines would.
 """
@@ -15,11 +17,13 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from adagrad.ctr.logs.blocks import Block, parse_block, read_blocks
+from adagrad.ctr.logs.content import HEAD, LOOKS, looks_like
 from adagrad.ctr.logs.labels import MISSING, wrong_label
 from adagrad.ctr.logs.rows import Fault, LogError, ParsedRows
+from adagrad.ctr.logs.values import unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -36,8 +40,11 @@ PARSE = arrow_csv.ParseOptions(delimiter=":", quote_char=False)
 CONVERT = arrow_csv.ConvertOptions(
     column_types={IDS: pa.int64(), VALUES: pa.float32()}, null_values=[]
 )
-# What pyarrow reads as an id and a number; it only tells a bad entry from a bad label.
-ENTRY = re.compile(rb"\d{1,19}:[+-]?(\d+\.?\d*|\.\d+|inf|nan)(e[+-]?\d+)?", re.IGNORECASE)
+# The id of a query after the label. Rankers need it; a model of clicks does not.
+QID = re.compile(rb"^([ \t]*[^\s:#]+[ \t]+)qid:\d+(?=[ \t\r\n]|$)", re.MULTILINE)
+# A line that pyarrow surely reads, as most lines beside a broken one are.
+PLAIN = re.compile(rb"[-+]?\d{1,9}(?: \d{1,18}:-?\d{1,9}(?:\.\d{1,9})?)*\r?")
+BOM = b"\xef\xbb\xbf"
 
 
 class LibsvmReader:
@@ -53,18 +60,39 @@ class LibsvmReader:
         ]
         label = [] if request.label is None else [pa.field(request.label, pa.float32())]
         self.schema = pa.schema(label + features)
-        if request.schema is not None and request.features() != (IDS, VALUES):
+        self.names = [IDS, VALUES]
+        self.types = {field.name: field.type for field in features}
+        if request.features() not in (None, (IDS, VALUES)):
             raise LogError(
                 source.path, 1, "a libsvm file cannot be part of a log with named columns"
             )
-        self.request = replace(request, schema=self.schema)
+        self.header = request.header
+        self._path = source.path
         self._raw = source.open()
         self._blocks = read_blocks(source, self._raw)
 
-    def read(self) -> Iterator[ParsedRows]:
+    def sample(self, names: Sequence[str], size: int) -> list[pa.Table]:
+        """Return nothing: the file has types."""
+        return []
+
+    def read(self, request: Request) -> Iterator[ParsedRows]:
         """Read the file to its end, once."""
+        is_first = True
         for block in self._blocks:
-            yield parse_block(block, self._parse, _find_fault, self.schema)
+            if is_first and bytes(block.data[: len(BOM)]) == BOM:
+                block = replace(block, data=block.data[len(BOM) :])
+            if is_first:
+                self._check_first(bytes(block.data[:HEAD]))
+            is_first = False
+            yield parse_block(block, self._parse, _find_faults, self.schema)
+
+    def _check_first(self, head: bytes) -> None:
+        """Refuse a file in a format that looks similar, as every line of it would be broken."""
+        lines = enumerate(head.split(b"\n"), start=1)
+        number, line = next(((k, x) for k, x in lines if x.strip() and x[:1] != b"#"), (1, b""))
+        found = looks_like(line.decode("utf-8", "replace"))
+        if found in LOOKS:
+            raise LogError(self._path, number, LOOKS[found])
 
     def bytes_read(self) -> int:
         """Return how many bytes of the file have been read, as it lies on disk."""
@@ -77,6 +105,8 @@ class LibsvmReader:
     def _parse(self, block: Block) -> ParsedRows | None:
         """Parse lines; return None if one of them is malformed."""
         texts, numbers = bytes(block.data), np.arange(block.first, block.first + block.count)
+        if b"qid:" in texts:
+            texts = QID.sub(rb"\1", texts)
         if b"#" in texts:
             texts, kept = _without_comments(texts)
             numbers = numbers[kept]
@@ -121,20 +151,50 @@ def _without_comments(texts: bytes) -> tuple[bytes, NDArray[np.bool_]]:
     return b"".join(lines), np.array(kept, np.bool_)
 
 
-def _find_fault(line: bytes) -> Fault:
-    """Return the fault of a line that `_parse` rejects."""
-    tokens = line.partition(b"#")[0].split()
-    if not tokens:
-        return Fault("empty line", "the line is empty")
-    label, *entries = tokens
-    if b":" in label:
-        return MISSING
-    for entry in entries:
-        if not ENTRY.fullmatch(entry):
-            return Fault(
-                "bad entry", f"{_shown(entry)} is not id:value with an id from 0 to 2**63 - 1"
-            )
-    return wrong_label(_shown(label))
+def _find_faults(lines: list[bytes]) -> dict[int, Fault]:
+    """Return the positions of the lines that pyarrow rejects, and their faults."""
+    faults: dict[int, Fault] = {}
+    rows: list[int] = []  # of each id and value below; a label has the id "0"
+    ids: list[str] = []
+    values: list[str] = []
+    for row, line in enumerate(lines):
+        if PLAIN.fullmatch(line):
+            continue
+        label, *entries = _tokens(line) or [b""]
+        pairs = [entry.split(b":") for entry in entries]
+        if not label and b"#" in line:
+            continue
+        if not label:
+            faults[row] = Fault("empty line", "the line is empty")
+        elif b":" in label:
+            faults[row] = MISSING
+        elif any(len(pair) != 2 for pair in pairs):
+            faults[row] = _bad_entry(next(b":".join(pair) for pair in pairs if len(pair) != 2))
+        else:
+            for key, value in [(b"0", label), *pairs]:
+                rows.append(row)
+                ids.append(key.decode("utf-8", "replace"))
+                values.append(value.decode("utf-8", "replace"))
+    if not rows:
+        return faults
+    bad_ids = unreadable(pa.chunked_array([ids], pa.string()), pa.int64()).tolist()
+    bad_ids += [k for k, key in enumerate(ids) if key.startswith("-")]
+    bad_values = unreadable(pa.chunked_array([values], pa.string()), pa.float32()).tolist()
+    for k in sorted({*bad_ids, *bad_values}):
+        is_label = k == 0 or rows[k] != rows[k - 1]
+        entry = f"{ids[k]}:{values[k]}".encode()
+        fault = wrong_label(_shown(values[k].encode())) if is_label else _bad_entry(entry)
+        faults.setdefault(rows[k], fault)
+    return faults
+
+
+def _tokens(line: bytes) -> list[bytes]:
+    line = QID.sub(rb"\1", line.partition(b"#")[0])
+    return [token for token in line.translate(SPACES).split(b"\n") if token]
+
+
+def _bad_entry(entry: bytes) -> Fault:
+    return Fault("bad entry", f"{_shown(entry)} is not id:value with an id from 0 to 2**63 - 1")
 
 
 def _shown(token: bytes) -> str:

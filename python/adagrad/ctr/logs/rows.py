@@ -55,11 +55,15 @@ class Fault(NamedTuple):
         Text of the error message.
     label : object
         The label, if that is what is wrong and it is not missing.
+    stops : bool
+        Whether the row stops the reading even if broken rows are skipped, as others may have been
+        misunderstood.
     """
 
     kind: str
     reason: str
     label: object = None
+    stops: bool = False
 
 
 @dataclass

@@ -1,30 +1,43 @@
-"""The files of a log: paths, globs, directories and the standard input, with format and codec.
+"""The files of a log: paths, globs, directories, URIs and the standard input, with their formats.
 
-`open_log` and the readers use this module. It does not look at the contents of files.
+`open_log` and the readers use this module. What a file contains is asked in `content`, where the
+suffix does not tell the format; how remote files are found is in `remote`.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import glob
-import io
 import os
-import queue
-import select
+import re
 import sys
-import threading
-import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
+
+from adagrad.ctr.logs.content import (
+    HEAD,
+    codec_of,
+    format_of_text,
+    is_text,
+    named_format,
+    not_read,
+)
+from adagrad.ctr.logs.partitions import partitions_in
+from adagrad.ctr.logs.pipes import Pipe
+from adagrad.ctr.logs.rows import LogError
+from adagrad.ctr.logs.streams import decompressed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-__all__ = ["FORMATS", "STDIN", "Pipe", "Source", "cancel_pipes", "find", "would_find"]
+    from adagrad.ctr.logs.remote import Remote
+
+__all__ = ["FORMATS", "STDIN", "Source", "find", "would_find"]
 
 STDIN = "-"
 FORMATS = ("csv", "tsv", "parquet", "arrow", "libsvm")
@@ -40,9 +53,14 @@ SUFFIXES = {
     ".svm": "libsvm",
     ".svmlight": "libsvm",
 }
-CODECS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+CODECS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".xz": "xz"}
 
-CAN_SELECT_FILES = sys.platform != "win32"  # there, select() takes sockets only
+URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # a drive letter of Windows is no scheme
+
+# Bytes of a remote file to fetch at once: each request takes long.
+READ_AHEAD = 1 << 23
+
+SNIFFED = 16  # bytes that tell a compression
 
 
 @dataclass(frozen=True)
@@ -52,16 +70,20 @@ class Source:
     Attributes
     ----------
     path : str
-        Path of the file; ``"-"`` for the standard input.
+        Path or URI of the file; ``"-"`` for the standard input.
     format : str, optional
         One of :data:`FORMATS`. None: delimited lines of the standard input, separated by tabs if
         the first line contains one, else by commas.
     codec : str, optional
-        Name of the compression in Arrow.
+        The compression that the suffix names: "gzip", "zstd", "bz2" or "xz".
     size : int, optional
         Bytes on disk; None for the standard input.
     pipe : Pipe, optional
         The standard input.
+    remote : Remote, optional
+        The file system of a URI.
+    partitions : tuple of (str, str or None)
+        Names and values in the folders above the file; see `adagrad.ctr.logs.partitions`.
     """
 
     path: str
@@ -69,116 +91,72 @@ class Source:
     codec: str | None
     size: int | None
     pipe: Pipe | None = None
+    remote: Remote | None = None
+    partitions: tuple[tuple[str, str | None], ...] = ()
 
     def open(self) -> Any:
         """Open the raw bytes; ``tell()`` gives the position on disk."""
+        if self.remote is not None:
+            return self.remote.open()
         return self.pipe or pa.OSFile(os.fsencode(self.path))
 
-    def decompressed(self, raw: Any) -> Any:
-        """Return a stream of the decompressed bytes."""
-        return raw if self.codec is None else pa.CompressedInputStream(raw, self.codec)
+    def stream(self, raw: Any) -> tuple[Any, str | None]:
+        """Return a stream of the decompressed bytes, and the compression that the bytes have.
+
+        Raises
+        ------
+        LogError
+            The bytes are neither text nor of a known compression.
+        """
+        head = _head(raw)
+        if self.remote is not None:
+            raw = pa.BufferedInputStream(raw, READ_AHEAD)
+        codec = codec_of(head)
+        if codec is None:
+            self.check_text(head)
+            if self.codec and head and not is_text(head):
+                raise LogError(
+                    self.path, 1, f"the name says {self.codec}, but the file is not compressed so"
+                )
+        return decompressed(raw, codec), codec
+
+    def check_text(self, head: bytes) -> None:
+        """Refuse the first bytes of a file that is not text."""
+        binary, reason = named_format(head), not_read(head)
+        if binary is not None:
+            reason = f"this is a file in {binary} format: rename it to .{binary}"
+            if self.pipe is not None:
+                reason = f"this is a stream in {binary} format: give --format {binary}"
+        if reason is not None:
+            raise LogError(self.path, 1, reason if binary else f"this is {reason}")
 
 
-class Pipe(io.RawIOBase):
-    """The standard input, with reads that another thread or a signal handler can cancel.
-
-    A plain read from a silent pipe would block its thread until the writer closes the pipe.
-    """
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        try:
-            self._file: int | None = stream.fileno()
-        except (OSError, AttributeError):
-            self._file = None  # bytes in memory
-        self._wake, self._waker = os.pipe()
-        self._arrived: queue.SimpleQueue[bytes | OSError] = queue.SimpleQueue()
-        self._read = 0
-        self.cancelled = False
-        _PIPES.add(self)
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return the number of bytes read."""
-        return self._read
-
-    def readinto(self, buffer: Any) -> int:
-        """Read what is available, at least one byte; 0 at the end or after `cancel`."""
-        if self.cancelled:
-            return 0
-        data = self._wait_for_bytes(len(buffer))
-        buffer[: len(data)] = data
-        self._read += len(data)
-        return len(data)
-
-    def _wait_for_bytes(self, size: int) -> bytes:
-        if self._file is None:
-            data: bytes = self._stream.read(size)
-            return data
-        if CAN_SELECT_FILES:
-            ready, _, _ = select.select([self._file, self._wake], [], [])
-            return b"" if self._wake in ready else os.read(self._file, size)
-        # The thread of a cancelled read stays behind until the pipe has data or is closed.
-        threading.Thread(target=self._read_in_thread, args=(self._file, size), daemon=True).start()
-        arrived = self._arrived.get()
-        if isinstance(arrived, OSError):
-            raise arrived
-        return arrived
-
-    def _read_in_thread(self, file: int, size: int) -> None:
-        try:
-            self._arrived.put(os.read(file, size))
-        except OSError as error:
-            self._arrived.put(error)
-
-    def cancel(self) -> None:
-        """Let the read under way and all later ones return without data."""
-        if not self.closed:
-            self.cancelled = True
-            os.write(self._waker, b"x")
-            self._arrived.put(b"")
-
-    def close(self) -> None:
-        """Release what `cancel` needs; the standard input itself stays open."""
-        if not self.closed:
-            os.close(self._wake)
-            os.close(self._waker)
-        super().close()
-
-
-_PIPES: weakref.WeakSet[Pipe] = weakref.WeakSet()
-
-
-def cancel_pipes() -> bool:
-    """End all reading of the standard input at the last whole line; return whether there was any.
-
-    A signal handler may call this.
-    """
-    being_read = [pipe for pipe in _PIPES if not pipe.closed]
-    for pipe in being_read:
-        pipe.cancel()
-    return bool(being_read)
+def _head(raw: Any) -> bytes:
+    """Return a few first bytes of a file, which are read again."""
+    if isinstance(raw, Pipe):
+        return raw.peek()
+    head: bytes = raw.read(SNIFFED)
+    raw.seek(0)
+    return head
 
 
 def find(
     paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], format: str | None
 ) -> list[Source]:
-    """Find the files that paths, globs, directories and ``"-"`` stand for, in the order given.
+    """Find the files that paths, globs, directories, URIs and ``"-"`` stand for.
 
-    Globs and directories give their files in the order of their names. A directory includes its
-    subdirectories, but no names that begin with ``.`` or ``_`` and, unless `format` is given, no
-    files with an unknown suffix.
+    They are in the order given. Globs and directories give their files in the order of their names.
+    A directory includes its subdirectories, but no names that begin with ``.`` or ``_``. Unless
+    `format` is given, it leaves out the files with an unknown suffix if it has any others. The
+    first bytes tell the format of a file with an unknown suffix.
 
     Raises
     ------
     FileNotFoundError
         A path, glob or directory has no file.
     ValueError
-        `paths` is empty, the format is unknown, a suffix is unknown and no format is given, or the
-        standard input occurs twice.
+        `paths` is empty, the format is unknown, neither suffix nor content tell the format of a
+        file, or the standard input occurs twice.
     """
     if format is not None and format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
@@ -197,13 +175,20 @@ def find(
 def _find_one(path: str, format: str | None) -> list[Source]:
     if path == STDIN:
         return [Source(path, format, None, None, Pipe(sys.stdin.buffer))]
+    if path.startswith("file://"):
+        path = unquote(urlsplit(path).path)
+    if URI.match(path) and not Path(path).exists():
+        return _find_uri(path, format)
     if Path(path).is_dir():
-        below = sorted(file for file in Path(path).rglob("*") if _is_data(file, Path(path), format))
+        below = _chosen(
+            [str(file) for file in sorted(Path(path).rglob("*")) if file.is_file()], path, format
+        )
         if not below:
             raise FileNotFoundError(f"{path}: no log in this directory")
-        return [_source(str(file), format) for file in below]
+        folder = Path(path).absolute().as_posix()
+        return [_local(file, format, folder) for file in below]
     if Path(path).exists():
-        return [_source(path, format)]
+        return [_local(path, format)]
     matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207, absolute patterns
     if not matches:
         raise FileNotFoundError(f"{path}: no such file")
@@ -224,13 +209,36 @@ def would_find(path: str, file: Path, format: str | None) -> bool:
     return len(parts) == len(file.parts) and all(map(fnmatch.fnmatchcase, file.parts, parts))
 
 
-def _is_data(file: Path, directory: Path, format: str | None) -> bool:
-    return file.is_file() and _is_named_as_data(file, directory, format)
-
-
 def _is_named_as_data(file: Path, directory: Path, format: str | None) -> bool:
     hidden = any(part[0] in "._" for part in file.relative_to(directory).parts)
     return not hidden and (format or _format_and_codec(file)[0]) is not None
+
+
+def _find_uri(uri: str, format: str | None) -> list[Source]:
+    from adagrad.ctr.logs.remote import find_remote
+
+    found, folder = find_remote(uri)
+    if folder is not None:
+        chosen = {*_chosen([name for name, _, _ in found], folder, format)}
+        found = [file for file in found if file[0] in chosen]
+        if not found:
+            raise FileNotFoundError(f"{uri}: no log in this directory")
+    return [
+        _with_format(
+            Source(name, format, None, size, None, remote, partitions_in(name, folder)), format
+        )
+        for name, remote, size in found
+    ]
+
+
+def _chosen(files: list[str], folder: str, format: str | None) -> list[str]:
+    """Return the files of a folder that belong to a log."""
+    depth = len(Path(folder).parts)
+    files = [
+        file for file in files if not any(part[0] in "._" for part in Path(file).parts[depth:])
+    ]
+    known = [file for file in files if format or _format_and_codec(Path(file))[0]]
+    return known or files
 
 
 def _format_and_codec(file: Path) -> tuple[str | None, str | None]:
@@ -239,15 +247,43 @@ def _format_and_codec(file: Path) -> tuple[str | None, str | None]:
     return SUFFIXES.get(inner.suffix.lower()), codec
 
 
-def _source(path: str, format: str | None) -> Source:
-    known, codec = _format_and_codec(Path(path))
-    format = format or known
-    if format is None:
+def _local(path: str, format: str | None, folder: str | None = None) -> Source:
+    partitions = partitions_in(Path(path).absolute().as_posix(), folder)
+    size = Path(path).stat().st_size
+    return _with_format(Source(path, format, None, size, partitions=partitions), format)
+
+
+def _with_format(source: Source, format: str | None) -> Source:
+    known, codec = _format_and_codec(Path(source.path))
+    source = replace(source, format=format or known, codec=codec)
+    if source.format is None:
+        source = replace(source, format=_format_by_content(source))
+    if source.format == "libsvm":  # it has ids, no columns
+        source = replace(source, partitions=())
+    if codec and source.format in ("parquet", "arrow"):
         raise ValueError(
-            f"{path}: the suffix does not tell the format; give one of {', '.join(FORMATS)}"
+            f"{source.path}: {source.format} files have their own compression; decompress the"
+            f" {codec} file first"
         )
-    if codec and format in ("parquet", "arrow"):
-        raise ValueError(
-            f"{path}: {format} files have their own compression; decompress the {codec} file first"
-        )
-    return Source(path, format, codec, Path(path).stat().st_size)
+    return source
+
+
+def _format_by_content(source: Source) -> str:
+    """Return the format of a file by its first bytes."""
+    with source.open() as raw:
+        head = _head(raw)
+        binary, reason = named_format(head), not_read(head)
+        if binary is not None:
+            return binary
+        if reason is not None:
+            raise ValueError(f"{source.path}: this is {reason}")
+        stream, _ = source.stream(raw)
+        try:
+            head = stream.read(HEAD)
+        except (OSError, pa.ArrowException) as error:
+            raise ValueError(f"{source.path}: the file ends early or is damaged: {error}") from None
+    try:
+        return format_of_text(head)
+    except ValueError as error:
+        formats = ", ".join(FORMATS)
+        raise ValueError(f"{source.path}: {error}; give --format: {formats}") from None

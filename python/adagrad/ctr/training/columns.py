@@ -22,10 +22,11 @@ def feature_columns(schema: pa.Schema, others: Sequence[str]) -> pa.Schema:
 
     A dictionary column gets the type of its values: only Parquet and Arrow have dictionaries.
     """
+    left_out = set(others)
     return pa.schema(
         (field.name, field.type.value_type if pa.types.is_dictionary(field.type) else field.type)
         for field in schema
-        if field.name not in others
+        if field.name not in left_out
     )
 
 
@@ -65,6 +66,9 @@ def open_for_model(
 ) -> Log:
     """Open a log, in any format, with the columns that a model was trained on.
 
+    They have the types of the model. A file whose column means something else is refused, and so
+    is a row with a number that is not whole in a column of integers.
+
     Parameters
     ----------
     paths : sequence of str or os.PathLike
@@ -80,21 +84,18 @@ def open_for_model(
     **how
         ``format``, ``delimiter`` and ``header`` of `open_log`.
     """
-    extra = [name for name in keep if name not in features.names]
-    fields = [*features, *(pa.field(name, pa.string()) for name in extra)]
     if label in features.names:
         raise ValueError(f"the label {label!r} is a feature of the model")
     if is_libsvm(features, None):
         _check_ids(paths, how.get("format"))
-    if label is not None:
-        fields.insert(0, pa.field(label, pa.float32()))
-    log = open_log(paths, label=label, schema=pa.schema(fields), skip_bad=skip_bad, **how)
-    if log.sources[0].format not in ("parquet", "arrow") or "-" in paths:
-        return log
-    # These files bring their own types: dictionaries stay dictionaries, which is faster.
-    log.close()
-    columns = [*features.names, *extra]
-    return open_log(paths, label=label, columns=columns, skip_bad=skip_bad, **how)
+    schema = pa.schema((field.name, _wide(field.type)) for field in features)
+    return open_log(paths, label=label, schema=schema, keep=keep, skip_bad=skip_bad, **how)
+
+
+def _wide(kind: pa.DataType) -> pa.DataType:
+    """Return a type with room for other numbers of the same meaning."""
+    is_narrow = pa.types.is_integer(kind) and kind != pa.uint64()
+    return pa.int64() if is_narrow else kind
 
 
 def _check_ids(paths: Sequence[str | os.PathLike[str]], format: str | None) -> None:

@@ -1,15 +1,19 @@
-"""How a training that resumes recognizes its log: names, sizes and hashes of its files."""
+"""How a training that resumes recognizes its log: names, sizes and hashes of its files.
+
+In the first pass, what must be the same is only what was read; see `adagrad.ctr.training.digest`.
+"""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 import adagrad._core as _core
 from adagrad.ctr.logs.log import Log
+from adagrad.ctr.logs.sources import Source
 
-__all__ = ["describe_identity", "log_identity"]
+__all__ = ["changed_files", "describe_identity", "log_identity"]
 
 _END = 1 << 16
 
@@ -21,8 +25,10 @@ def log_identity(log: Log) -> list[list[Any]]:
     that keeps the size goes unnoticed. The standard input is ``["-", None, None]``.
     """
     return [
-        ["-", None, None] if path == "-" else [Path(path).name, *_size_and_hash(Path(path))]
-        for path in log.paths
+        ["-", None, None]
+        if source.pipe is not None
+        else [PurePath(source.path).name, *_size_and_hash(source)]
+        for source in log.sources
     ]
 
 
@@ -34,8 +40,14 @@ def describe_identity(identity: list[list[Any]]) -> str:
     return first + (f" and {len(identity) - 3} more" if len(identity) > 3 else "")
 
 
-def _size_and_hash(path: Path) -> tuple[int, str]:
-    with path.open("rb") as file:
+def changed_files(before: list[list[Any]], now: list[list[Any]]) -> str:
+    """Return the names of the first files of an identity that have changed."""
+    names = [was[0] for k, was in enumerate(before) if k >= len(now) or was != now[k]]
+    return ", ".join(f"{name:.80}" for name in names[:3])
+
+
+def _size_and_hash(source: Source) -> tuple[int, str]:
+    with source.open() as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
         ends = file.read(_END)

@@ -39,6 +39,7 @@ class Options:
     seed: int = 0
     columns: tuple[str, ...] | None = None
     ignore: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     numeric: str = "log2-bins"
     cross: tuple[tuple[str, ...], ...] = ()
@@ -91,16 +92,15 @@ class Options:
     def encoder(self, schema: pa.Schema) -> HashingEncoder:
         """Return an encoder of all columns but the label and the ignored ones."""
         names = [name for name in schema.names if name != self.label]
+        known, ids, ignored = set(names), set(self.categorical), set(self.ignore)
         for name in self.categorical:
-            if name not in names:
+            if name not in known:
                 raise ValueError(
                     f"--categorical: no column {name!r}; the columns are {listed(names, 50)}"
                     + did_you_mean(name, names)
                 )
         kinds: dict[str, Any] = {
-            name: "categorical" if name in self.categorical else None
-            for name in names
-            if name not in self.ignore
+            name: "categorical" if name in ids else None for name in names if name not in ignored
         }
         if not kinds:
             raise ValueError(

@@ -44,6 +44,11 @@ class Encoded(NamedTuple):
     position: Position
     skipped: dict[str, int]
 
+    def after(self, rows: int) -> Encoded:
+        """Return the batch without its first rows."""
+        y = None if self.y is None else self.y[rows:]
+        return Encoded(self.x[rows:], y, self.batch.slice(rows), self.position, self.skipped)
+
 
 def encoded(log: Log, encoder: Encoder, start: int = 0) -> Generator[Encoded, None, None]:
     """Read and encode a log, a few batches ahead of the consumer.

@@ -6,26 +6,30 @@ checkpoint: it holds the learner and, in its `extra`, how far training has come.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from adagrad._text import broken_rows, listed
+from adagrad._text import broken_rows, counted, listed
 from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.learners import files
 from adagrad.ctr.learners.estimator import ClickLearner
 from adagrad.ctr.learners.labeled import LabeledExamples
 from adagrad.ctr.learners.progressive import Floats, Progressive, measured
-from adagrad.ctr.logs.log import Log
+from adagrad.ctr.logs.log import Log, LogError
 from adagrad.ctr.training.columns import feature_columns, schema_to_text
 from adagrad.ctr.training.curve import ROUND, batch_cuts, extended_curve, first_points
+from adagrad.ctr.training.digest import Digest
 from adagrad.ctr.training.encoders import Encoder, SlotEncoder, encoder_of
-from adagrad.ctr.training.identity import describe_identity, log_identity
+from adagrad.ctr.training.identity import changed_files, describe_identity, log_identity
 from adagrad.ctr.training.options import Options, option_name, option_text
 from adagrad.ctr.training.pipeline import Encoded, encoded
 from adagrad.ctr.training.state import saved_training
@@ -106,6 +110,8 @@ class Training:
         self.sample: pa.RecordBatch | None = None
         self.bytes_read = 0
         self._look: Look | None = None
+        self._digest: Digest | None = Digest()  # of the first pass; None if it is not known
+        self._learned: str | None = None  # the digest of what the model file has learned
         self._saved = -1
 
     @property
@@ -155,25 +161,38 @@ class Training:
                 " cannot resume from it: learn on in Python, with load and partial_fit, or choose"
                 " another --model"
             )
-        self._check_identity(self.path, state)
+        in_first_pass = state["pass"] == 0 and "learned" in state
+        self._check_identity(self.path, state, same_log=not in_first_pass, same_faults=False)
         if state["pass"] == state["rows"] == 0:
             return  # no learning rate was chosen yet
+        self._learned = state.get("learned")
+        if not in_first_pass:
+            self._digest = None
+        self._log_before = state["log"]
         self.estimator, self.encoder = estimator, encoder_of(estimator)
         self.pass_number, self.rows = state["pass"], state["rows"]
         self.curve, self.validation = state["curve"], state["validation"]
         self.skipped = state["skipped"]
         self._saved = self.examples
 
-    def _check_identity(self, path: Path, state: dict[str, Any]) -> None:
+    def _check_identity(
+        self,
+        path: Path,
+        state: dict[str, Any],
+        *,
+        same_log: bool = True,
+        same_faults: bool = True,
+    ) -> None:
         """Raise if a saved training had other options, another log or other columns."""
+        first = Options.from_json(state["options"]).to_json()
         for name, value in self.options.to_json().items():
-            saved = state["options"].get(name)
-            if saved != value:
+            saved = first[name]
+            if saved != value and (same_faults or name != "skip_bad"):
                 raise ResumeError(
                     f"{path} was trained {_as_typed(name, saved)}, not {_as_typed(name, value)}:"
                     " repeat the options of the first run, or choose another --model"
                 )
-        if state["log"] != self.log_identity:
+        if same_log and state["log"] != self.log_identity:
             raise ResumeError(
                 f"{path} was trained on another log: {describe_identity(state['log'])}, not"
                 f" {describe_identity(self.log_identity)}"
@@ -207,15 +226,17 @@ class Training:
         Interrupted
             A signal arrived. The file is written, unless nothing is learned yet.
         LogError
-            A row is broken. The file is that of the last checkpoint.
+            A row is broken. The file holds what was learned before it.
+        ResumeError
+            The rows that the model file has learned are not those of the log.
         """
         stop = stop or Stop()
         self._look = look
         while self.pass_number < self.passes and not self._stops_early():
-            batches = encoded(self.log, self.encoder, self.rows)
+            batches = self._batches()
             try:
-                while (batch := stop.wait(batches)) is not None:
-                    self._learn(_whole_rounds(batch, self.examples) if stop.signal else batch, show)
+                for batch, is_whole in self._up_to_the_last_round(batches, stop):
+                    self._learn(batch, show, is_whole)
                     due = self.examples - max(self._saved, 0) >= self.checkpoint_every
                     if due and not self.best_pass:
                         self.save()
@@ -225,6 +246,14 @@ class Training:
                 else:
                     self.save(undecided=True)
                 raise
+            except LogError as error:
+                if self.best_pass or self._is_checking or not self.save():
+                    raise
+                way_on = (
+                    f"; {counted(self.examples, 'example')} before it are saved in {self.path}:"
+                    " repair it or give --skip-bad, and go on with --resume"
+                )
+                raise LogError(error.path, error.line, error.reason + way_on, error.label) from None
             finally:
                 batches.close()
             self._end_pass(validate)
@@ -233,6 +262,60 @@ class Training:
             show(self)
         if self.best_pass not in (0, self.pass_number):
             self._load_best()
+
+    def _batches(self) -> Generator[Encoded, None, None]:
+        """Read the rest of the pass, after a check of what the model file has learned of it."""
+        if self.pass_number or self._digest is None or self._digest.rows == self.rows:
+            yield from encoded(self.log, self.encoder, self.rows)
+            return
+        digest, batches = self._digest, encoded(self.log, self.encoder)
+        with contextlib.closing(batches):
+            for batch in batches:
+                known = self.rows - digest.rows
+                if known:
+                    digest.add(batch.x[:known], _labels(batch)[:known])
+                    if digest.rows == self.rows and digest.text() != self._learned:
+                        raise self._other_rows("have changed")
+                    batch = batch.after(known)
+                if len(batch.x):
+                    yield batch
+        if digest.rows < self.rows:
+            raise self._other_rows(f"are now only {digest.rows:,}")
+
+    @property
+    def _is_checking(self) -> bool:
+        """Whether the rows that the model file has learned are being read again."""
+        known = self.rows if self._digest is None else self._digest.rows
+        return self.pass_number == 0 and known < self.rows
+
+    def _other_rows(self, what: str) -> ResumeError:
+        changed = changed_files(self._log_before, self.log_identity)
+        return ResumeError(
+            f"{self.path} has learned {counted(self.rows, 'row')} of this log, which {what}"
+            f"{': ' if changed else ''}{changed}: train from the first row into another --model"
+        )
+
+    def _up_to_the_last_round(
+        self, batches: Iterator[Encoded], stop: Stop
+    ) -> Generator[tuple[Encoded, bool], None, None]:
+        """Yield the batches, and whether each is whole; then raise the error that ends them.
+
+        Of the batch before an error, only the whole rounds are yielded. From there, training
+        resumes with the bits of a training without the error.
+        """
+        batch = stop.wait(batches)
+        while batch is not None:
+            following = error = None
+            may_be_last = len(batch.x) < self.log.rows or (self.examples + len(batch.x)) % ROUND
+            if may_be_last:
+                try:
+                    following = stop.wait(batches)
+                except (LogError, Interrupted) as raised:
+                    error = raised
+            yield (_whole_rounds(batch, self.examples) if error else batch), error is None
+            if error is not None:
+                raise error
+            batch = following if may_be_last else stop.wait(batches)
 
     @property
     def best_pass(self) -> int:
@@ -250,18 +333,22 @@ class Training:
         self.estimator, _ = files.read(self.path)
         self.encoder = encoder_of(self.estimator)
 
-    def _learn(self, batch: Encoded, show: Callable[[Training], None]) -> None:
-        """Learn a whole batch, cut where the curve has a point."""
+    def _learn(
+        self, batch: Encoded, show: Callable[[Training], None], is_whole: bool = True
+    ) -> None:
+        """Learn a batch, cut where the curve has a point; one is at the end of a whole batch."""
         if not len(batch.x):
             return
         if self.sample is None:
             self.sample = batch.batch
             if self._look is not None:
                 self._look(self.sample)
-        assert batch.y is not None
-        start = 0
+        labels, start = _labels(batch), 0
+        has_point = is_whole or len(batch.x) in batch_cuts(self.examples, len(batch.x) + 1)[:-1]
+        if self.pass_number == 0 and self._digest is not None:
+            self._digest.add(batch.x, labels)
         for end in batch_cuts(self.examples, len(batch.x)):
-            x, y = batch.x[start:end], batch.y[start:end]
+            x, y = batch.x[start:end], labels[start:end]
             if hasattr(self.estimator, "classes_"):
                 self.estimator._trainer.learn(
                     LabeledExamples(x, y),
@@ -275,7 +362,8 @@ class Training:
                 self._add_point(show)
         self.rows = batch.position.rows
         self.bytes_read, self.skipped = batch.position.bytes_read, batch.skipped
-        self._add_point(show)
+        if has_point:
+            self._add_point(show)
 
     def _add_first_points(self, margins: Floats, held_back: LabeledExamples) -> None:
         self.curve = first_points(margins, held_back)
@@ -294,6 +382,8 @@ class Training:
         if self.pass_number == 0:
             self.estimator._trainer.choose_rate(watch=self._add_first_points)
         self.skipped = self.log.skipped
+        if self.pass_number == 0 and self._digest is not None:
+            self._learned = self._digest.text()
         self.pass_number += 1
         self.rows = 0
         self.estimator.n_passes_ = self.pass_number
@@ -304,8 +394,10 @@ class Training:
             if self.best_pass in (0, self.pass_number):
                 self.board = board
 
-    def save(self, *, undecided: bool = False, tables: files.Tables | None = None) -> None:
+    def save(self, *, undecided: bool = False, tables: files.Tables | None = None) -> bool:
         """Replace the model file, atomically. Do nothing before the first example.
+
+        Nor while the file is what a training that resumes would write.
 
         Parameters
         ----------
@@ -314,10 +406,19 @@ class Training:
             from such a model with the same bits, so it starts over.
         tables : mapping, optional
             Tables of a model that is not in this process; see `files.write`.
+
+        Returns
+        -------
+        bool
+            Whether the file holds what was learned.
         """
         is_decided = self.progressive is not None
         if not is_decided and not (undecided and self.examples):
-            return
+            return False
+        if self._is_checking:
+            return True
+        if self._digest is not None and self.pass_number == 0:
+            self._learned = self._digest.text()
         state = {
             **self.identity,
             "pass": self.pass_number,
@@ -326,8 +427,11 @@ class Training:
             "validation": self.validation,
             "skipped": self.skipped,
         }
+        if self._learned is not None:
+            state["learned"] = self._learned
         files.write(self.path, self.estimator, {"training": state}, tables)
         self._saved = self.examples
+        return True
 
 
 def evaluate(
@@ -359,6 +463,11 @@ def evaluate(
             yield batch.x, batch.y
 
     return measured(estimator.decision_function, batches())
+
+
+def _labels(batch: Encoded) -> npt.NDArray[np.float32]:
+    assert batch.y is not None
+    return batch.y
 
 
 def _whole_rounds(batch: Encoded, seen: int) -> Encoded:

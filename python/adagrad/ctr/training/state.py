@@ -173,6 +173,7 @@ def _check_progress(state: Any) -> None:
         "validation": _are(state["validation"], _are_metrics),
         "skipped": isinstance(state["skipped"], dict)
         and all(map(_is_count, state["skipped"].values())),
+        "learned": isinstance(state.get("learned", ""), str),
     }
     for name, fits in checks.items():
         if not fits:

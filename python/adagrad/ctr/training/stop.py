@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
 
-from adagrad.ctr.logs.sources import cancel_pipes
+from adagrad.ctr.logs.pipes import cancel_pipes
 
 __all__ = ["Interrupted", "Stop"]
 

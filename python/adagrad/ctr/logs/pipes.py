@@ -1,0 +1,120 @@
+"""The standard input of a log, whose reads a signal handler or another thread can end.
+
+The sources and the commands use it. Nothing here knows formats.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import queue
+import select
+import sys
+import threading
+import weakref
+from typing import Any
+
+from adagrad.ctr.logs.streams import MAGIC
+
+__all__ = ["Pipe", "cancel_pipes"]
+
+CAN_SELECT_FILES = sys.platform != "win32"  # there, select() takes sockets only
+SNIFFED = 16  # bytes to wait for at the beginning
+
+
+class Pipe(io.RawIOBase):
+    """The standard input, with reads that another thread or a signal handler can cancel.
+
+    A plain read from a silent pipe would block its thread until the writer closes the pipe.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        try:
+            self._file: int | None = stream.fileno()
+        except (OSError, AttributeError):
+            self._file = None  # bytes in memory
+        self._wake, self._waker = os.pipe()
+        self._arrived: queue.SimpleQueue[bytes | OSError] = queue.SimpleQueue()
+        self._read = 0
+        self._ahead = b""  # read, but not yet taken
+        self.cancelled = False
+        _PIPES.add(self)
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the number of bytes read."""
+        return self._read
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what is available, at least one byte; 0 at the end or after `cancel`."""
+        if self.cancelled:
+            return 0
+        data = self._ahead or self._wait_for_bytes(len(buffer))
+        data, self._ahead = data[: len(buffer)], data[len(buffer) :]
+        buffer[: len(data)] = data
+        self._read += len(data)
+        return len(data)
+
+    def peek(self) -> bytes:
+        """Return the first bytes without taking them: as many as tell a compression."""
+        while not self.cancelled and any(
+            len(self._ahead) < len(magic) and magic.startswith(self._ahead)
+            for magic in MAGIC.values()
+        ):
+            data = self._wait_for_bytes(SNIFFED)
+            if not data:
+                break
+            self._ahead += data
+        return self._ahead
+
+    def _wait_for_bytes(self, size: int) -> bytes:
+        if self._file is None:
+            data: bytes = self._stream.read(size)
+            return data
+        if CAN_SELECT_FILES:
+            ready, _, _ = select.select([self._file, self._wake], [], [])
+            return b"" if self._wake in ready else os.read(self._file, size)
+        # The thread of a cancelled read stays behind until the pipe has data or is closed.
+        threading.Thread(target=self._read_in_thread, args=(self._file, size), daemon=True).start()
+        arrived = self._arrived.get()
+        if isinstance(arrived, OSError):
+            raise arrived
+        return arrived
+
+    def _read_in_thread(self, file: int, size: int) -> None:
+        try:
+            self._arrived.put(os.read(file, size))
+        except OSError as error:
+            self._arrived.put(error)
+
+    def cancel(self) -> None:
+        """Let the read under way and all later ones return without data."""
+        if not self.closed:
+            self.cancelled = True
+            os.write(self._waker, b"x")
+            self._arrived.put(b"")
+
+    def close(self) -> None:
+        """Release what `cancel` needs; the standard input itself stays open."""
+        if not self.closed:
+            os.close(self._wake)
+            os.close(self._waker)
+        super().close()
+
+
+_PIPES: weakref.WeakSet[Pipe] = weakref.WeakSet()
+
+
+def cancel_pipes() -> bool:
+    """End all reading of the standard input at the last whole line; return whether there was any.
+
+    A signal handler may call this.
+    """
+    being_read = [pipe for pipe in _PIPES if not pipe.closed]
+    for pipe in being_read:
+        pipe.cancel()
+    return bool(being_read)

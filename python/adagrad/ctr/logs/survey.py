@@ -1,0 +1,242 @@
+"""The schema of a log: one type for each column, which holds in all files.
+
+Before the first row is read, the types of all Parquet and Arrow files are compared. CSV and TSV
+files have no types, so those of their columns are inferred from samples: the first MiB of the first
+file and 64 KiB of up to 31 others, spread evenly over the log.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv as arrow_csv
+
+from adagrad.ctr.logs.rows import LogError
+from adagrad.ctr.logs.types import as_text, is_number, is_text, plain, unify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from adagrad.ctr.logs.reader import Reader
+    from adagrad.ctr.logs.request import Request
+    from adagrad.ctr.logs.sources import Source
+
+__all__ = ["survey"]
+
+WITH_TYPES = ("parquet", "arrow")
+SAMPLE, LATER_SAMPLE = 1 << 20, 1 << 16
+SAMPLED_FILES = 32
+
+
+def survey(
+    first: Reader,
+    sources: Sequence[Source],
+    request: Request,
+    open_reader: Callable[[Source, Request], Reader],
+) -> Request:
+    """Return the request with the schema that all files are read with.
+
+    Parameters
+    ----------
+    first : Reader
+        The reader of the first file, which stays open.
+    sources : sequence of Source
+        All files.
+    request : Request
+        What the caller wants.
+    open_reader : callable
+        Opens the other files. One is open at a time.
+
+    Raises
+    ------
+    LogError
+        A file lacks a column or is damaged, or two files have types that mean different things.
+    """
+    if request.schema is not None:  # decided before, for more files than these
+        return request
+    request = replace(request, is_first=False)
+    columns: list[_Column] | None = None
+    samples: list[pa.Table] = []
+    text_file: str | None = None
+    last: Mapping[str, pa.DataType] = {}
+    for source in _surveyed(sources):
+        reader = first if source is sources[0] else open_reader(source, request)
+        try:
+            if reader.names is None:  # the file is empty
+                continue
+            if columns is None:
+                known = tuple(reader.names)
+                request = replace(request, header=reader.header, columns=known)
+                columns = [_Column(name, request) for name in reader.names]
+            if reader.types is None:
+                text_file = text_file or source.path
+                sampled = [column.name for column in columns if column.is_sampled]
+                if sampled:
+                    samples += reader.sample(sampled, SAMPLE if reader is first else LATER_SAMPLE)
+            elif reader.types != last:
+                last = reader.types or {}
+                for column in columns:
+                    column.add(source.path, last[column.name])
+        finally:
+            if reader is not first:
+                reader.close()
+    if columns is None:
+        if not request.types:
+            raise LogError(sources[0].path, 1, "the file is empty")
+        columns = [_Column(name, request) for name in request.features() or ()]
+    if text_file is not None:
+        inferred = _inferred(samples)
+        for column in columns:
+            column.add_text(text_file, inferred.get(column.name, pa.null()))
+    fields = [(column.name, column.final()) for column in columns]
+    if request.label is not None:
+        fields.insert(0, (request.label, pa.float32()))
+    return replace(request, schema=pa.schema(fields))
+
+
+def _surveyed(sources: Sequence[Source]) -> Iterator[Source]:
+    """Choose the files to look at: all that have types, and some of the others."""
+    texts = [source for source in sources if source.format not in WITH_TYPES]
+    chosen = {source.path for source in texts[:: -(-len(texts) // SAMPLED_FILES) or 1]}
+    for source in sources:
+        is_chosen = source.format in WITH_TYPES or source.path in chosen
+        if source is sources[0] or (is_chosen and source.pipe is None):
+            yield source
+
+
+class _Column:
+    """What the files say about a column, and the type that follows from it.
+
+    Attributes
+    ----------
+    name : str
+        Name of the column.
+    kind : pyarrow.DataType
+        The type that all files so far agree on.
+    is_sampled : bool
+        Whether its type in text files is inferred.
+    """
+
+    def __init__(self, name: str, request: Request) -> None:
+        given = request.types.get(name, pa.null())  # null: a model of a column without values
+        is_number = request.numeric is not None and name in request.numeric
+        self.name = name
+        self._given = given
+        self._wants_text = name in request.text or is_text(given)
+        self._is_fixed = not (pa.types.is_null(given) or self._wants_text)
+        self.kind = given if self._is_fixed else pa.null()
+        self._path = ""  # the first file that has the column
+        self._must_be_number = is_number
+        self._is_written = (
+            self._wants_text
+            or name in request.types
+            or name in request.keep
+            or (request.numeric is not None and not is_number)
+        )
+        self.is_sampled = not (self._is_fixed or self._is_written)
+
+    def add(self, path: str, kind: pa.DataType) -> None:
+        """Take in the type of the column in a Parquet or Arrow file."""
+        if self._wants_text:
+            kind = as_text(kind) or kind
+        unified = unify(self.kind, plain(kind) if self._is_fixed else kind)
+        if unified is None or (is_text(self._given) and not is_text(kind)):
+            raise self._mismatch(path, kind)
+        if not self._is_fixed:
+            self.kind = unified
+            self._path = self._path or path
+
+    def add_text(self, path: str, kind: pa.DataType) -> None:
+        """Take in what the samples of text files have; `path` is the first of these files."""
+        if self._is_fixed:
+            return
+        if self._is_written:
+            kind = pa.string()
+        elif self._must_be_number and not is_number(kind):
+            kind = pa.float64()
+        if pa.types.is_null(self.kind):
+            self.kind = _read_as(kind)
+            return
+        unified = _unify_with_sample(self.kind, kind)
+        if unified is None:
+            raise self._mismatch(path, kind)
+        self.kind = unified
+
+    def final(self) -> pa.DataType:
+        """Return the type of the column in the batches of the log."""
+        if is_text(self._given) and not pa.types.is_dictionary(self.kind):
+            return plain(self._given)
+        return self.kind
+
+    def _mismatch(self, path: str, kind: pa.DataType) -> LogError:
+        reason = f"column {self.name!r} is {_name(kind)}, but "
+        if not self._path:
+            return LogError(path, 1, reason + f"must be {_name(self._given)}")
+        reason += f"{_name(self.kind)} in {self._path}"
+        if as_text(kind) and as_text(self.kind) and not self._wants_text:
+            reason += f"; to read it as text, use --text {self.name}"
+        return LogError(path, 1, reason)
+
+
+def _name(kind: pa.DataType) -> str:
+    return str(plain(kind) if is_text(kind) else kind)
+
+
+def _unify_with_sample(stored: pa.DataType, sample: pa.DataType) -> pa.DataType | None:
+    """Return the type that text files are read with beside a file that stores a type."""
+    if is_text(stored):
+        return plain(stored)  # the text as it is written
+    kinds = pa.types
+    if kinds.is_boolean(stored) and (kinds.is_integer(sample) or kinds.is_null(sample)):
+        return stored  # 0 and 1
+    if kinds.is_decimal(stored) and (is_number(sample) or kinds.is_null(sample)):
+        return stored
+    if kinds.is_nested(stored) or kinds.is_dictionary(stored):
+        return None
+    return unify(stored, _read_as(sample) if kinds.is_timestamp(sample) else sample)
+
+
+def _read_as(sample: pa.DataType) -> pa.DataType:
+    """Return the type that a column is read with, given that which its sample has."""
+    if pa.types.is_timestamp(sample):
+        # Fractions of seconds may occur later in the file.
+        return pa.timestamp("us" if sample.unit == "s" else "ns", sample.tz)
+    is_plain = is_number(sample) or pa.types.is_boolean(sample)
+    return sample if is_plain else pa.string()
+
+
+def _inferred(samples: list[pa.Table]) -> dict[str, pa.DataType]:
+    """Return the types of the values in samples, which have columns of texts."""
+    if not samples:
+        return {}
+    texts = pa.concat_tables(samples)
+    out = pa.BufferOutputStream()
+    arrow_csv.write_csv(texts, out, arrow_csv.WriteOptions(include_header=False))
+    data = out.getvalue()
+    if not data.size:
+        return {}
+    found = arrow_csv.read_csv(
+        pa.BufferReader(data),
+        arrow_csv.ReadOptions(
+            use_threads=False, column_names=texts.column_names, block_size=data.size + 1
+        ),
+        arrow_csv.ParseOptions(ignore_empty_lines=False),
+        arrow_csv.ConvertOptions(strings_can_be_null=True, null_values=[""]),
+    ).schema
+    has_ids = re.search(rb'"\s*[+-]?\d{16,}\s*"', data) is not None
+    return {
+        field.name: pa.string() if has_ids and _has_ids(field, texts) else field.type
+        for field in found
+    }
+
+
+def _has_ids(field: pa.Field, texts: pa.Table) -> bool:
+    """Return whether floats include integers that float64 cannot distinguish, as ids often are."""
+    if field.type != pa.float64():
+        return False
+    found = pc.match_substring_regex(texts.column(field.name), r"^\s*[+-]?\d{16,}\s*$")
+    return bool(pc.any(found).as_py())

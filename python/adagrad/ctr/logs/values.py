@@ -1,0 +1,131 @@
+"""Which texts of a column cannot be read as its type, all found at once.
+
+A parser such as pyarrow's stops at the first text that it rejects. The readers of text formats ask
+here for the others. Nothing here knows lines or files.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv as arrow_csv
+
+from adagrad.ctr.logs.rows import Fault
+from adagrad.ctr.logs.types import whole_numbers
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["unreadable", "unreadable_fault"]
+
+SHOWN = 100  # characters of a value in a message
+
+# What pyarrow surely reads, and all that it may read. Texts between the two are tried.
+INTEGER = r"^[ \t]*(-?[0-9]+|0[xX][0-9a-fA-F]+)[ \t]*$"
+REAL = (
+    r"^[ \t]*[-+]?([0-9]+\.?[0-9]*([eE][-+]?[0-9]+)?|\.[0-9]+([eE][-+]?[0-9]+)?"
+    r"|[iI][nN][fF]([iI][nN][iI][tT][yY])?|[nN][aA][nN](\([0-9a-zA-Z_]*\))?)[ \t]*$"
+)
+PLAIN_REAL = r"^[ \t]*-?[0-9]{1,15}(\.[0-9]{1,15})?[ \t]*$"
+BOOL = r"^(0|1|true|True|TRUE|false|False|FALSE)$"
+TIME = r"^[-0-9:.,TZ+/ ]+$"
+
+
+def unreadable(texts: pa.ChunkedArray, kind: pa.DataType) -> NDArray[np.int64]:
+    """Return the positions of the texts that cannot be read as a type. Nulls can.
+
+    Parameters
+    ----------
+    texts : pyarrow.ChunkedArray of strings
+        The column as it is written.
+    kind : pyarrow.DataType
+        The type.
+    """
+    column = texts.combine_chunks().dictionary_encode()
+    values = column.dictionary
+    surely, maybe = _patterns(kind)
+    possible = pc.match_substring_regex(values, maybe).to_numpy(zero_copy_only=False)
+    bad = ~possible
+    if surely is not None:
+        possible &= ~pc.match_substring_regex(values, surely).to_numpy(zero_copy_only=False)
+    uncertain = np.flatnonzero(possible)
+    ranges = [uncertain] if len(uncertain) else []
+    while ranges:
+        part = ranges.pop()
+        if _reads(values.take(pa.array(part)).to_pylist(), kind):
+            continue
+        if len(part) == 1:
+            bad[part] = True
+        else:
+            ranges += [part[len(part) // 2 :], part[: len(part) // 2]]
+    if not bad.any():
+        return np.arange(0)
+    codes = column.indices.fill_null(len(values)).to_numpy()
+    return np.flatnonzero(np.append(bad, False)[codes])
+
+
+def unreadable_fault(name: str, value: str, kind: pa.DataType, way_out: str) -> Fault:
+    """Return the fault of a row with such a text."""
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    what = "number" if is_number else str(kind).partition("[")[0]
+    shown = repr(value[:SHOWN]) + ("..." if len(value) > SHOWN else "")
+    reason = f"column {name!r}: {shown} cannot be read as {kind}"
+    example = _example(kind)
+    looks = f", which looks like {example}" if example else ""
+    return Fault(f"not a {what}", reason + looks + way_out)
+
+
+def _reads(values: list[str], kind: pa.DataType) -> bool:
+    """Return whether pyarrow reads all these texts as a type."""
+    data = "".join('"' + value.replace('"', '""') + '"\n' for value in values).encode()
+    try:
+        arrow_csv.read_csv(
+            pa.BufferReader(data),
+            read_options=arrow_csv.ReadOptions(
+                use_threads=False, column_names=["x"], block_size=len(data) + 1
+            ),
+            convert_options=arrow_csv.ConvertOptions(column_types={"x": kind}, null_values=[]),
+        )
+    except pa.ArrowInvalid:
+        return pa.types.is_integer(kind) and _are_whole(values, kind)
+    return True
+
+
+def _are_whole(values: list[str], kind: pa.DataType) -> bool:
+    try:
+        whole_numbers(pa.chunked_array([values], pa.string()), kind)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _patterns(kind: pa.DataType) -> tuple[str | None, str]:
+    """Return what a value of a type surely looks like, and all that it may look like."""
+    if kind == pa.int64():
+        return r"^[ \t]*-?[0-9]{1,18}[ \t]*$", f"{INTEGER}|{REAL}"
+    if pa.types.is_integer(kind):
+        return None, f"{INTEGER}|{REAL}"
+    if kind == pa.float64():
+        return PLAIN_REAL, REAL
+    if pa.types.is_floating(kind):
+        return None, REAL
+    if pa.types.is_boolean(kind):
+        return BOOL, BOOL
+    if pa.types.is_temporal(kind):
+        return None, TIME
+    return None, "^"
+
+
+def _example(kind: pa.DataType) -> str | None:
+    if pa.types.is_integer(kind):
+        return "42"
+    if pa.types.is_floating(kind):
+        return "0.5"
+    if pa.types.is_boolean(kind):
+        return "true"
+    if pa.types.is_timestamp(kind):
+        return "2026-01-31T12:00:00" + ("Z" if kind.tz else "")
+    return "2026-01-31" if pa.types.is_date(kind) else None
