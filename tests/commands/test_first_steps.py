@@ -103,8 +103,8 @@ def test_train(arguments: list[str], message: str) -> None:
 
 
 def test_a_misspelled_command_and_none() -> None:
-    assert error("trian", "x.csv") == (
-        "No such command 'trian'. Did you mean 'train'? (see adagrad --help)"
+    assert error("trrain", "x.csv") == (
+        "No such command 'trrain'. Did you mean 'train'? (see adagrad --help)"
     )
     code, out, err = invoke()
     assert code == 2
