@@ -222,7 +222,7 @@ def reader_options(given: dict[str, Any], logs: Sequence[str]) -> dict[str, Any]
 
 def check_required(logs: Sequence[str], label: str | None, model: Any, how: dict[str, Any]) -> None:
     """Say what ``adagrad train`` lacks: a log, the label of which it names the choices, a model."""
-    from adagrad.ctr.logs.log import open_log
+    from adagrad.ctr.logs.opening import open_log
     from adagrad.ctr.logs.sources import STDIN
 
     if not logs:
@@ -305,7 +305,7 @@ def open_features(
 
     Ignored columns are not even parsed, so that broken values in them do no harm.
     """
-    from adagrad.ctr.logs.log import open_log
+    from adagrad.ctr.logs.opening import open_log
     from adagrad.ctr.logs.sources import find
 
     if columns and ignore:

@@ -7,6 +7,7 @@ encodes it, so that both overlap with what the caller does with the examples.
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +44,18 @@ class Encoded(NamedTuple):
     batch: pa.RecordBatch
     position: Position
     skipped: dict[str, int]
+
+    @property
+    def labels(self) -> npt.NDArray[np.float32]:
+        """`y`, of a log that has a label."""
+        assert self.y is not None
+        return self.y
+
+    def before(self, rows: int) -> Encoded:
+        """Return the first rows of the batch."""
+        position = replace(self.position, rows=self.position.rows - len(self.x) + rows)
+        y = None if self.y is None else self.y[:rows]
+        return Encoded(self.x[:rows], y, self.batch.slice(0, rows), position, self.skipped)
 
     def after(self, rows: int) -> Encoded:
         """Return the batch without its first rows."""
