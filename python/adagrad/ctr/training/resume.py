@@ -100,7 +100,7 @@ class FirstPass:
     def add(self, batch: Encoded) -> None:
         """Add the examples of a batch that is learned."""
         if self._digest is not None:
-            self._digest.add(batch.x, batch.labels)
+            self._digest.add(batch.x, batch.labels, batch.hash)
 
     def rest(
         self, batches: Generator[Encoded, None, None], log: list[list[Any]]

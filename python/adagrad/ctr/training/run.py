@@ -22,6 +22,7 @@ from adagrad.ctr.logs.log import Log
 from adagrad.ctr.logs.rows import LogError
 from adagrad.ctr.training.columns import feature_columns, schema_to_text
 from adagrad.ctr.training.curve import ROUND, batch_cuts, extended_curve, first_points
+from adagrad.ctr.training.digest import hash_of
 from adagrad.ctr.training.encoders import Encoder, SlotEncoder, encoder_of
 from adagrad.ctr.training.evaluation import Look, evaluate
 from adagrad.ctr.training.identity import log_identity
@@ -230,7 +231,7 @@ class Training:
         """Return the rest of the pass."""
         if self._is_checking:
             return self._first_pass.rest(encoded(self.log, self.encoder), self.log_identity)
-        return encoded(self.log, self.encoder, self.rows)
+        return encoded(self.log, self.encoder, self.rows, None if self.pass_number else hash_of)
 
     @property
     def _is_checking(self) -> bool:
