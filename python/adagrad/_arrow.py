@@ -6,14 +6,16 @@ function of pyarrow that computes something may crash on memory that `damage` ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-__all__ = ["damage", "kept", "one_line", "opaque", "short"]
+from adagrad._text import one_line, shortened
+
+__all__ = ["damage", "opaque", "type_name", "without"]
 
 # Extension types whose storage says what the values are.
 _CLEAR = {
@@ -31,15 +33,9 @@ _NAME = b"ARROW:extension:name"
 _DEPTH = 32
 
 
-def one_line(error: BaseException) -> str:
-    """Return the message of an exception in one line."""
-    return " ".join(str(error).split())
-
-
-def short(kind: pa.DataType) -> str:
+def type_name(kind: pa.DataType) -> str:
     """Return the name of a type for an error message; that of a struct may be very long."""
-    text = " ".join(str(kind).split())
-    return text if len(text) <= 100 else f"{text[:97]}..."
+    return shortened(one_line(kind), 100)
 
 
 def damage(column: pa.Array | pa.ChunkedArray, *, full: bool = True) -> str | None:
@@ -157,8 +153,10 @@ def opaque(kind: pa.DataType, metadata: Mapping[bytes, bytes] | None = None) -> 
     return None
 
 
-def kept(table: pa.Table, good: npt.NDArray[np.bool_]) -> pa.Table:
-    """Return the rows of a table for which `good` is true."""
+def without(table: pa.Table, rows: Collection[int]) -> pa.Table:
+    """Return a table without the rows at some positions."""
+    good = np.ones(len(table), np.bool_)
+    good[list(rows)] = False
     try:
         return table.filter(pa.array(good))
     except pa.ArrowNotImplementedError:  # of views and run ends

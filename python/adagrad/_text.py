@@ -16,7 +16,9 @@ __all__ = [
     "did_you_mean",
     "listed",
     "metric_texts",
+    "one_line",
     "printable",
+    "shortened",
     "three_digits",
 ]
 
@@ -54,6 +56,16 @@ def _escaped(character: str) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte that is not UTF-8
         code -= 0xDC00
     return _SHORT.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+
+
+def one_line(message: object) -> str:
+    """Return the text of an exception, for example, in one line."""
+    return " ".join(str(message).split())
+
+
+def shortened(text: str, most: int) -> str:
+    """Return the first characters of a text that is longer than `most`."""
+    return text if len(text) <= most else text[:most] + "..."
 
 
 def three_digits(value: float) -> str:

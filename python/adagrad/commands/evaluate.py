@@ -47,7 +47,7 @@ def evaluate(
     """
     from adagrad.commands.columns import warn_of_empty
     from adagrad.ctr.learners import files
-    from adagrad.ctr.training import run
+    from adagrad.ctr.training import evaluation
     from adagrad.ctr.training.columns import open_for_model
     from adagrad.ctr.training.state import check_classes, trained_with
 
@@ -65,7 +65,8 @@ def evaluate(
     with open_for_model(
         logs, trained.features, label=label, skip_bad=given["skip_bad"], **how
     ) as log:
-        scores = run.evaluate(estimator, log, trained.encoder, warn_of_empty(logs, trained.encoder))
+        look = warn_of_empty(logs, trained.encoder)
+        scores = evaluation.evaluate(estimator, log, trained.encoder, look)
         skipped = log.skipped
     examples, positives = (int(x) for x in scores.sums[:2])
     if not examples:

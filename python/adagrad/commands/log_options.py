@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from adagrad._text import did_you_mean, listed
+from adagrad._text import listed
 from adagrad.commands.terminal import echo
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def reader_options(given: dict[str, Any], logs: Sequence[str]) -> dict[str, Any]
 
 def check_required(logs: Sequence[str], label: str | None, model: Any, how: dict[str, Any]) -> None:
     """Say what ``adagrad train`` lacks: a log, the label of which it names the choices, a model."""
-    from adagrad.ctr.logs.log import open_log
+    from adagrad.ctr.logs.opening import open_log
     from adagrad.ctr.logs.sources import STDIN
 
     if not logs:
@@ -242,12 +242,6 @@ def check_required(logs: Sequence[str], label: str | None, model: Any, how: dict
         )
 
 
-def no_column(name: str, names: Sequence[str]) -> str:
-    """Return what to say about a name that is not one of the columns."""
-    end = did_you_mean(name, names)
-    return f"no column {name!r}; the columns are {listed(names, 50)}{end}"
-
-
 def crossed(crosses: Sequence[str], names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """Return the columns of each ``--cross``; a name may contain ``*`` itself.
 
@@ -256,6 +250,8 @@ def crossed(crosses: Sequence[str], names: Sequence[str]) -> tuple[tuple[str, ..
     ValueError
         A part is no feature, or the parts may be understood in two ways.
     """
+    from adagrad.ctr.logs.mistakes import missing_columns
+
     known = set(names)
 
     def ways(parts: list[str]) -> list[tuple[str, ...]]:
@@ -276,7 +272,7 @@ def crossed(crosses: Sequence[str], names: Sequence[str]) -> tuple[tuple[str, ..
             if len(parts) == 1 or text in known:
                 raise ValueError(f"--cross {text}: name two columns or more, as A*B")
             odd = next((part for part in parts if part not in known), text)
-            raise ValueError(f"--cross {text}: {no_column(odd, names)}")
+            raise ValueError(f"--cross {text}: {missing_columns([odd], names)}")
         if len(several) > 1:
             shown = " or ".join(" and ".join(map(repr, way)) for way in several[:2])
             raise ValueError(f"--cross {text} may mean {shown}: rename a column")
@@ -305,7 +301,7 @@ def open_features(
 
     Ignored columns are not even parsed, so that broken values in them do no harm.
     """
-    from adagrad.ctr.logs.log import open_log
+    from adagrad.ctr.logs.opening import open_log
     from adagrad.ctr.logs.sources import find
 
     if columns and ignore:

@@ -17,7 +17,9 @@ from adagrad.ctr.learners.model import Model, layouts
 from adagrad.ctr.learners.progressive import Progressive
 from adagrad.ctr.logs.log import Log
 from adagrad.ctr.training.curve import extended_curve
-from adagrad.ctr.training.run import Look, Training, evaluate
+from adagrad.ctr.training.evaluation import Look, evaluate
+from adagrad.ctr.training.resume import check_same_training
+from adagrad.ctr.training.run import Training
 from adagrad.ctr.training.stop import Stop
 from adagrad.distributed import _checkpoint
 from adagrad.distributed._dataset import SkippedRows, from_log
@@ -92,7 +94,7 @@ class RayTraining(Training):
         else:
             state = _checkpoint.plan_in(self._directory)
             if state is not None:
-                self._check_identity(self._directory, state)
+                check_same_training(self._directory, state, self.identity)
 
     def run(
         self,

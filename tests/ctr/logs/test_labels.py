@@ -10,7 +10,7 @@ need_packages("pyarrow")
 import pyarrow as pa
 from pyarrow import parquet
 
-from adagrad.ctr.logs import LogError, blocks, labels, log
+from adagrad.ctr.logs import LogError, blocks, labels, open_log
 from log_files import read
 
 
@@ -90,7 +90,7 @@ def test_other_labels_beside_one_and_two(tmp_path):
 
 def test_the_window_ends_at_a_broken_file(tmp_path):
     (tmp_path / "a.csv").write_text("click,k\n1,2\n2,3\n1\n")
-    with log.open_log(tmp_path / "a.csv", label="click") as opened:
+    with open_log(tmp_path / "a.csv", label="click") as opened:
         batches = opened.batches()
         assert next(batches).column("click").to_pylist() == [0.0, 1.0]
         with pytest.raises(LogError, match="line 4: 1 columns instead of 2"):
@@ -122,7 +122,7 @@ def test_broken_rows_belong_to_the_first_rows(tmp_path, size, monkeypatch):
 def test_a_log_of_broken_rows_is_not_read_to_its_end(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("click,k\n1,1\n" + "1\n" * 1_500_000)
-    with log.open_log(path, label="click") as opened:
+    with open_log(path, label="click") as opened:
         batches = opened.batches()
         assert next(batches).num_rows == 1
         with pytest.raises(LogError, match="line 3"):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from adagrad._arrow import one_line
+from adagrad._text import one_line
 
 __all__ = ["array_of", "refuse_objects", "with_clear_values"]
 

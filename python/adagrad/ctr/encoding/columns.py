@@ -21,8 +21,9 @@ except ModuleNotFoundError as error:
         "encoding columns requires pyarrow: pip install 'adagrad[ctr]'"
     ) from error
 
-from adagrad._arrow import damage, one_line, opaque, short
+from adagrad._arrow import damage, opaque, type_name
 from adagrad._iso_texts import iso_texts
+from adagrad._text import one_line
 from adagrad.ctr.encoding.arrays import array_of, refuse_objects, with_clear_values
 
 __all__ = ["default_kind", "encodable", "open_columns", "read_all"]
@@ -207,7 +208,7 @@ def encodable(
             columns.append(_convert(name, column, kind or "", as_number))
         except pa.ArrowException as error:
             raise TypeError(
-                f"X[{name!r}] has type {short(column.type)}, which cannot be encoded:"
+                f"X[{name!r}] has type {type_name(column.type)}, which cannot be encoded:"
                 f" {one_line(error)}"
             ) from None
     return pa.table(columns, names=list(kinds))
@@ -222,7 +223,7 @@ def _refuse_type(name: str, field: pa.Field, is_read: bool) -> None:
             " values are: cast it to text or numbers"
         )
     if not is_read and _target(_leaf(field.type), False) is None:
-        raise TypeError(f"X[{name!r}] has type {short(field.type)}, which cannot be encoded")
+        raise TypeError(f"X[{name!r}] has type {type_name(field.type)}, which cannot be encoded")
 
 
 def _convert(name: str, column: pa.ChunkedArray, kind: str, as_number: bool) -> pa.ChunkedArray:
@@ -233,14 +234,14 @@ def _convert(name: str, column: pa.ChunkedArray, kind: str, as_number: bool) -> 
     item = found.value_type if _is_list(found) else found
     if kind == "value" and item is not found:
         raise TypeError(
-            f"X[{name!r}] has type {short(found)}, but kind 'value' needs one number per row"
+            f"X[{name!r}] has type {type_name(found)}, but kind 'value' needs one number per row"
         )
     if pa.types.is_dictionary(item):
         return column
     target = _target(item, as_number)
     if target is None:
         what = "is not a number" if as_number else "cannot be encoded"
-        raise TypeError(f"X[{name!r}] has type {short(found)}, which {what}")
+        raise TypeError(f"X[{name!r}] has type {type_name(found)}, which {what}")
     if item == target:
         return column
     if target == ISO_TEXT:

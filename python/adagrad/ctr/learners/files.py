@@ -16,16 +16,11 @@ from adagrad.tables.tensors import TableFileError
 
 __all__ = ["Tables", "read", "write"]
 
+# The class of each kind of model.
 _CLASSES: dict[str, type[ClickLearner]] = {
-    learner.__name__: learner
-    for learner in (LogisticRegression, FactorizationMachine, FieldAwareFactorizationMachine)
-}
-
-
-_KINDS = {
-    "LogisticRegression": "lr",
-    "FactorizationMachine": "fm",
-    "FieldAwareFactorizationMachine": "ffm",
+    "lr": LogisticRegression,
+    "fm": FactorizationMachine,
+    "ffm": FieldAwareFactorizationMachine,
 }
 
 
@@ -77,9 +72,10 @@ def read(path: StrPath) -> tuple[ClickLearner, Any]:
     """
     saved = file_format.read(path)
     try:
-        if _KINDS.get(saved.class_name) != saved.model.settings.kind:
-            raise ValueError(f"no {saved.class_name!r:.60} is of kind {saved.model.settings.kind}")
-        estimator = _CLASSES[saved.class_name]._restored(path, saved)
+        kind = saved.model.settings.kind
+        if saved.class_name != _CLASSES[kind].__name__:
+            raise ValueError(f"no {saved.class_name!r:.60} is of kind {kind}")
+        estimator = _CLASSES[kind]._restored(path, saved)
     except TableFileError:
         raise
     except file_format.INVALID as error:

@@ -4,6 +4,7 @@
 of its rows and the cutting into batches. Encoding and learning do not belong here.
 """
 
-from adagrad.ctr.logs.log import Log, LogError, Position, open_log
+from adagrad.ctr.logs.log import Log, LogError, Position
+from adagrad.ctr.logs.opening import open_log
 
 __all__ = ["Log", "LogError", "Position", "open_log"]

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
-from adagrad._arrow import kept, one_line, opaque, short
+from adagrad._arrow import opaque, type_name, without
+from adagrad._text import one_line, shortened
 from adagrad.ctr.logs.memory import checked
 from adagrad.ctr.logs.request import distinct_names
 from adagrad.ctr.logs.rows import Fault, LogError
@@ -166,8 +167,8 @@ class ColumnReader:
             except CannotConvert as error:
                 for at in error.rows:
                     reason = (
-                        f"column {wanted.name!r}: {_shown(column[at])} ({short(column.type)}) "
-                        f"cannot be read as {short(wanted.type)}{request.way_out(wanted.name)}"
+                        f"column {wanted.name!r}: {_shown(column[at])} ({type_name(column.type)}) "
+                        f"cannot be read as {type_name(wanted.type)}{request.way_out(wanted.name)}"
                     )
                     rows.faults.setdefault(int(lines[at]), Fault("another type", reason))
                 misfits.update(error.rows)
@@ -181,9 +182,8 @@ class ColumnReader:
         ]
         rows.table = pa.Table.from_arrays(columns, schema=pa.schema(fields))
         if misfits:
-            good = np.ones(len(lines), np.bool_)
-            good[list(misfits)] = False
-            rows.table, rows.lines = kept(rows.table, good), lines[good]
+            rows.table = without(rows.table, misfits)
+            rows.lines = np.delete(lines, list(misfits))
 
     def bytes_read(self) -> int:
         """Return how many bytes of the file have been read, estimated from the rows."""
@@ -255,5 +255,4 @@ def _positions(names: list[str], found: list[str], wanted: Iterable[str]) -> lis
 
 
 def _shown(value: pa.Scalar) -> str:
-    text = repr(value.as_py())
-    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "..."
+    return shortened(repr(value.as_py()), LONGEST_SHOWN)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from adagrad._arrow import kept
+from adagrad._arrow import without
 from adagrad.ctr.logs.rows import Fault, LogError
 
 if TYPE_CHECKING:
@@ -73,17 +73,13 @@ def check_rows(
             yield table
         elif skipped is not None and not any(fault.stops for fault in faults.values()):
             skipped.update(fault.kind for fault in faults.values())
-            good = np.ones(table.num_rows, np.bool_)
-            good[list(found)] = False
-            yield kept(table, good)
+            yield without(table, found)
         else:
             line = min(faults)
             if skipped is not None:
                 line = min(line for line, fault in faults.items() if fault.stops)
-                good = np.ones(table.num_rows, np.bool_)
-                good[list(found)] = False
-                table = kept(table, good)
-                rows.lines = rows.lines[good]
+                table = without(table, found)
+                rows.lines = np.delete(rows.lines, list(found))
             yield table.slice(0, int(np.searchsorted(rows.lines, line)))
             raise LogError(path, line, faults[line].reason, faults[line].label)
 

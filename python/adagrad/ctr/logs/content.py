@@ -1,4 +1,4 @@
-"""What the first bytes of a file say about its format and its compression.
+"""What the first bytes of a file say about its format.
 
 The sources use this module where a suffix is missing, and the readers to check what a suffix says.
 """
@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import re
 
-from adagrad.ctr.logs.streams import MAGIC
-
 __all__ = [
     "HEAD",
     "LOOKS",
-    "codec_of",
     "format_of_text",
-    "is_text",
     "looks_like",
+    "looks_like_text",
     "named_format",
     "not_read",
 ]
@@ -51,11 +48,6 @@ LIBFFM = re.compile(rf"{NUMBER}(?:[ \t,]+\d+:\d+:{NUMBER})+[ \t]*")
 VW = re.compile(rf"(?:{NUMBER}(?:[ \t]+{NUMBER}){{0,2}})?[ \t]*(?:'?[^ |]*)?\|\w*(?:[: ].*)?")
 
 
-def codec_of(head: bytes) -> str | None:
-    """Return the compression that the first bytes of a file belong to."""
-    return next((codec for codec, magic in MAGIC.items() if head.startswith(magic)), None)
-
-
 def named_format(head: bytes) -> str | None:
     """Return "parquet" or "arrow" if a file begins like one."""
     return next((name for magic, name in BINARY.items() if head.startswith(magic)), None)
@@ -66,7 +58,7 @@ def not_read(head: bytes) -> str | None:
     return next((what for magic, what in NOT_READ.items() if head.startswith(magic)), None)
 
 
-def is_text(head: bytes) -> bool:
+def looks_like_text(head: bytes) -> bool:
     """Return whether bytes are UTF-8 text without control characters, perhaps cut in the end."""
     if any(byte < ord(" ") and byte not in b"\t\r\n\f" for byte in head):
         return False

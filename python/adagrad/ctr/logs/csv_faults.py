@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from adagrad.ctr.logs.blocks import is_utf8
 from adagrad.ctr.logs.rows import Fault
 from adagrad.ctr.logs.values import unreadable, unreadable_fault
 
@@ -149,18 +150,12 @@ class LineFaults:
             line.decode()
         except UnicodeDecodeError as error:
             cells, _ = self._split(line)
-            if len(cells) == self._width and all(_is_utf8(cells[k]) for k in self._read):
+            if len(cells) == self._width and all(
+                is_utf8(cells[k].encode("latin-1")) for k in self._read
+            ):
                 return None
             return Fault("not UTF-8", f"byte {error.start + 1} of the line is not UTF-8")
         return None
 
     def _split(self, line: bytes) -> tuple[list[str], bool]:
         return split_line(line.decode("latin-1"), self._delimiter, quoted=self._quoted)
-
-
-def _is_utf8(cell: str) -> bool:
-    try:
-        cell.encode("latin-1").decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -11,14 +11,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from adagrad.ctr.logs.rows import Fault, ParsedRows
+from adagrad.ctr.logs.rows import Fault, LogError
 
-__all__ = ["MISSING", "RAW_TEXT", "WINDOW", "Labels", "wrong_label"]
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from adagrad.ctr.logs.rows import ParsedRows, Part
+
+__all__ = ["MISSING", "RAW_TEXT", "WINDOW", "Labels", "settled", "wrong_label"]
 
 RAW_TEXT = pa.dictionary(pa.int32(), pa.string())
 """Type as which text formats read the label: each distinct spelling is parsed once."""
@@ -118,6 +124,33 @@ class Labels:
         if self.are_one_and_two:
             return Fault("bad label", f"the label is {value!r}, not 1 or 2", value)
         return wrong_label(repr(value), value)
+
+
+def settled(
+    parts: Iterator[Part], label: str, labels: Labels, *, skip_bad: bool
+) -> Generator[Part, None, None]:
+    """Hold the first rows of a log back until the meaning of its labels is known.
+
+    Without `skip_bad`, a broken row ends the wait.
+    """
+    held: list[Part] = []
+    error = None
+    try:
+        for part in parts:
+            held.append(part)
+            if part.rows is not None and (
+                labels.watch(part.rows, label, skip_bad=skip_bad)
+                or (part.rows.faults and not skip_bad)
+            ):
+                break
+    except LogError as raised:
+        error = raised
+    if not labels.is_decided:
+        labels.decide()
+    yield from held
+    if error is not None:
+        raise error
+    yield from parts
 
 
 def _first(mask: npt.NDArray[np.bool_]) -> int:

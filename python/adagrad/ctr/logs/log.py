@@ -15,36 +15,25 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from adagrad._batches import rechunk
-from adagrad.ctr.logs.arrow import ColumnReader
 from adagrad.ctr.logs.checks import check_rows
-from adagrad.ctr.logs.csv import DelimitedReader
-from adagrad.ctr.logs.labels import Labels
-from adagrad.ctr.logs.libsvm import LibsvmReader
-from adagrad.ctr.logs.partitions import (
-    PartitionedReader,
-    check_same_partitions,
-    partition_types,
-)
+from adagrad.ctr.logs.formats import open_reader
+from adagrad.ctr.logs.labels import settled
+from adagrad.ctr.logs.partitions import check_same_partitions, partition_types
 from adagrad.ctr.logs.prefetch import Prefetcher
-from adagrad.ctr.logs.reader import EmptyReader
-from adagrad.ctr.logs.request import Request
-from adagrad.ctr.logs.rows import LogError, ParsedRows
-from adagrad.ctr.logs.sources import Source, find
+from adagrad.ctr.logs.rows import LogError, Part
 from adagrad.ctr.logs.survey import survey
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterator
     from types import TracebackType
 
     from typing_extensions import Self
 
     from adagrad.ctr.logs.reader import Reader
+    from adagrad.ctr.logs.request import Request
+    from adagrad.ctr.logs.sources import Source
 
-__all__ = ["Log", "LogError", "Position", "open_log"]
-
-# With smaller batches, the dictionaries of Parquet files would be hashed more often.
-ROWS = 65_536
+__all__ = ["Log", "LogError", "Position"]
 
 
 @dataclass(frozen=True)
@@ -65,189 +54,6 @@ class Position:
     path: str
     rows: int
     bytes_read: int
-
-
-def open_log(
-    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-    *,
-    label: str | None,
-    format: str | None = None,
-    columns: Sequence[str] | None = None,
-    numeric: Sequence[str] | None = None,
-    ignore: Sequence[str] = (),
-    text: Sequence[str] = (),
-    keep: Sequence[str] = (),
-    schema: pa.Schema | None = None,
-    delimiter: str | None = None,
-    header: bool | Sequence[str] | None = None,
-    rows: int = ROWS,
-    skip_bad: bool = False,
-) -> Log:
-    r"""Open a click log for reading as record batches.
-
-    The columns and their types are decided at once, for all files: those of Parquet and Arrow files
-    by their schemas, those of CSV and TSV files by samples of their values. All batches have them.
-
-    Parameters
-    ----------
-    paths : str, os.PathLike or sequence of them
-        Files, globs, directories, URIs and ``"-"``, the standard input, read in the order given. A
-        glob or directory gives its files in the order of their names. A directory includes all
-        files below it with a known suffix or, if it has none, all files; never names that begin
-        with ``.`` or ``_``. URIs are those of pyarrow's file systems, such as ``s3://bucket/log/``
-        and ``gs://bucket/day_*.parquet``. Empty files are passed over.
-    label : str, optional
-        The column with the label, or None to read no label. Labels are 0 and 1, -1 and +1, false
-        and true, or 1 and 2, in any type and spelling. The label becomes the first column, float32
-        0 or 1. In libsvm files the label has no name and gets this one.
-    format : {"csv", "tsv", "parquet", "arrow", "libsvm"}, optional
-        Overrides the suffix. Known suffixes are ``.csv``, ``.tsv``, ``.libsvm``, ``.svm`` and
-        ``.svmlight``, each plain or followed by ``.gz``, ``.zst``, ``.bz2`` or ``.xz``;
-        ``.parquet``; ``.arrow``, ``.arrows``, ``.feather`` and ``.ipc``. The first bytes tell the
-        compression, whatever the suffix, and the format of a file with another suffix or none. By
-        default the standard input has delimited columns.
-    columns : sequence of str, optional
-        The features to read, in this order. By default all columns, in the order of the first
-        file. Of several columns with one name, each has the name of its position instead: ``c0``
-        is the first column of a file. So have columns without a name, unless there is one alone,
-        whose name is ``""``. Columns of one name are refused unless `columns` or `ignore` tells
-        them apart.
-    numeric : sequence of str, optional
-        CSV and TSV only: the features that are numbers; all others are strings. By default a
-        feature is int64, float64, bool (true and false) or a timestamp (ISO 8601, with a time) if
-        every value in the samples is, and otherwise a string. Integers of 16 digits or more that
-        do not fit int64 are taken for ids, which makes the feature a string.
-    ignore : sequence of str, default ()
-        Columns to leave out. They are not parsed, so that broken values in them do no harm.
-    text : sequence of str, default ()
-        Features to read as text in every format, so that ``007`` is not ``7`` and texts may follow
-        digits. The text of an integer in a Parquet or Arrow file is its digits; that of any other
-        value, what `HashingEncoder` hashes. Lists stay as they are.
-    keep : sequence of str, default ()
-        Columns to read after those of `columns` or `schema`, as they are in the file: in CSV and
-        TSV files as text.
-    schema : pyarrow.Schema, optional
-        Read these columns with these types, for example the ``schema`` of another log. Text may be
-        dictionary-encoded. A column of type null has the type of the files. Excludes `columns`,
-        `ignore`, `numeric` and `text`.
-    delimiter : str, optional
-        CSV and TSV only: one character. By default a comma in CSV files and a tab in TSV files; on
-        the standard input, a tab if the first line contains one, else a comma. With tabs, quotes
-        have no meaning; with other delimiters, values may be enclosed in ``"``. A value cannot
-        contain a line break.
-    header : bool or sequence of str, optional
-        CSV and TSV only: whether the first line of every file names the columns; if it does not,
-        their names may be given here. By default the first line is a header if it contains the
-        label or one of ``columns``. Without a header and names, the columns are ``c0``, ``c1``,
-        ... Files with headers may have their columns in different orders.
-    rows : int
-        Rows per batch, a multiple of 64.
-    skip_bad : bool
-        Leave broken rows out and count them in :attr:`Log.skipped`, instead of raising.
-
-    Returns
-    -------
-    Log
-        A context manager; iterate over it for the batches.
-
-    Raises
-    ------
-    FileNotFoundError
-        A path, glob or directory has no file.
-    LogError
-        A file is damaged or lacks a column, or a column has types that mean different things.
-    ValueError
-        A parameter is out of range or does not fit the format.
-
-    Notes
-    -----
-    A folder named ``name=value`` directly above a file, or in a row of such folders, or anywhere
-    below a given directory, is a column of the file, unless that is libsvm. Its name and value are
-    percent-decoded; an empty value and ``__HIVE_DEFAULT_PARTITION__`` are null. It has the type
-    that CSV files with these values would give it: int64 if all values in the log are integers,
-    else string. Every file must have it, in its path or in its columns, but not in both.
-
-    The first 65,536 rows decide what labels mean: if they contain 1 and 2 and neither 0 nor -1,
-    then 2 is the positive label and 1 the negative one. A later label that contradicts this stops
-    the reading, even with ``skip_bad``.
-
-    A row is broken if its line is empty, has a different number of columns or an open quote, or is
-    not UTF-8; if a column of numbers, bools or timestamps contains something else; if any column
-    contains NaN or an infinity; or if the label is not one of those above. Empty fields are nulls,
-    not faults, nor are empty lines at the end of a file, comments and ``qid:`` in libsvm files. A
-    broken row stops the reading with a :class:`LogError` that gives file, line and
-    reason, after the rows before it have been yielded. A compressed file that ends early raises
-    after its last intact line, even with ``skip_bad``.
-
-    A column has one type in all files. Integers of several widths are int64, integers and floats
-    are float64, dates and naive timestamps are timestamps, each of the finest unit, and a column
-    without values takes the type that it has elsewhere. Text beside numbers, bools beside integers,
-    other time zones and other scales of decimals are errors that name both files. A value that the
-    common type cannot hold, such as an integer above 2**53 in float64, makes its row broken. In
-    a column of integers, ``5.0`` and ``5e0`` are 5.
-
-    The samples of CSV and TSV files are the first MiB of the first file and 64 KiB of up to 31
-    others, spread evenly over the log. The standard input is sampled only if it comes first.
-
-    String columns that the writers of all Parquet files have dictionary-encoded remain
-    dictionaries, as do dictionary columns of Arrow files. In libsvm files an id is in
-    ``[0, 2**63)``, ids keep their order, and the columns are ``ids`` (list of int64) and
-    ``values`` (list of float32).
-
-    Memory does not grow with the length of the log. It holds about 1 MiB of text, for Parquet one
-    column chunk per column, for Arrow one record batch of the file, and four batches.
-
-    Examples
-    --------
-    >>> from adagrad.ctr.logs import open_log
-    >>> with open_log("day_*.tsv.gz", label="click") as log:  # doctest: +SKIP
-    ...     for batch in log:
-    ...         train(batch)
-    ...         print(log.position.rows, log.position.bytes_read / log.total_bytes)
-    """
-    if rows < 64 or rows % 64:
-        raise ValueError(f"rows must be a multiple of 64, at least 64, got {rows}")
-    if schema is not None and (columns is not None or numeric is not None or text or ignore):
-        raise ValueError(
-            "schema excludes columns, ignore, numeric and text: it gives the columns and their"
-            " types"
-        )
-    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
-        raise ValueError(
-            f"delimiter must be one character, no quote and no line break, got {delimiter!r}"
-        )
-    lists = {"columns": columns, "ignore": ignore, "numeric": numeric, "text": text, "keep": keep}
-    for name, names in (lists | {"header": header}).items():
-        if isinstance(names, str):
-            raise TypeError(f"{name} must be a sequence of names, got {names!r}")
-    both = sorted(set(text).intersection(numeric or ()))
-    if both:
-        raise ValueError(f"text and numeric both name {both[0]!r}")
-    sources = find(paths, format)
-    has_text = {"csv", "tsv", None} >= {source.format for source in sources}
-    for name, value in (("numeric", numeric), ("delimiter", delimiter), ("header", header)):
-        if value is not None and not has_text:
-            raise ValueError(f"{name} is for CSV and TSV files only")
-    if columns is not None and label in columns:
-        raise ValueError(f"columns must name features, but {label!r} is the label")
-    if schema is not None:
-        columns = [name for name in schema.names if name != label]
-    return Log(
-        sources,
-        Request(
-            label=label,
-            columns=None if columns is None else tuple(columns),
-            ignore=frozenset(ignore),
-            numeric=None if numeric is None else frozenset(numeric),
-            text=frozenset(text),
-            keep=tuple(name for name in keep if name != label),
-            delimiter=delimiter,
-            header=header if header is None or isinstance(header, bool) else tuple(header),
-            rows=rows,
-            types={} if schema is None else dict(zip(schema.names, schema.types, strict=True)),
-        ),
-        skip_bad=skip_bad,
-    )
 
 
 class Log:
@@ -280,9 +86,9 @@ class Log:
         types = {**partition_types(sources), **request.types}
         types = {name: kind for name, kind in types.items() if name != request.label}
         request = replace(request, types=types)
-        self._first: Reader | None = _open_reader(sources[0], request)
+        self._first: Reader | None = open_reader(sources[0], request)
         try:
-            self._request = survey(self._first, sources, request, _open_reader)
+            self._request = survey(self._first, sources, request)
             if request.columns is None:
                 check_same_partitions(sources, self._request)
         except BaseException:
@@ -411,7 +217,7 @@ class Log:
         labels = replace(self._request.labels)
         parts = self._parts()
         if self.label is not None and not labels.is_decided:
-            parts = _settled(parts, self.label, labels, skip_bad=self._skip_bad)
+            parts = settled(parts, self.label, labels, skip_bad=self._skip_bad)
         for part in parts:
             progress.path, progress.bytes_read = part.path, part.bytes_read
             if part.rows is None:
@@ -425,19 +231,19 @@ class Log:
         """Return how to read a file of the log by itself: labels mean what they do in the log."""
         labels = replace(self._request.labels)
         if self.label is not None and not labels.is_decided:
-            parts = _settled(self._parts(), self.label, labels, skip_bad=self._skip_bad)
+            parts = settled(self._parts(), self.label, labels, skip_bad=self._skip_bad)
             with contextlib.closing(parts):
                 next(parts, None)
             self._request = replace(self._request, labels=labels)
         return self._request
 
-    def _parts(self) -> Generator[_Part, None, None]:
+    def _parts(self) -> Generator[Part, None, None]:
         before = 0  # bytes of the files before this one
         for source in self.sources:
-            reader, self._first = self._first or _open_reader(source, self._request), None
+            reader, self._first = self._first or open_reader(source, self._request), None
             try:
                 for rows in reader.read(self._request):
-                    yield _Part(source.path, before + reader.bytes_read(), rows)
+                    yield Part(source.path, before + reader.bytes_read(), rows)
                     if source.pipe is None and self._is_cancelled():
                         return
             finally:
@@ -445,56 +251,7 @@ class Log:
             if self._is_cancelled():
                 return
             before += source.size or reader.bytes_read()
-            yield _Part(source.path, before, None)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Some rows of a file, and the bytes read so far of all files; no rows at its end."""
-
-    path: str
-    bytes_read: int
-    rows: ParsedRows | None
-
-
-def _settled(
-    parts: Iterator[_Part], label: str, labels: Labels, *, skip_bad: bool
-) -> Generator[_Part, None, None]:
-    """Hold rows back until the meaning of the labels is known, or until a broken row ends all."""
-    held: list[_Part] = []
-    error = None
-    try:
-        for part in parts:
-            held.append(part)
-            if part.rows is not None and (
-                labels.watch(part.rows, label, skip_bad=skip_bad)
-                or (part.rows.faults and not skip_bad)
-            ):
-                break
-    except LogError as raised:
-        error = raised
-    if not labels.is_decided:
-        labels.decide()
-    yield from held
-    if error is not None:
-        raise error
-    yield from parts
-
-
-def _open_reader(source: Source, request: Request) -> Reader:
-    if source.size == 0:
-        return EmptyReader(source, request)
-    if source.partitions:
-        return PartitionedReader(source, request, _open_format)
-    return _open_format(source, request)
-
-
-def _open_format(source: Source, request: Request) -> Reader:
-    if source.format in ("parquet", "arrow"):
-        return ColumnReader(source, request)
-    if source.format == "libsvm":
-        return LibsvmReader(source, request)
-    return DelimitedReader(source, request)
+            yield Part(source.path, before, None)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from adagrad._arrow import damage, kept
+from adagrad._arrow import damage, without
 from adagrad.ctr.logs.blocks import is_utf8
 from adagrad.ctr.logs.rows import Fault, LogError, ParsedRows
 
@@ -55,8 +55,8 @@ def checked(batch: pa.RecordBatch, path: str, row: int) -> ParsedRows:
     lines = np.arange(row, row + batch.num_rows)
     if not faults:
         return ParsedRows(table, lines)
-    good = ~np.isin(lines, list(faults))
-    return ParsedRows(kept(table, good), lines[good], faults)
+    bad = [line - row for line in faults]
+    return ParsedRows(without(table, bad), np.delete(lines, bad), faults)
 
 
 def _without_bad_text(column: pa.Array) -> tuple[pa.Array, list[int]]:

@@ -1,6 +1,6 @@
 """What to say about a log that was misunderstood: another delimiter, no header, misspelled names.
 
-The readers and `Request` call this module when they refuse a log. It reads no files.
+The readers, `Request` and the commands call this module when they refuse a log. It reads no files.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def other_delimiter(fields: Sequence[str], delimiter: str | None) -> str | None:
     return None
 
 
-def missing_columns(wanted: Sequence[str], names: Sequence[str], first_line: Sequence[str]) -> str:
+def missing_columns(
+    wanted: Sequence[str], names: Sequence[str], first_line: Sequence[str] = ()
+) -> str:
     """Return what to say about columns that a log lacks: the nearest names and what there is.
 
     Parameters

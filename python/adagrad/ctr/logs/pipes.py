@@ -14,12 +14,11 @@ import threading
 import weakref
 from typing import Any
 
-from adagrad.ctr.logs.streams import MAGIC
+from adagrad.ctr.logs.compression import SNIFFED, may_be_compressed
 
 __all__ = ["Pipe", "cancel_pipes"]
 
 CAN_SELECT_FILES = sys.platform != "win32"  # there, select() takes sockets only
-SNIFFED = 16  # bytes to wait for at the beginning
 
 
 class Pipe(io.RawIOBase):
@@ -61,10 +60,7 @@ class Pipe(io.RawIOBase):
 
     def peek(self) -> bytes:
         """Return the first bytes without taking them: as many as tell a compression."""
-        while not self.cancelled and any(
-            len(self._ahead) < len(magic) and magic.startswith(self._ahead)
-            for magic in MAGIC.values()
-        ):
+        while not self.cancelled and may_be_compressed(self._ahead):
             data = self._wait_for_bytes(SNIFFED)
             if not data:
                 break

@@ -1,6 +1,7 @@
 """The interface of a format.
 
-To add a format, write a module with a `Reader`, choose it in `log.py` and name it in `sources.py`.
+To add a format, write a module with a `Reader`, choose it in `formats.py`, and name it in
+`sources.py`.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
+from adagrad._text import one_line
+
 __all__ = ["Remote", "find_remote"]
 
 KNOWN = ("s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss")
@@ -81,7 +83,7 @@ def find_remote(uri: str) -> tuple[list[tuple[str, Remote, int]], str | None]:
         is_folder = info.type == fs.FileType.Directory
         found = _below(filesystem, path) if is_folder else [info]
     except (pa.ArrowException, OSError, NotImplementedError) as error:
-        raise OSError(f"{place}: {' '.join(str(error).split())}") from None
+        raise OSError(f"{place}: {one_line(error)}") from None
     if pattern:
         wanted = f"{path.rstrip('/')}/{place[len(base) + 1 :]}"
         found = [file for file in found if _matches(file.path, wanted)]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["Fault", "LogError", "ParsedRows"]
+__all__ = ["Fault", "LogError", "ParsedRows", "Part"]
 
 
 class LogError(ValueError):
@@ -83,3 +83,21 @@ class ParsedRows:
     table: pa.Table
     lines: NDArray[np.int64]
     faults: dict[int, Fault] = field(default_factory=dict)
+
+
+class Part(NamedTuple):
+    """The next rows of a log, which one of its files holds.
+
+    Attributes
+    ----------
+    path : str
+        The file.
+    bytes_read : int
+        Bytes read so far, of all files.
+    rows : ParsedRows or None
+        None at the end of the file.
+    """
+
+    path: str
+    bytes_read: int
+    rows: ParsedRows | None

@@ -18,18 +18,17 @@ from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 
+from adagrad.ctr.logs.compression import SNIFFED, codec_of, decompressed
 from adagrad.ctr.logs.content import (
     HEAD,
-    codec_of,
     format_of_text,
-    is_text,
+    looks_like_text,
     named_format,
     not_read,
 )
 from adagrad.ctr.logs.partitions import partitions_in
 from adagrad.ctr.logs.pipes import Pipe
 from adagrad.ctr.logs.rows import LogError
-from adagrad.ctr.logs.streams import decompressed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,8 +58,6 @@ URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # a drive letter of Windows is 
 
 # Bytes of a remote file to fetch at once: each request takes long.
 READ_AHEAD = 1 << 23
-
-SNIFFED = 16  # bytes that tell a compression
 
 
 @dataclass(frozen=True)
@@ -114,7 +111,7 @@ class Source:
         codec = codec_of(head)
         if codec is None:
             self.check_text(head)
-            if self.codec and head and not is_text(head):
+            if self.codec and head and not looks_like_text(head):
                 raise LogError(
                     self.path, 1, f"the name says {self.codec}, but the file is not compressed so"
                 )

@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
+from adagrad.ctr.logs.formats import open_reader
 from adagrad.ctr.logs.rows import LogError
 from adagrad.ctr.logs.types import as_text, is_number, is_text, plain, unify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from adagrad.ctr.logs.reader import Reader
     from adagrad.ctr.logs.request import Request
@@ -32,12 +33,7 @@ SAMPLE, LATER_SAMPLE = 1 << 20, 1 << 16
 SAMPLED_FILES = 32
 
 
-def survey(
-    first: Reader,
-    sources: Sequence[Source],
-    request: Request,
-    open_reader: Callable[[Source, Request], Reader],
-) -> Request:
+def survey(first: Reader, sources: Sequence[Source], request: Request) -> Request:
     """Return the request with the schema that all files are read with.
 
     Parameters
@@ -45,11 +41,9 @@ def survey(
     first : Reader
         The reader of the first file, which stays open.
     sources : sequence of Source
-        All files.
+        All files. Besides the first one, one is open at a time.
     request : Request
         What the caller wants.
-    open_reader : callable
-        Opens the other files. One is open at a time.
 
     Raises
     ------

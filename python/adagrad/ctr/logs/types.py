@@ -23,6 +23,7 @@ __all__ = [
     "CannotConvert",
     "as_text",
     "convert",
+    "failing",
     "is_number",
     "is_text",
     "plain",
@@ -281,20 +282,32 @@ def _texts_of_floats(values: pa.Array) -> list[str | None]:
 
 
 def _rows_that_fail(column: pa.ChunkedArray, kind: pa.DataType) -> list[int]:
-    """Return the rows that cannot be converted, found by bisection."""
-    failing, ranges = [], [(0, len(column))]
-    while ranges:
-        low, high = ranges.pop()
+    """Return the rows that cannot be converted."""
+
+    def fits(low: int, high: int) -> bool:
         try:
             for chunk in column.slice(low, high - low).chunks:
                 _converted(chunk, kind)
         except pa.ArrowException:
-            if high - low == 1:
-                failing.append(low)
-            else:
-                middle = (low + high) // 2
-                ranges += [(middle, high), (low, middle)]
-    return failing
+            return False
+        return True
+
+    return failing(len(column), fits)
+
+
+def failing(count: int, fits: Callable[[int, int], bool]) -> list[int]:
+    """Return which of `count` values fail, by bisection of the ranges that do not fit."""
+    found, ranges = [], [(0, count)] if count else []
+    while ranges:
+        low, high = ranges.pop()
+        if fits(low, high):
+            continue
+        if high - low == 1:
+            found.append(low)
+        else:
+            middle = (low + high) // 2
+            ranges += [(middle, high), (low, middle)]
+    return found
 
 
 def whole_numbers(texts: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from adagrad.ctr.logs.rows import Fault
-from adagrad.ctr.logs.types import whole_numbers
+from adagrad.ctr.logs.types import failing, whole_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,15 +52,11 @@ def unreadable(texts: pa.ChunkedArray, kind: pa.DataType) -> NDArray[np.int64]:
     if surely is not None:
         possible &= ~pc.match_substring_regex(values, surely).to_numpy(zero_copy_only=False)
     uncertain = np.flatnonzero(possible)
-    ranges = [uncertain] if len(uncertain) else []
-    while ranges:
-        part = ranges.pop()
-        if _reads(values.take(pa.array(part)).to_pylist(), kind):
-            continue
-        if len(part) == 1:
-            bad[part] = True
-        else:
-            ranges += [part[len(part) // 2 :], part[: len(part) // 2]]
+    doubtful = values.take(pa.array(uncertain))
+    wrong = failing(
+        len(uncertain), lambda low, high: _reads(doubtful.slice(low, high - low).to_pylist(), kind)
+    )
+    bad[uncertain[wrong]] = True
     if not bad.any():
         return np.arange(0)
     codes = column.indices.fill_null(len(values)).to_numpy()

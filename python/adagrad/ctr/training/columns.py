@@ -10,7 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from adagrad.ctr.logs.log import Log, open_log
+from adagrad.ctr.logs.log import Log
+from adagrad.ctr.logs.opening import open_log
 from adagrad.ctr.logs.sources import find
 from adagrad.ctr.training.encoders import is_libsvm
 

@@ -6,7 +6,8 @@ encodes it, so that both overlap with what the caller does with the examples.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +37,8 @@ class Encoded(NamedTuple):
         Position in the log after these rows.
     skipped : dict of str to int
         Broken rows skipped so far, by kind.
+    hash : int or None
+        What the caller wanted to compute of `x` and `y` in the thread that encodes.
     """
 
     x: Examples
@@ -43,6 +46,19 @@ class Encoded(NamedTuple):
     batch: pa.RecordBatch
     position: Position
     skipped: dict[str, int]
+    hash: int | None = None
+
+    @property
+    def labels(self) -> npt.NDArray[np.float32]:
+        """`y`, of a log that has a label."""
+        assert self.y is not None
+        return self.y
+
+    def before(self, rows: int) -> Encoded:
+        """Return the first rows of the batch."""
+        position = replace(self.position, rows=self.position.rows - len(self.x) + rows)
+        y = None if self.y is None else self.y[:rows]
+        return Encoded(self.x[:rows], y, self.batch.slice(0, rows), position, self.skipped)
 
     def after(self, rows: int) -> Encoded:
         """Return the batch without its first rows."""
@@ -50,7 +66,12 @@ class Encoded(NamedTuple):
         return Encoded(self.x[rows:], y, self.batch.slice(rows), self.position, self.skipped)
 
 
-def encoded(log: Log, encoder: Encoder, start: int = 0) -> Generator[Encoded, None, None]:
+def encoded(
+    log: Log,
+    encoder: Encoder,
+    start: int = 0,
+    hash_of: Callable[[Examples, npt.NDArray[np.float32]], int | None] | None = None,
+) -> Generator[Encoded, None, None]:
     """Read and encode a log, a few batches ahead of the consumer.
 
     Parameters
@@ -61,6 +82,8 @@ def encoded(log: Log, encoder: Encoder, start: int = 0) -> Generator[Encoded, No
         Encodes its own fields; other columns of the log are ignored.
     start : int, default 0
         First row to yield; the rows before it are skipped.
+    hash_of : callable, optional
+        Computes `Encoded.hash` from the examples and the labels of a batch.
 
     Yields
     ------
@@ -76,7 +99,9 @@ def encoded(log: Log, encoder: Encoder, start: int = 0) -> Generator[Encoded, No
     def batches() -> Generator[Encoded, None, None]:
         for batch in log.batches(start):
             y = None if log.label is None else batch.column(log.label).to_numpy()
-            yield Encoded(encoder.transform(batch), y, batch, log.position, log.skipped)
+            x = encoder.transform(batch)
+            found = None if hash_of is None or y is None else hash_of(x, y)
+            yield Encoded(x, y, batch, log.position, log.skipped, found)
 
     prefetcher = Prefetcher(batches())
     try:

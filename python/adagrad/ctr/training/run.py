@@ -6,42 +6,33 @@ checkpoint: it holds the learner and, in its `extra`, how far training has come.
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import math
 import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from adagrad._text import broken_rows, counted, listed
-from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.learners import files
-from adagrad.ctr.learners.estimator import ClickLearner
 from adagrad.ctr.learners.labeled import LabeledExamples
-from adagrad.ctr.learners.progressive import Floats, Progressive, measured
-from adagrad.ctr.logs.log import Log, LogError
+from adagrad.ctr.learners.progressive import Floats, Progressive
+from adagrad.ctr.logs.log import Log
+from adagrad.ctr.logs.rows import LogError
 from adagrad.ctr.training.columns import feature_columns, schema_to_text
 from adagrad.ctr.training.curve import ROUND, batch_cuts, extended_curve, first_points
-from adagrad.ctr.training.digest import Digest
+from adagrad.ctr.training.digest import hash_of
 from adagrad.ctr.training.encoders import Encoder, SlotEncoder, encoder_of
-from adagrad.ctr.training.identity import changed_files, describe_identity, log_identity
-from adagrad.ctr.training.options import Options, option_name, option_text
+from adagrad.ctr.training.evaluation import Look, evaluate
+from adagrad.ctr.training.identity import log_identity
+from adagrad.ctr.training.options import Options
 from adagrad.ctr.training.pipeline import Encoded, encoded
+from adagrad.ctr.training.resume import FirstPass, ResumeError, check_same_training
 from adagrad.ctr.training.state import saved_training
 from adagrad.ctr.training.stop import Interrupted, Stop
 
-__all__ = ["Look", "ResumeError", "Training", "evaluate"]
-
-Look = Callable[[pa.RecordBatch], None]
-
-
-class ResumeError(ValueError):
-    """A training cannot resume from a model file with these options or this log."""
+__all__ = ["Training"]
 
 
 class Training:
@@ -110,8 +101,7 @@ class Training:
         self.sample: pa.RecordBatch | None = None
         self.bytes_read = 0
         self._look: Look | None = None
-        self._digest: Digest | None = Digest()  # of the first pass; None if it is not known
-        self._learned: str | None = None  # the digest of what the model file has learned
+        self._first_pass = FirstPass()
         self._saved = -1
 
     @property
@@ -162,43 +152,17 @@ class Training:
                 " another --model"
             )
         in_first_pass = state["pass"] == 0 and "learned" in state
-        self._check_identity(self.path, state, same_log=not in_first_pass, same_faults=False)
+        check_same_training(
+            self.path, state, self.identity, same_log=not in_first_pass, same_faults=False
+        )
         if state["pass"] == state["rows"] == 0:
             return  # no learning rate was chosen yet
-        self._learned = state.get("learned")
-        if not in_first_pass:
-            self._digest = None
-        self._log_before = state["log"]
+        self._first_pass.resume(self.path, state)
         self.estimator, self.encoder = estimator, encoder_of(estimator)
         self.pass_number, self.rows = state["pass"], state["rows"]
         self.curve, self.validation = state["curve"], state["validation"]
         self.skipped = state["skipped"]
         self._saved = self.examples
-
-    def _check_identity(
-        self,
-        path: Path,
-        state: dict[str, Any],
-        *,
-        same_log: bool = True,
-        same_faults: bool = True,
-    ) -> None:
-        """Raise if a saved training had other options, another log or other columns."""
-        first = Options.from_json(state["options"]).to_json()
-        for name, value in self.options.to_json().items():
-            saved = first[name]
-            if saved != value and (same_faults or name != "skip_bad"):
-                raise ResumeError(
-                    f"{path} was trained {_as_typed(name, saved)}, not {_as_typed(name, value)}:"
-                    " repeat the options of the first run, or choose another --model"
-                )
-        if same_log and state["log"] != self.log_identity:
-            raise ResumeError(
-                f"{path} was trained on another log: {describe_identity(state['log'])}, not"
-                f" {describe_identity(self.log_identity)}"
-            )
-        if state["schema"] != schema_to_text(self.features):
-            raise ResumeError(f"{path} was trained on a log with other columns or types")
 
     def run(
         self,
@@ -264,36 +228,14 @@ class Training:
             self._load_best()
 
     def _batches(self) -> Generator[Encoded, None, None]:
-        """Read the rest of the pass, after a check of what the model file has learned of it."""
-        if self.pass_number or self._digest is None or self._digest.rows == self.rows:
-            yield from encoded(self.log, self.encoder, self.rows)
-            return
-        digest, batches = self._digest, encoded(self.log, self.encoder)
-        with contextlib.closing(batches):
-            for batch in batches:
-                known = self.rows - digest.rows
-                if known:
-                    digest.add(batch.x[:known], _labels(batch)[:known])
-                    if digest.rows == self.rows and digest.text() != self._learned:
-                        raise self._other_rows("have changed")
-                    batch = batch.after(known)
-                if len(batch.x):
-                    yield batch
-        if digest.rows < self.rows:
-            raise self._other_rows(f"are now only {digest.rows:,}")
+        """Return the rest of the pass."""
+        if self._is_checking:
+            return self._first_pass.rest(encoded(self.log, self.encoder), self.log_identity)
+        return encoded(self.log, self.encoder, self.rows, None if self.pass_number else hash_of)
 
     @property
     def _is_checking(self) -> bool:
-        """Whether the rows that the model file has learned are being read again."""
-        known = self.rows if self._digest is None else self._digest.rows
-        return self.pass_number == 0 and known < self.rows
-
-    def _other_rows(self, what: str) -> ResumeError:
-        changed = changed_files(self._log_before, self.log_identity)
-        return ResumeError(
-            f"{self.path} has learned {counted(self.rows, 'row')} of this log, which {what}"
-            f"{': ' if changed else ''}{changed}: train from the first row into another --model"
-        )
+        return self.pass_number == 0 and self._first_pass.is_checking
 
     def _up_to_the_last_round(
         self, batches: Iterator[Encoded], stop: Stop
@@ -312,9 +254,11 @@ class Training:
                     following = stop.wait(batches)
                 except (LogError, Interrupted) as raised:
                     error = raised
-            yield (_whole_rounds(batch, self.examples) if error else batch), error is None
             if error is not None:
+                beyond = (self.examples + len(batch.x)) % ROUND
+                yield batch.before(max(0, len(batch.x) - beyond)), False
                 raise error
+            yield batch, True
             batch = following if may_be_last else stop.wait(batches)
 
     @property
@@ -343,10 +287,10 @@ class Training:
             self.sample = batch.batch
             if self._look is not None:
                 self._look(self.sample)
-        labels, start = _labels(batch), 0
+        labels, start = batch.labels, 0
         has_point = is_whole or len(batch.x) in batch_cuts(self.examples, len(batch.x) + 1)[:-1]
-        if self.pass_number == 0 and self._digest is not None:
-            self._digest.add(batch.x, labels)
+        if self.pass_number == 0:
+            self._first_pass.add(batch)
         for end in batch_cuts(self.examples, len(batch.x)):
             x, y = batch.x[start:end], labels[start:end]
             if hasattr(self.estimator, "classes_"):
@@ -382,8 +326,6 @@ class Training:
         if self.pass_number == 0:
             self.estimator._trainer.choose_rate(watch=self._add_first_points)
         self.skipped = self.log.skipped
-        if self.pass_number == 0 and self._digest is not None:
-            self._learned = self._digest.text()
         self.pass_number += 1
         self.rows = 0
         self.estimator.n_passes_ = self.pass_number
@@ -417,8 +359,6 @@ class Training:
             return False
         if self._is_checking:
             return True
-        if self._digest is not None and self.pass_number == 0:
-            self._learned = self._digest.text()
         state = {
             **self.identity,
             "pass": self.pass_number,
@@ -427,59 +367,8 @@ class Training:
             "validation": self.validation,
             "skipped": self.skipped,
         }
-        if self._learned is not None:
-            state["learned"] = self._learned
+        if learned := self._first_pass.learned:
+            state["learned"] = learned
         files.write(self.path, self.estimator, {"training": state}, tables)
         self._saved = self.examples
         return True
-
-
-def evaluate(
-    estimator: ClickLearner,
-    log: Log,
-    encoder: Encoder | None = None,
-    look: Look | None = None,
-) -> Progressive:
-    """Return the scores of an estimator's predictions on a log with a label.
-
-    Parameters
-    ----------
-    estimator : ClickLearner
-        A trained one.
-    log : Log
-        Opened for it, with a label.
-    encoder : Encoder, optional
-        Encodes the log; by default as `encoder_of` says.
-    look : callable, optional
-        Called with the first batch.
-    """
-
-    def batches() -> Iterator[tuple[Examples, Any]]:
-        first = look
-        for batch in encoded(log, encoder or encoder_of(estimator)):
-            if first is not None:
-                first(batch.batch)
-                first = None
-            yield batch.x, batch.y
-
-    return measured(estimator.decision_function, batches())
-
-
-def _labels(batch: Encoded) -> npt.NDArray[np.float32]:
-    assert batch.y is not None
-    return batch.y
-
-
-def _whole_rounds(batch: Encoded, seen: int) -> Encoded:
-    """Return the rows of a last batch up to the end of a round, so that resuming changes no bit."""
-    rows = max(0, len(batch.x) - (seen + len(batch.x)) % ROUND)
-    position = dataclasses.replace(batch.position, rows=batch.position.rows - len(batch.x) + rows)
-    y = None if batch.y is None else batch.y[:rows]
-    return Encoded(batch.x[:rows], y, batch.batch.slice(0, rows), position, batch.skipped)
-
-
-def _as_typed(name: str, value: Any) -> str:
-    """Return an option as it is typed: "with --lr 0.1", "without --skip-bad"."""
-    if value is None or value is False or value == []:
-        return f"without {option_name(name)}"
-    return f"with {option_name(name)}" + ("" if value is True else f" {option_text(value):.200}")

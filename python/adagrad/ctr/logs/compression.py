@@ -1,4 +1,4 @@
-"""Decompression of files that may have several members and padding, as streams.
+"""Compressed files: how they begin, and their contents as a stream.
 
 A source opens its file here. `adagrad.ctr.logs.blocks` reads the stream.
 """
@@ -16,7 +16,10 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MAGIC", "decompressed"]
+__all__ = ["SNIFFED", "codec_of", "decompressed", "may_be_compressed"]
+
+SNIFFED = 16
+"""First bytes of a file that tell its compression."""
 
 # The first bytes of a compressed file.
 MAGIC = {
@@ -28,6 +31,16 @@ MAGIC = {
 
 READ = 1 << 16
 LARGEST_DICTIONARY = 1 << 28  # bytes of memory that an .xz file may ask for
+
+
+def codec_of(head: bytes) -> str | None:
+    """Return the compression that the first bytes of a file belong to."""
+    return next((codec for codec, magic in MAGIC.items() if head.startswith(magic)), None)
+
+
+def may_be_compressed(head: bytes) -> bool:
+    """Return whether more bytes are needed to tell the compression of a file."""
+    return any(len(head) < len(magic) and magic.startswith(head) for magic in MAGIC.values())
 
 
 def decompressed(raw: Any, codec: str | None) -> Any:

@@ -1,0 +1,35 @@
+"""The formats: which `Reader` opens a file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from adagrad.ctr.logs.arrow import ColumnReader
+from adagrad.ctr.logs.csv import DelimitedReader
+from adagrad.ctr.logs.libsvm import LibsvmReader
+from adagrad.ctr.logs.partitions import PartitionedReader
+from adagrad.ctr.logs.reader import EmptyReader
+
+if TYPE_CHECKING:
+    from adagrad.ctr.logs.reader import Reader
+    from adagrad.ctr.logs.request import Request
+    from adagrad.ctr.logs.sources import Source
+
+__all__ = ["open_reader"]
+
+
+def open_reader(source: Source, request: Request) -> Reader:
+    """Open a file with the reader of its format."""
+    if source.size == 0:
+        return EmptyReader(source, request)
+    if source.partitions:
+        return PartitionedReader(source, request, _of_format)
+    return _of_format(source, request)
+
+
+def _of_format(source: Source, request: Request) -> Reader:
+    if source.format in ("parquet", "arrow"):
+        return ColumnReader(source, request)
+    if source.format == "libsvm":
+        return LibsvmReader(source, request)
+    return DelimitedReader(source, request)

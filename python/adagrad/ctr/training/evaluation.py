@@ -1,0 +1,51 @@
+"""The scores of a learner on a log with a label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from adagrad.ctr.encoding.examples import Examples
+from adagrad.ctr.learners.estimator import ClickLearner
+from adagrad.ctr.learners.progressive import Progressive, measured
+from adagrad.ctr.logs.log import Log
+from adagrad.ctr.training.encoders import Encoder, encoder_of
+from adagrad.ctr.training.pipeline import encoded
+
+__all__ = ["Look", "evaluate"]
+
+Look = Callable[[pa.RecordBatch], None]
+"""Called with the first batch of a log."""
+
+
+def evaluate(
+    estimator: ClickLearner,
+    log: Log,
+    encoder: Encoder | None = None,
+    look: Look | None = None,
+) -> Progressive:
+    """Return the scores of an estimator's predictions on a log with a label.
+
+    Parameters
+    ----------
+    estimator : ClickLearner
+        A trained one.
+    log : Log
+        Opened for it, with a label.
+    encoder : Encoder, optional
+        Encodes the log; by default as `encoder_of` says.
+    look : callable, optional
+        Called with the first batch.
+    """
+
+    def batches() -> Iterator[tuple[Examples, Any]]:
+        first = look
+        for batch in encoded(log, encoder or encoder_of(estimator)):
+            if first is not None:
+                first(batch.batch)
+                first = None
+            yield batch.x, batch.y
+
+    return measured(estimator.decision_function, batches())

@@ -1,0 +1,148 @@
+"""What must be the same for a training to resume: its options, its columns and what it has learned.
+
+In the first pass, a training recognizes the examples that it has learned by their hash, so that
+what comes after them may have changed. Later, it recognizes the files of the log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from adagrad._text import counted
+from adagrad.ctr.training.digest import Digest
+from adagrad.ctr.training.identity import changed_files, describe_identity
+from adagrad.ctr.training.options import Options, option_name, option_text
+from adagrad.ctr.training.pipeline import Encoded
+
+__all__ = ["FirstPass", "ResumeError", "check_same_training"]
+
+
+class ResumeError(ValueError):
+    """A training cannot resume from a model file with these options or this log."""
+
+
+def check_same_training(
+    path: Path,
+    saved: dict[str, Any],
+    identity: dict[str, Any],
+    *,
+    same_log: bool = True,
+    same_faults: bool = True,
+) -> None:
+    """Raise if a saved training had other options, another log or other columns.
+
+    Parameters
+    ----------
+    path : Path
+        Where it is saved, for the error message.
+    saved : dict
+        Its identity.
+    identity : dict
+        See `Training.identity`.
+    same_log : bool, default True
+        Whether the files of the log must be the same.
+    same_faults : bool, default True
+        Whether broken rows must be treated the same.
+
+    Raises
+    ------
+    ResumeError
+        They are not the same.
+    """
+    first = Options.from_json(saved["options"]).to_json()
+    for name, value in identity["options"].items():
+        if first[name] != value and (same_faults or name != "skip_bad"):
+            raise ResumeError(
+                f"{path} was trained {_as_typed(name, first[name])}, not {_as_typed(name, value)}:"
+                " repeat the options of the first run, or choose another --model"
+            )
+    if same_log and saved["log"] != identity["log"]:
+        raise ResumeError(
+            f"{path} was trained on another log: {describe_identity(saved['log'])}, not"
+            f" {describe_identity(identity['log'])}"
+        )
+    if saved["schema"] != identity["schema"]:
+        raise ResumeError(f"{path} was trained on a log with other columns or types")
+
+
+class FirstPass:
+    """The examples that a training has learned in its first pass, known by their hash."""
+
+    def __init__(self) -> None:
+        self._digest: Digest | None = Digest()  # None if a file does not say what was learned
+        self._learned: str | None = None  # what a model file says
+        self._rows = 0  # that the model file has learned
+        self._path = Path()
+        self._log: list[list[Any]] = []  # identity of the log that they were in
+
+    @property
+    def learned(self) -> str | None:
+        """Their hash, for the model file; None if it is not known."""
+        if self._digest is None:
+            return self._learned
+        return self._digest.text() if self._digest.rows else None
+
+    @property
+    def is_checking(self) -> bool:
+        """Whether the examples that the model file has learned are still to be read again."""
+        return self._digest is not None and self._digest.rows < self._rows
+
+    def resume(self, path: Path, saved: dict[str, Any]) -> None:
+        """Take over what a model file says; in the first pass, its examples are expected again."""
+        self._learned = saved.get("learned")
+        if saved["pass"] or self._learned is None:
+            self._digest = None
+        self._path, self._rows, self._log = path, saved["rows"], saved["log"]
+
+    def add(self, batch: Encoded) -> None:
+        """Add the examples of a batch that is learned."""
+        if self._digest is not None:
+            self._digest.add(batch.x, batch.labels, batch.hash)
+
+    def rest(
+        self, batches: Generator[Encoded, None, None], log: list[list[Any]]
+    ) -> Generator[Encoded, None, None]:
+        """Yield what follows the examples that the model file has learned, once they are checked.
+
+        Parameters
+        ----------
+        batches : generator of Encoded
+            The log, from its first row.
+        log : list of list
+            Its identity, for the error message.
+
+        Raises
+        ------
+        ResumeError
+            The log begins with other examples.
+        """
+        digest = self._digest = Digest()
+        with contextlib.closing(batches):
+            for batch in batches:
+                if self.is_checking:
+                    expected = min(self._rows - digest.rows, len(batch.x))
+                    self.add(batch.before(expected))
+                    if not self.is_checking and digest.text() != self._learned:
+                        raise self._other_rows("have changed", log)
+                    batch = batch.after(expected)
+                if len(batch.x):
+                    yield batch
+        if self.is_checking:
+            raise self._other_rows(f"are now only {digest.rows:,}", log)
+
+    def _other_rows(self, what: str, log: list[list[Any]]) -> ResumeError:
+        changed = changed_files(self._log, log)
+        return ResumeError(
+            f"{self._path} has learned {counted(self._rows, 'row')} of this log, which {what}"
+            f"{': ' if changed else ''}{changed}: train from the first row into another --model"
+        )
+
+
+def _as_typed(name: str, value: Any) -> str:
+    """Return an option as it is typed: "with --lr 0.1", "without --skip-bad"."""
+    if value is None or value is False or value == []:
+        return f"without {option_name(name)}"
+    return f"with {option_name(name)}" + ("" if value is True else f" {option_text(value):.200}")
