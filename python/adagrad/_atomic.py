@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: what every module uses that writes a file.
+"""Files that appear whole or not at all. Every module that writes a file uses this one.
 
 A file is written beside its target, synced and renamed. On Linux it has no name until it is
 complete, so that SIGKILL leaves nothing behind either, except between the two system calls that

@@ -8,7 +8,8 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterable, Sequence
 
 __all__ = [
     "broken_rows",
@@ -20,7 +21,11 @@ __all__ = [
     "printable",
     "shortened",
     "three_digits",
+    "typed",
 ]
+
+LONGEST = 80
+"""Characters of a name in a list of names."""
 
 # Control characters (C0, DEL, C1), marks that change the direction of text, separators of lines and
 # paragraphs, and lone surrogates, which no terminal and no file in UTF-8 can take.
@@ -95,9 +100,22 @@ def broken_rows(skipped: dict[str, int]) -> str:
 
 
 def listed(names: Sequence[str], most: int = 20) -> str:
-    """Return names with commas, the first ones if there are many: "a, b and 1,002 more"."""
+    """Return names with commas, the first ones if there are many: "a, b and 1,002 more".
+
+    An empty name is shown as ``''``, and the end of a very long one as dots.
+    """
     left = len(names) - most
-    return ", ".join(names[:most]) + (f" and {left:,} more" if left > 0 else "")
+    shown = [name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}..." for name in names[:most]]
+    return ", ".join(name or "''" for name in shown) + (f" and {left:,} more" if left > 0 else "")
+
+
+def typed(names: Iterable[str]) -> str:
+    """Return names as an option with names takes them, quoted for a shell: ``a,'"b,c"'``."""
+    quoted = (
+        '"{}"'.format(name.replace('"', '""')) if re.search('[,"\r\n]', name) else name
+        for name in names
+    )
+    return ",".join(map(shlex.quote, quoted))
 
 
 def did_you_mean(name: str, names: Sequence[str]) -> str:

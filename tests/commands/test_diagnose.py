@@ -203,7 +203,7 @@ def test_picture(log, tmp_path):
             "a.csv",
             "x,y\n3,1\n4,0\n",
             ("-l", "z"),
-            "no column 'z'; the columns are c0, c1, as the first line, x, y, has no such name",
+            "no column 'z'; the first line is x, y; if the file has no header, use c0, c1 or give",
         ),
         ("a.csv", "x,y\n3,a\n4,b\n", ("-l", "y"), "the label is 'a', not 0 or 1, -1 or +1"),
         ("a.csv", "y\n1\n0\n", ("-l", "y"), "a.csv: no feature column is left; the columns are y"),
@@ -264,7 +264,7 @@ def test_a_text_among_numbers_is_noticed(tmp_path):
 
 def test_texts_and_long_ids_are_not_doubted(tmp_path):
     path = tmp_path / "a.csv"
-    lines = [f"{10**20 + i},{i if i % 5 else 'x'},{i % 3}\n" for i in range(300)]
+    lines = [f"{10**20 + i // 2},{i if i % 5 else 'x'},{i % 3}\n" for i in range(300)]
     path.write_text("id,some,n\n" + "".join(lines))
     code, out, errors = invoke("diagnose", path)
     assert (code, errors) == (0, "")
@@ -274,13 +274,30 @@ def test_texts_and_long_ids_are_not_doubted(tmp_path):
 def test_the_columns_that_are_features_are_named(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("a,b,y\n" + "".join(f"{i % 7},{i % 3},{i % 2}\n" for i in range(300)))
-    assert "\nfeatures: a, b, y (int64) as values\n" in invoke("diagnose", path)[1]
-    assert "\nfeatures: a, b (int64) as values\n" in invoke("diagnose", path, "-l", "y")[1]
+    how = "(int64) as values, as with adagrad train --numeric value"
+    assert f"\nfeatures: a, b, y {how}\n" in invoke("diagnose", path)[1]
+    assert f"\nfeatures: a, b {how}\n" in invoke("diagnose", path, "-l", "y")[1]
+    out = invoke("diagnose", path, "--numeric", "value")[1]
+    assert "\nfeatures: a, b, y (int64) as values\n" in out
     _, out, _ = invoke("diagnose", path, "-l", "y", "--categorical", "a")
-    assert "\nfeatures: a (text) as categories; b (int64) as values\n" in out
+    assert f"\nfeatures: a (text) as categories; b {how}\n" in out
     wide = {f"c{i}": "value" for i in range(1022)}
     types = dict.fromkeys(wide, pa.float32())
     assert in_words(wide, types).endswith("c18, c19 and 1,002 more (float32) as values")
+
+
+@pytest.mark.parametrize("label", [(), ("-l", "y")])
+def test_a_column_without_a_name_is_a_feature_and_an_id_is_doubted(tmp_path, label):
+    path = tmp_path / "a.csv"
+    path.write_text(",site,y\n" + "".join(f"{i},s{i % 7},{i % 2}\n" for i in range(300)))
+    code, out, errors = invoke("diagnose", path, *label)
+    assert code == 0
+    assert "\nfeatures: ''" in out
+    assert errors == (
+        f"{path}: every value of the first 300 rows is different: '' (0); such a column says"
+        " nothing about new rows: try --ignore ''\n"
+    )
+    assert invoke("diagnose", path, *label, "--ignore", "")[2] == ""
 
 
 @pytest.mark.parametrize("option", ["label", "columns", "ignore", "categorical", "numeric"])

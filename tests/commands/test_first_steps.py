@@ -153,11 +153,11 @@ def test_one_column_that_contains_commas_is_text() -> None:
 def test_a_log_without_a_header() -> None:
     Path("y.csv").write_text(rows(",", header=False))
     assert error("train", "y.csv", "-l", "click", "-m", "m") == (
-        "y.csv, line 1: no column 'click'; the columns are c0, c1, c2, c3, as the first line,"
-        " 0, s0, a0, 0, has no such name; if the file has no header, give --names"
+        "y.csv, line 1: no column 'click'; the first line is 0, s0, a0, 0; if the file has no"
+        " header, use c0, c1, c2, c3 or give --names"
     )
     train("x.csv", Path("m"), "--lr", 0.1)
-    assert error("predict", "m", "y.csv").endswith("if the file has no header, give --names")
+    assert error("predict", "m", "y.csv").endswith("c0, c1, c2, c3 or give --names")
 
 
 @pytest.mark.usefixtures("here")

@@ -44,7 +44,7 @@ def test_a_broken_row_that_is_repaired(tmp_path: Path, name: str, model_type: st
     code, _, err = invoke(*model, "-m", tmp_path / "m")
     learned = (BROKEN - 1) // 64 * 64
     assert code == 1
-    assert f"line {BROKEN + 1}: 1 columns instead of 5; {learned:,} examples before it" in err
+    assert f"line {BROKEN + 1}: 1 column instead of 5; {learned:,} examples before it" in err
     assert "go on with --resume" in err
     assert err.count("\n") == 1
     assert ctr.load(tmp_path / "m").n_examples_ == learned
@@ -129,7 +129,7 @@ def test_a_row_that_was_skipped_and_is_not_any_more(tmp_path: Path) -> None:
     write(log, [*lines[:BROKEN], b"1\tmore\n", *lines[BROKEN:]])
     bad = invoke(*arguments, "--checkpoint-every", 640)
     assert bad[0] == 1
-    assert "line 101: 1 columns instead of 5; 64 examples before it are saved" in bad[2]
+    assert "line 101: 1 column instead of 5; 64 examples before it are saved" in bad[2]
     assert invoke(*arguments, "--skip-bad")[0] == 0
 
 
@@ -154,5 +154,5 @@ def test_before_the_rate_is_chosen_nothing_is_saved(tmp_path: Path) -> None:
     log = write(tmp_path / "log.tsv", broken_lines())
     code, _, err = invoke("train", log, "-l", LABEL, "-m", tmp_path / "m", "--bits", 14)
     assert code == 1
-    assert err.endswith("1 columns instead of 5\n")
+    assert err.endswith("1 column instead of 5\n")
     assert not (tmp_path / "m").exists()

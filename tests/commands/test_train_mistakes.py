@@ -51,9 +51,14 @@ def mistake(*arguments: object) -> str:
             "log.tsv, line 1: no column 'clik'; the columns are click, site, ad, depth, user;"
             " did you mean 'click'?",
         ),
-        (["log.tsv", "-l", "y"], "no column 'y'; the columns are c0, c1, c2, c3, c4, as the first"),
-        (["log.tsv", "-l", "y"], "line, click, site, ad, depth, user, has no such name; if the"),
-        (["log.tsv", "-l", "y"], "if the file has no header, give --names"),
+        (
+            ["log.tsv", "-l", "y"],
+            "no column 'y'; the first line is click, site, ad, depth, user",
+        ),
+        (
+            ["log.tsv", "-l", "y"],
+            "if the file has no header, use c0, c1, c2, c3, c4 or give",
+        ),
         (["-", "--passes", "3"], "--passes 3: the standard input can be read only once"),
         (
             ["log.tsv", "--preset", "fbgemm_rowwise", "--model-type", "fm"],

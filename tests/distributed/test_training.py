@@ -409,7 +409,9 @@ def test_a_broken_row_is_an_error_of_one_line(cluster, tmp_path, monkeypatch):
     code, _, text = command.invoke(*what)
     assert code == 1
     last = text.strip().splitlines()[-1]
-    assert last == f"Error: {path}, line 8002: the label is '2', not 0 or 1, -1 or +1"
+    assert (
+        last == f"Error: {path}, line 8002: the label is '2', not 0 or 1, -1 or +1, false or true"
+    )
     assert not (tmp_path / "m").exists()
     code, _, text = command.invoke(*what, "--skip-bad")
     assert code == 0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from adagrad._text import counted, listed, printable
+from adagrad._text import counted, listed, printable, typed
 from adagrad.commands.terminal import echo
 from adagrad.ctr.diagnosis.words import in_words
 from adagrad.ctr.encoding.encoder import HashingEncoder
@@ -33,6 +33,7 @@ __all__ = [
     "features_in_words",
     "is_number",
     "numeric_names",
+    "repetition",
     "warn_of_empty",
 ]
 
@@ -146,8 +147,7 @@ def doubts(
         )
     if empty := empty_columns(batch, kinds):
         yield f"no value in {rows}: {listed(empty)}; leave them out with --ignore"
-    if len(batch) >= FEWEST:
-        yield from _repetition(batch, kinds, rows)
+    yield from repetition(batch, encoder)
     if text:
         yield from _nearly_numeric(
             batch, [name for name in kinds if name not in options.categorical]
@@ -188,10 +188,13 @@ def _names_among_values(batch: pa.RecordBatch, kinds: Mapping[str, str | None]) 
     return None
 
 
-def _repetition(batch: pa.RecordBatch, kinds: Mapping[str, str | None], rows: str) -> Iterator[str]:
-    """Doubt columns whose values are all equal, or all different where they are categories."""
+def repetition(batch: pa.RecordBatch, encoder: Encoder) -> Iterator[str]:
+    """Doubt features whose values are all equal, or all different where they are categories."""
+    if len(batch) < FEWEST or not isinstance(encoder, HashingEncoder):
+        return
+    rows = f"the first {counted(len(batch), 'row')}"
     constant, unique = [], []
-    for name, kind in kinds.items():
+    for name, kind in list(encoder.fields_.items())[:MOST_COLUMNS]:
         column = batch.column(name)
         column = column.indices if pa.types.is_dictionary(column.type) else column
         if kind is None or column.null_count or pa.types.is_nested(column.type):
@@ -199,18 +202,23 @@ def _repetition(batch: pa.RecordBatch, kinds: Mapping[str, str | None], rows: st
         sample = column.slice(0, GLANCE)
         distinct = _distinct(sample)
         if distinct == 1 and _distinct(column) == 1:
-            constant.append(f"{name} ({_shown(batch.column(name)[0])})")
+            constant.append(name)
         is_id = kind == "categorical" or pa.types.is_integer(column.type)
         if is_id and distinct == len(sample) and _distinct(column) == len(column):
             unique.append(name)
     if constant:
-        yield f"one value in all of {rows}: {listed(constant)}"
+        yield f"one value in all of {rows}: {_with_first_values(batch, constant)}"
     if unique:
-        first = _shown(batch.column(unique[0])[0])
         yield (
-            f"every value of {rows} is different: {listed(unique)}, such as {first}; an id tells"
-            f" nothing about other rows: --ignore {','.join(unique[:3])}?"
+            f"every value of {rows} is different: {_with_first_values(batch, unique)}; such a"
+            f" column says nothing about new rows: try --ignore {typed(unique[:3])}"
         )
+
+
+def _with_first_values(batch: pa.RecordBatch, names: Sequence[str]) -> str:
+    """Return names as `listed` does, each with the first value of its column."""
+    shown = [f"{listed([name])} ({_shown(batch.column(name)[0])})" for name in names[:20]]
+    return listed([*shown, *names[20:]])
 
 
 def _distinct(column: pa.Array) -> int:
@@ -219,7 +227,7 @@ def _distinct(column: pa.Array) -> int:
 
 def _shown(value: Any) -> str:
     text = value.as_py()
-    return repr(text[:50] if isinstance(text, (str, bytes)) else text)
+    return repr(text[:50]) if isinstance(text, (str, bytes)) else str(text)[:50]
 
 
 def _nearly_numeric(batch: pa.RecordBatch, names: Sequence[str]) -> Iterator[str]:

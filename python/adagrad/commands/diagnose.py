@@ -232,7 +232,12 @@ def _open(file: str, given: dict[str, Any]) -> Log:
 
 def _diagnose(file: str, given: dict[str, Any], no_label: str) -> Found:
     """Read a log to its end; `no_label` says why it has no label, if it has none."""
-    from adagrad.commands.columns import NearlyNumericColumns, features_in_words, numeric_names
+    from adagrad.commands.columns import (
+        NearlyNumericColumns,
+        features_in_words,
+        numeric_names,
+        repetition,
+    )
     from adagrad.commands.progress import ReadingProgress
     from adagrad.ctr.diagnosis.diagnosis import Diagnoser
     from adagrad.ctr.logs.csv import DELIMITERS
@@ -258,9 +263,14 @@ def _diagnose(file: str, given: dict[str, Any], no_label: str) -> Found:
                 if given["names"] is None and (warning := numeric_names(names)):
                     echo(warning, err=True)
         features = features_in_words(encoder, log.schema)
+        if numbers == "value" and given["numeric"] is None and not libsvm:
+            features += ", as with adagrad train --numeric value"
         diagnoser = Diagnoser(given["bits"], ids_are_slots=libsvm, no_label=no_label)
         with ReadingProgress(console(stderr=True), log) as progress:
             for batch in encoded(log, encoder):
+                if diagnoser.rows == 0:
+                    for doubt in repetition(batch.batch, encoder):
+                        echo(f"{file}: {doubt}", err=True)
                 diagnoser.add(batch.x, batch.y)
                 if suspects is not None:
                     suspects.add(batch.batch)
@@ -291,8 +301,9 @@ def _encoder(log: Log, given: dict[str, Any]) -> tuple[Encoder, str]:
     if numeric is None:
         kinds = {default_kind(t, "value") for name, t in types.items() if name not in ids}
         numeric = "value" if kinds <= {"value"} else "log2-bins"
+    no_column = max(log.schema.names, key=len, default="") + "_"
     options = Options(
-        given["label"] or "",
+        no_column if given["label"] is None else given["label"],
         bits=HASH_BITS,
         ignore=ignore,
         categorical=categorical,

@@ -57,7 +57,7 @@ class Commands(click.Group):
         sys.exit(status)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; a file that ends early is no end of the input, as click takes it for."""
+        """Run a command. An EOFError means that a file ends early, not the Ctrl-D of a user."""
         try:
             return super().invoke(ctx)
         except EOFError as error:

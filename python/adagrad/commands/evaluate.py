@@ -58,7 +58,7 @@ def evaluate(
     label = label or trained.label or (LIBSVM_LABEL if estimator.encoder is None else None)
     if label is None:
         raise click.ClickException(
-            f"{model} was saved from Python, so that the column of the label is not known: name it"
+            f"{model} was saved from Python and does not say which column is the label: name it"
             " with --label"
         )
     check_classes(model, estimator)

@@ -139,7 +139,7 @@ def _settings(path: Path, estimator: ClickLearner) -> list[Line]:
         kinds = getattr(estimator.encoder, "fields_", None) or {}
         fields = [f"{name} ({kind or 'by type'})" for name, kind in kinds.items()]
         fields += ["*".join(cross) for cross in estimator.encoder.crosses]
-        lines.append(("fields", listed(fields, 50)))
+        lines.append(("fields", listed(fields)))
     return lines
 
 

@@ -151,7 +151,7 @@ def log_options(command: F) -> F:
             click.option(
                 "--skip-bad",
                 is_flag=True,
-                help="Skip and count broken rows. Empty lines at the end of a file are none."
+                help="Skip and count broken rows. Empty lines at the end of a file are not broken."
                 "  [default: stop at the first one]",
             ),
             click.option(
@@ -181,14 +181,14 @@ def feature_options(command: F) -> F:
             ),
             names_option(
                 "--text",
-                help="Read these columns as text in all files, so that 007 is not 7 and digits may"
-                " be followed by other texts.  [default: by the values of CSV and TSV files and the"
+                help="Read these columns as text in all files, so that 007 is not 7 and text may"
+                " follow numbers.  [default: by the values of CSV and TSV files and the"
                 " types of others]",
             ),
             names_option(
                 "--categorical",
                 help="Treat the numbers in these columns as ids, so that each distinct number is a"
-                " feature. They are read as by --text.",
+                " feature. Implies --text.",
             ),
         ]
     ):
@@ -221,7 +221,7 @@ def reader_options(given: dict[str, Any], logs: Sequence[str]) -> dict[str, Any]
 
 
 def check_required(logs: Sequence[str], label: str | None, model: Any, how: dict[str, Any]) -> None:
-    """Say what ``adagrad train`` lacks: a log, the label of which it names the choices, a model."""
+    """Raise if ``adagrad train`` lacks a log, a label or a model; name the possible labels."""
     from adagrad.ctr.logs.opening import open_log
     from adagrad.ctr.logs.sources import STDIN
 
@@ -248,7 +248,7 @@ def crossed(crosses: Sequence[str], names: Sequence[str]) -> tuple[tuple[str, ..
     Raises
     ------
     ValueError
-        A part is no feature, or the parts may be understood in two ways.
+        A part is not a feature, or the text can be split in two ways.
     """
     from adagrad.ctr.logs.mistakes import missing_columns
 
@@ -306,6 +306,8 @@ def open_features(
 
     if columns and ignore:
         raise ValueError("--columns and --ignore exclude each other: --columns ignores all others")
+    if columns and label in columns:
+        raise ValueError(f"--columns: {label!r} is the label, which is never a feature")
     if label is not None and label in ignore:
         raise ValueError(f"--ignore: {label!r} is the label, which is never a feature")
     if find(logs, how["format"])[0].format == "libsvm":

@@ -81,7 +81,7 @@ def overwrite_option(command: F) -> F:
     return click.option(
         "--overwrite",
         is_flag=True,
-        help="Replace an output file, whatever it is, but never a file that is read.",
+        help="Replace an existing output file of any kind, but never a file that is read.",
     )(command)
 
 
@@ -94,7 +94,7 @@ def check_outputs(
     overwrite: bool = False,
     resume: bool = False,
 ) -> None:
-    """Refuse outputs that cannot be written or would replace what the user did not say.
+    """Refuse outputs that cannot be written or would replace a file without permission.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def check_outputs(
     for number, output in enumerate(outputs):
         for name, status in inputs:
             if _is_file(output.path, status):
-                raise click.ClickException(f"{output} is {name}, which it would replace")
+                raise click.ClickException(f"{output} would replace {name}")
         for other in outputs[:number]:
             if _are_one(output.path, other.path):
                 raise click.ClickException(f"{output} is the file of {other.option} as well")
@@ -188,15 +188,14 @@ def _check_name(output: Output) -> None:
     if output.kind == "picture":
         from matplotlib.figure import Figure
 
-        suffixes = [f".{kind}" for kind in sorted(Figure().canvas.get_supported_filetypes())]
-    elif output.kind == "predictions" and not is_stream(output.path):
-        suffixes = [*TABLES]
-    else:
-        return
-    if suffix not in suffixes:
+        if suffix[1:] not in Figure().canvas.get_supported_filetypes():
+            raise click.ClickException(
+                f"cannot write {output}: the name must end in .png, .svg, .pdf or the suffix of"
+                " another format of matplotlib"
+            )
+    elif output.kind == "predictions" and not is_stream(output.path) and suffix not in TABLES:
         raise click.ClickException(
-            f"cannot write {output}: the name must end in {', '.join(suffixes[:-1])}"
-            f" or {suffixes[-1]}"
+            f"cannot write {output}: the name must end in {', '.join(TABLES[:-1])} or {TABLES[-1]}"
         )
 
 

@@ -170,10 +170,9 @@ def print_summary(console: Console, training: Training, progress: TrainingProgre
     console.print(table)
     examples = counted(training.examples, "example")
     passes = counted(training.pass_number, "pass", "passes")
-    lines = [
-        f"\n{examples} in {passes}, {progress.rate(training):,.0f} rows/s;"
-        f" lr {training.estimator.lr_:g}; {training.path}"
-    ]
+    rate = progress.rate(training)  # 0 if the training was complete before
+    speed = f", {rate:,.0f} rows/s" if rate else ""
+    lines = [f"\n{examples} in {passes}{speed}; lr {training.estimator.lr_:g}; {training.path}"]
     if training.best_pass:
         lines.append(f"the model is that of pass {training.best_pass}, the best")
     lines += cluster_summary(training)

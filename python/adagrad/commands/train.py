@@ -227,8 +227,8 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
       zcat log.gz | adagrad train - --format csv -l click -m ctr.safetensors
       adagrad train /shared/logs/ -l click -m ctr.safetensors --ray auto
 
-    It prints how it takes each column, and what the first rows make doubtful: numbers read as text,
-    an id of the row, a log without a header.
+    It prints how it reads each column, and warns of likely mistakes in the first rows: numbers read
+    as text, a column of row ids, a missing header.
 
     The model predicts every example before it learns from it, and the metrics shown are those of
     these predictions. NE, normalized entropy, is the logloss divided by that of always predicting

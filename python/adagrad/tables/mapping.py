@@ -56,8 +56,8 @@ class Mapping:
     Raises
     ------
     BlockingIOError
-        If a mapping that has reserved the file has it; with `reserved`, if any other has it, or it
-        is being saved.
+        If another mapping has reserved the file; with `reserved`, if any other mapping has it or
+        it is being saved.
     TableFileError
         As for `read_header`, or if the header is not laid out as `save` writes it.
     OSError

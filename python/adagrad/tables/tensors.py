@@ -131,8 +131,7 @@ def read_head(path: StrPath, file: FileIO) -> tuple[bytes, int]:
     begin = file.read(9)
     if begin[8:] != b"{":
         raise TableFileError(
-            f"{path} is not a safetensors file: it has {size} bytes and starts with {begin!r},"
-            " expected the length of a header in 8 bytes, then the header in JSON"
+            f"{path} is not a safetensors file: it has {size} bytes and starts with {begin!r}"
         )
     length = int.from_bytes(begin[:8], "little")
     if not 2 <= length <= _LONGEST_HEADER:

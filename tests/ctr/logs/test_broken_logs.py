@@ -1,5 +1,6 @@
 """Every kind of broken row and broken file: the error, or what `skip_bad` leaves out."""
 
+import tarfile
 import time
 
 import numpy as np
@@ -30,7 +31,7 @@ BROKEN = {
     "open quote": ('1,a,"2\n', "a quote is not closed within the line"),
     "carriage return": ("1,a\r,2\n", "a carriage return within the line"),
     "missing label": (",a,2\n", "the label is missing"),
-    "bad label": ("nan,a,2\n", "the label is 'nan', not 0 or 1, -1 or +1"),
+    "bad label": ("nan,a,2\n", "the label is 'nan', not 0 or 1, -1 or +1, false or true"),
 }
 
 
@@ -145,8 +146,8 @@ def test_broken_rows_of_columns(tmp_path):
         ("1 3:nan", "not finite", "column 'values': nan is not finite"),
         ("3:0.5", "missing label", "the label is missing"),
         ("", "empty line", "the line is empty"),
-        ("yes 3:0.5", "bad label", "the label is 'yes', not 0 or 1, -1 or +1"),
-        ("2 3:0.5", "bad label", "the label is 2.0, not 0 or 1, -1 or +1"),
+        ("yes 3:0.5", "bad label", "the label is 'yes', not 0 or 1, -1 or +1, false or true"),
+        ("2 3:0.5", "bad label", "the label is 2.0, not 0 or 1, -1 or +1, false or true"),
     ],
 )
 def test_a_broken_line_of_libsvm(tmp_path, line, kind, reason, small_blocks):
@@ -158,6 +159,23 @@ def test_a_broken_line_of_libsvm(tmp_path, line, kind, reason, small_blocks):
     got, log = read(path, skip_bad=True)
     assert got.num_rows == 1000
     assert log.skipped == {kind: 1}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".tar", ".tar.gz", ".tgz"])
+def test_a_tar_archive_is_refused(tmp_path, suffix):
+    (tmp_path / "log.csv").write_text("click,site\n" + "1,a\n0,b\n" * 50)
+    path = tmp_path / f"a{suffix}"
+    with tarfile.open(path, "w:gz" if "gz" in suffix else "w") as archive:
+        archive.add(tmp_path / "log.csv", "log.csv")
+    with pytest.raises(ValueError, match="this is a tar archive: unpack it first"):
+        read(path)
+
+
+def test_a_header_with_nul(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"click,si\0te\n1,a\n")
+    with pytest.raises(LogError, match="this is not a text file: its first line contains NUL"):
+        read(path)
 
 
 @pytest.mark.parametrize("before", [1, 400])

@@ -93,7 +93,7 @@ def test_the_window_ends_at_a_broken_file(tmp_path):
     with open_log(tmp_path / "a.csv", label="click") as opened:
         batches = opened.batches()
         assert next(batches).column("click").to_pylist() == [0.0, 1.0]
-        with pytest.raises(LogError, match="line 4: 1 columns instead of 2"):
+        with pytest.raises(LogError, match="line 4: 1 column instead of 2"):
             next(batches)
 
 
@@ -115,7 +115,7 @@ def test_broken_rows_belong_to_the_first_rows(tmp_path, size, monkeypatch):
     with pytest.raises(LogError, match="line 10: the label is 2, but all labels before it are 1"):
         read(path, skip_bad=True)
     path.write_text("click,k\n1,1\n2,1\n1\n0,1\n")
-    with pytest.raises(LogError, match="line 4: 1 columns instead of 2"):
+    with pytest.raises(LogError, match="line 4: 1 column instead of 2"):
         read(path)
 
 

@@ -49,7 +49,7 @@ def array_of(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
 
 
 def refuse_objects(X: Any) -> None:
-    """Raise TypeError if a frame has a column of Python objects, of which Arrow gets addresses."""
+    """Raise TypeError if a frame has a column of Python objects: Arrow gets their addresses."""
     schema = getattr(X, "schema", None)  # of polars, or of narwhals
     if isinstance(schema, Mapping):
         for name, kind in schema.items():

@@ -215,7 +215,7 @@ def encodable(
 
 
 def _refuse_type(name: str, field: pa.Field, is_read: bool) -> None:
-    """Raise TypeError if a column has a type of which nothing can be encoded."""
+    """Raise TypeError if a column has a type that cannot be encoded."""
     unclear = opaque(field.type, field.metadata)
     if unclear is not None:
         raise TypeError(

@@ -326,7 +326,7 @@ class Examples:
 
 
 def check_unmasked(name: str, given: Any) -> None:
-    """Raise a ValueError if values of an array are masked: the learners would see through it."""
+    """Raise a ValueError if values of an array are masked: the learners ignore masks."""
     if isinstance(given, np.ma.MaskedArray) and np.ma.getmaskarray(given).any():
         first = np.argwhere(np.ma.getmaskarray(given))[0].tolist()
         at = ", ".join(map(str, first))

@@ -1,4 +1,4 @@
-"""The JSON of a saved encoder: checked for its shape before an encoder is made of it."""
+"""The JSON of a saved encoder: checked for its shape before an encoder is made from it."""
 
 from __future__ import annotations
 

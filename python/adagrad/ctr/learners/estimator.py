@@ -368,7 +368,7 @@ class ClickLearner(InputValidation):
         if params["encoder"] is not None:
             # The fitted encoder: it knows its columns.
             params["encoder"] = getattr(self, "encoder_", params["encoder"]).to_dict()
-            HashingEncoder.from_dict(params["encoder"])  # refuses what no file could be read with
+            HashingEncoder.from_dict(params["encoder"])  # refuse what could not be read again
         fitted = {name: value for name in file_format.FITTED if (value := vars(self).get(name))}
         names = vars(self).get("feature_names_in_")
         if names is not None:

@@ -55,6 +55,8 @@ def named_format(head: bytes) -> str | None:
 
 def not_read(head: bytes) -> str | None:
     """Return what a file is and what to do, if it begins like a format that is not read."""
+    if head[257:262] == b"ustar":
+        return "a tar archive: unpack it first"
     return next((what for magic, what in NOT_READ.items() if head.startswith(magic)), None)
 
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from adagrad.ctr.logs.blocks import Block, is_utf8, parse_block, read_blocks
+from adagrad.ctr.logs.content import not_read
 from adagrad.ctr.logs.csv_faults import (
     EMPTY,
     OPEN_QUOTE,
@@ -107,6 +108,9 @@ class DelimitedReader:
             raise
 
     def _split_header(self, line: bytes) -> list[str]:
+        if b"\0" in line:
+            reason = not_read(line) or "not a text file: its first line contains NUL"
+            raise LogError(self._source.path, 1, f"this is {reason}")
         try:
             text = line.decode().rstrip("\r\n")
         except UnicodeDecodeError as error:

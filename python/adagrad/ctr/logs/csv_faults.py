@@ -2,7 +2,7 @@
 
 pyarrow reports neither the line nor the reason. Each line is judged by itself, so the result does
 not depend on where blocks begin and end, and each column is judged at once, so a block costs the
-same whether it has one broken line or nothing else.
+same whether one of its lines is broken or all are.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from adagrad._text import counted
 from adagrad.ctr.logs.blocks import is_utf8
 from adagrad.ctr.logs.rows import Fault
 from adagrad.ctr.logs.values import unreadable, unreadable_fault
@@ -39,7 +40,7 @@ _QUOTED = re.compile(r'[^"]*(?:""[^"]*)*')
 
 def wrong_width(found: int, expected: int) -> Fault:
     """Return the fault of a line with another number of columns."""
-    return Fault("number of columns", f"{found} columns instead of {expected}")
+    return Fault("number of columns", f"{counted(found, 'column')} instead of {expected}")
 
 
 def split_line(text: str, delimiter: str, *, quoted: bool) -> tuple[list[str], bool]:

@@ -41,7 +41,7 @@ WORDS = {"false": 0.0, "true": 1.0}
 
 def wrong_label(shown: str, value: object = None) -> Fault:
     """Return the fault of a label that is neither 0 nor 1."""
-    return Fault("bad label", f"the label is {shown}, not 0 or 1, -1 or +1", value)
+    return Fault("bad label", f"the label is {shown}, not 0 or 1, -1 or +1, false or true", value)
 
 
 @dataclass
@@ -122,7 +122,9 @@ class Labels:
         if value is None or value == "":
             return MISSING
         if self.are_one_and_two:
-            return Fault("bad label", f"the label is {value!r}, not 1 or 2", value)
+            return Fault(
+                "bad label", f"the label is {value!r}, not 1 or 2, as the others are", value
+            )
         return wrong_label(repr(value), value)
 
 
@@ -204,7 +206,7 @@ def _numbers(column: pa.ChunkedArray) -> _Numbers:
 
 
 def _parse(value: object) -> float:
-    """Return a number, or NaN for what is none."""
+    """Return a number, or NaN for a value that is not one."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     if isinstance(value, str):

@@ -66,8 +66,8 @@ def missing_columns(
     if not first_line or hint:
         return f"{found}; the columns are {listed(near, 50)}{hint}"
     return (
-        f"{found}; the columns are {listed(names, 50)}, as the first line,"
-        f" {listed(first_line, 50)}, has no such name; if the file has no header, give --names"
+        f"{found}; the first line is {listed(first_line, 50)}; if the file has no header, use"
+        f" {listed(names, 50)} or give --names"
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from adagrad._text import typed
 from adagrad.ctr.logs.labels import Labels
 from adagrad.ctr.logs.mistakes import missing_columns
 from adagrad.ctr.logs.rows import LogError
@@ -61,7 +62,7 @@ class Request:
         """Return what to do about a value that does not fit the type of its column."""
         if name in self.types or name in self.text:  # the caller has decided
             return ""
-        return f"; --text {name} reads the column as text"
+        return f"; --text {typed([name])} reads the column as text"
 
     def select(self, path: str, found: list[str], first_line: Sequence[str] = ()) -> list[str]:
         """Return the columns of a file to read, by their distinct names, the label first.

@@ -1,7 +1,7 @@
 """The files of a log: paths, globs, directories, URIs and the standard input, with their formats.
 
-`open_log` and the readers use this module. What a file contains is asked in `content`, where the
-suffix does not tell the format; how remote files are found is in `remote`.
+`open_log` and the readers use this module. `content` recognizes formats that the suffix does not
+tell, and `remote` finds files behind URIs.
 """
 
 from __future__ import annotations
@@ -279,6 +279,8 @@ def _format_by_content(source: Source) -> str:
             head = stream.read(HEAD)
         except (OSError, pa.ArrowException) as error:
             raise ValueError(f"{source.path}: the file ends early or is damaged: {error}") from None
+    if reason := not_read(head):
+        raise ValueError(f"{source.path}: this is {reason}")
     try:
         return format_of_text(head)
     except ValueError as error:

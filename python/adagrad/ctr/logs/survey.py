@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
+from adagrad._text import typed
 from adagrad.ctr.logs.formats import open_reader
 from adagrad.ctr.logs.rows import LogError
 from adagrad.ctr.logs.types import as_text, is_number, is_text, plain, unify
@@ -172,7 +173,7 @@ class _Column:
             return LogError(path, 1, reason + f"must be {_name(self._given)}")
         reason += f"{_name(self.kind)} in {self._path}"
         if as_text(kind) and as_text(self.kind) and not self._wants_text:
-            reason += f"; to read it as text, use --text {self.name}"
+            reason += f"; to read it as text, use --text {typed([self.name])}"
         return LogError(path, 1, reason)
 
 
@@ -195,7 +196,7 @@ def _unify_with_sample(stored: pa.DataType, sample: pa.DataType) -> pa.DataType 
 
 
 def _read_as(sample: pa.DataType) -> pa.DataType:
-    """Return the type that a column is read with, given that which its sample has."""
+    """Return the type that a column is read with, given the type of its sample."""
     if pa.types.is_timestamp(sample):
         # Fractions of seconds may occur later in the file.
         return pa.timestamp("us" if sample.unit == "s" else "ns", sample.tz)

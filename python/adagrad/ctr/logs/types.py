@@ -174,7 +174,7 @@ RULES: dict[tuple[str, str], Callable[[Any, Any], pa.DataType | None]] = {
 
 
 def as_text(kind: pa.DataType) -> pa.DataType | None:
-    """Return the type of the texts of a type; None if its values have no texts, as lists."""
+    """Return the type of the texts of a type; None if its values have none, such as lists."""
     if pa.types.is_dictionary(kind):
         return pa.dictionary(CODES, pa.string()) if as_text(kind.value_type) else None
     return None if _family(kind) in ("list", "other") else pa.string()
@@ -197,7 +197,7 @@ class CannotConvert(ValueError):
 def convert(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     """Convert a column to another type, without the loss of a value.
 
-    A text is that which the encoder hashes: 5 for 5.0, 1 for true, ISO dates.
+    Texts are those that the encoder hashes: 5 for 5.0, 1 for true, ISO dates.
 
     Raises
     ------
