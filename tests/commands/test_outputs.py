@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -139,14 +140,36 @@ def test_two_outputs_through_a_link(folder: Path) -> None:
         "predict m LOGS/*.tsv -o LOGS/scores.tsv",
         "train LOGS -m LOGS/m.parquet",
         "train LOGS/**/*.tsv -m LOGS/sub/deep/m.tsv",
+        "train LOGS/**/*.tsv -m LOGS/m.tsv",
+        "predict m LOGS/** -o LOGS/sub/deep/scores.csv",
+        "predict m LOGS/* -o LOGS/sub/deep/scores.csv",
+        "predict m FOLDER/LOGS/* -o LOGS/sub/scores.csv",
     ],
 )
 def test_what_the_next_run_would_read(folder: Path, line: str) -> None:
     Path("LOGS/sub/deep").mkdir(parents=True)
     Path("log.tsv").rename("LOGS/log.tsv")
-    name, *arguments = line.split()
+    name, *arguments = line.replace("FOLDER", f"file://{folder}").split()
     said = refused(name, *arguments, *(TRAIN if name == "train" else ()))
+    assert re.search("would be read as a part of .*LOGS", said)
+
+
+def test_a_log_of_files_without_a_suffix_includes_every_output(folder: Path) -> None:
+    Path("LOGS").mkdir()
+    Path("log.tsv").rename("LOGS/part-0")
+    said = refused("train", "LOGS", "-m", "LOGS/m.safetensors", *TRAIN)
     assert "would be read as a part of LOGS" in said
+    done("train", "LOGS", "-m", "LOGS/.m.safetensors", *TRAIN)
+
+
+@POSIX
+@pytest.mark.parametrize("log", ["LINK", "LINK/*.tsv", "LINK/**/*.tsv"])
+def test_what_the_next_run_would_read_through_a_link(folder: Path, log: str) -> None:
+    Path("LOGS").mkdir()
+    Path("log.tsv").rename("LOGS/log.tsv")
+    Path("LINK").symlink_to("LOGS")
+    said = refused("predict", "m", log, "-o", "LOGS/scores.tsv")
+    assert "would be read as a part of LINK" in said
 
 
 def test_what_the_next_run_would_not_read(folder: Path) -> None:
@@ -414,21 +437,46 @@ def test_the_standard_streams_may_not_be_an_input_and_an_output(folder: Path) ->
     assert contents(folder) == before
 
 
+@POSIX
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [
+        ("evaluate m held.tsv", "held.tsv"),
+        ("evaluate m held.tsv", "m"),
+        ("inspect m", "m"),
+        ("inspect m --log held.tsv", "held.tsv"),
+        ("diagnose held.tsv -l click", "held.tsv"),
+    ],
+)
+def test_nothing_is_appended_to_an_input(folder: Path, line: str, file: str) -> None:
+    before = contents(folder)
+    run = [sys.executable, "-m", "adagrad.commands.main", *line.split()]
+    with Path(file).open("ab") as out:
+        found = subprocess.run(run, stdout=out, stderr=-1, timeout=60, check=False)
+    assert found.returncode == 1
+    assert found.stderr.decode().startswith(f"Error: the standard output is {file}, a")
+    assert contents(folder) == before
+
+
 def test_a_checkpoint_of_a_cluster(folder: Path) -> None:
     from click import ClickException
 
-    from adagrad.commands.outputs import check_checkpoint
+    from adagrad.commands.outputs import Output, check_checkpoint
 
     place = folder / "m.checkpoint"
-    check_checkpoint(place, ["log.tsv"], overwrite=False, resume=False)
+    check_checkpoint(place, ["log.tsv"], [], overwrite=False, resume=False)
     place.mkdir()
-    check_checkpoint(place, ["log.tsv"], overwrite=False, resume=False)
+    check_checkpoint(place, ["log.tsv"], [], overwrite=False, resume=False)
     (place / "training.json").write_text(json.dumps({}))
     with pytest.raises(ClickException, match=r"of another training: give --resume .*--overwrite"):
-        check_checkpoint(place, ["log.tsv"], overwrite=False, resume=False)
-    check_checkpoint(place, ["log.tsv"], overwrite=True, resume=False)
-    check_checkpoint(place, ["log.tsv"], overwrite=False, resume=True)
+        check_checkpoint(place, ["log.tsv"], [], overwrite=False, resume=False)
+    check_checkpoint(place, ["log.tsv"], [], overwrite=True, resume=False)
+    check_checkpoint(place, ["log.tsv"], [], overwrite=False, resume=True)
     with pytest.raises(ClickException, match="is in the directory of the checkpoint"):
-        check_checkpoint(place, [str(place / "log.tsv")], overwrite=True, resume=True)
+        check_checkpoint(place, [str(place / "log.tsv")], [], overwrite=True, resume=True)
+    for path in (place, place / "page.html", Path("m.checkpoint/page.html")):
+        page = Output("--report", path, "report")
+        with pytest.raises(ClickException, match=r"--report .* is in the directory of the check"):
+            check_checkpoint(place, ["log.tsv"], [page], overwrite=True, resume=True)
     with pytest.raises(ClickException, match="needs a directory of that name"):
-        check_checkpoint(folder / "notes.txt", ["log.tsv"], overwrite=True, resume=True)
+        check_checkpoint(folder / "notes.txt", ["log.tsv"], [], overwrite=True, resume=True)

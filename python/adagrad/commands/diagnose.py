@@ -20,7 +20,13 @@ from adagrad.commands.log_options import (
     reader_options,
     use_threads,
 )
-from adagrad.commands.outputs import Output, check_outputs, overwrite_option, save_picture
+from adagrad.commands.outputs import (
+    Output,
+    check_outputs,
+    check_standard_output,
+    overwrite_option,
+    save_picture,
+)
 from adagrad.commands.terminal import console, echo
 
 if TYPE_CHECKING:
@@ -153,9 +159,11 @@ def _check_outputs(file: str | None, given: dict[str, Any]) -> None:
         ("--json", given["json_file"], "numbers"),
         ("--picture", given["picture"], "picture"),
     ]
+    logs = [] if file is None else [file]
+    check_standard_output(logs, [], given["file_format"])
     check_outputs(
         [Output(*output) for output in outputs if output[1] is not None],
-        logs=[] if file is None else [file],
+        logs=logs,
         file_format=given["file_format"],
         overwrite=given["overwrite"],
     )

@@ -18,6 +18,7 @@ from adagrad.commands.log_options import (
     reader_options,
     use_threads,
 )
+from adagrad.commands.outputs import check_standard_output
 from adagrad.commands.terminal import echo
 
 __all__ = ["evaluate"]
@@ -51,6 +52,7 @@ def evaluate(
     from adagrad.ctr.training.columns import open_for_model
     from adagrad.ctr.training.state import check_classes, trained_with
 
+    check_standard_output(logs, [model], given["file_format"])
     use_threads(given["threads"])
     estimator, extra = files.read(model)
     trained = trained_with(model, estimator, extra)

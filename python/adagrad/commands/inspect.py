@@ -13,6 +13,7 @@ from adagrad._text import counted, listed, metric_texts, printable
 from adagrad.commands import terminal
 from adagrad.commands.errors import reads_logs
 from adagrad.commands.log_options import LogCommand, log_options, reader_options, use_threads
+from adagrad.commands.outputs import check_standard_output
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -62,6 +63,7 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, **given: Any) -> None:
     from adagrad.ctr.training import insight
     from adagrad.ctr.training.encoders import encoder_of
 
+    check_standard_output(logs, [model], given["file_format"])
     use_threads(given["threads"])
     estimator, extra = files.read(model)
     console = terminal.console(soft_wrap=True)

@@ -139,9 +139,18 @@ def check_outputs(
 
 
 def check_checkpoint(
-    directory: Path, logs: Sequence[str], *, overwrite: bool, resume: bool
+    directory: Path,
+    logs: Sequence[str],
+    outputs: Sequence[Output],
+    *,
+    overwrite: bool,
+    resume: bool,
 ) -> None:
     """Refuse the directory of a checkpoint that holds something else, or another checkpoint."""
+    for output in outputs:
+        path = resolved(output.path)
+        if resolved(directory) in (path, *path.parents):
+            raise click.ClickException(f"{output} is in the directory of the checkpoint")
     if not directory.exists():
         return
     if not directory.is_dir():
@@ -159,7 +168,7 @@ def check_checkpoint(
 
 
 def check_standard_output(
-    logs: Sequence[str], files: Sequence[Path], file_format: str | None
+    logs: Sequence[str], files: Sequence[Path | None], file_format: str | None
 ) -> None:
     """Refuse to append to a file that the command reads."""
     try:

@@ -321,7 +321,7 @@ def _check_files(given: dict[str, Any], logs: tuple[str, ...]) -> None:
     replace = {name: given[name] for name in ("overwrite", "resume")}
     check_outputs(outputs, logs=read, file_format=given["file_format"], **replace)
     if given["ray"] is not None:
-        check_checkpoint(checkpoint_of(given["model"]), read, **replace)
+        check_checkpoint(checkpoint_of(given["model"]), read, outputs, **replace)
 
 
 def _check_passes(given: dict[str, Any], logs: tuple[str, ...]) -> None:

@@ -172,8 +172,7 @@ def find(
 def _find_one(path: str, format: str | None) -> list[Source]:
     if path == STDIN:
         return [Source(path, format, None, None, Pipe(sys.stdin.buffer))]
-    if path.startswith("file://"):
-        path = unquote(urlsplit(path).path)
+    path = _without_scheme(path)
     if URI.match(path) and not Path(path).exists():
         return _find_uri(path, format)
     if Path(path).is_dir():
@@ -193,22 +192,57 @@ def _find_one(path: str, format: str | None) -> list[Source]:
 
 
 def would_find(path: str, file: Path, format: str | None) -> bool:
-    """Return whether a glob or a directory stands for a file, if that existed."""
+    """Return whether a glob or a directory stands for a file, if that existed.
+
+    Parameters
+    ----------
+    path : str
+        As for `find`.
+    file : Path
+        Absolute, without symbolic links.
+    format : str, optional
+        As for `find`.
+    """
+    path = _without_scheme(path)
     if Path(path).is_dir():
-        directory = Path(path).resolve()
-        return directory in file.parents and _is_named_as_data(file, directory, format)
+        return _is_chosen(file, Path(path).resolve(), format)
     if Path(path).exists():
         return False
-    pattern = os.path.abspath(path)  # noqa: PTH100, as find() expands it
-    parts = Path(pattern).parts
-    if "**" in parts:
-        return fnmatch.fnmatchcase(str(file), pattern)
-    return len(parts) == len(file.parts) and all(map(fnmatch.fnmatchcase, file.parts, parts))
+    parts = Path(path).absolute().parts
+    fixed = next((at for at, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    pattern = [*Path(*parts[:fixed]).resolve().parts, *parts[fixed:]]
+    if _matches(file.parts, pattern):
+        return True
+    return any(
+        _matches(folder.parts, pattern) and _is_chosen(file, folder, format)
+        for folder in file.parents
+    )
 
 
-def _is_named_as_data(file: Path, directory: Path, format: str | None) -> bool:
-    hidden = any(part[0] in "._" for part in file.relative_to(directory).parts)
-    return not hidden and (format or _format_and_codec(file)[0]) is not None
+def _is_chosen(file: Path, folder: Path, format: str | None) -> bool:
+    """Return whether a directory stands for a file, if that existed."""
+    if folder not in file.parents:
+        return False
+    files = {str(other) for other in folder.rglob("*") if other.is_file()}
+    return str(file) in _chosen([*files, str(file)], str(folder), format)
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Return whether a recursive glob matches a path; both are in parts."""
+    if not pattern:
+        return not parts
+    first, rest = pattern[0], pattern[1:]
+    if first == "**" and _matches(parts, rest):
+        return True
+    if not parts or (parts[0][0] == "." and first[0] != "."):
+        return False
+    if first == "**":
+        return _matches(parts[1:], pattern)
+    return fnmatch.fnmatchcase(parts[0], first) and _matches(parts[1:], rest)
+
+
+def _without_scheme(path: str) -> str:
+    return unquote(urlsplit(path).path) if path.startswith("file://") else path
 
 
 def _find_uri(uri: str, format: str | None) -> list[Source]:
