@@ -19,6 +19,7 @@ QUESTIONS = {
     "precision": "tables and arrays of 16 bits: bytes, time and loss beside float32",
     "coalesce": "coalesce alone, beside np.unique and torch",
     "ctr": "click learners: one pass, threads, FM and FFM, from files, beside VW, libffm",
+    "door": "logs of many columns and files, errors, the check of memory, the digest of a training",
     "distributed": "click learners on Ray: bits, the cost of staleness, failures",
     "scale": "click learners on Ray: the cost of a batch, beside one process, 64 nodes simulated",
     "keras_fit": "Keras: an update and a training step, ours and Keras's, on each backend",

@@ -5,19 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
 from adagrad import datasets
-from adagrad._arrow import damage
 from adagrad.ctr import Examples, HashingEncoder, LogisticRegression
-from adagrad.ctr.logs import memory as log_memory
 from adagrad.ctr.logs import open_log
 from bench import clicks
 from bench.harness import Report
@@ -67,23 +63,6 @@ def write_logs(folder: Path, rows: int) -> dict[str, Path]:
     return paths
 
 
-def check_of_memory(path: Path) -> float:
-    """Return the share of the check of Arrow memory in the processor time of a pass."""
-    spent = 0.0
-
-    def timed(*args: Any) -> str | None:
-        nonlocal spent
-        begin = time.thread_time()
-        found = damage(*args)
-        spent += time.thread_time() - begin
-        return found
-
-    with mock.patch.object(log_memory, "damage", timed):
-        begin = time.process_time()
-        train(path)
-        return spent / (time.process_time() - begin)
-
-
 def end_to_end(report: Report) -> None:
     """Measure a pass from a file to a trained model."""
     rows = 4096 if report.quick else LOG_ROWS
@@ -98,13 +77,11 @@ def end_to_end(report: Report) -> None:
             variants.append(Variant("VW, text", call, group=END_TO_END))
         with one_processor():
             report.measure(Shape("synthetic log", rows), variants, repeat=False, budget=15)
-            share = float(np.median([check_of_memory(paths["log.parquet"]) for _ in range(5)]))
     of_text = report.ratio("synthetic log", "VW, text", END_TO_END, of=f"{US}, TSV")
     of_parquet = report.ratio("synthetic log", "VW, text", END_TO_END)
     report.claims += [
         Claim("from TSV, VW from its text", of_text, ">=", 4),
         Claim("from dictionaries in Parquet, VW from its text", of_parquet, ">=", 8),
-        Claim("the check of memory, of the pass from Parquet", 100 * share, "<=", 3, "%"),
     ]
     report.by_shape(f"{END_TO_END}: ns a row", END_TO_END)
 

@@ -20,6 +20,7 @@ QUESTIONS = (
     "precision",
     "coalesce",
     "ctr",
+    "door",
     "keras_fit",
     "drop_in",
     "call",
@@ -29,6 +30,7 @@ QUESTIONS = (
 # of it.
 PEERS = dict.fromkeys(QUESTIONS, "torch,numba,fbgemm_gpu")
 PEERS |= {"ctr": "vowpalwabbit,numba", "keras_fit": "keras,torch,numba", "drop_in": "numba"}
+PEERS["door"] = ""  # it has none
 
 
 @pytest.mark.parametrize("question", QUESTIONS)

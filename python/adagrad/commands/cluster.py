@@ -6,8 +6,9 @@ Nothing of Ray is imported before ``--ray`` is given.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -24,11 +25,63 @@ __all__ = [
     "checkpoint_of",
     "cluster_progress",
     "cluster_summary",
+    "ray_options",
     "training_on_ray",
 ]
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 # The options that go to `adagrad.distributed.Cluster`, by parameter.
 OPTIONS = ("workers", "shards", "mode", "staleness", "batch_size")
+
+
+def ray_options(command: F) -> F:
+    """Add ``--ray`` and the options that need it."""
+    for option in reversed(
+        [
+            click.option(
+                "--ray",
+                metavar="ADDRESS",
+                help="Train on a Ray cluster: HOST:PORT, auto for one that runs here, or local"
+                " to start one.  [default: train in this process]",
+            ),
+            click.option(
+                "--workers",
+                type=click.IntRange(1),
+                metavar="N",
+                help="With --ray: number of processes that compute gradients."
+                "  [default: one per CPU of the cluster]",
+            ),
+            click.option(
+                "--shards",
+                type=click.IntRange(1),
+                metavar="N",
+                help="With --ray: number of processes that hold the model. It does not change the"
+                " result.  [default: one per node]",
+            ),
+            click.option(
+                "--mode",
+                type=click.Choice(["sync", "async"]),
+                help="With --ray: sync applies batches in a fixed order and is reproducible; async"
+                " applies each as it arrives.  [default: sync]",
+            ),
+            click.option(
+                "--staleness",
+                type=click.IntRange(0),
+                metavar="N",
+                help="With --ray: number of preceding batches whose updates a batch may miss."
+                "  [default: 1]",
+            ),
+            click.option(
+                "--batch-size",
+                type=click.IntRange(1),
+                metavar="N",
+                help="With --ray: examples per batch. Each batch takes one step.  [default: 8192]",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
 
 
 def check_cluster(given: dict[str, Any], logs: tuple[str, ...]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adagrad._text import counted, printable
-from adagrad.commands.cluster import checkpoint_of
+from adagrad.commands.cluster import checkpoint_of, ray_options
 from adagrad.commands.errors import reads_logs
 from adagrad.commands.log_options import (
     LogCommand,
@@ -170,44 +170,7 @@ def rate(text: str) -> float | str:
     metavar="FILE.html",
     help="Write a web page with learning curves, calibration, lift, rates and collisions.",
 )
-@click.option(
-    "--ray",
-    metavar="ADDRESS",
-    help="Train on a Ray cluster: HOST:PORT, auto for one that runs here, or local to start one."
-    "  [default: train in this process]",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(1),
-    metavar="N",
-    help="With --ray: number of processes that compute gradients."
-    "  [default: one per CPU of the cluster]",
-)
-@click.option(
-    "--shards",
-    type=click.IntRange(1),
-    metavar="N",
-    help="With --ray: number of processes that hold the model. It does not change the result."
-    "  [default: one per node]",
-)
-@click.option(
-    "--mode",
-    type=click.Choice(["sync", "async"]),
-    help="With --ray: sync applies batches in a fixed order and is reproducible; async applies each"
-    " as it arrives.  [default: sync]",
-)
-@click.option(
-    "--staleness",
-    type=click.IntRange(0),
-    metavar="N",
-    help="With --ray: number of preceding batches whose updates a batch may miss.  [default: 1]",
-)
-@click.option(
-    "--batch-size",
-    type=click.IntRange(1),
-    metavar="N",
-    help="With --ray: examples per batch. Each batch takes one step.  [default: 8192]",
-)
+@ray_options
 @click.option("-q", "--quiet", is_flag=True, help="Print only errors.")
 @overwrite_option
 @log_options

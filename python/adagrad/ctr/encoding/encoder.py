@@ -6,7 +6,6 @@ disk depends on them.
 
 from __future__ import annotations
 
-import collections
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -16,6 +15,7 @@ import numpy as np
 import adagrad._core as _core
 from adagrad._arguments import check_integer
 from adagrad.ctr.encoding.examples import Examples
+from adagrad.ctr.encoding.fields import cross_name, fields_in, planned
 from adagrad.ctr.encoding.saved import check_saved
 
 # `columns` and `inverse` are imported where they are called: they need pyarrow, but a learner of
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["HashingEncoder"]
 
 Kind = Literal["categorical", "log2-bins", "value"]
+KINDS: tuple[str, ...] = get_args(Kind)
 _CHOICES = {
-    "numeric": get_args(Kind),
+    "numeric": KINDS,
     "multi": ("sum", "mean"),
     "null": ("value", "skip"),
 }
@@ -313,7 +314,7 @@ class HashingEncoder:
         TypeError, ValueError
             It describes none: a key is missing, or a parameter is wrong.
         """
-        check_saved(state, _FORMAT, _CHOICES["numeric"])
+        check_saved(state, _FORMAT, KINDS)
         self = cls(**state["params"])
         if state["fields_"] is not None:
             self.fields_ = dict(state["fields_"])
@@ -338,31 +339,16 @@ class HashingEncoder:
 
     def _names(self, kinds: Iterable[str]) -> list[str]:
         """Return the names of all fields, in their order: columns, then crosses."""
-        return [*kinds, *map(_cross_name, self.crosses)]
+        return [*kinds, *map(cross_name, self.crosses)]
 
     def _find_fields(self, schema: pa.Schema) -> dict[str, str | None]:
         """Return the columns to encode and their kinds."""
         from adagrad.ctr.encoding.columns import default_kind
 
-        wanted = getattr(self, "fields_", self.fields)
-        if isinstance(wanted, str):
-            raise TypeError(f"fields must be names or a dict, got {wanted!r}")
-        found = schema.names
-        counts = collections.Counter(found)
-        names = list(found if wanted is None else wanted)
-        if not names:
-            raise ValueError("X has no columns to encode")
-        for name, times in collections.Counter(names).items():
-            if times > 1 or counts[name] > 1:
-                raise ValueError(f"field {name!r} occurs twice")
-            if counts[name] == 0:
-                raise ValueError(f"X has no column {name!r}; its columns are {found}")
-        kinds = dict(wanted) if isinstance(wanted, Mapping) else dict.fromkeys(names)
+        kinds = fields_in(schema.names, getattr(self, "fields_", self.fields), KINDS)
         for name, kind in kinds.items():
             if kind is None:
                 kinds[name] = default_kind(schema.field(name).type, self.numeric)
-            elif kind not in _CHOICES["numeric"]:
-                raise ValueError(f"fields[{name!r}] must be in {_CHOICES['numeric']}, got {kind!r}")
         return kinds
 
     def _check_choices(self) -> None:
@@ -375,34 +361,8 @@ class HashingEncoder:
     def _make_hasher(self, kinds: Mapping[str, str | None]) -> _core.Hasher:
         """Check the parameters, and return the compiled encoder for these fields."""
         self._check_choices()
-        position = {name: j for j, name in enumerate(kinds)}
-        names = list(position)
-        for cross in self.crosses:
-            if isinstance(cross, str) or len(cross) < 2:
-                raise ValueError(f"a cross needs at least two fields, got {cross!r}")
-            for part in cross:
-                if part not in position:
-                    raise ValueError(
-                        f"the cross {tuple(cross)!r} has {part!r}, which is not one of the fields"
-                        f" {list(position)}"
-                    )
-            if len(set(cross)) < len(cross):
-                raise ValueError(f"the cross {tuple(cross)!r} has a field twice")
-            name = _cross_name(cross)
-            if name in names:
-                raise ValueError(f"field {name!r} occurs twice")
-            names.append(name)
-        if isinstance(self.wide, str):
-            raise TypeError(f"wide must be a sequence of names, got {self.wide!r}")
-        wide = {_cross_name(name) for name in self.wide}
-        if not wide <= set(names):
-            raise ValueError(f"wide has {sorted(wide - set(names))}, but the fields are {names}")
         plan = (
-            [(name, kind or "categorical", name in wide) for name, kind in kinds.items()],
-            [
-                (_cross_name(cross), [position[part] for part in cross], _cross_name(cross) in wide)
-                for cross in self.crosses
-            ],
+            *planned(kinds, self.crosses, self.wide),
             self.bits,
             self.seed,
             self.null == "skip",
@@ -437,7 +397,3 @@ class HashingEncoder:
             input_tags=InputTags(two_d_array=False, string=True, categorical=True, allow_nan=True),
             requires_fit=False,
         )
-
-
-def _cross_name(parts: str | Iterable[str]) -> str:
-    return parts if isinstance(parts, str) else "*".join(parts)

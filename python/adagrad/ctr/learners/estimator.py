@@ -39,9 +39,6 @@ Floats = npt.NDArray[np.float32]
 CHUNK = 65_536
 """Examples between two checks for interrupts; a multiple of the learners' rounds of 64."""
 
-_RETUNABLE = frozenset({"l1", "lr", "lr_decay", "weight_decay"})
-_FROM_EXAMPLES = frozenset({"n_slots", "n_fields", "parts", "rule"})
-
 
 class ClickLearner(InputValidation):
     """Common part of the learners; see `LogisticRegression`."""
@@ -209,14 +206,7 @@ class ClickLearner(InputValidation):
         if self.lr == "auto":
             rule = rule.replace(lr=now.rule.lr)
         wanted = self._settings(x, rule)
-        for before, after in ((now, wanted), (now.rule, wanted.rule)):
-            for name in (field.name for field in dataclasses.fields(before)):
-                old, new = getattr(before, name), getattr(after, name)
-                if old != new and name not in _RETUNABLE | _FROM_EXAMPLES:
-                    raise ValueError(
-                        f"{name} was {old!r} when the model began and cannot become {new!r}: fit a"
-                        " new model, or a clone"
-                    )
+        now.check_change(wanted)
         self._trainer.check(x, passes, wanted.rule)
         if (now.l1, now.rule) == (wanted.l1, wanted.rule):
             return

@@ -24,6 +24,9 @@ __all__ = ["ONE_BY_ONE", "Kind", "Model", "Settings", "gradients", "layouts", "l
 ONE_BY_ONE = 1024
 """A model learns this many first examples one by one, and later ones in rounds of up to 64."""
 
+_RETUNABLE = frozenset({"l1", "lr", "lr_decay", "weight_decay"})
+_FROM_EXAMPLES = frozenset({"n_slots", "n_fields", "parts", "rule"})
+
 Kind = Literal["lr", "fm", "ffm"]
 Floats = npt.NDArray[np.float32]
 Memory = Mapping[str, npt.NDArray[Any] | None]
@@ -72,6 +75,20 @@ class Settings:
     init_scale: float = 0.0
     normalize: bool = False
     seed: int = 0
+
+    def check_change(self, wanted: Settings) -> None:
+        """Raise ValueError if a model with these settings cannot go on with others.
+
+        Sizes that the examples decide are not compared.
+        """
+        for before, after in ((self, wanted), (self.rule, wanted.rule)):
+            for name in (field.name for field in dataclasses.fields(before)):
+                old, new = getattr(before, name), getattr(after, name)
+                if old != new and name not in _RETUNABLE | _FROM_EXAMPLES:
+                    raise ValueError(
+                        f"{name} was {old!r} when the model began and cannot become {new!r}: fit a"
+                        " new model, or a clone"
+                    )
 
 
 class Model:

@@ -11,6 +11,7 @@ import os
 import reprlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from adagrad.ctr.learners.progressive import METRICS
 from adagrad.tables.tensors import TableFileError
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Trained", "check_classes", "kept", "saved_training", "trained_with"]
 
 StrPath = str | os.PathLike[str]
-
-_METRICS = {"logloss", "normalized_entropy", "auc", "calibration"}
 
 
 class Trained(NamedTuple):
@@ -205,7 +204,9 @@ def _is_identity(value: Any) -> bool:
 
 def _are_metrics(value: Any) -> bool:
     return (
-        isinstance(value, dict) and value.keys() == _METRICS and _are([*value.values()], _is_number)
+        isinstance(value, dict)
+        and value.keys() == {*METRICS}
+        and _are([*value.values()], _is_number)
     )
 
 
