@@ -82,6 +82,11 @@ def error(*arguments: object) -> str:
             " mean 'click'?",
         ),
         (
+            ["x.csv", "-l", "click", "-m", "m", "--lr", "fast"],
+            "Invalid value for '--lr': 'fast' is neither a number nor auto (see adagrad train"
+            " --help)",
+        ),
+        (
             ["x.csv", "-l", "click", "-m", "m", "--delimiter", ";;"],
             "Invalid value for '--delimiter': ';;' is not one character between columns: give one,"
             " such as ';', or tab (or '\\t'), or '\\x01' (see adagrad train --help)",
