@@ -81,6 +81,12 @@ def error(*arguments: object) -> str:
             "x.csv, line 1: no column 'Click '; the columns are click, site, ad, depth; did you"
             " mean 'click'?",
         ),
+        (["x.csv", "--label"], "Option '--label' requires an argument (see adagrad train --help)"),
+        (
+            ["x.csv", "-l", "click", "-m", "m", "--lr", "fast"],
+            "Invalid value for '--lr': 'fast' is neither a number nor auto (see adagrad train"
+            " --help)",
+        ),
         (
             ["x.csv", "-l", "click", "-m", "m", "--delimiter", ";;"],
             "Invalid value for '--delimiter': ';;' is not one character between columns: give one,"

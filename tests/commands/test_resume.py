@@ -163,6 +163,7 @@ def test_resuming_with_another_log(log: Path, tmp_path: Path) -> None:
     )
     assert code == 1
     assert "was trained on another log: log.tsv (" in err
+    assert err.endswith(": give --overwrite instead of --resume to train from the first row\n")
 
 
 def test_resuming_with_a_log_of_the_same_size(tmp_path: Path) -> None:

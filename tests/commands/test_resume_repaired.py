@@ -130,7 +130,16 @@ def test_a_row_that_was_skipped_and_is_not_any_more(tmp_path: Path) -> None:
     bad = invoke(*arguments, "--checkpoint-every", 640)
     assert bad[0] == 1
     assert "line 101: 1 column instead of 5; 64 examples before it are saved" in bad[2]
+    unfinished = (
+        f"{tmp_path / 'm'}: the training stopped after 64 rows of pass 1: continue it with adagrad"
+        " train --resume\n"
+    )
+    good = tmp_path / "good.tsv"
+    good.write_bytes(b"".join(broken_lines()[:100]))
+    assert invoke("predict", tmp_path / "m", good)[2] == unfinished
+    assert invoke("evaluate", tmp_path / "m", good)[2] == unfinished
     assert invoke(*arguments, "--skip-bad")[0] == 0
+    assert invoke("predict", tmp_path / "m", good)[2] == ""
 
 
 @pytest.mark.usefixtures("small_batches")

@@ -82,7 +82,7 @@ def test_a_log_that_cannot_mean_what_the_model_learned(tmp_path: Path) -> None:
     parquet.write_table(table(pa.array(["1", "2"])), tmp_path / "text.parquet")
     code, out, err = invoke("predict", tmp_path / "m", tmp_path / "text.parquet")
     assert (code, out) == (1, "")
-    assert "text.parquet, line 1: column 'id' is string, but must be int64" in err
+    assert "text.parquet, line 1: column 'id' is text, but must be int64; to read it as text" in err
     many = table(pa.array([1, 1 << 40]), pa.array([5, 6.5]))
     parquet.write_table(many, tmp_path / "half.parquet")
     code, _, err = invoke("predict", tmp_path / "m", tmp_path / "half.parquet")

@@ -21,6 +21,8 @@ from adagrad.ctr.diagnosis.words import in_words
 from adagrad.ctr.encoding.encoder import HashingEncoder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from adagrad.ctr.logs.log import Log
     from adagrad.ctr.training.encoders import Encoder
     from adagrad.ctr.training.options import Options
@@ -34,6 +36,7 @@ __all__ = [
     "is_number",
     "numeric_names",
     "repetition",
+    "warn_if_unfinished",
     "warn_of_empty",
 ]
 
@@ -178,6 +181,20 @@ def warn_of_empty(logs: Sequence[str], encoder: Encoder) -> Callable[[pa.RecordB
             echo(printable(doubt), err=True)
 
     return warn
+
+
+def warn_if_unfinished(model: Path, extra: Any) -> None:
+    """Warn on stderr if a broken row or a signal stopped the training of a model within a pass."""
+    from adagrad.ctr.training.state import saved_training
+
+    state = saved_training(model, extra)
+    if state is not None and state["rows"]:
+        rows = counted(state["rows"], "row")
+        echo(
+            f"{model}: the training stopped after {rows} of pass {state['pass'] + 1}: continue it"
+            " with adagrad train --resume",
+            err=True,
+        )
 
 
 def _names_among_values(batch: pa.RecordBatch, kinds: Mapping[str, str | None]) -> str | None:

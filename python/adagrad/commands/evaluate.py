@@ -46,7 +46,7 @@ def evaluate(
     positives in these logs: below 1 is better than that. Calibration is the sum of the predictions
     divided by the sum of the labels: 1 is right on average. LOG is as for adagrad train.
     """
-    from adagrad.commands.columns import warn_of_empty
+    from adagrad.commands.columns import warn_if_unfinished, warn_of_empty
     from adagrad.ctr.learners import files
     from adagrad.ctr.training import evaluation
     from adagrad.ctr.training.columns import open_for_model
@@ -56,6 +56,7 @@ def evaluate(
     use_threads(given["threads"])
     estimator, extra = files.read(model)
     trained = trained_with(model, estimator, extra)
+    warn_if_unfinished(model, extra)
     how = reader_options(given, logs)
     label = label or trained.label or (LIBSVM_LABEL if estimator.encoder is None else None)
     if label is None:

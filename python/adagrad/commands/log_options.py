@@ -50,7 +50,11 @@ class LogCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments, and note the options that are given twice."""
-        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        try:
+            _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx  # click forgets it for an option without its argument
+            raise
         once = [
             x for x in given if isinstance(x, click.Option) and not x.multiple and not x.is_flag
         ]

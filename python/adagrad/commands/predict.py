@@ -73,7 +73,7 @@ def predict(
       adagrad predict ctr.safetensors --format tsv < today.tsv > p.txt
     """  # noqa: D301 (click looks for the character itself)
     import adagrad._core as _core
-    from adagrad.commands.columns import warn_of_empty
+    from adagrad.commands.columns import warn_if_unfinished, warn_of_empty
     from adagrad.ctr.learners import files
     from adagrad.ctr.training.columns import open_for_model
     from adagrad.ctr.training.pipeline import encoded
@@ -87,6 +87,7 @@ def predict(
     use_threads(given["threads"])
     estimator, extra = files.read(model)
     trained = trained_with(model, estimator, extra)
+    warn_if_unfinished(model, extra)
     how = reader_options(given, logs or ("-",))
     kept = list(keep or ())
     with open_for_model(

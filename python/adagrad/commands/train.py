@@ -40,7 +40,12 @@ NOTHING_SAVED = "interrupted before the first batch was learned: nothing to save
 
 def rate(text: str) -> float | str:
     """Parse a learning rate: a number or the word auto."""
-    return text if text == "auto" else float(text)
+    if text == "auto":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is neither a number nor auto") from None
 
 
 @click.command(cls=LogCommand, short_help="Train a model on a click log.")

@@ -170,7 +170,10 @@ class _Column:
     def _mismatch(self, path: str, kind: pa.DataType) -> LogError:
         reason = f"column {self.name!r} is {_name(kind)}, but "
         if not self._path:
-            return LogError(path, 1, reason + f"must be {_name(self._given)}")
+            reason += f"must be {_name(self._given)}"
+            if as_text(kind) and as_text(self._given):
+                reason += f"; to read it as text, train with --text {typed([self.name])}"
+            return LogError(path, 1, reason)
         reason += f"{_name(self.kind)} in {self._path}"
         if as_text(kind) and as_text(self.kind) and not self._wants_text:
             reason += f"; to read it as text, use --text {typed([self.name])}"
@@ -178,7 +181,7 @@ class _Column:
 
 
 def _name(kind: pa.DataType) -> str:
-    return str(plain(kind) if is_text(kind) else kind)
+    return "text" if is_text(kind) else str(kind)
 
 
 def _unify_with_sample(stored: pa.DataType, sample: pa.DataType) -> pa.DataType | None:

@@ -62,7 +62,8 @@ def check_same_training(
     if same_log and saved["log"] != identity["log"]:
         raise ResumeError(
             f"{path} was trained on another log: {describe_identity(saved['log'])}, not"
-            f" {describe_identity(identity['log'])}"
+            f" {describe_identity(identity['log'])}: give --overwrite instead of --resume to train"
+            " from the first row"
         )
     if saved["schema"] != identity["schema"]:
         raise ResumeError(f"{path} was trained on a log with other columns or types")
