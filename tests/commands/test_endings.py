@@ -231,6 +231,23 @@ def test_file_names_that_are_not_utf8(suffix: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes")
+def test_names_of_columns_that_are_not_utf8(folder: Path, tmp_path: Path) -> None:
+    odd = os.fsdecode(b"\xff")
+    given = ("-l", LABEL, "-m", tmp_path / "new")
+    for option in ("--names", "--ignore", "--text"):
+        code, _, err = invoke("train", folder / "log.tsv", *given, option, f"{LABEL},{odd}")
+        assert (code, err.count("\n")) == (2, 1)
+        assert rf"'{LABEL},\udcff' is not UTF-8" in err
+    for name in (f"k={odd}", f"{odd}=k"):
+        part = tmp_path / name / "part.tsv"
+        part.parent.mkdir()
+        part.write_bytes((folder / "log.tsv").read_bytes())
+        code, _, err = invoke("train", part, *given)
+        assert (code, err.count("\n")) == (1, 1)
+        assert "is not UTF-8" in err
+
+
 # -- what is no file --------------------------------------------------------------------------
 
 
@@ -452,6 +469,36 @@ def test_signals_end_a_command_quietly(folder: Path, tmp_path: Path, name: str) 
     assert process.returncode == 128 + getattr(signal, name)
     assert said.strip() in ("", "interrupted")
     assert not list(tmp_path.iterdir())
+
+
+LOSES_A_SIGNAL = """
+import signal, sys, time, weakref
+from adagrad.commands.errors import Commands
+
+class Thing:
+    pass
+
+def lose():
+    thing = Thing()
+    gone = weakref.ref(thing, lambda _: signal.raise_signal(int(sys.argv[1])))
+    del thing
+    time.sleep(60)
+
+group = Commands()
+group.command("lose")(lose)
+group(["lose"])
+"""
+
+
+@POSIX
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_while_an_object_is_destroyed(name: str) -> None:
+    """Python drops what the handler raises then."""
+    number = getattr(signal, name)
+    run = [sys.executable, "-c", LOSES_A_SIGNAL, str(int(number))]
+    found = subprocess.run(run, stderr=-1, timeout=30, check=False)
+    assert found.returncode == 128 + number
+    assert found.stderr.decode().strip() == ("interrupted" if name == "SIGINT" else "")
 
 
 @POSIX

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import signal
@@ -179,3 +180,21 @@ def test_resuming_with_a_log_of_the_same_size(tmp_path: Path) -> None:
         assert f"was trained on another log: log.tsv ({len(text)} bytes, ends " in err
     first.write_bytes(text)
     assert invoke(*arguments, "--resume")[0] == 0
+
+
+def test_resuming_from_a_model_that_lost_its_encoder(log: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    train(log, path, "--bits", 14, "--lr", 0.1)
+    content = path.read_bytes()
+    head = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:head])
+    params = json.loads(header["__metadata__"]["params"])
+    header["__metadata__"]["params"] = json.dumps(params | {"encoder": None})
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content[head:])
+    given = ("--bits", 14, "--lr", 0.1, "--passes", 2, "--resume")
+    code, _, err = invoke("train", log, "-l", LABEL, "-m", path, *given)
+    assert (code, err.count("\n")) == (1, 1), err
+    assert "is corrupted" in err
+    assert "no encoder" in err

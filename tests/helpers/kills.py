@@ -77,6 +77,8 @@ def in_a_fork(work: Callable[[], None], ready: int | None = None) -> int:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
         os.dup2(null, 2)
+        for number in (signal.SIGTERM, signal.SIGHUP):  # ignored under nohup, and inherited
+            signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if ready is not None:
             os.write(ready, b".")

@@ -542,3 +542,13 @@ def test_counts_that_are_not(tmp_path):
     with pytest.raises(ValueError, match="steps must be from 0"):
         table.save(tmp_path / "table")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["steps", "skipped", "decays"])
+def test_a_count_that_cannot_go_on(tmp_path, monkeypatch, name):
+    path, table = tmp_path / "table", Table(4)
+    changed = table._metadata() | {name: str(2**64 - 1)}
+    monkeypatch.setattr(Table, "_metadata", lambda self: changed)
+    table.save(path)
+    with pytest.raises(adagrad.TableFileError, match=f"{name} must be from 0"):
+        Table.load(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import functools
 import io
@@ -30,6 +31,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 FAILED = 1
 INTERRUPTED = 128 + signal.SIGINT
+LATER = 0.01  # seconds
 
 # Packages whose exceptions tell about files, data or the cluster, whatever their type.
 EXPLAINED = ("adagrad", "pyarrow", "ray", "safetensors", "safetensors_rust")
@@ -47,7 +49,7 @@ class Commands(click.Group):
         run = functools.partial(super().main, *arguments, standalone_mode=False, **options)
         if not standalone_mode:
             return run()
-        with _ended_by_signals(), warnings.catch_warnings():
+        with _ended_by_signals(), _no_signal_lost(), warnings.catch_warnings():
             warnings.showwarning = _show_warning
             status = _status(run)
         failed = streams.flush()
@@ -188,6 +190,41 @@ def _ended_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _no_signal_lost() -> Iterator[None]:
+    """Send a signal again if Python dropped the exception that its handler raised.
+
+    It drops what is raised while an object is destroyed, as the threads that read a log are.
+    """
+
+    def hook(dropped: Any) -> None:
+        error = dropped.exc_value
+        if isinstance(error, KeyboardInterrupt):
+            number = int(signal.SIGINT)
+        elif isinstance(error, SystemExit) and isinstance(error.code, int):
+            number = error.code - 128
+        else:
+            before(dropped)
+            return
+        # Later: the exception of a signal in this function would be dropped, too.
+        again = threading.Timer(LATER, _send, [number])
+        again.daemon = True
+        again.start()
+
+    before, sys.unraisablehook = sys.unraisablehook, hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
+def _send(number: int) -> None:
+    if sys.platform == "win32":
+        _thread.interrupt_main(number)
+    else:
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:

@@ -83,6 +83,10 @@ def parse_names(text: str) -> list[str]:
     empty name.
     """
     try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise click.BadParameter(f"{text!r} is not UTF-8, as names of columns are") from None
+    try:
         return next(csv.reader([text]), None) or [""]
     except csv.Error:
         raise click.BadParameter(f"{text!r}: put a name with a line break in quotes") from None

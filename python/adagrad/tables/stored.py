@@ -20,6 +20,8 @@ from adagrad.tables.mapping import FileMode, Mapping
 from adagrad.tables.metadata import number_in, rule_of
 from adagrad.tables.tensors import strict_json
 
+MOST_STEPS = 2**63 - 1  # leaves room to count on
+
 Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
 StrPath = str | os.PathLike[str]
@@ -237,7 +239,7 @@ class StoredTable:
             first_row = number_in(found, "first_row", "0")
             self._first_row = check_integer("first_row", first_row, 0, 2**63 - 1 - self.rows)
             for name in COUNTERS:
-                setattr(self, name, check_integer(name, int(found[name]), 0, 2**64 - 1))
+                setattr(self, name, check_integer(name, int(found[name]), 0, MOST_STEPS))
         except TableFileError:
             raise
         except (TypeError, ValueError) as error:
@@ -261,7 +263,7 @@ class StoredTable:
         }
 
     def _counter(self, name: str) -> int:
-        return check_integer(name, getattr(self, name), 0, 2**64 - 1)
+        return check_integer(name, getattr(self, name), 0, MOST_STEPS)
 
     def flush(self) -> None:
         """Write a mapped table to disk, and then its step count.

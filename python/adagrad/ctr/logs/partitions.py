@@ -41,6 +41,11 @@ def partitions_in(path: str, folder: str | None = None) -> Partitions:
     folder : str, optional
         The folder in whose search the file was found. All folders named ``name=value`` below it
         count, and those without another folder between them and the file.
+
+    Raises
+    ------
+    ValueError
+        The name of such a folder is not UTF-8.
     """
     parents = PurePosixPath(path).parts[:-1]
     inside = 0 if folder is None else len(parents) - len(PurePosixPath(folder).parts)
@@ -49,6 +54,10 @@ def partitions_in(path: str, folder: str | None = None) -> Partitions:
         name, is_partition, value = part.partition("=")
         if is_partition and name:
             text = unquote(value)
+            try:
+                part.encode()
+            except UnicodeEncodeError:
+                raise ValueError(f"{path}: the folder {part!r} is not UTF-8") from None
             found.setdefault(unquote(name), None if text in ("", NULL) else text)
         elif depth >= inside:
             break

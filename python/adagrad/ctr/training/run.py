@@ -29,7 +29,7 @@ from adagrad.ctr.training.identity import log_identity
 from adagrad.ctr.training.options import Options
 from adagrad.ctr.training.pipeline import Encoded, encoded
 from adagrad.ctr.training.resume import FirstPass, ResumeError, check_same_training
-from adagrad.ctr.training.state import saved_training
+from adagrad.ctr.training.state import saved_training, trained_with
 from adagrad.ctr.training.stop import Interrupted, Stop
 
 __all__ = ["Training"]
@@ -158,7 +158,8 @@ class Training:
         if state["pass"] == state["rows"] == 0:
             return  # no learning rate was chosen yet
         self._first_pass.resume(self.path, state)
-        self.estimator, self.encoder = estimator, encoder_of(estimator)
+        self.estimator = estimator
+        self.encoder = trained_with(self.path, estimator, extra).encoder
         self.pass_number, self.rows = state["pass"], state["rows"]
         self.curve, self.validation = state["curve"], state["validation"]
         self.skipped = state["skipped"]
