@@ -186,7 +186,7 @@ def _find_one(path: str, format: str | None) -> list[Source]:
     if Path(path).exists():
         return [_local(path, format)]
     matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207, absolute patterns
-    if not matches:
+    if not matches or path in matches:  # a link to nothing matches itself
         raise FileNotFoundError(f"{path}: no such file")
     return [source for match in matches for source in _find_one(match, format)]
 
@@ -318,5 +318,4 @@ def _format_by_content(source: Source) -> str:
     try:
         return format_of_text(head)
     except ValueError as error:
-        formats = ", ".join(FORMATS)
-        raise ValueError(f"{source.path}: {error}; give --format: {formats}") from None
+        raise ValueError(f"{source.path}: {error}") from None
