@@ -62,10 +62,10 @@ class ColumnReader:
                 raise LogError(self._path, 1, f"{reason} not say what its values are: ignore it")
             kind = fields[name].type
             if name == request.label and not has_single_values(kind):
-                reason = f"column {name!r} is {short(kind)}, not 0 or 1, -1 or +1"
+                reason = f"column {name!r} is {type_name(kind)}, not 0 or 1, -1 or +1"
                 raise LogError(self._path, 1, reason)
             if pa.types.is_union(kind):
-                reason = f"column {name!r} is {short(kind)}, which cannot be encoded: ignore it"
+                reason = f"column {name!r} is {type_name(kind)}, which cannot be encoded: ignore it"
                 raise LogError(self._path, 1, reason)
         self.names = [name for name in selected if name != request.label]
         self.types = {name: readable(fields[name].type) for name in self.names}
