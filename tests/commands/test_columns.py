@@ -219,3 +219,14 @@ def test_a_column_without_a_type_can_be_saved_and_has_one_later(tmp_path: Path, 
     assert invoke("predict", model, path)[0] == 0
     assert invoke("predict", model, later)[0] == 0
     train(path, model, "-q", "--resume", *how)
+
+
+def test_a_column_without_a_name_can_be_seen_and_its_option_typed(tmp_path: Path) -> None:
+    """As pandas writes the numbers of the rows."""
+    path = write(tmp_path / "a.csv", **{"": [*range(ROWS)]})
+    lines = said(path)
+    assert "features: site (text) as categories; '' (int64) as log2 bins" in lines
+    assert any(line.endswith("try --ignore ''") for line in lines)
+    path = write(tmp_path / "b.csv", **{"Unnamed: 0": [*range(ROWS)]})
+    assert any(line.endswith("try --ignore 'Unnamed: 0'") for line in said(path))
+    assert "ignored: ''" in said(tmp_path / "a.csv", "--ignore", "")

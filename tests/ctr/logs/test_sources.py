@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import sys
+import tarfile
 from types import SimpleNamespace
 
 import pytest
@@ -301,3 +302,31 @@ def test_an_arrow_file_in_a_pipe_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
     with pytest.raises(LogError, match="an Arrow file cannot be read from a pipe: write a stream"):
         open_log("-", label="click", format="arrow")
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress])
+@pytest.mark.parametrize("name", ["a.tar", "a.tgz", "a.csv"])
+def test_a_tar_archive_is_no_log(tmp_path, name, pack):
+    """Its first header would be a part of the names of the columns."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as writer:
+        member = tarfile.TarInfo("log.csv")
+        member.size = len(CSV)
+        writer.addfile(member, io.BytesIO(CSV))
+    (tmp_path / name).write_bytes(pack(archive.getvalue()))
+    with pytest.raises(ValueError, match=f"{name}.*: this is a tar archive: unpack it first"):
+        read(tmp_path / name, label="site")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"PK\3\4" + bytes(40), "this is a zip archive"),
+        ("click,site\n1,a\n".encode("utf-16"), "this is text in UTF-16"),
+        (b"PAR1" + bytes(40), "this is a file in parquet format: decompress its gzip first"),
+    ],
+)
+def test_a_compressed_file_of_another_format(tmp_path, data, reason):
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(data))
+    with pytest.raises(LogError, match=f"a.csv.gz, line 1: {reason}"):
+        read(tmp_path / "a.csv.gz")

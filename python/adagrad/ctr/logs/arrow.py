@@ -5,6 +5,7 @@ pyarrow reads them; this module selects columns and converts them to the types o
 
 from __future__ import annotations
 
+import io
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
@@ -123,7 +124,9 @@ class ColumnReader:
             self._raw = source.open()
             if self._raw.peek().startswith(FILE_MAGIC):
                 raise OSError("an Arrow file cannot be read from a pipe: write a stream instead")
-            reader = pa.ipc.open_stream(pa.PythonFile(self._raw, "r"))
+            # pyarrow takes a short read, which is common in pipes, for the end.
+            whole_reads = io.BufferedReader(self._raw)
+            reader = pa.ipc.open_stream(pa.PythonFile(whole_reads, "r"))
 
         def batches(schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
             if is_file:

@@ -132,12 +132,11 @@ class Log:
             change; all others stay.
         """
         fields = []
-        for field in self.schema:
-            at = features.get_field_index(field.name)
-            before = field.type if at < 0 else features.field(at).type
-            if before != plain(field.type) and unify(before, field.type) is not None:
-                field = field.with_type(before)
-            fields.append(field)
+        for column in self.schema:
+            at = features.get_field_index(column.name)
+            before = column.type if at < 0 else features.field(at).type
+            is_other = before != plain(column.type) and unify(before, column.type) is not None
+            fields.append(column.with_type(before) if is_other else column)
         self.schema = pa.schema(fields)
         self._request = replace(self._request, schema=self.schema)
 
