@@ -205,3 +205,28 @@ def test_the_page_shows_a_true_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     without_speed = re.compile(r"(  +|, )[\d,]+( rows/s.*)?$", re.M)
     shown, printed = (without_speed.sub("", text.rstrip()) for text in (found[2], err))
     assert shown.splitlines() == [line.rstrip() for line in printed.splitlines()]
+
+
+@pytest.mark.parametrize("kind", ["lr", "ffm"])
+def test_a_column_without_a_type_can_be_saved_and_has_one_later(tmp_path: Path, kind: str) -> None:
+    """As pandas, polars and Spark write a column that has no value."""
+    path, later, model = tmp_path / "a.parquet", tmp_path / "b.parquet", tmp_path / "m"
+    table = {"click": [1, 0] * 50, "site": ["a", "b"] * 50}
+    parquet.write_table(pa.table({**table, "empty": pa.nulls(100)}), path)
+    parquet.write_table(pa.table({**table, "empty": ["c", "d"] * 50}), later)
+    how = ("--lr", 0.1, "--model-type", kind)
+    train(path, model, "-q", *how)
+    assert invoke("predict", model, path)[0] == 0
+    assert invoke("predict", model, later)[0] == 0
+    train(path, model, "-q", "--resume", *how)
+
+
+def test_a_column_without_a_name_can_be_seen_and_its_option_typed(tmp_path: Path) -> None:
+    """As pandas writes the numbers of the rows."""
+    path = write(tmp_path / "a.csv", **{"": [*range(ROWS)]})
+    lines = said(path)
+    assert "features: site (text) as categories; '' (int64) as log2 bins" in lines
+    assert any(line.endswith("try --ignore ''") for line in lines)
+    path = write(tmp_path / "b.csv", **{"Unnamed: 0": [*range(ROWS)]})
+    assert any(line.endswith("try --ignore 'Unnamed: 0'") for line in said(path))
+    assert "ignored: ''" in said(tmp_path / "a.csv", "--ignore", "")

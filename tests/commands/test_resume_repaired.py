@@ -165,3 +165,30 @@ def test_before_the_rate_is_chosen_nothing_is_saved(tmp_path: Path) -> None:
     assert code == 1
     assert err.endswith("1 column instead of 5\n")
     assert not (tmp_path / "m").exists()
+
+
+def test_a_broken_row_that_has_told_a_type(tmp_path: Path) -> None:
+    """A repaired row may turn the sample of a column of floats into whole numbers."""
+    log, lines = tmp_path / "log.csv", [f"{k % 2},{k % 7}\n" for k in range(1_000)]
+    head, tail = f"{LABEL},n\n" + "".join(lines[:700]), "".join(lines[700:])
+    log.write_text(head + "oops,2.5\n" + tail)
+    arguments = ("train", log, *OPTIONS, "-m", tmp_path / "m")
+    assert invoke(*arguments)[0] == 1
+    assert ctr.load(tmp_path / "m").n_examples_ == 640
+    log.write_text(head + tail)
+    code, _, err = invoke(*arguments, "--resume")
+    assert code == 0, err
+    assert invoke("train", log, *OPTIONS, "-m", tmp_path / "whole")[0] == 0
+    known, whole = ctr.load(tmp_path / "m"), ctr.load(tmp_path / "whole")
+    assert known.coef_.tobytes() == whole.coef_.tobytes()
+
+
+def test_a_column_that_means_something_else_is_named(tmp_path: Path) -> None:
+    log, lines = tmp_path / "log.csv", "".join(f"{k % 2},{k % 7}\n" for k in range(640))
+    log.write_text(f"{LABEL},n\n{lines}oops\n")
+    arguments = ("train", log, *OPTIONS, "-m", tmp_path / "m")
+    assert invoke(*arguments)[0] == 1
+    log.write_text(f"{LABEL},n\n{lines}1,a\n")
+    code, _, err = invoke(*arguments, "--resume")
+    assert code == 1
+    assert "a log with other columns or types: column 'n' was int64 and is string\n" in err

@@ -140,6 +140,8 @@ def test_broken_rows_of_columns(tmp_path):
     [
         ("1 3:0.5 x:1", "bad entry", "'x:1' is not id:value with an id from 0 to 2**63 - 1"),
         ("1 -1:0.5", "bad entry", "'-1:0.5' is not id:value with an id from 0 to 2**63 - 1"),
+        ("1 0x10:1", "bad entry", "'0x10:1' is not id:value with an id from 0 to 2**63 - 1"),
+        ("1 1.0:1", "bad entry", "'1.0:1' is not id:value with an id from 0 to 2**63 - 1"),
         ("1 3", "bad entry", "'3' is not id:value with an id from 0 to 2**63 - 1"),
         ("1 1:1 qid:3", "bad entry", "'qid:3' is not id:value with an id from 0 to 2**63 - 1"),
         ("1 3:\xff", "bad entry", "'3:ÿ' is not id:value with an id from 0 to 2**63 - 1"),
@@ -152,7 +154,8 @@ def test_broken_rows_of_columns(tmp_path):
 )
 def test_a_broken_line_of_libsvm(tmp_path, line, kind, reason, small_blocks):
     path = tmp_path / "a.libsvm"
-    path.write_text("# comment\n" + "-1 1:1 7:0.25\n" * 500 + line + "\n" + "-1 2:1\n" * 500)
+    around = "-1 1:1 7:0.25\n" * 499 + " -1 -0:1\n", "\t-1 2:1\n" * 500
+    path.write_text("# comment\n" + around[0] + line + "\n" + around[1])
     with pytest.raises(LogError) as error:
         read(path)
     assert (error.value.line, error.value.reason) == (502, reason)

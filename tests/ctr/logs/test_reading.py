@@ -55,6 +55,29 @@ def test_standard_input_of_other_formats(monkeypatch, format):
             assert log.schema.names == names
 
 
+def test_an_arrow_stream_that_arrives_in_pieces(monkeypatch):
+    sink = pa.BufferOutputStream()
+    table = made_up(300)
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    data = sink.getvalue().to_pybytes()
+    reading, writing = os.pipe()
+
+    def write():
+        with os.fdopen(writing, "wb", buffering=0) as pipe:
+            for start in range(0, len(data), 100):
+                pipe.write(data[start : start + 100])
+                time.sleep(0.001)
+
+    thread = threading.Thread(target=write)
+    with os.fdopen(reading, "rb") as stream:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stream))
+        thread.start()
+        with open_log("-", label="click", format="arrow") as log:
+            assert sum(batch.num_rows for batch in log) == 300
+        thread.join()
+
+
 @pytest.mark.parametrize("can_select", [True, False], ids=["select", "thread"])
 def test_a_silent_pipe_does_not_block_the_thread(monkeypatch, can_select):
     if can_select and not pipes.CAN_SELECT_FILES:

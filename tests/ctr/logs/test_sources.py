@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import sys
+import tarfile
 from types import SimpleNamespace
 
 import pytest
@@ -87,6 +88,10 @@ def parquet_bytes(table):
         ("a.txt", b"1 0:1:1 1:5:0.3\n", "this looks like libffm"),
         ("a.txt", b"1 |site a b:3 |ad c\n", "this looks like Vowpal Wabbit"),
         ("a.txt", b"-1 0.5 'tag| a b\n", "this looks like Vowpal Wabbit"),
+        ("a.csv", b"1 3:0.5 7:1\n", "this looks like libsvm .*: use --format libsvm"),
+        ("a.csv", b"1 |site a b:3 |ad c\n", "this looks like Vowpal Wabbit"),
+        ("a.tsv", b"1 0:1:1 1:5:0.3\n", "this looks like libffm"),
+        ("a.log", b"click;site\n1;a\n", "semicolons: use --delimiter ';' with --format csv$"),
         ("a.txt", b'{"click": 1}\n', "the lines are JSON objects"),
         ("a.txt", b"hello\n", "neither the suffix nor the first line tells the format"),
     ],
@@ -273,3 +278,55 @@ def test_uris_of_files(tmp_path):
 def test_other_uris_are_refused_by_name(uri, message):
     with pytest.raises(ValueError, match=message):
         open_log(uri, label="click")
+
+
+def test_a_link_to_nothing_is_no_file(tmp_path):
+    (tmp_path / "a.csv").symlink_to(tmp_path / "gone.csv")
+    for path in ("a.csv", "*.csv"):
+        with pytest.raises(FileNotFoundError, match=r"a\.csv: no such file"):
+            open_log(tmp_path / path, label="click")
+
+
+def test_a_frame_without_data_begins_a_zst_file(tmp_path):
+    """As parallel compressors write it."""
+    empty = b"\x50\x2a\x4d\x18\x04\0\0\0size"
+    (tmp_path / "a.csv.zst").write_bytes(empty + compressed(CSV, ".zst"))
+    assert read(tmp_path / "a.csv.zst")[0].to_pylist() == ROWS_OF_CSV
+
+
+def test_an_arrow_file_in_a_pipe_is_named(tmp_path, monkeypatch):
+    table = pa.table({"click": [1, 0], "n": [3, 4]})
+    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
+        writer.write_table(table)
+    data = (tmp_path / "a.arrow").read_bytes()
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+    with pytest.raises(LogError, match="an Arrow file cannot be read from a pipe: write a stream"):
+        open_log("-", label="click", format="arrow")
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress])
+@pytest.mark.parametrize("name", ["a.tar", "a.tgz", "a.csv"])
+def test_a_tar_archive_is_no_log(tmp_path, name, pack):
+    """Its first header would be a part of the names of the columns."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as writer:
+        member = tarfile.TarInfo("log.csv")
+        member.size = len(CSV)
+        writer.addfile(member, io.BytesIO(CSV))
+    (tmp_path / name).write_bytes(pack(archive.getvalue()))
+    with pytest.raises(ValueError, match=f"{name}.*: this is a tar archive: unpack it first"):
+        read(tmp_path / name, label="site")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"PK\3\4" + bytes(40), "this is a zip archive"),
+        ("click,site\n1,a\n".encode("utf-16"), "this is text in UTF-16"),
+        (b"PAR1" + bytes(40), "this is a file in parquet format: decompress its gzip first"),
+    ],
+)
+def test_a_compressed_file_of_another_format(tmp_path, data, reason):
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(data))
+    with pytest.raises(LogError, match=f"a.csv.gz, line 1: {reason}"):
+        read(tmp_path / "a.csv.gz")

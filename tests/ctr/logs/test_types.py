@@ -13,6 +13,7 @@ from checks import need_packages
 need_packages("pyarrow")
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import parquet
 
 from adagrad.ctr import HashingEncoder
@@ -234,3 +235,51 @@ def test_one_file_is_read_with_the_types_of_all(tmp_path):
                 (batch,) = one
                 assert batch.schema == log.schema
                 assert batch.column("x").to_pylist() == [value]
+
+
+@pytest.mark.parametrize("values", [["0x10", "0XfF"], ["7", "0x10"], ["0x10", ""]])
+def test_hexadecimal_ids_are_text_as_in_a_typed_file(tmp_path, values):
+    (tmp_path / "a.csv").write_text("click,id\n" + "".join(f"1,{value}\n" for value in values))
+    got, _ = read(tmp_path / "a.csv")
+    assert got.column("id").to_pylist() == [value or None for value in values]
+
+
+@pytest.mark.parametrize("beside", ["8", "8.0"])
+def test_a_hexadecimal_id_after_the_sample_is_a_broken_row(tmp_path, beside):
+    """pyarrow would read 0x10 as 16."""
+    lines = "1,7\n" * 300_000 + f"0,{beside}\n0,0x10\n1,9\n"
+    (tmp_path / "a.csv").write_text("click,id\n" + lines)
+    with pytest.raises(LogError, match="line 300003: column 'id': '0x10' cannot be read as int64"):
+        read(tmp_path / "a.csv")
+    got, log = read(tmp_path / "a.csv", skip_bad=True)
+    assert got.column("id").to_pylist()[-2:] == [8, 9]
+    assert log.skipped == {"not a number": 1}
+
+
+@pytest.mark.parametrize(
+    ("column", "reason"),
+    [
+        (pa.array([[1], [0]]), "column 'click' is list<item: int64>, not 0 or 1"),
+        (pc.run_end_encode(pa.array([1, 0])), "column 'click' is run_end_encoded<.*>, not 0 or 1"),
+        (pa.array([{"a": 1}] * 2), "column 'click' is struct<a: int64>, not 0 or 1"),
+    ],
+)
+def test_a_label_of_a_type_without_single_values(tmp_path, column, reason):
+    write_arrow(pa.table({"click": column, "n": [1, 2]}), tmp_path / "a.arrow")
+    with pytest.raises(LogError, match=f"a.arrow, line 1: {reason}"):
+        read(tmp_path / "a.arrow")
+
+
+def test_a_union_is_refused_by_name(tmp_path):
+    union = pa.UnionArray.from_sparse(
+        pa.array([0, 1], pa.int8()), [pa.array([1, 2]), pa.array(["a", "b"])]
+    )
+    write_arrow(pa.table({"click": [1, 0], "x": union, "n": [1, 2]}), tmp_path / "a.arrow")
+    with pytest.raises(LogError, match=r"column 'x' is sparse_union<.*>, which cannot be encoded"):
+        read(tmp_path / "a.arrow")
+    assert read(tmp_path / "a.arrow", ignore=["x"])[0].column("n").to_pylist() == [1, 2]
+
+
+def write_arrow(table, path):
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table)

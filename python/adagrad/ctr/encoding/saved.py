@@ -47,7 +47,8 @@ def check_saved(state: Mapping[str, Any], version: int, kinds: tuple[str, ...]) 
         fits = fields is None or (_are_names(fields) and len(fields) > 0)
     if not fits:
         raise _wrong("fields", fields, "names, or names with their kinds")
-    if fitted is not None and not (isinstance(fitted, Mapping) and _are_kinds(fitted, {*kinds})):
+    found = {None, *kinds}  # None: a column of nulls
+    if fitted is not None and not (isinstance(fitted, Mapping) and _are_kinds(fitted, found)):
         raise _wrong("fields_", fitted, "names with their kinds")
     crosses, wide = params["crosses"], params["wide"]
     if not isinstance(crosses, list) or not all(map(_are_names, crosses)):

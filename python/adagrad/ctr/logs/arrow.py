@@ -5,6 +5,7 @@ pyarrow reads them; this module selects columns and converts them to the types o
 
 from __future__ import annotations
 
+import io
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from adagrad._text import one_line, shortened
 from adagrad.ctr.logs.memory import checked
 from adagrad.ctr.logs.request import distinct_names
 from adagrad.ctr.logs.rows import Fault, LogError
-from adagrad.ctr.logs.types import CannotConvert, convert, readable
+from adagrad.ctr.logs.types import CannotConvert, convert, has_single_values, readable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -60,6 +61,13 @@ class ColumnReader:
             if unclear is not None:
                 reason = f"column {name!r} has the extension type {unclear}, whose storage does"
                 raise LogError(self._path, 1, f"{reason} not say what its values are: ignore it")
+            kind = fields[name].type
+            if name == request.label and not has_single_values(kind):
+                reason = f"column {name!r} is {type_name(kind)}, not 0 or 1, -1 or +1"
+                raise LogError(self._path, 1, reason)
+            if pa.types.is_union(kind):
+                reason = f"column {name!r} is {type_name(kind)}, which cannot be encoded: ignore it"
+                raise LogError(self._path, 1, reason)
         self.names = [name for name in selected if name != request.label]
         self.types = {name: readable(fields[name].type) for name in self.names}
 
@@ -114,7 +122,11 @@ class ColumnReader:
         else:
             is_file = False
             self._raw = source.open()
-            reader = pa.ipc.open_stream(pa.PythonFile(self._raw, "r"))
+            if self._raw.peek().startswith(FILE_MAGIC):
+                raise OSError("an Arrow file cannot be read from a pipe: write a stream instead")
+            # pyarrow takes a short read, which is common in pipes, for the end.
+            whole_reads = io.BufferedReader(self._raw)
+            reader = pa.ipc.open_stream(pa.PythonFile(whole_reads, "r"))
 
         def batches(schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
             if is_file:

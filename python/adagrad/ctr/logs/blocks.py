@@ -25,6 +25,7 @@ __all__ = ["Block", "is_utf8", "parse_block", "read_blocks"]
 # A block stays in the cache between reading and parsing.
 BLOCK_BYTES = 1 << 20
 LONGEST_LINE = 1 << 26
+HEAD = 512  # bytes that tell a format
 WIDE = 1 << 14
 # A decompressor whose input ends early loses the output of the read at hand, so reads are short.
 COMPRESSED_READ = 1 << 16
@@ -162,6 +163,8 @@ def _blocks(source: Source, raw: object) -> Iterator[Block]:
         if end and not (broken or cancelled) and held and buffer[held - 1] != LINE_END:
             buffer[held : held + 1] = b"\n"
             held += 1
+        if not passed and line == 1:  # what was decompressed may be a file of another format
+            source.check_text(bytes(memoryview(buffer)[: min(held, HEAD)]))
         cut = buffer.rfind(b"\n", 0, held) + 1
         if cut:
             data = memoryview(buffer)[:cut]

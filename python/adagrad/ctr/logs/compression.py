@@ -8,6 +8,7 @@ from __future__ import annotations
 import bz2
 import io
 import lzma
+import re
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +30,17 @@ MAGIC = {
     "xz": b"\xfd7zXZ\0",
 }
 
+# A frame without data, with which a parallel compressor begins its .zst files.
+SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)
+
 READ = 1 << 16
 LARGEST_DICTIONARY = 1 << 28  # bytes of memory that an .xz file may ask for
 
 
 def codec_of(head: bytes) -> str | None:
     """Return the compression that the first bytes of a file belong to."""
+    if SKIPPABLE.match(head):
+        return "zstd"
     return next((codec for codec, magic in MAGIC.items() if head.startswith(magic)), None)
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from adagrad.ctr.logs.mistakes import other_delimiter
+
 __all__ = [
     "HEAD",
     "LOOKS",
@@ -102,10 +104,17 @@ def format_of_text(head: bytes) -> str:
         return "tsv"
     if "," in line:
         return "csv"
-    raise ValueError("neither the suffix nor the first line tells the format")
+    doubt = other_delimiter([line], None)
+    if doubt is not None:
+        raise ValueError(f"{doubt.removesuffix('?')} with --format csv")
+    raise ValueError(
+        "neither the suffix nor the first line tells the format; give --format: csv, tsv, parquet,"
+        " arrow, libsvm"
+    )
 
 
 LOOKS = {
+    "libsvm": "this looks like libsvm (label id:value ...): use --format libsvm?",
     "libffm": "this looks like libffm (label field:id:value ...), which is not read:"
     " convert it to libsvm (label id:value ...) or to CSV with a column per field",
     "vw": "this looks like Vowpal Wabbit's format (label | features), which is not read:"

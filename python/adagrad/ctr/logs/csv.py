@@ -8,6 +8,7 @@ the line, `parse_block` searches for the line.
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from adagrad.ctr.logs.blocks import Block, is_utf8, parse_block, read_blocks
-from adagrad.ctr.logs.content import not_read
+from adagrad.ctr.logs.content import LOOKS, looks_like, not_read
 from adagrad.ctr.logs.csv_faults import (
     EMPTY,
     OPEN_QUOTE,
@@ -46,6 +47,7 @@ PARSED = 1 << 20
 BOM = b"\xef\xbb\xbf"
 JOINED = 1 << 24
 DELIMITERS = {"csv": ",", "tsv": "\t"}
+HEX = re.compile(rb"0[xX]")
 
 
 class DelimitedReader:
@@ -89,7 +91,8 @@ class DelimitedReader:
             found = [f"c{column}" for column in range(len(fields))]
         else:
             found = list(self.header)
-        doubt = other_delimiter(fields, self._delimiter)
+        looks = looks_like(fields[0]) if guessed and len(fields) == 1 else None
+        doubt = LOOKS.get(looks or "") or other_delimiter(fields, self._delimiter)
         known = {*found} >= {*(request.features() or ())} and request.label is None
         if doubt and (len(found) > 1 or not known):
             raise LogError(self._source.path, 1, doubt)
@@ -204,13 +207,14 @@ class DelimitedReader:
     def _convert(
         self, data: Any, types: dict[str, pa.DataType], block_size: int
     ) -> tuple[pa.Table, list[tuple[int, int]]]:
-        """Parse lines with pyarrow, as `_split`; integers may be spelled as floats."""
-        try:
-            return self._split(data, types, block_size)
-        except pa.ArrowInvalid:
-            integers = {name: pa.string() for name in types if pa.types.is_integer(types[name])}
-            if not integers:
-                raise
+        """Parse lines with pyarrow, as `_split`; integers may be spelled as floats, not in hex."""
+        integers = {name: pa.string() for name in types if pa.types.is_integer(types[name])}
+        if not (integers and HEX.search(data)):
+            try:
+                return self._split(data, types, block_size)
+            except pa.ArrowInvalid:
+                if not integers:
+                    raise
         table, rejected = self._split(data, types | integers, block_size)
         columns = [
             whole_numbers(column, types[name]) if name in integers else column

@@ -44,6 +44,8 @@ CONVERT = arrow_csv.ConvertOptions(
 QID = re.compile(rb"^([ \t]*[^\s:#]+[ \t]+)qid:\d+(?=[ \t\r\n]|$)", re.MULTILINE)
 # A line that pyarrow surely reads, as most lines beside a broken one are.
 PLAIN = re.compile(rb"[-+]?\d{1,9}(?: \d{1,18}:-?\d{1,9}(?:\.\d{1,9})?)*\r?")
+INDENT = re.compile(rb"^[ \t]+", re.MULTILINE)
+ID = re.compile(r"\d+|-0+")
 BOM = b"\xef\xbb\xbf"
 
 
@@ -91,7 +93,7 @@ class LibsvmReader:
         lines = enumerate(head.split(b"\n"), start=1)
         number, line = next(((k, x) for k, x in lines if x.strip() and x[:1] != b"#"), (1, b""))
         found = looks_like(line.decode("utf-8", "replace"))
-        if found in LOOKS:
+        if found not in (None, "libsvm"):
             raise LogError(self._path, number, LOOKS[found])
 
     def bytes_read(self) -> int:
@@ -105,11 +107,15 @@ class LibsvmReader:
     def _parse(self, block: Block) -> ParsedRows | None:
         """Parse lines; return None if one of them is malformed."""
         texts, numbers = bytes(block.data), np.arange(block.first, block.first + block.count)
+        if texts[:1] in (b" ", b"\t") or b"\n " in texts or b"\n\t" in texts:
+            texts = INDENT.sub(b"", texts)
         if b"qid:" in texts:
             texts = QID.sub(rb"\1", texts)
         if b"#" in texts:
             texts, kept = _without_comments(texts)
             numbers = numbers[kept]
+        if b"0x" in texts or b"0X" in texts:  # pyarrow would take it for an id
+            return None
         if not len(numbers):
             return ParsedRows(self.schema.empty_table(), numbers)
         mark = b"%d:" % LABEL_MARK
@@ -178,7 +184,7 @@ def _find_faults(lines: list[bytes]) -> dict[int, Fault]:
     if not rows:
         return faults
     bad_ids = unreadable(pa.chunked_array([ids], pa.string()), pa.int64()).tolist()
-    bad_ids += [k for k, key in enumerate(ids) if key.startswith("-")]
+    bad_ids += [k for k, key in enumerate(ids) if not ID.fullmatch(key)]
     bad_values = unreadable(pa.chunked_array([values], pa.string()), pa.float32()).tolist()
     for k in sorted({*bad_ids, *bad_values}):
         is_label = k == 0 or rows[k] != rows[k - 1]

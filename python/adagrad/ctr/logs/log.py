@@ -22,6 +22,7 @@ from adagrad.ctr.logs.partitions import check_same_partitions, partition_types
 from adagrad.ctr.logs.prefetch import Prefetcher
 from adagrad.ctr.logs.rows import LogError, Part
 from adagrad.ctr.logs.survey import survey
+from adagrad.ctr.logs.types import plain, unify
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -120,6 +121,24 @@ class Log:
         files, ``"bad entry"``.
         """
         return dict(self._state.skipped)
+
+    def keep_types(self, features: pa.Schema) -> None:
+        """Read the features with the types that they had in an earlier pass over the log.
+
+        Parameters
+        ----------
+        features : pyarrow.Schema
+            Columns without dictionaries. Those that the log has with a type that means the same
+            change; all others stay.
+        """
+        fields = []
+        for column in self.schema:
+            at = features.get_field_index(column.name)
+            before = column.type if at < 0 else features.field(at).type
+            is_other = before != plain(column.type) and unify(before, column.type) is not None
+            fields.append(column.with_type(before) if is_other else column)
+        self.schema = pa.schema(fields)
+        self._request = replace(self._request, schema=self.schema)
 
     def batches(self, start: int = 0) -> Generator[pa.RecordBatch, None, None]:
         """Read the log, beginning with row ``start``.

@@ -124,6 +124,8 @@ class Source:
             reason = f"this is a file in {binary} format: rename it to .{binary}"
             if self.pipe is not None:
                 reason = f"this is a stream in {binary} format: give --format {binary}"
+            elif self.codec is not None:
+                reason = f"this is a file in {binary} format: decompress its {self.codec} first"
         if reason is not None:
             raise LogError(self.path, 1, reason if binary else f"this is {reason}")
 
@@ -186,7 +188,7 @@ def _find_one(path: str, format: str | None) -> list[Source]:
     if Path(path).exists():
         return [_local(path, format)]
     matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207, absolute patterns
-    if not matches:
+    if not matches or path in matches:  # a link to nothing matches itself
         raise FileNotFoundError(f"{path}: no such file")
     return [source for match in matches for source in _find_one(match, format)]
 
@@ -313,10 +315,8 @@ def _format_by_content(source: Source) -> str:
             head = stream.read(HEAD)
         except (OSError, pa.ArrowException) as error:
             raise ValueError(f"{source.path}: the file ends early or is damaged: {error}") from None
-    if reason := not_read(head):
-        raise ValueError(f"{source.path}: this is {reason}")
+        source.check_text(head)
     try:
         return format_of_text(head)
     except ValueError as error:
-        formats = ", ".join(FORMATS)
-        raise ValueError(f"{source.path}: {error}; give --format: {formats}") from None
+        raise ValueError(f"{source.path}: {error}") from None

@@ -33,6 +33,10 @@ WITH_TYPES = ("parquet", "arrow")
 SAMPLE, LATER_SAMPLE = 1 << 20, 1 << 16
 SAMPLED_FILES = 32
 
+# What makes a column text that is numbers to pyarrow: integers that float64 cannot distinguish,
+# and hexadecimal ones. Both are ids.
+IDS = {pa.float64(): r"\s*[+-]?\d{16,}\s*", pa.int64(): r"\s*0[xX][0-9a-fA-F]+\s*"}
+
 
 def survey(first: Reader, sources: Sequence[Source], request: Request) -> Request:
     """Return the request with the schema that all files are read with.
@@ -225,16 +229,15 @@ def _inferred(samples: list[pa.Table]) -> dict[str, pa.DataType]:
         arrow_csv.ParseOptions(ignore_empty_lines=False),
         arrow_csv.ConvertOptions(strings_can_be_null=True, null_values=[""]),
     ).schema
-    has_ids = re.search(rb'"\s*[+-]?\d{16,}\s*"', data) is not None
+    doubtful = {kind: ids for kind, ids in IDS.items() if re.search(f'"{ids}"'.encode(), data)}
     return {
-        field.name: pa.string() if has_ids and _has_ids(field, texts) else field.type
+        field.name: pa.string() if _has(field.name, texts, doubtful.get(field.type)) else field.type
         for field in found
     }
 
 
-def _has_ids(field: pa.Field, texts: pa.Table) -> bool:
-    """Return whether floats include integers that float64 cannot distinguish, as ids often are."""
-    if field.type != pa.float64():
+def _has(name: str, texts: pa.Table, pattern: str | None) -> bool:
+    """Return whether a column has a text of a pattern, if there is one."""
+    if pattern is None:
         return False
-    found = pc.match_substring_regex(texts.column(field.name), r"^\s*[+-]?\d{16,}\s*$")
-    return bool(pc.any(found).as_py())
+    return bool(pc.any(pc.match_substring_regex(texts.column(name), f"^{pattern}$")).as_py())

@@ -24,6 +24,7 @@ __all__ = [
     "as_text",
     "convert",
     "failing",
+    "has_single_values",
     "is_number",
     "is_text",
     "plain",
@@ -70,6 +71,11 @@ def is_number(kind: pa.DataType) -> bool:
 def is_text(kind: pa.DataType) -> bool:
     """Return whether values are texts, encoded as a dictionary or not."""
     return _family(plain(kind)) == "text"
+
+
+def has_single_values(kind: pa.DataType) -> bool:
+    """Return whether values are numbers, texts or the like, encoded as a dictionary or not."""
+    return _family(plain(kind)) not in ("dictionary", "list", "other")
 
 
 def plain(kind: pa.DataType) -> pa.DataType:

@@ -24,7 +24,7 @@ __all__ = ["unreadable", "unreadable_fault"]
 SHOWN = 100  # characters of a value in a message
 
 # What pyarrow surely reads, and all that it may read. Texts between the two are tried.
-INTEGER = r"^[ \t]*(-?[0-9]+|0[xX][0-9a-fA-F]+)[ \t]*$"
+INTEGER = r"^[ \t]*-?[0-9]+[ \t]*$"
 REAL = (
     r"^[ \t]*[-+]?([0-9]+\.?[0-9]*([eE][-+]?[0-9]+)?|\.[0-9]+([eE][-+]?[0-9]+)?"
     r"|[iI][nN][fF]([iI][nN][iI][tT][yY])?|[nN][aA][nN](\([0-9a-zA-Z_]*\))?)[ \t]*$"

@@ -7,11 +7,13 @@ what comes after them may have changed. Later, it recognizes the files of the lo
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 from adagrad._text import counted
+from adagrad.ctr.training.columns import schema_from_text
 from adagrad.ctr.training.digest import Digest
 from adagrad.ctr.training.identity import changed_files, describe_identity
 from adagrad.ctr.training.options import Options, option_name, option_text
@@ -66,7 +68,21 @@ def check_same_training(
             " from the first row"
         )
     if saved["schema"] != identity["schema"]:
-        raise ResumeError(f"{path} was trained on a log with other columns or types")
+        raise ResumeError(
+            f"{path} was trained on a log with other columns or types"
+            f"{_difference(saved['schema'], identity['schema'])}"
+        )
+
+
+def _difference(saved: str, now: str) -> str:
+    """Return how the first column differs that does, for an error message."""
+    for one, other in itertools.zip_longest(schema_from_text(saved), schema_from_text(now)):
+        if one is None or other is None or one.name != other.name:
+            was, is_ = ("none" if x is None else repr(x.name) for x in (one, other))
+            return f": column {was} was in the place of {is_}"
+        if one.type != other.type:
+            return f": column {one.name!r} was {one.type} and is {other.type}"
+    return ""
 
 
 class FirstPass:

@@ -20,7 +20,7 @@ from adagrad.ctr.learners.labeled import LabeledExamples
 from adagrad.ctr.learners.progressive import Floats, Progressive
 from adagrad.ctr.logs.log import Log
 from adagrad.ctr.logs.rows import LogError
-from adagrad.ctr.training.columns import feature_columns, schema_to_text
+from adagrad.ctr.training.columns import feature_columns, schema_from_text, schema_to_text
 from adagrad.ctr.training.curve import ROUND, batch_cuts, extended_curve, first_points
 from adagrad.ctr.training.digest import hash_of
 from adagrad.ctr.training.encoders import Encoder, SlotEncoder, encoder_of
@@ -152,6 +152,8 @@ class Training:
                 " another --model"
             )
         in_first_pass = state["pass"] == 0 and "learned" in state
+        if in_first_pass:  # a row that is repaired or added may change what the samples say
+            self.log.keep_types(schema_from_text(state["schema"]))
         check_same_training(
             self.path, state, self.identity, same_log=not in_first_pass, same_faults=False
         )
