@@ -72,7 +72,8 @@ def open_log(
         CSV and TSV only: the features that are numbers; all others are strings. By default a
         feature is int64, float64, bool (true and false) or a timestamp (ISO 8601, with a time) if
         every value in the samples is, and otherwise a string. Integers of 16 digits or more that
-        do not fit int64 are taken for ids, which makes the feature a string.
+        do not fit int64, and hexadecimal ones, are taken for ids, which makes the feature a
+        string.
     ignore : sequence of str, default ()
         Columns to leave out. They are not parsed, so that broken values in them do no harm.
     text : sequence of str, default ()
