@@ -283,3 +283,20 @@ def test_a_union_is_refused_by_name(tmp_path):
 def write_arrow(table, path):
     with pa.ipc.new_file(path, table.schema) as writer:
         writer.write_table(table)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+@pytest.mark.parametrize("beside", ["", "2.5e3"])
+def test_an_integer_that_float64_rounds_is_a_broken_row_as_in_a_typed_file(
+    tmp_path, suffix, beside
+):
+    delimiter = "\t" if suffix == ".tsv" else ","
+    numbers = ["5.5"] * 300_000 + ["9007199254740992", "1e300", "9007199254740993", beside]
+    lines = ["click,x", *(f"{k % 2},{number}" for k, number in enumerate(numbers))]
+    path = tmp_path / f"log{suffix}"
+    path.write_text("\n".join(lines).replace(",", delimiter) + "\n")
+    with pytest.raises(LogError, match=r"line 300004: .*'x': 9007199254740993 .*exactly"):
+        read(path, rows=65_536)
+    table, log = read(path, rows=65_536, skip_bad=True)
+    assert log.skipped == {"not a number": 1}
+    assert table.column("x").to_pylist()[-3:-1] == [2.0**53, 1e300]

@@ -32,6 +32,7 @@ from adagrad.ctr.logs.mistakes import other_delimiter
 from adagrad.ctr.logs.request import distinct_names
 from adagrad.ctr.logs.rows import Fault, LogError, ParsedRows
 from adagrad.ctr.logs.types import whole_numbers
+from adagrad.ctr.logs.values import may_be_rounded, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -211,16 +212,34 @@ class DelimitedReader:
         integers = {name: pa.string() for name in types if pa.types.is_integer(types[name])}
         if not (integers and HEX.search(data)):
             try:
-                return self._split(data, types, block_size)
+                table, rejected = self._split(data, types, block_size)
             except pa.ArrowInvalid:
                 if not integers:
                     raise
+            else:
+                self._check_rounding(data, table, block_size)
+                return table, rejected
         table, rejected = self._split(data, types | integers, block_size)
         columns = [
             whole_numbers(column, types[name]) if name in integers else column
             for name, column in zip(types, table.columns, strict=True)
         ]
-        return pa.table(columns, names=list(types)), rejected
+        table = pa.table(columns, names=list(types))
+        self._check_rounding(data, table, block_size)
+        return table, rejected
+
+    def _check_rounding(self, data: Any, table: pa.Table, block_size: int) -> None:
+        """Raise ArrowInvalid if a column of floats has an integer that was rounded."""
+        doubtful = [
+            name
+            for name, column in zip(table.column_names, table.columns, strict=True)
+            if may_be_rounded(column)
+        ]
+        if doubtful:
+            texts, _ = self._split(data, dict.fromkeys(doubtful, pa.string()), block_size)
+            for name in doubtful:
+                if len(unreadable(texts.column(name), pa.float64())):
+                    raise pa.ArrowInvalid(f"column {name!r} has an integer that is rounded")
 
     def _split(
         self, data: Any, types: dict[str, pa.DataType], block_size: int

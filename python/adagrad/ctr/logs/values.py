@@ -19,7 +19,7 @@ from adagrad.ctr.logs.types import failing, whole_numbers
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["unreadable", "unreadable_fault"]
+__all__ = ["may_be_rounded", "unreadable", "unreadable_fault"]
 
 SHOWN = 100  # characters of a value in a message
 
@@ -32,6 +32,17 @@ REAL = (
 PLAIN_REAL = r"^[ \t]*-?[0-9]{1,15}(\.[0-9]{1,15})?[ \t]*$"
 BOOL = r"^(0|1|true|True|TRUE|false|False|FALSE)$"
 TIME = r"^[-0-9:.,TZ+/ ]+$"
+
+EXACT = 2**53  # float64 holds every integer up to this one
+LONG_INTEGER = r"^[ \t]*[-+]?[0-9]{16,}[ \t]*$"
+
+
+def may_be_rounded(column: pa.ChunkedArray) -> bool:
+    """Return whether a column of float64 has a number that may be a rounded integer."""
+    if column.type != pa.float64():
+        return False
+    low, high = pc.min_max(column).as_py().values()
+    return low is not None and max(-low, high) >= EXACT
 
 
 def unreadable(texts: pa.ChunkedArray, kind: pa.DataType) -> NDArray[np.int64]:
@@ -57,6 +68,8 @@ def unreadable(texts: pa.ChunkedArray, kind: pa.DataType) -> NDArray[np.int64]:
         len(uncertain), lambda low, high: _reads(doubtful.slice(low, high - low).to_pylist(), kind)
     )
     bad[uncertain[wrong]] = True
+    if kind == pa.float64():
+        bad |= _rounded(values)
     if not bad.any():
         return np.arange(0)
     codes = column.indices.fill_null(len(values)).to_numpy()
@@ -65,6 +78,9 @@ def unreadable(texts: pa.ChunkedArray, kind: pa.DataType) -> NDArray[np.int64]:
 
 def unreadable_fault(name: str, value: str, kind: pa.DataType, way_out: str) -> Fault:
     """Return the fault of a row with such a text."""
+    if kind == pa.float64() and _rounded(pa.array([value])).any():
+        reason = f"column {name!r}: {value.strip()} is an integer that {kind} cannot hold exactly"
+        return Fault("not a number", reason + way_out)
     is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
     what = "number" if is_number else str(kind).partition("[")[0]
     shown = repr(value[:SHOWN]) + ("..." if len(value) > SHOWN else "")
@@ -72,6 +88,16 @@ def unreadable_fault(name: str, value: str, kind: pa.DataType, way_out: str) -> 
     example = _example(kind)
     looks = f", which looks like {example}" if example else ""
     return Fault(f"not a {what}", reason + looks + way_out)
+
+
+def _rounded(texts: pa.Array) -> NDArray[np.bool_]:
+    """Return which texts are integers that float64 would round to others, as ids would be."""
+    rounded = pc.match_substring_regex(texts, LONG_INTEGER).fill_null(False)
+    found = np.array(rounded.to_numpy(zero_copy_only=False), np.bool_)
+    for row in np.flatnonzero(found).tolist():
+        text = texts[row].as_py()
+        found[row] = float(text) != int(text)
+    return found
 
 
 def _reads(values: list[str], kind: pa.DataType) -> bool:
