@@ -235,14 +235,11 @@ void bind_hashing(py::module_& m) {
       "xxh64",
       [](const py::buffer& data, std::uint64_t seed) {
         const py::buffer_info bytes = data.request();
-        py::ssize_t size = bytes.itemsize;
-        for (py::ssize_t k = bytes.ndim; k-- > 0; size *= bytes.shape[k]) {
-          if (bytes.shape[k] > 1 && bytes.strides[k] != size) {
-            throw py::value_error("data must be contiguous");
-          }
+        if (PyBuffer_IsContiguous(bytes.view(), 'C') == 0) {
+          throw py::value_error("data must be contiguous");
         }
         const std::string_view text(static_cast<const char*>(bytes.ptr),
-                                    static_cast<std::size_t>(size));
+                                    static_cast<std::size_t>(bytes.view()->len));
         const py::gil_scoped_release release;
         return hash_text(text, seed);
       },

@@ -230,3 +230,12 @@ def test_a_column_without_a_name_can_be_seen_and_its_option_typed(tmp_path: Path
     path = write(tmp_path / "b.csv", **{"Unnamed: 0": [*range(ROWS)]})
     assert any(line.endswith("try --ignore 'Unnamed: 0'") for line in said(path))
     assert "ignored: ''" in said(tmp_path / "a.csv", "--ignore", "")
+
+
+def test_columns_that_only_later_files_have_are_said(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    folder.mkdir()
+    first, second = write(folder / "a.csv"), write(folder / "b.csv", new=["x", "y"] * (ROWS // 2))
+    line = f"not read, because {first} lacks them: new (in {second})"
+    assert line in said(folder)
+    assert line in invoke("diagnose", folder, "-l", LABEL)[2].splitlines()

@@ -36,6 +36,7 @@ __all__ = [
     "is_number",
     "numeric_names",
     "repetition",
+    "unread_lines",
     "warn_if_unfinished",
     "warn_of_empty",
 ]
@@ -81,7 +82,15 @@ def column_lines(log: Log, options: Options, encoder: Encoder) -> list[str]:
         lines.append(f"crosses: {listed(['*'.join(cross) for cross in options.cross])}")
     if options.ignore:
         lines.append(f"ignored: {listed(options.ignore)}")
-    return lines
+    return lines + unread_lines(log)
+
+
+def unread_lines(log: Log) -> list[str]:
+    """Return a line about the columns that only later files of a log have, if there are any."""
+    if not log.unread:
+        return []
+    first = next(iter(log.unread.values()))
+    return [f"not read, because {log.paths[0]} lacks them: {listed([*log.unread])} (in {first})"]
 
 
 # -- doubts ---------------------------------------------------------------------------------------

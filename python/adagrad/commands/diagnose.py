@@ -245,6 +245,7 @@ def _diagnose(file: str, given: dict[str, Any], no_label: str) -> Found:
         features_in_words,
         numeric_names,
         repetition,
+        unread_lines,
     )
     from adagrad.commands.progress import ReadingProgress
     from adagrad.ctr.diagnosis.diagnosis import Diagnoser
@@ -270,6 +271,8 @@ def _diagnose(file: str, given: dict[str, Any], no_label: str) -> Found:
                     echo(f"{file}: {warning}", err=True)
                 if given["names"] is None and (warning := numeric_names(names)):
                     echo(warning, err=True)
+        for line in unread_lines(log):
+            echo(line, err=True)
         features = features_in_words(encoder, log.schema)
         if numbers == "value" and given["numeric"] is None and not libsvm:
             features += ", as with adagrad train --numeric value"

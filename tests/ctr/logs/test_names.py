@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ from pyarrow import parquet
 
 from adagrad.ctr.logs import LogError, open_log
 from adagrad.ctr.logs.request import distinct_names
-from log_files import read
+from log_files import read, write_csv
 
 TABLE = pa.Table.from_arrays(
     [pa.array([1, 0]), pa.array([1, 0]), pa.array(["a", "b"]), pa.array(["p", "q"])],
@@ -120,3 +121,31 @@ def test_many_files_on_few_descriptors(tmp_path):
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, check=True, text=True
     )
     assert done.stdout.split() == ["600", "int32"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".arrow"])
+def test_columns_that_only_later_files_have_are_named(tmp_path, suffix):
+    tables = [
+        pa.table({"click": [1], "site": ["a"]}),
+        pa.table({"click": [0], "new": ["x"], "site": ["b"]}),
+        pa.table({"click": [0], "site": ["b"], "new": ["x"], "newer": [1]}),
+    ]
+    paths = [str(tmp_path / f"{day}{suffix}") for day in range(3)]
+    for table, path in zip(tables, paths, strict=True):
+        if suffix == ".csv":
+            write_csv(table, Path(path))
+        elif suffix == ".parquet":
+            parquet.write_table(table, path)
+        else:
+            with pa.ipc.new_file(path, table.schema) as writer:
+                writer.write_table(table)
+    with open_log(paths, label="click") as log:
+        assert log.unread == {"new": paths[1], "newer": paths[2]}
+        assert log.schema.names == ["click", "site"]
+        assert [batch.column("site").to_pylist() for batch in log] == [["a", "b", "b"]]
+    with open_log(paths, label="click", columns=["site"]) as log:
+        assert log.unread == {}
+    with open_log(paths[1:], label="click", ignore=["new"]) as log:
+        assert log.unread == {"newer": paths[2]}
+    with pytest.raises(LogError, match=r"1\.\w+, line 1: no column 'newer'"):
+        open_log(paths[::-1], label="click")

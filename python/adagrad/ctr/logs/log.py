@@ -79,6 +79,9 @@ class Log:
         Rows of every batch except the last one.
     total_bytes : int or None
         Size of all files on disk; None with the standard input.
+    unread : dict of str to str
+        Columns that the first file lacks, although all columns were to be read, each with the first
+        later file that has it. No batch contains them. Of many CSV and TSV files, 32 are looked at.
     """
 
     def __init__(self, sources: list[Source], request: Request, *, skip_bad: bool) -> None:
@@ -101,6 +104,7 @@ class Log:
         assert self._request.schema is not None
         self.schema: pa.Schema = self._request.schema
         self.paths = tuple(source.path for source in sources)
+        self.unread = dict(self._request.unread)
         self.label = request.label
         self.rows = request.rows
         sizes = [source.size for source in sources if source.size is not None]

@@ -31,7 +31,8 @@ class Request:
     ``types`` are the types that the caller gives, by the name of the column. ``schema`` is None
     until the files are surveyed; from then on, it has the columns of every batch. ``header`` is
     replaced by what the first text file has. ``is_first`` is true for the first file alone.
-    ``in_path`` are the columns of a file that are in its path.
+    ``in_path`` are the columns of a file that are in its path. ``unread`` are the columns that only
+    later files have, each with the first file that has it; no caller asked for them by name.
     """
 
     label: str | None
@@ -47,6 +48,7 @@ class Request:
     schema: pa.Schema | None = None
     is_first: bool = True
     in_path: tuple[str, ...] = ()
+    unread: Mapping[str, str] = field(default_factory=dict)
     labels: Labels = field(default_factory=Labels)
 
     def features(self) -> tuple[str, ...] | None:

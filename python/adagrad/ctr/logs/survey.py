@@ -17,6 +17,7 @@ from pyarrow import csv as arrow_csv
 
 from adagrad._text import typed
 from adagrad.ctr.logs.formats import open_reader
+from adagrad.ctr.logs.mistakes import missing_columns
 from adagrad.ctr.logs.rows import LogError
 from adagrad.ctr.logs.types import as_text, is_number, is_text, plain, unify
 
@@ -58,12 +59,16 @@ def survey(first: Reader, sources: Sequence[Source], request: Request) -> Reques
     if request.schema is not None:  # decided before, for more files than these
         return request
     request = replace(request, is_first=False)
+    takes_all = request.columns is None
+    unread: dict[str, str] = {}
     columns: list[_Column] | None = None
+    known: tuple[str, ...] = ()
     samples: list[pa.Table] = []
     text_file: str | None = None
     last: Mapping[str, pa.DataType] = {}
     for source in _surveyed(sources):
-        reader = first if source is sources[0] else open_reader(source, request)
+        every = replace(request, columns=None) if takes_all else request
+        reader = first if source is sources[0] else open_reader(source, every)
         try:
             if reader.names is None:  # the file is empty
                 continue
@@ -71,6 +76,10 @@ def survey(first: Reader, sources: Sequence[Source], request: Request) -> Reques
                 known = tuple(reader.names)
                 request = replace(request, header=reader.header, columns=known)
                 columns = [_Column(name, request) for name in reader.names]
+            elif takes_all:
+                _check_columns(source.path, known, reader.names, request.label)
+                for name in set(reader.names).difference(known):
+                    unread.setdefault(name, source.path)
             if reader.types is None:
                 text_file = text_file or source.path
                 sampled = [column.name for column in columns if column.is_sampled]
@@ -94,7 +103,18 @@ def survey(first: Reader, sources: Sequence[Source], request: Request) -> Reques
     fields = [(column.name, column.final()) for column in columns]
     if request.label is not None:
         fields.insert(0, (request.label, pa.float32()))
-    return replace(request, schema=pa.schema(fields))
+    return replace(request, schema=pa.schema(fields), unread=dict(sorted(unread.items())))
+
+
+def _check_columns(
+    path: str, known: Sequence[str], names: Sequence[str], label: str | None
+) -> None:
+    """Raise if a file lacks columns of the first one."""
+    there = set(names)
+    missing = [name for name in known if name not in there]
+    if missing:
+        all_names = names if label is None else [label, *names]
+        raise LogError(path, 1, missing_columns(missing, all_names))
 
 
 def _surveyed(sources: Sequence[Source]) -> Iterator[Source]:
