@@ -149,3 +149,20 @@ def test_columns_that_only_later_files_have_are_named(tmp_path, suffix):
         assert log.unread == {"newer": paths[2]}
     with pytest.raises(LogError, match=r"1\.\w+, line 1: no column 'newer'"):
         open_log(paths[::-1], label="click")
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "columns", "rows"),
+    [
+        ("a,,\n1,2,1\n3,4,0\n", "c2", None, [(1.0, 1, 2), (0.0, 3, 4)]),
+        ("a,y,y\n1,2,1\n3,4,0\n", "c2", None, [(1.0, 1, 2), (0.0, 3, 4)]),
+        (",,x\n5,6,7\n", None, ["c0", "c1"], [(5, 6)]),
+        ("1,5,1\n0,6,0\n", "c2", None, [(1.0, 1, 5), (0.0, 0, 6)]),  # no header: 1 twice
+        ("1,a,a\n0,a,b\n", "c0", ["c1", "c2"], [(1.0, "a", "a"), (0.0, "a", "b")]),
+        ("a,a\na,b\n", None, ["c0", "c1"], [("a", "a"), ("a", "b")]),
+    ],
+)
+def test_a_header_whose_columns_are_requested_by_position(tmp_path, text, label, columns, rows):
+    (tmp_path / "a.csv").write_text(text)
+    got, _ = read(tmp_path / "a.csv", label=label, columns=columns)
+    assert list(zip(*got.to_pydict().values(), strict=True)) == rows

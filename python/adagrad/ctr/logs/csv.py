@@ -8,6 +8,7 @@ the line, `parse_block` searches for the line.
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from adagrad.ctr.logs.csv_faults import (
     wrong_width,
 )
 from adagrad.ctr.logs.fast_csv import SimpleLines
-from adagrad.ctr.logs.labels import RAW_TEXT
+from adagrad.ctr.logs.labels import RAW_TEXT, label_number
 from adagrad.ctr.logs.mistakes import other_delimiter
 from adagrad.ctr.logs.request import distinct_names
 from adagrad.ctr.logs.rows import Fault, LogError, ParsedRows
@@ -322,10 +323,24 @@ class DelimitedReader:
 
 
 def _is_header(request: Request, fields: list[str]) -> bool:
-    """Return whether the first line contains a requested name; the others may be misspelled."""
+    """Return whether the first line contains a requested name; the others may be misspelled.
+
+    Columns without a name, and of one name, are requested by position. Then the line is a header if
+    it has no value in their place.
+    """
     label = () if request.label is None else (request.label,)
     names = {*label, *(request.features() or ())}.difference(request.in_path)
-    return not names or not names.isdisjoint(fields)
+    if not names or not names.isdisjoint(fields):
+        return True
+    cells = dict(zip(distinct_names(fields), fields, strict=True))
+
+    def has_no_value(name: str) -> bool:
+        cell = cells.get(name)
+        return cell == "" or (
+            cell is not None and name == request.label and math.isnan(label_number(cell))
+        )
+
+    return all(map(has_no_value, names))
 
 
 def _joined(blocks: Iterable[Block]) -> Iterator[Block]:

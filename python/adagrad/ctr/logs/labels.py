@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from adagrad.ctr.logs.rows import ParsedRows, Part
 
-__all__ = ["MISSING", "RAW_TEXT", "WINDOW", "Labels", "settled", "wrong_label"]
+__all__ = ["MISSING", "RAW_TEXT", "WINDOW", "Labels", "label_number", "settled", "wrong_label"]
 
 RAW_TEXT = pa.dictionary(pa.int32(), pa.string())
 """Type as which text formats read the label: each distinct spelling is parsed once."""
@@ -201,12 +201,12 @@ def _numbers(column: pa.ChunkedArray) -> _Numbers:
     codes = values.indices
     if codes.null_count:
         codes = codes.fill_null(len(distinct))
-    numbers = np.array([*map(_parse, distinct), math.nan])
+    numbers = np.array([*map(label_number, distinct), math.nan])
     return _Numbers([*distinct, None], numbers, codes.to_numpy())
 
 
-def _parse(value: object) -> float:
-    """Return a number, or NaN for a value that is not one."""
+def label_number(value: object) -> float:
+    """Return a label as a number, or NaN if it is none."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     if isinstance(value, str):
