@@ -163,7 +163,10 @@ def test_before_the_rate_is_chosen_nothing_is_saved(tmp_path: Path) -> None:
     log = write(tmp_path / "log.tsv", broken_lines())
     code, _, err = invoke("train", log, "-l", LABEL, "-m", tmp_path / "m", "--bits", 14)
     assert code == 1
-    assert err.endswith("1 column instead of 5\n")
+    assert err.endswith(
+        "1 column instead of 5; nothing is saved, as --lr auto had not chosen a rate yet:"
+        " repair it or give --skip-bad\n"
+    )
     assert not (tmp_path / "m").exists()
 
 

@@ -214,12 +214,18 @@ class Training:
                     self.save(undecided=True)
                 raise
             except LogError as error:
-                if self.best_pass or self._is_checking or not self.save():
+                if self.best_pass or self._is_checking or not self.examples:
                     raise
-                way_on = (
-                    f"; {counted(self.examples, 'example')} before it are saved in {self.path}:"
-                    " repair it or give --skip-bad, and go on with --resume"
-                )
+                if self.save():
+                    way_on = (
+                        f"; {counted(self.examples, 'example')} before it are saved in {self.path}:"
+                        " repair it or give --skip-bad, and go on with --resume"
+                    )
+                else:
+                    way_on = (
+                        "; nothing is saved, as --lr auto had not chosen a rate yet: repair it or"
+                        " give --skip-bad"
+                    )
                 raise LogError(error.path, error.line, error.reason + way_on, error.label) from None
             finally:
                 batches.close()
