@@ -411,23 +411,28 @@ def test_warnings_are_lines(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert (code, err) == (0, f"Warning: of {SHOWN} log\n")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="limits the memory as Linux does")
-def test_out_of_memory(folder: Path, tmp_path: Path) -> None:
+def limited(resource: str, most: int, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command under a limit, which begins after the imports."""
     code = (
         "import resource, sys; from adagrad.commands import main, train;"
         "import pyarrow, sklearn.linear_model, rich.console;"
         "from adagrad.ctr.training import run;"
-        "resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30));"
+        f"resource.setrlimit(resource.RLIMIT_{resource}, ({most}, {most}));"
         "sys.argv[0] = 'adagrad'; main.main()"
     )
-    arguments = ("train", folder / "log.tsv", "-l", LABEL, "-m", tmp_path / "m", "--bits", 30, "-q")
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the memory as Linux does")
+def test_out_of_memory(folder: Path, tmp_path: Path) -> None:
+    arguments = ("train", folder / "log.tsv", "-l", LABEL, "-m", tmp_path / "m", "--bits", 30, "-q")
+    done = limited("AS", 3 << 30, *arguments)
     assert done.returncode == 1
     assert is_one_line(done.stderr), done.stderr
     assert done.stderr.startswith("Error: out of memory: ")
@@ -436,21 +441,8 @@ def test_out_of_memory(folder: Path, tmp_path: Path) -> None:
 
 @POSIX
 def test_too_many_open_files(folder: Path) -> None:
-    code = (
-        "import resource, sys; from adagrad.commands import main;"
-        "import pyarrow, sklearn.linear_model, rich.console;"
-        "from adagrad.ctr.training import run;"
-        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3));"
-        "sys.argv[0] = 'adagrad'; main.main()"
-    )
     for name, *arguments in (("inspect", folder / "m"), ("diagnose", folder / "log.tsv")):
-        done = subprocess.run(
-            [sys.executable, "-c", code, name, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = limited("NOFILE", 3, name, *arguments)
         assert done.returncode == 1
         assert is_one_line(done.stderr), done.stderr
         assert "open files" in done.stderr

@@ -213,34 +213,16 @@ class DelimitedReader:
         integers = {name: pa.string() for name in types if pa.types.is_integer(types[name])}
         if not (integers and HEX.search(data)):
             try:
-                table, rejected = self._split(data, types, block_size)
+                return self._split(data, types, block_size)
             except pa.ArrowInvalid:
                 if not integers:
                     raise
-            else:
-                self._check_rounding(data, table, block_size)
-                return table, rejected
         table, rejected = self._split(data, types | integers, block_size)
         columns = [
             whole_numbers(column, types[name]) if name in integers else column
             for name, column in zip(types, table.columns, strict=True)
         ]
-        table = pa.table(columns, names=list(types))
-        self._check_rounding(data, table, block_size)
-        return table, rejected
-
-    def _check_rounding(self, data: Any, table: pa.Table, block_size: int) -> None:
-        """Raise ArrowInvalid if a column of floats has an integer that was rounded."""
-        doubtful = [
-            name
-            for name, column in zip(table.column_names, table.columns, strict=True)
-            if may_be_rounded(column)
-        ]
-        if doubtful:
-            texts, _ = self._split(data, dict.fromkeys(doubtful, pa.string()), block_size)
-            for name in doubtful:
-                if len(unreadable(texts.column(name), pa.float64())):
-                    raise pa.ArrowInvalid(f"column {name!r} has an integer that is rounded")
+        return pa.table(columns, names=list(types)), rejected
 
     def _split(
         self, data: Any, types: dict[str, pa.DataType], block_size: int
@@ -294,15 +276,13 @@ class DelimitedReader:
             return None
         # An additional empty line disappears if the last line leaves a quote open.
         guard = int(self._quoted)
+        guarded = b"".join((data, b"\n")) if guard else data
+        size = PARSED if count > 1 and not (block.is_wide() or block.judged) else len(data) + 2
         try:
-            table, rejected = self._convert(
-                b"".join((data, b"\n")) if guard else data,
-                self._types,
-                PARSED if count > 1 and not (block.is_wide() or block.judged) else len(data) + 2,
-            )
+            table, rejected = self._convert(guarded, self._types, size)
         except pa.ArrowInvalid:
             return None
-        if table.num_rows + len(rejected) != count + guard:
+        if table.num_rows + len(rejected) != count + guard or self._rounds(table, guarded, size):
             return None
         table = table.slice(0, table.num_rows - guard)
         faults = {first + row: wrong_width(columns, len(self._names)) for row, columns in rejected}
@@ -312,6 +292,14 @@ class DelimitedReader:
         if faults:
             numbers = numbers[~np.isin(numbers, list(faults))]
         return ParsedRows(table, numbers, faults)
+
+    def _rounds(self, table: pa.Table, data: bytes, block_size: int) -> bool:
+        """Return whether a column of floats has an integer that was rounded."""
+        doubtful = [name for name in table.column_names if may_be_rounded(table.column(name))]
+        if not doubtful:
+            return False
+        texts, _ = self._split(data, dict.fromkeys(doubtful, pa.string()), block_size)
+        return any(len(unreadable(texts.column(name), pa.float64())) for name in doubtful)
 
     def _without_empty(self, table: pa.Table, block: Block, faults: dict[int, Fault]) -> pa.Table:
         """Drop the rows of nulls that pyarrow makes of empty lines, and note their faults."""

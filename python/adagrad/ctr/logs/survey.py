@@ -20,6 +20,7 @@ from adagrad.ctr.logs.formats import open_reader
 from adagrad.ctr.logs.mistakes import missing_columns
 from adagrad.ctr.logs.rows import LogError
 from adagrad.ctr.logs.types import as_text, is_number, is_text, plain, unify
+from adagrad.ctr.logs.values import LONG_INTEGER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +37,7 @@ SAMPLED_FILES = 32
 
 # What makes a column text that is numbers to pyarrow: integers that float64 cannot distinguish,
 # and hexadecimal ones. Both are ids.
-IDS = {pa.float64(): r"\s*[+-]?\d{16,}\s*", pa.int64(): r"\s*0[xX][0-9a-fA-F]+\s*"}
+IDS = {pa.float64(): LONG_INTEGER, pa.int64(): r"\s*0[xX][0-9a-fA-F]+\s*"}
 
 
 def survey(first: Reader, sources: Sequence[Source], request: Request) -> Request:

@@ -19,7 +19,7 @@ from adagrad.ctr.logs.types import failing, whole_numbers
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["may_be_rounded", "unreadable", "unreadable_fault"]
+__all__ = ["LONG_INTEGER", "may_be_rounded", "unreadable", "unreadable_fault"]
 
 SHOWN = 100  # characters of a value in a message
 
@@ -34,7 +34,8 @@ BOOL = r"^(0|1|true|True|TRUE|false|False|FALSE)$"
 TIME = r"^[-0-9:.,TZ+/ ]+$"
 
 EXACT = 2**53  # float64 holds every integer up to this one
-LONG_INTEGER = r"^[ \t]*[-+]?[0-9]{16,}[ \t]*$"
+LONG_INTEGER = r"\s*[+-]?\d{16,}\s*"
+"""Texts that may be integers which float64 cannot distinguish."""
 
 
 def may_be_rounded(column: pa.ChunkedArray) -> bool:
@@ -92,7 +93,7 @@ def unreadable_fault(name: str, value: str, kind: pa.DataType, way_out: str) -> 
 
 def _rounded(texts: pa.Array) -> NDArray[np.bool_]:
     """Return which texts are integers that float64 would round to others, as ids would be."""
-    rounded = pc.match_substring_regex(texts, LONG_INTEGER).fill_null(False)
+    rounded = pc.match_substring_regex(texts, f"^{LONG_INTEGER}$").fill_null(False)
     found = np.array(rounded.to_numpy(zero_copy_only=False), np.bool_)
     for row in np.flatnonzero(found).tolist():
         text = texts[row].as_py()
