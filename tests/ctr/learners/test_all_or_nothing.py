@@ -8,19 +8,12 @@ import pytest
 from adagrad import Rule
 from adagrad.ctr import (
     Examples,
-    FactorizationMachine,
-    FieldAwareFactorizationMachine,
     HashingEncoder,
-    LogisticRegression,
 )
 from adagrad.ctr.learners import estimator
+from adagrad.ctr.learners.files import CLASSES as KINDS
 
 N = 400
-KINDS = {
-    "lr": LogisticRegression,
-    "fm": FactorizationMachine,
-    "ffm": FieldAwareFactorizationMachine,
-}
 
 
 @pytest.fixture(autouse=True)

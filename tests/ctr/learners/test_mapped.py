@@ -10,17 +10,9 @@ import numpy as np
 import pytest
 
 from adagrad.ctr import (
-    FactorizationMachine,
-    FieldAwareFactorizationMachine,
     HashingEncoder,
-    LogisticRegression,
 )
-
-KINDS = {
-    "lr": LogisticRegression,
-    "fm": FactorizationMachine,
-    "ffm": FieldAwareFactorizationMachine,
-}
+from adagrad.ctr.learners.files import CLASSES as KINDS
 
 
 def log(rng, n=300):

@@ -8,18 +8,11 @@ import pytest
 from adagrad import Rule, preset
 from adagrad.ctr import (
     Examples,
-    FactorizationMachine,
-    FieldAwareFactorizationMachine,
-    LogisticRegression,
 )
 from adagrad.ctr.encoding.examples import REGIONS, region_size
+from adagrad.ctr.learners.files import CLASSES as KINDS
 from checks import assert_same_bits
 
-KINDS = {
-    "lr": LogisticRegression,
-    "fm": FactorizationMachine,
-    "ffm": FieldAwareFactorizationMachine,
-}
 PENALTIES = {
     "l1": {"l1": 0.1},
     "l2": {"l2": 0.1},

@@ -10,18 +10,12 @@ from hypothesis import strategies as st
 from adagrad import Rule, preset
 from adagrad.ctr import (
     Examples,
-    FactorizationMachine,
-    FieldAwareFactorizationMachine,
     HashingEncoder,
     LogisticRegression,
 )
 from adagrad.ctr.learners import sweep, trainer
+from adagrad.ctr.learners.files import CLASSES as KINDS
 
-KINDS = {
-    "lr": LogisticRegression,
-    "fm": FactorizationMachine,
-    "ffm": FieldAwareFactorizationMachine,
-}
 PENALTIES = [
     {},
     {"l2": 0.05},

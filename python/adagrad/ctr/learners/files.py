@@ -14,14 +14,14 @@ from adagrad.ctr.learners.file_format import StrPath, Tables
 from adagrad.ctr.learners.logistic import LogisticRegression
 from adagrad.tables.tensors import TableFileError
 
-__all__ = ["Tables", "read", "write"]
+__all__ = ["CLASSES", "Tables", "read", "write"]
 
-# The class of each kind of model.
-_CLASSES: dict[str, type[ClickLearner]] = {
+CLASSES: dict[str, type[ClickLearner]] = {
     "lr": LogisticRegression,
     "fm": FactorizationMachine,
     "ffm": FieldAwareFactorizationMachine,
 }
+"""The class of each kind of model."""
 
 
 def write(
@@ -73,9 +73,9 @@ def read(path: StrPath) -> tuple[ClickLearner, Any]:
     saved = file_format.read(path)
     try:
         kind = saved.model.settings.kind
-        if saved.class_name != _CLASSES[kind].__name__:
+        if saved.class_name != CLASSES[kind].__name__:
             raise ValueError(f"no {saved.class_name!r:.60} is of kind {kind}")
-        estimator = _CLASSES[kind]._restored(path, saved)
+        estimator = CLASSES[kind]._restored(path, saved)
     except TableFileError:
         raise
     except file_format.INVALID as error:

@@ -13,8 +13,7 @@ import pyarrow as pa
 from adagrad._text import did_you_mean, listed
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.learners.estimator import ClickLearner
-from adagrad.ctr.learners.factorization import FactorizationMachine, FieldAwareFactorizationMachine
-from adagrad.ctr.learners.logistic import LogisticRegression
+from adagrad.ctr.learners.files import CLASSES
 from adagrad.ctr.training.encoders import is_libsvm
 from adagrad.presets import preset
 
@@ -110,14 +109,13 @@ class Options:
         return encoder.fit(schema.empty_table())
 
     def _learner(self, params: dict[str, Any]) -> ClickLearner:
-        if self.model_type == "lr":
-            if self.factors is not None:
-                raise ValueError("--factors needs --model-type fm or ffm")
-            return LogisticRegression(**params)
-        kind = {"fm": FactorizationMachine, "ffm": FieldAwareFactorizationMachine}[self.model_type]
+        if self.model_type != "lr":
+            params["seed"] = self.seed
         if self.factors is not None:
+            if self.model_type == "lr":
+                raise ValueError("--factors needs --model-type fm or ffm")
             params["factors"] = self.factors
-        return kind(seed=self.seed, **params)
+        return CLASSES[self.model_type](**params)
 
 
 def option_name(field: str) -> str:
