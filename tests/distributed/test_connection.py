@@ -72,6 +72,10 @@ def test_check_room(cluster, monkeypatch):
     holder = ray.remote(num_cpus=1)(object).remote()
     try:
         ray.get(holder.__ray_ready__.remote())
+        # Ray reports a processor as taken a moment after the actor has it.
+        end = time.monotonic() + 30.0
+        while ray.available_resources().get("CPU", 0.0) > 1.0 and time.monotonic() < end:
+            time.sleep(0.05)
         with pytest.raises(RuntimeError, match="have 2, of which 1 are free"):
             _connection.check_room(2, "workers")
     finally:
