@@ -87,6 +87,18 @@ Targets check_targets(const Argument& at_y, const py::array& y, const py::object
   return {labels, check_floats(at_y.other("sample_weight"), array, n)};
 }
 
+Targets check_labels(const py::array& y, const py::object& weights, std::size_t n) {
+  const Argument a{"learn", "y"};
+  const Targets targets = check_targets(a, y, weights, n);
+  for (std::size_t i = 0; i < n; ++i) {
+    if (targets.y[i] == 0.0f || targets.y[i] == 1.0f) continue;
+    throw py::value_error(a.text() + element_text(y, i) + " = " +
+                          text_of(py::float_(static_cast<double>(targets.y[i]))) +
+                          " is not a label: 0 or 1 is needed");
+  }
+  return targets;
+}
+
 // The arguments that all learners have in common.
 struct LearnerArguments {
   std::size_t slots;
@@ -97,22 +109,15 @@ struct LearnerArguments {
 class Learner {
  public:
   py::array_t<float> learn_from(py::handle x, const py::array& y, const py::object& weights,
-                                std::uint64_t t, std::uint64_t alone, std::size_t threads) {
+                                std::uint64_t t, std::size_t threads) {
     const HeldExamples examples = hold(x);
-    const Argument a{"learn", "y"};
-    const Targets targets = check_targets(a, y, weights, examples->n);
-    for (std::size_t i = 0; i < examples->n; ++i) {
-      if (targets.y[i] == 0.0f || targets.y[i] == 1.0f) continue;
-      throw py::value_error(a.text() + element_text(y, i) + " = " +
-                            text_of(py::float_(static_cast<double>(targets.y[i]))) +
-                            " is not a label: 0 or 1 is needed");
-    }
+    const Targets targets = check_labels(y, weights, examples->n);
     if (examples->n > 0) check_rate(t + examples->n - 1);
     py::array_t<float> margins(static_cast<py::ssize_t>(examples->n));
     float* const to = margins.mutable_data();
     const std::size_t most = num_threads(threads);
     py::gil_scoped_release unlocked;
-    learn(*kernels().ctr, *model_, *examples, targets, t, alone, most, to);
+    learn(*kernels().ctr, *model_, *examples, targets, t, most, to);
     return margins;
   }
 
@@ -212,6 +217,99 @@ class LinearLearner final : public Learner {
 
  private:
   Linear* linear_;
+};
+
+double* check_sums(const Argument& a, const py::array& array, std::size_t n) {
+  check_memory(a, array, Access::write);
+  if (real_type(a, array) != Real::f64 || static_cast<std::size_t>(array.size()) != n) {
+    fail_type(a, "has dtype " + text_of(array.dtype()) + " and shape " + shape_of(array) + "; " +
+                     std::to_string(n) + " float64 are needed");
+  }
+  return static_cast<double*>(const_cast<void*>(array.data()));
+}
+
+// A mixture in the memory of three arrays, which it keeps alive.
+class MixtureLearner {
+ public:
+  MixtureLearner(const py::array& table, std::size_t slots, const py::object& bias,
+                 const py::array& state, double half_life)
+      : slots_(slots), held_{table, bias, state},
+        mixture_(memory(table, slots, bias), mixing(state), slots, checked(half_life)) {}
+
+  py::array_t<float> learn_from(py::handle x, const py::array& y, const py::object& weights,
+                                std::uint64_t t, bool scaled, bool mixes, std::size_t threads) {
+    const HeldExamples examples(x, slots_);
+    const Targets targets = check_labels(y, weights, examples->n);
+    return margins(
+        *examples,
+        [&](float* to, std::size_t most) {
+          mixture_.learn(*kernels().ctr, *examples, targets, t,
+                         scaled || examples->values != nullptr, mixes, num_threads(most), to);
+        },
+        threads);
+  }
+
+  py::array_t<float> margins_of(py::handle x, std::size_t threads) const {
+    const HeldExamples examples(x, slots_);
+    return margins(
+        *examples,
+        [&](float* to, std::size_t most) {
+          mixture_.predict(*kernels().ctr, *examples, num_threads(most), to);
+        },
+        threads);
+  }
+
+  py::array_t<float> variances_of(py::handle x, std::size_t threads) const {
+    const HeldExamples examples(x, slots_);
+    return margins(
+        *examples,
+        [&](float* to, std::size_t most) {
+          mixture_.variances(*kernels().ctr, *examples, num_threads(most), to);
+        },
+        threads);
+  }
+
+  std::pair<py::array_t<float>, float> weights() const {
+    py::array_t<float> all(static_cast<py::ssize_t>(slots_));
+    float* const to = all.mutable_data();
+    float bias = 0.0f;
+    unlocked(slots_, [&] { bias = mixture_.weights(*kernels().ctr, to); });
+    return {all, bias};
+  }
+
+  void check_examples(py::handle x) const { HeldExamples examples(x, slots_); }
+
+ private:
+  static constexpr std::size_t row = 2 * lanes;
+
+  static MixtureModel memory(const py::array& table, std::size_t slots, const py::object& bias) {
+    const Argument a{"Mixture", "table"};
+    return {check_table(a, table, slots, row), check_table_or_none(a.other("bias"), bias, row)};
+  }
+
+  static MixingState& mixing(const py::array& state) {
+    constexpr std::size_t n = sizeof(MixingState) / sizeof(double);
+    // The array is one of doubles, and a MixingState consists of nothing else.
+    return *reinterpret_cast<MixingState*>(check_sums({"Mixture", "state"}, state, n));
+  }
+
+  static double checked(double half_life) {
+    if (half_life == 0.0 || half_life >= 64.0) return half_life;
+    throw py::value_error("half_life must be at least 64 examples, got " +
+                          text_of(py::float_(half_life)));
+  }
+
+  template <class F>
+  static py::array_t<float> margins(const Examples& x, F f, std::size_t threads) {
+    py::array_t<float> out(static_cast<py::ssize_t>(x.n));
+    float* const to = out.mutable_data();
+    unlocked(64 * x.n, [&] { f(to, threads); });
+    return out;
+  }
+
+  const std::size_t slots_;
+  const std::vector<py::object> held_;
+  Mixture mixture_;
 };
 
 void check_factors(std::size_t factors) {
@@ -337,15 +435,6 @@ class FFMLearner final : public Learner {
   FieldLayout fields_;
 };
 
-double* check_sums(const Argument& a, const py::array& array, std::size_t n) {
-  check_memory(a, array, Access::write);
-  if (real_type(a, array) != Real::f64 || static_cast<std::size_t>(array.size()) != n) {
-    fail_type(a, "has dtype " + text_of(array.dtype()) + " and shape " + shape_of(array) + "; " +
-                     std::to_string(n) + " float64 are needed");
-  }
-  return static_cast<double*>(const_cast<void*>(array.data()));
-}
-
 void add_tally(const py::array& margins, const py::array& y, const py::object& weights,
                const py::array& sums, const py::array& histograms) {
   const Argument a{"tally", "margins"};
@@ -401,7 +490,7 @@ py::array_t<double> probabilities(const py::array& margins) {
 void bind_learners(py::module_& m) {
   py::class_<Learner>(m, "Learner")
       .def("learn", &Learner::learn_from, py::arg("x"), py::arg("y"), py::arg("weights"),
-           py::arg("t"), py::arg("alone"), py::arg("threads"),
+           py::arg("t"), py::arg("threads"),
            "Learn from examples in order. Return the margin of each before it was learned.")
       .def("margins", &Learner::margins_of, py::arg("x"), py::arg("threads"))
       .def("check", &Learner::check_examples, py::arg("x"),
@@ -418,6 +507,19 @@ void bind_learners(py::module_& m) {
            "Step slots by their gradients, in order, after t other steps.")
       .def("rates", &LinearLearner::rates_of, py::arg("x"), py::arg("t"), py::arg("threads"),
            "Sum effective rate times x^2 over the entries of each example.");
+  py::class_<MixtureLearner>(m, "MixtureLearner")
+      .def(py::init<const py::array&, std::size_t, const py::object&, const py::array&, double>(),
+           py::arg("table"), py::arg("slots"), py::arg("bias"), py::arg("state"),
+           py::arg("half_life"))
+      .def("learn", &MixtureLearner::learn_from, py::arg("x"), py::arg("y"), py::arg("weights"),
+           py::arg("t"), py::arg("scaled"), py::arg("mixes"), py::arg("threads"),
+           "Learn from examples in order. Return the guarded margin of each before it was learned.")
+      .def("margins", &MixtureLearner::margins_of, py::arg("x"), py::arg("threads"))
+      .def("variances", &MixtureLearner::variances_of, py::arg("x"), py::arg("threads"),
+           "The variance of the margin of the Bayesian expert, for each example.")
+      .def("weights", &MixtureLearner::weights, "The linear model: weights [slots], and the bias.")
+      .def("check", &MixtureLearner::check_examples, py::arg("x"),
+           "Raise if the examples do not fit the model.");
   py::class_<FMLearner, Learner>(m, "FMLearner")
       .def(py::init([](const py::array& table, std::size_t slots, const py::object& bias,
                        const py::array& factor_table, std::size_t factors,

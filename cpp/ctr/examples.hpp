@@ -16,6 +16,9 @@ constexpr std::size_t regions = 8;
 // neighboring regions share no line.
 constexpr std::size_t region_unit = 16;
 
+// The most examples of a round.
+constexpr std::size_t round_size = 64;
+
 // The half-open range [first, last) of regions, or of the other units a model is divided into.
 struct Units {
   std::size_t first, last;

@@ -31,6 +31,25 @@ struct CtrKernels {
   void (*sweep)(const SweepModel&, const Examples&, const Targets&, const Params<float>*,
                 float* margins);
 
+  void (*mixture_sums)(const MixtureModel&, const MixtureEntries&, const Units&, float* partial,
+                       std::size_t stride);
+  void (*mixture_margins)(const MixtureModel&, const Targets&, std::size_t n, const float* partial,
+                          std::size_t stride, std::uint64_t t, MixtureRound&);
+  void (*mixture_rates)(const MixtureModel&, const MixtureEntries&, const Units&,
+                        const MixtureRound&, float* partial, std::size_t stride);
+  void (*mixture_residuals)(bool has_bias, const Targets&, std::size_t n, const float* partial,
+                            std::size_t stride, MixtureRound&);
+  void (*mixture_steps)(const MixtureModel&, const MixtureEntries&, const Units&,
+                        const MixtureRound&);
+  // Mixes the margins z[8 i + e] of the experts: see mixing.hpp.
+  void (*mix)(MixingState&, float* z, bool has_bias, const Targets&, std::size_t n, double lambda,
+              float* mixed, float* guarded);
+  // to[slot] = the weight of the linear model that a mixture with these theta is.
+  void (*mixture_weights)(const float* table, std::size_t n, const float* theta, float* to);
+  void (*mixed_sums)(const MixtureModel&, const float* theta, float bias, const Round&,
+                     const Units&, float* partial, std::size_t stride);
+  void (*mixture_variances)(const MixtureModel&, float inverse, const Round&, float* out);
+
   void (*factor_sums)(const FactorModel&, const Round&, const Units&, float* partial,
                       std::size_t stride);
   void (*factor_margins)(std::size_t factors, const float* partial, std::size_t stride,

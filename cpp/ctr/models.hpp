@@ -60,6 +60,40 @@ class Linear final : public Model {
   Schedule schedule_;
 };
 
+// A mixture of linear experts. Training has rounds of its own, with two sums each.
+class Mixture {
+ public:
+  // Accumulators and evidence halve in `half_life` examples, at least 64; never if it is 0.
+  Mixture(const MixtureModel& memory, MixingState& state, std::size_t slots, double half_life);
+
+  // Writes the guarded margin of every example, computed before the model learns from it. `t`
+  // examples were learned before these. `scaled` says whether these or earlier ones have values
+  // other than 1. The weights of the experts learn only if `mixes`: they must see predictions.
+  void learn(const CtrKernels&, const Examples&, const Targets&, std::uint64_t t, bool scaled,
+             bool mixes, std::size_t threads, float* margins);
+
+  // The margins of the linear model that the mixture is.
+  void predict(const CtrKernels&, const Examples&, std::size_t threads, float* margins) const;
+
+  // Writes the weight of each slot, and returns the bias.
+  float weights(const CtrKernels&, float* to) const;
+
+  // out[i] = the variance of the margin of the Bayesian expert.
+  void variances(const CtrKernels&, const Examples&, std::size_t threads, float* out) const;
+
+ private:
+  void learn_part(const CtrKernels&, const Examples&, std::size_t begin, std::size_t end,
+                  const Targets&, std::uint64_t t, bool scaled, bool mixes, std::size_t threads,
+                  float* margins);
+  void rescale();
+
+  MixtureModel memory_;
+  MixingState& state_;
+  std::size_t slots_;
+  double growth_, lambda_;  // of the scale and of the evidence, per example
+  std::size_t longest_;     // the most examples between two calls of rescale()
+};
+
 class FM final : public Model {
  public:
   FM(const LinearModel& linear, const FactorModel& factors, const Schedule& schedule)

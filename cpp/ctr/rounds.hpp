@@ -1,7 +1,7 @@
 // Learning from examples in order, with the same bits for any number of threads.
 //
 // A model is divided into units (regions of its slots, or pairs of them) that share no memory.
-// Examples are learned in rounds of up to 64. A round has three steps:
+// Examples are learned in rounds. A round has three steps:
 //
 //  1. Every unit computes its partial sum for each example of the round; no param changes.
 //  2. The partial sums are added in a fixed order, which gives the margins and the gradients.
@@ -9,8 +9,10 @@
 //
 // The result does not depend on which thread owns a unit, so the threads divide the units.
 //
-// Large rounds delay what a new model learns and cost it much of its logloss. The first examples of
-// a model are therefore learned in rounds of one (bench/ctr.py).
+// Within a round a model does not learn from one example what it could use for the next, which
+// costs a new model much of its logloss. After t examples a round has as many as the largest power
+// of two up to t / 512 and 64, and it ends where the number of examples ever learned is a multiple
+// of that. Calls that end at multiples of 64 therefore do not change the rounds.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +22,12 @@
 
 namespace adagrad {
 
-constexpr std::size_t round_size = 64;
+// How many examples a model has learned per example of a round.
+constexpr std::uint64_t examples_per_round = 512;
+
+// The end of the round that starts at example `begin` of a call with n examples, where t examples
+// came before the call and a round has at most `most`, a power of two.
+std::size_t round_end(std::uint64_t t, std::size_t begin, std::size_t n, std::size_t most);
 
 // What a round needs of a model. Each thread calls sum() and step() for the units that it owns.
 class Model {
@@ -61,9 +68,9 @@ class Model {
 };
 
 // Writes the margin of every example, computed before the model learns from it. `t` examples were
-// learned before these; the first `alone` of a model are learned in rounds of one.
+// learned before these.
 void learn(const CtrKernels& kernels, Model& model, const Examples& x, const Targets& targets,
-           std::uint64_t t, std::uint64_t alone, std::size_t threads, float* margins);
+           std::uint64_t t, std::size_t threads, float* margins);
 
 // Writes the margins and learns nothing. The threads divide the examples.
 void predict(const CtrKernels& kernels, const Model& model, const Examples& x, std::size_t threads,

@@ -16,6 +16,48 @@ struct LinearModel {
   float l1;      // strength of the L1 penalty
 };
 
+// A mixture of linear experts (mixture.hpp): a cache line per slot, all zero at the start.
+struct MixtureModel {
+  float* table;  // rows of 16
+  float* bias;   // one more row; null for a model without a bias
+};
+
+// Floats of an example, one for each expert of a mixture and three to spare.
+constexpr std::size_t lanes = 8;
+
+// The entries of a round, and what is kept of them between its steps (mixture.hpp).
+struct MixtureEntries {
+  const Round* round;
+  float* values;      // x' of each entry; null if all values are 1 and always were
+  float* rates;       // eight floats for each entry
+  std::size_t first;  // the entry that both begin with
+};
+
+// What each thread keeps of the examples of a round.
+struct MixtureRound {
+  double entries;                     // of MixingState
+  double scale;                       // of MixingState
+  double growth;                      // of the scale, per example; 1 without forgetting
+  float unit, inverse;                // the scale during the round, and 1 / scale
+  float z[lanes * round_size];        // margins of the experts; |x'|^2 in the sixth lane
+  float p[lanes * round_size];        // their probabilities
+  float rate[lanes * round_size];     // eta c
+  float gain[lanes * round_size];     // what a feature of value 1 adds to the accumulators
+  float of_bias[lanes * round_size];  // r of the bias
+  float step[lanes * round_size];     // w moves by r x' times this
+};
+
+// How the margins of the experts are combined (mixing.hpp). A state is as many doubles in a file.
+struct MixingState {
+  double theta[lanes];           // weights of five margins and of the constant 1
+  double covariance[6 * lanes];  // of the six weights; rows are padded with zeros
+  double evidence[lanes];        // loss of each expert and of the mixture, as the guard counts it
+  double losses[lanes];          // the same without forgetting, in nats
+  double weight;                 // of the examples in these losses
+  double entries;                // sum of 1 + |x'|^2 over the examples ever learned
+  double scale;  // of the accumulators: by what an example counts more than the first
+};
+
 // Learning rates that are tried at the same time.
 constexpr std::size_t rates = 8;
 

@@ -3,9 +3,12 @@
 // factors, whether all examples have the same shape) into template arguments of a loop.
 #include "../ctr/kernels.hpp"
 
+#include <type_traits>
+
 #include "../ctr/ffm.hpp"
 #include "../ctr/fm.hpp"
 #include "../ctr/logistic.hpp"
+#include "../ctr/mixture.hpp"
 #include "../ctr/progressive.hpp"
 #include "../ctr/sweep.hpp"
 
@@ -66,6 +69,50 @@ void sweep_entry(const SweepModel& model, const Examples& x, const Targets& targ
   });
 }
 
+// Calls f(fixed, scaled), two std::bool_constant.
+template <class F>
+void with_shape(const MixtureEntries& entries, F f) {
+  const auto then = [&](auto fixed) {
+    entries.values == nullptr ? f(fixed, std::false_type{}) : f(fixed, std::true_type{});
+  };
+  entries.round->x->fixed ? then(std::true_type{}) : then(std::false_type{});
+}
+
+void mixture_sums_entry(const MixtureModel& model, const MixtureEntries& entries, const Units& of,
+                        float* partial, std::size_t stride) {
+  with_shape(entries, [&](auto fixed, auto scaled) {
+    mixture_sums<decltype(fixed)::value, decltype(scaled)::value>(model, entries, of, partial,
+                                                                  stride);
+  });
+}
+
+void mixture_rates_entry(const MixtureModel& model, const MixtureEntries& entries, const Units& of,
+                         const MixtureRound& has, float* partial, std::size_t stride) {
+  with_shape(entries, [&](auto fixed, auto scaled) {
+    mixture_rates<decltype(fixed)::value, decltype(scaled)::value>(model, entries, of, has, partial,
+                                                                   stride);
+  });
+}
+
+void mixture_steps_entry(const MixtureModel& model, const MixtureEntries& entries, const Units& of,
+                         const MixtureRound& has) {
+  with_shape(entries, [&](auto fixed, auto scaled) {
+    mixture_steps<decltype(fixed)::value, decltype(scaled)::value>(model, entries, of, has);
+  });
+}
+
+void mixed_sums_entry(const MixtureModel& model, const float* theta, float bias, const Round& round,
+                      const Units& of, float* partial, std::size_t stride) {
+  round.x->fixed ? mixed_sums<true>(model, theta, bias, round, of, partial, stride)
+                 : mixed_sums<false>(model, theta, bias, round, of, partial, stride);
+}
+
+void mixture_variances_entry(const MixtureModel& model, float inverse, const Round& round,
+                             float* out) {
+  round.x->fixed ? mixture_variances<true>(model, inverse, round, out)
+                 : mixture_variances<false>(model, inverse, round, out);
+}
+
 void factor_sums_entry(const FactorModel& model, const Round& round, const Units& of,
                        float* partial, std::size_t stride) {
   with_lanes<true>(model.factors, [&](auto lanes) {
@@ -105,10 +152,29 @@ void pair_steps_entry(const FieldModel& model, const Round& round, PairBlock pai
 }  // namespace
 
 extern const CtrKernels ADAGRAD_CTR_KERNELS;
-const CtrKernels ADAGRAD_CTR_KERNELS = {
-    linear_sums_entry, linear_steps_entry, linear_apply_entry, add_units,
-    linear_each_entry, linear_rates_entry, gradients,          tally,
-    sweep_entry,       factor_sums_entry,  factor_margins,     factor_steps_entry,
-    pair_sums_entry,   pair_margins,       pair_steps_entry};
+const CtrKernels ADAGRAD_CTR_KERNELS = {linear_sums_entry,
+                                        linear_steps_entry,
+                                        linear_apply_entry,
+                                        add_units,
+                                        linear_each_entry,
+                                        linear_rates_entry,
+                                        gradients,
+                                        tally,
+                                        sweep_entry,
+                                        mixture_sums_entry,
+                                        mixture_margins,
+                                        mixture_rates_entry,
+                                        mixture_residuals,
+                                        mixture_steps_entry,
+                                        mix,
+                                        mixture_weights,
+                                        mixed_sums_entry,
+                                        mixture_variances_entry,
+                                        factor_sums_entry,
+                                        factor_margins,
+                                        factor_steps_entry,
+                                        pair_sums_entry,
+                                        pair_margins,
+                                        pair_steps_entry};
 
 }  // namespace adagrad

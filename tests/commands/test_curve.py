@@ -21,7 +21,6 @@ import command
 from adagrad import ctr
 from adagrad.commands.progress import TrainingProgress
 from adagrad.ctr.learners import files
-from adagrad.ctr.learners.model import ONE_BY_ONE
 from adagrad.ctr.training.curve import ROUND, batch_cuts, metrics_at
 from command import LABEL, ROWS, tensors, train
 
@@ -37,7 +36,7 @@ def test_the_points_do_not_depend_on_the_batches(batches: list[int]) -> None:
         seen += rows
     ends = {sum(batches[: k + 1]) for k in range(len(batches))}
     assert points == {*batch_cuts(0, seen), *ends}
-    assert all(p <= ONE_BY_ONE or p % ROUND == 0 for p in {*batch_cuts(0, seen)[:-1]})
+    assert all(p <= 1024 or p % ROUND == 0 for p in {*batch_cuts(0, seen)[:-1]})
 
 
 def curve_of(model: Path) -> list[list[float]]:

@@ -19,7 +19,6 @@ Array = npt.NDArray[Any]
 F = np.float32
 REGIONS = 8
 ROUND = 64
-ONE_BY_ONE = 1024
 
 
 def exp_of_minus(x: Array) -> Array:
@@ -56,12 +55,15 @@ def sums(terms: Array, start: Array, stop: Array) -> Array:
     return total
 
 
-def rounds(t: int, n: int) -> Iterator[slice]:
+def rounds(t: int, n: int, most: int = ROUND) -> Iterator[slice]:
     """The rounds of n examples that follow t others."""
     begin = 0
     while begin < n:
         at = t + begin
-        end = min(n, begin + (1 if at < ONE_BY_ONE else ROUND - at % ROUND))
+        length = 1
+        while 2 * length <= min(at // 512, most):
+            length *= 2
+        end = min(n, begin + length - at % length)
         yield slice(begin, end)
         begin = end
 

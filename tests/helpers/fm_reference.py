@@ -17,7 +17,7 @@ import numpy.typing as npt
 import adagrad
 import reference
 from adagrad.ctr.encoding.examples import REGIONS, Examples
-from ctr_reference import sigmoid
+from ctr_reference import rounds, sigmoid
 
 Array = npt.NDArray[Any]
 F = np.float32
@@ -205,29 +205,21 @@ def margins(model: FM | FFM, examples: Examples) -> Array:
         return np.array([model.margin(e)[0] for e in split(examples)], F)
 
 
-def learn(
-    model: FM | FFM, examples: Examples, y: Array, weights: Array | None, t: int, alone: int
-) -> Array:
+def learn(model: FM | FFM, examples: Examples, y: Array, weights: Array | None, t: int) -> Array:
     """Learn in rounds; return the margins before learning."""
     with np.errstate(all="ignore"):
-        return _learn(model, list(split(examples)), y, weights, t, alone)
+        return _learn(model, list(split(examples)), y, weights, t)
 
 
-def _learn(
-    model: FM | FFM, every: list[Example], y: Array, weights: Array | None, t: int, alone: int
-) -> Array:
+def _learn(model: FM | FFM, every: list[Example], y: Array, weights: Array | None, t: int) -> Array:
     margins = np.empty(len(every), F)
-    begin = 0
-    while begin < len(every):
-        at = t + begin
-        end = begin + (1 if at < alone else model.rounds - at % model.rounds)
-        end = min(end, len(every))
+    for part in rounds(t, len(every), model.rounds):
+        begin, end = part.start, part.stop
         found = [model.margin(e) for e in every[begin:end]]
         for i, (margin, extra) in enumerate(found, begin):
             margins[i] = margin
             weight = F(1) if weights is None else weights[i]
             g = (sigmoid(margin) - y[i]) * weight
             for coordinates, index, gradient in model.gradients(every[i], g, extra):
-                coordinates.step(index, gradient, at + 1)  # rate of the round's first
-        begin = end
+                coordinates.step(index, gradient, t + begin + 1)  # rate of the round's first
     return margins

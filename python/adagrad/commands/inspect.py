@@ -128,7 +128,7 @@ def _sample(
 
 def _settings(path: Path, estimator: ClickLearner) -> list[Line]:
     settings = estimator._model.settings
-    rule = settings.rule
+    rule = settings.fixed_rule
     size = path.stat().st_size
     lines = [
         ("model", f"{type(estimator).__name__}, {path} ({size / 2**20:,.1f} MiB)"),

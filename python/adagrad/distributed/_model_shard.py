@@ -123,7 +123,7 @@ class ModelShard:
         start, first : int
             See `Order`.
         """
-        rule, tables = self.settings.rule, layouts(self.settings)
+        rule, tables = self.settings.fixed_rule, layouts(self.settings)
         if directory is None:
             self._tables = {
                 name: [make_slice(*rows, rule=rule, **layout) for rows in self.ranges]
@@ -150,7 +150,7 @@ class ModelShard:
     def _check_loaded(self, directory: str) -> None:
         """Raise if a checkpoint has tables of another model."""
         dims = {name: layout["dim"] for name, layout in layouts(self.settings).items()} | {BIAS: 1}
-        expected = "float32", self.settings.rule.accumulator
+        expected = "float32", self.settings.fixed_rule.accumulator
         for name, tables in {**self._tables, BIAS: [self._bias]}.items():
             for table in tables:
                 if (table.dim, table.dtype, table.accumulator) != (dims[name], *expected):
@@ -296,7 +296,7 @@ class ModelShard:
         return params
 
     def _step(self, slots: Slots, gradients: Gradients) -> None:
-        rule, l1 = self.settings.rule, self.settings.l1
+        rule, l1 = self.settings.fixed_rule, self.settings.l1
         for name, tables in self._tables.items():
             for part, where, rows in self._parts(slots):
                 table, g = tables[part], gradients[name][where]

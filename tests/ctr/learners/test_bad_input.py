@@ -242,12 +242,11 @@ def test_a_rate_that_decays_to_zero_changes_nothing(rng):
     y = labels(rng, x).astype(np.float32)
     table = Table(64)
     before = table._memory.copy()
-    for alone in (0, 9):
-        learner = _core.LinearLearner(table._memory, 64, None, Rule()._compiled, 1e-30, 3e14, 0.0)
-        with pytest.raises(ValueError, match=r"lr=.* is 0 in float32"):
-            learner.learn(x, y, None, 0, alone, 2)
-        assert np.array_equal(table._memory, before)
-    learner.learn(x[:3], y[:3], None, 0, 0, 2)
+    learner = _core.LinearLearner(table._memory, 64, None, Rule()._compiled, 1e-30, 3e14, 0.0)
+    with pytest.raises(ValueError, match=r"lr=.* is 0 in float32"):
+        learner.learn(x, y, None, 0, 2)
+    assert np.array_equal(table._memory, before)
+    learner.learn(x[:3], y[:3], None, 0, 2)
 
 
 @pytest.mark.parametrize(

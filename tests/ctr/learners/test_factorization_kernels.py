@@ -18,7 +18,7 @@ from rules import RULES
 
 SLOTS = 500
 N_FIELDS = 11  # fields f and f + 8 share a region
-ALONE = 1024
+SEEN = 32_758  # the first round of 64 begins 10 examples later
 
 
 def part_of_field(parts: int) -> Array:
@@ -131,7 +131,7 @@ class Case:
         return oracle.FFM(linear, tables, *self.fields, self.options.get("normalise", False))
 
     def learn(self, x: Examples, y: Array, weights: Array | None, t: int, threads: int) -> Array:
-        return self.learner.learn(x, y, weights, t, ALONE, threads)
+        return self.learner.learn(x, y, weights, t, threads)
 
     def assert_same(self, context: object = "") -> None:
         expected = [self.model.factors] if self.kind == "fm" else self.model.tables
@@ -154,9 +154,9 @@ def labels(rng: Any, n: int) -> Array:
 def compare(
     case: Case, x: Examples, y: Array, weights: Array | None = None, threads: int = 1
 ) -> Array:
-    """Learn 10 examples one by one and the others in rounds, on every ISA; return the margins."""
-    t = ALONE - 10
-    expected = oracle.learn(case.model, x, y, weights, t, ALONE)
+    """Learn 10 examples in a round of 32 and the others in larger ones, on every ISA."""
+    t = SEEN
+    expected = oracle.learn(case.model, x, y, weights, t)
     afterwards = oracle.margins(case.model, x)
     for isa in adagrad.isas():
         case.restart()

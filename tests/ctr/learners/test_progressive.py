@@ -11,6 +11,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from adagrad.ctr import LogisticRegression
 from adagrad.ctr.learners.progressive import METRICS, Progressive
 from ctr_data import batch, labels
+from ctr_reference import rounds
 
 
 def predictions(rng, n=20_000, weighted=False):
@@ -102,13 +103,12 @@ def test_a_learner_reports_predictions_made_before_learning(rng):
     y = labels(rng, x)
     learner = LogisticRegression(lr=0.1).fit(x, y)
     board, again = Progressive(), LogisticRegression(lr=0.1)
-    for start in range(0, 3000, 64):
-        part = slice(start, start + 64)
-        if start >= 1024:
-            board.add(again.decision_function(x[part]), y[part])
+    for part in rounds(0, 3000):
+        margins = np.zeros(part.stop - part.start, np.float32)
+        if part.start:
+            margins = again.decision_function(x[part])
+        board.add(margins, y[part])
         again.partial_fit(x[part], y[part], classes=[0, 1])
-        if start + 64 == 1024:
-            board = Progressive.restore(again._model.progressive.state())
     assert learner.progressive_ == board.metrics()
     assert learner.progressive_["logloss"] > log_loss(y, learner.predict_proba(x))
 

@@ -94,7 +94,7 @@ class ClickLearner(InputValidation):
             self._check()
             self._start_or_retune(batch.x, not proceed, passes)
             if held_out is not None:
-                self._trainer.check(held_out.x, 0, self._trainer.settings.rule)
+                self._trainer.check(held_out.x, 0, self._trainer.settings.fixed_rule)
         best: tuple[float, Model] | None = None
         self.n_passes_ = 0
         for number in range(passes):
@@ -204,11 +204,11 @@ class ClickLearner(InputValidation):
             return
         now = self._trainer.settings
         if self.lr == "auto":
-            rule = rule.replace(lr=now.rule.lr)
+            rule = rule.replace(lr=now.fixed_rule.lr)
         wanted = self._settings(x, rule)
         now.check_change(wanted)
-        self._trainer.check(x, passes, wanted.rule)
-        if (now.l1, now.rule) == (wanted.l1, wanted.rule):
+        self._trainer.check(x, passes, rule)
+        if (now.l1, now.fixed_rule) == (wanted.l1, wanted.rule):
             return
         if self.lr != "auto":
             self._trainer.choose_rate(threads=self._threads())
@@ -219,7 +219,7 @@ class ClickLearner(InputValidation):
     @property
     def lr_(self) -> float:
         """The learning rate in use; with ``lr="auto"`` the best one so far."""
-        return self._model.settings.rule.lr
+        return self._model.settings.fixed_rule.lr
 
     @property
     def n_examples_(self) -> int:

@@ -209,7 +209,7 @@ def _metadata(saved: SavedLearner) -> dict[str, str]:
         "settings": dataclasses.asdict(model.settings),
         "classes": [saved.classes.tolist(), saved.classes.dtype.str],
         "n_examples": model.examples,
-        "lr": model.settings.rule.lr,
+        "lr": model.settings.fixed_rule.lr,
         "fitted": saved.fitted,
         "extra": saved.extra,
     }
@@ -274,7 +274,7 @@ def _saved(entries: dict[str, Any], model: Model) -> SavedLearner:
         if not isinstance(entries[name], kind):
             raise TypeError(f"{name} is {reprlib.repr(entries[name])}")
     model.examples = check_integer("n_examples", entries["n_examples"], 0, 2**63 - 1)
-    rate = model.settings.rule.lr
+    rate = model.settings.fixed_rule.lr
     if check_real("lr", entries["lr"]) != rate:
         raise ValueError(f"lr is {entries['lr']}, but that of the rule is {rate}")
     return SavedLearner(

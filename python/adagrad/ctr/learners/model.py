@@ -15,17 +15,18 @@ import numpy.typing as npt
 
 import adagrad._core as _core
 from adagrad.ctr.encoding.examples import REGIONS, Examples
+from adagrad.ctr.learners.mixture import Mixture
 from adagrad.ctr.learners.progressive import Progressive
 from adagrad.rule import Rule
 from adagrad.tables.table import Table
 
-__all__ = ["ONE_BY_ONE", "Kind", "Model", "Settings", "gradients", "layouts", "learn_first"]
-
-ONE_BY_ONE = 1024
-"""A model learns this many first examples one by one, and later ones in rounds of up to 64."""
+__all__ = ["Kind", "Model", "Settings", "gradients", "layouts", "learn_first"]
 
 _RETUNABLE = frozenset({"l1", "lr", "lr_decay", "weight_decay"})
 _FROM_EXAMPLES = frozenset({"n_slots", "n_fields", "parts", "rule"})
+
+_LARGEST_ROUNDS = 1 << 20
+"""Examples after which rounds grow no further."""
 
 Kind = Literal["lr", "fm", "ffm"]
 Floats = npt.NDArray[np.float32]
@@ -42,9 +43,9 @@ class Settings:
         Logistic regression, factorization machine, field-aware factorization machine.
     n_slots : int
         Number of rows of each table.
-    rule : Rule
+    rule : Rule or None
         The update rule, including the rate; L2 is its coupled weight decay. The bias is stepped
-        without weight decay.
+        without weight decay. None for a mixture of experts, which has no rate to choose.
     l1 : float
         L1 penalty of the linear params.
     intercept : bool
@@ -62,11 +63,13 @@ class Settings:
         Whether a field-aware machine divides the values of each example by their Euclidean length.
     seed : int
         Seed of the initial factors.
+    half_life : float, optional
+        Number of examples in which a mixture forgets half of what it has seen.
     """
 
     kind: Kind
     n_slots: int
-    rule: Rule
+    rule: Rule | None
     l1: float = 0.0
     intercept: bool = True
     factors: int = 0
@@ -75,13 +78,31 @@ class Settings:
     init_scale: float = 0.0
     normalize: bool = False
     seed: int = 0
+    half_life: float | None = None
+
+    @property
+    def fixed_rule(self) -> Rule:
+        """The rule of a model that is not a mixture."""
+        assert self.rule is not None
+        return self.rule
 
     def check_change(self, wanted: Settings) -> None:
         """Raise ValueError if a model with these settings cannot go on with others.
 
         Sizes that the examples decide are not compared.
         """
-        for before, after in ((self, wanted), (self.rule, wanted.rule)):
+        if (self.rule is None) != (wanted.rule is None):
+            before, after = (
+                "auto" if rule is None else "a number" for rule in (self.rule, wanted.rule)
+            )
+            raise ValueError(
+                f"lr was {before} when the model began and cannot become {after}: fit a new model,"
+                " or a clone"
+            )
+        pairs: list[tuple[Any, Any]] = [(self, wanted)]
+        if self.rule is not None:
+            pairs.append((self.rule, wanted.rule))
+        for before, after in pairs:
             for name in (field.name for field in dataclasses.fields(before)):
                 old, new = getattr(before, name), getattr(after, name)
                 if old != new and name not in _RETUNABLE | _FROM_EXAMPLES:
@@ -106,9 +127,11 @@ class Model:
     tables : dict of str to Table
         Params and accumulators by name: "linear" [n_slots]; for a factorization machine also
         "factors" [n_slots, factors]; for a field-aware one "factors0" and possibly "factors1", with
-        `factors` numbers for each field of the part.
+        `factors` numbers for each field of the part. A mixture has no table "linear".
+    mixture : Mixture or None
+        The linear part of a model without a rule.
     bias : ndarray of float32, shape [2], or None
-        The bias and its accumulator.
+        The bias and its accumulator; None as well for a mixture, which has its own.
     examples : int
         Number of examples learned, in all passes.
     progressive : Progressive
@@ -117,15 +140,25 @@ class Model:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.tables = {
-            name: Table(settings.n_slots, rule=settings.rule, **layout)
-            for name, layout in layouts(settings).items()
-        }
-        start = settings.rule.initial_accumulator
-        self.bias = np.array([0.0, start], np.float32) if settings.intercept else None
         self.examples = 0
         self.progressive = Progressive()
-        self._learner = _learner(settings, self._memory, self.bias)
+        self.mixture: Mixture | None = None
+        self.tables: dict[str, Table] = {}
+        self.bias: Floats | None = None
+        if settings.rule is None:
+            self.mixture = Mixture(settings.n_slots, settings.intercept, settings.half_life)
+        else:
+            self.tables = {
+                name: Table(settings.n_slots, rule=settings.rule, **layout)
+                for name, layout in layouts(settings).items()
+            }
+            if settings.intercept:
+                self.bias = np.array([0.0, settings.rule.initial_accumulator], np.float32)
+        self._connect()
+
+    def _connect(self) -> None:
+        if self.mixture is None:
+            self._learner = _learner(self.settings, self._memory, self.bias)
 
     @property
     def _memory(self) -> Memory:
@@ -154,14 +187,18 @@ class Model:
             The most threads to use; 0 means `adagrad.get_num_threads()`. The bits do not depend on
             it.
         count : bool, default True
-            Whether the predictions count in `progressive`. False for examples learned before.
+            Whether the predictions count in `progressive`, and teach the weights of a mixture's
+            experts. False for examples learned before.
 
         Returns
         -------
         ndarray of float32, shape [n]
-            The predicted margins.
+            The predicted margins; those of a mixture are guarded.
         """
-        margins = self._learner.learn(x, y, weights, self.examples, ONE_BY_ONE, threads)
+        if self.mixture is not None:
+            margins = self.mixture.learn(x, y, weights, self.examples, mixes=count, threads=threads)
+        else:
+            margins = self._learner.learn(x, y, weights, self.examples, threads)
         self.examples += len(x)
         if count:
             self.progressive.add(margins, y, weights)
@@ -169,15 +206,25 @@ class Model:
 
     def margins(self, x: Examples, *, threads: int = 0) -> Floats:
         """Return the margins (log-odds) of n examples: float32, shape [n]."""
+        if self.mixture is not None:
+            return self.mixture.margins(x, threads=threads)
         return self._learner.margins(x, threads)
 
     def check(self, x: Examples) -> None:
         """Raise a ValueError if the examples do not fit the model."""
-        self._learner.check(x)
+        (self._learner if self.mixture is None else self.mixture).check(x)
+
+    def linear(self) -> tuple[Floats, float]:
+        """Return the weights of the linear part, [n_slots], and the bias, 0 without one."""
+        if self.mixture is not None:
+            return self.mixture.linear()
+        bias = 0.0 if self.bias is None else float(self.bias[0])
+        return self.tables["linear"].weights.reshape(-1), bias
 
     def retune(self, settings: Settings) -> None:
         """Continue with another rate and other penalties; all other settings must be equal."""
-        self._learner = _learner(settings, self._memory, self.bias)  # or raise
+        if self.mixture is None:
+            self._learner = _learner(settings, self._memory, self.bias)  # or raise
         self.settings = settings
 
     def copy(self) -> Model:
@@ -187,7 +234,8 @@ class Model:
         other.tables = {name: table.copy() for name, table in self.tables.items()}
         other.bias = None if self.bias is None else self.bias.copy()
         other.progressive = Progressive.restore(self.progressive.state())
-        other._learner = _learner(other.settings, other._memory, other.bias)
+        other.mixture = None if self.mixture is None else self.mixture.copy()
+        other._connect()
         return other
 
     def __getstate__(self) -> dict[str, Any]:
@@ -197,10 +245,12 @@ class Model:
         vars(self).update(state)
         if self.bias is not None:  # joblib may have mapped it, and Table copies its own memory
             self.bias = np.array(self.bias, subok=False)
-        self._learner = _learner(self.settings, self._memory, self.bias)
+        self._connect()
 
     def uncertainty(self, x: Examples, *, threads: int = 0) -> Floats:
         """Return the uncertainty of n examples, shape [n]; see `ClickLearner.uncertainty`."""
+        if self.mixture is not None:
+            return self.mixture.variances(x, threads=threads)
         linear = _linear(self.settings, self._memory, self.bias)
         return linear.rates(x, self.examples, threads)
 
@@ -237,7 +287,8 @@ def gradients(
     x, y
         As for `Model.learn`. The gradients of a row are added in the order of the examples.
     """
-    return _learner(settings, memory, bias, sums=True).learn(x, y, None, 0, 0, 1)
+    # No param changes, so the largest rounds give the same sums.
+    return _learner(settings, memory, bias, sums=True).learn(x, y, None, _LARGEST_ROUNDS, 1)
 
 
 def learn_first(
@@ -252,7 +303,7 @@ def learn_first(
     memory, bias
         Params, then accumulators.
     """
-    return _learner(settings, memory, bias).learn(x, y, None, 0, ONE_BY_ONE, 1)
+    return _learner(settings, memory, bias).learn(x, y, None, 0, 1)
 
 
 def _parts(settings: Settings) -> tuple[list[int], list[int]]:
@@ -275,7 +326,7 @@ def _linear(
 
 def _steps(settings: Settings, sums: bool) -> tuple[_core.Hyperparameters, float, float, float]:
     """Return the last arguments of a learner: rule, rate, decay of the rate, L1 penalty."""
-    rule = settings.rule
+    rule = settings.fixed_rule
     if sums:
         return rule._compiled.sums(), rule.lr, 0.0, 0.0
     return rule._compiled, rule.lr, rule.lr_decay, settings.l1

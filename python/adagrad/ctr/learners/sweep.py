@@ -90,7 +90,7 @@ def _side_by_side(
 ) -> npt.NDArray[np.float32]:
     """Return the margins [n, 8] of eight logistic regressions that share a table."""
     # A row of this table has the params of eight rates, each with an accumulator.
-    rule = settings.rule.replace(accumulator="element")
+    rule = settings.fixed_rule.replace(accumulator="element")
     folded = min(_MAX_BYTES // 64, 1 << (settings.n_slots - 1).bit_length())
     table = Table(folded, dim=len(RATES), rule=rule)
     bias = None
@@ -118,7 +118,7 @@ def _in_turn(
     small = x.folded(n_slots)
     columns = []
     for rate in RATES:
-        rule = settings.rule.replace(lr=rate)
+        rule = settings.fixed_rule.replace(lr=rate)
         model = Model(dataclasses.replace(settings, n_slots=n_slots, rule=rule))
         columns.append(model.learn(small, y, weights, count=False))
     return np.stack(columns, axis=1)

@@ -158,7 +158,7 @@ class Trainer:
             return Model(settings)
         first = concatenate(held_back)
         lr, margins = sweep(settings, first.x, first.y, first.weights)
-        model = Model(dataclasses.replace(settings, rule=settings.rule.replace(lr=lr)))
+        model = Model(dataclasses.replace(settings, rule=settings.fixed_rule.replace(lr=lr)))
         model.learn(first.x, first.y, first.weights, threads=threads, count=False)
         # What `progressive` counts are the predictions of all rates, mixed: no rate was known.
         model.progressive.add(margins, first.y, first.weights)

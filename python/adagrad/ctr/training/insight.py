@@ -52,7 +52,7 @@ class Slots:
 
 def trained_slots(model: Model) -> Slots:
     """Return the slots that received a gradient. O(slots of the model)."""
-    start = np.float32(model.settings.rule.initial_accumulator)
+    start = np.float32(model.settings.fixed_rule.initial_accumulator)
     return _slots(model, np.flatnonzero(_accumulators(model) != start), None)
 
 

@@ -175,7 +175,7 @@ def _collisions(encoder: HashingEncoder, sample: pa.RecordBatch) -> str:
 
 def _settings(training: Training) -> str:
     settings = training.estimator._model.settings
-    rule = settings.rule
+    rule = settings.fixed_rule
     rows = [["model", type(training.estimator).__name__], ["lr", f"{rule.lr:g}"]]
     rows += [["slots", f"{settings.n_slots:,}"], ["eps", f"{rule.eps:g}"]]
     for field in dataclasses.fields(training.options):

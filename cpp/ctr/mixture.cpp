@@ -1,0 +1,193 @@
+#include <algorithm>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "../adagrad/parallel.hpp"
+#include "models.hpp"
+#include "team.hpp"
+
+namespace adagrad {
+namespace {
+
+constexpr std::size_t experts = 5, bayesian = 4, row_length = 2 * lanes;
+
+// 2^(1 / half_life) by its series, whose bits do not depend on a C library.
+double growth_in(double half_life) {
+  if (half_life == 0.0) return 1.0;
+  const double x = 0.69314718055994530942 / half_life;
+  double sum = 1.0;
+  for (int k = 12; k > 0; --k) sum = 1.0 + sum * x / k;
+  return sum;
+}
+
+// The work of mixing the margins of an example, in entries of an example.
+constexpr std::size_t mixing_work = 16;
+
+std::vector<std::size_t> work_of(const Examples& x, std::size_t begin, std::size_t end) {
+  std::vector<std::size_t> work(regions);
+  for (std::size_t i = begin; i < end; i += x.fixed ? end - begin : 1) {
+    const std::size_t times = x.fixed ? end - begin : 1;
+    for (std::size_t region = 0; region < regions; ++region) {
+      work[region] += times * (first(x, i, region + 1) - first(x, i, region));
+    }
+  }
+  work[0] += mixing_work * (end - begin);  // the first thread mixes
+  return work;
+}
+
+// The most entries of a round.
+std::size_t longest_round(const Examples& x, std::uint64_t t, std::size_t begin, std::size_t end) {
+  std::size_t most = 0;
+  for (std::size_t next; begin < end; begin = next) {
+    next = round_end(t, begin, end, round_size);
+    most = std::max(most, first(x, next - 1, regions) - first(x, begin, 0));
+  }
+  return most;
+}
+
+}  // namespace
+
+Mixture::Mixture(const MixtureModel& memory, MixingState& state, std::size_t slots,
+                 double half_life)
+    : memory_(memory), state_(state), slots_(slots), growth_(growth_in(half_life)),
+      lambda_(1.0 / growth_), longest_(std::numeric_limits<std::size_t>::max()) {
+  // A factor of 2^16 between two calls of rescale() leaves room for weights of 2^48.
+  if (half_life != 0.0 && half_life < 1e15) {
+    const std::size_t rounds = static_cast<std::size_t>(16.0 * half_life) / round_size;
+    longest_ = std::max<std::size_t>(1, rounds) * round_size;
+  }
+}
+
+// Divides the accumulators by the scale's power of two, which changes no bit of what they mean.
+void Mixture::rescale() {
+  float factor = 1.0f;
+  while (state_.scale >= 2.0) {
+    state_.scale *= 0.5;
+    factor *= 0.5f;
+  }
+  if (factor == 1.0f) return;
+  const auto shrink = [=](float* row) {
+    for (std::size_t lane = lanes; lane < row_length; ++lane) row[lane] *= factor;
+  };
+  for (std::size_t slot = 0; slot < slots_; ++slot) {
+    float* const row = memory_.table + row_length * slot;
+    if (row[lanes] != 0.0f || row[lanes + bayesian] != 0.0f) shrink(row);
+  }
+  if (memory_.bias != nullptr) shrink(memory_.bias);
+}
+
+void Mixture::learn(const CtrKernels& kernels, const Examples& x, const Targets& targets,
+                    std::uint64_t t, bool scaled, bool mixes, std::size_t threads, float* margins) {
+  for (std::size_t begin = 0, end; begin < x.n; begin = end) {
+    end = x.n;
+    if (longest_ < x.n - begin) {  // ends with a round
+      end = begin + longest_ - static_cast<std::size_t>((t + begin) % round_size);
+    }
+    if (growth_ != 1.0) rescale();
+    // Threads do not pay for rounds of a few examples.
+    constexpr std::uint64_t few = 8 * examples_per_round;
+    const std::uint64_t left = t + begin < few ? few - t - begin : 0;
+    const std::size_t part = left < end - begin ? begin + static_cast<std::size_t>(left) : end;
+    learn_part(kernels, x, begin, part, targets, t, scaled, mixes, 1, margins);
+    learn_part(kernels, x, part, end, targets, t, scaled, mixes, threads, margins);
+  }
+}
+
+void Mixture::learn_part(const CtrKernels& kernels, const Examples& x, std::size_t begin,
+                         std::size_t end, const Targets& targets, std::uint64_t t, bool scaled,
+                         bool mixes, std::size_t threads, float* margins) {
+  if (begin == end) return;
+  const std::size_t stride = round_size * lanes, sums = regions * stride;
+  // Two sets of everything that threads share: a fast thread may write those of the next round
+  // while a slow one still reads those of this round.
+  const std::size_t most = longest_round(x, t, begin, end);
+  std::vector<float> partial(4 * sums), of_entries(2 * lanes * most), values(scaled ? 2 * most : 0);
+  MixingState frozen = state_;
+  MixingState& mixing = mixes ? state_ : frozen;
+  const bool has_bias = memory_.bias != nullptr;
+  work_as_team(
+      work_of(x, begin, end), threads,
+      [&](std::size_t thread, const Units& mine, Barrier& barrier) {
+        const auto own = std::make_unique<MixtureRound>();
+        own->entries = state_.entries;
+        own->scale = state_.scale;
+        own->growth = growth_;
+        float mixed[round_size];
+        bool odd = false;
+        for (std::size_t from = begin, to; from < end; from = to, odd = !odd) {
+          to = round_end(t, from, end, round_size);
+          const Round round{&x, from, to};
+          const Targets of_round = targets.from(from);
+          const std::size_t n = to - from, other = odd ? 1 : 0;
+          const MixtureEntries entries{&round, scaled ? values.data() + other * most : nullptr,
+                                       of_entries.data() + other * lanes * most, first(x, from, 0)};
+          float* const first_sums = partial.data() + 2 * other * sums;
+          float* const second_sums = first_sums + sums;
+          kernels.mixture_sums(memory_, entries, mine, first_sums, stride);
+          barrier.wait();
+          kernels.mixture_margins(memory_, of_round, n, first_sums, stride, t + from, *own);
+          kernels.mixture_rates(memory_, entries, mine, *own, second_sums, stride);
+          if (thread == 0) {
+            if (!mixes) frozen = state_;
+            kernels.mix(mixing, own->z, has_bias, of_round, n, lambda_, mixed, margins + from);
+          }
+          barrier.wait();
+          kernels.mixture_residuals(has_bias, of_round, n, second_sums, stride, *own);
+          kernels.mixture_steps(memory_, entries, mine, *own);
+        }
+        if (thread == 0) {
+          state_.entries = own->entries;
+          state_.scale = own->scale;
+        }
+      });
+}
+
+namespace {
+
+struct Exported {
+  float theta[experts];
+  float bias;
+};
+
+Exported exported(const MixtureModel& memory, const MixingState& state) {
+  Exported out{};
+  for (std::size_t e = 0; e < experts; ++e) out.theta[e] = static_cast<float>(state.theta[e]);
+  if (memory.bias == nullptr) return out;
+  out.bias = out.theta[0] * memory.bias[0];
+  for (std::size_t e = 1; e < experts; ++e) out.bias += out.theta[e] * memory.bias[e];
+  out.bias += static_cast<float>(state.theta[experts]);
+  return out;
+}
+
+}  // namespace
+
+float Mixture::weights(const CtrKernels& kernels, float* to) const {
+  const Exported as = exported(memory_, state_);
+  kernels.mixture_weights(memory_.table, slots_, as.theta, to);
+  return as.bias;
+}
+
+void Mixture::predict(const CtrKernels& kernels, const Examples& x, std::size_t threads,
+                      float* margins) const {
+  const Exported as = exported(memory_, state_);
+  split(x.n, threads, 16 * round_size, round_size, [&](std::size_t first, std::size_t last) {
+    std::vector<float> partial(regions * round_size);
+    for (std::size_t begin = first; begin < last; begin += round_size) {
+      const std::size_t end = std::min(last, begin + round_size);
+      kernels.mixed_sums(memory_, as.theta, as.bias, {&x, begin, end}, {0, regions}, partial.data(),
+                         round_size);
+      kernels.add_units(partial.data(), round_size, regions, end - begin, margins + begin);
+    }
+  });
+}
+
+void Mixture::variances(const CtrKernels& kernels, const Examples& x, std::size_t threads,
+                        float* out) const {
+  const float inverse = 1.0f / static_cast<float>(state_.scale);
+  split(x.n, threads, 16 * round_size, round_size, [&](std::size_t first, std::size_t last) {
+    kernels.mixture_variances(memory_, inverse, {&x, first, last}, out + first);
+  });
+}
+
+}  // namespace adagrad

@@ -1,0 +1,223 @@
+"""The mixture of linear experts that learns with ``lr="auto"``: its memory, and what it has mixed.
+
+`model` holds one. The arithmetic is in ``cpp/ctr/mixture.hpp`` and ``mixing.hpp``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+import adagrad._core as _core
+from adagrad.ctr.encoding.examples import Examples
+from adagrad.tables.memory import allocate
+
+__all__ = ["EXPERTS", "Expert", "Mixture"]
+
+Floats = npt.NDArray[np.float32]
+
+
+class Expert(NamedTuple):
+    """The kind of an expert.
+
+    Attributes
+    ----------
+    name : str
+    rate, start, power : float or None
+        Step size, initial accumulator and the power of the accumulator that divides the step; None
+        for the Bayesian expert.
+    """
+
+    name: str
+    rate: float | None = None
+    start: float | None = None
+    power: float | None = None
+
+
+EXPERTS = (
+    Expert("adagrad 0.5", 0.5, 1.0, 0.5),
+    Expert("adagrad 0.25", 0.25, 0.01, 0.5),
+    Expert("adagrad 2", 2.0, 0.01, 0.5),
+    Expert("adagrad 1/s", 1.0, 1.0, 1.0),
+    Expert("bayes"),
+)
+
+_ROW = 16  # floats of a slot: see cpp/ctr/mixture.hpp
+_STATE = np.dtype(  # MixingState of cpp/ctr/types.hpp
+    [
+        ("theta", "f8", 8),
+        ("covariance", "f8", (6, 8)),
+        ("evidence", "f8", 8),
+        ("losses", "f8", 8),
+        ("weight", "f8"),
+        ("entries", "f8"),
+        ("scale", "f8"),
+    ]
+)
+_PRIOR = np.array([0.1, 0.1, 0.1, 0.1, 0.1, 0.5])  # of the guard
+
+
+class Mixture:
+    """Five experts that learn side by side, and the weights of their margins.
+
+    Parameters
+    ----------
+    n_slots : int
+    intercept : bool
+        Whether there is a bias.
+    half_life : float, optional
+        Number of examples, at least 64, in which accumulators and evidence lose half their weight.
+        None for never.
+
+    Attributes
+    ----------
+    rows : ndarray of float32, shape [n_slots, 16]
+        State of each slot: five weights, the largest value seen, two zeros, then the accumulators
+        of the experts and three zeros. All zero until the slot is touched.
+    bias : ndarray of float32, shape [16], or None
+        The same for the bias.
+    state : ndarray, shape [75]
+        The mixing weights, their covariance, the losses and the counts.
+    scaled : bool
+        Whether an example had values other than 1.
+    """
+
+    def __init__(self, n_slots: int, intercept: bool, half_life: float | None = None) -> None:
+        self.rows = allocate(n_slots * _ROW * 4).view(np.float32).reshape(n_slots, _ROW)
+        self.bias = np.zeros(_ROW, np.float32) if intercept else None
+        self.state = np.zeros(_STATE.itemsize // 8)
+        self.scaled = False
+        self.half_life = half_life
+        start = self._fields
+        start["theta"][:5] = 0.2
+        np.fill_diagonal(start["covariance"], [0.1, 0.1, 0.1, 0.1, 0.1, 0.01])
+        start["scale"] = 1.0
+        self._connect()
+
+    @property
+    def _fields(self) -> Any:
+        return self.state.view(_STATE)[0]
+
+    def _connect(self) -> None:
+        self._learner = _core.MixtureLearner(
+            self.rows, len(self.rows), self.bias, self.state, self.half_life or 0.0
+        )
+
+    def learn(
+        self,
+        x: Examples,
+        y: Floats,
+        weights: Floats | None,
+        t: int,
+        *,
+        mixes: bool,
+        threads: int,
+    ) -> Floats:
+        """Learn from examples; see `Model.learn`.
+
+        Parameters
+        ----------
+        x, y, weights, threads
+            As for `Model.learn`.
+        t : int
+            Number of examples learned before.
+        mixes : bool
+            Whether the mixing weights learn, too. They must see predictions for new examples.
+
+        Returns
+        -------
+        ndarray of float32, shape [n]
+            The guarded margins: the average of the experts and the mixture, weighted by the
+            likelihood that each gave to the labels before.
+        """
+        scaled = self.scaled or x.values is not None
+        margins = self._learner.learn(x, y, weights, t, scaled, mixes, threads)
+        self.scaled = scaled
+        return margins
+
+    def margins(self, x: Examples, *, threads: int = 0) -> Floats:
+        """Return the margins of the linear model that the mixture is, shape [n]."""
+        return self._learner.margins(x, threads)
+
+    def variances(self, x: Examples, *, threads: int = 0) -> Floats:
+        """Return the variances of the margins of the Bayesian expert, shape [n]."""
+        return self._learner.variances(x, threads)
+
+    def check(self, x: Examples) -> None:
+        """Raise a ValueError if the examples do not fit the mixture."""
+        self._learner.check(x)
+
+    def linear(self) -> tuple[Floats, float]:
+        """Return the linear model that the mixture is: weights [n_slots], and the bias."""
+        return self._learner.weights()
+
+    def touched(self) -> npt.NDArray[np.intp]:
+        """Return the slots that occurred in an example, ascending."""
+        return np.flatnonzero(self.rows[:, 5])
+
+    def experts(self) -> list[dict[str, Any]]:
+        """Return the experts: what they are, and how much each counts.
+
+        Returns
+        -------
+        list of dict
+            ``name``; ``rate``, ``start`` and ``power`` (None for the Bayesian expert); ``weight``
+            in the mixture, which may be negative; ``logloss`` of its own predictions before
+            learning, in nats; ``share`` in the guarded prediction, from 0 to 1.
+        """
+        state, shares = self._fields, self.shares()
+        loss = state["losses"] / state["weight"] if state["weight"] else np.full(8, np.nan)
+        return [
+            expert._asdict()
+            | {
+                "weight": float(state["theta"][e]),
+                "logloss": float(loss[e]),
+                "share": float(shares[e]),
+            }
+            for e, expert in enumerate(EXPERTS)
+        ]
+
+    def shares(self) -> npt.NDArray[np.float64]:
+        """Return the share of each expert, and of the mixture, in the guarded prediction, [6]."""
+        evidence = self._fields["evidence"][:6]
+        likelihood = _PRIOR * np.exp(evidence.min() - evidence)
+        shares: npt.NDArray[np.float64] = likelihood / likelihood.sum()
+        return shares
+
+    def logloss(self) -> float:
+        """Return the mean progressive logloss of the mixture without its guard, in nats."""
+        state = self._fields
+        return float(state["losses"][5] / state["weight"]) if state["weight"] else float("nan")
+
+    def copy(self) -> Mixture:
+        """Return an independent mixture with the same bits."""
+        other = Mixture(len(self.rows), self.bias is not None, self.half_life)
+        touched = self.touched()
+        other.rows[touched] = self.rows[touched]
+        if self.bias is not None and other.bias is not None:
+            other.bias[:] = self.bias
+        other.state[:] = self.state
+        other.scaled = self.scaled
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        touched = self.touched()
+        return {
+            "n_slots": len(self.rows),
+            "half_life": self.half_life,
+            "slots": touched,
+            "rows": self.rows[touched],
+            "bias": self.bias,
+            "state": self.state,
+            "scaled": self.scaled,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["n_slots"], state["bias"] is not None, state["half_life"])  # type: ignore[misc]
+        self.rows[state["slots"]] = state["rows"]
+        if self.bias is not None:
+            self.bias[:] = state["bias"]
+        self.state[:] = state["state"]
+        self.scaled = state["scaled"]
