@@ -304,7 +304,7 @@ def test_keys_that_are_missing_or_double(path):
         with pytest.raises(TableFileError, match=f"its metadata: {name} missing"):
             load(path)
     path.write_bytes(data.replace(b'"n_examples":"', b'"class":"', 1))
-    with pytest.raises(TableFileError, match="its header is not JSON|truncated"):
+    with pytest.raises(TableFileError, match=r"its header is not JSON|truncated"):
         load(path)
     for name, text in (("n_examples", "NaN"), ("lr", "1e999"), ("settings", '{"l1": 0, "l1": 1}')):
         path.write_bytes(data)
