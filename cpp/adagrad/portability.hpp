@@ -7,11 +7,14 @@
 #if defined(__GNUC__) || defined(__clang__)
 #define ADAGRAD_RESTRICT __restrict__
 #define ADAGRAD_NOINLINE __attribute__((noinline))
+// g++ takes a function that only prefetches for one without an effect, and drops calls of it.
+#define ADAGRAD_INLINE inline __attribute__((always_inline))
 #define ADAGRAD_PREFETCH(address) __builtin_prefetch(address)
 #elif defined(_MSC_VER)
 #include <intrin.h>
 #define ADAGRAD_RESTRICT __restrict
 #define ADAGRAD_NOINLINE __declspec(noinline)
+#define ADAGRAD_INLINE __forceinline
 #if defined(_M_X64)
 #define ADAGRAD_PREFETCH(address) _mm_prefetch(reinterpret_cast<const char*>(address), _MM_HINT_T0)
 #else
@@ -20,6 +23,7 @@
 #else
 #define ADAGRAD_RESTRICT
 #define ADAGRAD_NOINLINE
+#define ADAGRAD_INLINE inline
 #define ADAGRAD_PREFETCH(address) static_cast<void>(address)
 #endif
 

@@ -55,11 +55,6 @@ inline Eight root_of(const Eight& a) {
   return each_part([&](std::size_t p) { return square_root(a.part[p]); });
 }
 
-// The larger one of each lane; b where either is NaN.
-inline Eight larger(const Eight& a, const Eight& b) {
-  return each_part([&](std::size_t p) { return a.part[p] > b.part[p] ? a.part[p] : b.part[p]; });
-}
-
 inline Eight all(float x) {
   float lane[8];
   for (float& one : lane) one = x;

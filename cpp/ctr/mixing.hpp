@@ -11,7 +11,8 @@
 // The guard predicts the average of the five experts and the mixture, each weighted by its prior
 // and by the likelihood that it gave to the labels so far (Vovk, "Aggregating strategies", COLT
 // 1990). Its total loss exceeds that of the mixture by at most log 2 nats, and that of any expert
-// by at most log 10.
+// by at most log 10, times the largest weight of an example if that is above 1: the losses are
+// divided by it before they become likelihoods, because the bound holds for weights up to 1.
 //
 // With forgetting, an example that came H examples ago counts half: the evidence is multiplied by
 // lambda = 2^(-1/H) before each example, and P becomes lambda P + (1 - lambda) P_0, so that the
@@ -24,7 +25,7 @@
 #include <cstddef>
 
 #include "../adagrad/random.hpp"
-#include "sigmoid.hpp"
+#include "logistic.hpp"
 #include "types.hpp"
 
 namespace adagrad {
@@ -66,8 +67,9 @@ inline float mix_one(MixingState& state, const float* z, bool has_bias, bool pos
   }
   double quadratic = u[0] * pu[0];
   for (std::size_t r = 1; r < inputs; ++r) quadratic += u[r] * pu[r];
-  const double p = static_cast<double>(sigmoid(margin));
-  const double q = static_cast<double>(sigmoid(-margin));
+  const float e = exp_of_minus(magnitude_of(margin));
+  const double p = static_cast<double>(sigmoid_from(margin, e));
+  const double q = static_cast<double>(sigmoid_from(-margin, e));
   const double oh = o * (p * q), d = 1.0 + oh * quadratic;
   const double of_theta = o * (positive ? q : -p) / d, of_covariance = oh / d;
   for (std::size_t r = 0; r < lanes; ++r) state.theta[r] += of_theta * pu[r];
@@ -82,61 +84,67 @@ inline float mix_one(MixingState& state, const float* z, bool has_bias, bool pos
 // them. z has eight floats for each example; lanes 5 to 7 are overwritten.
 inline void mix(MixingState& state, float* z, bool has_bias, const Targets& targets, std::size_t n,
                 double lambda, float* mixed, float* guarded) {
-  constexpr std::size_t most = round_size;
-  const float* const y = targets.y;
-  float behind[lanes * most];
-  double positive[lanes * most], negative[lanes * most], loss[lanes * most];
+  constexpr std::size_t most = lanes * round_size;
+  // Of each prediction: the margin towards the label, e^-|m|, its loss, how far it is behind the
+  // best one, and the probabilities of the label and of the other one.
+  float m[most], e[most], behind[most];
+  double loss[most], right[most], wrong[most];
   for (std::size_t i = 0; i < n; ++i) {
-    const double o = targets.weights == nullptr ? 1.0 : static_cast<double>(targets.weights[i]);
+    const bool positive = targets.y[i] > 0.0f;
+    const double o = static_cast<double>(weight_of(targets, i));
     float* const own = z + lanes * i;
-    mixed[i] = own[experts] = mix_one(state, own, has_bias, y[i] > 0.0f, o, lambda);
+    mixed[i] = own[experts] = mix_one(state, own, has_bias, positive, o, lambda);
     own[6] = own[7] = 0.0f;
+    for (std::size_t k = 0; k < lanes; ++k) m[lanes * i + k] = positive ? own[k] : -own[k];
   }
-  // Independent of each other, so these loops vectorize.
-  for (std::size_t i = 0; i < n; ++i) {
-    const bool is_positive = y[i] > 0.0f;
-    for (std::size_t j = lanes * i; j < lanes * (i + 1); ++j) {
-      const float size = magnitude_of(z[j]);
-      const double e = static_cast<double>(exp_of_minus(size));
-      const bool wrong = is_positive == (z[j] < 0.0f);
-      positive[j] = sigmoid_from(z[j], e);
-      negative[j] = sigmoid_from(-z[j], e);
-      loss[j] = logarithm(1.0 + e) + (wrong ? static_cast<double>(size) : 0.0);
-    }
+  // These loops are independent of each other and vectorize; a loop of both types would not.
+  for (std::size_t j = 0; j < lanes * n; ++j) e[j] = exp_of_minus(magnitude_of(m[j]));
+  for (std::size_t j = 0; j < lanes * n; ++j) {
+    const double e_j = static_cast<double>(e[j]), m_j = static_cast<double>(m[j]);
+    const double likely = 1.0 / (1.0 + e_j), unlikely = e_j * likely;
+    right[j] = m_j < 0.0 ? unlikely : likely;
+    wrong[j] = m_j < 0.0 ? likely : unlikely;
+    loss[j] = m_j < 0.0 ? -m_j : 0.0;
+  }
+  for (std::size_t j = 0; j < lanes * n; ++j) {
+    loss[j] = logarithm(1.0 + static_cast<double>(e[j])) + loss[j];
   }
   for (std::size_t i = 0; i < n; ++i) {
-    const double o = targets.weights == nullptr ? 1.0 : static_cast<double>(targets.weights[i]);
+    const double o = static_cast<double>(weight_of(targets, i));
+    const double* const of_example = loss + lanes * i;
     double least = state.evidence[0];
     for (std::size_t k = 1; k < inputs; ++k) {
       least = state.evidence[k] < least ? state.evidence[k] : least;
     }
     state.weight += o;
-    for (std::size_t k = 0; k < inputs; ++k) {
-      behind[lanes * i + k] = static_cast<float>(state.evidence[k] - least);
-      state.evidence[k] = lambda * state.evidence[k] + o * loss[lanes * i + k];
-      state.losses[k] += o * loss[lanes * i + k];
-    }
-    behind[lanes * i + 6] = behind[lanes * i + 7] = 0.0f;
-  }
-  for (std::size_t i = 0; i < n; ++i) {
+    state.largest_weight = o > state.largest_weight ? o : state.largest_weight;
     for (std::size_t k = 0; k < lanes; ++k) {
-      const std::size_t j = lanes * i + k;
-      const double share = static_cast<double>(prior_share[k] * exp_of_minus(behind[j]));
-      positive[j] *= share;
-      negative[j] *= share;
+      behind[lanes * i + k] =
+          static_cast<float>((state.evidence[k] - least) / state.largest_weight);
+      state.evidence[k] = lambda * state.evidence[k] + o * of_example[k];
+      state.losses[k] += o * of_example[k];
     }
   }
+  for (std::size_t j = 0; j < lanes * n; ++j) {
+    behind[j] = prior_share[j % lanes] * exp_of_minus(behind[j]);
+  }
+  for (std::size_t j = 0; j < lanes * n; ++j) {
+    right[j] *= static_cast<double>(behind[j]);
+    wrong[j] *= static_cast<double>(behind[j]);
+  }
   for (std::size_t i = 0; i < n; ++i) {
-    const double* const of_one = positive + lanes * i;
-    const double* const of_zero = negative + lanes * i;
-    double one = of_one[0], zero = of_zero[0];
+    const double* const of_label = right + lanes * i;
+    const double* const of_other = wrong + lanes * i;
+    double label = of_label[0], other = of_other[0];
     for (std::size_t k = 1; k < inputs; ++k) {
-      one += of_one[k];
-      zero += of_zero[k];
+      label += of_label[k];
+      other += of_other[k];
     }
     // Both are above 0 unless every margin with a share is beyond +-87.
-    const bool usual = one > 1e-300 && zero > 1e-300;
-    guarded[i] = usual ? static_cast<float>(logarithm(one) - logarithm(zero)) : mixed[i];
+    const bool usual = label > 1e-300 && other > 1e-300;
+    const double margin = logarithm(usual ? label : 1.0) - logarithm(usual ? other : 1.0);
+    const float towards = static_cast<float>(margin);
+    guarded[i] = !usual ? mixed[i] : targets.y[i] > 0.0f ? towards : -towards;
   }
 }
 

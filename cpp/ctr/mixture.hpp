@@ -1,8 +1,10 @@
 // Five linear learners, the experts, that learn side by side from the same examples. mixing.hpp
 // combines their margins.
 //
-// Inputs have no scale: m is the largest |x| that a slot has seen, and an expert's weight w is that
-// of x' = x / m. It stays when m grows.
+// Inputs have no scale: m is the root of the mean square of the n values that are not 0 and that a
+// slot has seen, this one included, and an expert's weight w is that of x' = x / m. It stays when m
+// changes. (The largest |x| instead of m gives typical values of a skewed column too little
+// weight.)
 //
 // The first four experts are AdaGrad with a rate eta, a start s0 and a power q. With the margin z
 // of an expert, the label y, the weight o of the example, the number t of examples and the sum N of
@@ -27,12 +29,14 @@
 // Forgetting: an accumulator is a sum in which an example counts `scale` times as much as the first
 // one; divided by the scale, it is a sum with weights that halve in a half-life.
 //
-// Memory: a row is [w_1 .. w_5, m, 0, 0 | S_1 .. S_4, A, 0, 0, 0]. The row of the bias has x' = 1.
+// Memory: a row is [w_1 .. w_5, m, n, 0 | S_1 .. S_4, A, 0, 0, 0]. The row of the bias has x' = 1.
+//
+// The rows of the next round are prefetched while this one computes.
 //
 // A round has five steps: (1) every region sums w x' and x'^2; (2) the margins, gradients and c of
 // the examples; (3) every region computes r of its entries, and its part of K; (4) the residuals;
 // (5) every region steps its rows in the order of the examples. Rows change in step (5) only, but
-// for m, which grows in step (1).
+// for m and n, which change in step (1); where all values are 1, they change in step (5).
 //
 // Order of operations: within a region, terms are added to 0 entry by entry; regions are added to 0
 // from the first to the last, and the bias last. A term of (1) is w * x', one of (3) is r * (x' *
@@ -45,7 +49,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 
 #include "eight.hpp"
 #include "logistic.hpp"
@@ -54,7 +57,7 @@
 namespace adagrad {
 namespace {
 
-constexpr std::size_t mixture_row = 2 * lanes, largest = 5;  // m is in this lane
+constexpr std::size_t mixture_row = 2 * lanes, size_lane = 5, count_lane = 6;  // of m and n
 
 constexpr float expert_rate[lanes] = {0.5f, 0.25f, 2.0f, 1.0f, 0.0f, 0.0f, 0.0f, 0.0f};
 constexpr float fixed_rate[lanes] = {0.0f, 0.0f, 0.0f, 0.0f, 1.0f, 0.0f, 0.0f, 0.0f};
@@ -63,9 +66,9 @@ constexpr float bias_start[lanes] = {1.0f, 0.01f, 0.01f, 1.0f, 1.0f, 1.0f, 1.0f,
 constexpr float is_adaptive[lanes] = {1.0f, 1.0f, 1.0f, 1.0f, 0.0f, 0.0f, 0.0f, 0.0f};
 constexpr float is_bayesian[lanes] = {0.0f, 0.0f, 0.0f, 0.0f, 1.0f, 0.0f, 0.0f, 0.0f};
 constexpr std::int32_t takes_root[lanes] = {-1, -1, -1, 0, 0, 0, 0, 0};
-constexpr std::int32_t is_largest[lanes] = {0, 0, 0, 0, 0, -1, 0, 0};
-constexpr float least = -std::numeric_limits<float>::infinity();
-constexpr float largest_is_1[lanes] = {least, least, least, least, least, 1.0f, least, least};
+constexpr std::int32_t is_size[lanes] = {0, 0, 0, 0, 0, -1, 0, 0};
+constexpr std::int32_t is_weight[lanes] = {-1, -1, -1, -1, -1, 0, 0, 0};
+constexpr float one_each[lanes] = {0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 1.0f, 0.0f};
 
 inline Eight eight(const float (&of)[lanes]) { return load_eight(of); }
 
@@ -75,22 +78,49 @@ inline Eight rates_of(const Eight& s, const Eight& gain, const Eight& start, con
   return rate / joined(root_of(d), d, load_mask(takes_root));
 }
 
+// Prefetches the rows of a part of the entries that an example has in some regions, if there is
+// such an example.
+template <bool fixed>
+ADAGRAD_INLINE void prefetch_rows(const MixtureModel& model, const Examples& x, std::size_t i,
+                                  const Units& of, std::size_t part, std::size_t parts) {
+  if (i >= x.n) return;
+  const std::size_t begin = first<fixed>(x, i, of.first), n = first<fixed>(x, i, of.last) - begin;
+  const std::size_t stop = begin + n * (part + 1) / parts;
+  for (std::size_t k = begin + n * part / parts; k < stop; ++k) {
+    ADAGRAD_PREFETCH(model.table + mixture_row * x.slots[k]);
+  }
+}
+
+// The weights of a row, and zeros.
+inline Eight load_weights(const float* row) {
+  return joined(load_eight(row), Eight{}, load_mask(is_weight));
+}
+
+// x' for the m of a row.
+inline float own_value(const float* row, float x) {
+  return row[size_lane] > 0.0f ? x / row[size_lane] : 0.0f;
+}
+
+// Counts a value in m and n, in double: squares of 2^48 and of 2^-100 are no special cases. With
+// values of 1, m is 1 to the last bit. n stays at 2^24.
+inline void count_value(float* row, float x) {
+  if (x == 0.0f) return;
+  const float n = row[count_lane] += 1.0f;
+  const double size = static_cast<double>(row[size_lane]), value = static_cast<double>(x);
+  const double mean = size * size + (value * value - size * size) / static_cast<double>(n);
+  row[size_lane] = static_cast<float>(std::sqrt(mean));
+}
+
 template <bool fixed, bool scaled>
 void mixture_sums(const MixtureModel& model, const MixtureEntries& entries, const Units& of,
                   float* partial, std::size_t stride) {
   const Round& round = *entries.round;
   const Examples x = *round.x;
-  const std::size_t ahead = examples_ahead(of);
-  const auto prefetch = [&](std::size_t i) {
-    const std::size_t stop = first<fixed>(x, i, of.last);
-    for (std::size_t k = first<fixed>(x, i, of.first); k < stop; ++k) {
-      ADAGRAD_PREFETCH(model.table + mixture_row * x.slots[k]);
-    }
-  };
-  // Rounds may be shorter than the distance, so examples beyond the round are prefetched as well.
-  for (std::size_t i = 0; round.begin == 0 && i < ahead && i < x.n; ++i) prefetch(i);
+  // Later rounds are prefetched by the steps of the one before.
+  for (std::size_t i = 0; round.begin == 0 && i < round.end; ++i) {
+    prefetch_rows<fixed>(model, x, i, of, 0, 1);
+  }
   for (std::size_t i = round.begin; i < round.end; ++i) {
-    if (i + ahead < x.n) prefetch(i + ahead);
     float* const to = partial + lanes * (i - round.begin);
     for (std::size_t region = of.first; region < of.last; ++region) {
       Eight sum{};
@@ -98,14 +128,12 @@ void mixture_sums(const MixtureModel& model, const MixtureEntries& entries, cons
       for (std::size_t k = first<fixed>(x, i, region); k < last; ++k) {
         float* const row = model.table + mixture_row * x.slots[k];
         if constexpr (scaled) {
-          const float value = value_of(x, k), size = magnitude_of(value);
-          if (size > row[largest]) row[largest] = size;
-          const float m = row[largest], own = m > 0.0f ? value / m : 0.0f;
-          entries.values[k - entries.first] = own;
-          const Eight w = joined(all(own), load_eight(row), load_mask(is_largest));
-          sum = sum + w * own;
+          const float value = value_of(x, k);
+          count_value(row, value);
+          const float own = entries.values[k - entries.first] = own_value(row, value);
+          sum = sum + joined(all(own), load_weights(row), load_mask(is_size)) * own;
         } else {
-          sum = sum + joined(all(1.0f), load_eight(row), load_mask(is_largest));
+          sum = sum + joined(all(1.0f), load_weights(row), load_mask(is_size));
         }
       }
       store_eight(to + region * stride, sum);
@@ -128,7 +156,7 @@ inline void mixture_margins(const MixtureModel& model, const Targets& targets, s
   const Eight start = eight(bias_start);
   for (std::size_t i = 0; i < n; ++i) {
     float* const z = to.z + lanes * i;
-    to.entries += 1.0 + static_cast<double>(z[largest]);
+    to.entries += 1.0 + static_cast<double>(z[size_lane]);
     const double c = std::sqrt(static_cast<double>(t + i + 1) / to.entries);
     const float shared = static_cast<float>(c);
     store_eight(to.rate + lanes * i, eight(expert_rate) * shared + eight(fixed_rate));
@@ -161,6 +189,7 @@ void mixture_rates(const MixtureModel& model, const MixtureEntries& entries, con
     const std::size_t at = lanes * (i - round.begin);
     const Eight rate = load_eight(has.rate + at), gain = load_eight(has.gain + at);
     for (std::size_t region = of.first; region < of.last; ++region) {
+      prefetch_rows<fixed>(model, x, i + (round.end - round.begin), {region, region + 1}, 0, 2);
       Eight sum{};
       const std::size_t last = first<fixed>(x, i, region + 1);
       for (std::size_t k = first<fixed>(x, i, region); k < last; ++k) {
@@ -225,19 +254,23 @@ void mixture_steps(const MixtureModel& model, const MixtureEntries& entries, con
   for (std::size_t i = round.begin; i < round.end; ++i) {
     const std::size_t at = lanes * (i - round.begin);
     const Eight step = load_eight(has.step + at), gain = load_eight(has.gain + at);
-    const std::size_t last = first<fixed>(x, i, of.last);
-    for (std::size_t k = first<fixed>(x, i, of.first); k < last; ++k) {
-      float* const row = model.table + mixture_row * x.slots[k];
-      const std::size_t place = k - entries.first;
-      const Eight w = load_eight(row), s = load_eight(row + lanes);
-      const Eight r = load_eight(entries.rates + lanes * place);
-      if constexpr (scaled) {
-        const float value = entries.values[place];
-        store_eight(row, w + r * value * step);
-        store_eight(row + lanes, s + gain * (value * value));
-      } else {
-        store_eight(row, larger(w + r * step, eight(largest_is_1)));
-        store_eight(row + lanes, s + gain);
+    for (std::size_t region = of.first; region < of.last; ++region) {
+      prefetch_rows<fixed>(model, x, i + (round.end - round.begin), {region, region + 1}, 1, 2);
+      const std::size_t last = first<fixed>(x, i, region + 1);
+      for (std::size_t k = first<fixed>(x, i, region); k < last; ++k) {
+        float* const row = model.table + mixture_row * x.slots[k];
+        const std::size_t place = k - entries.first;
+        const Eight w = load_eight(row), s = load_eight(row + lanes);
+        const Eight r = load_eight(entries.rates + lanes * place);
+        if constexpr (scaled) {
+          const float value = entries.values[place];
+          store_eight(row, w + r * value * step);
+          store_eight(row + lanes, s + gain * (value * value));
+        } else {
+          const Eight next = w + r * step + eight(one_each);
+          store_eight(row, joined(all(1.0f), next, load_mask(is_size)));
+          store_eight(row + lanes, s + gain);
+        }
       }
     }
     if (of.last != regions || model.bias == nullptr) continue;
@@ -251,7 +284,7 @@ void mixture_steps(const MixtureModel& model, const MixtureEntries& entries, con
 inline float mixed_weight(const float* row, const float* theta) {
   float sum = theta[0] * row[0];
   for (std::size_t e = 1; e < experts; ++e) sum += theta[e] * row[e];
-  return row[largest] > 0.0f ? sum / row[largest] : 0.0f;
+  return row[size_lane] > 0.0f ? sum / row[size_lane] : 0.0f;
 }
 
 inline void mixture_weights(const float* table, std::size_t n, const float* theta, float* to) {
@@ -297,9 +330,8 @@ void mixture_variances(const MixtureModel& model, float inverse, const Round& ro
     const std::size_t last = first<fixed>(x, i, regions);
     for (std::size_t k = first<fixed>(x, i, 0); k < last; ++k) {
       const float* const row = model.table + mixture_row * x.slots[k];
-      const float value = value_of(x, k), size = magnitude_of(value);
-      const float m = size > row[largest] ? size : row[largest];
-      const float own = m > 0.0f ? value / m : 0.0f;
+      const float value = value_of(x, k), unseen = value == 0.0f ? 0.0f : 1.0f;
+      const float own = row[size_lane] > 0.0f ? value / row[size_lane] : unseen;
       sum += own * own / (slot_start[4] + row[lanes + 4] * inverse);
     }
     if (model.bias != nullptr) sum += 1.0f / (bias_start[4] + model.bias[lanes + 4] * inverse);

@@ -54,6 +54,7 @@ struct MixingState {
   double evidence[lanes];        // loss of each expert and of the mixture, as the guard counts it
   double losses[lanes];          // the same without forgetting, in nats
   double weight;                 // of the examples in these losses
+  double largest_weight;         // of any example, at least 1
   double entries;                // sum of 1 + |x'|^2 over the examples ever learned
   double scale;  // of the accumulators: by what an example counts more than the first
 };

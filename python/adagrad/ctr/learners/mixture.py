@@ -52,6 +52,7 @@ _STATE = np.dtype(  # MixingState of cpp/ctr/types.hpp
         ("evidence", "f8", 8),
         ("losses", "f8", 8),
         ("weight", "f8"),
+        ("largest_weight", "f8"),
         ("entries", "f8"),
         ("scale", "f8"),
     ]
@@ -74,11 +75,12 @@ class Mixture:
     Attributes
     ----------
     rows : ndarray of float32, shape [n_slots, 16]
-        State of each slot: five weights, the largest value seen, two zeros, then the accumulators
-        of the experts and three zeros. All zero until the slot is touched.
+        State of each slot: five weights, the root of the mean square of its values, their number,
+        a zero; then the accumulators of the experts and three zeros. All zero until the slot is
+        touched.
     bias : ndarray of float32, shape [16], or None
         The same for the bias.
-    state : ndarray, shape [75]
+    state : ndarray, shape [76]
         The mixing weights, their covariance, the losses and the counts.
     scaled : bool
         Whether an example had values other than 1.
@@ -93,7 +95,7 @@ class Mixture:
         start = self._fields
         start["theta"][:5] = 0.2
         np.fill_diagonal(start["covariance"], [0.1, 0.1, 0.1, 0.1, 0.1, 0.01])
-        start["scale"] = 1.0
+        start["largest_weight"] = start["scale"] = 1.0
         self._connect()
 
     @property
@@ -181,8 +183,9 @@ class Mixture:
 
     def shares(self) -> npt.NDArray[np.float64]:
         """Return the share of each expert, and of the mixture, in the guarded prediction, [6]."""
-        evidence = self._fields["evidence"][:6]
-        likelihood = _PRIOR * np.exp(evidence.min() - evidence)
+        state = self._fields
+        evidence = state["evidence"][:6]
+        likelihood = _PRIOR * np.exp((evidence.min() - evidence) / state["largest_weight"])
         shares: npt.NDArray[np.float64] = likelihood / likelihood.sum()
         return shares
 
