@@ -116,7 +116,7 @@ def test_a_half_life_reaches_the_model(log: Path, tmp_path: Path) -> None:
     model = ctr.load(tmp_path / "m")
     assert (model.half_life, model._model.settings.half_life) == (1000.0, 1000.0)
     for expert in model.experts_:
-        assert f"{expert['name']} {expert['weight']:.2f} (logloss {expert['logloss']:.5f})" in said
+        assert f" {expert['weight']:.2f} {expert['name']}" in said
     train(log, tmp_path / "remembers")
     assert tensors(tmp_path / "m") != tensors(tmp_path / "remembers")
 

@@ -177,7 +177,8 @@ def print_summary(console: Console, training: Training, progress: TrainingProgre
     lr = "auto" if rate is None else f"{rate:g}"
     lines = [f"\n{examples} in {passes}{speed}; lr {lr}; {training.path}"]
     if rate is None:
-        lines.append("experts: " + ", ".join(map(_expert, training.estimator.experts_)))
+        mixed = (f"{x['weight']:.2f} {x['name']}" for x in training.estimator.experts_)
+        lines.append(f"mixed: {', '.join(mixed)}")
     if training.best_pass:
         lines.append(f"the model is that of pass {training.best_pass}, the best")
     lines += cluster_summary(training)
@@ -187,7 +188,3 @@ def print_summary(console: Console, training: Training, progress: TrainingProgre
         lines.append("the predictions became infinite or NaN: choose a smaller --lr")
     for line in lines:
         console.print(line, markup=False)
-
-
-def _expert(of: dict[str, Any]) -> str:
-    return f"{of['name']} {of['weight']:.2f} (logloss {of['logloss']:.5f})"

@@ -136,18 +136,6 @@ def test_a_field_in_a_wrong_region(data, lr):
     assert state(learner) == before
 
 
-@pytest.mark.parametrize("lr", [0.1, "auto"])
-def test_all_examples_have_the_same_fields(data, lr):
-    x, y = data
-    learner = learned("ffm", x, y, lr)
-    before = state(learner)
-    fewer = Examples(x.slots, x.bounds, x.n_slots, N, fields=x.fields, n_fields=x.n_fields + 1)
-    with pytest.raises(ValueError, match="fields"):
-        learner.partial_fit(fewer, y)
-    assert state(learner) == before
-    learner.partial_fit(x, y)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_rate_that_decays_to_zero(data, kind):
     x, y = data

@@ -180,7 +180,7 @@ def test_params_may_change_between_calls(rng):
     ("params", "message"),
     [
         ({"fit_intercept": False}, "intercept was True when the model began"),
-        ({"lr": "auto"}, "lr was 0.1 when the model began and cannot become 'auto': fit a new"),
+        ({"lr": "auto"}, "lr was a number when the model began and cannot become auto"),
         ({"rule": Rule(eps=1e-8)}, "eps was 1.0 when the model began and cannot become 1e-08"),
         ({"encoder__bits": 12}, r"began with HashingEncoder\(bits=10\), which cannot become"),
     ],
