@@ -451,31 +451,6 @@ void add_tally(const py::array& margins, const py::array& y, const py::object& w
   sum[3] = tally.predicted;
 }
 
-py::array_t<float> sweep_rates(py::handle x, const py::array& y, const py::object& weights,
-                               const py::array& table, const py::object& bias,
-                               const Hyperparameters& rule, const std::vector<double>& lrs) {
-  const Argument a{"sweep", "table"};
-  const HeldExamples examples(x, x.attr("n_slots").cast<std::size_t>());
-  const std::size_t n = examples->n;
-  if (lrs.size() != rates) {
-    fail_value(a.other("lrs"), "has " + std::to_string(lrs.size()) + " rates; 8 are needed");
-  }
-  const std::size_t rows = static_cast<std::size_t>(table.nbytes()) / (2 * rates * sizeof(float));
-  if (rows == 0 || (rows & (rows - 1)) != 0 || rows > (1u << 31)) {
-    fail_value(a, "has " + std::to_string(rows) + " rows; a power of two up to 2**31 is needed");
-  }
-  const SweepModel model{check_table(a, table, rows, 2 * rates),
-                         static_cast<std::uint32_t>(rows - 1),
-                         check_table_or_none(a.other("bias"), bias, 2 * rates)};
-  Params<float> params[rates];
-  for (std::size_t k = 0; k < rates; ++k) params[k] = rule.params<float>(lrs[k]);
-  const Targets targets = check_targets(a.other("y"), y, weights, n);
-  py::array_t<float> margins({static_cast<py::ssize_t>(n), static_cast<py::ssize_t>(rates)});
-  float* const to = margins.mutable_data();
-  unlocked(64 * n, [&] { kernels().ctr->sweep(model, *examples, targets, params, to); });
-  return margins;
-}
-
 py::array_t<double> probabilities(const py::array& margins) {
   const std::size_t n = static_cast<std::size_t>(margins.size());
   const float* const from = check_floats({"probabilities", "margins"}, margins, n);
@@ -547,9 +522,6 @@ void bind_learners(py::module_& m) {
            py::arg("rule"), py::arg("lr"), py::arg("lr_decay"), py::arg("l1") = 0.0f);
   m.def("tally", &add_tally, py::arg("margins"), py::arg("y"), py::arg("weights"), py::arg("sums"),
         py::arg("bins"), "Add predictions to sums [4] and bins [2, 32768], in place.");
-  m.def("sweep", &sweep_rates, py::arg("x"), py::arg("y"), py::arg("weights"), py::arg("table"),
-        py::arg("bias"), py::arg("rule"), py::arg("lrs"),
-        "Learn at eight rates at the same time. Return the margins [n, 8].");
   m.def("probabilities", &probabilities, py::arg("margins"),
         "Probabilities of the negative and the positive class [n, 2].");
 }

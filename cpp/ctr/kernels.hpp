@@ -27,9 +27,6 @@ struct CtrKernels {
   // g[i] = (sigmoid(margins[i]) - y[i]) * weights[i]
   void (*gradients)(const float* margins, const Targets&, std::size_t n, float* g);
   void (*tally)(const float* margins, const Targets&, std::size_t n, Tally&);
-  // margins[8 * i + k] belongs to example i at rate k.
-  void (*sweep)(const SweepModel&, const Examples&, const Targets&, const Params<float>*,
-                float* margins);
 
   void (*mixture_sums)(const MixtureModel&, const MixtureEntries&, const Units&, float* partial,
                        std::size_t stride);

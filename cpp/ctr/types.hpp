@@ -59,16 +59,6 @@ struct MixingState {
   double scale;  // of the accumulators: by what an example counts more than the first
 };
 
-// Learning rates that are tried at the same time.
-constexpr std::size_t rates = 8;
-
-// Logistic regressions that differ in their learning rate (sweep.hpp).
-struct SweepModel {
-  float* table;        // rows of 8 params and 8 accumulators
-  std::uint32_t mask;  // slots are folded: the row of a slot is slot & mask
-  float* bias;         // one more row, or null
-};
-
 // The factors of a factorization machine (fm.hpp).
 struct FactorModel {
   float* table;  // one row per slot: [v (factors floats) | s (factors floats)]

@@ -10,7 +10,6 @@
 #include "../ctr/logistic.hpp"
 #include "../ctr/mixture.hpp"
 #include "../ctr/progressive.hpp"
-#include "../ctr/sweep.hpp"
 
 namespace adagrad {
 namespace {
@@ -57,15 +56,6 @@ void linear_each_entry(const LinearModel& model, const Round& round, const Targe
     using Form = decltype(form);
     round.x->fixed ? linear_each<Form, true>(model, round, targets, p, margins)
                    : linear_each<Form, false>(model, round, targets, p, margins);
-  });
-}
-
-void sweep_entry(const SweepModel& model, const Examples& x, const Targets& targets,
-                 const Params<float>* p, float* margins) {
-  with_form(*p, [&](auto form) {
-    using Form = decltype(form);
-    x.fixed ? sweep<Form, true>(model, x, targets, p, margins)
-            : sweep<Form, false>(model, x, targets, p, margins);
   });
 }
 
@@ -160,7 +150,6 @@ const CtrKernels ADAGRAD_CTR_KERNELS = {linear_sums_entry,
                                         linear_rates_entry,
                                         gradients,
                                         tally,
-                                        sweep_entry,
                                         mixture_sums_entry,
                                         mixture_margins,
                                         mixture_rates_entry,

@@ -174,15 +174,6 @@ def tally(
     sums: npt.NDArray[np.float64],
     bins: npt.NDArray[np.float64],
 ) -> None: ...
-def sweep(
-    x: object,
-    y: npt.NDArray[np.float32],
-    weights: npt.NDArray[np.float32] | None,
-    table: object,
-    bias: object,
-    rule: Hyperparameters,
-    lrs: Sequence[float],
-) -> npt.NDArray[np.float32]: ...
 def probabilities(margins: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]: ...
 
 class Hasher(metaclass=_PybindType):

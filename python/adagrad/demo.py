@@ -49,8 +49,8 @@ Progress = Callable[[str, int, int], None]
 class AdaGrad:
     """Logistic regression with AdaGrad: every row has its own rate, ``lr / sqrt(s + eps)``.
 
-    It uses the model of ``adagrad.ctr``, which learns in rounds of 64 after its first 1,024
-    examples. A row that occurs twice in an example takes two steps.
+    It uses the model of ``adagrad.ctr``, which learns in rounds of up to 64 examples. A row that
+    occurs twice in an example takes two steps.
 
     Parameters
     ----------

@@ -36,6 +36,7 @@ def test_the_points_do_not_depend_on_the_batches(batches: list[int]) -> None:
         seen += rows
     ends = {sum(batches[: k + 1]) for k in range(len(batches))}
     assert points == {*batch_cuts(0, seen), *ends}
+    # The first 1,024 examples are learned one by one.
     assert all(p <= 1024 or p % ROUND == 0 for p in {*batch_cuts(0, seen)[:-1]})
 
 

@@ -159,17 +159,6 @@ def test_a_broken_row_of_a_parquet_file(tmp_path: Path) -> None:
     assert (tmp_path / "m").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
-def test_before_the_rate_is_chosen_nothing_is_saved(tmp_path: Path) -> None:
-    log = write(tmp_path / "log.tsv", broken_lines())
-    code, _, err = invoke("train", log, "-l", LABEL, "-m", tmp_path / "m", "--bits", 14)
-    assert code == 1
-    assert err.endswith(
-        "1 column instead of 5; nothing is saved, as --lr auto had not chosen a rate yet:"
-        " repair it or give --skip-bad\n"
-    )
-    assert not (tmp_path / "m").exists()
-
-
 def test_a_broken_row_that_has_told_a_type(tmp_path: Path) -> None:
     """A repaired row may turn the sample of a column of floats into whole numbers."""
     log, lines = tmp_path / "log.csv", [f"{k % 2},{k % 7}\n" for k in range(1_000)]

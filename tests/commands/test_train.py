@@ -34,7 +34,8 @@ def test_the_model_is_that_of_the_library(log: Path, tmp_path: Path, lr: float |
     trained = ctr.load(tmp_path / "m")
     assert trained.coef_.tobytes() == model.coef_.tobytes()
     assert trained.intercept_.tobytes() == model.intercept_.tobytes()
-    assert trained.lr_ == model.lr_
+    if lr == "auto":
+        assert trained.experts_ == model.experts_
     assert trained.progressive_ == pytest.approx(model.progressive_, rel=1e-12)
     assert trained.progressive_["auc"] > 0.65
 
@@ -108,6 +109,16 @@ def test_factorization_machines(log: Path, tmp_path: Path, kind: str) -> None:
     assert model._model.settings.kind == kind
     assert model._model.settings.factors == 4
     assert model.progressive_["normalized_entropy"] < 1
+
+
+def test_a_half_life_reaches_the_model(log: Path, tmp_path: Path) -> None:
+    said = train(log, tmp_path / "m", "--half-life", 1000)
+    model = ctr.load(tmp_path / "m")
+    assert (model.half_life, model._model.settings.half_life) == (1000.0, 1000.0)
+    for expert in model.experts_:
+        assert f" {expert['weight']:.2f} {expert['name']}" in said
+    train(log, tmp_path / "remembers")
+    assert tensors(tmp_path / "m") != tensors(tmp_path / "remembers")
 
 
 def test_options_reach_the_model(log: Path, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def mistake(*arguments: object) -> str:
         ),
         (["-", "--passes", "3"], "--passes 3: the standard input can be read only once"),
         (
-            ["log.tsv", "--preset", "fbgemm_rowwise", "--model-type", "fm"],
+            ["log.tsv", "--preset", "fbgemm_rowwise", "--lr", "0.1", "--model-type", "fm"],
             "one accumulator per row",
         ),
         (
@@ -69,7 +69,15 @@ def mistake(*arguments: object) -> str:
             "--early-stop needs --validate and --passes of 2 or more",
         ),
         (["log.tsv", "--lr", "-1"], "lr must not be negative, got -1.0"),
-        (["log.tsv", "--preset", "nope"], "there is no preset 'nope'"),
+        (["log.tsv", "--lr", "0.1", "--preset", "nope"], "there is no preset 'nope'"),
+        (
+            ["log.tsv", "--preset", "torch"],
+            "--preset needs a fixed rate: give --lr, such as --lr 0.1",
+        ),
+        (["log.tsv", "--l1", "0.1"], "--l1 needs a fixed rate: give --lr, such as --lr 0.1"),
+        (["log.tsv", "--l2", "0.1"], "--l2 needs a fixed rate: give --lr, such as --lr 0.1"),
+        (["log.tsv", "--lr", "0.1", "--half-life", "100"], "--half-life needs --lr auto"),
+        (["log.tsv", "--half-life", "0"], "--half-life"),
         (
             ["log.tsv", "--cross", "site*dept"],
             "--cross site*dept: no column 'dept'; the columns are site, ad, depth, user; did you"

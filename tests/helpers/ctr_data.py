@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from adagrad.ctr import Examples
 from adagrad.ctr.encoding.examples import REGIONS, region_size
+from adagrad.ctr.learners.model import Model
 
 Array = npt.NDArray[Any]
 
@@ -52,3 +53,20 @@ def labels(rng: np.random.Generator, x: Examples, rate: float = 0.3) -> Array:
     terms = np.concatenate([[0.0], np.cumsum(taste[x.slots])])
     score = terms[indptr[1:]] - terms[indptr[:-1]] + rng.standard_normal(len(x))
     return (score > np.quantile(score, 1 - rate)).astype(np.float32)
+
+
+def learned(model: Model) -> dict[str, Array]:
+    """Every array that a model learns in, by name."""
+    arrays = {name: table._memory for name, table in model.tables.items()}
+    if model.bias is not None:
+        arrays["bias"] = model.bias
+    if model.mixture is not None:
+        arrays |= {"experts": model.mixture.rows, "mixing": model.mixture.state}
+        if model.mixture.bias is not None:
+            arrays["bias"] = model.mixture.bias
+    return arrays | model.progressive.state()
+
+
+def bits(model: Model) -> dict[str, bytes]:
+    """The same, as bytes."""
+    return {name: array.tobytes() for name, array in learned(model).items()}

@@ -144,25 +144,3 @@ class Linear:
         if x.values is not None:
             terms = terms * x.values * x.values
         return sums(terms, x.indptr[:-1], x.indptr[1:])
-
-
-@np.errstate(all="ignore")
-def sweep(
-    rule: adagrad.Rule, lr: float, rows: int, x: Examples, y: Array, weights: Array | None, t: int
-) -> Array:
-    """The margins at one of the eight rates: one sum over all entries, examples one by one."""
-    w, s = np.zeros(rows, F), np.full(rows, rule.initial_accumulator, F)
-    bias = np.array([0.0, rule.initial_accumulator], F)
-    rule = rule.replace(lr=lr)
-    margins = np.empty(len(x), F)
-    for i in range(len(x)):
-        one = x[i : i + 1]
-        slots = one.slots % rows
-        values = np.ones(len(slots), F) if one.values is None else one.values
-        z = sums(w[slots] * values, np.array([0]), np.array([len(slots)])) + bias[0]
-        g = (sigmoid(z) - y[i]) * (F(1) if weights is None else weights[i])
-        step(rule, w, s, slots, g * values, t)
-        of_bias = rule.replace(weight_decay=0.0)
-        step(of_bias, bias[:1], bias[1:], np.zeros(1, int), g, t)
-        margins[i] = z[0]
-    return margins

@@ -1,4 +1,4 @@
-"""``adagrad diagnose``: will AdaGrad help on this data, and with which table and rate."""
+"""``adagrad diagnose``: will AdaGrad help on this data, and with which table."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Found(NamedTuple):
 @log_options
 @reads_logs
 def diagnose(file: str | None, **given: Any) -> None:
-    """Find out whether AdaGrad will help on FILE, and with which table size and learning rate.
+    """Find out whether AdaGrad will help on FILE, and with which table size.
 
     FILE is a log as for adagrad train: CSV and TSV (plain, .gz, .zst, .bz2 or .xz), Parquet, Arrow,
     libsvm, a directory, a quoted glob, or - for the standard input. The default is the click log
@@ -127,7 +127,7 @@ def diagnose(file: str | None, **given: Any) -> None:
       adagrad diagnose clicks.tsv.gz --label click --picture clicks.png
       adagrad diagnose a9a.libsvm --json a9a.json
 
-    A learning rate is suggested only for labels of 0/1, -1/+1 or 1/2; everything else is found
+    A first model is trained only for labels of 0/1, -1/+1 or 1/2; everything else is found
     without a label. A CSV or TSV file without a label needs a header or --names.
     """  # noqa: D301 (click looks for the character itself)
     from adagrad.ctr.diagnosis.words import show

@@ -5,6 +5,7 @@ On a terminal it is a bar. Elsewhere training prints lines, and reading prints n
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -170,15 +171,20 @@ def print_summary(console: Console, training: Training, progress: TrainingProgre
     console.print(table)
     examples = counted(training.examples, "example")
     passes = counted(training.pass_number, "pass", "passes")
-    rate = progress.rate(training)  # 0 if the training was complete before
-    speed = f", {rate:,.0f} rows/s" if rate else ""
-    lines = [f"\n{examples} in {passes}{speed}; lr {training.estimator.lr_:g}; {training.path}"]
+    per_second = progress.rate(training)  # 0 if the training was complete before
+    speed = f", {per_second:,.0f} rows/s" if per_second else ""
+    rate = getattr(training.estimator, "lr_", None)  # a mixture has none
+    lr = "auto" if rate is None else f"{rate:g}"
+    lines = [f"\n{examples} in {passes}{speed}; lr {lr}; {training.path}"]
+    if rate is None:
+        mixed = (f"{x['weight']:.2f} {x['name']}" for x in training.estimator.experts_)
+        lines.append(f"mixed: {', '.join(mixed)}")
     if training.best_pass:
         lines.append(f"the model is that of pass {training.best_pass}, the best")
     lines += cluster_summary(training)
     if training.skipped:
         lines.append(broken_rows(training.skipped))
-    if metrics["logloss"] != metrics["logloss"]:  # NaN
+    if math.isnan(metrics["logloss"]):
         lines.append("the predictions became infinite or NaN: choose a smaller --lr")
     for line in lines:
         console.print(line, markup=False)

@@ -71,7 +71,8 @@ def rate(text: str) -> float | str:
     metavar="RATE",
     default="auto",
     show_default=True,
-    help="Learning rate. auto tries eight rates on the first 20,480 examples and keeps the best.",
+    help="Learning rate. auto leaves none to choose: it mixes five learners while it trains, and"
+    " the result is one model.",
 )
 @click.option(
     "-b",
@@ -88,7 +89,7 @@ def rate(text: str) -> float | str:
     metavar="X",
     default=0.0,
     show_default=True,
-    help="L1 penalty on the linear weights, but not on the bias.",
+    help="L1 penalty on the linear weights, but not on the bias. Needs --lr.",
 )
 @click.option(
     "--l2",
@@ -96,7 +97,14 @@ def rate(text: str) -> float | str:
     metavar="X",
     default=0.0,
     show_default=True,
-    help="L2 penalty on the weights, but not on the bias.",
+    help="L2 penalty on the weights, but not on the bias. Needs --lr.",
+)
+@click.option(
+    "--half-life",
+    type=click.FloatRange(64.0),
+    metavar="N",
+    help="With --lr auto: forget, so that an example counts half after N more. For logs whose"
+    " meaning drifts.  [default: forget nothing]",
 )
 @click.option(
     "-k",
@@ -108,7 +116,7 @@ def rate(text: str) -> float | str:
 @click.option(
     "--preset",
     metavar="NAME",
-    help="Follow the AdaGrad of another framework, such as torch or keras."
+    help="Follow the AdaGrad of another framework, such as torch or keras. Needs --lr."
     "  [default: textbook AdaGrad]",
 )
 @feature_options
@@ -308,8 +316,8 @@ def _check_passes(given: dict[str, Any], logs: tuple[str, ...]) -> None:
 def _options(given: dict[str, Any]) -> Options:
     from adagrad.ctr.training.options import Options
 
-    same = ["label", "model_type", "lr", "bits", "l1", "l2", "factors", "preset", "seed"]
-    same += ["columns", "numeric", "skip_bad"]
+    same = ["label", "model_type", "lr", "bits", "l1", "l2", "half_life", "factors", "preset"]
+    same += ["seed", "columns", "numeric", "skip_bad"]
     return Options(
         **{name: given[name] for name in same},
         ignore=given["ignore"] or (),
@@ -365,8 +373,6 @@ def _interrupted(training: Training) -> str:
     if not training.examples:
         return f"\n{NOTHING_SAVED}"
     text = f"\ninterrupted: {counted(training.examples, 'example')} saved in {training.saved_in}; "
-    if training.progressive is None:
-        return text + "no learning rate was chosen yet, so --resume starts from the first row"
     text += "continue with --resume"
     if "-" in training.log.paths:
         text += " and the same stream from its first row"

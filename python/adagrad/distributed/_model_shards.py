@@ -43,7 +43,7 @@ class FirstRows(NamedTuple):
         Labels.
     margins : ndarray of float32, shape [n], or None
         Predictions to score, if not those of the model itself: with ``lr="auto"`` those of the
-        sweep.
+        mixture.
     """
 
     x: Examples

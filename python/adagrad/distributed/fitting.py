@@ -11,23 +11,31 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import ray
 
+import adagrad._core as _core
 from adagrad._arguments import check_integer
-from adagrad.ctr.encoding.examples import REGIONS
+from adagrad.ctr.encoding.examples import REGIONS, Examples
 from adagrad.ctr.learners.estimator import ClickLearner
-from adagrad.ctr.learners.model import Model
-from adagrad.ctr.learners.sweep import SWEEP_EXAMPLES, sweep
-from adagrad.ctr.learners.trainer import Trainer
+from adagrad.ctr.learners.mixture import Mixture
+from adagrad.ctr.learners.model import Model, Settings
 from adagrad.ctr.training.encoders import Encoder
 from adagrad.ctr.training.stop import Stop
 from adagrad.distributed._blocks import labels_of
 from adagrad.distributed._dataset import first_rows
 from adagrad.distributed._driver import Driver, Plan
 from adagrad.distributed._model_shards import FirstRows
+from adagrad.distributed._worker import smaller
 from adagrad.distributed.cluster import Cluster
+from adagrad.rule import Rule
 
 __all__ = ["adopt", "fit", "plan_of"]
+
+Floats = npt.NDArray[np.float32]
+
+FIRST_ROWS = 20_480
+"""Number of rows that the driver learns before the batches begin."""
 
 
 def plan_of(
@@ -59,15 +67,14 @@ def plan_of(
     """
     _check_supported(estimator)
     workers, shards = _process_counts(cluster)
-    rows = first_rows(dataset, SWEEP_EXAMPLES)
+    rows = first_rows(dataset, FIRST_ROWS)
     y = labels_of(rows, label)
     encoder = encoder or _fitted_encoder(estimator, rows.drop_columns([label]))
     x = encoder.transform(rows)
-    rule, margins = estimator._rule(), None
-    settings = estimator._settings(x, rule)
-    if estimator.lr == "auto":
-        lr, margins = sweep(settings, x, y, None)
-        settings = dataclasses.replace(settings, rule=rule.replace(lr=lr))
+    settings, margins = estimator._settings(x, estimator._rule()), None
+    if settings.rule is None:
+        rule, margins = _best_expert(settings, x, y)
+        settings = dataclasses.replace(settings, rule=rule)
     most = settings.n_slots // REGIONS
     if shards > most:
         raise ValueError(
@@ -135,8 +142,9 @@ def fit(
 
     Notes
     -----
-    The first 20,480 rows are learned as by the estimator's own `fit`, which also chooses the rate
-    of ``lr="auto"``. After that each batch takes one step, of its summed gradients.
+    The first 20,480 rows are learned as by the estimator's own `fit`. After that each batch takes
+    one step, of its summed gradients. With ``lr="auto"`` the mixture learns the first rows, and the
+    AdaGrad expert that predicted them best goes on alone, as a rule with a fixed rate.
     """
     plan = plan_of(estimator, dataset, label, cluster)
     driver = Driver(plan, dataset, show, stop)
@@ -153,7 +161,7 @@ def adopt(estimator: ClickLearner, plan: Plan, model: Model) -> None:
     estimator.n_passes_ = plan.passes
     if estimator.encoder is not None:
         estimator.encoder_ = plan.encoder
-    estimator._trainer = Trainer(model)
+    estimator._trained = model
 
 
 def _process_counts(cluster: Cluster) -> tuple[int, int]:
@@ -170,6 +178,24 @@ def _check_supported(estimator: ClickLearner) -> None:
         raise ValueError("a cluster does not support shuffle=True: shuffle the dataset instead")
     if estimator.warm_start:
         raise ValueError("a cluster does not support warm_start=True")
+    if estimator.half_life is not None:
+        raise ValueError("a cluster does not support half_life")
+
+
+def _best_expert(settings: Settings, x: Examples, y: Floats) -> tuple[Rule, Floats]:
+    """Return the rule of the AdaGrad expert that predicts rows best, and the mixture's margins.
+
+    The rule takes the steps of the expert, whose rate depends on the number of entries, from here
+    on. Experts scale values by the largest of their slot, which a rule does not.
+    """
+    slots, places = _core.compact(x.slots)
+    mixture = Mixture(len(slots), settings.intercept)
+    some = smaller(x, places, len(slots))
+    margins = mixture.learn(some, y, None, 0, mixes=True, threads=0)
+    adagrad = [expert for expert in mixture.experts() if expert["power"] == 0.5]
+    best = min(adagrad, key=lambda expert: expert["logloss"])
+    lr = best["rate"] * mixture.rate_factor(len(x))
+    return Rule(lr=lr, eps=0.0, initial_accumulator=best["start"]), margins
 
 
 def _fitted_encoder(estimator: ClickLearner, rows: Any) -> Encoder:

@@ -80,30 +80,29 @@ def test_ids_that_are_slots_share_none():
     assert diagnosed(far, ids_are_slots=True).table.bits == 8  # hashing two ids is cheaper
 
 
-def test_the_rate_is_that_of_lr_auto():
+def test_the_quality_is_that_of_a_first_model():
     matrix, y = sparse(3_000, 500, 6, 1.3, seed=7)
     y[np.flatnonzero(matrix[:, 3].toarray())] = 1.0
     found = diagnosed(matrix, y, batch=700)
-    model = LogisticRegression(lr="auto").fit(matrix, y)
-    assert found.rate.lr == model.lr_
-    assert found.rate.rows == 3_000
-    assert found.rate.logloss == pytest.approx(model.progressive_["logloss"], rel=1e-4)
+    model = LogisticRegression().fit(matrix, y)
+    assert found.quality.rows == 3_000
+    assert found.quality.logloss == pytest.approx(model.progressive_["logloss"], rel=1e-4)
     assert found.positive == pytest.approx(y.mean())
 
 
-def test_the_rate_is_from_the_first_rows(monkeypatch):
-    monkeypatch.setattr(diagnosis, "SWEEP_EXAMPLES", 1000)
+def test_the_quality_is_from_the_first_rows(monkeypatch):
+    monkeypatch.setattr(diagnosis, "FIRST_ROWS", 1000)
     matrix, y = sparse(3_000, 500, 6, 1.3, seed=8)
-    assert diagnosed(matrix, y, batch=700).rate == diagnosed(matrix[:1000], y[:1000]).rate
+    assert diagnosed(matrix, y, batch=700).quality == diagnosed(matrix[:1000], y[:1000]).quality
 
 
-def test_without_both_classes_there_is_no_rate():
+def test_without_both_classes_there_is_no_quality():
     matrix, y = sparse(500, 100, 5, 1.3)
     full, bare = diagnosed(matrix, y), diagnosed(matrix, no_label="none was given")
     one = diagnosed(matrix, np.zeros_like(y))
-    assert full.rate is not None
-    assert (bare.rate, bare.no_rate, bare.positive) == (None, "none was given", None)
-    assert (one.rate, one.no_rate) == (None, "every label of the first 500 rows is 0")
+    assert full.quality is not None
+    assert (bare.quality, bare.no_quality, bare.positive) == (None, "none was given", None)
+    assert (one.quality, one.no_quality) == (None, "every label of the first 500 rows is 0")
     assert bare.verdict == full.verdict == one.verdict
 
 

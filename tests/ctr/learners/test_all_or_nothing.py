@@ -12,6 +12,7 @@ from adagrad.ctr import (
 )
 from adagrad.ctr.learners import estimator
 from adagrad.ctr.learners.files import CLASSES as KINDS
+from ctr_data import bits
 
 N = 400
 
@@ -30,15 +31,10 @@ def data(rng):
 
 
 def state(learner):
-    known = {name: repr(value) for name, value in vars(learner).items() if name != "_trainer"}
+    known = {name: repr(value) for name, value in vars(learner).items() if name != "_trained"}
     known = {**known, "n_features": learner.n_features_in_, "classes": learner.classes_.tolist()}
-    trainer = learner._trainer
-    held = [part.x.slots.tobytes() for part in trainer._held_back or []]
     model = learner._model
-    arrays = [table._memory for table in model.tables.values()]
-    arrays += [model.bias, model.progressive.sums, model.progressive.bins]
-    bits = [array.tobytes() for array in arrays]
-    return known, trainer.has_rate, held, bits, model.examples, model.settings, trainer.settings
+    return known, bits(model), model.examples, model.settings
 
 
 def last(array, value):
@@ -81,6 +77,8 @@ CALLS = {
 PARAMS = {
     "l2": {"l2": 1e39},
     "l1": {"l1": 1e39},
+    "half life": {"half_life": 0.5},
+    "another half life": {"half_life": 100.0},
     "lr": {"lr": -1.0},
     "lr text": {"lr": "best"},
     "rate": {"lr": 1e-60},
@@ -139,24 +137,10 @@ def test_a_field_in_a_wrong_region(data, lr):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_examples_held_back_all_have_the_same_fields(data, kind):
+def test_a_rate_that_decays_to_zero(data, kind):
     x, y = data
-    learner = learned(kind, x, y, "auto")
-    before = state(learner)
-    fewer = Examples(x.slots, x.bounds, x.n_slots, N, fields=x.fields, n_fields=x.n_fields + 1)
-    with pytest.raises(ValueError, match="fields"):
-        learner.partial_fit(fewer, y)
-    assert state(learner) == before
-    learner.partial_fit(x, y)
-
-
-@pytest.mark.parametrize("lr", [1e-30, "auto"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_rate_that_decays_to_zero(data, kind, lr):
-    x, y = data
-    decays = 1e13 if lr == 1e-30 else 1e42  # to 0 in float32, within the examples
-    rule = Rule(lr_decay=decays)
-    learner = KINDS[kind](lr=lr, rule=rule, n_jobs=1).partial_fit(x[:1], y[:1], classes=[0, 1])
+    rule = Rule(lr=1e-30, lr_decay=1e13)  # to 0 in float32, within the examples
+    learner = KINDS[kind](rule=rule, n_jobs=1).partial_fit(x[:1], y[:1], classes=[0, 1])
     before = state(learner)
     for method in (learner.partial_fit, learner.fit):
         with pytest.raises(ValueError, match="is 0 in float32"):

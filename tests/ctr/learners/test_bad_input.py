@@ -16,7 +16,7 @@ from sklearn.preprocessing import MaxAbsScaler
 import toolchain
 from adagrad import Rule, Table, _core
 from adagrad.ctr import Examples, LogisticRegression
-from ctr_data import batch, labels
+from ctr_data import batch, bits, labels
 
 X = np.array([[1.0, 0, 0], [0, 2, 0], [0, 0, 3], [1, 1, 0]])
 Y = np.array([0, 1, 1, 0])
@@ -78,20 +78,39 @@ BAD_PARAMS = {
     "warm_start": ({"warm_start": 1}, TypeError, "warm_start must be a bool, got 1"),
     "fit_intercept": ({"fit_intercept": None}, TypeError, "fit_intercept must be a bool"),
     "n_jobs": ({"n_jobs": 0}, ValueError, "n_jobs must be from 1 to 1024, got 0"),
+    "half_life": (
+        {"lr": "auto", "half_life": 0.5},
+        ValueError,
+        "half_life must be at least 64 examples, got 0.5",
+    ),
+    "half_life of a rate": (
+        {"half_life": 100},
+        ValueError,
+        "half_life needs lr='auto' without a rule: at a fixed rate, accumulators forget by the"
+        " accumulator_decay of the rule",
+    ),
+    "l1 without a rate": (
+        {"lr": "auto", "l1": 0.1},
+        ValueError,
+        "l1 needs a fixed rate: give lr, such as lr=0.1",
+    ),
+    "l2 without a rate": (
+        {"lr": "auto", "l2": 0.1},
+        ValueError,
+        "l2 needs a fixed rate: give lr, such as lr=0.1",
+    ),
     "n_jobs type": ({"n_jobs": 1.5}, TypeError, "n_jobs must be an integer or None, got 1.5"),
 }
 
 
 def state(learner):
     """All that a learner knows, as bytes and values."""
-    has = {name: value for name, value in vars(learner).items() if name != "_trainer"}
+    has = {name: value for name, value in vars(learner).items() if name != "_trained"}
     has = {name: repr(value) for name, value in has.items()}
     model = getattr(learner, "_model", None)
     if model is None:
         return has
-    tables = {name: bytes(table._memory) for name, table in model.tables.items()}
-    sums = [array.tobytes() for array in model.progressive.state().values()]
-    return has, tables, model.bias.tobytes(), model.examples, sums
+    return has, bits(model), model.examples
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
@@ -124,7 +143,7 @@ def test_no_weight_at_all():
 @pytest.mark.parametrize("name", BAD_PARAMS)
 def test_bad_params(name):
     params, error, message = BAD_PARAMS[name]
-    for learner in (LogisticRegression(), LogisticRegression().fit(X, Y)):
+    for learner in (LogisticRegression(lr=0.1), LogisticRegression(lr=0.1).fit(X, Y)):
         learner.set_params(**params)
         before = state(learner)
         with pytest.raises(error, match=message):

@@ -28,7 +28,7 @@ from adagrad.ctr import (
 )
 from adagrad.ctr.learners import file_format, files
 from checks import assert_same_bits
-from ctr_data import batch, labels
+from ctr_data import batch, bits, labels
 
 pytestmark = pytest.mark.unsanitized
 
@@ -36,11 +36,10 @@ pytestmark = pytest.mark.unsanitized
 def assert_same(a, b):
     assert a.get_params() == b.get_params()
     assert_same_bits(a.coef_.copy(), b.coef_.copy(), "coef_")
-    assert bytes(a._model.tables["linear"]._memory) == bytes(b._model.tables["linear"]._memory)
     assert_same_bits(a.intercept_, b.intercept_, "intercept_")
-    assert a.progressive_ == b.progressive_
+    assert bits(a._model) == bits(b._model)
     assert a.n_examples_ == b.n_examples_
-    assert a.lr_ == b.lr_
+    assert a._model.settings == b._model.settings
     np.testing.assert_array_equal(a.classes_, b.classes_)
     assert a.classes_.dtype == b.classes_.dtype
 
@@ -86,7 +85,7 @@ def test_a_loaded_learner_continues_with_the_same_bits(tmp_path, rng, params):
 def test_classes(tmp_path, rng, classes):
     classes = np.asarray(classes)
     x = batch(rng, 100, 300)
-    learner = LogisticRegression().fit(x, classes[labels(rng, x).astype(int)])
+    learner = LogisticRegression(lr=0.1).fit(x, classes[labels(rng, x).astype(int)])
     learner.save(tmp_path / "model")
     loaded = load(tmp_path / "model")
     assert_same(loaded, learner)
@@ -105,12 +104,32 @@ def test_extra_data_and_tensors(path, learner):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_rate_that_is_not_chosen_yet_is_saved_as_the_best_so_far(tmp_path, rng):
-    x = batch(rng, 500, 300)
-    learner = LogisticRegression("auto").partial_fit(x, labels(rng, x))
-    learner.save(tmp_path / "model")
-    assert_same(load(tmp_path / "model"), learner)
-    assert not learner._trainer.has_rate, "the learner itself must not choose yet"
+@pytest.mark.parametrize("l2", [0.0, 1e-3])
+@pytest.mark.parametrize("given", [None, preset("torch", lr=0.1)], ids=["", "preset"])
+def test_a_rate_that_was_chosen_is_that_of_the_learner(tmp_path, rng, given, l2):
+    """Version 0.1 wrote such files under lr="auto"; a cluster writes them, with a whole rule."""
+    x = batch(rng, 1000, 300)
+    y = labels(rng, x)
+    whole = LogisticRegression(lr=0.25, rule=given, l2=l2).fit(x, y)
+    whole.partial_fit(x, y)
+    LogisticRegression(lr=0.25, rule=given, l2=l2).fit(x, y).save(tmp_path / "model")
+    with_json(tmp_path / "model", ["params", "lr"], lambda of, key: of.update({key: "auto"}))
+    loaded = load(tmp_path / "model")
+    assert loaded.lr == loaded.lr_ == 0.25
+    loaded.partial_fit(x, y)
+    assert_same_bits(loaded.coef_.copy(), whole.coef_.copy())
+
+
+def test_a_mixture_continues_with_the_same_bits(tmp_path, rng):
+    x = batch(rng, 2000, 300, values=True)
+    y = labels(rng, x)
+    whole = LogisticRegression().partial_fit(x, y)
+    LogisticRegression().partial_fit(x[:1088], y[:1088]).save(tmp_path / "model")
+    loaded = load(tmp_path / "model").partial_fit(x[1088:], y[1088:])
+    assert loaded.experts_ == whole.experts_
+    assert loaded.progressive_ == whole.progressive_
+    assert_same_bits(loaded.coef_.copy(), whole.coef_.copy())
+    assert_same_bits(loaded.decision_function(x), whole.decision_function(x))
 
 
 def test_what_json_cannot_hold(path, learner):

@@ -174,21 +174,13 @@ def test_params_may_change_between_calls(rng):
     model.learn(x, y)
     assert_same_bits(learner.coef_[0].copy(), model.tables["linear"].weights.copy())
     assert learner.lr_ == 0.3
-    # A chosen rate stays until another is set.
-    auto = LogisticRegression("auto").partial_fit(x[:320], y[:320])
-    chosen = auto.lr_
-    auto.set_params(lr=0.7).partial_fit(x[320:], y[320:])
-    two = LogisticRegression(chosen).partial_fit(x[:320], y[:320])
-    two.set_params(lr=0.7).partial_fit(x[320:], y[320:])
-    assert_same_bits(auto.coef_.copy(), two.coef_.copy())
-    rate = auto.lr_
-    assert auto.set_params(lr="auto").partial_fit(x, y).lr_ == rate
 
 
 @pytest.mark.parametrize(
     ("params", "message"),
     [
         ({"fit_intercept": False}, "intercept was True when the model began"),
+        ({"lr": "auto"}, "lr was a number when the model began and cannot become auto"),
         ({"rule": Rule(eps=1e-8)}, "eps was 1.0 when the model began and cannot become 1e-08"),
         ({"encoder__bits": 12}, r"began with HashingEncoder\(bits=10\), which cannot become"),
     ],

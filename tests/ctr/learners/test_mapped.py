@@ -13,6 +13,7 @@ from adagrad.ctr import (
     HashingEncoder,
 )
 from adagrad.ctr.learners.files import CLASSES as KINDS
+from ctr_data import learned
 
 
 def log(rng, n=300):
@@ -26,8 +27,7 @@ def new(kind, lr=0.1):
 
 def state(learner):
     model = learner._model
-    arrays = [table._memory for table in model.tables.values()]
-    arrays += [model.bias, model.progressive.sums, model.progressive.bins]
+    arrays = list(learned(model).values())
     return [array.tobytes() for array in arrays], model.examples
 
 

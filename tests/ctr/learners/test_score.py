@@ -40,7 +40,7 @@ def test_margins(tmp_path, rng, program, intercept):
 
 
 def test_bad_input(tmp_path, program):
-    LogisticRegression().fit([[1.0], [2.0]], [0, 1]).save(tmp_path / "model")
+    LogisticRegression(lr=0.1).fit([[1.0], [2.0]], [0, 1]).save(tmp_path / "model")
     (tmp_path / "other").write_bytes(b"12345678{}")
     for name, line, message in (
         ("model", "1", "slot 1 is not in the model"),
@@ -84,7 +84,7 @@ HUGE = 2**64
 )
 def test_damaged_headers(tmp_path, program, name, entry, message):
     path = tmp_path / "model"
-    LogisticRegression().fit([[1.0], [2.0]], [0, 1]).save(path)
+    LogisticRegression(lr=0.1).fit([[1.0], [2.0]], [0, 1]).save(path)
     data = path.read_bytes()
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
@@ -103,7 +103,7 @@ def test_damaged_headers(tmp_path, program, name, entry, message):
 
 def test_files_that_are_cut_short_or_of_another_model(tmp_path, program):
     path = tmp_path / "model"
-    LogisticRegression().fit([[1.0], [2.0]], [0, 1]).save(path)
+    LogisticRegression(lr=0.1).fit([[1.0], [2.0]], [0, 1]).save(path)
     data = path.read_bytes()
     for content, message in (
         *((data[:size], "is not a model file") for size in (0, 7, 8, 100)),
@@ -116,6 +116,6 @@ def test_files_that_are_cut_short_or_of_another_model(tmp_path, program):
         run = subprocess.run([program, path], input="", capture_output=True, text=True, check=False)
         assert run.returncode == 1
         assert message in run.stderr
-    FactorizationMachine().fit([[1.0], [2.0]], [0, 1]).save(path)
+    FactorizationMachine(lr=0.1).fit([[1.0], [2.0]], [0, 1]).save(path)
     run = subprocess.run([program, path], input="", capture_output=True, text=True, check=False)
     assert "does not hold an adagrad.ctr.LogisticRegression" in run.stderr

@@ -22,8 +22,8 @@ def expected_failures(_):
 @parametrize_with_checks(
     [
         LogisticRegression(),
-        LogisticRegression(lr="auto"),
-        LogisticRegression(passes=3, shuffle=True, l1=1e-4, l2=1e-4, n_jobs=2),
+        LogisticRegression(lr=0.1),
+        LogisticRegression(lr=0.1, passes=3, shuffle=True, l1=1e-4, l2=1e-4, n_jobs=2),
         FactorizationMachine(4, passes=3),
     ],
     expected_failed_checks=expected_failures,

@@ -13,13 +13,15 @@ from adagrad.ctr import (
     HashingEncoder,
     LogisticRegression,
 )
-from adagrad.ctr.learners import sweep, trainer
 from adagrad.ctr.learners.files import CLASSES as KINDS
+from ctr_data import bits
 
 PENALTIES = [
     {},
-    {"l2": 0.05},
-    {"l1": 0.01, "l2": 1e-3},
+    {"half_life": 300},
+    {"lr": 0.1},
+    {"lr": 0.1, "l2": 0.05},
+    {"lr": 0.1, "l1": 0.01, "l2": 1e-3},
     {"rule": Rule(lr=0.2, eps=0.0, lr_decay=1e-3, weight_decay=0.1)},
     {"rule": preset("mxnet", lr=0.1, weight_decay=0.1)},
     {"rule": Rule(lr=0.1, weight_decay=0.1, weight_decay_mode="decoupled", statistic="count")},
@@ -38,8 +40,7 @@ def examples(rng, n, lists):
 def state(learner):
     """Everything that a model has learned, as bytes."""
     model = learner._model
-    tables = [table._memory.tobytes() for table in model.tables.values()]
-    return tables, model.bias.tobytes(), model.examples, learner.progressive_, learner.lr_
+    return bits(model), model.examples
 
 
 @settings(max_examples=40)
@@ -54,7 +55,6 @@ def state(learner):
     fit=st.fixed_dictionaries(
         {},
         optional={
-            "lr": st.sampled_from(["auto"]),
             "shuffle": st.just(True),
             "passes": st.just(2),
             "fit_intercept": st.just(True),
@@ -83,31 +83,13 @@ def test_a_weight_of_0_is_no_example(seed, kind, penalties, n, share, lists, thr
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_choice_of_a_rate_does_not_count_them_either(rng, kind, monkeypatch):
-    monkeypatch.setattr(trainer, "SWEEP_EXAMPLES", 300)
-    monkeypatch.setattr(sweep, "SWEEP_EXAMPLES", 300)
-    x, y = examples(rng, 1000, False)
-    weights = (np.arange(1000) % 3 > 0).astype(float)
-    kept = np.flatnonzero(weights)
-    learner = KINDS[kind](lr="auto").fit(x, y, weights)
-    assert state(learner) == state(KINDS[kind](lr="auto").fit(x.take(kept), y[kept]))
-    # Each call has 200 examples left, so that the second one chooses.
-    stream = KINDS[kind](lr="auto")
-    for part in (slice(0, 300), slice(300, 600), slice(600, 1000)):
-        stream.partial_fit(x[part], y[part], sample_weight=weights[part])
-    assert stream._trainer.has_rate
-    assert stream.lr_ == learner.lr_
-    assert stream.n_examples_ == learner.n_examples_ == len(kept)
-
-
-@pytest.mark.parametrize("kind", KINDS)
 def test_weights_of_0_alone_change_nothing(rng, kind):
     x, y = examples(rng, 200, True)
-    learner = KINDS[kind](l2=0.1, l1=0.1).fit(x, y)
+    learner = KINDS[kind](lr=0.1, l2=0.1, l1=0.1).fit(x, y)
     before = state(learner)
     learner.partial_fit(x, y, sample_weight=np.zeros(200))
     assert state(learner) == before
-    first = KINDS[kind](l2=0.1, l1=0.1).partial_fit(x, y, sample_weight=np.zeros(200))
+    first = KINDS[kind](lr=0.1, l2=0.1, l1=0.1).partial_fit(x, y, sample_weight=np.zeros(200))
     assert first.n_examples_ == 0
     assert state(first.partial_fit(x, y)) == before
     with pytest.raises(ValueError, match="sample_weight is zero for every example"):

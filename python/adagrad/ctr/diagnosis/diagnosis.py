@@ -15,15 +15,17 @@ import scipy.sparse
 from adagrad.ctr.diagnosis.conditioning import Conditioning, conditioning
 from adagrad.ctr.diagnosis.counting import FeatureTable, RowSample, nonzero
 from adagrad.ctr.diagnosis.occupancy import Estimate, expected_sharing
-from adagrad.ctr.diagnosis.verdict import RARE, Diagnosis, Rate, TableSize
+from adagrad.ctr.diagnosis.verdict import RARE, Diagnosis, Quality, TableSize
 from adagrad.ctr.encoding.examples import Examples, concatenate
 from adagrad.ctr.learners.logistic import LogisticRegression
-from adagrad.ctr.learners.sweep import SWEEP_EXAMPLES
 from adagrad.tables.layout import BYTES
 
 __all__ = ["Diagnoser", "Diagnosis"]
 
 Floats = npt.NDArray[np.float32]
+
+FIRST_ROWS = 20_480
+"""A logistic regression learns at most this many rows, so that a long log costs no more."""
 
 SAMPLE_ROWS = 16_384
 SAMPLE_ENTRIES = 1 << 22
@@ -46,7 +48,7 @@ class Diagnoser:
     ids_are_slots : bool, default False
         Whether slots are ids from the log rather than hashes.
     no_label : str, default "no label"
-        Reason that `Diagnosis.no_rate` gives if no batch has labels.
+        Reason that `Diagnosis.no_quality` gives if no batch has labels.
 
     Examples
     --------
@@ -95,7 +97,7 @@ class Diagnoser:
         if y is None:
             return
         self._positives = (self._positives or 0.0) + float(y.sum(dtype=np.float64))
-        room = SWEEP_EXAMPLES - sum(map(len, self._head))
+        room = FIRST_ROWS - sum(map(len, self._head))
         entries = SAMPLE_ENTRIES - sum(len(part.slots) for part in self._head)
         if room > 0 and entries > 0:
             fitting = int(np.searchsorted(x.indptr, entries, side="right")) - 1
@@ -131,7 +133,7 @@ class Diagnoser:
         at = np.unique(np.geomspace(1, len(used), _POINTS).round().astype(np.int64)) - 1
         low, middle, high = (float(q) for q in np.quantile(rms, [0.01, 0.5, 0.99]))
         rare = table.occurrences(RARE)
-        rate, no_rate = self._rate()
+        quality, no_quality = self._quality()
         return Diagnosis(
             rows=self.rows,
             entries=self._entries,
@@ -145,8 +147,8 @@ class Diagnoser:
             conditioning=self._conditioning(),
             sample_stride=self._sample.stride,
             table=self._table_size(features.value),
-            rate=rate,
-            no_rate=no_rate,
+            quality=quality,
+            no_quality=no_quality,
             ranks=at + 1,
             counts=counts[at],
             rms=rms[at],
@@ -182,7 +184,7 @@ class Diagnoser:
         sizes = {" + ".join(pair): sum(BYTES[d] for d in pair) << bits for pair in dtypes}
         return TableSize(bits, sharing, sizes)
 
-    def _rate(self) -> tuple[Rate | None, str]:
+    def _quality(self) -> tuple[Quality | None, str]:
         if not self._head:
             return None, self._no_label
         y = np.concatenate(self._labels)
@@ -194,9 +196,8 @@ class Diagnoser:
         matrix = scipy.sparse.csr_matrix(
             (entries, (rows, self._table.places(ids))), shape=(len(x), self._table.size)
         )
-        model = LogisticRegression(lr="auto").fit(Examples.from_csr(matrix), y)
-        quality = model.progressive_
-        return Rate(model.lr_, len(y), quality["logloss"], quality["normalized_entropy"]), ""
+        found = LogisticRegression().fit(Examples.from_csr(matrix), y).progressive_
+        return Quality(len(y), found["logloss"], found["normalized_entropy"]), ""
 
 
 def _repeats(first: Examples, x: Examples) -> bool:

@@ -18,7 +18,7 @@ from adagrad._text import three_digits
 from adagrad.ctr.diagnosis.conditioning import Conditioning, Spectrum
 from adagrad.ctr.diagnosis.occupancy import Estimate
 
-__all__ = ["RARE", "Diagnosis", "Rate", "TableSize", "Verdict"]
+__all__ = ["RARE", "Diagnosis", "Quality", "TableSize", "Verdict"]
 
 RARE = 10
 """A feature that occurs at most this often is rare."""
@@ -59,20 +59,17 @@ class TableSize:
 
 
 @dataclass(frozen=True)
-class Rate:
-    """The learning rate that did best on the first rows.
+class Quality:
+    """How well ``LogisticRegression()`` predicts the first rows.
 
     Attributes
     ----------
-    lr : float
-        The choice of ``LogisticRegression(lr="auto")``.
     rows : int
         Number of these rows.
     logloss, normalized_entropy : float
         Quality of the predictions, each made before its row was learned.
     """
 
-    lr: float
     rows: int
     logloss: float
     normalized_entropy: float
@@ -143,10 +140,10 @@ class Diagnosis:
         The least power of two that gives at most 32,768 rows and 2^22 entries.
     table : TableSize
         The suggested table.
-    rate : Rate or None
-        The suggested learning rate, if there is one.
-    no_rate : str
-        Why there is no rate; empty if there is one.
+    quality : Quality or None
+        How well a logistic regression predicts the first rows, if they have labels.
+    no_quality : str
+        Why that is not known; empty if it is.
     ranks, counts, rms : ndarray, shape [k]
         Count and root mean square of the gradient of the features at some ranks, which are evenly
         spaced in log rank.
@@ -168,8 +165,8 @@ class Diagnosis:
     conditioning: Conditioning
     sample_stride: int
     table: TableSize
-    rate: Rate | None
-    no_rate: str
+    quality: Quality | None
+    no_quality: str
     ranks: npt.NDArray[np.int64]
     counts: npt.NDArray[np.int64]
     rms: npt.NDArray[np.float64]
@@ -209,8 +206,8 @@ class Diagnosis:
                 "after": _spectrum(condition.after),
             },
             "table": dataclasses.asdict(self.table),
-            "rate": None if self.rate is None else dataclasses.asdict(self.rate),
-            "no_rate": self.no_rate,
+            "quality": None if self.quality is None else dataclasses.asdict(self.quality),
+            "no_quality": self.no_quality,
             "verdict": dataclasses.asdict(self.verdict),
         }
         return {name: _finite_or_none(value) for name, value in everything.items()}

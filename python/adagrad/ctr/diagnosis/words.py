@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from adagrad.ctr.diagnosis.conditioning import Spectrum
     from adagrad.ctr.diagnosis.occupancy import Estimate
-    from adagrad.ctr.diagnosis.verdict import Diagnosis, Rate
+    from adagrad.ctr.diagnosis.verdict import Diagnosis, Quality
 
 __all__ = ["in_words", "show", "type_name"]
 
@@ -165,12 +165,10 @@ def _suggestions(of: Diagnosis) -> list[Row]:
             f"{100 * of.table.sharing:.1f} % of the n features share one of m = 2^{bits} slots:"
             " 1 - (1 - 1/m)^(n-1)"
         )
-    rate = ("suggested lr", "-", f"not found: {of.no_rate}")
-    if of.rate is not None:
-        note = (
-            f"best of 8 on the first {of.rate.rows:,} rows, normalized entropy {_entropy(of.rate)}"
-        )
-        rate = ("suggested lr", f"{of.rate.lr:g}", note)
+    quality = ("normalized entropy", "-", f"not known: {of.no_quality}")
+    if of.quality is not None:
+        note = f"of logistic regression on the first {of.quality.rows:,} rows{_doubt(of.quality)}"
+        quality = ("normalized entropy", f"{of.quality.normalized_entropy:.4f}", note)
     return [
         ("suggested table", f"{bits} bits", sharing),
         (
@@ -179,17 +177,12 @@ def _suggestions(of: Diagnosis) -> list[Row]:
             f"params and accumulators in float32; {mixed} with params in bfloat16, {narrow} with"
             " both in bfloat16",
         ),
-        rate,
+        quality,
     ]
 
 
-def _entropy(rate: Rate) -> str:
-    entropy = rate.normalized_entropy
-    text = f"{entropy:.4f}" if entropy < 100 else three_digits(entropy)
-    if entropy < 1:
-        return text
-    hint = "" if entropy < 2 else "; are the columns scaled?"
-    return f"{text}, no better than the base rate{hint}"
+def _doubt(quality: Quality) -> str:
+    return "" if quality.normalized_entropy < 1 else ", no better than the base rate"
 
 
 def _with_error(x: Estimate, factor: float, form: str, unit: str = "") -> str:

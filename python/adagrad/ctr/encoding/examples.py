@@ -306,24 +306,6 @@ class Examples:
             bounds, fields, len(order), self.n_fields, self.n_slots, self.slots[pick], values
         )
 
-    def folded(self, n_slots: int) -> Examples:
-        """Return the examples with fewer slots, several of which become one; regions stay.
-
-        Parameters
-        ----------
-        n_slots : int
-            Number of slots of the result. If it is not smaller than before, or a region of it
-            would not be a multiple of 16 slots, the result is `self`.
-        """
-        size, smaller = region_size(self.n_slots), n_slots // REGIONS
-        if n_slots >= self.n_slots or smaller % _UNIT:
-            return self
-        region, place = np.divmod(self.slots, np.uint32(size))
-        slots = region * np.uint32(smaller) + place % np.uint32(smaller)
-        return self._of(
-            self.bounds, self.fields, self.n_examples, self.n_fields, n_slots, slots, self.values
-        )
-
 
 def check_unmasked(name: str, given: Any) -> None:
     """Raise a ValueError if values of an array are masked: the learners ignore masks."""

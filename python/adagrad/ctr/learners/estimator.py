@@ -1,16 +1,15 @@
 """What the learners share: scikit-learn's interface on a model.
 
-Arguments are checked in `validation`, the model learns in `trainer`. A learner adds its parameters
+Arguments are checked in `validation`, what is learned is a `Model`. A learner adds its parameters
 and the settings that they make.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
 import adagrad._core as _core
-from adagrad._arguments import check_integer
+from adagrad._arguments import check_integer, check_storable
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.learners import file_format
@@ -26,7 +25,6 @@ from adagrad.ctr.learners.file_format import SavedLearner
 from adagrad.ctr.learners.labeled import LabeledExamples
 from adagrad.ctr.learners.model import Model, Settings
 from adagrad.ctr.learners.progressive import measured
-from adagrad.ctr.learners.trainer import Trainer
 from adagrad.ctr.learners.validation import InputValidation
 from adagrad.rule import Rule
 from adagrad.tables.metadata import rule_of
@@ -43,7 +41,7 @@ CHUNK = 65_536
 class ClickLearner(InputValidation):
     """Common part of the learners; see `LogisticRegression`."""
 
-    _trainer: Trainer
+    _trained: Model
     # What `adagrad.ctr.load` found in the file beside the learner: the columns of its log.
     _extra: Any = None
 
@@ -92,9 +90,8 @@ class ClickLearner(InputValidation):
             held_out = None if validation is None else self._labeled(*validation, reset=False)
             passes = check_integer("passes", self.passes, 1, 2**31)
             self._check()
-            self._start_or_retune(batch.x, not proceed, passes)
-            if held_out is not None:
-                self._trainer.check(held_out.x, 0, self._trainer.settings.fixed_rule)
+            others = [] if held_out is None else [held_out.x]
+            self._start_or_retune(batch.x, not proceed, passes, others)
         best: tuple[float, Model] | None = None
         self.n_passes_ = 0
         for number in range(passes):
@@ -104,7 +101,7 @@ class ClickLearner(InputValidation):
                 continue
             loss = self._logloss(held_out)
             if best is not None and not loss < best[0]:
-                self._trainer = Trainer(best[1])
+                self._trained = best[1]
                 break
             best = (loss, self._model.copy() if number + 1 < passes else self._model)
         if best is not None:
@@ -117,9 +114,11 @@ class ClickLearner(InputValidation):
             order = np.random.default_rng([self.seed, number]).permutation(len(batch))
         for part in _chunks(len(batch)):
             some = batch[part] if order is None else batch.take(order[part])
-            self._trainer.learn(some, threads=self._threads(), count=number == 0)
-        if number == 0:
-            self._trainer.choose_rate(threads=self._threads())
+            self._learn(some, count=number == 0)
+
+    def _learn(self, batch: LabeledExamples, *, count: bool = True) -> None:
+        threads = self._threads()
+        self._trained.learn(batch.x, batch.y, batch.weights, threads=threads, count=count)
 
     def _logloss(self, held_out: LabeledExamples) -> float:
         model, threads = self._model, self._threads()
@@ -151,8 +150,7 @@ class ClickLearner(InputValidation):
         -----
         A stream cut at multiples of 64 examples gives the same bits as one call, and as `fit`.
 
-        `lr`, `l1`, `l2` and `n_jobs` may be changed between two calls. With ``lr="auto"`` the rate
-        in use stays.
+        `n_jobs` may be changed between two calls, and so may a fixed `lr`, with `l1` and `l2`.
         """
         first = not hasattr(self, "classes_")
         with self._all_or_nothing():
@@ -162,23 +160,20 @@ class ClickLearner(InputValidation):
             self._start_or_retune(some.x if len(some) else batch.x, first)
         batch = some
         for part in _chunks(len(batch)):
-            self._trainer.learn(batch[part], threads=self._threads())
+            self._learn(batch[part])
         return self
 
     # -- the model ------------------------------------------------------------------------------
 
     @property
     def _model(self) -> Model:
-        """The model as it would be if no more examples came."""
         check_is_fitted(self, "classes_")
-        return self._trainer.model(threads=0 if self._trainer.has_rate else self._threads())
+        return self._trained
 
     @contextlib.contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
         """Restore all attributes if a check raises."""
         before = dict(vars(self))
-        if "_trainer" in before:
-            before["_trainer"] = copy.copy(self._trainer)  # a choice of the rate is undone
         try:
             yield
         except BaseException:
@@ -186,40 +181,53 @@ class ClickLearner(InputValidation):
             self.__dict__.update(before)
             raise
 
-    def _settings(self, x: Examples, rule: Rule) -> Settings:
+    def _settings(self, x: Examples, rule: Rule | None) -> Settings:
         """Return the settings of a model for examples like these."""
         raise NotImplementedError
 
-    def _start_or_retune(self, x: Examples, start: bool, passes: int = 1) -> None:
+    def _start_or_retune(
+        self, x: Examples, start: bool, passes: int = 1, others: Sequence[Examples] = ()
+    ) -> None:
         """Begin a new model, or apply to the model what was changed since it began.
 
-        Raises if it cannot learn these examples in so many passes.
+        Raises if it cannot learn these examples in so many passes, or cannot predict `others`.
         """
-        rule = self._rule()
+        wanted = self._settings(x, self._rule())
         if start:
             self.__dict__.pop("_extra", None)  # of another model
-            model = Model(self._settings(x, rule))
-            self._trainer = Trainer(model, auto_rate=self.lr == "auto")
-            self._trainer.check(x, passes, rule)
-            return
-        now = self._trainer.settings
-        if self.lr == "auto":
-            rule = rule.replace(lr=now.fixed_rule.lr)
-        wanted = self._settings(x, rule)
-        now.check_change(wanted)
-        self._trainer.check(x, passes, rule)
-        if (now.l1, now.fixed_rule) == (wanted.l1, wanted.rule):
-            return
-        if self.lr != "auto":
-            self._trainer.choose_rate(threads=self._threads())
-        self._trainer.retune(dataclasses.replace(now, l1=wanted.l1, rule=rule))
+            self._trained = Model(wanted)
+        model = self._trained
+        model.settings.check_change(wanted)
+        for some in (x, *others):
+            model.check(some)
+        rule, last = wanted.rule, model.examples + passes * len(x)
+        if rule is not None and rule.lr_decay and rule.lr and last:
+            check_storable("lr", rule.lr_at(last), "float32")
+        if (model.settings.l1, model.settings.rule) != (wanted.l1, rule):
+            model.retune(dataclasses.replace(model.settings, l1=wanted.l1, rule=rule))
 
     # -- what it has learned --------------------------------------------------------------------
 
     @property
     def lr_(self) -> float:
-        """The learning rate in use; with ``lr="auto"`` the best one so far."""
-        return self._model.settings.fixed_rule.lr
+        """The fixed learning rate in use. With ``lr="auto"`` there is none: see `experts_`."""
+        rule = self._model.settings.rule
+        if rule is None:
+            raise AttributeError("lr_ is of a fixed rate, but lr='auto' has five: see experts_")
+        return rule.lr
+
+    @property
+    def experts_(self) -> list[dict[str, Any]]:
+        """What ``lr="auto"`` mixes: one dict per expert.
+
+        ``name``, ``rate``, ``start`` and ``power`` say what the expert is; ``weight`` is its factor
+        in the model, which may be negative; ``logloss`` the mean of its own progressive loss, in
+        nats; ``share`` its posterior probability as the best predictor.
+        """
+        mixture = self._model.mixture
+        if mixture is None:
+            raise AttributeError("experts_ are of lr='auto', but this model has a fixed rate: lr_")
+        return mixture.experts()
 
     @property
     def n_examples_(self) -> int:
@@ -238,13 +246,12 @@ class ClickLearner(InputValidation):
     @property
     def intercept_(self) -> Floats:
         """The bias, shape [1]; 0 without one."""
-        bias = self._model.bias
-        return np.zeros(1, np.float32) if bias is None else bias[:1]
+        return np.array([self._model.linear()[1]], np.float32)
 
     @property
     def coef_(self) -> Floats:
-        """The linear params, shape [1, n_slots], as a view of the model's table."""
-        return self._model.tables["linear"].weights[None, :]
+        """The linear params, shape [1, n_slots]; at a fixed rate a view of the model's table."""
+        return self._model.linear()[0][None, :]
 
     def decision_function(self, X: Any) -> Floats:
         """Return the log-odds of the positive class.
@@ -303,10 +310,14 @@ class ClickLearner(InputValidation):
         Returns
         -------
         ndarray of float32, shape [n]
-            Sum of ``rate * x**2`` over the entries, where rate is the effective rate of the entry's
-            linear param: ``lr / sqrt(s + eps)`` for the textbook rule. It bounds how far one more
-            example could move the linear part of the margin, and is large if features are rare. It
-            is not a variance: it scales with the rate.
+            With ``lr="auto"``, the variance of the margin under the Bayesian expert: the sum of
+            ``v * x**2`` over the entries, of values as the expert scales them, plus the variance of
+            the bias. It is large if features are rare.
+
+            At a fixed rate, the sum of ``rate * x**2`` over the entries, where rate is the
+            effective rate of the entry's linear param: ``lr / sqrt(s + eps)`` for the textbook
+            rule. It bounds how far one more example could move the linear part of the margin. It is
+            not a variance: it scales with the rate.
 
         Notes
         -----
@@ -343,8 +354,6 @@ class ClickLearner(InputValidation):
         ``adagrad predict`` and ``evaluate`` read the log as before. ``adagrad train --resume`` does
         not continue from it, because it has learned something else meanwhile.
 
-        Before ``lr="auto"`` has chosen, the model is written as it would be if no more examples
-        came, and what is loaded keeps the rate of that.
         """
         file_format.write(path, self._saved(self._extra))
 
@@ -382,11 +391,11 @@ class ClickLearner(InputValidation):
             params["rule"] = rule_of(path, params["rule"])
         if params["encoder"] is not None:
             params["encoder"] = HashingEncoder.from_dict(params["encoder"])
-        learner = cls(**params)
+        learner = cls(**_at_rate_of(params, saved.model.settings.rule))
         learner._check_params()
         learner.classes_ = saved.classes
         learner.__dict__.update(file_format.fitted_attributes(saved))
-        learner._trainer = Trainer(saved.model)
+        learner._trained = saved.model
         return learner
 
     def __sklearn_tags__(self) -> Any:
@@ -397,6 +406,19 @@ class ClickLearner(InputValidation):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "classes_")
+
+
+def _at_rate_of(params: dict[str, Any], rule: Rule | None) -> dict[str, Any]:
+    """Return the params of a learner in a file, so that it goes on with the rule of its model.
+
+    Under ``lr="auto"``, version 0.1 chose a rate, and a cluster chooses a rule.
+    """
+    given = params["rule"]
+    if params["lr"] != "auto" or rule is None or given == rule:
+        return params
+    if params["l2"]:
+        rule = rule.replace(weight_decay=0.0)  # which l2 is
+    return {**params, "lr": rule.lr, "rule": rule if given is None else given}
 
 
 def _chunks(n: int) -> Iterator[slice]:

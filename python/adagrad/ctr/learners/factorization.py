@@ -26,11 +26,7 @@ class FactorizationMachine(ClickLearner):
     ----------
     factors : int, default 8
         Length of the vectors, from 1 to 4096. Multiples of 4 are fast.
-    lr : float, "auto" or None, default None
-        Step size; None means that of the rule. "auto" learns the first 20,480 examples at eight
-        rates from 0.01 to 1, one after another, in small tables, and continues with the best. The
-        model has the bits of one trained at that rate.
-    rule, l1, l2, fit_intercept, passes, shuffle, seed, encoder, warm_start, n_jobs
+    lr, rule, l1, l2, half_life, fit_intercept, passes, shuffle, seed, encoder, warm_start, n_jobs
         As for `LogisticRegression`. `l1` applies to the linear params only, and `seed` also
         determines the initial vectors.
     init_scale : float, default 0.01
@@ -40,7 +36,8 @@ class FactorizationMachine(ClickLearner):
     ----------
     factors_ : ndarray of float32, shape [n_slots, factors]
         The vectors, as a view.
-    classes_, progressive_, coef_, intercept_, lr_, n_examples_, n_passes_, validation_logloss_
+    classes_, progressive_, coef_, intercept_, experts_, lr_, n_examples_, n_passes_,\
+ validation_logloss_
         As for `LogisticRegression`.
 
     References
@@ -62,10 +59,11 @@ class FactorizationMachine(ClickLearner):
         self,
         factors: int = 8,
         *,
-        lr: float | Literal["auto"] | None = None,
+        lr: float | Literal["auto"] | None = "auto",
         rule: Rule | None = None,
         l1: float = 0.0,
         l2: float = 0.0,
+        half_life: float | None = None,
         fit_intercept: bool = True,
         init_scale: float = 0.01,
         passes: int = 1,
@@ -80,6 +78,7 @@ class FactorizationMachine(ClickLearner):
         self.rule = rule
         self.l1 = l1
         self.l2 = l2
+        self.half_life = half_life
         self.fit_intercept = fit_intercept
         self.init_scale = init_scale
         self.passes = passes
@@ -89,12 +88,13 @@ class FactorizationMachine(ClickLearner):
         self.warm_start = warm_start
         self.n_jobs = n_jobs
 
-    def _settings(self, x: Examples, rule: Rule) -> Settings:
+    def _settings(self, x: Examples, rule: Rule | None) -> Settings:
         return Settings(
             "fm",
             x.n_slots,
             rule,
             l1=self._l1(),
+            half_life=self._half_life(),
             intercept=bool(self.fit_intercept),
             factors=check_integer("factors", self.factors, 1, 4096),
             init_scale=check_real("init_scale", self.init_scale),
@@ -122,20 +122,21 @@ class FieldAwareFactorizationMachine(ClickLearner):
         Length of the vectors, from 1 to 4096; 4 and 8 are fast.
     normalize : bool, default True
         Whether to divide the values of each example by their Euclidean length, in the pairs.
-    lr, rule, l1, l2, fit_intercept, init_scale, passes, shuffle, seed, encoder, warm_start, n_jobs
+    lr, rule, l1, l2, half_life, fit_intercept, init_scale, passes, shuffle, seed, encoder,\
+ warm_start, n_jobs
         As for `FactorizationMachine`.
 
     Attributes
     ----------
-    classes_, progressive_, coef_, intercept_, lr_, n_examples_, n_passes_, validation_logloss_
+    classes_, progressive_, coef_, intercept_, experts_, lr_, n_examples_, n_passes_,\
+ validation_logloss_
         As for `LogisticRegression`.
 
     Notes
     -----
     X must have fields: columns for an `encoder`, or `Examples` made with fields. Threads share the
     pairs if every field keeps to one region of the slots, as with a `HashingEncoder` of at least
-    eight fields, none of them wide. The first 1,024 examples are learned one by one, later ones in
-    rounds of up to 8.
+    eight fields, none of them wide. Rounds have at most 8 examples.
 
     References
     ----------
@@ -148,10 +149,11 @@ class FieldAwareFactorizationMachine(ClickLearner):
         factors: int = 4,
         *,
         normalize: bool = True,
-        lr: float | Literal["auto"] | None = None,
+        lr: float | Literal["auto"] | None = "auto",
         rule: Rule | None = None,
         l1: float = 0.0,
         l2: float = 0.0,
+        half_life: float | None = None,
         fit_intercept: bool = True,
         init_scale: float = 0.1,
         passes: int = 1,
@@ -167,6 +169,7 @@ class FieldAwareFactorizationMachine(ClickLearner):
         self.rule = rule
         self.l1 = l1
         self.l2 = l2
+        self.half_life = half_life
         self.fit_intercept = fit_intercept
         self.init_scale = init_scale
         self.passes = passes
@@ -176,7 +179,7 @@ class FieldAwareFactorizationMachine(ClickLearner):
         self.warm_start = warm_start
         self.n_jobs = n_jobs
 
-    def _settings(self, x: Examples, rule: Rule) -> Settings:
+    def _settings(self, x: Examples, rule: Rule | None) -> Settings:
         if x.fields is None:
             raise ValueError(
                 "X has no fields, but a field-aware machine needs them: set encoder, or pass"
@@ -187,6 +190,7 @@ class FieldAwareFactorizationMachine(ClickLearner):
             x.n_slots,
             rule,
             l1=self._l1(),
+            half_life=self._half_life(),
             intercept=bool(self.fit_intercept),
             factors=check_integer("factors", self.factors, 1, 4096),
             n_fields=x.n_fields,

@@ -1,13 +1,11 @@
 """Examples with their labels and weights: what a learner is trained on.
 
-Made by the estimators and by the training loop of logs, taken by `Trainer`.
+Made by the estimators and by the training loop of logs, taken by `Model.learn`.
 """
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,7 @@ import numpy.typing as npt
 
 from adagrad.ctr.encoding import examples
 
-__all__ = ["LabeledExamples", "concatenate"]
+__all__ = ["LabeledExamples"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -60,21 +58,3 @@ class LabeledExamples:
         if self.weights is None or self.weights.all():
             return self
         return self.take(np.flatnonzero(self.weights))
-
-    def copy(self) -> LabeledExamples:
-        """Return the same examples in memory that no caller can write to."""
-        return copy.deepcopy(self)
-
-
-def concatenate(parts: Sequence[LabeledExamples]) -> LabeledExamples:
-    """Return several batches, at least one, as one batch."""
-    weights = None
-    if any(part.weights is not None for part in parts):
-        weights = np.concatenate(
-            [np.ones(len(p), np.float32) if p.weights is None else p.weights for p in parts]
-        )
-    return LabeledExamples(
-        examples.concatenate([part.x for part in parts]),
-        np.concatenate([part.y for part in parts]),
-        weights,
-    )

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -180,6 +181,11 @@ class Mixture:
             }
             for e, expert in enumerate(EXPERTS)
         ]
+
+    def rate_factor(self, t: int) -> float:
+        """Return the factor of the rates of the AdaGrad experts after t examples."""
+        entries = float(self._fields["entries"])
+        return math.sqrt(t / entries) if entries else 1.0
 
     def shares(self) -> npt.NDArray[np.float64]:
         """Return the share of each expert, and of the mixture, in the guarded prediction, [6]."""

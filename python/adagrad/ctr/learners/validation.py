@@ -56,6 +56,7 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     rule: Rule | None
     l1: float
     l2: float
+    half_life: float | None
     passes: int
     shuffle: bool
     seed: int
@@ -190,12 +191,26 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._check()
         self._rule()
         self._l1()
+        self._half_life()
         check_integer("passes", self.passes, 1, 2**31)
         if hasattr(self, "factors"):
             check_integer("factors", self.factors, 1, 4096)
             check_real("init_scale", self.init_scale)
 
-    def _rule(self) -> Rule:
+    def _rule(self) -> Rule | None:
+        """Return the rule of a fixed rate, or None for the mixture."""
+        if isinstance(self.lr, str) and self.lr != "auto":
+            raise ValueError(f"lr must be a number, None or 'auto', got {self.lr!r}")
+        if self.rule is None and isinstance(self.lr, str):
+            for name in ("l1", "l2"):
+                if check_real(name, getattr(self, name)) != 0.0:
+                    raise ValueError(f"{name} needs a fixed rate: give lr, such as lr=0.1")
+            return None
+        if self.half_life is not None:
+            raise ValueError(
+                "half_life needs lr='auto' without a rule: at a fixed rate, accumulators forget by"
+                " the accumulator_decay of the rule, once per step"
+            )
         rule = DEFAULT_RULE if self.rule is None else self.rule
         if not isinstance(rule, Rule):
             raise TypeError(f"rule must be an adagrad.Rule or None, got {rule!r}")
@@ -214,10 +229,7 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 "a rule with accumulator='row' has one accumulator per row, but factors need one"
                 " each: use accumulator='element'"
             )
-        if isinstance(self.lr, str):
-            if self.lr != "auto":
-                raise ValueError(f"lr must be a number, None or 'auto', got {self.lr!r}")
-        elif self.lr is not None:
+        if self.lr is not None and not isinstance(self.lr, str):
             rule = rule.replace(lr=self.lr)
         l2 = check_real("l2", self.l2)
         if l2 != 0.0:
@@ -232,6 +244,14 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         l1 = check_real("l1", self.l1)
         check_storable("l1", l1, "float32")
         return l1
+
+    def _half_life(self) -> float | None:
+        if self.half_life is None:
+            return None
+        half_life = check_real("half_life", self.half_life)
+        if half_life < 64.0:
+            raise ValueError(f"half_life must be at least 64 examples, got {half_life:g}")
+        return half_life
 
     def _threads(self) -> int:
         if self.n_jobs is None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 
-from adagrad.ctr.learners.labeled import LabeledExamples
-from adagrad.ctr.learners.progressive import Floats, Progressive
+from adagrad.ctr.learners.progressive import Progressive
 from adagrad.metrics import entropy
 
-__all__ = ["ROUND", "batch_cuts", "extended_curve", "first_points", "metrics_at"]
+__all__ = ["ROUND", "batch_cuts", "extended_curve", "metrics_at"]
 
 ROUND = 64
 """Examples that a learner takes at once. A batch may end at any multiple of them."""
@@ -54,23 +53,3 @@ def batch_cuts(seen: int, rows: int) -> list[int]:
         cuts += [at - seen for at in (octave, octave * 3 // 2) if seen < at < seen + rows]
         octave *= 2
     return [*cuts, rows]
-
-
-def first_points(margins: Floats, held_back: LabeledExamples) -> list[list[float]]:
-    """Return the curve of the examples that ``lr="auto"`` held back until it chose a rate.
-
-    Parameters
-    ----------
-    margins : ndarray of float32, shape [n]
-        The predictions for them.
-    held_back : LabeledExamples
-        All examples so far.
-    """
-    curve: list[list[float]] = []
-    progressive, start = Progressive(), 0
-    for end in batch_cuts(0, len(margins)):
-        part = held_back[start:end]
-        progressive.add(margins[start:end], part.y, part.weights)
-        curve = extended_curve(curve, progressive)
-        start = end
-    return curve

@@ -33,6 +33,7 @@ class Options:
     bits: int = 22
     l1: float = 0.0
     l2: float = 0.0
+    half_life: float | None = None
     factors: int | None = None
     preset: str | None = None
     seed: int = 0
@@ -74,10 +75,17 @@ class Options:
         ValueError
             The options contradict each other or the columns.
         """
-        params: dict[str, Any] = {"lr": self.lr, "l1": self.l1, "l2": self.l2}
+        if self.lr == "auto":
+            for name in ("preset", "l1", "l2"):
+                if getattr(self, name):
+                    raise ValueError(f"--{name} needs a fixed rate: give --lr, such as --lr 0.1")
+        elif self.half_life is not None:
+            raise ValueError("--half-life needs --lr auto")
+        params: dict[str, Any] = {
+            name: getattr(self, name) for name in ("lr", "l1", "l2", "half_life")
+        }
         if self.preset is not None:
-            # Some presets require a rate. With "auto", the one given here is replaced.
-            params["rule"] = preset(self.preset, lr=0.1 if self.lr == "auto" else self.lr)
+            params["rule"] = preset(self.preset, lr=self.lr)
         if not is_libsvm(schema, self.label):
             params["encoder"] = self.encoder(schema)
         elif self.model_type == "ffm":

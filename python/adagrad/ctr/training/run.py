@@ -16,12 +16,11 @@ import pyarrow as pa
 
 from adagrad._text import broken_rows, counted, listed
 from adagrad.ctr.learners import files
-from adagrad.ctr.learners.labeled import LabeledExamples
-from adagrad.ctr.learners.progressive import Floats, Progressive
+from adagrad.ctr.learners.progressive import Progressive
 from adagrad.ctr.logs.log import Log
 from adagrad.ctr.logs.rows import LogError
 from adagrad.ctr.training.columns import feature_columns, schema_from_text, schema_to_text
-from adagrad.ctr.training.curve import ROUND, batch_cuts, extended_curve, first_points
+from adagrad.ctr.training.curve import ROUND, batch_cuts, extended_curve
 from adagrad.ctr.training.digest import hash_of
 from adagrad.ctr.training.encoders import Encoder, SlotEncoder, encoder_of
 from adagrad.ctr.training.evaluation import Look, evaluate
@@ -126,14 +125,12 @@ class Training:
     @property
     def examples(self) -> int:
         """Examples learned, in all passes."""
-        return self.estimator._trainer.examples if hasattr(self.estimator, "classes_") else 0
+        return self.estimator._model.examples if hasattr(self.estimator, "classes_") else 0
 
     @property
     def progressive(self) -> Progressive | None:
         """Progressive scores of the first pass; None before there are any."""
-        if not hasattr(self.estimator, "classes_") or not self.estimator._trainer.has_rate:
-            return None
-        return self.estimator._model.progressive
+        return self.estimator._model.progressive if hasattr(self.estimator, "classes_") else None
 
     def resume(self) -> None:
         """Continue from the model file.
@@ -158,7 +155,7 @@ class Training:
             self.path, state, self.identity, same_log=not in_first_pass, same_faults=False
         )
         if state["pass"] == state["rows"] == 0:
-            return  # no learning rate was chosen yet
+            return  # version 0.1 had not chosen a learning rate yet
         self._first_pass.resume(self.path, state)
         self.estimator = estimator
         self.encoder = trained_with(self.path, estimator, extra).encoder
@@ -211,21 +208,16 @@ class Training:
                 if self.best_pass:
                     self._load_best()
                 else:
-                    self.save(undecided=True)
+                    self.save()
                 raise
             except LogError as error:
                 if self.best_pass or self._is_checking or not self.examples:
                     raise
-                if self.save():
-                    way_on = (
-                        f"; {counted(self.examples, 'example')} before it are saved in {self.path}:"
-                        " repair it or give --skip-bad, and go on with --resume"
-                    )
-                else:
-                    way_on = (
-                        "; nothing is saved, as --lr auto had not chosen a rate yet: repair it or"
-                        " give --skip-bad"
-                    )
+                self.save()
+                way_on = (
+                    f"; {counted(self.examples, 'example')} before it are saved in {self.path}:"
+                    " repair it or give --skip-bad, and go on with --resume"
+                )
                 raise LogError(error.path, error.line, error.reason + way_on, error.label) from None
             finally:
                 batches.close()
@@ -303,11 +295,7 @@ class Training:
         for end in batch_cuts(self.examples, len(batch.x)):
             x, y = batch.x[start:end], labels[start:end]
             if hasattr(self.estimator, "classes_"):
-                self.estimator._trainer.learn(
-                    LabeledExamples(x, y),
-                    count=self.pass_number == 0,
-                    watch=self._add_first_points,
-                )
+                self.estimator._model.learn(x, y, count=self.pass_number == 0)
             else:
                 self.estimator.partial_fit(x, y, classes=[0, 1])
             start = end
@@ -317,9 +305,6 @@ class Training:
         self.bytes_read, self.skipped = batch.position.bytes_read, batch.skipped
         if has_point:
             self._add_point(show)
-
-    def _add_first_points(self, margins: Floats, held_back: LabeledExamples) -> None:
-        self.curve = first_points(margins, held_back)
 
     def _add_point(self, show: Callable[[Training], None]) -> None:
         board = self.progressive
@@ -332,8 +317,6 @@ class Training:
         if not hasattr(self.estimator, "classes_"):
             why = broken_rows(self.log.skipped) if self.log.skipped else "the log has no rows"
             raise ValueError(f"{listed(self.log.paths, 3)}: no examples: {why}")
-        if self.pass_number == 0:
-            self.estimator._trainer.choose_rate(watch=self._add_first_points)
         self.skipped = self.log.skipped
         self.pass_number += 1
         self.rows = 0
@@ -345,33 +328,22 @@ class Training:
             if self.best_pass in (0, self.pass_number):
                 self.board = board
 
-    def save(self, *, undecided: bool = False, tables: files.Tables | None = None) -> bool:
+    def save(self, *, tables: files.Tables | None = None) -> None:
         """Replace the model file, atomically. Do nothing before the first example.
 
         Nor while the file is what a training that resumes would write.
 
         Parameters
         ----------
-        undecided : bool, default False
-            Write the file even while ``lr="auto"`` has not chosen a rate. Training cannot resume
-            from such a model with the same bits, so it starts over.
         tables : mapping, optional
             Tables of a model that is not in this process; see `files.write`.
-
-        Returns
-        -------
-        bool
-            Whether the file holds what was learned.
         """
-        is_decided = self.progressive is not None
-        if not is_decided and not (undecided and self.examples):
-            return False
-        if self._is_checking:
-            return True
+        if not self.examples or self._is_checking:
+            return
         state = {
             **self.identity,
             "pass": self.pass_number,
-            "rows": self.rows if is_decided else 0,
+            "rows": self.rows,
             "curve": self.curve,
             "validation": self.validation,
             "skipped": self.skipped,
@@ -380,4 +352,3 @@ class Training:
             state["learned"] = learned
         files.write(self.path, self.estimator, {"training": state}, tables)
         self._saved = self.examples
-        return True
