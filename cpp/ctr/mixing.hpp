@@ -18,13 +18,14 @@
 // lambda = 2^(-1/H) before each example, and P becomes lambda P + (1 - lambda) P_0, so that the
 // mixture never stops to learn and never learns faster than at first.
 //
-// Order of operations: all in double but for margins and exponentials. Sums over u are added from
-// the first to the last.
+// Order of operations: all in double but for margins and exponentials. A sum over u of terms a to f
+// is ((a + b) + (c + d)) + (e + f); P u is added from the first to the last.
 #pragma once
 
 #include <cstddef>
 
 #include "../adagrad/random.hpp"
+#include "eight.hpp"
 #include "logistic.hpp"
 #include "types.hpp"
 
@@ -39,18 +40,23 @@ constexpr double prior_covariance[lanes] = {0.1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.0, 
 // The prior of each prediction: of the experts, then of the mixture.
 constexpr float prior_share[lanes] = {0.1f, 0.1f, 0.1f, 0.1f, 0.1f, 0.5f, 0.0f, 0.0f};
 
+inline double sum_of_inputs(const Lanes8<double>& x) {
+  double lane[lanes];
+  store_eight(lane, x);
+  return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + (lane[4] + lane[5]);
+}
+
 // The margin of the mixture, and one step of its weights. z has eight floats.
 inline float mix_one(MixingState& state, const float* z, bool has_bias, bool positive, double o,
                      double lambda) {
-  double u[lanes] = {}, pu[lanes];
+  double input[lanes] = {};
   for (std::size_t e = 0; e < experts; ++e) {
     const float clipped = z[e] < -30.0f ? -30.0f : z[e] > 30.0f ? 30.0f : z[e];
-    u[e] = static_cast<double>(clipped);
+    input[e] = static_cast<double>(clipped);
   }
-  u[experts] = has_bias ? 1.0 : 0.0;
-  double total = state.theta[0] * u[0];
-  for (std::size_t r = 1; r < inputs; ++r) total += state.theta[r] * u[r];
-  const float margin = static_cast<float>(total);
+  input[experts] = has_bias ? 1.0 : 0.0;
+  const Lanes8<double> u = load_eight(input), theta = load_eight(state.theta);
+  const float margin = static_cast<float>(sum_of_inputs(theta * u));
 
   double* const covariance = state.covariance;
   if (lambda != 1.0) {
@@ -61,21 +67,22 @@ inline float mix_one(MixingState& state, const float* z, bool has_bias, bool pos
     }
   }
   // The covariance is symmetric to the last bit, so its rows serve as columns.
-  for (std::size_t r = 0; r < lanes; ++r) pu[r] = covariance[r] * u[0];
+  Lanes8<double> pu = load_eight(covariance) * input[0];
   for (std::size_t s = 1; s < inputs; ++s) {
-    for (std::size_t r = 0; r < lanes; ++r) pu[r] += covariance[lanes * s + r] * u[s];
+    pu = pu + load_eight(covariance + lanes * s) * input[s];
   }
-  double quadratic = u[0] * pu[0];
-  for (std::size_t r = 1; r < inputs; ++r) quadratic += u[r] * pu[r];
+  const double quadratic = sum_of_inputs(u * pu);
   const float e = exp_of_minus(magnitude_of(margin));
   const double p = static_cast<double>(sigmoid_from(margin, e));
   const double q = static_cast<double>(sigmoid_from(-margin, e));
   const double oh = o * (p * q), d = 1.0 + oh * quadratic;
   const double of_theta = o * (positive ? q : -p) / d, of_covariance = oh / d;
-  for (std::size_t r = 0; r < lanes; ++r) state.theta[r] += of_theta * pu[r];
+  store_eight(state.theta, theta + pu * of_theta);
+  double gain[lanes];
+  store_eight(gain, pu);
   for (std::size_t r = 0; r < inputs; ++r) {
     double* const row = covariance + lanes * r;
-    for (std::size_t s = 0; s < lanes; ++s) row[s] -= of_covariance * (pu[r] * pu[s]);
+    store_eight(row, load_eight(row) - (pu * gain[r]) * of_covariance);
   }
   return margin;
 }
@@ -132,19 +139,24 @@ inline void mix(MixingState& state, float* z, bool has_bias, const Targets& targ
     right[j] *= static_cast<double>(behind[j]);
     wrong[j] *= static_cast<double>(behind[j]);
   }
+  double label[round_size], other[round_size];
   for (std::size_t i = 0; i < n; ++i) {
-    const double* const of_label = right + lanes * i;
-    const double* const of_other = wrong + lanes * i;
-    double label = of_label[0], other = of_other[0];
-    for (std::size_t k = 1; k < inputs; ++k) {
-      label += of_label[k];
-      other += of_other[k];
-    }
-    // Both are above 0 unless every margin with a share is beyond +-87.
-    const bool usual = label > 1e-300 && other > 1e-300;
-    const double margin = logarithm(usual ? label : 1.0) - logarithm(usual ? other : 1.0);
-    const float towards = static_cast<float>(margin);
-    guarded[i] = !usual ? mixed[i] : targets.y[i] > 0.0f ? towards : -towards;
+    label[i] = sum_of_inputs(load_eight(right + lanes * i));
+    other[i] = sum_of_inputs(load_eight(wrong + lanes * i));
+  }
+  // Both sums are above 0 unless every margin with a share is beyond +-87.
+  for (std::size_t i = 0; i < n; ++i) {
+    const bool usual = label[i] > 1e-300 && other[i] > 1e-300;
+    other[i] = usual ? other[i] : 1.0;
+    label[i] = usual ? label[i] : -1.0;
+  }
+  for (std::size_t i = 0; i < n; ++i) {
+    const double size = label[i] > 0.0 ? label[i] : 1.0;
+    other[i] = logarithm(size) - logarithm(other[i]);
+  }
+  for (std::size_t i = 0; i < n; ++i) {
+    const float towards = static_cast<float>(other[i]);
+    guarded[i] = label[i] < 0.0 ? mixed[i] : targets.y[i] > 0.0f ? towards : -towards;
   }
 }
 

@@ -22,7 +22,7 @@
 //     h = o max(p+ (1 - p+), p (1 - p) / 2),   A_j += x'_j^2 h / (1 + h K)
 //
 // With u = sigmoid(-m) the residual of an example of margin m = +-z, z+ is found from its residual
-// rho = |sigmoid(z+) - y|: the root of rho - sigmoid(-(m + o K rho)), by four steps of Newton's
+// rho = |sigmoid(z+) - y|: the root of rho - sigmoid(-(m + o K rho)), by three steps of Newton's
 // method from -m / (o K), bounded to [0, 1]. From there the method approaches the root from one
 // side only.
 //
@@ -65,7 +65,6 @@ constexpr float slot_start[lanes] = {1.0f, 0.01f, 0.01f, 1.0f, 10.0f, 1.0f, 1.0f
 constexpr float bias_start[lanes] = {1.0f, 0.01f, 0.01f, 1.0f, 1.0f, 1.0f, 1.0f, 1.0f};
 constexpr float is_adaptive[lanes] = {1.0f, 1.0f, 1.0f, 1.0f, 0.0f, 0.0f, 0.0f, 0.0f};
 constexpr float is_bayesian[lanes] = {0.0f, 0.0f, 0.0f, 0.0f, 1.0f, 0.0f, 0.0f, 0.0f};
-constexpr std::int32_t takes_root[lanes] = {-1, -1, -1, 0, 0, 0, 0, 0};
 constexpr std::int32_t is_size[lanes] = {0, 0, 0, 0, 0, -1, 0, 0};
 constexpr std::int32_t is_weight[lanes] = {-1, -1, -1, -1, -1, 0, 0, 0};
 constexpr float one_each[lanes] = {0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 1.0f, 0.0f};
@@ -75,7 +74,7 @@ inline Eight eight(const float (&of)[lanes]) { return load_eight(of); }
 inline Eight rates_of(const Eight& s, const Eight& gain, const Eight& start, const Eight& rate,
                       float inverse) {
   const Eight d = start + (s + gain) * inverse;
-  return rate / joined(root_of(d), d, load_mask(takes_root));
+  return rate / first_roots(d);
 }
 
 // Prefetches the rows of a part of the entries that an example has in some regions, if there is
@@ -228,7 +227,7 @@ inline void mixture_residuals(bool has_bias, const Targets& targets, std::size_t
       rho[j] = from > 0.0f ? from < 1.0f ? from : 1.0f : 0.0f;
     }
   }
-  for (int iteration = 0; iteration < 4; ++iteration) {
+  for (int iteration = 0; iteration < 3; ++iteration) {
     for (std::size_t j = 0; j < lanes * n; ++j) {
       const float s = sigmoid(-(m[j] + a[j] * rho[j]));
       rho[j] -= (rho[j] - s) / (1.0f + a[j] * (s * (1.0f - s)));

@@ -49,6 +49,12 @@ def ordered(terms: Array) -> Any:
     return total
 
 
+def of_inputs(terms: Array) -> Any:
+    """The sum of the first six terms: neighbors first."""
+    a, b, c, d, e, f = terms[:6]
+    return ((a + b) + (c + d)) + (e + f)
+
+
 def growth_in(half_life: float | None) -> float:
     if half_life is None:
         return 1.0
@@ -175,7 +181,7 @@ class Mixture:
         a = o[:, None] * k_sum
         m = np.where(y[:, None] > 0, z, -z)
         rho = np.clip(-m / (a + F(1e-30)), F(0), F(1))
-        for _ in range(4):
+        for _ in range(3):
             s = sigmoid(-(m + a * rho))
             rho = rho - (rho - s) / (F(1) + a * (s * (F(1) - s)))
         return rho
@@ -196,12 +202,12 @@ class Mixture:
         u = np.zeros(8)
         u[:5] = np.clip(z[:5], F(-30), F(30))
         u[5] = self.bias is not None
-        margin = F(ordered(self.theta[:6] * u[:6]))
+        margin = F(of_inputs(self.theta * u))
         if decay != 1.0:
             self.covariance = self.covariance * decay
             self.covariance[range(6), range(6)] += (1.0 - decay) * START_COVARIANCE
         pu = ordered(self.covariance * u[:6, None])
-        quadratic = ordered((u * pu)[:6])
+        quadratic = of_inputs(u * pu)
         p, q = float(sigmoid(margin)), float(sigmoid(-margin))
         oh = o * (p * q)
         d = 1.0 + oh * quadratic
@@ -222,7 +228,7 @@ class Mixture:
         share = (PRIOR * exp_of_minus(behind.astype(F))).astype(D)
         self.evidence = decay * self.evidence + o * loss
         self.losses = self.losses + o * loss
-        label, other = ordered((right * share)[:6]), ordered((wrong * share)[:6])
+        label, other = of_inputs(right * share), of_inputs(wrong * share)
         if not (label > 1e-300 and other > 1e-300):
             return margin
         towards = F(logarithm(label) - logarithm(other))
