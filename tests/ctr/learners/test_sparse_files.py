@@ -97,6 +97,15 @@ def test_the_smaller_form_is_written(tmp_path):
             assert memory(load(tmp_path / "model")) == memory(learner)
 
 
+@pytest.mark.parametrize("lr", [0.1, "auto"])
+def test_a_model_without_a_touched_slot(tmp_path, lr):
+    x = scipy.sparse.csr_matrix((4, N_SLOTS), dtype=np.float32)
+    learner = LogisticRegression(lr).fit(x, [0, 1, 1, 1])
+    learner.save(tmp_path / "model")
+    assert safetensors.numpy.load_file(tmp_path / "model")["slots"].shape == (0,)
+    assert_same_bits(load(tmp_path / "model").intercept_, learner.intercept_)
+
+
 KINDS = [
     Settings("lr", 70_000, None),
     Settings("lr", 70_000, Rule()),

@@ -172,8 +172,8 @@ def read(path: StrPath) -> SavedLearner:
             slots = None
             if listed is not None:
                 file.seek(start + listed.begin)
-                slots = read_slots(path, file, math.prod(listed.shape), settings.n_slots)
-            saved = _saved(entries, _new_model(path, settings, listed is not None))
+                slots = read_slots(path, file, listed.shape[0], settings.n_slots)
+            saved = _saved(entries, _new_model(path, settings, is_listed=listed is not None))
         except TableFileError:
             raise
         except INVALID as error:
@@ -186,7 +186,7 @@ def read(path: StrPath) -> SavedLearner:
     return saved
 
 
-def _new_model(path: StrPath, settings: Settings, is_listed: bool) -> Model:
+def _new_model(path: StrPath, settings: Settings, *, is_listed: bool) -> Model:
     """Return a new model, which may be larger than a file that lists its slots."""
     try:
         return Model(settings)

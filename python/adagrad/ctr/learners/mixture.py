@@ -175,7 +175,7 @@ class Mixture:
         return differing({"count": self.rows[:, _COUNT : _COUNT + 1]}, lambda *_: new)
 
     def row_tensors(self) -> dict[str, Floats]:
-        """Return the state of each slot: weights and largest value, and accumulators, as views."""
+        """Return the state of each slot as views: weights and values seen, and accumulators."""
         columns = {"experts": _WEIGHTS, "experts.accumulators": _SUMS}
         return {name: self.rows[:, some] for name, some in columns.items()}
 
