@@ -1,14 +1,19 @@
 /* Scores examples with a logistic regression saved by adagrad.ctr. C++17, no dependencies.
    Margins have the bits of LogisticRegression.decision_function if the entries of each region come
-   in the same order. For little-endian machines. */
+   in the same order. For little-endian machines.
+
+   The weights are an array of 4 bytes for each slot of the model. Of a file that lists its slots
+   the rest of it is memory that is reserved, but not taken unless a page of it has such a slot. */
 #pragma once
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <fstream>
 #include <limits>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -38,8 +43,8 @@ struct Tensor {
 // The part of the JSON in a safetensors header that a logistic regression needs. Throws Damaged.
 class Header {
  public:
-  std::string format, version, kind;
-  Tensor linear, bias;
+  std::string format, version, kind, n_slots;
+  Tensor linear, bias, slots;
   std::uint64_t data = 0;  // the bytes that the tensors fill
 
   explicit Header(const std::string& text) : at_(text.data()), end_(at_ + text.size()) {
@@ -49,13 +54,14 @@ class Header {
           std::string* const to = key == "format"           ? &format
                                   : key == "format_version" ? &version
                                   : key == "class"          ? &kind
+                                  : key == "n_slots"        ? &n_slots
                                                             : nullptr;
           if (to != nullptr && !to->empty()) throw Damaged{"a key occurs twice"};
           string(to);
         });
       } else {
         Tensor other;
-        tensor(name == "linear" ? linear : name == "bias" ? bias : other);
+        tensor(name == "linear" ? linear : name == "bias" ? bias : name == "slots" ? slots : other);
       }
     });
     space();
@@ -160,8 +166,8 @@ class Header {
 
 class LogisticRegression {
  public:
-  // Throws std::runtime_error if the file does not hold a complete logistic regression. Allocates
-  // no more than the file holds.
+  // Throws std::runtime_error if the file does not hold a complete logistic regression. Takes no
+  // more memory than the file holds, besides what it reserves for the weights.
   explicit LogisticRegression(const std::string& path) try {
     std::ifstream file(path, std::ios::binary);
     std::uint64_t length = 0;
@@ -175,27 +181,42 @@ class LogisticRegression {
     std::string text(static_cast<std::size_t>(length), '\0');
     read(file, 8, text.data(), length);
     const detail::Header header(text);
-    if (header.format != "adagrad.ctr" || header.version != "1" ||
+    if (header.format != "adagrad.ctr" || (header.version != "1" && header.version != "2") ||
         header.kind != "\"LogisticRegression\"") {
-      throw detail::Damaged{"does not hold an adagrad.ctr.LogisticRegression in format version 1"};
+      throw detail::Damaged{
+          "does not hold an adagrad.ctr.LogisticRegression in format version 1 or 2"};
     }
     if (header.data > size) throw detail::Damaged{"is truncated"};
     if (header.data < size) throw detail::Damaged{"has bytes after its end"};
-    const detail::Tensor &linear = header.linear, &bias = header.bias;
-    if (linear.dtype != "F32" || linear.dims != 2 || linear.shape[1] != 2 || linear.shape[0] == 0 ||
-        linear.shape[0] > size / 8 || linear.end - linear.begin != 8 * linear.shape[0]) {
-      throw detail::Damaged{"is damaged: the tensor linear is not [slots, 2] in F32"};
+    const detail::Tensor &linear = header.linear, &bias = header.bias, &listed = header.slots;
+    const bool is_first = header.version == "1";
+    const std::uint64_t rows = linear.shape[0], columns = linear.shape[1];
+    if (linear.dtype != "F32" || linear.dims != 2 || columns < (is_first ? 2 : 1) || columns > 2 ||
+        rows > size / 4 || linear.end - linear.begin != 4 * columns * rows) {
+      throw detail::Damaged{"is damaged: the tensor linear is not [slots, 1 or 2] in F32"};
     }
-    pairs_.resize(static_cast<std::size_t>(2 * linear.shape[0]));
-    read(file, 8 + length + linear.begin, pairs_.data(), linear.end - linear.begin);
-    if (bias.found) {
-      std::array<float, 2> pair{};
-      if (bias.dtype != "F32" || bias.dims != 1 || bias.shape[0] != 2 ||
-          bias.end - bias.begin != sizeof pair) {
-        throw detail::Damaged{"is damaged: the tensor bias is not [2] in F32"};
+    n_slots_ = is_first ? rows : number(header.n_slots);
+    if (n_slots_ == 0 || n_slots_ > most_slots) {
+      throw detail::Damaged{"is damaged: the number of its slots"};
+    }
+    if (listed.found) {
+      if (is_first || listed.dtype != "U32" || listed.dims != 1 || listed.shape[0] != rows ||
+          rows >= n_slots_ || listed.end - listed.begin != 4 * rows) {
+        throw detail::Damaged{"is damaged: the tensor slots does not list those of linear in U32"};
       }
-      read(file, 8 + length + bias.begin, pair.data(), sizeof pair);
-      bias_ = pair[0];
+    } else if (rows != n_slots_) {
+      throw detail::Damaged{"is damaged: the tensor linear is not [slots, 1 or 2] in F32"};
+    }
+    weights_.reset(static_cast<float*>(std::calloc(slots(), sizeof(float))), std::free);
+    if (weights_ == nullptr) throw detail::Damaged{"has more slots than memory is left for"};
+    read_weights(file, 8 + length, header);
+    if (bias.found) {
+      const std::uint64_t count = bias.shape[0];
+      if (bias.dtype != "F32" || bias.dims != 1 || count < (is_first ? 2 : 1) || count > 2 ||
+          bias.end - bias.begin != 4 * count) {
+        throw detail::Damaged{"is damaged: the tensor bias is not [1 or 2] in F32"};
+      }
+      read(file, 8 + length + bias.begin, &bias_, sizeof bias_);
     }
     const std::size_t share = (slots() + 7) / 8;
     region_ = (share + 15) / 16 * 16;
@@ -203,7 +224,7 @@ class LogisticRegression {
     throw std::runtime_error(path + ": " + damaged.what);
   }
 
-  std::size_t slots() const { return pairs_.size() / 2; }
+  std::size_t slots() const { return static_cast<std::size_t>(n_slots_); }
 
   // The log-odds. Throws std::out_of_range if a slot is not in the model.
   float margin(const std::vector<Entry>& example) const {
@@ -212,7 +233,7 @@ class LogisticRegression {
       if (entry.slot >= slots()) {
         throw std::out_of_range("slot " + std::to_string(entry.slot) + " is not in the model");
       }
-      sums[entry.slot / region_] += pairs_[2 * std::size_t{entry.slot}] * entry.value;
+      sums[entry.slot / region_] += weights_.get()[entry.slot] * entry.value;
     }
     sums[7] += bias_;
     float total = 0.0F;
@@ -231,7 +252,43 @@ class LogisticRegression {
     }
   }
 
-  std::vector<float> pairs_;
+  static std::uint64_t number(const std::string& text) {
+    std::uint64_t value = 0;
+    for (const char c : text) {
+      if (c < '0' || c > '9' || value > most_slots) return 0;
+      value = 10 * value + static_cast<std::uint64_t>(c - '0');
+    }
+    return value;
+  }
+
+  // Reads the first column of the tensor linear, whose rows are those of the listed slots or all.
+  void read_weights(std::ifstream& file, std::uint64_t data, const detail::Header& header) {
+    constexpr std::size_t step = 2048;
+    std::array<float, 2 * step> rows;
+    std::array<std::uint32_t, step> slots;
+    const std::uint64_t count = header.linear.shape[0], columns = header.linear.shape[1];
+    std::uint64_t next = 0;  // the lowest slot that may come
+    for (std::uint64_t first = 0; first < count; first += step) {
+      const std::uint64_t some = std::min<std::uint64_t>(step, count - first);
+      read(file, data + header.linear.begin + 4 * columns * first, rows.data(), 4 * columns * some);
+      if (header.slots.found) {
+        read(file, data + header.slots.begin + 4 * first, slots.data(), 4 * some);
+      }
+      for (std::size_t i = 0; i < some; ++i) {
+        const std::uint64_t slot = header.slots.found ? slots[i] : first + i;
+        if (slot < next || slot >= n_slots_) {
+          throw detail::Damaged{"is damaged: its slots do not ascend to the last one"};
+        }
+        next = slot + 1;
+        weights_.get()[slot] = rows[static_cast<std::size_t>(columns) * i];
+      }
+    }
+  }
+
+  static constexpr std::uint64_t most_slots = std::uint64_t{1} << 32;
+
+  std::uint64_t n_slots_ = 0;
+  std::shared_ptr<float> weights_;
   float bias_ = 0.0F;
   std::size_t region_ = 0;
 };

@@ -3,13 +3,14 @@
 
    score_files FOLDER COUNT: reads the files FOLDER/0, FOLDER/1, ... Exits with 1 at another
    exception than the documented one, at a long message, or if more memory was allocated than the
-   file holds. */
+   file holds, besides the weights: these are reserved by calloc and not counted. */
 #include "../../examples/score.hpp"
 
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
+#include <limits>
 #include <new>
 
 namespace {
@@ -24,6 +25,7 @@ bool score(const std::string& path) {
   const auto last = static_cast<std::uint32_t>(model.slots() - 1);
   const volatile float margin = model.margin({{0}, {last, 2.0F}});
   static_cast<void>(margin);
+  if (last == std::numeric_limits<std::uint32_t>::max()) return true;
   try {
     model.margin({{last}, {last + 1}});
   } catch (const std::out_of_range&) {

@@ -35,7 +35,7 @@ def test_the_bias_takes_no_penalty(tmp_path, resumed, mode):
             await shard.pull(epoch, batch, SLOTS)
             await shard.push(epoch, batch, {"linear": ONES, "bias": ONES[:1]})
         params = await shard.pull(epoch, BATCHES, SLOTS)
-        return params, await shard.read("bias", 0, 0, 1)
+        return params, await shard.read("bias", 0, slice(1))
 
     answer, bias = asyncio.run(learned())
     penalized, unpenalized = Table(128, rule=rule), Table(1, rule=free)

@@ -377,7 +377,7 @@ def test_command_line(clicks, cluster, tmp_path, monkeypatch):
         pq.write_table(clicks.slice(part * 1_500, 1_500), tmp_path / f"log-{part}.parquet")
 
     def train(model: str, *options: str) -> str:
-        what = [f"{tmp_path}/log-*.parquet", "-l", "click", "-b", 12, "-m", tmp_path / model]
+        what = [f"{tmp_path}/log-*.parquet", "-l", "click", "-b", 16, "-m", tmp_path / model]
         code, _, text = command.invoke(
             "train", *what, "--ray", "auto", "--batch-size", BATCH, *options
         )
@@ -390,6 +390,7 @@ def test_command_line(clicks, cluster, tmp_path, monkeypatch):
     report = str(tmp_path / "r.html")
     validate = str(tmp_path / "log-2.parquet")
     train("b", "--workers", "2", "--shards", "2", "--report", report)
+    assert (tmp_path / "a").stat().st_size < 12 << 16, "the shards send the rows that were touched"
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert "Learning curves" in (tmp_path / "r.html").read_text()
     assert not list(tmp_path.glob("*.checkpoint"))

@@ -1,7 +1,9 @@
 """Damaged files of tables, learners and checkpoints are read or refused, and do nothing else.
 
-Each is read in a process whose memory is limited to twice the file and 64 MiB more. What is refused
-is a `TableFileError` of one line, within a second; what is read then predicts and learns.
+Each is read in a process whose memory is limited to twice the file and 64 MiB more. That holds the
+models of the files that list their slots, which are larger than these, and none that damage makes
+larger. What is refused is a `TableFileError` of one line, within a second; what is read then
+predicts and learns.
 """
 
 from __future__ import annotations

@@ -167,6 +167,7 @@ def write_models(folder: Path) -> None:
     many = [f"f{j}" for j in range(9)]
     learners = {
         "lr": LogisticRegression(lr=0.1, encoder=HashingEncoder(bits=8)),
+        "lr-wide": LogisticRegression(lr=0.1, encoder=HashingEncoder(bits=16)),
         "lr-rule": LogisticRegression(rule=Rule(lr=0.3, lr_decay=1e-3), fit_intercept=False),
         "fm": FactorizationMachine(2, lr=0.1, encoder=fields),
         "fm-auto": FactorizationMachine(3, lr="auto"),

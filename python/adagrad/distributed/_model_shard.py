@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 import adagrad._core as _core
 from adagrad.ctr.encoding.examples import REGIONS, region_size
-from adagrad.ctr.learners.model import Settings, layouts
+from adagrad.ctr.learners.model import Settings, layouts, new_rows
+from adagrad.ctr.learners.stored_rows import differing
 from adagrad.distributed._order import Async, Order, Sync, window
 from adagrad.distributed._ranges import starts
 from adagrad.distributed._slices import load_slice, make_slice, save_slice
@@ -244,9 +245,18 @@ class ModelShard:
         if self.has_bias:
             save_slice(directory, BIAS, 0, self._bias)
 
-    async def read(self, name: str, part: int, start: int, stop: int) -> Floats:
-        """Return params and accumulators of rows [start, stop) of a range, or of the bias."""
-        return _pairs(self._bias if name == BIAS else self._tables[name][part])[start:stop]
+    async def read(self, name: str, part: int, rows: slice | npt.NDArray[np.int64]) -> Floats:
+        """Return params and accumulators of rows of a range, from 0, or of the bias."""
+        return _pairs(self._bias if name == BIAS else self._tables[name][part])[rows]
+
+    async def touched(self, part: int) -> npt.NDArray[np.int64]:
+        """Return the rows of a range that differ from those of a new model, as `read` counts."""
+        first = self.ranges[part][0]
+        rows = {name: _pairs(tables[part]) for name, tables in self._tables.items()}
+        found = differing(
+            rows, lambda name, a, b: new_rows(self.settings, name, first + a, first + b)
+        )
+        return found.astype(np.int64)
 
     async def stats(self) -> dict[str, float]:
         """Return what this shard has done since `begin`.

@@ -26,6 +26,7 @@ from adagrad.distributed._worker import dealt, joined, smaller, spread
 __all__ = ["PATIENCE", "FirstRows", "ModelShards", "restarting_actor"]
 
 Floats = npt.NDArray[np.float32]
+Slots = npt.NDArray[np.uint32]
 
 PATIENCE = 60.0
 """Seconds after a failure in which a batch must be learned, or the training gives up."""
@@ -153,22 +154,37 @@ class ModelShards:
         found: list[dict[str, float]] = ray.get([shard.stats.remote() for shard in self.actors])
         return found
 
-    def rows(self, name: str) -> Iterator[Floats]:
-        """Yield the rows of a table in order, params and accumulators, up to 8 MiB at a time."""
+    def rows(self, name: str, slots: Slots | None = None) -> Iterator[Floats]:
+        """Yield the rows of a table in order, params and accumulators, up to 8 MiB at a time.
+
+        With `slots`, which ascend, yield only theirs.
+        """
         step = max(1, _READ_BYTES // (8 * layouts(self.settings)[name]["dim"]))
         for number, (first, last) in enumerate(itertools.pairwise(self.edges.tolist())):
             part, k = divmod(number, len(self.actors))
-            for start in range(0, last - first, step):
+            some = None
+            if slots is not None:
+                some = slots[slice(*np.searchsorted(slots, [first, last]))].astype(np.int64) - first
+            for start in range(0, last - first if some is None else len(some), step):
                 end = min(start + step, last - first)
-                yield ray.get(self.actors[k].read.remote(name, part, start, end))
+                rows = slice(start, end) if some is None else some[start:end]
+                yield ray.get(self.actors[k].read.remote(name, part, rows))
+
+    def touched(self) -> Slots:
+        """Return the slots whose rows differ from those of a new model, ascending."""
+        numbers = range(len(self.edges) - 1)
+        parts = [divmod(number, len(self.actors)) for number in numbers]
+        found = ray.get([self.actors[k].touched.remote(part) for part, k in parts])
+        slots = [rows + first for rows, first in zip(found, self.edges[:-1], strict=True)]
+        return np.concatenate(slots).astype(np.uint32)
 
     def outline(self, at: Checkpoint) -> Model:
         """Return the model without its tables."""
         model = Model.__new__(Model)
         model.settings, model.examples, model.tables = self.settings, at.examples, {}
-        model.progressive, model.bias = at.copy().progressive, None
+        model.progressive, model.bias, model.mixture = at.copy().progressive, None, None
         if model.settings.intercept:
-            model.bias = np.array(ray.get(self.actors[0].read.remote(BIAS, 0, 0, 1))[0])
+            model.bias = np.array(ray.get(self.actors[0].read.remote(BIAS, 0, slice(1)))[0])
         return model
 
     def model(self, at: Checkpoint) -> Model:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import ray
 
-from adagrad.ctr.learners.model import Model, layouts
+from adagrad.ctr.learners.files import Tables
+from adagrad.ctr.learners.model import Model
 from adagrad.ctr.learners.progressive import Progressive
 from adagrad.ctr.logs.log import Log
 from adagrad.ctr.training.curve import extended_curve
@@ -154,11 +155,10 @@ class RayTraining(Training):
         self._take(driver)
         if skipped is not None:
             self.skipped = ray.get(skipped.total.remote())
-        shards, settings = driver.shards, driver.plan.settings
+        shards = driver.shards
         model = shards.model(driver.at) if self.keep else shards.outline(driver.at)
         adopt(self.estimator, driver.plan, model)
-        names = () if self.keep else layouts(settings)
-        self.save(tables={name: shards.rows(name) for name in names})
+        self.save(tables=None if self.keep else Tables(shards.touched(), shards.rows))
 
     def _measure(self, model: Model, validate: Callable[[], Log]) -> None:
         """Record the metrics of a pass's model on the held-out log."""

@@ -150,7 +150,10 @@ def rewritten(path, **changes):
     ("changes", "message"),
     [
         ({"format": "pt"}, "not of a click learner: its format is 'pt'"),
-        ({"format_version": "2"}, r"another adagrad \(format '2'\), this one reads 1: upgrade"),
+        (
+            {"format_version": "3"},
+            r"another adagrad \(format '3'\), this one reads 1 and 2: upgrade",
+        ),
         ({"class": '"Examples"'}, "corrupted: its metadata"),
         ({"class": '"os"'}, "corrupted: its metadata"),
         ({"params": "{"}, "corrupted: its metadata"),
@@ -227,7 +230,7 @@ while True:
 
 
 def test_killed_while_saving(tmp_path):
-    x = scipy.sparse.csr_matrix(([1.0, 1.0], ([0, 1], [0, 1])), shape=(2, 200_000))
+    x = scipy.sparse.csr_matrix(np.ones((2, 200_000)))  # all rows are written
     sources = [tmp_path / "a", tmp_path / "b"]
     for source, lr in zip(sources, (0.1, 0.2), strict=True):
         LogisticRegression(lr=lr).fit(x, [0, 1]).save(source)
@@ -265,7 +268,7 @@ def with_json(path, where, change):
 
 DAMAGE = [
     (["settings", "n_slots"], 10**13, "n_slots must be from 1 to 4294967296, got 10000000000000"),
-    (["settings", "n_slots"], 2**32, r"'linear' is F32 of shape \(300, 2\), expected F32 of shape"),
+    (["settings", "n_slots"], 2**32, "n_slots is '300', but the settings have 4294967296"),
     (["settings", "n_slots"], 300.0, "n_slots must be an integer, got 300.0"),
     (["settings", "n_fields"], 10**13, "n_fields must be from 0 to 0"),
     (["settings", "factors"], 4, "factors must be from 0 to 0, got 4"),
@@ -351,7 +354,9 @@ def test_shapes_are_compared_before_memory_is_allocated(tmp_path, rng, kind):
             path, ["settings", name], lambda at, key, value=value: operator.setitem(at, key, value)
         )
         tracemalloc.start()
-        with pytest.raises(TableFileError, match=r"expected F32 of shape|n_fields must be from 0"):
+        with pytest.raises(
+            TableFileError, match=r"F32 of shape|n_fields must be from 0|n_slots is"
+        ):
             load(path)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

@@ -1,5 +1,8 @@
 """The files of click learners: tensors in the safetensors format, and metadata for the rest.
 
+A file may be smaller than its model: see `model_tensors`. Its number of slots therefore stands
+beside its settings as well, and both must agree before memory is allocated.
+
 Reads and writes the plain state of a learner, `SavedLearner`; `files` turns that into an estimator.
 Nothing here knows scikit-learn.
 """
@@ -9,10 +12,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import math
 import os
 import re
 import reprlib
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,8 +23,9 @@ import numpy.typing as npt
 
 from adagrad._arguments import check_flag, check_integer, check_real, check_storable
 from adagrad._core import __version__
-from adagrad.ctr.learners.model import Model, Settings, layouts
-from adagrad.ctr.learners.progressive import Progressive
+from adagrad.ctr.learners.model import Model, Settings
+from adagrad.ctr.learners.model_tensors import Places, Tables, fill, listed_slots, parts, places
+from adagrad.ctr.learners.stored_rows import read_slots
 from adagrad.tables import files as table_files
 from adagrad.tables.metadata import rule_of
 from adagrad.tables.tensors import (
@@ -45,7 +49,6 @@ __all__ = [
 
 StrPath = str | os.PathLike[str]
 Array = npt.NDArray[Any]
-Tables = Mapping[str, Iterable[Array]]
 
 INVALID = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 """The exceptions that interpreting metadata raises if they do not describe a learner."""
@@ -65,7 +68,8 @@ _SETTINGS_OF_FORMAT_1 = frozenset(
     | {"normalize", "seed"}
 )
 _FORMAT = "adagrad.ctr"
-_VERSION = "1"
+_VERSION = "2"
+_VERSIONS = ("1", "2")  # that can be read; version 1 always has all rows
 _ENTRIES = ("class", "params", "settings", "classes", "n_examples", "lr", "fitted", "extra")
 _CLASS_DTYPE = re.compile(r"[<>=|]?([biuf][1248]|O8?|[SU][0-9]{1,5})")  # that a file can hold
 _ALIGNMENT = 8  # of the first tensor
@@ -106,9 +110,8 @@ def write(path: StrPath, saved: SavedLearner, tables: Tables | None = None) -> N
     ----------
     path : str or PathLike
     saved : SavedLearner
-    tables : dict of str to iterable of ndarray of float32, optional
-        Rows of params and accumulators by the name of their table, in parts, for a model that does
-        not hold its tables in this process.
+    tables : Tables, optional
+        The tables of a model that does not hold them in this process.
 
     Raises
     ------
@@ -117,19 +120,22 @@ def write(path: StrPath, saved: SavedLearner, tables: Tables | None = None) -> N
     OSError
         If the file cannot be written. The old file is untouched then.
     """
+    model = saved.model
+    touched = model.touched() if tables is None else tables.touched
+    slots = listed_slots(model.settings, touched)
     header: dict[str, Any] = {"__metadata__": _metadata(saved)}
-    arrays = {name: [array] for name, array in _arrays(saved.model).items()} | dict(tables or {})
-    places, end = _places(saved.model.settings), 0
-    for name, (dtype, shape) in places.items():
+    tensors, end = places(model.settings, None if slots is None else len(slots)), 0
+    for name, (dtype, shape) in tensors.items():
         begin, end = end, end + data_bytes(dtype, shape)
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text = text.ljust(-(-len(text) // _ALIGNMENT) * _ALIGNMENT)
     head = len(text).to_bytes(8, "little") + text
+    held = parts(model, slots, tables)
     data = (
         np.ascontiguousarray(part).reshape(-1).view(np.uint8).data
-        for name in places
-        for part in arrays[name]
+        for name in tensors
+        for part in held[name]
     )
     table_files.replace(path, itertools.chain([memoryview(head)], data), len(head) + end)
 
@@ -150,22 +156,44 @@ def read(path: StrPath) -> SavedLearner:
     """
     with table_files.open_regular(path, "rb") as file:
         metadata, tensors, start = read_tensors(path, file)
-        _check_format(path, metadata)
+        version = _check_format(path, metadata)
+        listed = tensors.get("slots") if version != "1" else None
+        count = None if listed is None else math.prod(listed.shape)
         try:
             entries = _entries(metadata)
             settings = _settings(path, entries["settings"])
+            if version != "1" and metadata.get("n_slots") != str(settings.n_slots):
+                raise ValueError(
+                    f"n_slots is {reprlib.repr(metadata.get('n_slots'))}, but the settings have"
+                    f" {settings.n_slots}"
+                )
             # Before the model, which allocates what its settings say.
-            _check_tensors(path, tensors, _places(settings))
-            saved = _saved(entries, Model(settings))
+            _check_tensors(path, tensors, places(settings, count))
+            slots = None
+            if listed is not None:
+                file.seek(start + listed.begin)
+                slots = read_slots(path, file, listed.shape[0], settings.n_slots)
+            saved = _saved(entries, _new_model(path, settings, is_listed=listed is not None))
         except TableFileError:
             raise
         except INVALID as error:
             raise corrupted(path, error) from error
-        for name, array in _arrays(saved.model).items():
-            file.seek(start + tensors[name].begin)
-            table_files.fill(path, file, array.reshape(-1).view(np.uint8).data)
-    _check_scores(path, saved.model.progressive)
+        fill(path, file, start, tensors, saved.model, slots)
+    try:
+        saved.model.check_tensors()
+    except ValueError as error:
+        raise TableFileError(f"{path} is corrupted: {error}") from error
     return saved
+
+
+def _new_model(path: StrPath, settings: Settings, *, is_listed: bool) -> Model:
+    """Return a new model, which may be larger than a file that lists its slots."""
+    try:
+        return Model(settings)
+    except MemoryError as error:
+        if not is_listed:
+            raise
+        raise TableFileError(f"{path}: its model has {settings.n_slots} slots: {error}") from error
 
 
 def fitted_attributes(saved: SavedLearner) -> dict[str, Any]:
@@ -209,9 +237,10 @@ def _metadata(saved: SavedLearner) -> dict[str, str]:
         "settings": dataclasses.asdict(model.settings),
         "classes": [saved.classes.tolist(), saved.classes.dtype.str],
         "n_examples": model.examples,
-        "lr": model.settings.fixed_rule.lr,
+        "lr": None if model.settings.rule is None else model.settings.rule.lr,
         "fitted": saved.fitted,
         "extra": saved.extra,
+        "n_slots": model.settings.n_slots,  # where score.hpp finds it
     }
     metadata = {"format": _FORMAT, "format_version": _VERSION, "adagrad_version": __version__}
     for name, value in entries.items():
@@ -249,7 +278,8 @@ def _settings(path: StrPath, found: Any) -> Settings:
     names = {field.name for field in dataclasses.fields(Settings)}
     if not isinstance(found, dict) or not _SETTINGS_OF_FORMAT_1 <= found.keys() <= names:
         raise ValueError(f"settings are {reprlib.repr(found)}, expected {', '.join(sorted(names))}")
-    settings = Settings(**{**found, "rule": rule_of(path, found["rule"])})
+    rule = None if found["rule"] is None else rule_of(path, found["rule"])
+    settings = Settings(**{**found, "rule": rule})
     kind = settings.kind
     if kind not in ("lr", "fm", "ffm"):
         raise ValueError(f"the kind is {reprlib.repr(kind)}, expected lr, fm or ffm")
@@ -265,6 +295,8 @@ def _settings(path: StrPath, found: Any) -> Settings:
     check_real("init_scale", settings.init_scale)
     check_flag("intercept", settings.intercept)
     check_flag("normalize", settings.normalize)
+    if settings.half_life is not None:
+        check_real("half_life", settings.half_life)
     return settings
 
 
@@ -274,9 +306,9 @@ def _saved(entries: dict[str, Any], model: Model) -> SavedLearner:
         if not isinstance(entries[name], kind):
             raise TypeError(f"{name} is {reprlib.repr(entries[name])}")
     model.examples = check_integer("n_examples", entries["n_examples"], 0, 2**63 - 1)
-    rate = model.settings.fixed_rule.lr
-    if check_real("lr", entries["lr"]) != rate:
-        raise ValueError(f"lr is {entries['lr']}, but that of the rule is {rate}")
+    rate = None if model.settings.rule is None else model.settings.rule.lr
+    if entries["lr"] != rate and (rate is None or check_real("lr", entries["lr"]) != rate):
+        raise ValueError(f"lr is {reprlib.repr(entries['lr'])}, but that of the rule is {rate}")
     return SavedLearner(
         entries["class"],
         entries["params"],
@@ -299,47 +331,23 @@ def _classes(found: Any) -> Array:
     return classes
 
 
-def _places(settings: Settings) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Return the dtype and shape of each tensor, in the order of the file."""
-    places: dict[str, tuple[str, tuple[int, ...]]] = {
-        name: ("F32", (settings.n_slots, 2 * layout["dim"]))
-        for name, layout in layouts(settings).items()
-    }
-    if settings.intercept:
-        places["bias"] = "F32", (2,)
-    scores = Progressive().state()
-    return places | {name: ("F64", array.shape) for name, array in scores.items()}
-
-
-def _arrays(model: Model) -> dict[str, Array]:
-    """Return the tensors of a file. A table's are its memory: rows of params and accumulators."""
-    arrays = {}
-    for name, table in model.tables.items():
-        memory = table._memory
-        assert memory is not None
-        arrays[name] = memory.view(np.float32).reshape(table.rows, -1)
-    if model.bias is not None:
-        arrays["bias"] = model.bias
-    return arrays | model.progressive.state()
-
-
-def _check_format(path: StrPath, metadata: dict[str, str]) -> None:
+def _check_format(path: StrPath, metadata: dict[str, str]) -> str:
+    """Return the version of a format that can be read."""
     if metadata.get("format") != _FORMAT:
         raise TableFileError(
             f"{path} is a safetensors file, but not of a click learner: its format is"
             f" {reprlib.repr(metadata.get('format'))}, expected {_FORMAT!r}"
         )
     version = metadata.get("format_version", "")
-    if version != _VERSION:
+    if version not in _VERSIONS:
         raise TableFileError(
             f"{path} was written by another adagrad (format {version[:20]!r}), this one reads"
-            f" {_VERSION}: upgrade"
+            f" {' and '.join(_VERSIONS)}: upgrade"
         )
+    return version
 
 
-def _check_tensors(
-    path: StrPath, found: dict[str, Tensor], expected: dict[str, tuple[str, tuple[int, ...]]]
-) -> None:
+def _check_tensors(path: StrPath, found: dict[str, Tensor], expected: Places) -> None:
     if set(found) != set(expected):
         raise TableFileError(
             f"{path} is corrupted: its tensors are {reprlib.repr(sorted(found))}, expected"
@@ -351,14 +359,4 @@ def _check_tensors(
             raise TableFileError(
                 f"{path} is corrupted: tensor {name!r} is {tensor.dtype} of shape {tensor.shape},"
                 f" expected {dtype} of shape {shape}"
-            )
-
-
-def _check_scores(path: StrPath, scores: Progressive) -> None:
-    """Raise if a weight is not one; sums of losses and predictions may be anything."""
-    for name, weights in (("sums", scores.sums[:2]), ("bins", scores.bins)):
-        if not (np.isfinite(weights) & (weights >= 0)).all():
-            raise TableFileError(
-                f"{path} is corrupted: progressive.{name} has a weight that is negative or not"
-                " finite"
             )

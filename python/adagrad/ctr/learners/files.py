@@ -36,7 +36,7 @@ def write(
         Fitted; see `ClickLearner.save`.
     extra : object, optional
         Anything that JSON can hold. `read` returns it.
-    tables : dict of str to iterable of ndarray of float32, optional
+    tables : Tables, optional
         See `file_format.write`.
 
     Raises

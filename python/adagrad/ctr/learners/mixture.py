@@ -13,11 +13,13 @@ import numpy.typing as npt
 
 import adagrad._core as _core
 from adagrad.ctr.encoding.examples import Examples
+from adagrad.ctr.learners.stored_rows import differing
 from adagrad.tables.memory import allocate
 
 __all__ = ["EXPERTS", "Expert", "Mixture"]
 
 Floats = npt.NDArray[np.float32]
+Slots = npt.NDArray[np.uint32]
 
 
 class Expert(NamedTuple):
@@ -58,6 +60,11 @@ _STATE = np.dtype(  # MixingState of cpp/ctr/types.hpp
         ("scale", "f8"),
     ]
 )
+_COUNT = 6  # the place in a row of the number of its values
+_WEIGHTS, _SUMS = slice(0, 7), slice(8, 13)  # of a row: what is not always zero
+ROW_COLUMNS = {"experts": 7, "experts.accumulators": 5}
+"""The number of columns of each of `Mixture.row_tensors`."""
+
 _PRIOR = np.array([0.1, 0.1, 0.1, 0.1, 0.1, 0.5])  # of the guard
 
 
@@ -83,15 +90,13 @@ class Mixture:
         The same for the bias.
     state : ndarray, shape [76]
         The mixing weights, their covariance, the losses and the counts.
-    scaled : bool
-        Whether an example had values other than 1.
     """
 
     def __init__(self, n_slots: int, intercept: bool, half_life: float | None = None) -> None:
         self.rows = allocate(n_slots * _ROW * 4).view(np.float32).reshape(n_slots, _ROW)
         self.bias = np.zeros(_ROW, np.float32) if intercept else None
         self.state = np.zeros(_STATE.itemsize // 8)
-        self.scaled = False
+        self._scaled = np.zeros(1)  # an array, so that a file can fill it
         self.half_life = half_life
         start = self._fields
         start["theta"][:5] = 0.2
@@ -102,6 +107,11 @@ class Mixture:
     @property
     def _fields(self) -> Any:
         return self.state.view(_STATE)[0]
+
+    @property
+    def scaled(self) -> bool:
+        """Whether an example had values other than 1."""
+        return bool(self._scaled[0])
 
     def _connect(self) -> None:
         self._learner = _core.MixtureLearner(
@@ -137,7 +147,7 @@ class Mixture:
         """
         scaled = self.scaled or x.values is not None
         margins = self._learner.learn(x, y, weights, t, scaled, mixes, threads)
-        self.scaled = scaled
+        self._scaled[0] = scaled
         return margins
 
     def margins(self, x: Examples, *, threads: int = 0) -> Floats:
@@ -152,13 +162,47 @@ class Mixture:
         """Raise a ValueError if the examples do not fit the mixture."""
         self._learner.check(x)
 
-    def linear(self) -> tuple[Floats, float]:
-        """Return the linear model that the mixture is: weights [n_slots], and the bias."""
-        return self._learner.weights()
+    def linear(self, slots: Slots | None = None) -> tuple[Floats, float]:
+        """Return the linear model that the mixture is: weights of some slots, and the bias."""
+        if slots is None:
+            return self._learner.weights()
+        rows = np.ascontiguousarray(self.rows[slots])
+        return _core.MixtureLearner(rows, len(rows), self.bias, self.state, 0.0).weights()
 
-    def touched(self) -> npt.NDArray[np.intp]:
-        """Return the slots that occurred in an example, ascending."""
-        return np.flatnonzero(self.rows[:, 5])
+    def touched(self) -> Slots:
+        """Return the slots that occurred in an example with a value, ascending."""
+        new = np.zeros((1, 1), np.float32)
+        return differing({"count": self.rows[:, _COUNT : _COUNT + 1]}, lambda *_: new)
+
+    def row_tensors(self) -> dict[str, Floats]:
+        """Return the state of each slot as views: weights and values seen, and accumulators."""
+        columns = {"experts": _WEIGHTS, "experts.accumulators": _SUMS}
+        return {name: self.rows[:, some] for name, some in columns.items()}
+
+    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the rest of the state, as views."""
+        bias = {} if self.bias is None else {"experts.bias": self.bias}
+        return bias | {"experts.scaled": self._scaled, "mixing": self.state}
+
+    @staticmethod
+    def tensor_shapes(intercept: bool) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Return the dtype and the shape of each of `tensors`."""
+        bias: dict[str, tuple[str, tuple[int, ...]]] = {"experts.bias": ("float32", (_ROW,))}
+        mixing = {
+            "experts.scaled": ("float64", (1,)),
+            "mixing": ("float64", (_STATE.itemsize // 8,)),
+        }
+        return {**(bias if intercept else {}), **mixing}
+
+    def check_tensors(self) -> None:
+        """Raise a ValueError if what was written into `tensors` is not the state of a mixture."""
+        state, most = self._fields, np.finfo(np.float64).max
+        ranges = {"weight": (0.0, most), "entries": (0.0, most), "largest_weight": (1.0, most)}
+        for name, (least, limit) in {**ranges, "scale": (1.0, 2.0**64)}.items():
+            if not least <= state[name] <= limit:
+                raise ValueError(f"the {name} of its mixing is {state[name]}")
+        if self._scaled[0] not in (0.0, 1.0):
+            raise ValueError(f"experts.scaled is {self._scaled[0]}, expected 0 or 1")
 
     def experts(self) -> list[dict[str, Any]]:
         """Return the experts: what they are, and how much each counts.
@@ -208,7 +252,7 @@ class Mixture:
         if self.bias is not None and other.bias is not None:
             other.bias[:] = self.bias
         other.state[:] = self.state
-        other.scaled = self.scaled
+        other._scaled[:] = self._scaled
         return other
 
     def __getstate__(self) -> dict[str, Any]:
@@ -229,4 +273,4 @@ class Mixture:
         if self.bias is not None:
             self.bias[:] = state["bias"]
         self.state[:] = state["state"]
-        self.scaled = state["scaled"]
+        self._scaled[:] = state["scaled"]

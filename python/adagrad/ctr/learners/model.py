@@ -7,6 +7,7 @@ It knows neither scikit-learn nor files.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -15,12 +16,23 @@ import numpy.typing as npt
 
 import adagrad._core as _core
 from adagrad.ctr.encoding.examples import REGIONS, Examples
-from adagrad.ctr.learners.mixture import Mixture
+from adagrad.ctr.learners.mixture import ROW_COLUMNS, Mixture
 from adagrad.ctr.learners.progressive import Progressive
+from adagrad.ctr.learners.stored_rows import differing
 from adagrad.rule import Rule
 from adagrad.tables.table import Table
 
-__all__ = ["Kind", "Model", "Settings", "gradients", "layouts", "learn_first"]
+__all__ = [
+    "Kind",
+    "Model",
+    "Settings",
+    "gradients",
+    "layouts",
+    "learn_first",
+    "new_rows",
+    "row_columns",
+    "tensor_shapes",
+]
 
 _RETUNABLE = frozenset({"l1", "lr", "lr_decay", "weight_decay"})
 _FROM_EXAMPLES = frozenset({"n_slots", "n_fields", "parts", "rule"})
@@ -30,6 +42,7 @@ _LARGEST_ROUNDS = 1 << 20
 
 Kind = Literal["lr", "fm", "ffm"]
 Floats = npt.NDArray[np.float32]
+Slots = npt.NDArray[np.uint32]
 Memory = Mapping[str, npt.NDArray[Any] | None]
 
 
@@ -214,12 +227,13 @@ class Model:
         """Raise a ValueError if the examples do not fit the model."""
         (self._learner if self.mixture is None else self.mixture).check(x)
 
-    def linear(self) -> tuple[Floats, float]:
-        """Return the weights of the linear part, [n_slots], and the bias, 0 without one."""
+    def linear(self, slots: Slots | None = None) -> tuple[Floats, float]:
+        """Return the weights of the linear part, of all or some slots, and the bias or 0."""
         if self.mixture is not None:
-            return self.mixture.linear()
+            return self.mixture.linear(slots)
         bias = 0.0 if self.bias is None else float(self.bias[0])
-        return self.tables["linear"].weights.reshape(-1), bias
+        weights = self.tables["linear"].weights.reshape(-1)
+        return weights if slots is None else weights[slots], bias
 
     def retune(self, settings: Settings) -> None:
         """Continue with another rate and other penalties; all other settings must be equal."""
@@ -247,6 +261,32 @@ class Model:
             self.bias = np.array(self.bias, subok=False)
         self._connect()
 
+    def row_tensors(self) -> dict[str, Floats]:
+        """Return the state of each slot by name: views of the model, shape [n_slots, c]."""
+        rows = {} if self.mixture is None else self.mixture.row_tensors()
+        for name, table in self.tables.items():
+            assert table._memory is not None
+            rows[name] = table._memory.view(np.float32).reshape(table.rows, -1)
+        return rows
+
+    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the rest of the state by name: views of the model."""
+        mixture = {} if self.mixture is None else self.mixture.tensors()
+        bias = {} if self.bias is None else {"bias": self.bias}
+        return mixture | bias | self.progressive.state()
+
+    def check_tensors(self) -> None:
+        """Raise a ValueError if what was written into `tensors` is not the state of a model."""
+        self.progressive.check()
+        if self.mixture is not None:
+            self.mixture.check_tensors()
+
+    def touched(self) -> Slots:
+        """Return the slots whose state does not have the bits of a new model's, ascending."""
+        if self.mixture is not None:
+            return self.mixture.touched()
+        return differing(self.row_tensors(), functools.partial(new_rows, self.settings))
+
     def uncertainty(self, x: Examples, *, threads: int = 0) -> Floats:
         """Return the uncertainty of n examples, shape [n]; see `ClickLearner.uncertainty`."""
         if self.mixture is not None:
@@ -268,6 +308,35 @@ def layouts(settings: Settings) -> dict[str, dict[str, Any]]:
             dim = max(1, part_of_field.count(part)) * k
             tables[f"factors{part}"] = {"dim": dim, "seed": settings.seed + part, **drawn}
     return tables
+
+
+def row_columns(settings: Settings) -> dict[str, int]:
+    """Return the number of columns of each of a model's `Model.row_tensors`."""
+    if settings.rule is None:
+        return ROW_COLUMNS
+    return {name: 2 * layout["dim"] for name, layout in layouts(settings).items()}
+
+
+def tensor_shapes(settings: Settings) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return the dtype and the shape of each of a model's `Model.tensors`."""
+    scores = Progressive().state()
+    shapes = {name: (array.dtype.name, array.shape) for name, array in scores.items()}
+    if settings.rule is None:
+        return Mixture.tensor_shapes(settings.intercept) | shapes
+    return {"bias": ("float32", (2,)), **shapes} if settings.intercept else shapes
+
+
+def new_rows(settings: Settings, name: str, first: int, last: int) -> Floats:
+    """Return the rows [first, last) of a table of a new model, or one if they are all alike."""
+    layout, start = layouts(settings)[name], settings.fixed_rule.initial_accumulator
+    dim = layout["dim"]
+    if "init" not in layout:
+        return np.array([[0.0] * dim + [start] * dim], np.float32)
+    rows = np.empty((last - first, 2 * dim), np.float32)
+    memory = rows.reshape(-1).view(np.uint8)
+    table = _core.Table(memory, last - first, dim, "float32", False, False, False, first)
+    table.initialise(layout["init"], layout["init_scale"], layout["seed"], start, 0)
+    return rows
 
 
 def gradients(

@@ -105,6 +105,12 @@ class Progressive:
         """Return the arrays that `restore` takes: what a file stores."""
         return {"progressive.sums": self.sums, "progressive.bins": self.bins}
 
+    def check(self) -> None:
+        """Raise a ValueError if a weight is not one; losses and predictions may be anything."""
+        for name, weights in (("sums", self.sums[:2]), ("bins", self.bins)):
+            if not (np.isfinite(weights) & (weights >= 0)).all():
+                raise ValueError(f"progressive.{name} has a weight that is negative or not finite")
+
     @classmethod
     def restore(cls, arrays: dict[str, npt.NDArray[Any]]) -> Progressive:
         """Return the metrics with this state."""

@@ -335,7 +335,7 @@ class Training:
 
         Parameters
         ----------
-        tables : mapping, optional
+        tables : files.Tables, optional
             Tables of a model that is not in this process; see `files.write`.
         """
         if not self.examples or self._is_checking:
