@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from adagrad.ctr.learners import file_format
 from adagrad.ctr.learners.file_format import SavedLearner
 from adagrad.ctr.learners.labeled import LabeledExamples
 from adagrad.ctr.learners.model import Model, Settings
+from adagrad.ctr.learners.passes import Pass
 from adagrad.ctr.learners.progressive import measured
 from adagrad.ctr.learners.validation import InputValidation
 from adagrad.rule import Rule
@@ -44,6 +46,9 @@ class ClickLearner(InputValidation):
     _trained: Model
     # What `adagrad.ctr.load` found in the file beside the learner: the columns of its log.
     _extra: Any = None
+
+    n_passes_: int
+    loss_curve_: list[float]
 
     def fit(
         self,
@@ -84,7 +89,9 @@ class ClickLearner(InputValidation):
         """
         proceed = self.warm_start and hasattr(self, "classes_")
         with self._all_or_nothing():
-            batch = self._labeled(X, y, sample_weight, reset=not proceed).with_weight()
+            batch = self._labeled(
+                X, y, sample_weight, class_weight=self.class_weight, reset=not proceed
+            ).with_weight()
             if batch.weights is not None and not len(batch):
                 raise ValueError("sample_weight is zero for every example")
             held_out = None if validation is None else self._labeled(*validation, reset=False)
@@ -93,13 +100,15 @@ class ClickLearner(InputValidation):
             others = [] if held_out is None else [held_out.x]
             self._start_or_retune(batch.x, not proceed, passes, others)
         best: tuple[float, Model] | None = None
-        self.n_passes_ = 0
+        self.n_passes_, self.loss_curve_ = 0, []
         for number in range(passes):
-            self._pass(batch, number)
+            self.loss_curve_.append(self._pass(batch, number, passes))
             self.n_passes_ += 1
             if held_out is None:
                 continue
             loss = self._logloss(held_out)
+            if self.verbose:
+                print(f"{type(self).__name__}: validation logloss {loss:.5f}", file=sys.stderr)
             if best is not None and not loss < best[0]:
                 self._trained = best[1]
                 break
@@ -108,17 +117,28 @@ class ClickLearner(InputValidation):
             self.validation_logloss_ = best[0]
         return self
 
-    def _pass(self, batch: LabeledExamples, number: int) -> None:
-        order = None
+    def _pass(self, batch: LabeledExamples, number: int, passes: int) -> float:
+        """Learn from all examples once, and return the mean loss of the predictions before."""
+        title = f"{type(self).__name__}, pass {number + 1} of {passes}"
+        order, current = None, Pass(title, len(batch), bool(self.verbose))
         if self.shuffle:
             order = np.random.default_rng([self.seed, number]).permutation(len(batch))
         for part in _chunks(len(batch)):
             some = batch[part] if order is None else batch.take(order[part])
-            self._learn(some, count=number == 0)
+            self._learn(some, current, count=number == 0)
+        return current.logloss
 
-    def _learn(self, batch: LabeledExamples, *, count: bool = True) -> None:
-        threads = self._threads()
-        self._trained.learn(batch.x, batch.y, batch.weights, threads=threads, count=count)
+    def _learn(self, batch: LabeledExamples, current: Pass, *, count: bool = True) -> None:
+        threads, sums = self._threads(), self._trained.progressive.sums
+        before = sums.copy()
+        margins = self._trained.learn(
+            batch.x, batch.y, batch.weights, threads=threads, count=count
+        )
+        if count:
+            weight, _, loss, _ = (sums - before).tolist()
+            current.count(len(batch), weight, loss)
+        else:
+            current.add(margins, batch)
 
     def _logloss(self, held_out: LabeledExamples) -> float:
         model, threads = self._model, self._threads()
@@ -153,14 +173,20 @@ class ClickLearner(InputValidation):
         `n_jobs` may be changed between two calls, and so may a fixed `lr`, with `l1` and `l2`.
         """
         first = not hasattr(self, "classes_")
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                f"class_weight={self.class_weight!r} needs all labels, which partial_fit does not"
+                " have: give a dict of weights, or call fit"
+            )
         with self._all_or_nothing():
-            batch = self._labeled(X, y, sample_weight, classes, reset=first)
+            batch = self._labeled(X, y, sample_weight, classes, self.class_weight, reset=first)
             self._check()
             some = batch.with_weight()
             self._start_or_retune(some.x if len(some) else batch.x, first)
         batch = some
+        current = Pass(f"{type(self).__name__}, partial_fit", len(batch), bool(self.verbose))
         for part in _chunks(len(batch)):
-            self._learn(batch[part])
+            self._learn(batch[part], current)
         return self
 
     # -- the model ------------------------------------------------------------------------------
@@ -235,6 +261,13 @@ class ClickLearner(InputValidation):
         return self._model.examples
 
     @property
+    def n_iter_(self) -> int:
+        """Passes made: `n_passes_`, or 1 for a learner that knows only `partial_fit`."""
+        check_is_fitted(self, "classes_")
+        passes: int = vars(self).get("n_passes_", 1)
+        return passes
+
+    @property
     def progressive_(self) -> dict[str, float]:
         """Metrics of the predictions made before learning, over all examples so far.
 
@@ -281,6 +314,24 @@ class ClickLearner(InputValidation):
         ndarray of float64, shape [n, 2]
         """
         return _core.probabilities(self.decision_function(X))
+
+    def predict_log_proba(self, X: Any) -> npt.NDArray[np.float64]:
+        """Return the logarithms of the probabilities of both classes.
+
+        They are computed from the log-odds, so that they are accurate and finite even where a
+        probability is 0 or 1 in float64.
+
+        Parameters
+        ----------
+        X
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray of float64, shape [n, 2]
+        """
+        margins = self.decision_function(X).astype(np.float64)
+        return -np.logaddexp(0.0, np.stack([margins, -margins], axis=1))
 
     def predict(self, X: Any) -> Array:
         """Return the more likely class of each example.
@@ -368,9 +419,13 @@ class ClickLearner(InputValidation):
             # The fitted encoder: it knows its columns.
             params["encoder"] = getattr(self, "encoder_", params["encoder"]).to_dict()
             HashingEncoder.from_dict(params["encoder"])  # refuse what could not be read again
+        if isinstance(params["class_weight"], Mapping):  # JSON would turn its keys into texts
+            params["class_weight"] = list(params["class_weight"].items())
         fitted = {name: value for name in file_format.FITTED if (value := vars(self).get(name))}
         names = vars(self).get("feature_names_in_")
-        if names is not None:
+        if params["encoder"] is not None:  # which knows the names of its columns
+            fitted["n_features_in_"] = model.settings.n_slots
+        elif names is not None:
             fitted["feature_names_in_"] = names.tolist()
         return SavedLearner(type(self).__name__, params, self.classes_, fitted, model, extra)
 
@@ -391,10 +446,14 @@ class ClickLearner(InputValidation):
             params["rule"] = rule_of(path, params["rule"])
         if params["encoder"] is not None:
             params["encoder"] = HashingEncoder.from_dict(params["encoder"])
+        if params.get("class_weight") not in (None, "balanced"):
+            params["class_weight"] = dict(params["class_weight"])
         learner = cls(**_at_rate_of(params, saved.model.settings.rule))
         learner._check_params()
         learner.classes_ = saved.classes
         learner.__dict__.update(file_format.fitted_attributes(saved))
+        if learner.encoder is not None:
+            learner._note_features(saved.model.settings.n_slots)
         learner._trained = saved.model
         return learner
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import numbers
 import os
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -29,7 +30,9 @@ from adagrad.ctr.learners.frames import (
 )
 from adagrad.ctr.learners.labeled import LabeledExamples
 from adagrad.ctr.learners.targets import (
+    check_class_weight,
     check_products,
+    class_weighted,
     labels_of,
     warn_if_reversed,
     weights_of,
@@ -57,17 +60,26 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     l1: float
     l2: float
     half_life: float | None
+    class_weight: Mapping[Any, float] | Literal["balanced"] | None
     passes: int
     shuffle: bool
     seed: int
     encoder: Any
     warm_start: bool
     n_jobs: int | None
+    verbose: int
 
     classes_: Array
 
     def _labeled(
-        self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None, *, reset: bool
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        classes: Any = None,
+        class_weight: Any = None,
+        *,
+        reset: bool,
     ) -> LabeledExamples:
         """Return a batch of which everything is checked.
 
@@ -75,6 +87,8 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ----------
         X, y, sample_weight, classes
             As for `partial_fit`.
+        class_weight
+            As the parameter of this name; None for examples that are not learned.
         reset : bool
             Whether the batch is the first of a model, and says what later ones must be like.
         """
@@ -83,6 +97,7 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if len(labels) != len(x):
             raise ValueError(f"X has {len(x)} examples, but y has {len(labels)}")
         weights = weights_of(sample_weight, len(x))
+        weights = class_weighted(class_weight, self.classes_, labels, weights)
         check_products(x, weights)
         return LabeledExamples(x, labels, weights)
 
@@ -94,14 +109,17 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if len(X) == 0 and reset:
             raise ValueError("X has no examples")
         if reset:
-            self.n_features_in_ = X.n_slots
-            self.__dict__.pop("feature_names_in_", None)  # of an earlier fit
-        elif X.n_slots != self.n_features_in_:
-            raise ValueError(
-                f"X has {X.n_slots} features, but {type(self).__name__} is expecting"
-                f" {self.n_features_in_} features as input"
-            )
+            self._note_features(X.n_slots)
         return X
+
+    def _note_features(self, n_slots: int) -> None:
+        """Note the features: the columns of the encoder, if it knows them, or else the slots."""
+        encoder = getattr(self, "encoder_", self.encoder)
+        self.__dict__.pop("feature_names_in_", None)  # of an earlier fit
+        self.n_features_in_ = n_slots
+        if hasattr(encoder, "fields_") and 2 ** int(encoder.bits) == n_slots:
+            self.n_features_in_ = encoder.n_features_in_
+            self.feature_names_in_ = encoder.feature_names_in_
 
     def _matrix(self, X: Any, reset: bool) -> Examples:
         """Convert a matrix, or columns of numbers, as scikit-learn does."""
@@ -185,10 +203,13 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_integer("seed", self.seed, 0, 2**64 - 2)
         for name in ("shuffle", "warm_start", "fit_intercept", "normalize"):
             check_flag(name, getattr(self, name, False))
+        if not isinstance(self.verbose, (bool, np.bool_)):
+            check_integer("verbose", self.verbose, 0)
 
     def _check_params(self) -> None:
         """Check all parameters, whatever the next call needs."""
         self._check()
+        check_class_weight(self.class_weight)
         self._rule()
         self._l1()
         self._half_life()
