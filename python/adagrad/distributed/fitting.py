@@ -159,7 +159,7 @@ def adopt(estimator: ClickLearner, plan: Plan, model: Model) -> None:
     estimator.classes_ = np.array([0, 1])
     estimator.n_passes_ = plan.passes
     if estimator.encoder is not None:
-        estimator.encoder_ = plan.encoder
+        estimator.encoder_ = plan.encoder  # type: ignore[assignment]
     estimator._note_features(plan.settings.n_slots)
     estimator._trained = model
 

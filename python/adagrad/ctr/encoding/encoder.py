@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 import adagrad._core as _core
 from adagrad._arguments import check_integer
-from adagrad.ctr.encoding.examples import Examples
+from adagrad.ctr.encoding.examples import Examples, region_size
 from adagrad.ctr.encoding.fields import cross_name, fields_in, planned
 from adagrad.ctr.encoding.saved import check_saved
 
@@ -22,6 +23,10 @@ from adagrad.ctr.encoding.saved import check_saved
 # sparse matrices, which imports this module, does not.
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import ArrayLike
+    from typing_extensions import Self
+
+    from adagrad.ctr.encoding.inputs import Columns
 
 __all__ = ["HashingEncoder"]
 
@@ -32,6 +37,7 @@ _CHOICES = {
     "multi": ("sum", "mean"),
     "null": ("value", "skip"),
 }
+_NAMED_BITS = 24
 _FORMAT = 1  # version of to_dict; it changes with the hash
 
 
@@ -146,7 +152,7 @@ class HashingEncoder:
         self.null = null
         self.seed = seed
 
-    def fit(self, X: Any, y: Any = None) -> HashingEncoder:
+    def fit(self, X: Columns, y: object = None) -> Self:
         """Check the parameters, and remember the columns and their kinds.
 
         Parameters
@@ -172,7 +178,7 @@ class HashingEncoder:
         self.n_features_in_ = len(found)
         return self
 
-    def transform(self, X: Any) -> Examples:
+    def transform(self, X: Columns) -> Examples:
         """Encode the rows of X. O(values).
 
         Without `fit`, the columns of X decide the fields.
@@ -207,14 +213,14 @@ class HashingEncoder:
             bounds, fields, len(table), n_fields, 2 ** int(self.bits), slots, values
         )
 
-    def fit_transform(self, X: Any, y: Any = None) -> Examples:
+    def fit_transform(self, X: Columns, y: object = None) -> Examples:
         """Call `fit`, then `transform`; a reader is read once."""
         from adagrad.ctr.encoding.columns import open_columns
 
         reader = open_columns(X)
         return self.fit(reader).transform(reader)
 
-    def collisions(self, X: Any) -> dict[str, dict[str, float]]:
+    def collisions(self, X: Columns) -> dict[str, dict[str, float]]:
         """Count the values of each field in a sample, and those that share a slot.
 
         Takes O(n log n) time for n values.
@@ -241,7 +247,7 @@ class HashingEncoder:
         hasher, table, kinds = self._read(X)
         return collisions(hasher, table, self._names(kinds), 2 ** (int(self.bits) - 3))
 
-    def inverse(self, X: Any) -> dict[int, list[tuple[str, Any]]]:
+    def inverse(self, X: Columns) -> dict[int, list[tuple[str, Any]]]:
         """Return the values in each slot, for the values of a sample.
 
         Takes O(n log n) time for n values, and a Python loop over the distinct ones.
@@ -281,11 +287,68 @@ class HashingEncoder:
             for name, (first, step, count) in zip(self._names(self.fields_), homes, strict=True)
         }
 
+    def get_feature_names_out(
+        self, input_features: ArrayLike | None = None
+    ) -> npt.NDArray[np.object_]:
+        """Return a name for each slot: the fields that have their values there, and its number.
+
+        Such as ``"site|hour_17"``: slot 17 is in a region of ``site`` and ``hour``, and may hold
+        any value of both. A model stores no values; `inverse` finds those of a sample by slot.
+
+        Parameters
+        ----------
+        input_features : array-like of str, optional
+            Must be equal to ``feature_names_in_``.
+
+        Returns
+        -------
+        ndarray of str objects, shape [2**bits]
+            The names of the columns of ``transform(X).to_csr()``, and of the params of a learner.
+            They are no columns of a DataFrame: `set_output` refuses that.
+
+        Raises
+        ------
+        ValueError
+            `fit` was not called, other features are given, or there are more than 2**24 slots,
+            whose names would take gigabytes.
+        """
+        regions = self.regions()
+        known = self.feature_names_in_
+        if input_features is not None and not np.array_equal(np.asarray(input_features), known):
+            raise ValueError("input_features is not equal to feature_names_in_")
+        if self.bits > _NAMED_BITS:
+            raise ValueError(
+                f"2**{self.bits} slots are too many to name: regions() has the fields of each of"
+                " the eight regions, and inverse() the values in the slots of a sample"
+            )
+        n_slots = 2 ** int(self.bits)
+        size = region_size(n_slots)
+        shared = [
+            "|".join(name for name, own in regions.items() if region in own)
+            for region in range(n_slots // size)
+        ]
+        return np.array([f"{shared[slot // size]}_{slot}" for slot in range(n_slots)], object)
+
+    def set_output(self, *, transform: str | None = None) -> Self:
+        """Accept what scikit-learn may ask of the output: "default", or None for no change.
+
+        Raises
+        ------
+        ValueError
+            The output shall be a DataFrame: `Examples` are sparse, with a column per slot.
+        """
+        if transform not in (None, "default"):
+            raise ValueError(
+                f"HashingEncoder cannot give the output {transform!r}: its Examples are sparse and"
+                " have a column per slot; call set_output on the other steps instead"
+            )
+        return self
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters, unchanged; `deep` has no effect."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
-    def set_params(self, **params: Any) -> HashingEncoder:
+    def set_params(self, **params: Any) -> Self:
         """Set parameters by name, and return the encoder; they are checked when it encodes."""
         known = self.get_params()
         for name, value in params.items():
@@ -328,7 +391,7 @@ class HashingEncoder:
         return self
 
     def _read(
-        self, X: Any, *, checked: bool = False
+        self, X: Columns, *, checked: bool = False
     ) -> tuple[_core.Hasher, pa.Table, dict[str, str | None]]:
         from adagrad.ctr.encoding.columns import encodable, open_columns, read_all
 
@@ -377,6 +440,13 @@ class HashingEncoder:
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_last"}
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the page of scikit-learn for estimators."""
+        from sklearn.utils import estimator_html_repr
+
+        page: str = estimator_html_repr(self)
+        return page
 
     def __repr__(self) -> str:
         params = inspect.signature(type(self)).parameters

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, TypeAlias, Union
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-import numpy.typing as npt
+from numpy.typing import ArrayLike
 
-__all__ = ["ArrowArray", "ArrowStream", "Columns"]
+if TYPE_CHECKING:
+    from scipy.sparse import sparray, spmatrix
+
+    from adagrad.ctr.encoding.examples import Examples
+
+__all__ = ["ArrowArray", "ArrowStream", "Columns", "Features"]
 
 
 class ArrowStream(Protocol):
@@ -24,5 +29,8 @@ class ArrowArray(Protocol):
     ) -> tuple[object, object]: ...
 
 
-Columns: TypeAlias = Union[ArrowStream, ArrowArray, Mapping[str, npt.ArrayLike]]  # noqa: UP007
+Columns: TypeAlias = "ArrowStream | ArrowArray | Mapping[str, ArrayLike]"
 """Named columns: an Arrow table, a DataFrame, or a dict of arrays."""
+
+Features: TypeAlias = "Examples | spmatrix | sparray | ArrayLike | Columns"
+"""What a learner takes as X: examples, a matrix, or columns for its encoder."""

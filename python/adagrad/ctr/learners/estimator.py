@@ -11,16 +11,18 @@ import dataclasses
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 import adagrad._core as _core
 from adagrad._arguments import check_integer, check_storable
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import Examples
+from adagrad.ctr.encoding.inputs import Features
 from adagrad.ctr.learners import file_format
 from adagrad.ctr.learners.file_format import SavedLearner
 from adagrad.ctr.learners.labeled import LabeledExamples
@@ -30,6 +32,9 @@ from adagrad.ctr.learners.progressive import measured
 from adagrad.ctr.learners.validation import InputValidation
 from adagrad.rule import Rule
 from adagrad.tables.metadata import rule_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["ClickLearner"]
 
@@ -52,12 +57,12 @@ class ClickLearner(InputValidation):
 
     def fit(
         self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
+        X: Features,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
         *,
-        validation: tuple[Any, Any] | None = None,
-    ) -> ClickLearner:
+        validation: tuple[Features, ArrayLike] | None = None,
+    ) -> Self:
         """Learn from examples, in up to `passes` passes.
 
         Parameters
@@ -146,8 +151,12 @@ class ClickLearner(InputValidation):
         return measured(lambda x: model.margins(x, threads=threads), parts).metrics()["logloss"]
 
     def partial_fit(
-        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
-    ) -> ClickLearner:
+        self,
+        X: Features,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Learn from more examples, in one pass.
 
         Parameters
@@ -286,7 +295,7 @@ class ClickLearner(InputValidation):
         """The linear params, shape [1, n_slots]; at a fixed rate a view of the model's table."""
         return self._model.linear()[0][None, :]
 
-    def decision_function(self, X: Any) -> Floats:
+    def decision_function(self, X: Features) -> Floats:
         """Return the log-odds of the positive class.
 
         Parameters
@@ -301,7 +310,7 @@ class ClickLearner(InputValidation):
         model = self._model
         return model.margins(self._examples(X, reset=False), threads=self._threads())
 
-    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
+    def predict_proba(self, X: Features) -> npt.NDArray[np.float64]:
         """Return the probabilities of both classes, in the order of ``classes_``.
 
         Parameters
@@ -315,7 +324,7 @@ class ClickLearner(InputValidation):
         """
         return _core.probabilities(self.decision_function(X))
 
-    def predict_log_proba(self, X: Any) -> npt.NDArray[np.float64]:
+    def predict_log_proba(self, X: Features) -> npt.NDArray[np.float64]:
         """Return the logarithms of the probabilities of both classes.
 
         They are computed from the log-odds, so that they are accurate and finite even where a
@@ -333,7 +342,7 @@ class ClickLearner(InputValidation):
         margins = self.decision_function(X).astype(np.float64)
         return -np.logaddexp(0.0, np.stack([margins, -margins], axis=1))
 
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: Features) -> Array:
         """Return the more likely class of each example.
 
         Parameters
@@ -350,7 +359,7 @@ class ClickLearner(InputValidation):
         classes: Array = self.classes_[positive.astype(np.intp)]
         return classes
 
-    def uncertainty(self, X: Any) -> Floats:
+    def uncertainty(self, X: Features) -> Floats:
         """Return how uncertain the model is about each example, for exploring rare ads.
 
         Parameters
@@ -430,7 +439,7 @@ class ClickLearner(InputValidation):
         return SavedLearner(type(self).__name__, params, self.classes_, fitted, model, extra)
 
     @classmethod
-    def _restored(cls, path: str | os.PathLike[str], saved: SavedLearner) -> ClickLearner:
+    def _restored(cls, path: str | os.PathLike[str], saved: SavedLearner) -> Self:
         """Return the learner in a file.
 
         Raises

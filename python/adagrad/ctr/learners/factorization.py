@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from adagrad._arguments import check_integer, check_real
+from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import REGIONS, Examples, region_size
 from adagrad.ctr.learners.estimator import ClickLearner
 from adagrad.ctr.learners.model import Settings
@@ -74,7 +76,7 @@ class FactorizationMachine(ClickLearner):
         passes: int = 1,
         shuffle: bool = False,
         seed: int = 0,
-        encoder: Any = None,
+        encoder: HashingEncoder | None = None,
         warm_start: bool = False,
         n_jobs: int | None = None,
         verbose: int = 0,
@@ -110,7 +112,7 @@ class FactorizationMachine(ClickLearner):
         )
 
     @property
-    def factors_(self) -> Any:
+    def factors_(self) -> npt.NDArray[np.float32]:
         """The vectors, [n_slots, factors], as a view of the model's table."""
         weights = self._model.tables["factors"].weights
         return weights.reshape(len(weights), -1)
@@ -170,7 +172,7 @@ class FieldAwareFactorizationMachine(ClickLearner):
         passes: int = 1,
         shuffle: bool = False,
         seed: int = 0,
-        encoder: Any = None,
+        encoder: HashingEncoder | None = None,
         warm_start: bool = False,
         n_jobs: int | None = None,
         verbose: int = 0,

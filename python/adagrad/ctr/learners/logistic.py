@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.learners.estimator import ClickLearner
 from adagrad.ctr.learners.model import Settings
@@ -148,7 +149,7 @@ class LogisticRegression(ClickLearner):
         passes: int = 1,
         shuffle: bool = False,
         seed: int = 0,
-        encoder: Any = None,
+        encoder: HashingEncoder | None = None,
         warm_start: bool = False,
         n_jobs: int | None = None,
         verbose: int = 0,

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import validate_data
@@ -22,6 +23,7 @@ from sklearn.utils.validation import validate_data
 from adagrad._arguments import check_flag, check_integer, check_real, check_storable
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import Examples, check_unmasked
+from adagrad.ctr.encoding.inputs import Features
 from adagrad.ctr.encoding.matrices import checked_csr
 from adagrad.ctr.learners.frames import (
     check_array_of_numbers,
@@ -64,7 +66,8 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     passes: int
     shuffle: bool
     seed: int
-    encoder: Any
+    encoder: HashingEncoder | None
+    encoder_: HashingEncoder
     warm_start: bool
     n_jobs: int | None
     verbose: int
@@ -73,11 +76,11 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _labeled(
         self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        classes: Any = None,
-        class_weight: Any = None,
+        X: Features,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        class_weight: Mapping[Any, float] | str | None = None,
         *,
         reset: bool,
     ) -> LabeledExamples:
@@ -101,7 +104,7 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_products(x, weights)
         return LabeledExamples(x, labels, weights)
 
-    def _examples(self, X: Any, reset: bool) -> Examples:
+    def _examples(self, X: Features, reset: bool) -> Examples:
         if self.encoder is not None and not isinstance(X, Examples):
             X = self._encode(X, reset)
         if not isinstance(X, Examples):
@@ -117,7 +120,11 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         encoder = getattr(self, "encoder_", self.encoder)
         self.__dict__.pop("feature_names_in_", None)  # of an earlier fit
         self.n_features_in_ = n_slots
-        if hasattr(encoder, "fields_") and 2 ** int(encoder.bits) == n_slots:
+        if (
+            encoder is not None
+            and hasattr(encoder, "fields_")
+            and 2 ** int(encoder.bits) == n_slots
+        ):
             self.n_features_in_ = encoder.n_features_in_
             self.feature_names_in_ = encoder.feature_names_in_
 
@@ -142,8 +149,9 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             warn_of_integers(integers, matrix.data if scipy.sparse.issparse(matrix) else matrix)
         return Examples.from_csr(matrix)
 
-    def _encode(self, X: Any, reset: bool) -> Any:
+    def _encode(self, X: Any, reset: bool) -> Examples:
         """Encode columns. The first batch of a model determines their names and kinds."""
+        assert self.encoder is not None
         if reset:
             self.encoder_ = copy.deepcopy(self.encoder)
             if not hasattr(self.encoder_, "fields_"):
@@ -154,7 +162,7 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 "X has columns, but the model learned from Examples and its encoder has seen no"
                 " columns: fit the encoder first, or pass Examples"
             )
-        given = getattr(self, "encoder", None)
+        given = self.encoder
         if isinstance(given, HashingEncoder) and given.get_params() != encoder.get_params():
             raise ValueError(
                 f"the model began with {encoder!r}, which cannot become {given!r}: fit a new"
