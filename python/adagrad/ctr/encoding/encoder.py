@@ -6,24 +6,22 @@ disk depends on them.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 import adagrad._core as _core
 from adagrad._arguments import check_integer
-from adagrad.ctr.encoding.examples import Examples, region_size
+from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.encoding.fields import cross_name, fields_in, planned
 from adagrad.ctr.encoding.saved import check_saved
+from adagrad.ctr.encoding.scikit_learn import ScikitLearnMethods
 
 # `columns` and `inverse` are imported where they are called: they need pyarrow, but a learner of
 # sparse matrices, which imports this module, does not.
 if TYPE_CHECKING:
     import pyarrow as pa
-    from numpy.typing import ArrayLike
     from typing_extensions import Self
 
     from adagrad.ctr.encoding.inputs import Columns
@@ -37,11 +35,10 @@ _CHOICES = {
     "multi": ("sum", "mean"),
     "null": ("value", "skip"),
 }
-_NAMED_BITS = 24
 _FORMAT = 1  # version of to_dict; it changes with the hash
 
 
-class HashingEncoder:
+class HashingEncoder(ScikitLearnMethods):
     """Encode columns as `Examples`: each value of each field gets a slot by hashing.
 
     The encoder learns and stores nothing. It encodes a log in one pass, in pieces of any size, and
@@ -287,78 +284,6 @@ class HashingEncoder:
             for name, (first, step, count) in zip(self._names(self.fields_), homes, strict=True)
         }
 
-    def get_feature_names_out(
-        self, input_features: ArrayLike | None = None
-    ) -> npt.NDArray[np.object_]:
-        """Return a name for each slot: the fields that have their values there, and its number.
-
-        Such as ``"site|hour_17"``: slot 17 is in a region of ``site`` and ``hour``, and may hold
-        any value of both. A model stores no values; `inverse` finds those of a sample by slot.
-
-        Parameters
-        ----------
-        input_features : array-like of str, optional
-            Must be equal to ``feature_names_in_``.
-
-        Returns
-        -------
-        ndarray of str objects, shape [2**bits]
-            The names of the columns of ``transform(X).to_csr()``, and of the params of a learner.
-            They are no columns of a DataFrame: `set_output` refuses that.
-
-        Raises
-        ------
-        ValueError
-            `fit` was not called, other features are given, or there are more than 2**24 slots,
-            whose names would take gigabytes.
-        """
-        regions = self.regions()
-        known = self.feature_names_in_
-        if input_features is not None and not np.array_equal(np.asarray(input_features), known):
-            raise ValueError("input_features is not equal to feature_names_in_")
-        if self.bits > _NAMED_BITS:
-            raise ValueError(
-                f"2**{self.bits} slots are too many to name: regions() has the fields of each of"
-                " the eight regions, and inverse() the values in the slots of a sample"
-            )
-        n_slots = 2 ** int(self.bits)
-        size = region_size(n_slots)
-        shared = [
-            "|".join(name for name, own in regions.items() if region in own)
-            for region in range(n_slots // size)
-        ]
-        return np.array([f"{shared[slot // size]}_{slot}" for slot in range(n_slots)], object)
-
-    def set_output(self, *, transform: str | None = None) -> Self:
-        """Accept what scikit-learn may ask of the output: "default", or None for no change.
-
-        Raises
-        ------
-        ValueError
-            The output shall be a DataFrame: `Examples` are sparse, with a column per slot.
-        """
-        if transform not in (None, "default"):
-            raise ValueError(
-                f"HashingEncoder cannot give the output {transform!r}: its Examples are sparse and"
-                " have a column per slot; call set_output on the other steps instead"
-            )
-        return self
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters, unchanged; `deep` has no effect."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-
-    def set_params(self, **params: Any) -> Self:
-        """Set parameters by name, and return the encoder; they are checked when it encodes."""
-        known = self.get_params()
-        for name, value in params.items():
-            if name not in known:
-                raise ValueError(
-                    f"HashingEncoder has no parameter {name!r}; its parameters are {list(known)}"
-                )
-            setattr(self, name, value)
-        return self
-
     def to_dict(self) -> dict[str, Any]:
         """Return the parameters and what `fit` found, as a dict that JSON can hold."""
         params = {**self.get_params(), "bits": int(self.bits), "seed": int(self.seed)}
@@ -440,30 +365,3 @@ class HashingEncoder:
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_last"}
-
-    def _repr_html_(self) -> str:
-        """Return what a notebook shows: the page of scikit-learn for estimators."""
-        from sklearn.utils import estimator_html_repr
-
-        page: str = estimator_html_repr(self)
-        return page
-
-    def __repr__(self) -> str:
-        params = inspect.signature(type(self)).parameters
-        changed = (
-            f"{name}={value!r}"
-            for name, value in self.get_params().items()
-            if value != params[name].default
-        )
-        return f"HashingEncoder({', '.join(changed)})"
-
-    def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
-
-        return Tags(
-            estimator_type=None,
-            target_tags=TargetTags(required=False),
-            transformer_tags=TransformerTags(),
-            input_tags=InputTags(two_d_array=False, string=True, categorical=True, allow_nan=True),
-            requires_fit=False,
-        )
