@@ -116,6 +116,11 @@ def test_inspect(folder: Path) -> None:
     strongest = int(np.argmax(np.abs(model.coef_[0])))
     assert f"{strongest} " in out
     assert f"{model.coef_[0, strongest]:.4f}" in out
+    tenths = [line.split() for line in out.splitlines() if line.endswith(tuple("0123456789-"))]
+    tenths = [line for line in tenths if line.count("%") == 2]
+    assert [line[0] for line in tenths] == [f"{number}" for number in range(1, 11)]
+    assert sum(int(line[1].replace(",", "")) for line in tenths) == pytest.approx(30_000, abs=5)
+    assert "without the column" not in out
     named = next(line for line in out.splitlines() if f" {strongest} " in line)
     dealt = model.encoder.regions()
     assert strongest // (2**14 // 8) in dealt[named.split()[0]]
@@ -129,6 +134,26 @@ def test_inspect(folder: Path) -> None:
     assert float(weight) == pytest.approx(model.coef_[0, int(slot)], abs=1e-4)
     rule = model._model.settings.rule
     assert float(rate) == pytest.approx(rule.lr / np.sqrt(float(accumulator) + rule.eps), rel=1e-2)
+
+
+def test_inspect_shows_what_columns_contribute(folder: Path, tmp_path: Path) -> None:
+    code, out, err = invoke("inspect", folder / "m", "-n", 0, "--log", folder / "log.parquet")
+    assert (code, err) == (0, "")
+    assert "the first 20,000 rows once with all columns" in out
+    lines = out.split("without the column")[1].splitlines()[2:6]
+    assert sorted(line.split()[0] for line in lines) == ["ad", "depth", "site", "user"]
+    assert lines[0].split()[0] == "site"
+    assert [float(line.split()[1]) for line in lines] == sorted(
+        (float(line.split()[1]) for line in lines), reverse=True
+    )
+    without = tmp_path / "unlabeled.parquet"
+    parquet.write_table(TODAY.drop_columns([LABEL]), without)
+    for log, more in ((without, ()), ("-", ("--format", "tsv"))):
+        data = (folder / "today.tsv").read_bytes()
+        code, out, err = invoke("inspect", folder / "m", "--log", log, *more, input=data)
+        assert (code, err) == (0, "")
+        assert "Features in the first 5,000 rows" in out
+        assert "without the column" not in out
 
 
 def test_evaluate_on_one_class(folder: Path, tmp_path: Path) -> None:

@@ -17,11 +17,13 @@ from adagrad.commands.outputs import check_standard_output
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from rich.console import Console
     from rich.table import Table
 
     from adagrad.ctr.encoding.examples import Examples
     from adagrad.ctr.learners.estimator import ClickLearner
     from adagrad.ctr.training.insight import Slots
+    from adagrad.ctr.training.pipeline import Encoded
 
 __all__ = ["inspect"]
 
@@ -52,12 +54,14 @@ Line = tuple[str, str]  # name and text
 @log_options
 @reads_logs
 def inspect(model: Path, logs: tuple[str, ...], top: int, **given: Any) -> None:
-    """Show the settings of MODEL, its training and its strongest features.
+    """Show the settings of MODEL, its training, its calibration and its strongest features.
 
     The rate of a feature is the effective learning rate of its next step. It falls with every
     gradient, so it is large for features that the model has rarely seen. A model stores slots, not
     the values of features, so by default only the fields of a slot are shown. With --log, the
-    features in a sample of a log are shown by name, with their counts.
+    features in a sample of a log are shown by name, with their counts. If the log has the label, up
+    to 20,000 of its rows are learned once with all columns and once without each, which shows how
+    much the logloss rises without a column.
     """
     from adagrad.ctr.learners import files
     from adagrad.ctr.training import insight
@@ -74,8 +78,12 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, **given: Any) -> None:
         console.print(f"{name:<12}{printable(text)}", markup=False)
     found = trained
     names: dict[int, list[tuple[str, Any]]] = {}
+    console.print()
+    console.print(_calibration(estimator))
     if logs:
-        x, names = _sample(model, logs, estimator, extra, given)
+        x, y, names = _sample(model, logs, estimator, extra, given)
+        if y is not None:
+            _print_contributions(console, estimator, x, y)
         found = insight.sampled_slots(estimator._model, x)
         console.print(
             f"\nFeatures in the first {len(x):,} rows of {printable(logs[0])}", markup=False
@@ -100,14 +108,48 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, **given: Any) -> None:
             )
 
 
+def _calibration(estimator: ClickLearner) -> Table:
+    """Return a table of predictions before learning and what was clicked, by tenths."""
+    from adagrad.ctr.training import insight
+
+    table = _plain_table("calibration by tenths", "examples", "predicted", "observed", "ratio")
+    for number, texts in enumerate(insight.deciles(estimator._model.progressive), start=1):
+        table.add_row(f"{number}", *texts)
+    return table
+
+
+def _print_contributions(
+    console: Console, estimator: ClickLearner, x: Examples, y: npt.NDArray[np.float32]
+) -> None:
+    from rich.markup import escape
+
+    from adagrad.ctr.encoding.encoder import HashingEncoder
+    from adagrad.ctr.training.contribution import contributions
+    from adagrad.ctr.training.encoders import encoder_of
+
+    encoder = encoder_of(estimator)
+    if not isinstance(encoder, HashingEncoder):
+        return
+    found = contributions(encoder, x, y, estimator.coef_[0])
+    if found is None:
+        return
+    table = _plain_table("without the column", "rise in logloss", "± 1 σ")
+    for one in found.columns:
+        table.add_row(escape(printable(one.column)), f"{one.rise:+.5f}", f"{one.error:.5f}")
+    console.print()
+    console.print(table)
+    console.print(found.text(), markup=False)
+
+
 def _sample(
     model: Path,
     logs: tuple[str, ...],
     estimator: ClickLearner,
     extra: Any,
     given: dict[str, Any],
-) -> tuple[Examples, dict[int, list[tuple[str, Any]]]]:
-    """Return the first batch of a log, and its features by slot."""
+) -> tuple[Examples, npt.NDArray[np.float32] | None, dict[int, list[tuple[str, Any]]]]:
+    """Return the first batch of a log, its labels if it has any, and its features by slot."""
+    from adagrad.ctr.logs.rows import LogError
     from adagrad.ctr.training import insight
     from adagrad.ctr.training.columns import open_for_model
     from adagrad.ctr.training.pipeline import encoded
@@ -115,15 +157,23 @@ def _sample(
 
     trained = trained_with(model, estimator, extra)
     how = reader_options(given, logs)
-    with open_for_model(
-        logs, trained.features, label=None, skip_bad=given["skip_bad"], **how
-    ) as log:
-        batches = encoded(log, trained.encoder)
-        first = next(batches, None)
-        batches.close()
+
+    def first_batch(label: str | None) -> Encoded | None:
+        with open_for_model(
+            logs, trained.features, label=label, skip_bad=given["skip_bad"], **how
+        ) as log:
+            batches = encoded(log, trained.encoder)
+            first = next(batches, None)
+            batches.close()
+        return first
+
+    try:  # a log without a label shows less, and the standard input cannot be read again
+        first = first_batch(None if "-" in logs else trained.label)
+    except LogError:
+        first = first_batch(None)
     if first is None:
         raise click.ClickException(f"{logs[0]}: no examples")
-    return first.x, insight.features_in_sample(trained.encoder, first.batch)
+    return first.x, first.y, insight.features_in_sample(trained.encoder, first.batch)
 
 
 def _settings(path: Path, estimator: ClickLearner) -> list[Line]:
@@ -181,17 +231,12 @@ def _top(
     fields: Callable[[int], str],
 ) -> Table:
     """Return a table of some slots, in an order."""
-    from rich import box
     from rich.markup import escape
-    from rich.table import Table
 
     from adagrad.ctr.training import insight
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column(title, overflow="fold")
     headings = ["slot", "weight", "accumulator", "rate"]
-    for heading in [*headings, "count"] if found.counts is not None else headings:
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = _plain_table(title, *headings, *(["count"] if found.counts is not None else []))
     for at in order.tolist():
         slot = int(found.slots[at])
         row = [
@@ -202,4 +247,16 @@ def _top(
             f"{found.rates[at]:.4g}",
         ]
         table.add_row(*row, *([f"{found.counts[at]:,}"] if found.counts is not None else []))
+    return table
+
+
+def _plain_table(title: str, *headings: str) -> Table:
+    """Return an empty table whose first column is text and whose others are numbers."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column(title, overflow="fold")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
     return table

@@ -15,12 +15,14 @@ from checks import need_packages
 
 need_packages("click", "rich", "sklearn", "pyarrow", "safetensors", "matplotlib")
 
+import pyarrow.parquet as pq
 from sklearn.metrics import roc_auc_score
 
 import command
+from adagrad import ctr
 from adagrad.ctr.learners.progressive import Progressive
-from adagrad.ctr.training.insight import feature_text
-from adagrad.ctr.training.pictures import calibration_groups, gains
+from adagrad.ctr.training.insight import calibration_groups, feature_text
+from adagrad.ctr.training.pictures import gains
 from command import LABEL, invoke
 
 SECTIONS = [
@@ -30,6 +32,7 @@ SECTIONS = [
     "gains-and-lift",
     "frequency-and-learning-rate",
     "strongest-features",
+    "contributions",
     "collisions",
     "settings",
 ]
@@ -92,10 +95,41 @@ def test_the_page_is_valid_and_self_contained(page: Path) -> None:
     assert parsed.sections == SECTIONS
     assert "script" not in parsed.tags
     assert len(parsed.ids) == len(set(parsed.ids))
-    assert parsed.tags.count("svg") == 9
+    assert parsed.tags.count("svg") == 10
     assert all(link.startswith("#") and link[1:] in parsed.ids for link in parsed.links)
     assert "nan" not in re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL)
     assert all(word in text for word in ("validation, pass 1", "--bits", "site=site"))
+
+
+def section(page: Path, name: str) -> str:
+    """Return the text of a section, without its pictures."""
+    text = page.read_text(encoding="utf-8")
+    found = re.search(f'<section id="{name}">(.*?)</section>', text, re.DOTALL)
+    assert found
+    return re.sub("<[^>]*>", " ", re.sub(r"<svg.*?</svg>", "", found[1], flags=re.DOTALL))
+
+
+def test_calibration_by_tenths(page: Path) -> None:
+    model = ctr.load(page.with_name("m.safetensors"))
+    held = pq.read_table(page.with_name("held.parquet"))
+    p = model.predict_proba(held)[:, 1]
+    y = held.column(LABEL).to_numpy()
+    groups = np.array_split(np.argsort(p, kind="stable"), 10)
+    lines = section(page, "calibration").split("ratio")[-1].split("%")
+    numbers = np.array([float(word) for line in lines for word in line.split()]).reshape(10, 5)
+    np.testing.assert_array_equal(numbers[:, 0], np.arange(1, 11))
+    np.testing.assert_allclose(numbers[:, 1], 400, atol=5)
+    np.testing.assert_allclose(
+        numbers[:, 2], [100 * p[group].mean() for group in groups], rtol=0.01
+    )
+    np.testing.assert_allclose(numbers[:, 3], [100 * y[group].mean() for group in groups], atol=0.8)
+
+
+def test_contributions(page: Path) -> None:
+    text = section(page, "contributions")
+    assert "the first 20,000 rows once with all columns" in text
+    rises = {name: float(re.search(rf" {name} +([+-][.0-9]+)", text)[1]) for name in ("site", "ad")}  # type: ignore[index]
+    assert rises["site"] > 0.001
 
 
 def test_a_libsvm_log_and_a_tiny_one(tmp_path: Path) -> None:
@@ -106,7 +140,7 @@ def test_a_libsvm_log_and_a_tiny_one(tmp_path: Path) -> None:
         *("--report", tmp_path / "r.html"),
     )
     assert code == 0, err
-    sections = [name for name in SECTIONS if name != "collisions"]
+    sections = [name for name in SECTIONS if name not in ("contributions", "collisions")]
     assert Page((tmp_path / "r.html").read_text(encoding="utf-8")).sections == sections
 
 

@@ -16,17 +16,24 @@ import pyarrow as pa
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import Examples, region_size
 from adagrad.ctr.learners.model import Model
+from adagrad.ctr.learners.progressive import Progressive
 from adagrad.ctr.logs.libsvm import IDS
 from adagrad.ctr.training.encoders import Encoder, SlotEncoder
 
 __all__ = [
     "Slots",
+    "calibration_groups",
+    "deciles",
     "feature_text",
     "features_in_sample",
     "field_names",
     "sampled_slots",
     "trained_slots",
 ]
+
+MARGIN = 16.0  # the histogram of `Progressive` covers log-odds from -16 to 16
+
+Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,45 @@ class Slots:
     weights: npt.NDArray[np.float32]
     accumulators: npt.NDArray[np.float32]
     rates: npt.NDArray[np.float32]
+
+
+def calibration_groups(board: Progressive, groups: int) -> tuple[Doubles, Doubles, Doubles]:
+    """Cut predictions into groups of equal weight, by prediction.
+
+    Returns
+    -------
+    predicted, observed, weight : ndarray of float64, shape [at most groups]
+        Mean prediction, share of positives, and total weight of each group. A prediction counts as
+        the middle of its histogram bin, which is 1/1024 wide in log-odds.
+    """
+    both = board.bins.sum(axis=0)
+    p = 1 / (1 + np.exp(-_margins(both.size)))
+    # A bin is not split: it belongs to the group of its middle.
+    middle = (np.cumsum(both) - 0.5 * both) / max(both.sum(), 1e-300)
+    group = np.minimum((middle * groups).astype(np.int64), groups - 1)
+    weight = np.bincount(group, both, groups)
+    some = weight > 0
+    predicted = np.bincount(group, both * p, groups)[some] / weight[some]
+    observed = np.bincount(group, board.bins[1], groups)[some] / weight[some]
+    return predicted, observed, weight[some].astype(np.float64)
+
+
+def deciles(board: Progressive) -> list[list[str]]:
+    """Return ten groups of predictions as texts, by prediction.
+
+    Each has its weight, mean prediction, share of positives, and the ratio of the two.
+    """
+    return [
+        [
+            f"{weight:,.0f}",
+            f"{100 * predicted:.3g} %",
+            f"{100 * observed:.3g} %",
+            f"{predicted / observed:.3f}" if observed else "-",
+        ]
+        for predicted, observed, weight in zip(
+            *(array.tolist() for array in calibration_groups(board, 10)), strict=True
+        )
+    ]
 
 
 def trained_slots(model: Model) -> Slots:
@@ -122,3 +168,8 @@ def _slots(
     rates = model.uncertainty(Examples.from_csr(single))
     weights = model.tables["linear"].weights.reshape(-1)
     return Slots(slots, counts, weights[slots], _accumulators(model)[slots], rates)
+
+
+def _margins(bins: int) -> Doubles:
+    width = 2 * MARGIN / bins
+    return np.asarray(-MARGIN + width * (np.arange(bins) + 0.5), np.float64)

@@ -15,19 +15,21 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from adagrad._text import printable, shortened
 from adagrad.ctr.learners.progressive import Progressive
 from adagrad.ctr.training import insight
+from adagrad.ctr.training.contribution import Contributions
 from adagrad.metrics import entropy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["GROUPS", "calibration_groups", "curves", "gains", "lift", "rates", "reliability"]
+__all__ = ["GROUPS", "contributed", "curves", "gains", "lift", "rates", "reliability"]
 
 BLUE, VERMILION = "#0072B2", "#D55E00"  # from Okabe and Ito; readable on white and on black
 GROUPS = 20
-MARGIN = 16.0  # the histogram of `Progressive` covers log-odds from -16 to 16
 MAX_DOTS = 3_000
+MAX_BARS = 24
 OCTAVES = 12  # of a learning curve that are drawn: the last ones
 
 # Text and axes take the color of the page's text, light or dark. matplotlib has no such color, so
@@ -35,27 +37,6 @@ OCTAVES = 12  # of a learning curve that are drawn: the last ones
 INK, PALE = "#123456", "#654321"
 
 Floats = npt.NDArray[np.float64]
-
-
-def calibration_groups(board: Progressive, groups: int = GROUPS) -> tuple[Floats, Floats, Floats]:
-    """Cut predictions into groups of equal weight, by prediction.
-
-    Returns
-    -------
-    predicted, observed, weight : ndarray of float64, shape [at most groups]
-        Mean prediction, share of positives, and total weight of each group. A prediction counts as
-        the middle of its histogram bin, which is 1/1024 wide in log-odds.
-    """
-    both = board.bins.sum(axis=0)
-    p = 1 / (1 + np.exp(-_margins(both.size)))
-    # A bin is not split: it belongs to the group of its middle.
-    middle = (np.cumsum(both) - 0.5 * both) / max(both.sum(), 1e-300)
-    group = np.minimum((middle * groups).astype(np.int64), groups - 1)
-    weight = np.bincount(group, both, groups)
-    some = weight > 0
-    predicted = np.bincount(group, both * p, groups)[some] / weight[some]
-    observed = np.bincount(group, board.bins[1], groups)[some] / weight[some]
-    return predicted, observed, weight[some].astype(np.float64)
 
 
 def gains(board: Progressive) -> tuple[Floats, Floats]:
@@ -68,13 +49,10 @@ def gains(board: Progressive) -> tuple[Floats, Floats]:
     return shown, hit
 
 
-def _margins(bins: int) -> Floats:
-    width = 2 * MARGIN / bins
-    return np.asarray(-MARGIN + width * (np.arange(bins) + 0.5), np.float64)
-
-
 @contextmanager
-def _drawing(name: str, columns: int) -> Iterator[tuple[Sequence[Axes], list[str]]]:
+def _drawing(
+    name: str, columns: int, height: float = 3.2
+) -> Iterator[tuple[Sequence[Axes], list[str]]]:
     """Yield axes, and a list that receives one SVG per axes when the context ends."""
     style: Any = {
         "svg.fonttype": "none",
@@ -92,7 +70,7 @@ def _drawing(name: str, columns: int) -> Iterator[tuple[Sequence[Axes], list[str
     }
     pictures: list[str] = []
     with rc_context(style):
-        figures = [Figure(figsize=(4.4, 3.2), layout="constrained") for _ in range(columns)]
+        figures = [Figure(figsize=(4.4, height), layout="constrained") for _ in range(columns)]
         yield [figure.subplots() for figure in figures], pictures
         for figure in figures:
             figure.patch.set_visible(False)
@@ -176,7 +154,7 @@ def _short(value: float, _: object = None) -> str:
 
 def reliability(board: Progressive) -> str:
     """Draw the share of positives against the mean prediction, and the ratio of the two."""
-    predicted, observed, weight = calibration_groups(board)
+    predicted, observed, weight = insight.calibration_groups(board, GROUPS)
     with _drawing("calibration", 2) as (axes, pictures):
         ends = [0.0, 1.08 * max(float(predicted.max()), float(observed.max()), 1e-6)]
         axes[0].plot(ends, ends, color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
@@ -235,6 +213,31 @@ def rates(found: insight.Slots) -> str:
                 axis.set_minor_formatter(NullFormatter())
                 axis.set_major_formatter(FuncFormatter(_short))
             ax.set_xlabel("occurrences in the sample")
+    return _figures(pictures)
+
+
+def contributed(found: Contributions) -> str:
+    """Draw the rise in logloss without each of the strongest columns."""
+    shown = found.columns[:MAX_BARS][::-1]
+    rises = [one.rise for one in shown]
+    with _drawing("contribution", 1, 0.8 + 0.24 * max(6, len(shown))) as (axes, pictures):
+        ax = axes[0]
+        ax.axvline(0, color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
+        ax.barh(
+            range(len(shown)),
+            rises,
+            xerr=[one.error for one in shown],
+            color=BLUE,
+            height=0.6,
+            error_kw={"ecolor": PALE, "elinewidth": 1.2},
+        )
+        names = [shortened(printable(one.column), 24) for one in shown]
+        ax.set_yticks(range(len(shown)), names, parse_math=False)
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+        ax.xaxis.set_major_formatter(FuncFormatter(_short))
+        ax.set_ylim(-0.6, len(shown) - 0.4)
+        ax.set_xlabel("rise in logloss ± 1 σ")
+        ax.set_ylabel("without the column")
     return _figures(pictures)
 
 

@@ -18,11 +18,13 @@ from adagrad._atomic import writing
 from adagrad._text import broken_rows, counted, metric_texts, printable
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.training import insight, pictures
+from adagrad.ctr.training.contribution import contributions
 from adagrad.ctr.training.options import option_name, option_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from adagrad.ctr.encoding.examples import Examples
     from adagrad.ctr.learners.progressive import Progressive
     from adagrad.ctr.training.run import Training
 
@@ -97,10 +99,11 @@ def _quality(training: Training, scores: Progressive, of: str) -> list[str]:
         ),
         _section(
             "Calibration",
-            pictures.reliability(scores),
+            _beside(pictures.reliability(scores), _deciles(scores)),
             f"Mean prediction and share of positives in {pictures.GROUPS} groups of equal size,"
             f" from the predictions on {of}. On the dashed line predictions are right on average:"
-            " of the ads predicted at 3 %, 3 of 100 are clicked.",
+            " of the ads predicted at 3 %, 3 of 100 are clicked. The table has tenths of the"
+            " examples, least likely first.",
         ),
         _section(
             "Gains and lift",
@@ -110,6 +113,11 @@ def _quality(training: Training, scores: Progressive, of: str) -> list[str]:
             f" predictions on {of}.",
         ),
     ]
+
+
+def _deciles(scores: Progressive) -> str:
+    rows = [[f"{number}", *texts] for number, texts in enumerate(insight.deciles(scores), start=1)]
+    return _table(["tenth", "examples", "predicted", "observed", "ratio"], rows)
 
 
 def _sampled(training: Training, sample: pa.RecordBatch) -> list[str]:
@@ -134,6 +142,7 @@ def _sampled(training: Training, sample: pa.RecordBatch) -> list[str]:
         ),
     ]
     if isinstance(training.encoder, HashingEncoder):
+        sections += _columns(training, sample, x)
         sections.append(
             _section(
                 "Collisions",
@@ -143,6 +152,17 @@ def _sampled(training: Training, sample: pa.RecordBatch) -> list[str]:
             )
         )
     return sections
+
+
+def _columns(training: Training, sample: pa.RecordBatch, x: Examples) -> list[str]:
+    assert isinstance(training.encoder, HashingEncoder)
+    y = sample.column(training.options.label).to_numpy()
+    found = contributions(training.encoder, x, y, training.estimator.coef_[0])
+    if found is None:
+        return []
+    rows = [[one.column, f"{one.rise:+.5f}", f"{one.error:.5f}"] for one in found.columns]
+    table = _table(["without", "rise in logloss", "± 1 σ"], rows)
+    return [_section("Contributions", _beside(pictures.contributed(found), table), found.text())]
 
 
 def _features(found: insight.Slots, names: dict[int, list[tuple[str, Any]]]) -> str:
@@ -198,6 +218,11 @@ def _table(heads: list[str], rows: list[list[str]], words: bool = False) -> str:
     kind = ' class="words"' if words else ""
     head = "" if words else f"<thead><tr>{head}</tr></thead>"
     return f'<div class="scroll"><table{kind}>{head}<tbody>{body}</tbody></table></div>'
+
+
+def _beside(figures: str, table: str) -> str:
+    """Return pictures with a table in the place of one more."""
+    return f"{figures.removesuffix('</div>')}<figure>{table}</figure></div>"
 
 
 def _escaped(text: str) -> str:
