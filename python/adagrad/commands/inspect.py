@@ -57,7 +57,9 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, **given: Any) -> None:
     """Show the settings of MODEL, its training, its calibration and its strongest features.
 
     The rate of a feature is the effective learning rate of its next step. It falls with every
-    gradient, so it is large for features that the model has rarely seen. A model stores slots, not
+    gradient, so it is large for features that the model has rarely seen. A mixture, which --lr auto
+    trains, has several; it shows the variance of the weight in its Bayesian expert instead, and the
+    weights and the logloss of its experts. A model stores slots, not
     the values of features, so by default only the fields of a slot are shown. With --log, the
     features in a sample of a log are shown by name, with their counts. If the log has the label, up
     to 20,000 of its rows are learned once with all columns and once without each, which shows how
@@ -78,6 +80,12 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, **given: Any) -> None:
         console.print(f"{name:<12}{printable(text)}", markup=False)
     found = trained
     names: dict[int, list[tuple[str, Any]]] = {}
+    if experts := insight.expert_rows(estimator._model):
+        table = _plain_table(*insight.EXPERT_HEADS)
+        for row in experts:
+            table.add_row(*row)
+        console.print()
+        console.print(table)
     console.print()
     console.print(_calibration(estimator))
     if logs:
@@ -88,9 +96,10 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, **given: Any) -> None:
         console.print(
             f"\nFeatures in the first {len(x):,} rows of {printable(logs[0])}", markup=False
         )
+    measure = "variance" if found.accumulators is None else "effective rate"
     orders = [
         ("by absolute weight", -np.abs(found.weights)),
-        ("by effective rate, lowest first", found.rates),
+        (f"by {measure}, lowest first", found.rates),
     ]
     if found.counts is not None:
         orders.append(("by count", -found.counts.astype(np.float64)))
@@ -130,7 +139,8 @@ def _print_contributions(
     encoder = encoder_of(estimator)
     if not isinstance(encoder, HashingEncoder):
         return
-    found = contributions(encoder, x, y, estimator.coef_[0])
+    weights, _ = estimator._model.linear()
+    found = contributions(encoder, x, y, weights)
     if found is None:
         return
     table = _plain_table("without the column", "rise in logloss", "± 1 σ")
@@ -178,13 +188,17 @@ def _sample(
 
 def _settings(path: Path, estimator: ClickLearner) -> list[Line]:
     settings = estimator._model.settings
-    rule = settings.fixed_rule
+    rule = settings.rule
     size = path.stat().st_size
     lines = [
         ("model", f"{type(estimator).__name__}, {path} ({size / 2**20:,.1f} MiB)"),
         ("slots", f"{settings.n_slots:,}"),
-        ("rule", f"lr {rule.lr:g}, eps {rule.eps:g}, l1 {settings.l1:g}, l2 {rule.weight_decay:g}"),
     ]
+    if rule is None:
+        lines.append(("rule", "none: lr auto, a mixture of experts"))
+    else:
+        penalties = f"l1 {settings.l1:g}, l2 {rule.weight_decay:g}"
+        lines.append(("rule", f"lr {rule.lr:g}, eps {rule.eps:g}, {penalties}"))
     if settings.factors:
         lines.append(("factors", f"{settings.factors}"))
     if estimator.encoder is not None:
@@ -236,6 +250,8 @@ def _top(
     from adagrad.ctr.training import insight
 
     headings = ["slot", "weight", "accumulator", "rate"]
+    if found.accumulators is None:
+        headings[2:] = ["variance"]
     table = _plain_table(title, *headings, *(["count"] if found.counts is not None else []))
     for at in order.tolist():
         slot = int(found.slots[at])
@@ -243,7 +259,7 @@ def _top(
             escape(printable(insight.feature_text(names[slot]) if slot in names else fields(slot))),
             f"{slot}",
             f"{found.weights[at]:.4f}",
-            f"{found.accumulators[at]:.4g}",
+            *([] if found.accumulators is None else [f"{found.accumulators[at]:.4g}"]),
             f"{found.rates[at]:.4g}",
         ]
         table.add_row(*row, *([f"{found.counts[at]:,}"] if found.counts is not None else []))

@@ -19,12 +19,8 @@ def clicks(seed=0, positives=0.1):
 
 
 def bits(learner):
-    model = learner._model
-    return (
-        model.tables["linear"]._memory.tobytes(),
-        model.bias.tobytes(),
-        repr(learner.progressive_),
-    )
+    weights, bias = learner._model.linear()
+    return weights.tobytes(), bias, repr(learner.progressive_)
 
 
 @given(

@@ -136,9 +136,7 @@ class ClickLearner(InputValidation):
     def _learn(self, batch: LabeledExamples, current: Pass, *, count: bool = True) -> None:
         threads, sums = self._threads(), self._trained.progressive.sums
         before = sums.copy()
-        margins = self._trained.learn(
-            batch.x, batch.y, batch.weights, threads=threads, count=count
-        )
+        margins = self._trained.learn(batch.x, batch.y, batch.weights, threads=threads, count=count)
         if count:
             weight, _, loss, _ = (sums - before).tolist()
             current.count(len(batch), weight, loss)

@@ -17,7 +17,6 @@ import scipy.sparse
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.learners.model import Model, Settings
-from adagrad.ctr.learners.validation import DEFAULT_RULE
 
 __all__ = ["Contribution", "Contributions", "contributions"]
 
@@ -169,6 +168,6 @@ class _Replay:
                 shape=(len(self._y), self._n_slots),
             )
         )
-        model = Model(Settings("lr", self._n_slots, DEFAULT_RULE))
-        margins = model.learn(x, self._y, count=False).astype(np.float64)
+        model = Model(Settings("lr", self._n_slots, None))
+        margins = model.learn(x, self._y).astype(np.float64)
         return np.logaddexp(0.0, np.where(self._y > 0, -margins, margins))

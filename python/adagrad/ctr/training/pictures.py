@@ -16,17 +16,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from adagrad._text import printable, shortened
+from adagrad.ctr.learners.mixture import EXPERTS
 from adagrad.ctr.learners.progressive import Progressive
 from adagrad.ctr.training import insight
 from adagrad.ctr.training.contribution import Contributions
+from adagrad.ctr.training.curve import PLAIN, mixed_at
 from adagrad.metrics import entropy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["GROUPS", "contributed", "curves", "gains", "lift", "rates", "reliability"]
+__all__ = ["GROUPS", "contributed", "curves", "experts", "gains", "lift", "rates", "reliability"]
 
 BLUE, VERMILION = "#0072B2", "#D55E00"  # from Okabe and Ito; readable on white and on black
+COLORS = (BLUE, "#009E73", VERMILION, "#CC79A7", "#E69F00")
 GROUPS = 20
 MAX_DOTS = 3_000
 MAX_BARS = 24
@@ -102,7 +105,7 @@ def _inline(svg: str, prefix: str, figure: Figure) -> str:
 
 def curves(curve: list[list[float]]) -> str:
     """Draw NE, logloss and AUC against the examples of the first pass."""
-    points = np.array(curve, np.float64)
+    points = np.array([point[:PLAIN] for point in curve], np.float64)
     windows = np.diff(points[:, :3], axis=0, prepend=0.0)
     late = points[:, 0] >= points[-1, 0] / 2**OCTAVES
     points, windows = points[late], windows[late]
@@ -119,6 +122,34 @@ def curves(curve: list[list[float]]) -> str:
                 ax.axhline(1, color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
             _count_axis(ax, examples)
             ax.set_ylabel(f"{name} so far")
+    return _figures(pictures)
+
+
+def experts(curve: list[list[float]]) -> str:
+    """Draw the weights of the experts of a mixture, and their losses beside its own."""
+    points = [point for point in curve if len(point) > PLAIN]
+    points = [point for point in points if point[0] >= points[-1][0] / 2**OCTAVES]
+    examples = np.array([point[0] for point in points])
+    weights, losses = (np.array(x) for x in zip(*map(mixed_at, points), strict=True))
+    with _drawing("experts", 2, 3.6) as (axes, pictures):
+        for e, expert in enumerate(EXPERTS):
+            for ax, values in zip(axes, (weights, losses), strict=True):
+                ax.plot(examples, values[:, e], color=COLORS[e], lw=1.4, label=expert.name)
+        axes[0].axhline(0, color=PALE, linewidth=1, linestyle=(0, (4, 3)))
+        axes[0].set_ylabel("weight in the mixture")
+        axes[1].plot(examples, losses[:, -1], color=INK, lw=2, label="mixture")
+        axes[1].set_ylabel("logloss so far")
+        # The first examples of an expert that begins badly would hide all the rest.
+        late = losses[len(losses) // 3 :]
+        low, high = float(np.nanmin(late)), float(np.nanmax(late))
+        pad = 0.05 * (high - low) or 1e-3
+        axes[1].set_ylim(low - pad, high + pad)
+        for ax in axes:
+            _count_axis(ax, examples)
+            handles, labels = ax.get_legend_handles_labels()
+            ax.figure.legend(
+                handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=8
+            )
     return _figures(pictures)
 
 
@@ -195,15 +226,15 @@ def lift(board: Progressive) -> str:
     return _figures(pictures)
 
 
-def rates(found: insight.Slots) -> str:
-    """Draw effective learning rates and absolute weights against counts."""
+def rates(found: insight.Slots, name: str) -> str:
+    """Draw rates or variances, by their name, and absolute weights against counts."""
     assert found.counts is not None
     counts, rates = found.counts, found.rates.astype(np.float64)
     order = np.random.default_rng(0).permutation(len(counts))[:MAX_DOTS]
     with _drawing("rates", 2) as (axes, pictures):
         axes[0].plot(counts[order], rates[order], "o", color=BLUE, ms=2.5, alpha=0.5, mew=0)
         axes[0].set_yscale("log")
-        axes[0].set_ylabel("effective learning rate")
+        axes[0].set_ylabel(name)
         sizes = np.abs(found.weights[order])
         axes[1].plot(counts[order], sizes, "o", color=BLUE, ms=2.5, alpha=0.5, mew=0)
         axes[1].set_ylabel("absolute weight")

@@ -97,6 +97,7 @@ def _quality(training: Training, scores: Progressive, of: str) -> list[str]:
             " the logloss divided by that of always predicting the share of positives; below 1 is"
             " better than that. The pale line covers only the examples since the previous point.",
         ),
+        *_experts(training),
         _section(
             "Calibration",
             _beside(pictures.reliability(scores), _deciles(scores)),
@@ -115,6 +116,15 @@ def _quality(training: Training, scores: Progressive, of: str) -> list[str]:
     ]
 
 
+def _experts(training: Training) -> list[str]:
+    rows = insight.expert_rows(training.estimator._model)
+    if not rows:
+        return []
+    table = _table([*insight.EXPERT_HEADS], rows)
+    body = pictures.experts(training.curve) + table
+    return [_section("Experts", body, insight.ABOUT_EXPERTS)]
+
+
 def _deciles(scores: Progressive) -> str:
     rows = [[f"{number}", *texts] for number, texts in enumerate(insight.deciles(scores), start=1)]
     return _table(["tenth", "examples", "predicted", "observed", "ratio"], rows)
@@ -128,12 +138,7 @@ def _sampled(training: Training, sample: pa.RecordBatch) -> list[str]:
     names = insight.features_in_sample(training.encoder, sample)
     rows = f"the first {len(x):,} rows of this run"
     sections = [
-        _section(
-            "Frequency and learning rate",
-            pictures.rates(found),
-            f"Each dot is a feature in {rows}: how often it occurs there, and the learning rate of"
-            " its next step. Rare features keep a large rate; that of common features falls.",
-        ),
+        _frequency(found, rows),
         _section(
             "Strongest features",
             _features(found, names),
@@ -154,10 +159,27 @@ def _sampled(training: Training, sample: pa.RecordBatch) -> list[str]:
     return sections
 
 
+def _frequency(found: insight.Slots, rows: str) -> str:
+    if found.accumulators is None:
+        return _section(
+            "Frequency and uncertainty",
+            pictures.rates(found, "variance of the weight"),
+            f"Each dot is a feature in {rows}: how often it occurs there, and the variance of its"
+            " weight in the Bayesian expert. It starts at 0.1 and falls with every example.",
+        )
+    return _section(
+        "Frequency and learning rate",
+        pictures.rates(found, "effective learning rate"),
+        f"Each dot is a feature in {rows}: how often it occurs there, and the learning rate of"
+        " its next step. Rare features keep a large rate; that of common features falls.",
+    )
+
+
 def _columns(training: Training, sample: pa.RecordBatch, x: Examples) -> list[str]:
     assert isinstance(training.encoder, HashingEncoder)
     y = sample.column(training.options.label).to_numpy()
-    found = contributions(training.encoder, x, y, training.estimator.coef_[0])
+    weights, _ = training.estimator._model.linear()
+    found = contributions(training.encoder, x, y, weights)
     if found is None:
         return []
     rows = [[one.column, f"{one.rise:+.5f}", f"{one.error:.5f}"] for one in found.columns]
@@ -177,7 +199,8 @@ def _features(found: insight.Slots, names: dict[int, list[tuple[str, Any]]]) -> 
         ]
         for at in order.tolist()
     ]
-    return _table(["feature", "weight", "rate", "count"], rows)
+    measure = "variance" if found.accumulators is None else "rate"
+    return _table(["feature", "weight", measure, "count"], rows)
 
 
 def _collisions(encoder: HashingEncoder, sample: pa.RecordBatch) -> str:
@@ -195,9 +218,12 @@ def _collisions(encoder: HashingEncoder, sample: pa.RecordBatch) -> str:
 
 def _settings(training: Training) -> str:
     settings = training.estimator._model.settings
-    rule = settings.fixed_rule
-    rows = [["model", type(training.estimator).__name__], ["lr", f"{rule.lr:g}"]]
-    rows += [["slots", f"{settings.n_slots:,}"], ["eps", f"{rule.eps:g}"]]
+    rule = settings.rule
+    rows = [["model", type(training.estimator).__name__]]
+    rows += [["lr", "auto" if rule is None else f"{rule.lr:g}"]]
+    rows += [["slots", f"{settings.n_slots:,}"]]
+    if rule is not None:
+        rows += [["eps", f"{rule.eps:g}"]]
     for field in dataclasses.fields(training.options):
         value = getattr(training.options, field.name)
         if field.name != "lr" and value not in (None, (), False):  # 0 and 0.0 equal False
@@ -258,6 +284,9 @@ th, td { text-align: right; padding: .25rem .6rem;
 th:first-child, td:first-child, .words td { text-align: left; padding-left: 0; }
 td:first-child, .words td { overflow-wrap: anywhere; min-width: 6rem; }
 th { font-weight: 600; }
+figure table { font-size: .82rem; }
+figure th, figure td { padding: .2rem .3rem; }
+figure td:first-child { min-width: 2.5rem; }
 @media (max-width: 30rem) { table { font-size: .82rem; } th, td { padding: .25rem .3rem; }
   td:first-child, .words td { min-width: 4.5rem; } }
 footer { margin: 2.5rem 0 1rem; color: light-dark(#4a505a, #a9afb9); font-size: .85rem; }
