@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +16,15 @@ from adagrad.commands import terminal
 from adagrad.commands.errors import reads_logs
 from adagrad.commands.log_options import LogCommand, log_options, reader_options, use_threads
 from adagrad.commands.outputs import check_standard_output
+from adagrad.commands.terminal import echo
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from rich.console import Console
     from rich.table import Table
 
     from adagrad.ctr.encoding.examples import Examples
     from adagrad.ctr.learners.estimator import ClickLearner
+    from adagrad.ctr.training.contribution import Contributions
     from adagrad.ctr.training.insight import Slots
     from adagrad.ctr.training.pipeline import Encoded
 
@@ -51,19 +54,21 @@ Line = tuple[str, str]  # name and text
     show_default=True,
     help="Number of features in each list.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print all of this as one JSON object.")
 @log_options
 @reads_logs
-def inspect(model: Path, logs: tuple[str, ...], top: int, **given: Any) -> None:
+def inspect(model: Path, logs: tuple[str, ...], top: int, as_json: bool, **given: Any) -> None:
     """Show the settings of MODEL, its training, its calibration and its strongest features.
 
     The rate of a feature is the effective learning rate of its next step. It falls with every
     gradient, so it is large for features that the model has rarely seen. A mixture, which --lr auto
     trains, has several; it shows the variance of the weight in its Bayesian expert instead, and the
-    weights and the logloss of its experts. A model stores slots, not
-    the values of features, so by default only the fields of a slot are shown. With --log, the
-    features in a sample of a log are shown by name, with their counts. If the log has the label, up
-    to 20,000 of its rows are learned once with all columns and once without each, which shows how
-    much the logloss rises without a column.
+    weights and the logloss of its experts.
+
+    A model stores slots, not the values of features, so by default only the fields of a slot are
+    shown. With --log, the features in a sample of a log are shown by name, with their counts. If
+    the log has the label, up to 20,000 of its rows are learned once with all columns and once
+    without each, which shows how much the logloss rises without a column.
     """
     from adagrad.ctr.learners import files
     from adagrad.ctr.training import insight
@@ -72,14 +77,21 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, **given: Any) -> None:
     check_standard_output(logs, [model], given["file_format"])
     use_threads(given["threads"])
     estimator, extra = files.read(model)
+    trained = insight.trained_slots(estimator._model)
+    found, columns, rows = trained, None, 0
+    names: dict[int, list[tuple[str, Any]]] = {}
+    if logs:
+        x, y, names = _sample(model, logs, estimator, extra, given)
+        found, rows = insight.sampled_slots(estimator._model, x), len(x)
+        columns = _contributions(estimator, x, y)
+    if as_json:
+        echo(json.dumps(_as_json(estimator, trained, found, names, columns, top)))
+        return
     console = terminal.console(soft_wrap=True)
     console.width = max(console.width, 100)
-    trained = insight.trained_slots(estimator._model)
     lines = [*_settings(model, estimator), *_training(model, extra), *_counts(estimator, trained)]
     for name, text in lines:
         console.print(f"{name:<12}{printable(text)}", markup=False)
-    found = trained
-    names: dict[int, list[tuple[str, Any]]] = {}
     if experts := insight.expert_rows(estimator._model):
         table = _plain_table(*insight.EXPERT_HEADS)
         for row in experts:
@@ -88,14 +100,13 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, **given: Any) -> None:
         console.print(table)
     console.print()
     console.print(_calibration(estimator))
+    if columns is not None:
+        console.print()
+        console.print(_columns(columns))
+        console.print(columns.text(), markup=False)
     if logs:
-        x, y, names = _sample(model, logs, estimator, extra, given)
-        if y is not None:
-            _print_contributions(console, estimator, x, y)
-        found = insight.sampled_slots(estimator._model, x)
-        console.print(
-            f"\nFeatures in the first {len(x):,} rows of {printable(logs[0])}", markup=False
-        )
+        text = f"\nFeatures in the first {rows:,} rows of {printable(logs[0])}"
+        console.print(text, markup=False)
     measure = "variance" if found.accumulators is None else "effective rate"
     orders = [
         ("by absolute weight", -np.abs(found.weights)),
@@ -127,28 +138,82 @@ def _calibration(estimator: ClickLearner) -> Table:
     return table
 
 
-def _print_contributions(
-    console: Console, estimator: ClickLearner, x: Examples, y: npt.NDArray[np.float32]
-) -> None:
+def _contributions(
+    estimator: ClickLearner, x: Examples, y: npt.NDArray[np.float32] | None
+) -> Contributions | None:
+    """Return what the columns of a sample contribute, if it has labels and columns."""
+    from adagrad.ctr.training.contribution import contributions
+
+    if y is None or estimator.encoder is None:
+        return None
+    weights, _ = estimator._model.linear()
+    return contributions(estimator.encoder, x, y, weights)
+
+
+def _columns(found: Contributions) -> Table:
     from rich.markup import escape
 
-    from adagrad.ctr.encoding.encoder import HashingEncoder
-    from adagrad.ctr.training.contribution import contributions
-    from adagrad.ctr.training.encoders import encoder_of
-
-    encoder = encoder_of(estimator)
-    if not isinstance(encoder, HashingEncoder):
-        return
-    weights, _ = estimator._model.linear()
-    found = contributions(encoder, x, y, weights)
-    if found is None:
-        return
     table = _plain_table("without the column", "rise in logloss", "± 1 σ")
     for one in found.columns:
-        table.add_row(escape(printable(one.column)), f"{one.rise:+.5f}", f"{one.error:.5f}")
-    console.print()
-    console.print(table)
-    console.print(found.text(), markup=False)
+        name, *numbers = one.texts()
+        table.add_row(escape(printable(name)), *numbers)
+    return table
+
+
+def _as_json(
+    estimator: ClickLearner,
+    trained: Slots,
+    found: Slots,
+    names: dict[int, list[tuple[str, Any]]],
+    columns: Contributions | None,
+    top: int,
+) -> dict[str, Any]:
+    """Return what is shown, as JSON can hold it; what is not finite is null."""
+    from adagrad.ctr.training import insight
+
+    model = estimator._model
+    settings, mixture = model.settings, model.mixture
+    shown = np.argsort(-np.abs(found.weights), kind="stable")[:top].tolist()
+    measure = "variance" if found.accumulators is None else "rate"
+    calibration = insight.calibration_groups(model.progressive, 10)
+    everything = {
+        "model": type(estimator).__name__,
+        "lr": "auto" if settings.rule is None else settings.rule.lr,
+        "slots": settings.n_slots,
+        "used": len(trained.slots),
+        "examples": estimator.n_examples_,
+        "bias": float(estimator.intercept_[0]),
+        "progressive": estimator.progressive_,
+        "experts": None if mixture is None else mixture.experts(),
+        "mixture": None if mixture is None else {"logloss": mixture.logloss()},
+        "calibration": [
+            {"predicted": predicted, "observed": observed, "examples": weight}
+            for predicted, observed, weight in zip(*(x.tolist() for x in calibration), strict=True)
+        ],
+        "contributions": None
+        if columns is None
+        else {**columns._asdict(), "columns": [one._asdict() for one in columns.columns]},
+        "features": [
+            {
+                "slot": int(found.slots[at]),
+                "feature": insight.feature_text(names.get(int(found.slots[at]), [])) or None,
+                "weight": float(found.weights[at]),
+                measure: float(found.rates[at]),
+                "count": None if found.counts is None else int(found.counts[at]),
+            }
+            for at in shown
+        ],
+    }
+    finite: dict[str, Any] = _finite(everything)
+    return finite
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _sample(

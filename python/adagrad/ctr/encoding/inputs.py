@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from adagrad.ctr.encoding.examples import Examples
 
-__all__ = ["ArrowArray", "ArrowStream", "Columns", "Features"]
+__all__ = ["ArrowArray", "ArrowStream", "Columns", "Features", "Matrix"]
 
 
 class ArrowStream(Protocol):
@@ -32,5 +32,8 @@ class ArrowArray(Protocol):
 Columns: TypeAlias = "ArrowStream | ArrowArray | Mapping[str, ArrayLike]"
 """Named columns: an Arrow table, a DataFrame, or a dict of arrays."""
 
-Features: TypeAlias = "Examples | spmatrix | sparray | ArrayLike | Columns"
+Matrix: TypeAlias = "spmatrix | sparray | ArrayLike"
+"""Numbers, with a column for each slot."""
+
+Features: TypeAlias = "Examples | Matrix | Columns"
 """What a learner takes as X: examples, a matrix, or columns for its encoder."""

@@ -46,6 +46,10 @@ class Contribution(NamedTuple):
     rise: float
     error: float
 
+    def texts(self) -> tuple[str, str, str]:
+        """Return the attributes as texts."""
+        return self.column, f"{round(self.rise, 5) + 0.0:+.5f}", f"{self.error:.5f}"  # no -0
+
 
 class Contributions(NamedTuple):
     """What the columns contribute.

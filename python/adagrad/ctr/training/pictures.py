@@ -128,6 +128,8 @@ def curves(curve: list[list[float]]) -> str:
 def experts(curve: list[list[float]]) -> str:
     """Draw the weights of the experts of a mixture, and their losses beside its own."""
     points = [point for point in curve if len(point) > PLAIN]
+    if not points:
+        return ""
     points = [point for point in points if point[0] >= points[-1][0] / 2**OCTAVES]
     examples = np.array([point[0] for point in points])
     weights, losses = (np.array(x) for x in zip(*map(mixed_at, points), strict=True))

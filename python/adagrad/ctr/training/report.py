@@ -182,7 +182,7 @@ def _columns(training: Training, sample: pa.RecordBatch, x: Examples) -> list[st
     found = contributions(training.encoder, x, y, weights)
     if found is None:
         return []
-    rows = [[one.column, f"{one.rise:+.5f}", f"{one.error:.5f}"] for one in found.columns]
+    rows = [[*one.texts()] for one in found.columns]
     table = _table(["without", "rise in logloss", "± 1 σ"], rows)
     return [_section("Contributions", _beside(pictures.contributed(found), table), found.text())]
 
