@@ -211,12 +211,14 @@ def _slots(
 ) -> Slots:
     import scipy.sparse
 
-    # The uncertainty of an example with one entry of value 1 is the rate of its slot.
-    one = np.ones(len(slots), np.float32)
-    single = scipy.sparse.csr_matrix(
-        (one, slots, np.arange(len(slots) + 1)), shape=(len(slots), model.settings.n_slots)
-    )
-    rates = model.uncertainty(Examples.from_csr(single))
+    # The uncertainty of an example with one entry of value 1 is the rate of its slot, or the
+    # variance of its weight and of the bias. The last example has only the bias.
+    n = len(slots)
+    starts = np.append(np.arange(n + 1), n)
+    shape = n + 1, model.settings.n_slots
+    single = scipy.sparse.csr_matrix((np.ones(n, np.float32), slots, starts), shape=shape)
+    uncertainty = model.uncertainty(Examples.from_csr(single))
+    rates = uncertainty[:-1] - uncertainty[-1]
     weights, _ = model.linear()
     accumulators = None if model.mixture is not None else _accumulators(model)[slots]
     return Slots(slots, counts, weights[slots], accumulators, rates)
