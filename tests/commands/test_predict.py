@@ -16,11 +16,13 @@ need_packages("click", "rich", "sklearn", "pyarrow", "safetensors")
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import scipy.sparse
 from pyarrow import csv, parquet
 from sklearn.metrics import log_loss, roc_auc_score
 
 import command
 from adagrad import ctr
+from adagrad.ctr import Examples, HashingEncoder, LogisticRegression
 from command import LABEL, invoke
 
 TODAY = command.clicks(5_000, seed=1)
@@ -110,12 +112,20 @@ def test_inspect(folder: Path) -> None:
     assert (code, err) == (0, "")
     for text in ("LogisticRegression", "16,384", "site (categorical)", "30,000", "log.parquet"):
         assert text in out
-    assert "by effective rate" in out
+    assert "by variance, lowest first" in out
     assert "--log LOG shows those of a log" in " ".join(out.split())
     model = ctr.load(folder / "m")
     strongest = int(np.argmax(np.abs(model.coef_[0])))
     assert f"{strongest} " in out
     assert f"{model.coef_[0, strongest]:.4f}" in out
+    tenths = [line.split() for line in out.splitlines() if line.endswith(tuple("0123456789-"))]
+    tenths = [line for line in tenths if line.count("%") == 2]
+    assert [line[0] for line in tenths] == [f"{number}" for number in range(1, 11)]
+    assert sum(int(line[1].replace(",", "")) for line in tenths) == pytest.approx(30_000, abs=5)
+    assert "without the column" not in out
+    for expert in model.experts_:
+        line = next(line for line in out.splitlines() if line.startswith(f"{expert['name']} "))
+        assert line.split()[-4:-2] == [f"{expert['weight']:+.3f}", f"{expert['logloss']:.5f}"]
     named = next(line for line in out.splitlines() if f" {strongest} " in line)
     dealt = model.encoder.regions()
     assert strongest // (2**14 // 8) in dealt[named.split()[0]]
@@ -124,11 +134,78 @@ def test_inspect(folder: Path) -> None:
     counts = command.clicks(30_000).column("site").combine_chunks().value_counts().to_pylist()
     most = max(counts, key=lambda entry: entry["counts"])
     line = next(line for line in out.splitlines() if line.startswith(f"site={most['values']} "))
-    slot, weight, accumulator, rate, count = line.split()[-5:]
+    slot, weight, variance, count = line.split()[-4:]
     assert count == f"{most['counts']:,}"
     assert float(weight) == pytest.approx(model.coef_[0, int(slot)], abs=1e-4)
-    rule = model._model.settings.rule
-    assert float(rate) == pytest.approx(rule.lr / np.sqrt(float(accumulator) + rule.eps), rel=1e-2)
+    one = scipy.sparse.csr_matrix(([1.0], ([0], [int(slot)])), shape=(2, 2**14))
+    with_it, bias = model._model.uncertainty(Examples.from_csr(one))
+    assert 0 < float(variance) < 0.1
+    assert float(variance) == pytest.approx(with_it - bias, rel=1e-3)
+
+
+def test_inspect_a_fixed_rate(folder: Path, tmp_path: Path) -> None:
+    model = tmp_path / "m"
+    command.train(folder / "log.parquet", model, "--lr", 0.1)
+    code, out, err = invoke("inspect", model, "-n", 3)
+    assert (code, err) == (0, "")
+    assert "lr 0.1, eps 1, l1 0, l2 0" in out
+    assert "bayes" not in out
+    line = out.split("by effective rate, lowest first")[1].splitlines()[2]
+    *_, weight, accumulator, rate = line.split()
+    assert weight in [f"{value:.4f}" for value in ctr.load(model).coef_[0]]
+    assert float(rate) == pytest.approx(0.1 / np.sqrt(float(accumulator) + 1), rel=1e-2)
+
+
+def test_inspect_shows_what_columns_contribute(folder: Path, tmp_path: Path) -> None:
+    code, out, err = invoke("inspect", folder / "m", "-n", 0, "--log", folder / "log.parquet")
+    assert (code, err) == (0, "")
+    assert "the first 20,000 rows once with all columns" in out
+    lines = out.split("without the column")[1].splitlines()[2:6]
+    assert sorted(line.split()[0] for line in lines) == ["ad", "depth", "site", "user"]
+    assert lines[0].split()[0] == "site"
+    assert [float(line.split()[1]) for line in lines] == sorted(
+        (float(line.split()[1]) for line in lines), reverse=True
+    )
+    without = tmp_path / "unlabeled.parquet"
+    parquet.write_table(TODAY.drop_columns([LABEL]), without)
+    for log, more in ((without, ()), ("-", ("--format", "tsv"))):
+        data = (folder / "today.tsv").read_bytes()
+        code, out, err = invoke("inspect", folder / "m", "--log", log, *more, input=data)
+        assert (code, err) == (0, "")
+        assert "Features in the first 5,000 rows" in out
+        assert "without the column" not in out
+
+
+def test_inspect_as_json(folder: Path, tmp_path: Path) -> None:
+    arguments = ("inspect", folder / "m", "-n", 4, "--json")
+    code, out, err = invoke(*arguments, "--log", folder / "log.parquet")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    model = ctr.load(folder / "m")
+    assert found["lr"] == "auto"
+    assert found["experts"] == model.experts_
+    assert found["progressive"] == model.progressive_
+    assert sum(tenth["examples"] for tenth in found["calibration"]) == 30_000
+    positives = sum(tenth["examples"] * tenth["observed"] for tenth in found["calibration"])
+    assert positives == pytest.approx(model._model.progressive.sums[1])
+    assert {one["column"] for one in found["contributions"]["columns"]} == {
+        *model.feature_names_in_
+    }
+    assert len(found["features"]) == 4
+    for one in found["features"]:
+        assert one["weight"] == pytest.approx(model.coef_[0, one["slot"]])
+        assert "=" in one["feature"]
+    alone = json.loads(invoke(*arguments)[1])
+    assert alone["contributions"] is alone["features"][0]["feature"] is None
+    command.train(folder / "log.parquet", tmp_path / "m", "--lr", 0.1)
+    fixed = json.loads(invoke("inspect", tmp_path / "m", "--json")[1])
+    assert (fixed["lr"], fixed["experts"], len(fixed["features"])) == (0.1, None, 10)
+    one = LogisticRegression(0.1, encoder=HashingEncoder(8)).partial_fit(
+        {"a": ["x"]}, [1], classes=[0, 1]
+    )
+    one.save(tmp_path / "one")
+    metrics = json.loads(invoke("inspect", tmp_path / "one", "--json")[1])["progressive"]
+    assert metrics["auc"] is None  # of one class
 
 
 def test_evaluate_on_one_class(folder: Path, tmp_path: Path) -> None:

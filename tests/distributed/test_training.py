@@ -330,6 +330,7 @@ def test_unsupported_options(clicks, cluster):
     for model, match in [
         (estimator(shuffle=True), "shuffle the dataset"),
         (estimator(warm_start=True), "warm_start"),
+        (estimator(class_weight={1: 2.0}), "class_weight"),
         (LogisticRegression(), "has no encoder for the columns"),
     ]:
         with pytest.raises(ValueError, match=match):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ from adagrad.commands import terminal
 from adagrad.commands.errors import reads_logs
 from adagrad.commands.log_options import LogCommand, log_options, reader_options, use_threads
 from adagrad.commands.outputs import check_standard_output
+from adagrad.commands.terminal import echo
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -21,7 +24,9 @@ if TYPE_CHECKING:
 
     from adagrad.ctr.encoding.examples import Examples
     from adagrad.ctr.learners.estimator import ClickLearner
+    from adagrad.ctr.training.contribution import Contributions
     from adagrad.ctr.training.insight import Slots
+    from adagrad.ctr.training.pipeline import Encoded
 
 __all__ = ["inspect"]
 
@@ -49,15 +54,21 @@ Line = tuple[str, str]  # name and text
     show_default=True,
     help="Number of features in each list.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print all of this as one JSON object.")
 @log_options
 @reads_logs
-def inspect(model: Path, logs: tuple[str, ...], top: int, **given: Any) -> None:
-    """Show the settings of MODEL, its training and its strongest features.
+def inspect(model: Path, logs: tuple[str, ...], top: int, as_json: bool, **given: Any) -> None:
+    """Show the settings of MODEL, its training, its calibration and its strongest features.
 
     The rate of a feature is the effective learning rate of its next step. It falls with every
-    gradient, so it is large for features that the model has rarely seen. A model stores slots, not
-    the values of features, so by default only the fields of a slot are shown. With --log, the
-    features in a sample of a log are shown by name, with their counts.
+    gradient, so it is large for features that the model has rarely seen. A mixture, which --lr auto
+    trains, has several; it shows the variance of the weight in its Bayesian expert instead, and the
+    weights and the logloss of its experts.
+
+    A model stores slots, not the values of features, so by default only the fields of a slot are
+    shown. With --log, the features in a sample of a log are shown by name, with their counts. If
+    the log has the label, up to 20,000 of its rows are learned once with all columns and once
+    without each, which shows how much the logloss rises without a column.
     """
     from adagrad.ctr.learners import files
     from adagrad.ctr.training import insight
@@ -66,23 +77,40 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, **given: Any) -> None:
     check_standard_output(logs, [model], given["file_format"])
     use_threads(given["threads"])
     estimator, extra = files.read(model)
+    trained = insight.trained_slots(estimator._model)
+    found, columns, rows = trained, None, 0
+    names: dict[int, list[tuple[str, Any]]] = {}
+    if logs:
+        x, y, names = _sample(model, logs, estimator, extra, given)
+        found, rows = insight.sampled_slots(estimator._model, x), len(x)
+        columns = _contributions(estimator, x, y)
+    if as_json:
+        echo(json.dumps(_as_json(estimator, trained, found, names, columns, top)))
+        return
     console = terminal.console(soft_wrap=True)
     console.width = max(console.width, 100)
-    trained = insight.trained_slots(estimator._model)
     lines = [*_settings(model, estimator), *_training(model, extra), *_counts(estimator, trained)]
     for name, text in lines:
         console.print(f"{name:<12}{printable(text)}", markup=False)
-    found = trained
-    names: dict[int, list[tuple[str, Any]]] = {}
+    if experts := insight.expert_rows(estimator._model):
+        table = _plain_table(*insight.EXPERT_HEADS)
+        for row in experts:
+            table.add_row(*row)
+        console.print()
+        console.print(table)
+    console.print()
+    console.print(_calibration(estimator))
+    if columns is not None:
+        console.print()
+        console.print(_columns(columns))
+        console.print(columns.text(), markup=False)
     if logs:
-        x, names = _sample(model, logs, estimator, extra, given)
-        found = insight.sampled_slots(estimator._model, x)
-        console.print(
-            f"\nFeatures in the first {len(x):,} rows of {printable(logs[0])}", markup=False
-        )
+        text = f"\nFeatures in the first {rows:,} rows of {printable(logs[0])}"
+        console.print(text, markup=False)
+    measure = "variance" if found.accumulators is None else "effective rate"
     orders = [
         ("by absolute weight", -np.abs(found.weights)),
-        ("by effective rate, lowest first", found.rates),
+        (f"by {measure}, lowest first", found.rates),
     ]
     if found.counts is not None:
         orders.append(("by count", -found.counts.astype(np.float64)))
@@ -100,14 +128,103 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, **given: Any) -> None:
             )
 
 
+def _calibration(estimator: ClickLearner) -> Table:
+    """Return a table of predictions before learning and what was clicked, by tenths."""
+    from adagrad.ctr.training import insight
+
+    table = _plain_table("calibration by tenths", "examples", "predicted", "observed", "ratio")
+    for number, texts in enumerate(insight.deciles(estimator._model.progressive), start=1):
+        table.add_row(f"{number}", *texts)
+    return table
+
+
+def _contributions(
+    estimator: ClickLearner, x: Examples, y: npt.NDArray[np.float32] | None
+) -> Contributions | None:
+    """Return what the columns of a sample contribute, if it has labels and columns."""
+    from adagrad.ctr.training.contribution import contributions
+
+    if y is None or estimator.encoder is None:
+        return None
+    weights, _ = estimator._model.linear()
+    return contributions(estimator.encoder, x, y, weights)
+
+
+def _columns(found: Contributions) -> Table:
+    from rich.markup import escape
+
+    table = _plain_table("without the column", "rise in logloss", "± 1 σ")
+    for one in found.columns:
+        name, *numbers = one.texts()
+        table.add_row(escape(printable(name)), *numbers)
+    return table
+
+
+def _as_json(
+    estimator: ClickLearner,
+    trained: Slots,
+    found: Slots,
+    names: dict[int, list[tuple[str, Any]]],
+    columns: Contributions | None,
+    top: int,
+) -> dict[str, Any]:
+    """Return what is shown, as JSON can hold it; what is not finite is null."""
+    from adagrad.ctr.training import insight
+
+    model = estimator._model
+    settings, mixture = model.settings, model.mixture
+    shown = np.argsort(-np.abs(found.weights), kind="stable")[:top].tolist()
+    measure = "variance" if found.accumulators is None else "rate"
+    calibration = insight.calibration_groups(model.progressive, 10)
+    everything = {
+        "model": type(estimator).__name__,
+        "lr": "auto" if settings.rule is None else settings.rule.lr,
+        "slots": settings.n_slots,
+        "used": len(trained.slots),
+        "examples": estimator.n_examples_,
+        "bias": float(estimator.intercept_[0]),
+        "progressive": estimator.progressive_,
+        "experts": None if mixture is None else mixture.experts(),
+        "mixture": None if mixture is None else {"logloss": mixture.logloss()},
+        "calibration": [
+            {"predicted": predicted, "observed": observed, "examples": weight}
+            for predicted, observed, weight in zip(*(x.tolist() for x in calibration), strict=True)
+        ],
+        "contributions": None
+        if columns is None
+        else {**columns._asdict(), "columns": [one._asdict() for one in columns.columns]},
+        "features": [
+            {
+                "slot": int(found.slots[at]),
+                "feature": insight.feature_text(names.get(int(found.slots[at]), [])) or None,
+                "weight": float(found.weights[at]),
+                measure: float(found.rates[at]),
+                "count": None if found.counts is None else int(found.counts[at]),
+            }
+            for at in shown
+        ],
+    }
+    finite: dict[str, Any] = _finite(everything)
+    return finite
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _sample(
     model: Path,
     logs: tuple[str, ...],
     estimator: ClickLearner,
     extra: Any,
     given: dict[str, Any],
-) -> tuple[Examples, dict[int, list[tuple[str, Any]]]]:
-    """Return the first batch of a log, and its features by slot."""
+) -> tuple[Examples, npt.NDArray[np.float32] | None, dict[int, list[tuple[str, Any]]]]:
+    """Return the first batch of a log, its labels if it has any, and its features by slot."""
+    from adagrad.ctr.logs.rows import LogError
     from adagrad.ctr.training import insight
     from adagrad.ctr.training.columns import open_for_model
     from adagrad.ctr.training.pipeline import encoded
@@ -115,26 +232,38 @@ def _sample(
 
     trained = trained_with(model, estimator, extra)
     how = reader_options(given, logs)
-    with open_for_model(
-        logs, trained.features, label=None, skip_bad=given["skip_bad"], **how
-    ) as log:
-        batches = encoded(log, trained.encoder)
-        first = next(batches, None)
-        batches.close()
+
+    def first_batch(label: str | None) -> Encoded | None:
+        with open_for_model(
+            logs, trained.features, label=label, skip_bad=given["skip_bad"], **how
+        ) as log:
+            batches = encoded(log, trained.encoder)
+            first = next(batches, None)
+            batches.close()
+        return first
+
+    try:  # a log without a label shows less, and the standard input cannot be read again
+        first = first_batch(None if "-" in logs else trained.label)
+    except LogError:
+        first = first_batch(None)
     if first is None:
         raise click.ClickException(f"{logs[0]}: no examples")
-    return first.x, insight.features_in_sample(trained.encoder, first.batch)
+    return first.x, first.y, insight.features_in_sample(trained.encoder, first.batch)
 
 
 def _settings(path: Path, estimator: ClickLearner) -> list[Line]:
     settings = estimator._model.settings
-    rule = settings.fixed_rule
+    rule = settings.rule
     size = path.stat().st_size
     lines = [
         ("model", f"{type(estimator).__name__}, {path} ({size / 2**20:,.1f} MiB)"),
         ("slots", f"{settings.n_slots:,}"),
-        ("rule", f"lr {rule.lr:g}, eps {rule.eps:g}, l1 {settings.l1:g}, l2 {rule.weight_decay:g}"),
     ]
+    if rule is None:
+        lines.append(("rule", "none: lr auto, a mixture of experts"))
+    else:
+        penalties = f"l1 {settings.l1:g}, l2 {rule.weight_decay:g}"
+        lines.append(("rule", f"lr {rule.lr:g}, eps {rule.eps:g}, {penalties}"))
     if settings.factors:
         lines.append(("factors", f"{settings.factors}"))
     if estimator.encoder is not None:
@@ -181,25 +310,34 @@ def _top(
     fields: Callable[[int], str],
 ) -> Table:
     """Return a table of some slots, in an order."""
-    from rich import box
     from rich.markup import escape
-    from rich.table import Table
 
     from adagrad.ctr.training import insight
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column(title, overflow="fold")
     headings = ["slot", "weight", "accumulator", "rate"]
-    for heading in [*headings, "count"] if found.counts is not None else headings:
-        table.add_column(heading, justify="right", no_wrap=True)
+    if found.accumulators is None:
+        headings[2:] = ["variance"]
+    table = _plain_table(title, *headings, *(["count"] if found.counts is not None else []))
     for at in order.tolist():
         slot = int(found.slots[at])
         row = [
             escape(printable(insight.feature_text(names[slot]) if slot in names else fields(slot))),
             f"{slot}",
             f"{found.weights[at]:.4f}",
-            f"{found.accumulators[at]:.4g}",
+            *([] if found.accumulators is None else [f"{found.accumulators[at]:.4g}"]),
             f"{found.rates[at]:.4g}",
         ]
         table.add_row(*row, *([f"{found.counts[at]:,}"] if found.counts is not None else []))
+    return table
+
+
+def _plain_table(title: str, *headings: str) -> Table:
+    """Return an empty table whose first column is text and whose others are numbers."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column(title, overflow="fold")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
     return table

@@ -181,7 +181,8 @@ def rate(text: str) -> float | str:
     "--report",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE.html",
-    help="Write a web page with learning curves, calibration, lift, rates and collisions.",
+    help="Write a web page with learning curves, calibration, lift, rates and collisions, and with"
+    " what each expert and each column contributes.",
 )
 @ray_options
 @click.option("-q", "--quiet", is_flag=True, help="Print only errors.")

@@ -157,10 +157,10 @@ def fit(
 def adopt(estimator: ClickLearner, plan: Plan, model: Model) -> None:
     """Give an estimator the model that a training with this plan ended with."""
     estimator.classes_ = np.array([0, 1])
-    estimator.n_features_in_ = plan.settings.n_slots
     estimator.n_passes_ = plan.passes
     if estimator.encoder is not None:
-        estimator.encoder_ = plan.encoder
+        estimator.encoder_ = plan.encoder  # type: ignore[assignment]
+    estimator._note_features(plan.settings.n_slots)
     estimator._trained = model
 
 
@@ -176,6 +176,8 @@ def _check_supported(estimator: ClickLearner) -> None:
     estimator._check()
     if estimator.shuffle:
         raise ValueError("a cluster does not support shuffle=True: shuffle the dataset instead")
+    if estimator.class_weight is not None:
+        raise ValueError("a cluster does not support class_weight")
     if estimator.warm_start:
         raise ValueError("a cluster does not support warm_start=True")
     if estimator.half_life is not None:

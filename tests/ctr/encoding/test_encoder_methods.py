@@ -152,3 +152,65 @@ def test_inverse_finds_what_was_encoded():
                for _, value in entries]  # fmt: skip
     assert None not in missing
     assert not any(isinstance(value, tuple) and None in value for value in missing)
+
+
+def test_names_of_slots():
+    encoder = HashingEncoder(10, crosses=[("site", "hits")], wide=["new"]).fit(ROWS)
+    names = encoder.get_feature_names_out()
+    x = encoder.transform(ROWS)
+    assert names.dtype == object
+    assert names.shape == (x.shape[1],) == (x.to_csr().shape[1],)
+    assert len(set(names.tolist())) == 1024
+    for slot, features in encoder.inverse(ROWS).items():
+        fields, number = names[slot].rsplit("_", 1)
+        assert int(number) == slot
+        assert {field for field, _ in features} <= set(fields.split("|"))
+    same = encoder.get_feature_names_out(encoder.feature_names_in_.tolist())
+    assert (same == names).all()
+
+
+def test_names_that_are_refused():
+    with pytest.raises(ValueError, match="call fit first"):
+        HashingEncoder(10).get_feature_names_out()
+    encoder = HashingEncoder(10).fit(ROWS)
+    for other in (["site"], [*ROWS, "more"], list(reversed(ROWS))):
+        with pytest.raises(ValueError, match="input_features is not equal to feature_names_in_"):
+            encoder.get_feature_names_out(other)
+    with pytest.raises(ValueError, match=r"2\*\*25 slots are too many to name: regions\(\)"):
+        HashingEncoder(25).fit(ROWS).get_feature_names_out()
+
+
+def test_output_in_pipelines():
+    from sklearn.compose import ColumnTransformer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    need_packages("pandas")
+    import pandas as pd
+
+    frame, y = pd.DataFrame(ROWS), [0, 1, 0, 1]
+    encoder = HashingEncoder(8)
+    pipeline = make_pipeline(encoder, FunctionTransformer(Examples.to_csr))
+    assert pipeline.set_output(transform="default") is pipeline
+    assert encoder.set_output() is encoder
+    with pytest.raises(ValueError, match="HashingEncoder cannot give the output 'pandas'"):
+        pipeline.set_output(transform="pandas")
+    # A transformer of columns takes sparse matrices, and the names of their columns.
+    named = FunctionTransformer(Examples.to_csr, feature_names_out=lambda _, names: names)
+    columns = ColumnTransformer([("hashed", make_pipeline(encoder, named), ["site", "hits"])])
+    found = columns.fit_transform(frame, y)
+    expected = HashingEncoder(8).fit(frame[["site", "hits"]])
+    assert (found != expected.transform(frame).to_csr()).nnz == 0
+    assert columns.get_feature_names_out().tolist() == [
+        f"hashed__{name}" for name in expected.get_feature_names_out()
+    ]
+
+
+def test_html():
+    from sklearn.pipeline import make_pipeline
+
+    encoder = HashingEncoder(12, crosses=[("site", "hits")])
+    for page in (encoder._repr_html_(), make_pipeline(encoder)._repr_html_()):
+        assert "HashingEncoder" in page
+        assert "crosses" in page
+        assert "(&#x27;site&#x27;, &#x27;hits&#x27;)" in page or "('site', 'hits')" in page

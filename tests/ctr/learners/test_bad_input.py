@@ -156,9 +156,9 @@ def test_examples_of_another_model():
     before = state(learner)
     wide = Examples.from_csr(X, n_slots=9)
     for call in (learner.decision_function, learner.predict, learner.uncertainty):
-        with pytest.raises(ValueError, match="X has 9 features, but LogisticRegression is expec"):
+        with pytest.raises(ValueError, match="X has 9 slots, but the model has 3"):
             call(wide)
-    with pytest.raises(ValueError, match="X has 9 features"):
+    with pytest.raises(ValueError, match="X has 9 slots, but the model has 3"):
         learner.partial_fit(wide, Y)
     with pytest.raises(ValueError, match="X has 2 features"):
         learner.partial_fit(X[:, :2], Y)

@@ -15,21 +15,28 @@ from checks import need_packages
 
 need_packages("click", "rich", "sklearn", "pyarrow", "safetensors", "matplotlib")
 
+import pyarrow.parquet as pq
 from sklearn.metrics import roc_auc_score
 
 import command
+from adagrad import ctr
+from adagrad.ctr.learners import files
 from adagrad.ctr.learners.progressive import Progressive
-from adagrad.ctr.training.insight import feature_text
-from adagrad.ctr.training.pictures import calibration_groups, gains
+from adagrad.ctr.training import pictures
+from adagrad.ctr.training.curve import is_point, mixed_at
+from adagrad.ctr.training.insight import calibration_groups, feature_text
+from adagrad.ctr.training.pictures import gains
 from command import LABEL, invoke
 
 SECTIONS = [
     "result",
     "learning-curves",
+    "experts",
     "calibration",
     "gains-and-lift",
-    "frequency-and-learning-rate",
+    "frequency-and-uncertainty",
     "strongest-features",
+    "contributions",
     "collisions",
     "settings",
 ]
@@ -92,10 +99,41 @@ def test_the_page_is_valid_and_self_contained(page: Path) -> None:
     assert parsed.sections == SECTIONS
     assert "script" not in parsed.tags
     assert len(parsed.ids) == len(set(parsed.ids))
-    assert parsed.tags.count("svg") == 9
+    assert parsed.tags.count("svg") == 12
     assert all(link.startswith("#") and link[1:] in parsed.ids for link in parsed.links)
     assert "nan" not in re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL)
     assert all(word in text for word in ("validation, pass 1", "--bits", "site=site"))
+
+
+def section(page: Path, name: str) -> str:
+    """Return the text of a section, without its pictures."""
+    text = page.read_text(encoding="utf-8")
+    found = re.search(f'<section id="{name}">(.*?)</section>', text, re.DOTALL)
+    assert found
+    return re.sub("<[^>]*>", " ", re.sub(r"<svg.*?</svg>", "", found[1], flags=re.DOTALL))
+
+
+def test_calibration_by_tenths(page: Path) -> None:
+    model = ctr.load(page.with_name("m.safetensors"))
+    held = pq.read_table(page.with_name("held.parquet"))
+    p = model.predict_proba(held)[:, 1]
+    y = held.column(LABEL).to_numpy()
+    groups = np.array_split(np.argsort(p, kind="stable"), 10)
+    lines = section(page, "calibration").split("ratio")[-1].split("%")
+    numbers = np.array([float(word) for line in lines for word in line.split()]).reshape(10, 5)
+    np.testing.assert_array_equal(numbers[:, 0], np.arange(1, 11))
+    np.testing.assert_allclose(numbers[:, 1], 400, atol=5)
+    np.testing.assert_allclose(
+        numbers[:, 2], [100 * p[group].mean() for group in groups], rtol=0.01
+    )
+    np.testing.assert_allclose(numbers[:, 3], [100 * y[group].mean() for group in groups], atol=0.8)
+
+
+def test_contributions(page: Path) -> None:
+    text = section(page, "contributions")
+    assert "the first 20,000 rows once with all columns" in text
+    rises = {name: float(re.search(rf" {name} +([+-][.0-9]+)", text)[1]) for name in ("site", "ad")}  # type: ignore[index]
+    assert rises["site"] > 0.001
 
 
 def test_a_libsvm_log_and_a_tiny_one(tmp_path: Path) -> None:
@@ -106,8 +144,53 @@ def test_a_libsvm_log_and_a_tiny_one(tmp_path: Path) -> None:
         *("--report", tmp_path / "r.html"),
     )
     assert code == 0, err
-    sections = [name for name in SECTIONS if name != "collisions"]
+    sections = [name for name in SECTIONS if name not in ("contributions", "collisions")]
     assert Page((tmp_path / "r.html").read_text(encoding="utf-8")).sections == sections
+
+
+def test_a_fixed_rate_has_no_experts(tmp_path: Path) -> None:
+    log = command.write(tmp_path / "log.parquet", command.clicks(3_000))
+    arguments = ("train", log, "-l", LABEL, "-m", tmp_path / "m", "--bits", 14, "--lr", 0.1)
+    code, _, err = invoke(*arguments, "--report", tmp_path / "r.html")
+    assert code == 0, err
+    expected = [name for name in SECTIONS if name != "experts"]
+    expected[expected.index("frequency-and-uncertainty")] = "frequency-and-learning-rate"
+    assert Page((tmp_path / "r.html").read_text(encoding="utf-8")).sections == expected
+
+
+def test_experts(page: Path) -> None:
+    """The table has what the model says of its experts; the pictures end there."""
+    path = page.with_name("m.safetensors")
+    model = ctr.load(path)
+    text = section(page, "experts")
+    for expert in model.experts_:
+        numbers = re.escape(f"{expert['weight']:+.3f} {expert['logloss']:.5f}").replace(r"\ ", " +")
+        assert re.search(rf"{expert['name']} .*{numbers}", text), expert
+    assert re.search(rf"mixture +{model._model.mixture.logloss():.5f}", text)
+    assert re.search(rf"guarded +{model.progressive_['logloss']:.5f}", text)
+    _, extra = files.read(path)
+    curve = extra["training"]["curve"]
+    weights, losses = mixed_at(curve[-1])
+    assert weights == [expert["weight"] for expert in model.experts_]
+    assert losses[:-1] == [expert["logloss"] for expert in model.experts_]
+    assert losses[-1] == model._model.mixture.logloss()
+    assert len(curve) > 10
+    assert all(mixed_at(point)[0] != weights for point in curve[:-1])
+
+
+def test_points_of_other_trainings(tmp_path: Path) -> None:
+    """A curve may begin with points that say nothing of experts, as those of version 0.1."""
+    plain = [[4.0 * k, 1.0 * k, 2.0 * k, 1.0 * k, 0.5] for k in range(1, 9)]
+    mixed = [[*point, *np.linspace(0, 0.4, 5), *np.linspace(0.5, 0.6, 6)] for point in plain]
+    assert all(map(is_point, plain + mixed))
+    assert not any(is_point(point[:size]) for point in mixed for size in (0, 4, 6, 10, 15))
+    assert pictures.curves(plain[:4] + mixed[4:]) == pictures.curves(plain)
+    assert pictures.experts(plain[:4] + mixed[4:]) == pictures.experts(mixed[4:])
+    assert pictures.experts(mixed[4:]).count("<svg") == 2
+
+
+def test_a_training_that_was_resumed_without_points_of_experts() -> None:
+    assert pictures.experts([[4.0, 1.0, 2.0, 1.0, 0.5]]) == ""
 
 
 def test_features_as_text() -> None:

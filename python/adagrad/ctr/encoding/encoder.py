@@ -6,7 +6,6 @@ disk depends on them.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -17,11 +16,15 @@ from adagrad._arguments import check_integer
 from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.encoding.fields import cross_name, fields_in, planned
 from adagrad.ctr.encoding.saved import check_saved
+from adagrad.ctr.encoding.scikit_learn import ScikitLearnMethods
 
 # `columns` and `inverse` are imported where they are called: they need pyarrow, but a learner of
 # sparse matrices, which imports this module, does not.
 if TYPE_CHECKING:
     import pyarrow as pa
+    from typing_extensions import Self
+
+    from adagrad.ctr.encoding.inputs import Columns
 
 __all__ = ["HashingEncoder"]
 
@@ -35,7 +38,7 @@ _CHOICES = {
 _FORMAT = 1  # version of to_dict; it changes with the hash
 
 
-class HashingEncoder:
+class HashingEncoder(ScikitLearnMethods):
     """Encode columns as `Examples`: each value of each field gets a slot by hashing.
 
     The encoder learns and stores nothing. It encodes a log in one pass, in pieces of any size, and
@@ -146,7 +149,7 @@ class HashingEncoder:
         self.null = null
         self.seed = seed
 
-    def fit(self, X: Any, y: Any = None) -> HashingEncoder:
+    def fit(self, X: Columns, y: object = None) -> Self:
         """Check the parameters, and remember the columns and their kinds.
 
         Parameters
@@ -172,7 +175,7 @@ class HashingEncoder:
         self.n_features_in_ = len(found)
         return self
 
-    def transform(self, X: Any) -> Examples:
+    def transform(self, X: Columns) -> Examples:
         """Encode the rows of X. O(values).
 
         Without `fit`, the columns of X decide the fields.
@@ -207,14 +210,14 @@ class HashingEncoder:
             bounds, fields, len(table), n_fields, 2 ** int(self.bits), slots, values
         )
 
-    def fit_transform(self, X: Any, y: Any = None) -> Examples:
+    def fit_transform(self, X: Columns, y: object = None) -> Examples:
         """Call `fit`, then `transform`; a reader is read once."""
         from adagrad.ctr.encoding.columns import open_columns
 
         reader = open_columns(X)
         return self.fit(reader).transform(reader)
 
-    def collisions(self, X: Any) -> dict[str, dict[str, float]]:
+    def collisions(self, X: Columns) -> dict[str, dict[str, float]]:
         """Count the values of each field in a sample, and those that share a slot.
 
         Takes O(n log n) time for n values.
@@ -241,7 +244,7 @@ class HashingEncoder:
         hasher, table, kinds = self._read(X)
         return collisions(hasher, table, self._names(kinds), 2 ** (int(self.bits) - 3))
 
-    def inverse(self, X: Any) -> dict[int, list[tuple[str, Any]]]:
+    def inverse(self, X: Columns) -> dict[int, list[tuple[str, Any]]]:
         """Return the values in each slot, for the values of a sample.
 
         Takes O(n log n) time for n values, and a Python loop over the distinct ones.
@@ -281,21 +284,6 @@ class HashingEncoder:
             for name, (first, step, count) in zip(self._names(self.fields_), homes, strict=True)
         }
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters, unchanged; `deep` has no effect."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-
-    def set_params(self, **params: Any) -> HashingEncoder:
-        """Set parameters by name, and return the encoder; they are checked when it encodes."""
-        known = self.get_params()
-        for name, value in params.items():
-            if name not in known:
-                raise ValueError(
-                    f"HashingEncoder has no parameter {name!r}; its parameters are {list(known)}"
-                )
-            setattr(self, name, value)
-        return self
-
     def to_dict(self) -> dict[str, Any]:
         """Return the parameters and what `fit` found, as a dict that JSON can hold."""
         params = {**self.get_params(), "bits": int(self.bits), "seed": int(self.seed)}
@@ -328,7 +316,7 @@ class HashingEncoder:
         return self
 
     def _read(
-        self, X: Any, *, checked: bool = False
+        self, X: Columns, *, checked: bool = False
     ) -> tuple[_core.Hasher, pa.Table, dict[str, str | None]]:
         from adagrad.ctr.encoding.columns import encodable, open_columns, read_all
 
@@ -377,23 +365,3 @@ class HashingEncoder:
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_last"}
-
-    def __repr__(self) -> str:
-        params = inspect.signature(type(self)).parameters
-        changed = (
-            f"{name}={value!r}"
-            for name, value in self.get_params().items()
-            if value != params[name].default
-        )
-        return f"HashingEncoder({', '.join(changed)})"
-
-    def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
-
-        return Tags(
-            estimator_type=None,
-            target_tags=TargetTags(required=False),
-            transformer_tags=TransformerTags(),
-            input_tags=InputTags(two_d_array=False, string=True, categorical=True, allow_nan=True),
-            requires_fit=False,
-        )

@@ -17,6 +17,8 @@ from adagrad._arguments import check_integer
 if TYPE_CHECKING:
     import scipy.sparse
 
+    from adagrad.ctr.encoding.inputs import Matrix
+
 __all__ = ["MAX_SLOTS", "REGIONS", "Examples", "check_unmasked", "region_size"]
 
 REGIONS = 8
@@ -127,7 +129,7 @@ class Examples:
         return self
 
     @classmethod
-    def from_csr(cls, matrix: Any, *, n_slots: int | None = None) -> Examples:
+    def from_csr(cls, matrix: Matrix, *, n_slots: int | None = None) -> Examples:
         """Return the rows of a matrix as examples; the number of a column is its slot.
 
         Parameters

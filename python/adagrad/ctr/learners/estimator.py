@@ -1,7 +1,7 @@
 """What the learners share: scikit-learn's interface on a model.
 
-Arguments are checked in `validation`, what is learned is a `Model`. A learner adds its parameters
-and the settings that they make.
+Arguments are checked in `validation`, what is learned is a `Model`, and `prediction` shows what it
+knows. A learner adds its parameters and the settings that they make.
 """
 
 from __future__ import annotations
@@ -9,50 +9,53 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
-from typing import Any
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
-from sklearn.utils.validation import check_is_fitted
+from numpy.typing import ArrayLike
 
-import adagrad._core as _core
 from adagrad._arguments import check_integer, check_storable
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import Examples
+from adagrad.ctr.encoding.inputs import Features
 from adagrad.ctr.learners import file_format
 from adagrad.ctr.learners.file_format import SavedLearner
 from adagrad.ctr.learners.labeled import LabeledExamples
 from adagrad.ctr.learners.model import Model, Settings
+from adagrad.ctr.learners.passes import Pass
+from adagrad.ctr.learners.prediction import Predictions
 from adagrad.ctr.learners.progressive import measured
-from adagrad.ctr.learners.validation import InputValidation
 from adagrad.rule import Rule
 from adagrad.tables.metadata import rule_of
 
-__all__ = ["ClickLearner"]
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32]
+__all__ = ["ClickLearner"]
 
 CHUNK = 65_536
 """Examples between two checks for interrupts; a multiple of the learners' rounds of 64."""
 
 
-class ClickLearner(InputValidation):
+class ClickLearner(Predictions):
     """Common part of the learners; see `LogisticRegression`."""
 
-    _trained: Model
     # What `adagrad.ctr.load` found in the file beside the learner: the columns of its log.
     _extra: Any = None
 
+    n_passes_: int
+    loss_curve_: list[float]
+
     def fit(
         self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
+        X: Features,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
         *,
-        validation: tuple[Any, Any] | None = None,
-    ) -> ClickLearner:
+        validation: tuple[Features, ArrayLike] | None = None,
+    ) -> Self:
         """Learn from examples, in up to `passes` passes.
 
         Parameters
@@ -84,7 +87,9 @@ class ClickLearner(InputValidation):
         """
         proceed = self.warm_start and hasattr(self, "classes_")
         with self._all_or_nothing():
-            batch = self._labeled(X, y, sample_weight, reset=not proceed).with_weight()
+            batch = self._labeled(
+                X, y, sample_weight, class_weight=self.class_weight, reset=not proceed
+            ).with_weight()
             if batch.weights is not None and not len(batch):
                 raise ValueError("sample_weight is zero for every example")
             held_out = None if validation is None else self._labeled(*validation, reset=False)
@@ -93,13 +98,15 @@ class ClickLearner(InputValidation):
             others = [] if held_out is None else [held_out.x]
             self._start_or_retune(batch.x, not proceed, passes, others)
         best: tuple[float, Model] | None = None
-        self.n_passes_ = 0
+        self.n_passes_, self.loss_curve_ = 0, []
         for number in range(passes):
-            self._pass(batch, number)
+            self.loss_curve_.append(self._pass(batch, number, passes))
             self.n_passes_ += 1
             if held_out is None:
                 continue
             loss = self._logloss(held_out)
+            if self.verbose:
+                print(f"{type(self).__name__}: validation logloss {loss:.5f}", file=sys.stderr)
             if best is not None and not loss < best[0]:
                 self._trained = best[1]
                 break
@@ -108,17 +115,26 @@ class ClickLearner(InputValidation):
             self.validation_logloss_ = best[0]
         return self
 
-    def _pass(self, batch: LabeledExamples, number: int) -> None:
-        order = None
+    def _pass(self, batch: LabeledExamples, number: int, passes: int) -> float:
+        """Learn from all examples once, and return the mean loss of the predictions before."""
+        title = f"{type(self).__name__}, pass {number + 1} of {passes}"
+        order, current = None, Pass(title, len(batch), bool(self.verbose))
         if self.shuffle:
             order = np.random.default_rng([self.seed, number]).permutation(len(batch))
         for part in _chunks(len(batch)):
             some = batch[part] if order is None else batch.take(order[part])
-            self._learn(some, count=number == 0)
+            self._learn(some, current, count=number == 0)
+        return current.logloss
 
-    def _learn(self, batch: LabeledExamples, *, count: bool = True) -> None:
-        threads = self._threads()
-        self._trained.learn(batch.x, batch.y, batch.weights, threads=threads, count=count)
+    def _learn(self, batch: LabeledExamples, current: Pass, *, count: bool = True) -> None:
+        threads, sums = self._threads(), self._trained.progressive.sums
+        before = sums.copy()
+        margins = self._trained.learn(batch.x, batch.y, batch.weights, threads=threads, count=count)
+        if count:
+            weight, _, loss, _ = (sums - before).tolist()
+            current.count(len(batch), weight, loss)
+        else:
+            current.add(margins, batch)
 
     def _logloss(self, held_out: LabeledExamples) -> float:
         model, threads = self._model, self._threads()
@@ -126,8 +142,12 @@ class ClickLearner(InputValidation):
         return measured(lambda x: model.margins(x, threads=threads), parts).metrics()["logloss"]
 
     def partial_fit(
-        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
-    ) -> ClickLearner:
+        self,
+        X: Features,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Learn from more examples, in one pass.
 
         Parameters
@@ -153,22 +173,23 @@ class ClickLearner(InputValidation):
         `n_jobs` may be changed between two calls, and so may a fixed `lr`, with `l1` and `l2`.
         """
         first = not hasattr(self, "classes_")
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                f"class_weight={self.class_weight!r} needs all labels, which partial_fit does not"
+                " have: give a dict of weights, or call fit"
+            )
         with self._all_or_nothing():
-            batch = self._labeled(X, y, sample_weight, classes, reset=first)
+            batch = self._labeled(X, y, sample_weight, classes, self.class_weight, reset=first)
             self._check()
             some = batch.with_weight()
             self._start_or_retune(some.x if len(some) else batch.x, first)
         batch = some
+        current = Pass(f"{type(self).__name__}, partial_fit", len(batch), bool(self.verbose))
         for part in _chunks(len(batch)):
-            self._learn(batch[part])
+            self._learn(batch[part], current)
         return self
 
     # -- the model ------------------------------------------------------------------------------
-
-    @property
-    def _model(self) -> Model:
-        check_is_fitted(self, "classes_")
-        return self._trained
 
     @contextlib.contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
@@ -205,131 +226,6 @@ class ClickLearner(InputValidation):
             check_storable("lr", rule.lr_at(last), "float32")
         if (model.settings.l1, model.settings.rule) != (wanted.l1, rule):
             model.retune(dataclasses.replace(model.settings, l1=wanted.l1, rule=rule))
-
-    # -- what it has learned --------------------------------------------------------------------
-
-    @property
-    def lr_(self) -> float:
-        """The fixed learning rate in use. With ``lr="auto"`` there is none: see `experts_`."""
-        rule = self._model.settings.rule
-        if rule is None:
-            raise AttributeError("lr_ is of a fixed rate, but lr='auto' has five: see experts_")
-        return rule.lr
-
-    @property
-    def experts_(self) -> list[dict[str, Any]]:
-        """What ``lr="auto"`` mixes: one dict per expert.
-
-        ``name``, ``rate``, ``start`` and ``power`` say what the expert is; ``weight`` is its factor
-        in the model, which may be negative; ``logloss`` the mean of its own progressive loss, in
-        nats; ``share`` its posterior probability as the best predictor.
-        """
-        mixture = self._model.mixture
-        if mixture is None:
-            raise AttributeError("experts_ are of lr='auto', but this model has a fixed rate: lr_")
-        return mixture.experts()
-
-    @property
-    def n_examples_(self) -> int:
-        """Number of examples learned, in all passes; those of weight 0 are not learned."""
-        return self._model.examples
-
-    @property
-    def progressive_(self) -> dict[str, float]:
-        """Metrics of the predictions made before learning, over all examples so far.
-
-        ``logloss`` (mean, in nats), ``normalized_entropy``, ``auc`` and ``calibration`` (sum of
-        predictions over sum of labels). Later passes over the same examples do not count.
-        """
-        return self._model.progressive.metrics()
-
-    @property
-    def intercept_(self) -> Floats:
-        """The bias, shape [1]; 0 without one."""
-        return np.array([self._model.linear()[1]], np.float32)
-
-    @property
-    def coef_(self) -> Floats:
-        """The linear params, shape [1, n_slots]; at a fixed rate a view of the model's table."""
-        return self._model.linear()[0][None, :]
-
-    def decision_function(self, X: Any) -> Floats:
-        """Return the log-odds of the positive class.
-
-        Parameters
-        ----------
-        X
-            As for `fit`.
-
-        Returns
-        -------
-        ndarray of float32, shape [n]
-        """
-        model = self._model
-        return model.margins(self._examples(X, reset=False), threads=self._threads())
-
-    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
-        """Return the probabilities of both classes, in the order of ``classes_``.
-
-        Parameters
-        ----------
-        X
-            As for `fit`.
-
-        Returns
-        -------
-        ndarray of float64, shape [n, 2]
-        """
-        return _core.probabilities(self.decision_function(X))
-
-    def predict(self, X: Any) -> Array:
-        """Return the more likely class of each example.
-
-        Parameters
-        ----------
-        X
-            As for `fit`.
-
-        Returns
-        -------
-        ndarray, shape [n]
-            Values of ``classes_``; the negative class if both are equally likely.
-        """
-        positive = self.decision_function(X) > 0
-        classes: Array = self.classes_[positive.astype(np.intp)]
-        return classes
-
-    def uncertainty(self, X: Any) -> Floats:
-        """Return how uncertain the model is about each example, for exploring rare ads.
-
-        Parameters
-        ----------
-        X
-            As for `fit`.
-
-        Returns
-        -------
-        ndarray of float32, shape [n]
-            With ``lr="auto"``, the variance of the margin under the Bayesian expert: the sum of
-            ``v * x**2`` over the entries, of values as the expert scales them, plus the variance of
-            the bias. It is large if features are rare.
-
-            At a fixed rate, the sum of ``rate * x**2`` over the entries, where rate is the
-            effective rate of the entry's linear param: ``lr / sqrt(s + eps)`` for the textbook
-            rule. It bounds how far one more example could move the linear part of the margin. It is
-            not a variance: it scales with the rate.
-
-        Notes
-        -----
-        The factors of factorization machines do not count. The step of a factor is proportional to
-        the factors it is multiplied by, so a well-known example could get the larger sum.
-
-        References
-        ----------
-        McMahan et al., "Ad Click Prediction: a View from the Trenches", KDD 2013, section 6.
-        """
-        model = self._model
-        return model.uncertainty(self._examples(X, reset=False), threads=self._threads())
 
     # -- files ----------------------------------------------------------------------------------
 
@@ -368,14 +264,18 @@ class ClickLearner(InputValidation):
             # The fitted encoder: it knows its columns.
             params["encoder"] = getattr(self, "encoder_", params["encoder"]).to_dict()
             HashingEncoder.from_dict(params["encoder"])  # refuse what could not be read again
+        if isinstance(params["class_weight"], Mapping):  # JSON would turn its keys into texts
+            params["class_weight"] = list(params["class_weight"].items())
         fitted = {name: value for name in file_format.FITTED if (value := vars(self).get(name))}
         names = vars(self).get("feature_names_in_")
-        if names is not None:
+        if params["encoder"] is not None:  # which knows the names of its columns
+            fitted["n_features_in_"] = model.settings.n_slots
+        elif names is not None:
             fitted["feature_names_in_"] = names.tolist()
         return SavedLearner(type(self).__name__, params, self.classes_, fitted, model, extra)
 
     @classmethod
-    def _restored(cls, path: str | os.PathLike[str], saved: SavedLearner) -> ClickLearner:
+    def _restored(cls, path: str | os.PathLike[str], saved: SavedLearner) -> Self:
         """Return the learner in a file.
 
         Raises
@@ -391,10 +291,14 @@ class ClickLearner(InputValidation):
             params["rule"] = rule_of(path, params["rule"])
         if params["encoder"] is not None:
             params["encoder"] = HashingEncoder.from_dict(params["encoder"])
+        if params.get("class_weight") not in (None, "balanced"):
+            params["class_weight"] = dict(params["class_weight"])
         learner = cls(**_at_rate_of(params, saved.model.settings.rule))
         learner._check_params()
         learner.classes_ = saved.classes
         learner.__dict__.update(file_format.fitted_attributes(saved))
+        if learner.encoder is not None:
+            learner._note_features(saved.model.settings.n_slots)
         learner._trained = saved.model
         return learner
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from adagrad._arguments import check_integer, check_real
+from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import REGIONS, Examples, region_size
 from adagrad.ctr.learners.estimator import ClickLearner
 from adagrad.ctr.learners.model import Settings
@@ -26,7 +29,9 @@ class FactorizationMachine(ClickLearner):
     ----------
     factors : int, default 8
         Length of the vectors, from 1 to 4096. Multiples of 4 are fast.
-    lr, rule, l1, l2, half_life, fit_intercept, passes, shuffle, seed, encoder, warm_start, n_jobs
+    encoder, warm_start, n_jobs, verbose
+        As for `LogisticRegression`.
+    lr, rule, l1, l2, half_life, class_weight, fit_intercept, passes, shuffle, seed
         As for `LogisticRegression`. `l1` applies to the linear params only, and `seed` also
         determines the initial vectors.
     init_scale : float, default 0.01
@@ -36,8 +41,9 @@ class FactorizationMachine(ClickLearner):
     ----------
     factors_ : ndarray of float32, shape [n_slots, factors]
         The vectors, as a view.
-    classes_, progressive_, coef_, intercept_, experts_, lr_, n_examples_, n_passes_,\
- validation_logloss_
+    n_passes_, n_iter_, loss_curve_, validation_logloss_, feature_names_in_, n_features_in_
+        As for `LogisticRegression`.
+    classes_, progressive_, coef_, intercept_, experts_, lr_, n_examples_
         As for `LogisticRegression`.
 
     References
@@ -64,14 +70,16 @@ class FactorizationMachine(ClickLearner):
         l1: float = 0.0,
         l2: float = 0.0,
         half_life: float | None = None,
+        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
         fit_intercept: bool = True,
         init_scale: float = 0.01,
         passes: int = 1,
         shuffle: bool = False,
         seed: int = 0,
-        encoder: Any = None,
+        encoder: HashingEncoder | None = None,
         warm_start: bool = False,
         n_jobs: int | None = None,
+        verbose: int = 0,
     ) -> None:
         self.factors = factors
         self.lr = lr
@@ -79,6 +87,7 @@ class FactorizationMachine(ClickLearner):
         self.l1 = l1
         self.l2 = l2
         self.half_life = half_life
+        self.class_weight = class_weight
         self.fit_intercept = fit_intercept
         self.init_scale = init_scale
         self.passes = passes
@@ -87,6 +96,7 @@ class FactorizationMachine(ClickLearner):
         self.encoder = encoder
         self.warm_start = warm_start
         self.n_jobs = n_jobs
+        self.verbose = verbose
 
     def _settings(self, x: Examples, rule: Rule | None) -> Settings:
         return Settings(
@@ -102,7 +112,7 @@ class FactorizationMachine(ClickLearner):
         )
 
     @property
-    def factors_(self) -> Any:
+    def factors_(self) -> npt.NDArray[np.float32]:
         """The vectors, [n_slots, factors], as a view of the model's table."""
         weights = self._model.tables["factors"].weights
         return weights.reshape(len(weights), -1)
@@ -122,14 +132,16 @@ class FieldAwareFactorizationMachine(ClickLearner):
         Length of the vectors, from 1 to 4096; 4 and 8 are fast.
     normalize : bool, default True
         Whether to divide the values of each example by their Euclidean length, in the pairs.
-    lr, rule, l1, l2, half_life, fit_intercept, init_scale, passes, shuffle, seed, encoder,\
- warm_start, n_jobs
+    lr, rule, l1, l2, half_life, class_weight, fit_intercept, init_scale, passes, shuffle, seed
+        As for `FactorizationMachine`.
+    encoder, warm_start, n_jobs, verbose
         As for `FactorizationMachine`.
 
     Attributes
     ----------
-    classes_, progressive_, coef_, intercept_, experts_, lr_, n_examples_, n_passes_,\
- validation_logloss_
+    n_passes_, n_iter_, loss_curve_, validation_logloss_, feature_names_in_, n_features_in_
+        As for `LogisticRegression`.
+    classes_, progressive_, coef_, intercept_, experts_, lr_, n_examples_
         As for `LogisticRegression`.
 
     Notes
@@ -154,14 +166,16 @@ class FieldAwareFactorizationMachine(ClickLearner):
         l1: float = 0.0,
         l2: float = 0.0,
         half_life: float | None = None,
+        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
         fit_intercept: bool = True,
         init_scale: float = 0.1,
         passes: int = 1,
         shuffle: bool = False,
         seed: int = 0,
-        encoder: Any = None,
+        encoder: HashingEncoder | None = None,
         warm_start: bool = False,
         n_jobs: int | None = None,
+        verbose: int = 0,
     ) -> None:
         self.factors = factors
         self.normalize = normalize
@@ -170,6 +184,7 @@ class FieldAwareFactorizationMachine(ClickLearner):
         self.l1 = l1
         self.l2 = l2
         self.half_life = half_life
+        self.class_weight = class_weight
         self.fit_intercept = fit_intercept
         self.init_scale = init_scale
         self.passes = passes
@@ -178,6 +193,7 @@ class FieldAwareFactorizationMachine(ClickLearner):
         self.encoder = encoder
         self.warm_start = warm_start
         self.n_jobs = n_jobs
+        self.verbose = verbose
 
     def _settings(self, x: Examples, rule: Rule | None) -> Settings:
         if x.fields is None:

@@ -53,7 +53,7 @@ Array = npt.NDArray[Any]
 INVALID = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 """The exceptions that interpreting metadata raises if they do not describe a learner."""
 
-FITTED = ("n_features_in_", "n_passes_", "validation_logloss_")
+FITTED = ("n_features_in_", "n_passes_", "loss_curve_", "validation_logloss_")
 """Attributes of a fitted learner that a file holds, besides the names of its features."""
 
 PARAMS_OF_FORMAT_1 = frozenset(
@@ -209,7 +209,9 @@ def fitted_attributes(saved: SavedLearner) -> dict[str, Any]:
         raise ValueError(f"fitted has {reprlib.repr(unknown)}")
     check_integer("n_features_in_", found.get("n_features_in_"), n_slots, n_slots)
     check_integer("n_passes_", found.get("n_passes_", 0), 0, 2**31)
-    loss = found.get("validation_logloss_", 0.0)
+    curve, loss = found.get("loss_curve_", []), found.get("validation_logloss_", 0.0)
+    if not isinstance(curve, list) or not all(isinstance(value, float) for value in curve):
+        raise TypeError(f"loss_curve_ is {reprlib.repr(curve)}")
     if not isinstance(loss, float):
         raise TypeError(f"validation_logloss_ is {reprlib.repr(loss)}")
     names = found.get("feature_names_in_")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
+from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.learners.estimator import ClickLearner
 from adagrad.ctr.learners.model import Settings
@@ -39,6 +41,11 @@ class LogisticRegression(ClickLearner):
         Number of examples, at least 64, after which what was learned from an example counts half,
         for logs that drift. None forgets nothing. It needs ``lr="auto"``; at a fixed rate, the
         ``accumulator_decay`` of a rule makes it forget.
+    class_weight : dict, "balanced" or None, default None
+        Weights of the classes, by class; 1 for a class that is not named. They multiply
+        `sample_weight`, and so change what is predicted: with "balanced", which gives both classes
+        half of the weight, probabilities are no longer click rates. `partial_fit` refuses
+        "balanced", since it needs all labels. A `validation` set is not weighted.
     fit_intercept : bool, default True
         Whether to learn a bias. No penalty applies to it, neither `l1` nor `l2` nor the rule's
         ``weight_decay``: a penalty would pull all predictions away from the base rate.
@@ -55,6 +62,9 @@ class LogisticRegression(ClickLearner):
         Whether `fit` continues from the current model.
     n_jobs : int, optional
         The most threads to use. None means ``adagrad.get_num_threads()``, -1 all processors.
+    verbose : int, default 0
+        With 1, a line to the standard error after each pass or call of `partial_fit`, and about
+        every second in between.
 
     Attributes
     ----------
@@ -75,6 +85,15 @@ class LogisticRegression(ClickLearner):
         Number of examples learned, in all passes. Those of weight 0 are not learned.
     n_passes_ : int
         Number of passes that `fit` has made.
+    n_iter_ : int
+        The same by scikit-learn's name; 1 after `partial_fit` alone.
+    loss_curve_ : list of float
+        For each pass of the last `fit`, the mean logloss of the predictions made before each
+        example was learned. From the second pass on the model has learned the example before, so
+        that only the first value says how well it predicts.
+    feature_names_in_, n_features_in_ : ndarray of str, int
+        The columns that X had: those of the encoder, if it knows them, or of a DataFrame. Without
+        names, the number of slots.
     validation_logloss_ : float
         Logloss of the kept model on the validation set, if `fit` had one.
 
@@ -125,19 +144,22 @@ class LogisticRegression(ClickLearner):
         l1: float = 0.0,
         l2: float = 0.0,
         half_life: float | None = None,
+        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
         fit_intercept: bool = True,
         passes: int = 1,
         shuffle: bool = False,
         seed: int = 0,
-        encoder: Any = None,
+        encoder: HashingEncoder | None = None,
         warm_start: bool = False,
         n_jobs: int | None = None,
+        verbose: int = 0,
     ) -> None:
         self.lr = lr
         self.rule = rule
         self.l1 = l1
         self.l2 = l2
         self.half_life = half_life
+        self.class_weight = class_weight
         self.fit_intercept = fit_intercept
         self.passes = passes
         self.shuffle = shuffle
@@ -145,6 +167,7 @@ class LogisticRegression(ClickLearner):
         self.encoder = encoder
         self.warm_start = warm_start
         self.n_jobs = n_jobs
+        self.verbose = verbose
 
     def _settings(self, x: Examples, rule: Rule | None) -> Settings:
         return Settings(

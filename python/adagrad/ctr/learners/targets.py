@@ -7,15 +7,24 @@ from __future__ import annotations
 
 import numbers
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import column_or_1d
 
+from adagrad._arguments import check_real, check_storable
 from adagrad.ctr.encoding.examples import MAX_VALUE, Examples, check_unmasked
 
-__all__ = ["check_products", "labels_of", "warn_if_reversed", "weights_of"]
+__all__ = [
+    "check_class_weight",
+    "check_products",
+    "class_weighted",
+    "labels_of",
+    "warn_if_reversed",
+    "weights_of",
+]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -145,6 +154,74 @@ def _as_floats(weights: Array) -> Array:
                 f"sample_weight[{at}] = {weight!r} must be finite and not negative"
             ) from None
     return wide
+
+
+def check_class_weight(given: Any) -> None:
+    """Raise if this is no `class_weight`, whatever the classes are."""
+    if given is None or (isinstance(given, str) and given == "balanced"):
+        return
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            "class_weight must be None, 'balanced' or a dict from classes to weights,"
+            f" got {given!r}"
+        )
+    for label, weight in given.items():
+        name = f"class_weight[{label!r}]"
+        if check_real(name, weight) > MAX_VALUE:
+            raise ValueError(f"{name} = {weight} is more than 2**48: scale the weights")
+        check_storable(name, float(weight), "float32")
+
+
+def class_weighted(given: Any, classes: Array, y: Floats, weights: Floats | None) -> Floats | None:
+    """Return weights multiplied by those of the classes.
+
+    Parameters
+    ----------
+    given : dict, "balanced" or None
+        As the `class_weight` of `LogisticRegression`.
+    classes : ndarray, shape [2]
+        The negative and the positive class.
+    y : ndarray of float32, shape [n]
+        Labels, 0 or 1.
+    weights : ndarray of float32, shape [n], or None
+        Weights of the examples; None if all are 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A class is unknown, or a weight is not a number from 0 to 2**48.
+    """
+    check_class_weight(given)
+    if given is None:
+        return weights
+    if isinstance(given, str):
+        factors = _balanced(y, weights)
+    else:
+        known = classes.tolist()
+        if unknown := [label for label in given if label not in known]:
+            raise ValueError(f"class_weight has {unknown[0]!r}, but the classes are {known}")
+        factors = np.array([given.get(label, 1.0) for label in known], np.float32)
+    of_labels = factors[y.astype(np.intp)]
+    if weights is None:
+        return of_labels
+    with np.errstate(over="ignore"):
+        product = of_labels * weights
+    if not (product <= MAX_VALUE).all():
+        at = int(np.flatnonzero(~(product <= MAX_VALUE))[0])
+        raise ValueError(
+            f"sample_weight[{at}] = {weights[at]:g} times the weight of its class is more than"
+            " 2**48: scale the weights"
+        )
+    return product
+
+
+def _balanced(y: Floats, weights: Floats | None) -> Floats:
+    """Return the factors with which both classes weigh half of the examples."""
+    # Weighted, so that an example of weight 0 changes nothing and one of weight 2 counts twice.
+    amounts = np.bincount(y.astype(np.intp), weights, 2)
+    with np.errstate(divide="ignore", over="ignore"):
+        factors = np.where(amounts > 0, amounts.sum() / (2 * amounts), 1.0)
+        return np.minimum(factors, MAX_VALUE).astype(np.float32)
 
 
 def check_products(x: Examples, weights: Floats | None) -> None:

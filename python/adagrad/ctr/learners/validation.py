@@ -9,11 +9,13 @@ from __future__ import annotations
 import copy
 import numbers
 import os
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import validate_data
@@ -21,6 +23,7 @@ from sklearn.utils.validation import validate_data
 from adagrad._arguments import check_flag, check_integer, check_real, check_storable
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import Examples, check_unmasked
+from adagrad.ctr.encoding.inputs import Features
 from adagrad.ctr.encoding.matrices import checked_csr
 from adagrad.ctr.learners.frames import (
     check_array_of_numbers,
@@ -29,7 +32,9 @@ from adagrad.ctr.learners.frames import (
 )
 from adagrad.ctr.learners.labeled import LabeledExamples
 from adagrad.ctr.learners.targets import (
+    check_class_weight,
     check_products,
+    class_weighted,
     labels_of,
     warn_if_reversed,
     weights_of,
@@ -57,17 +62,27 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     l1: float
     l2: float
     half_life: float | None
+    class_weight: Mapping[Any, float] | Literal["balanced"] | None
     passes: int
     shuffle: bool
     seed: int
-    encoder: Any
+    encoder: HashingEncoder | None
+    encoder_: HashingEncoder
     warm_start: bool
     n_jobs: int | None
+    verbose: int
 
     classes_: Array
 
     def _labeled(
-        self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None, *, reset: bool
+        self,
+        X: Features,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        class_weight: Mapping[Any, float] | str | None = None,
+        *,
+        reset: bool,
     ) -> LabeledExamples:
         """Return a batch of which everything is checked.
 
@@ -75,6 +90,8 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ----------
         X, y, sample_weight, classes
             As for `partial_fit`.
+        class_weight
+            As the parameter of this name; None for examples that are not learned.
         reset : bool
             Whether the batch is the first of a model, and says what later ones must be like.
         """
@@ -83,10 +100,11 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if len(labels) != len(x):
             raise ValueError(f"X has {len(x)} examples, but y has {len(labels)}")
         weights = weights_of(sample_weight, len(x))
+        weights = class_weighted(class_weight, self.classes_, labels, weights)
         check_products(x, weights)
         return LabeledExamples(x, labels, weights)
 
-    def _examples(self, X: Any, reset: bool) -> Examples:
+    def _examples(self, X: Features, reset: bool) -> Examples:
         if self.encoder is not None and not isinstance(X, Examples):
             X = self._encode(X, reset)
         if not isinstance(X, Examples):
@@ -94,14 +112,21 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if len(X) == 0 and reset:
             raise ValueError("X has no examples")
         if reset:
-            self.n_features_in_ = X.n_slots
-            self.__dict__.pop("feature_names_in_", None)  # of an earlier fit
-        elif X.n_slots != self.n_features_in_:
-            raise ValueError(
-                f"X has {X.n_slots} features, but {type(self).__name__} is expecting"
-                f" {self.n_features_in_} features as input"
-            )
+            self._note_features(X.n_slots)
         return X
+
+    def _note_features(self, n_slots: int) -> None:
+        """Note the features: the columns of the encoder, if it knows them, or else the slots."""
+        encoder = getattr(self, "encoder_", self.encoder)
+        self.__dict__.pop("feature_names_in_", None)  # of an earlier fit
+        self.n_features_in_ = n_slots
+        if (
+            encoder is not None
+            and hasattr(encoder, "fields_")
+            and 2 ** int(encoder.bits) == n_slots
+        ):
+            self.n_features_in_ = encoder.n_features_in_
+            self.feature_names_in_ = encoder.feature_names_in_
 
     def _matrix(self, X: Any, reset: bool) -> Examples:
         """Convert a matrix, or columns of numbers, as scikit-learn does."""
@@ -124,8 +149,9 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             warn_of_integers(integers, matrix.data if scipy.sparse.issparse(matrix) else matrix)
         return Examples.from_csr(matrix)
 
-    def _encode(self, X: Any, reset: bool) -> Any:
+    def _encode(self, X: Any, reset: bool) -> Examples:
         """Encode columns. The first batch of a model determines their names and kinds."""
+        assert self.encoder is not None
         if reset:
             self.encoder_ = copy.deepcopy(self.encoder)
             if not hasattr(self.encoder_, "fields_"):
@@ -136,7 +162,7 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 "X has columns, but the model learned from Examples and its encoder has seen no"
                 " columns: fit the encoder first, or pass Examples"
             )
-        given = getattr(self, "encoder", None)
+        given = self.encoder
         if isinstance(given, HashingEncoder) and given.get_params() != encoder.get_params():
             raise ValueError(
                 f"the model began with {encoder!r}, which cannot become {given!r}: fit a new"
@@ -185,10 +211,13 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_integer("seed", self.seed, 0, 2**64 - 2)
         for name in ("shuffle", "warm_start", "fit_intercept", "normalize"):
             check_flag(name, getattr(self, name, False))
+        if not isinstance(self.verbose, (bool, np.bool_)):
+            check_integer("verbose", self.verbose, 0)
 
     def _check_params(self) -> None:
         """Check all parameters, whatever the next call needs."""
         self._check()
+        check_class_weight(self.class_weight)
         self._rule()
         self._l1()
         self._half_life()

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import math
 
+from adagrad.ctr.learners.mixture import EXPERTS, Mixture
 from adagrad.ctr.learners.progressive import Progressive
 from adagrad.metrics import entropy
 
-__all__ = ["ROUND", "batch_cuts", "extended_curve", "metrics_at"]
+__all__ = [
+    "PLAIN",
+    "ROUND",
+    "batch_cuts",
+    "extended_curve",
+    "is_point",
+    "metrics_at",
+    "mixed_at",
+]
 
 ROUND = 64
 """Examples that a learner takes at once. A batch may end at any multiple of them."""
@@ -17,13 +26,33 @@ FIRST_POINT = 4
 
 MAX_POINTS = 512
 
+PLAIN = 5
+"""Numbers of a point that say nothing of experts."""
 
-def extended_curve(curve: list[list[float]], progressive: Progressive) -> list[list[float]]:
-    """Return a learning curve with one more point: examples, positives, loss, predictions, AUC.
+
+def extended_curve(
+    curve: list[list[float]], progressive: Progressive, mixture: Mixture | None = None
+) -> list[list[float]]:
+    """Return a learning curve with one more point.
 
     A curve of more than `MAX_POINTS` points loses every other one of its older half.
+
+    Parameters
+    ----------
+    curve : list of list of float
+        Each point is ``[examples, positives, summed loss, summed predictions, AUC]``, of a mixture
+        followed by what `mixed_at` returns.
+    progressive : Progressive
+        The scores so far.
+    mixture : Mixture, optional
+        What learned, if it is a mixture.
     """
-    curve = [*curve, [*map(float, progressive.sums), progressive.metrics()["auc"]]]
+    point = [*map(float, progressive.sums), progressive.metrics()["auc"]]
+    if mixture is not None:
+        experts = mixture.experts()
+        point += [expert["weight"] for expert in experts]
+        point += [*(expert["logloss"] for expert in experts), mixture.logloss()]
+    curve = [*curve, point]
     if len(curve) > MAX_POINTS:
         curve = curve[: MAX_POINTS // 2 : 2] + curve[MAX_POINTS // 2 :]
     return curve
@@ -31,7 +60,7 @@ def extended_curve(curve: list[list[float]], progressive: Progressive) -> list[l
 
 def metrics_at(point: list[float]) -> dict[str, float]:
     """Return the metrics at a point of the curve, as `Progressive.metrics` names them."""
-    examples, positive, loss, predicted, auc = point
+    examples, positive, loss, predicted, auc = point[:PLAIN]
     logloss = loss / examples if examples else math.nan
     mixed = 0.0 < positive < examples
     return {
@@ -40,6 +69,16 @@ def metrics_at(point: list[float]) -> dict[str, float]:
         "auc": auc,
         "calibration": predicted / positive if positive else math.nan,
     }
+
+
+def mixed_at(point: list[float]) -> tuple[list[float], list[float]]:
+    """Return the weights of the experts, and their mean losses followed by that of the mixture."""
+    return point[PLAIN : PLAIN + len(EXPERTS)], point[PLAIN + len(EXPERTS) :]
+
+
+def is_point(values: list[float]) -> bool:
+    """Whether this is a point of a curve; those of version 0.1, and of a fixed rate, are short."""
+    return len(values) in (PLAIN, PLAIN + 2 * len(EXPERTS) + 1)
 
 
 def batch_cuts(seen: int, rows: int) -> list[int]:

@@ -16,17 +16,40 @@ import pyarrow as pa
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import Examples, region_size
 from adagrad.ctr.learners.model import Model
+from adagrad.ctr.learners.progressive import Progressive
 from adagrad.ctr.logs.libsvm import IDS
 from adagrad.ctr.training.encoders import Encoder, SlotEncoder
 
 __all__ = [
+    "EXPERT_HEADS",
     "Slots",
+    "calibration_groups",
+    "deciles",
+    "expert_rows",
     "feature_text",
     "features_in_sample",
     "field_names",
     "sampled_slots",
     "trained_slots",
 ]
+
+_KIND = ("rate", "start", "power")
+EXPERT_HEADS = ("expert", *_KIND, "weight", "logloss", "share")
+
+ABOUT_EXPERTS = (
+    "With --lr auto, five linear learners train side by side, and the weights with which their"
+    " margins are added up are learned, too; a weight may be negative. The model is this mixture:"
+    " one linear model. Rate, start and power are the step size of an expert, the start of its"
+    " accumulators, and the power of them that divides the step; bayes has a variance for each"
+    " weight instead. The logloss is that of predictions before learning. The predictions that are"
+    " scored are guarded: an average of the experts and the mixture, in which the share of each"
+    " grows with the likelihood that it gave to the labels so far."
+)
+"""What `expert_rows` are, for the report."""
+
+MARGIN = 16.0  # the histogram of `Progressive` covers log-odds from -16 to 16
+
+Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -39,19 +62,93 @@ class Slots:
         Slot numbers, ascending.
     counts : ndarray of int64, shape [n], or None
         Occurrences of each slot in a sample.
-    weights, accumulators, rates : ndarray of float32, shape [n]
-        Linear weights, their accumulators, and the effective learning rates of the next step.
+    weights : ndarray of float32, shape [n]
+        Linear weights.
+    accumulators : ndarray of float32, shape [n], or None
+        Their accumulators; None for a mixture, each of whose experts has its own.
+    rates : ndarray of float32, shape [n]
+        Effective learning rates of the next step; for a mixture, the variances of the weights of
+        its Bayesian expert.
     """
 
     slots: npt.NDArray[np.int64]
     counts: npt.NDArray[np.int64] | None
     weights: npt.NDArray[np.float32]
-    accumulators: npt.NDArray[np.float32]
+    accumulators: npt.NDArray[np.float32] | None
     rates: npt.NDArray[np.float32]
+
+
+def calibration_groups(board: Progressive, groups: int) -> tuple[Doubles, Doubles, Doubles]:
+    """Cut predictions into groups of equal weight, by prediction.
+
+    Returns
+    -------
+    predicted, observed, weight : ndarray of float64, shape [at most groups]
+        Mean prediction, share of positives, and total weight of each group. A prediction counts as
+        the middle of its histogram bin, which is 1/1024 wide in log-odds.
+    """
+    both = board.bins.sum(axis=0)
+    p = 1 / (1 + np.exp(-_margins(both.size)))
+    # A bin is not split: it belongs to the group of its middle.
+    middle = (np.cumsum(both) - 0.5 * both) / max(both.sum(), 1e-300)
+    group = np.minimum((middle * groups).astype(np.int64), groups - 1)
+    weight = np.bincount(group, both, groups)
+    some = weight > 0
+    predicted = np.bincount(group, both * p, groups)[some] / weight[some]
+    observed = np.bincount(group, board.bins[1], groups)[some] / weight[some]
+    return predicted, observed, weight[some].astype(np.float64)
+
+
+def deciles(board: Progressive) -> list[list[str]]:
+    """Return ten groups of predictions as texts, by prediction.
+
+    Each has its weight, mean prediction, share of positives, and the ratio of the two.
+    """
+    return [
+        [
+            f"{weight:,.0f}",
+            f"{100 * predicted:.3g} %",
+            f"{100 * observed:.3g} %",
+            f"{predicted / observed:.3f}" if observed else "-",
+        ]
+        for predicted, observed, weight in zip(
+            *(array.tolist() for array in calibration_groups(board, 10)), strict=True
+        )
+    ]
+
+
+def expert_rows(model: Model) -> list[list[str]]:
+    """Return the experts of a mixture as texts, in the order of `EXPERT_HEADS`; none without one.
+
+    Two lines follow: the mixture, and the guarded mixture whose predictions are scored.
+    """
+    if model.mixture is None:
+        return []
+    experts = model.mixture.experts()
+    rows = [
+        [
+            expert["name"],
+            *("-" if expert[name] is None else f"{expert[name]:g}" for name in _KIND),
+            f"{expert['weight']:+.3f}",
+            f"{expert['logloss']:.5f}",
+            f"{100 * expert['share']:.1f} %",
+        ]
+        for expert in experts
+    ]
+    nothing = [""] * (len(_KIND) + 1)
+    share = 1.0 - sum(expert["share"] for expert in experts)
+    guarded = model.progressive.metrics()["logloss"]
+    return [
+        *rows,
+        ["mixture", *nothing, f"{model.mixture.logloss():.5f}", f"{100 * share:.1f} %"],
+        ["guarded", *nothing, f"{guarded:.5f}", ""],
+    ]
 
 
 def trained_slots(model: Model) -> Slots:
     """Return the slots that received a gradient. O(slots of the model)."""
+    if model.mixture is not None:
+        return _slots(model, model.mixture.touched(), None)
     start = np.float32(model.settings.fixed_rule.initial_accumulator)
     return _slots(model, np.flatnonzero(_accumulators(model) != start), None)
 
@@ -114,11 +211,19 @@ def _slots(
 ) -> Slots:
     import scipy.sparse
 
-    # The uncertainty of an example with one entry of value 1 is the rate of its slot.
-    one = np.ones(len(slots), np.float32)
-    single = scipy.sparse.csr_matrix(
-        (one, slots, np.arange(len(slots) + 1)), shape=(len(slots), model.settings.n_slots)
-    )
-    rates = model.uncertainty(Examples.from_csr(single))
-    weights = model.tables["linear"].weights.reshape(-1)
-    return Slots(slots, counts, weights[slots], _accumulators(model)[slots], rates)
+    # The uncertainty of an example with one entry of value 1 is the rate of its slot, or the
+    # variance of its weight and of the bias. The last example has only the bias.
+    n = len(slots)
+    starts = np.append(np.arange(n + 1), n)
+    shape = n + 1, model.settings.n_slots
+    single = scipy.sparse.csr_matrix((np.ones(n, np.float32), slots, starts), shape=shape)
+    uncertainty = model.uncertainty(Examples.from_csr(single))
+    rates = uncertainty[:-1] - uncertainty[-1]
+    weights, _ = model.linear()
+    accumulators = None if model.mixture is not None else _accumulators(model)[slots]
+    return Slots(slots, counts, weights[slots], accumulators, rates)
+
+
+def _margins(bins: int) -> Doubles:
+    width = 2 * MARGIN / bins
+    return np.asarray(-MARGIN + width * (np.arange(bins) + 0.5), np.float64)

@@ -15,19 +15,24 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from adagrad._text import printable, shortened
+from adagrad.ctr.learners.mixture import EXPERTS
 from adagrad.ctr.learners.progressive import Progressive
 from adagrad.ctr.training import insight
+from adagrad.ctr.training.contribution import Contributions
+from adagrad.ctr.training.curve import PLAIN, mixed_at
 from adagrad.metrics import entropy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["GROUPS", "calibration_groups", "curves", "gains", "lift", "rates", "reliability"]
+__all__ = ["GROUPS", "contributed", "curves", "experts", "gains", "lift", "rates", "reliability"]
 
 BLUE, VERMILION = "#0072B2", "#D55E00"  # from Okabe and Ito; readable on white and on black
+COLORS = (BLUE, "#009E73", VERMILION, "#CC79A7", "#E69F00")
 GROUPS = 20
-MARGIN = 16.0  # the histogram of `Progressive` covers log-odds from -16 to 16
 MAX_DOTS = 3_000
+MAX_BARS = 24
 OCTAVES = 12  # of a learning curve that are drawn: the last ones
 
 # Text and axes take the color of the page's text, light or dark. matplotlib has no such color, so
@@ -35,27 +40,6 @@ OCTAVES = 12  # of a learning curve that are drawn: the last ones
 INK, PALE = "#123456", "#654321"
 
 Floats = npt.NDArray[np.float64]
-
-
-def calibration_groups(board: Progressive, groups: int = GROUPS) -> tuple[Floats, Floats, Floats]:
-    """Cut predictions into groups of equal weight, by prediction.
-
-    Returns
-    -------
-    predicted, observed, weight : ndarray of float64, shape [at most groups]
-        Mean prediction, share of positives, and total weight of each group. A prediction counts as
-        the middle of its histogram bin, which is 1/1024 wide in log-odds.
-    """
-    both = board.bins.sum(axis=0)
-    p = 1 / (1 + np.exp(-_margins(both.size)))
-    # A bin is not split: it belongs to the group of its middle.
-    middle = (np.cumsum(both) - 0.5 * both) / max(both.sum(), 1e-300)
-    group = np.minimum((middle * groups).astype(np.int64), groups - 1)
-    weight = np.bincount(group, both, groups)
-    some = weight > 0
-    predicted = np.bincount(group, both * p, groups)[some] / weight[some]
-    observed = np.bincount(group, board.bins[1], groups)[some] / weight[some]
-    return predicted, observed, weight[some].astype(np.float64)
 
 
 def gains(board: Progressive) -> tuple[Floats, Floats]:
@@ -68,13 +52,10 @@ def gains(board: Progressive) -> tuple[Floats, Floats]:
     return shown, hit
 
 
-def _margins(bins: int) -> Floats:
-    width = 2 * MARGIN / bins
-    return np.asarray(-MARGIN + width * (np.arange(bins) + 0.5), np.float64)
-
-
 @contextmanager
-def _drawing(name: str, columns: int) -> Iterator[tuple[Sequence[Axes], list[str]]]:
+def _drawing(
+    name: str, columns: int, height: float = 3.2
+) -> Iterator[tuple[Sequence[Axes], list[str]]]:
     """Yield axes, and a list that receives one SVG per axes when the context ends."""
     style: Any = {
         "svg.fonttype": "none",
@@ -92,7 +73,7 @@ def _drawing(name: str, columns: int) -> Iterator[tuple[Sequence[Axes], list[str
     }
     pictures: list[str] = []
     with rc_context(style):
-        figures = [Figure(figsize=(4.4, 3.2), layout="constrained") for _ in range(columns)]
+        figures = [Figure(figsize=(4.4, height), layout="constrained") for _ in range(columns)]
         yield [figure.subplots() for figure in figures], pictures
         for figure in figures:
             figure.patch.set_visible(False)
@@ -124,7 +105,7 @@ def _inline(svg: str, prefix: str, figure: Figure) -> str:
 
 def curves(curve: list[list[float]]) -> str:
     """Draw NE, logloss and AUC against the examples of the first pass."""
-    points = np.array(curve, np.float64)
+    points = np.array([point[:PLAIN] for point in curve], np.float64)
     windows = np.diff(points[:, :3], axis=0, prepend=0.0)
     late = points[:, 0] >= points[-1, 0] / 2**OCTAVES
     points, windows = points[late], windows[late]
@@ -141,6 +122,36 @@ def curves(curve: list[list[float]]) -> str:
                 ax.axhline(1, color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
             _count_axis(ax, examples)
             ax.set_ylabel(f"{name} so far")
+    return _figures(pictures)
+
+
+def experts(curve: list[list[float]]) -> str:
+    """Draw the weights of the experts of a mixture, and their losses beside its own."""
+    points = [point for point in curve if len(point) > PLAIN]
+    if not points:
+        return ""
+    points = [point for point in points if point[0] >= points[-1][0] / 2**OCTAVES]
+    examples = np.array([point[0] for point in points])
+    weights, losses = (np.array(x) for x in zip(*map(mixed_at, points), strict=True))
+    with _drawing("experts", 2, 3.6) as (axes, pictures):
+        for e, expert in enumerate(EXPERTS):
+            for ax, values in zip(axes, (weights, losses), strict=True):
+                ax.plot(examples, values[:, e], color=COLORS[e], lw=1.4, label=expert.name)
+        axes[0].axhline(0, color=PALE, linewidth=1, linestyle=(0, (4, 3)))
+        axes[0].set_ylabel("weight in the mixture")
+        axes[1].plot(examples, losses[:, -1], color=INK, lw=2, label="mixture")
+        axes[1].set_ylabel("logloss so far")
+        # The first examples of an expert that begins badly would hide all the rest.
+        late = losses[len(losses) // 3 :]
+        low, high = float(np.nanmin(late)), float(np.nanmax(late))
+        pad = 0.05 * (high - low) or 1e-3
+        axes[1].set_ylim(low - pad, high + pad)
+        for ax in axes:
+            _count_axis(ax, examples)
+            handles, labels = ax.get_legend_handles_labels()
+            ax.figure.legend(
+                handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=8
+            )
     return _figures(pictures)
 
 
@@ -176,7 +187,7 @@ def _short(value: float, _: object = None) -> str:
 
 def reliability(board: Progressive) -> str:
     """Draw the share of positives against the mean prediction, and the ratio of the two."""
-    predicted, observed, weight = calibration_groups(board)
+    predicted, observed, weight = insight.calibration_groups(board, GROUPS)
     with _drawing("calibration", 2) as (axes, pictures):
         ends = [0.0, 1.08 * max(float(predicted.max()), float(observed.max()), 1e-6)]
         axes[0].plot(ends, ends, color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
@@ -217,15 +228,15 @@ def lift(board: Progressive) -> str:
     return _figures(pictures)
 
 
-def rates(found: insight.Slots) -> str:
-    """Draw effective learning rates and absolute weights against counts."""
+def rates(found: insight.Slots, name: str) -> str:
+    """Draw rates or variances, by their name, and absolute weights against counts."""
     assert found.counts is not None
     counts, rates = found.counts, found.rates.astype(np.float64)
     order = np.random.default_rng(0).permutation(len(counts))[:MAX_DOTS]
     with _drawing("rates", 2) as (axes, pictures):
         axes[0].plot(counts[order], rates[order], "o", color=BLUE, ms=2.5, alpha=0.5, mew=0)
         axes[0].set_yscale("log")
-        axes[0].set_ylabel("effective learning rate")
+        axes[0].set_ylabel(name)
         sizes = np.abs(found.weights[order])
         axes[1].plot(counts[order], sizes, "o", color=BLUE, ms=2.5, alpha=0.5, mew=0)
         axes[1].set_ylabel("absolute weight")
@@ -235,6 +246,31 @@ def rates(found: insight.Slots) -> str:
                 axis.set_minor_formatter(NullFormatter())
                 axis.set_major_formatter(FuncFormatter(_short))
             ax.set_xlabel("occurrences in the sample")
+    return _figures(pictures)
+
+
+def contributed(found: Contributions) -> str:
+    """Draw the rise in logloss without each of the strongest columns."""
+    shown = found.columns[:MAX_BARS][::-1]
+    rises = [one.rise for one in shown]
+    with _drawing("contribution", 1, 0.8 + 0.24 * max(6, len(shown))) as (axes, pictures):
+        ax = axes[0]
+        ax.axvline(0, color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
+        ax.barh(
+            range(len(shown)),
+            rises,
+            xerr=[one.error for one in shown],
+            color=BLUE,
+            height=0.6,
+            error_kw={"ecolor": PALE, "elinewidth": 1.2},
+        )
+        names = [shortened(printable(one.column), 24) for one in shown]
+        ax.set_yticks(range(len(shown)), names, parse_math=False)
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+        ax.xaxis.set_major_formatter(FuncFormatter(_short))
+        ax.set_ylim(-0.6, len(shown) - 0.4)
+        ax.set_xlabel("rise in logloss ± 1 σ")
+        ax.set_ylabel("without the column")
     return _figures(pictures)
 
 

@@ -18,11 +18,13 @@ from adagrad._atomic import writing
 from adagrad._text import broken_rows, counted, metric_texts, printable
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.training import insight, pictures
+from adagrad.ctr.training.contribution import contributions
 from adagrad.ctr.training.options import option_name, option_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from adagrad.ctr.encoding.examples import Examples
     from adagrad.ctr.learners.progressive import Progressive
     from adagrad.ctr.training.run import Training
 
@@ -95,12 +97,14 @@ def _quality(training: Training, scores: Progressive, of: str) -> list[str]:
             " the logloss divided by that of always predicting the share of positives; below 1 is"
             " better than that. The pale line covers only the examples since the previous point.",
         ),
+        *_experts(training),
         _section(
             "Calibration",
-            pictures.reliability(scores),
+            _beside(pictures.reliability(scores), _deciles(scores)),
             f"Mean prediction and share of positives in {pictures.GROUPS} groups of equal size,"
             f" from the predictions on {of}. On the dashed line predictions are right on average:"
-            " of the ads predicted at 3 %, 3 of 100 are clicked.",
+            " of the ads predicted at 3 %, 3 of 100 are clicked. The table has tenths of the"
+            " examples, least likely first.",
         ),
         _section(
             "Gains and lift",
@@ -112,6 +116,20 @@ def _quality(training: Training, scores: Progressive, of: str) -> list[str]:
     ]
 
 
+def _experts(training: Training) -> list[str]:
+    rows = insight.expert_rows(training.estimator._model)
+    if not rows:
+        return []
+    table = _table([*insight.EXPERT_HEADS], rows)
+    body = pictures.experts(training.curve) + table
+    return [_section("Experts", body, insight.ABOUT_EXPERTS)]
+
+
+def _deciles(scores: Progressive) -> str:
+    rows = [[f"{number}", *texts] for number, texts in enumerate(insight.deciles(scores), start=1)]
+    return _table(["tenth", "examples", "predicted", "observed", "ratio"], rows)
+
+
 def _sampled(training: Training, sample: pa.RecordBatch) -> list[str]:
     """Return the sections that need rows of the log."""
     sample = sample.slice(0, SAMPLE_ROWS)
@@ -120,12 +138,7 @@ def _sampled(training: Training, sample: pa.RecordBatch) -> list[str]:
     names = insight.features_in_sample(training.encoder, sample)
     rows = f"the first {len(x):,} rows of this run"
     sections = [
-        _section(
-            "Frequency and learning rate",
-            pictures.rates(found),
-            f"Each dot is a feature in {rows}: how often it occurs there, and the learning rate of"
-            " its next step. Rare features keep a large rate; that of common features falls.",
-        ),
+        _frequency(found, rows),
         _section(
             "Strongest features",
             _features(found, names),
@@ -134,6 +147,7 @@ def _sampled(training: Training, sample: pa.RecordBatch) -> list[str]:
         ),
     ]
     if isinstance(training.encoder, HashingEncoder):
+        sections += _columns(training, sample, x)
         sections.append(
             _section(
                 "Collisions",
@@ -143,6 +157,34 @@ def _sampled(training: Training, sample: pa.RecordBatch) -> list[str]:
             )
         )
     return sections
+
+
+def _frequency(found: insight.Slots, rows: str) -> str:
+    if found.accumulators is None:
+        return _section(
+            "Frequency and uncertainty",
+            pictures.rates(found, "variance of the weight"),
+            f"Each dot is a feature in {rows}: how often it occurs there, and the variance of its"
+            " weight in the Bayesian expert. It starts at 0.1 and falls with every example.",
+        )
+    return _section(
+        "Frequency and learning rate",
+        pictures.rates(found, "effective learning rate"),
+        f"Each dot is a feature in {rows}: how often it occurs there, and the learning rate of"
+        " its next step. Rare features keep a large rate; that of common features falls.",
+    )
+
+
+def _columns(training: Training, sample: pa.RecordBatch, x: Examples) -> list[str]:
+    assert isinstance(training.encoder, HashingEncoder)
+    y = sample.column(training.options.label).to_numpy()
+    weights, _ = training.estimator._model.linear()
+    found = contributions(training.encoder, x, y, weights)
+    if found is None:
+        return []
+    rows = [[*one.texts()] for one in found.columns]
+    table = _table(["without", "rise in logloss", "± 1 σ"], rows)
+    return [_section("Contributions", _beside(pictures.contributed(found), table), found.text())]
 
 
 def _features(found: insight.Slots, names: dict[int, list[tuple[str, Any]]]) -> str:
@@ -157,7 +199,8 @@ def _features(found: insight.Slots, names: dict[int, list[tuple[str, Any]]]) -> 
         ]
         for at in order.tolist()
     ]
-    return _table(["feature", "weight", "rate", "count"], rows)
+    measure = "variance" if found.accumulators is None else "rate"
+    return _table(["feature", "weight", measure, "count"], rows)
 
 
 def _collisions(encoder: HashingEncoder, sample: pa.RecordBatch) -> str:
@@ -175,9 +218,12 @@ def _collisions(encoder: HashingEncoder, sample: pa.RecordBatch) -> str:
 
 def _settings(training: Training) -> str:
     settings = training.estimator._model.settings
-    rule = settings.fixed_rule
-    rows = [["model", type(training.estimator).__name__], ["lr", f"{rule.lr:g}"]]
-    rows += [["slots", f"{settings.n_slots:,}"], ["eps", f"{rule.eps:g}"]]
+    rule = settings.rule
+    rows = [["model", type(training.estimator).__name__]]
+    rows += [["lr", "auto" if rule is None else f"{rule.lr:g}"]]
+    rows += [["slots", f"{settings.n_slots:,}"]]
+    if rule is not None:
+        rows += [["eps", f"{rule.eps:g}"]]
     for field in dataclasses.fields(training.options):
         value = getattr(training.options, field.name)
         if field.name != "lr" and value not in (None, (), False):  # 0 and 0.0 equal False
@@ -198,6 +244,11 @@ def _table(heads: list[str], rows: list[list[str]], words: bool = False) -> str:
     kind = ' class="words"' if words else ""
     head = "" if words else f"<thead><tr>{head}</tr></thead>"
     return f'<div class="scroll"><table{kind}>{head}<tbody>{body}</tbody></table></div>'
+
+
+def _beside(figures: str, table: str) -> str:
+    """Return pictures with a table in the place of one more."""
+    return f"{figures.removesuffix('</div>')}<figure>{table}</figure></div>"
 
 
 def _escaped(text: str) -> str:
@@ -233,6 +284,9 @@ th, td { text-align: right; padding: .25rem .6rem;
 th:first-child, td:first-child, .words td { text-align: left; padding-left: 0; }
 td:first-child, .words td { overflow-wrap: anywhere; min-width: 6rem; }
 th { font-weight: 600; }
+figure table { font-size: .82rem; }
+figure th, figure td { padding: .2rem .3rem; }
+figure td:first-child { min-width: 2.5rem; }
 @media (max-width: 30rem) { table { font-size: .82rem; } th, td { padding: .25rem .3rem; }
   td:first-child, .words td { min-width: 4.5rem; } }
 footer { margin: 2.5rem 0 1rem; color: light-dark(#4a505a, #a9afb9); font-size: .85rem; }

@@ -64,8 +64,7 @@ class Training:
     rows : int
         Rows of the current pass that are learned.
     curve : list of list of float
-        Learning curve of the first pass. Each point is ``[examples, positives, summed loss, summed
-        predictions, AUC]``.
+        Learning curve of the first pass; see `extended_curve`.
     skipped : dict of str to int
         Broken rows skipped in the current pass, by kind.
     validation : list of dict
@@ -310,7 +309,8 @@ class Training:
         board = self.progressive
         last = self.curve[-1][0] if self.curve else 0.0
         if self.pass_number == 0 and board is not None and board.sums[0] > last:
-            self.curve = extended_curve(self.curve, board)
+            mixture = self.estimator._model.mixture
+            self.curve = extended_curve(self.curve, board, mixture)
         show(self)
 
     def _end_pass(self, validate: Callable[[], Log] | None) -> None:

@@ -12,6 +12,7 @@ import reprlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adagrad.ctr.learners.progressive import METRICS
+from adagrad.ctr.training.curve import is_point
 from adagrad.tables.tensors import TableFileError
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def _check_progress(state: Any) -> None:
         "log": _are(state["log"], _is_identity),
         "pass": _is_count(state["pass"]),
         "rows": _is_count(state["rows"]),
-        "curve": _are(state["curve"], lambda x: _are(x, _is_number) and len(x) == 5),
+        "curve": _are(state["curve"], lambda x: _are(x, _is_number) and is_point(x)),
         "validation": _are(state["validation"], _are_metrics),
         "skipped": isinstance(state["skipped"], dict)
         and all(map(_is_count, state["skipped"].values())),

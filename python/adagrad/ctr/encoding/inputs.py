@@ -1,0 +1,39 @@
+"""Types of what the encoder and the learners take, for their signatures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from scipy.sparse import sparray, spmatrix
+
+    from adagrad.ctr.encoding.examples import Examples
+
+__all__ = ["ArrowArray", "ArrowStream", "Columns", "Features", "Matrix"]
+
+
+class ArrowStream(Protocol):
+    """Columns that Arrow's PyCapsule interface streams: tables of pyarrow, pandas, polars, ..."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+class ArrowArray(Protocol):
+    """Columns of one batch, by Arrow's PyCapsule interface."""
+
+    def __arrow_c_array__(
+        self, requested_schema: object | None = None
+    ) -> tuple[object, object]: ...
+
+
+Columns: TypeAlias = "ArrowStream | ArrowArray | Mapping[str, ArrayLike]"
+"""Named columns: an Arrow table, a DataFrame, or a dict of arrays."""
+
+Matrix: TypeAlias = "spmatrix | sparray | ArrayLike"
+"""Numbers, with a column for each slot."""
+
+Features: TypeAlias = "Examples | Matrix | Columns"
+"""What a learner takes as X: examples, a matrix, or columns for its encoder."""

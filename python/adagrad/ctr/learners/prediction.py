@@ -1,0 +1,181 @@
+"""What a learner predicts and what it has learned: the part of its interface that changes nothing.
+
+The base class of `ClickLearner`, which learns the model.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.utils.validation import check_is_fitted
+
+import adagrad._core as _core
+from adagrad.ctr.encoding.inputs import Features
+from adagrad.ctr.learners.model import Model
+from adagrad.ctr.learners.validation import InputValidation
+
+__all__ = ["Predictions"]
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
+
+
+class Predictions(InputValidation):
+    """Predictions and fitted attributes of a learner; see `LogisticRegression`."""
+
+    _trained: Model
+
+    @property
+    def _model(self) -> Model:
+        check_is_fitted(self, "classes_")
+        return self._trained
+
+    @property
+    def lr_(self) -> float:
+        """The fixed learning rate in use. With ``lr="auto"`` there is none: see `experts_`."""
+        rule = self._model.settings.rule
+        if rule is None:
+            raise AttributeError("lr_ is of a fixed rate, but lr='auto' has five: see experts_")
+        return rule.lr
+
+    @property
+    def experts_(self) -> list[dict[str, Any]]:
+        """What ``lr="auto"`` mixes: one dict per expert.
+
+        ``name``, ``rate``, ``start`` and ``power`` say what the expert is; ``weight`` is its factor
+        in the model, which may be negative; ``logloss`` the mean of its own progressive loss, in
+        nats; ``share`` its posterior probability as the best predictor.
+        """
+        mixture = self._model.mixture
+        if mixture is None:
+            raise AttributeError("experts_ are of lr='auto', but this model has a fixed rate: lr_")
+        return mixture.experts()
+
+    @property
+    def n_examples_(self) -> int:
+        """Number of examples learned, in all passes; those of weight 0 are not learned."""
+        return self._model.examples
+
+    @property
+    def n_iter_(self) -> int:
+        """Passes made: `n_passes_`, or 1 for a learner that knows only `partial_fit`."""
+        check_is_fitted(self, "classes_")
+        passes: int = vars(self).get("n_passes_", 1)
+        return passes
+
+    @property
+    def progressive_(self) -> dict[str, float]:
+        """Metrics of the predictions made before learning, over all examples so far.
+
+        ``logloss`` (mean, in nats), ``normalized_entropy``, ``auc`` and ``calibration`` (sum of
+        predictions over sum of labels). Later passes over the same examples do not count.
+        """
+        return self._model.progressive.metrics()
+
+    @property
+    def intercept_(self) -> Floats:
+        """The bias, shape [1]; 0 without one."""
+        return np.array([self._model.linear()[1]], np.float32)
+
+    @property
+    def coef_(self) -> Floats:
+        """The linear params, shape [1, n_slots]; at a fixed rate a view of the model's table."""
+        return self._model.linear()[0][None, :]
+
+    def decision_function(self, X: Features) -> Floats:
+        """Return the log-odds of the positive class.
+
+        Parameters
+        ----------
+        X
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray of float32, shape [n]
+        """
+        model = self._model
+        return model.margins(self._examples(X, reset=False), threads=self._threads())
+
+    def predict_proba(self, X: Features) -> npt.NDArray[np.float64]:
+        """Return the probabilities of both classes, in the order of ``classes_``.
+
+        Parameters
+        ----------
+        X
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray of float64, shape [n, 2]
+        """
+        return _core.probabilities(self.decision_function(X))
+
+    def predict_log_proba(self, X: Features) -> npt.NDArray[np.float64]:
+        """Return the logarithms of the probabilities of both classes.
+
+        They are computed from the log-odds, so that they are accurate and finite even where a
+        probability is 0 or 1 in float64.
+
+        Parameters
+        ----------
+        X
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray of float64, shape [n, 2]
+        """
+        margins = self.decision_function(X).astype(np.float64)
+        return -np.logaddexp(0.0, np.stack([margins, -margins], axis=1))
+
+    def predict(self, X: Features) -> Array:
+        """Return the more likely class of each example.
+
+        Parameters
+        ----------
+        X
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray, shape [n]
+            Values of ``classes_``; the negative class if both are equally likely.
+        """
+        positive = self.decision_function(X) > 0
+        classes: Array = self.classes_[positive.astype(np.intp)]
+        return classes
+
+    def uncertainty(self, X: Features) -> Floats:
+        """Return how uncertain the model is about each example, for exploring rare ads.
+
+        Parameters
+        ----------
+        X
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray of float32, shape [n]
+            With ``lr="auto"``, the variance of the margin under the Bayesian expert: the sum of
+            ``v * x**2`` over the entries, of values as the expert scales them, plus the variance of
+            the bias. It is large if features are rare.
+
+            At a fixed rate, the sum of ``rate * x**2`` over the entries, where rate is the
+            effective rate of the entry's linear param: ``lr / sqrt(s + eps)`` for the textbook
+            rule. It bounds how far one more example could move the linear part of the margin. It is
+            not a variance: it scales with the rate.
+
+        Notes
+        -----
+        The factors of factorization machines do not count. The step of a factor is proportional to
+        the factors it is multiplied by, so a well-known example could get the larger sum.
+
+        References
+        ----------
+        McMahan et al., "Ad Click Prediction: a View from the Trenches", KDD 2013, section 6.
+        """
+        model = self._model
+        return model.uncertainty(self._examples(X, reset=False), threads=self._threads())
