@@ -23,8 +23,8 @@ class LogisticRegression(ClickLearner):
     ----------
     lr : float, "auto" or None, default "auto"
         "auto" without a `rule` mixes five experts, see Notes. A number is the fixed step size of
-        one AdaGrad rule, which learns about twice as fast in an eighth of the memory. None, and
-        "auto" with a `rule`, mean the rate of the rule.
+        one AdaGrad rule, which learns two to three times as fast in an eighth of the memory. None,
+        and "auto" with a `rule`, mean the rate of the rule.
     rule : adagrad.Rule or None, default None
         Update rule of a fixed rate. None means ``Rule(lr=0.1, eps=1.0)``: the textbook rule with
         accumulators that in effect start at 1. If an example repeats a slot, each occurrence takes
