@@ -1,4 +1,4 @@
-"""Files that version 0.1 wrote: training resumes from each of them with the same bits."""
+"""Files that version 0.1 wrote have the same bits when loaded, and training resumes from each."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_every_stored_case_is_tested() -> None:
 
 
 @pytest.mark.parametrize("name", cases())
-def test_training_resumes_with_the_same_bits(
+def test_training_resumes_with_the_expected_bits(
     name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     for module in EXTRAS[name.split("-")[0]]:

@@ -13,7 +13,7 @@ from checks import need_packages
 
 need_packages("matplotlib", "sklearn")
 
-from adagrad import demo, metrics, plotting
+from adagrad import ctr, demo, metrics, plotting
 
 KINDS = (demo.AdaGrad, demo.ConstantRate, demo.GlobalRate)
 
@@ -124,6 +124,15 @@ def test_a_given_rate_has_no_sweep() -> None:
     adagrad, *others = demo.compare(synthetic(100), lr=0.3).runs
     assert (adagrad.learner.lr, adagrad.tried) == (0.3, {})
     assert all(run.tried for run in others)
+
+
+def test_the_mixture_needs_no_rate(comparison: demo.Comparison) -> None:
+    log = demo._with_bias(synthetic())
+    model = ctr.LogisticRegression(fit_intercept=False)
+    loss = model.fit(ctr.Examples.from_csr(log.to_csr()), log.labels).progressive_["logloss"]
+    assert comparison.mixture.metrics.logloss == pytest.approx(loss, rel=1e-5)
+    assert math.isnan(comparison.mixture.learner.lr)
+    assert comparison.mixture.metrics.logloss < max(run.metrics.logloss for run in comparison.runs)
 
 
 def test_the_same_numbers_every_time(comparison: demo.Comparison) -> None:

@@ -1,7 +1,8 @@
 """The comparison behind ``adagrad demo``: AdaGrad and two kinds of SGD on one click log.
 
 AdaGrad (the model of ``adagrad.ctr``), SGD at a constant rate and SGD at a decaying global rate
-train the same logistic regression. Printing belongs to the command and drawing to ``plotting``.
+train the same logistic regression, each at the best of some rates. The mixture of ``adagrad.ctr``
+has no rate. Printing belongs to the command and drawing to ``plotting``.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -30,6 +31,7 @@ __all__ = [
     "ConstantRate",
     "GlobalRate",
     "LearnerRun",
+    "Mixture",
     "compare",
     "progressive",
 ]
@@ -77,16 +79,23 @@ class AdaGrad:
         self, log: Log, progress: Callable[[int], None] | None = None
     ) -> NDArray[np.float64]:
         """Predict each example, then learn from it; see :func:`progressive`."""
-        x = Examples.from_csr(log.to_csr())
-        margins = np.empty(len(log), np.float32)
-        for start in range(0, len(log), CHUNK):
-            part = slice(start, start + CHUNK)
-            margins[part] = self._model.learn(x[part], log.labels[part])
-            if progress is not None:
-                progress(min(start + CHUNK, len(log)))
-        predictions = _core.probabilities(margins)[:, 1]
-        predictions[np.maximum.accumulate(~np.isfinite(margins))] = np.nan
-        return predictions
+        return _learn_all(self._model, log, progress)
+
+
+class Mixture:
+    """The default of ``adagrad.ctr``, ``lr="auto"``: five learners at once, mixed."""
+
+    title: ClassVar[str] = "AdaGrad, lr='auto'"
+    lr: ClassVar[float] = math.nan  # it has none
+
+    def learn_all(
+        self, log: Log, progress: Callable[[int], None] | None = None
+    ) -> NDArray[np.float64]:
+        """Predict each example, then learn from it; see :func:`progressive`."""
+        # The ids of a log may be sparse, and 64 bytes each would be many pages to touch.
+        ids, rows = np.unique(log.rows, return_inverse=True)
+        small = replace(log, rows=rows, table_rows=len(ids))
+        return _learn_all(Model(Settings("lr", len(ids), None, intercept=False)), small, progress)
 
 
 class ConstantRate:
@@ -130,7 +139,7 @@ class LearnerRun:
 
     Attributes
     ----------
-    learner : AdaGrad, ConstantRate or GlobalRate
+    learner : AdaGrad, ConstantRate, GlobalRate or Mixture
         The learner after its last step.
     tried : dict of float to float
         Progressive logloss of every rate in the sweep, by rate; empty if the rate was given.
@@ -142,7 +151,7 @@ class LearnerRun:
         Wall-clock time of the pass.
     """
 
-    learner: Learner
+    learner: Learner | Mixture
     tried: dict[float, float]
     predictions: NDArray[np.float64]
     metrics: Metrics
@@ -161,6 +170,8 @@ class Comparison:
         Number of examples, from the first, on which the rates were chosen.
     runs : tuple of LearnerRun
         AdaGrad, constant-rate SGD, global-rate SGD.
+    mixture : LearnerRun
+        The mixture, which has no rate to choose.
     base_rate : float
         Share of positives in the log, in (0, 1).
     base_logloss : float
@@ -176,6 +187,7 @@ class Comparison:
     log: Log
     sweep_examples: int
     runs: tuple[LearnerRun, ...]
+    mixture: LearnerRun
     base_rate: float
     base_logloss: float
     counts: NDArray[np.int64]
@@ -184,7 +196,7 @@ class Comparison:
 
 
 def progressive(
-    log: Log, learner: Learner, progress: Callable[[int], None] | None = None
+    log: Log, learner: Learner | Mixture, progress: Callable[[int], None] | None = None
 ) -> NDArray[np.float64]:
     """Pass once over ``log``: predict each example, then learn from it.
 
@@ -192,7 +204,7 @@ def progressive(
     ----------
     log : Log
         The examples. The table of the learner has at least ``log.table_rows`` rows.
-    learner : AdaGrad, ConstantRate or GlobalRate
+    learner : AdaGrad, ConstantRate, GlobalRate or Mixture
         Changed in place.
     progress : callable, optional
         Called from time to time with the number of examples done.
@@ -202,7 +214,7 @@ def progressive(
     numpy.ndarray of float64, shape [examples]
         Probabilities of a positive; NaN from the example at which a learner diverged.
     """
-    if isinstance(learner, AdaGrad):
+    if isinstance(learner, (AdaGrad, Mixture)):
         return learner.learn_all(log, progress)
     predictions = np.full(len(log), np.nan)
     starts = log.indptr.tolist()
@@ -224,7 +236,7 @@ def progressive(
 
 
 def compare(log: Log, lr: float | None = None, progress: Progress | None = None) -> Comparison:
-    """Train the three learners on ``log``, each at the best rate of its own short sweep.
+    """Train the learners on ``log``, all but the mixture at the best rate of its own short sweep.
 
     A sweep tries rates of the series 1, 2, 5, 10, ... on the first 5,000 examples (on half of the
     log if it is shorter than 10,000) and takes the rate with the lowest progressive logloss. It
@@ -251,6 +263,12 @@ def compare(log: Log, lr: float | None = None, progress: Progress | None = None)
     for kind in (AdaGrad, ConstantRate, GlobalRate):
         given = lr if kind is AdaGrad else None
         runs.append(_run(kind, with_bias, part, given, progress))
+
+    def report(done: int) -> None:
+        if progress is not None:
+            progress(Mixture.title, done, len(log))
+
+    mixture = _last_run(Mixture(), {}, with_bias, report)
     base_rate = float(log.labels.mean(dtype=np.float64))
     rows, counts = np.unique(log.rows, return_counts=True)
     positive = np.repeat(log.labels > 0, np.diff(log.indptr))
@@ -262,6 +280,7 @@ def compare(log: Log, lr: float | None = None, progress: Progress | None = None)
         log=log,
         sweep_examples=len(part),
         runs=tuple(runs),
+        mixture=mixture,
         base_rate=base_rate,
         base_logloss=entropy(base_rate),
         counts=counts[s > 0],
@@ -308,11 +327,34 @@ def _run(
             else:
                 break
         lr = min(tried, key=lambda rate: (tried[rate], rate))
-    learner = kind(log.table_rows, lr)
+    return _last_run(kind(log.table_rows, lr), tried, log, report)
+
+
+def _last_run(
+    learner: Learner | Mixture,
+    tried: dict[float, float],
+    log: Log,
+    report: Callable[[int], None],
+) -> LearnerRun:
     start = time.perf_counter()
     predictions = progressive(log, learner, report)
     seconds = time.perf_counter() - start
     return LearnerRun(learner, tried, predictions, measure(log.labels, predictions), seconds)
+
+
+def _learn_all(
+    model: Model, log: Log, progress: Callable[[int], None] | None
+) -> NDArray[np.float64]:
+    x = Examples.from_csr(log.to_csr())
+    margins = np.empty(len(log), np.float32)
+    for start in range(0, len(log), CHUNK):
+        part = slice(start, start + CHUNK)
+        margins[part] = model.learn(x[part], log.labels[part])
+        if progress is not None:
+            progress(min(start + CHUNK, len(log)))
+    predictions = _core.probabilities(margins)[:, 1]
+    predictions[np.maximum.accumulate(~np.isfinite(margins))] = np.nan
+    return predictions
 
 
 def _with_bias(log: Log) -> Log:

@@ -176,7 +176,7 @@ def test_estimates_are_shown_with_their_error(log):
     assert code == 0
     lines = {line[:24].strip(): line for line in out.splitlines()}
     assert re.search(r" [\d,]+ ± \d+ +estimated", lines["features"])
-    assert "not found: no --label" in lines["suggested lr"]
+    assert "not known: no --label" in lines["normalized entropy"]
 
 
 def test_picture(log, tmp_path):

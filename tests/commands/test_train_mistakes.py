@@ -77,7 +77,6 @@ def mistake(*arguments: object) -> str:
         (["log.tsv", "--l1", "0.1"], "--l1 needs a fixed rate: give --lr, such as --lr 0.1"),
         (["log.tsv", "--l2", "0.1"], "--l2 needs a fixed rate: give --lr, such as --lr 0.1"),
         (["log.tsv", "--lr", "0.1", "--half-life", "100"], "--half-life needs --lr auto"),
-        (["log.tsv", "--half-life", "0"], "--half-life"),
         (
             ["log.tsv", "--cross", "site*dept"],
             "--cross site*dept: no column 'dept'; the columns are site, ad, depth, user; did you"

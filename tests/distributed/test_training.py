@@ -23,6 +23,8 @@ from adagrad.ctr import (
     HashingEncoder,
     LogisticRegression,
 )
+from adagrad.ctr.learners.model import Settings
+from adagrad.ctr.learners.progressive import Progressive
 from adagrad.datasets import synthetic_clicks
 from checks import ROOT, need_packages
 
@@ -118,6 +120,20 @@ def test_every_learner_equals_one_process(kind, options, staleness, clicks, clus
     assert bits(model._model) == bits(expected)
     if "l1" in options:
         assert (model._model.tables["linear"].weights == 0).mean() > 0.5
+
+
+def test_the_best_expert_goes_on_alone(clicks):
+    x = HashingEncoder(12).fit_transform(clicks.drop_columns(["click"]))
+    y = clicks["click"].to_numpy().astype(np.float32)
+    whole = LogisticRegression().fit(x, y)
+    rule, margins = fitting._best_expert(Settings("lr", x.n_slots, None), x, y)
+    board = Progressive()
+    board.add(margins, y, None)
+    assert board.metrics() == whole.progressive_
+    best = min(whole.experts_[:3], key=lambda expert: expert["logloss"])
+    rate = best["rate"] * np.sqrt(ROWS / (ROWS + len(x.to_csr().data)))
+    assert rule == adagrad.Rule(lr=rule.lr, eps=0.0, initial_accumulator=best["start"])
+    assert rule.lr == pytest.approx(rate, rel=1e-6)
 
 
 def test_passes_and_a_file_that_predicts(clicks, cluster, tmp_path):
@@ -331,6 +347,7 @@ def test_unsupported_options(clicks, cluster):
         (estimator(shuffle=True), "shuffle the dataset"),
         (estimator(warm_start=True), "warm_start"),
         (estimator(class_weight={1: 2.0}), "class_weight"),
+        (estimator(lr="auto", half_life=100.0), "half_life"),
         (LogisticRegression(), "has no encoder for the columns"),
     ]:
         with pytest.raises(ValueError, match=match):
@@ -425,6 +442,7 @@ def test_a_broken_row_is_an_error_of_one_line(cluster, tmp_path, monkeypatch):
         (["--workers", "2"], "--workers needs --ray"),
         (["--ray", "127.0.0.1:1"], "no Ray cluster listens at 127.0.0.1:1"),
         (["--ray", "local", "--passes", "2", "--early-stop", "1"], "--early-stop"),
+        (["--ray", "local", "--half-life", "1000"], "--half-life does not work with --ray"),
     ],
 )
 def test_mistakes_of_the_command(options, match, clicks, tmp_path, monkeypatch):

@@ -4,6 +4,9 @@
 the results of resuming from them with that same version. test_compatibility.py
 resumes from the stored files with the version under test and compares. All inputs are integer
 formulas, so that they do not depend on a random number generator.
+
+A later version may learn on in another order of operations. Then ``python earlier_files.py FOLDER
+--renew`` records what it learns on from the stored files. What it loads must not differ.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ Array = npt.NDArray[Any]
 Results = dict[str, Array]
 
 ROWS, BATCH, STEPS = 13, 21, 3
+LOADED = ("loaded", "facts", "predict")  # results of a model before it learns on
 
 
 class Case(NamedTuple):
@@ -509,5 +513,22 @@ def record(target: Path) -> None:
     np.savez_compressed(target / "expected.npz", **expected)  # type: ignore[arg-type]
 
 
+def renew(target: Path) -> None:
+    with np.load(target / "expected.npz") as file:
+        expected = dict(file)
+    for name, case in CASES.items():
+        with tempfile.TemporaryDirectory() as copy:
+            unpack(target / name, Path(copy))
+            results = case.resume(Path(copy))
+        for key, array in results.items():
+            known = f"{name}/{key}"
+            if expected[known].tobytes() == array.tobytes():
+                continue
+            assert name.startswith("interrupted") or key not in LOADED, known
+            print(known)
+            expected[known] = array
+    np.savez_compressed(target / "expected.npz", **expected)  # type: ignore[arg-type]
+
+
 if __name__ == "__main__":
-    record(Path(sys.argv[1]))
+    (renew if "--renew" in sys.argv else record)(Path(sys.argv[1]))

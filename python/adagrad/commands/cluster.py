@@ -96,8 +96,9 @@ def check_cluster(given: dict[str, Any], logs: tuple[str, ...]) -> None:
         raise click.ClickException(
             "--ray cannot read the standard input, because the workers read the log"
         )
-    if given["early_stop"] is not None:
-        raise click.ClickException("--early-stop does not work with --ray")
+    for name in ("early_stop", "half_life"):
+        if given[name] is not None:
+            raise click.ClickException(f"--{name.replace('_', '-')} does not work with --ray")
     from adagrad.distributed import connect
 
     # Training recovers from failures and counts them; Ray would print a traceback for each call.

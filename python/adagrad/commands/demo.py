@@ -47,8 +47,9 @@ def demo(file: Path | None, output: Path, lr: float | None, overwrite: bool) -> 
     """Compare AdaGrad with plain SGD on a click log.
 
     Trains a logistic regression three times: with AdaGrad, with SGD at a constant rate, and with
-    SGD at a rate that falls for all features alike. Each takes one pass and predicts every example
-    before it learns from it. Prints the quality of the predictions and saves a picture.
+    SGD at a rate that falls for all features alike; and once with the default of adagrad train,
+    which has no rate to choose. Each takes one pass and predicts every example before it learns
+    from it. Prints the quality of the predictions and saves a picture.
 
     FILE is in libsvm format (plain, .gz or .bz2; labels 0/1, -1/+1 or 1/2). The default is the
     click log that ships with adagrad. Nothing is downloaded, and every run gives the same numbers,
@@ -129,11 +130,11 @@ def _table(comparison: Comparison) -> Table:
     table.add_column("learner", no_wrap=True)
     for heading in ("rate", "logloss", "NE", "AUC", "calibration", "examples/s"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for run in comparison.runs:
+    for run in (comparison.mixture, *comparison.runs):
         quality = run.metrics
         table.add_row(
             run.learner.title,
-            f"{run.learner.lr:g}",
+            "" if math.isnan(run.learner.lr) else f"{run.learner.lr:g}",
             f"{quality.logloss:.4f}",
             f"{quality.normalized_entropy:.4f}",
             f"{quality.auc:.4f}",
@@ -153,6 +154,7 @@ def _notes(comparison: Comparison, lr: float | None) -> str:
         "Progressive validation: each learner predicts every example before it learns from it.",
         "NE, normalized entropy: logloss divided by that of always predicting the base rate.",
         f"{chosen} chosen by logloss on the first {comparison.sweep_examples:,} of these examples.",
+        "lr='auto' has no rate to choose: it mixes five learners, of different rates.",
         "examples/s: SGD makes Python calls for every example, AdaGrad one for thousands.",
     ]
     tenth = len(comparison.counts) // 10

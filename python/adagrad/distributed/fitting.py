@@ -188,7 +188,7 @@ def _best_expert(settings: Settings, x: Examples, y: Floats) -> tuple[Rule, Floa
     """Return the rule of the AdaGrad expert that predicts rows best, and the mixture's margins.
 
     The rule takes the steps of the expert, whose rate depends on the number of entries, from here
-    on. Experts scale values by the largest of their slot, which a rule does not.
+    on. Experts scale the values of each slot, which a rule does not.
     """
     slots, places = _core.compact(x.slots)
     mixture = Mixture(len(slots), settings.intercept)

@@ -25,8 +25,8 @@ class LogisticRegression(ClickLearner):
     ----------
     lr : float, "auto" or None, default "auto"
         "auto" without a `rule` mixes five experts, see Notes. A number is the fixed step size of
-        one AdaGrad rule, which learns about twice as fast in an eighth of the memory. None, and
-        "auto" with a `rule`, mean the rate of the rule.
+        one AdaGrad rule, which learns two to three times as fast in an eighth of the memory. None,
+        and "auto" with a `rule`, mean the rate of the rule.
     rule : adagrad.Rule or None, default None
         Update rule of a fixed rate. None means ``Rule(lr=0.1, eps=1.0)``: the textbook rule with
         accumulators that in effect start at 1. If an example repeats a slot, each occurrence takes
@@ -107,11 +107,12 @@ class LogisticRegression(ClickLearner):
     With ``lr="auto"``, four of the experts are AdaGrad learners whose accumulators start at 1 or
     0.01 and grow by the squared gradients, at rates from 0.25 to 2; one of them divides by the
     accumulator instead of its root. The fifth is a Bayesian learner with a variance for every
-    coordinate. All of them divide each value by the largest magnitude that its slot has had, so
-    that a column may be scaled by any factor. Their steps are implicit: the gradient is that after
-    the step, which therefore never overshoots. A regression on the five margins, of six params,
-    learns online how to weight them; a weight may be negative. The weighted sum of the experts is
-    again a linear model, and that is what `coef_`, `predict` and files hold for prediction.
+    coordinate. All of them divide each value by the root of the mean square of the values that its
+    slot has had, so that a column may be scaled by any factor. Their steps are implicit: the
+    gradient is that after the step, which therefore never overshoots. A regression on the five
+    margins, of six params, learns online how to weight them; a weight may be negative. The weighted
+    sum of the experts is again a linear model, and that is what `coef_`, `predict` and files hold
+    for prediction.
 
     The predictions that `progressive_` measures are an average over the mixture and the single
     experts, weighted by how likely each made the labels so far. The total loss of this average
