@@ -133,7 +133,7 @@ def _settings(path: Path, estimator: ClickLearner) -> list[Line]:
     lines = [
         ("model", f"{type(estimator).__name__}, {path} ({size / 2**20:,.1f} MiB)"),
         ("slots", f"{settings.n_slots:,}"),
-        ("rule", f"lr {rule.lr:g}, eps {rule.eps:g}, l1 {settings.l1:g}, l2 {rule.weight_decay:g}"),
+        ("rule", f"lr {rule.lr:g}, eps {rule.eps:g}, l1 {settings.l1:g}, l2 {settings.l2:g}"),
     ]
     if settings.factors:
         lines.append(("factors", f"{settings.factors}"))

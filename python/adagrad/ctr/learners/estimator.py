@@ -151,6 +151,8 @@ class ClickLearner(InputValidation):
         A stream cut at multiples of 64 examples gives the same bits as one call, and as `fit`.
 
         `n_jobs` may be changed between two calls, and so may a fixed `lr`, with `l1` and `l2`.
+        Other penalties change the weights at once. A change from or to no penalty is refused,
+        because a slot keeps something else with penalties than without.
         """
         first = not hasattr(self, "classes_")
         with self._all_or_nothing():
@@ -203,8 +205,9 @@ class ClickLearner(InputValidation):
         rule, last = wanted.rule, model.examples + passes * len(x)
         if rule is not None and rule.lr_decay and rule.lr and last:
             check_storable("lr", rule.lr_at(last), "float32")
-        if (model.settings.l1, model.settings.rule) != (wanted.l1, rule):
-            model.retune(dataclasses.replace(model.settings, l1=wanted.l1, rule=rule))
+        retuned = dataclasses.replace(model.settings, rule=rule, l1=wanted.l1, l2=wanted.l2)
+        if retuned != model.settings:
+            model.retune(retuned)
 
     # -- what it has learned --------------------------------------------------------------------
 
@@ -250,7 +253,10 @@ class ClickLearner(InputValidation):
 
     @property
     def coef_(self) -> Floats:
-        """The linear params, shape [1, n_slots]; at a fixed rate a view of the model's table."""
+        """The linear params, shape [1, n_slots].
+
+        At a fixed rate without `l1` and `l2`, a view of the model's table.
+        """
         return self._model.linear()[0][None, :]
 
     def decision_function(self, X: Any) -> Floats:
@@ -316,8 +322,8 @@ class ClickLearner(InputValidation):
 
             At a fixed rate, the sum of ``rate * x**2`` over the entries, where rate is the
             effective rate of the entry's linear param: ``lr / sqrt(s + eps)`` for the textbook
-            rule. It bounds how far one more example could move the linear part of the margin. It is
-            not a variance: it scales with the rate.
+            rule, ``lr / (sqrt(s + eps) + lr * l2)`` with `l2`. It bounds how far one more example
+            could move the linear part of the margin. It is not a variance: it scales with the rate.
 
         Notes
         -----

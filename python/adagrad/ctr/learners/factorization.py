@@ -27,8 +27,8 @@ class FactorizationMachine(ClickLearner):
     factors : int, default 8
         Length of the vectors, from 1 to 4096. Multiples of 4 are fast.
     lr, rule, l1, l2, half_life, fit_intercept, passes, shuffle, seed, encoder, warm_start, n_jobs
-        As for `LogisticRegression`. `l1` applies to the linear params only, and `seed` also
-        determines the initial vectors.
+        As for `LogisticRegression`. `l1` applies to the linear params only; `l2` also adds ``l2 *
+        v`` to the gradients of touched vectors, and `seed` also determines the initial ones.
     init_scale : float, default 0.01
         Standard deviation of the initial vectors. The linear params start at 0.
 
@@ -89,11 +89,13 @@ class FactorizationMachine(ClickLearner):
         self.n_jobs = n_jobs
 
     def _settings(self, x: Examples, rule: Rule | None) -> Settings:
+        l1, l2 = self._penalties()
         return Settings(
             "fm",
             x.n_slots,
             rule,
-            l1=self._l1(),
+            l1=l1,
+            l2=l2,
             half_life=self._half_life(),
             intercept=bool(self.fit_intercept),
             factors=check_integer("factors", self.factors, 1, 4096),
@@ -185,11 +187,13 @@ class FieldAwareFactorizationMachine(ClickLearner):
                 "X has no fields, but a field-aware machine needs them: set encoder, or pass"
                 " Examples made with fields"
             )
+        l1, l2 = self._penalties()
         return Settings(
             "ffm",
             x.n_slots,
             rule,
-            l1=self._l1(),
+            l1=l1,
+            l2=l2,
             half_life=self._half_life(),
             intercept=bool(self.fit_intercept),
             factors=check_integer("factors", self.factors, 1, 4096),

@@ -120,5 +120,5 @@ def _slots(
         (one, slots, np.arange(len(slots) + 1)), shape=(len(slots), model.settings.n_slots)
     )
     rates = model.uncertainty(Examples.from_csr(single))
-    weights = model.tables["linear"].weights.reshape(-1)
+    weights, _ = model.linear()
     return Slots(slots, counts, weights[slots], _accumulators(model)[slots], rates)
