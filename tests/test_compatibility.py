@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from pathlib import Path
 
@@ -21,6 +22,9 @@ EXTRAS = {
         ("model", "interrupted", "python"), ("click", "pyarrow", "sklearn", "safetensors")
     ),
 }
+# Models with an l1 of 0.1. They predict with the same bits, and go on without it.
+WITH_L1 = ("model-lr", "python-fm")
+AFTERWARDS = ("resumed", "coef", "intercept", "progressive")
 
 
 @functools.cache
@@ -50,8 +54,13 @@ def test_training_resumes_with_the_expected_bits(
     if name.startswith("ray"):
         request.getfixturevalue("cluster")
     earlier_files.unpack(STORED / name, tmp_path)
-    found = earlier_files.CASES[name].resume(tmp_path)
+    warned = pytest.warns(UserWarning, match="an earlier version, whose l1 differs")
+    with warned if name in WITH_L1 else contextlib.nullcontext():
+        found = earlier_files.CASES[name].resume(tmp_path)
     results = {key: array for key, array in expected().items() if key.startswith(f"{name}/")}
     assert {f"{name}/{key}" for key in found} == set(results)
     for key, array in found.items():
+        if name in WITH_L1 and key in AFTERWARDS:
+            np.testing.assert_allclose(array, results[f"{name}/{key}"], atol=0.02)
+            continue
         assert_same_bits(array, results[f"{name}/{key}"], f"{name}: {key}")

@@ -99,6 +99,9 @@ Targets check_labels(const py::array& y, const py::object& weights, std::size_t 
   return targets;
 }
 
+// The penalties of a linear part that is learned by FTRL-proximal; otherwise none.
+using L1AndL2 = std::optional<std::pair<float, float>>;
+
 // The arguments that all learners have in common.
 struct LearnerArguments {
   std::size_t slots;
@@ -161,10 +164,18 @@ class Learner {
     return check_table(a, memory, slots_, length);
   }
 
-  LinearModel hold_linear(const py::array& table, const py::object& bias, float l1) {
+  // l1 and l2 are applied at the rate of the rule, which must be constant.
+  LinearModel hold_linear(const py::array& table, const py::object& bias, const L1AndL2& given) {
     const Argument a{"Learner", "table"};
     held_.push_back(bias);
-    return {hold_table(a, table, 2), check_table_or_none(a.other("bias"), bias, 2), l1};
+    Penalties penalties{};
+    if (given) {
+      if (!schedule_.is_constant()) fail_value(a.other("penalties"), "need a constant rate");
+      const Params<float> p = schedule_.at(0);
+      const auto& [l1, l2] = *given;
+      penalties = {true, p.lr * l1, p.eps_outside + p.lr * l2, p.eps_inside};
+    }
+    return {hold_table(a, table, 2), check_table_or_none(a.other("bias"), bias, 2), penalties};
   }
 
   const std::size_t slots_;
@@ -179,30 +190,29 @@ class Learner {
 class LinearLearner final : public Learner {
  public:
   LinearLearner(const LearnerArguments& given, const py::array& table, const py::object& bias,
-                float l1)
+                const L1AndL2& penalties)
       : Learner(given) {
-    auto model = std::make_unique<Linear>(hold_linear(table, bias, l1), schedule_);
+    auto model = std::make_unique<Linear>(hold_linear(table, bias, penalties), schedule_);
     linear_ = model.get();
     model_ = std::move(model);
   }
 
   void apply(const py::array& slots, const py::array& g, std::uint64_t t) {
     const Argument a{"apply", "slots"};
-    check_memory(a, slots, Access::read);
-    if (!slots.dtype().is(py::dtype::of<std::uint32_t>()) || slots.ndim() != 1) {
-      fail_type(a, "has dtype " + text_of(slots.dtype()) + " and shape " + shape_of(slots) +
-                       "; uint32 and (n,) are needed");
-    }
+    const std::uint32_t* const ids = check_slots(a, slots);
     const std::size_t n = static_cast<std::size_t>(slots.size());
-    const auto* const ids = static_cast<const std::uint32_t*>(slots.data());
     const float* const gradients = check_floats(a.other("g"), g, n);
-    for (std::size_t i = 0; i < n; ++i) {
-      if (ids[i] < slots_) continue;
-      throw py::index_error(a.text() + element_text(slots, i) + " = " + std::to_string(ids[i]) +
-                            " is out of range for " + std::to_string(slots_) + " slots");
-    }
     check_rate(t);
     unlocked(n, [&] { linear_->apply(*kernels().ctr, ids, gradients, n, t); });
+  }
+
+  py::array_t<float> weights_of(const std::optional<py::array>& slots) const {
+    const std::uint32_t* const ids = slots ? check_slots({"weights", "slots"}, *slots) : nullptr;
+    const std::size_t n = slots ? static_cast<std::size_t>(slots->size()) : slots_;
+    py::array_t<float> weights(static_cast<py::ssize_t>(n));
+    float* const to = weights.mutable_data();
+    unlocked(n, [&] { linear_->weights_of(*kernels().ctr, ids, n, to); });
+    return weights;
   }
 
   py::array_t<float> rates_of(py::handle x, std::uint64_t t, std::size_t threads) const {
@@ -216,6 +226,21 @@ class LinearLearner final : public Learner {
   }
 
  private:
+  const std::uint32_t* check_slots(const Argument& a, const py::array& slots) const {
+    check_memory(a, slots, Access::read);
+    if (!py::isinstance<py::array_t<std::uint32_t>>(slots) || slots.ndim() != 1) {
+      fail_type(a, "has dtype " + text_of(slots.dtype()) + " and shape " + shape_of(slots) +
+                       "; uint32 and (n,) are needed");
+    }
+    const auto* const ids = static_cast<const std::uint32_t*>(slots.data());
+    for (std::size_t i = 0; i < static_cast<std::size_t>(slots.size()); ++i) {
+      if (ids[i] < slots_) continue;
+      throw py::index_error(a.text() + element_text(slots, i) + " = " + std::to_string(ids[i]) +
+                            " is out of range for " + std::to_string(slots_) + " slots");
+    }
+    return ids;
+  }
+
   Linear* linear_;
 };
 
@@ -318,11 +343,11 @@ void check_factors(std::size_t factors) {
 
 class FMLearner final : public Learner {
  public:
-  FMLearner(const LearnerArguments& given, const py::array& table, const py::object& bias, float l1,
-            const py::array& factor_table, std::size_t factors)
+  FMLearner(const LearnerArguments& given, const py::array& table, const py::object& bias,
+            const L1AndL2& penalties, const py::array& factor_table, std::size_t factors)
       : Learner(given) {
     check_factors(factors);
-    const LinearModel linear = hold_linear(table, bias, l1);
+    const LinearModel linear = hold_linear(table, bias, penalties);
     float* const memory = hold_table({"Learner", "factor_table"}, factor_table, 2 * factors);
     model_ = std::make_unique<FM>(linear, FactorModel{memory, factors}, schedule_);
   }
@@ -378,7 +403,7 @@ struct FFMArguments {
   bool normalise;
   std::optional<py::array> table;  // of the linear part; None for a model without one
   py::object bias;
-  float l1;
+  L1AndL2 penalties;
 };
 
 class FFMLearner final : public Learner {
@@ -399,7 +424,7 @@ class FFMLearner final : public Learner {
       memory[part] = hold_table(a, ffm.tables[part], 2 * width);
     }
     std::optional<LinearModel> linear;
-    if (ffm.table) linear = hold_linear(*ffm.table, ffm.bias, ffm.l1);
+    if (ffm.table) linear = hold_linear(*ffm.table, ffm.bias, ffm.penalties);
     model_ = std::make_unique<FFM>(fields_, memory, ffm.factors, ffm.normalise, linear, schedule_);
   }
 
@@ -472,14 +497,17 @@ void bind_learners(py::module_& m) {
            "Raise if the examples do not fit the model.");
   py::class_<LinearLearner, Learner>(m, "LinearLearner")
       .def(py::init([](const py::array& table, std::size_t slots, const py::object& bias,
-                       const Hyperparameters& rule, double lr, double lr_decay, float l1) {
+                       const Hyperparameters& rule, double lr, double lr_decay,
+                       const L1AndL2& penalties) {
              return std::make_unique<LinearLearner>(LearnerArguments{slots, rule, lr, lr_decay},
-                                                    table, bias, l1);
+                                                    table, bias, penalties);
            }),
            py::arg("table"), py::arg("slots"), py::arg("bias"), py::arg("rule"), py::arg("lr"),
-           py::arg("lr_decay"), py::arg("l1"))
+           py::arg("lr_decay"), py::arg("penalties"))
       .def("apply", &LinearLearner::apply, py::arg("slots"), py::arg("g"), py::arg("t"),
            "Step slots by their gradients, in order, after t other steps.")
+      .def("weights", &LinearLearner::weights_of, py::arg("slots") = py::none(),
+           "The weights of some slots, or of all.")
       .def("rates", &LinearLearner::rates_of, py::arg("x"), py::arg("t"), py::arg("threads"),
            "Sum effective rate times x^2 over the entries of each example.");
   py::class_<MixtureLearner>(m, "MixtureLearner")
@@ -498,28 +526,29 @@ void bind_learners(py::module_& m) {
   py::class_<FMLearner, Learner>(m, "FMLearner")
       .def(py::init([](const py::array& table, std::size_t slots, const py::object& bias,
                        const py::array& factor_table, std::size_t factors,
-                       const Hyperparameters& rule, double lr, double lr_decay, float l1) {
+                       const Hyperparameters& rule, double lr, double lr_decay,
+                       const L1AndL2& penalties) {
              return std::make_unique<FMLearner>(LearnerArguments{slots, rule, lr, lr_decay}, table,
-                                                bias, l1, factor_table, factors);
+                                                bias, penalties, factor_table, factors);
            }),
            py::arg("table"), py::arg("slots"), py::arg("bias"), py::arg("factor_table"),
            py::arg("factors"), py::arg("rule"), py::arg("lr"), py::arg("lr_decay"),
-           py::arg("l1") = 0.0f);
+           py::arg("penalties") = py::none());
   py::class_<FFMLearner, Learner>(m, "FFMLearner")
       .def(py::init([](std::vector<py::array> tables, std::size_t slots, std::size_t factors,
                        std::vector<std::uint32_t> part_of_field,
                        std::vector<std::uint32_t> place_in_part, std::optional<py::array> table,
                        py::object bias, bool normalise, const Hyperparameters& rule, double lr,
-                       double lr_decay, float l1) {
+                       double lr_decay, const L1AndL2& penalties) {
              return std::make_unique<FFMLearner>(
                  LearnerArguments{slots, rule, lr, lr_decay},
                  FFMArguments{std::move(tables), factors, std::move(part_of_field),
                               std::move(place_in_part), normalise, std::move(table),
-                              std::move(bias), l1});
+                              std::move(bias), penalties});
            }),
            py::arg("tables"), py::arg("slots"), py::arg("factors"), py::arg("part_of_field"),
            py::arg("place_in_part"), py::arg("table"), py::arg("bias"), py::arg("normalise"),
-           py::arg("rule"), py::arg("lr"), py::arg("lr_decay"), py::arg("l1") = 0.0f);
+           py::arg("rule"), py::arg("lr"), py::arg("lr_decay"), py::arg("penalties") = py::none());
   m.def("tally", &add_tally, py::arg("margins"), py::arg("y"), py::arg("weights"), py::arg("sums"),
         py::arg("bins"), "Add predictions to sums [4] and bins [2, 32768], in place.");
   m.def("probabilities", &probabilities, py::arg("margins"),

@@ -11,11 +11,14 @@
 namespace adagrad {
 
 struct CtrKernels {
+  // weights[i] is that of slots[i], or of slot i if `slots` is null.
+  void (*linear_weights)(const LinearModel&, const std::uint32_t* slots, std::size_t n,
+                         float* weights);
   void (*linear_sums)(const LinearModel&, const Round&, const Units&, float* partial,
                       std::size_t stride);
   void (*linear_steps)(const LinearModel&, const Round&, const Units&, const float* g,
                        const Params<float>&);
-  // g[i] is the gradient of slot slots[i]. The L1 penalty is applied too.
+  // g[i] is the gradient of slot slots[i].
   void (*linear_apply)(const LinearModel&, const std::uint32_t* slots, const float* g,
                        std::size_t n, const Params<float>&);
   void (*add_units)(const float* partial, std::size_t stride, std::size_t units, std::size_t n,

@@ -7,6 +7,8 @@
 // Order of additions: within a region, w * x is added to 0 entry by entry, and the bias last. The
 // margin is the sum of the regions, added to 0 from the first to the last.
 //
+// With penalties, slots are learned by proximal.hpp instead of a rule.
+//
 // All loops rely on slots that are below the length of the table, which is checked when Examples
 // are made. Slots may repeat within an example; memory needs no alignment beyond that of a float.
 #pragma once
@@ -16,6 +18,7 @@
 #include <type_traits>
 
 #include "../adagrad/rows.hpp"
+#include "proximal.hpp"
 #include "sigmoid.hpp"
 #include "types.hpp"
 
@@ -47,14 +50,44 @@ inline std::size_t examples_ahead(const Units& of) {
   return 1 + 2 * regions / (of.last - of.first);
 }
 
-template <bool fixed>
-inline float region_sum(const Examples& x, const float* table, std::size_t example,
-                        std::size_t region) {
+// The weights of entries, read in order.
+template <bool proximal>
+struct Weights {
+  const LinearModel model;
+  float operator()(const Examples& x, std::size_t k, std::size_t /*stop*/) const {
+    return model.table[2 * std::size_t{x.slots[k]}];
+  }
+};
+
+// With penalties they are computed together, up to `stop`, which is the end of an example: a step
+// between two examples may change them.
+template <>
+struct Weights<true> {
+  const LinearModel model;
+  std::size_t begin = 0, end = 0;  // the entries in `computed`
+  float computed[64] = {};
+
+  float operator()(const Examples& x, std::size_t k, std::size_t stop) {
+    if (k >= end) {
+      constexpr std::size_t most = sizeof computed / sizeof computed[0];
+      begin = k;
+      end = stop - k < most ? stop : k + most;
+      const auto slot = [&](std::size_t i) { return std::size_t{x.slots[k + i]}; };
+      proximal_weights(model, slot, end - k, computed);
+    }
+    return computed[k - begin];
+  }
+};
+
+// The sum over the entries of a region. `stop` is the last entry of the example that is read.
+template <bool proximal, bool fixed>
+inline float region_sum(const Examples& x, Weights<proximal>& weights, std::size_t example,
+                        std::size_t region, std::size_t stop) {
   float sum = 0.0f;
   const std::size_t last = first<fixed>(x, example, region + 1);
   // One accumulator, since the order of the additions is part of the contract.
   for (std::size_t k = first<fixed>(x, example, region); k < last; ++k) {
-    const float w = table[2 * std::size_t{x.slots[k]}];
+    const float w = weights(x, k, stop);
     sum += x.values == nullptr ? w : w * x.values[k];
   }
   return sum;
@@ -62,11 +95,12 @@ inline float region_sum(const Examples& x, const float* table, std::size_t examp
 
 // Writes the sum over the entries of example i in each region of `of` to
 // partial[region * stride + i - begin].
-template <bool fixed>
+template <bool proximal, bool fixed>
 void linear_sums(const LinearModel& model, const Round& round, const Units& of, float* partial,
                  std::size_t stride) {
   const Examples x = *round.x;
   const float* const table = model.table;
+  Weights<proximal> weights{model};
   const std::size_t ahead = examples_ahead(of);
   // The example that is summed follows the one that is prefetched at a distance of `ahead`.
   for (std::size_t next = round.begin; next < round.end + ahead; ++next) {
@@ -78,9 +112,10 @@ void linear_sums(const LinearModel& model, const Round& round, const Units& of, 
     }
     if (next < round.begin + ahead) continue;
     const std::size_t i = next - ahead;
+    const std::size_t stop = first<fixed>(x, i, of.last);
     float* const to = partial + (i - round.begin);
     for (std::size_t region = of.first; region < of.last; ++region) {
-      to[region * stride] = region_sum<fixed>(x, table, i, region);
+      to[region * stride] = region_sum<proximal, fixed>(x, weights, i, region, stop);
     }
   }
   if (of.last != regions || model.bias == nullptr) return;
@@ -98,14 +133,6 @@ inline void add_units(const float* partial, std::size_t stride, std::size_t unit
   for (std::size_t unit = 0; unit < units; ++unit) {
     for (std::size_t i = 0; i < n; ++i) sums[i] += partial[unit * stride + i];
   }
-}
-
-// Composite mirror descent for an L1 penalty (Duchi et al. 2011, equation 24): the param moves
-// towards 0 by `by`, and no further than 0.
-template <class T>
-inline T shrunk(T w, T by) {
-  const T size = (w < T(0) ? -w : w) - by;
-  return size > T(0) ? (w < T(0) ? -size : size) : T(0);
 }
 
 // Instead of a rule: adds gradients up in the accumulators and leaves the params, for a worker
@@ -126,23 +153,29 @@ inline void learn(const Params<float>& p, V& w, V g, V& s) {
 
 // Steps n pairs in order. No pair is prefetched: the caller has just read them.
 template <class Form>
-void step_pairs(float* pairs, const std::uint32_t* ids, const float* g, std::size_t n, float l1,
+void step_pairs(float* pairs, const std::uint32_t* ids, const float* g, std::size_t n,
                 const Params<float>& p) {
-  // One pair at a time with an L1 penalty or without steps, since an id may repeat.
   if constexpr (std::is_same_v<Form, Sum>) {
     for (std::size_t i = 0; i < n; ++i) pairs[2 * std::size_t{ids[i]} + 1] += g[i];
-  } else if (l1 == 0.0f) {
-    resident_pairs<Form>(pairs, ids, g, n, p);
   } else {
-    for (std::size_t i = 0; i < n; ++i) {
-      if (skipped<Form>(p, g[i])) continue;
-      float* const w = pairs + 2 * std::size_t{ids[i]};
-      const float d = dividing<Form>(p, w[0], g[i], w[1]);
-      update<Form>(p, w[0], g[i], w[1], d, root<Form>(p, d));
-      w[0] = shrunk(w[0], l1 * step<Form>(p, 1.0f, d));
-    }
+    resident_pairs<Form>(pairs, ids, g, n, p);
   }
 }
+
+// Steps n slots in order.
+template <class Form>
+void step_slots(const LinearModel& model, const std::uint32_t* slots, const float* g, std::size_t n,
+                const Params<float>& p) {
+  if constexpr (std::is_same_v<Form, Proximal>) {
+    proximal_steps(model, slots, g, n, p);
+  } else {
+    step_pairs<Form>(model.table, slots, g, n, p);
+  }
+}
+
+// The form of the steps of the bias.
+template <class Form>
+using OfBias = std::conditional_t<std::is_same_v<Form, Proximal>, General, Form>;
 
 // The params of a step of the bias: those of the rule without its weight decay.
 inline Params<float> without_decay(const Params<float>& p) {
@@ -164,28 +197,28 @@ void linear_steps(const LinearModel& model, const Round& round, const Units& of,
   float gradients_of[step_block];
   std::size_t count = 0;
   // The entries of several examples are collected into blocks, which fill the vectors of
-  // step_pairs(). A block keeps the order of the entries, so repeated slots are stepped in order.
+  // step_slots(). A block keeps the order of the entries, so repeated slots are stepped in order.
   // Gradients come from `g` alone, so steps between two entries of an example do not change them.
   for (std::size_t i = round.begin; i < round.end; ++i) {
     const float of_margin = g[i - round.begin];
     const std::size_t last = first<fixed>(x, i, of.last);
     for (std::size_t k = first<fixed>(x, i, of.first); k < last; ++k) {
       if (count == step_block) {
-        step_pairs<Form>(model.table, slots, gradients_of, count, model.l1, params);
+        step_slots<Form>(model, slots, gradients_of, count, params);
         count = 0;
       }
       slots[count] = x.slots[k];
       gradients_of[count++] = x.values == nullptr ? of_margin : of_margin * x.values[k];
     }
   }
-  step_pairs<Form>(model.table, slots, gradients_of, count, model.l1, params);
+  step_slots<Form>(model, slots, gradients_of, count, params);
   if (of.last != regions || model.bias == nullptr) return;
   // The bias takes one step per example, in order.
   const Params<float> of_bias = without_decay(params);
   for (std::size_t i = round.begin; i < round.end; i += step_block) {
     const std::size_t left = round.end - i;
-    step_pairs<Form>(model.bias, zeros, g + (i - round.begin),
-                     left < step_block ? left : step_block, 0.0f, of_bias);
+    step_pairs<OfBias<Form>>(model.bias, zeros, g + (i - round.begin),
+                             left < step_block ? left : step_block, of_bias);
   }
 }
 
@@ -195,7 +228,9 @@ template <class Form, bool fixed>
 void linear_each(const LinearModel& model, const Round& round, const Targets& targets,
                  const Params<float>& params, float* margins) {
   constexpr std::size_t ahead = 4;
+  constexpr bool proximal = std::is_same_v<Form, Proximal>;
   const Examples x = *round.x;
+  Weights<proximal> weights{model};
   const Params<float> of_bias = without_decay(params);
   float g[step_block];
   // An example is prefetched `ahead` examples before its turn. Prefetching early is safe: it reads
@@ -209,23 +244,25 @@ void linear_each(const LinearModel& model, const Round& round, const Targets& ta
     }
     if (next < round.begin + ahead) continue;
     const std::size_t i = next - ahead;
+    const std::size_t last = first<fixed>(x, i, regions);
     float margin = 0.0f;
     for (std::size_t region = 0; region < regions; ++region) {
-      const float sum = region_sum<fixed>(x, model.table, i, region);
+      const float sum = region_sum<proximal, fixed>(x, weights, i, region, last);
       margin += region + 1 == regions && model.bias != nullptr ? sum + *model.bias : sum;
     }
     margins[i - round.begin] = margin;
     const float of_margin =
         gradient_of(margin, targets.y[i - round.begin], weight_of(targets, i - round.begin));
-    const std::size_t last = first<fixed>(x, i, regions);
     for (std::size_t k = first<fixed>(x, i, 0); k < last; k += step_block) {
       const std::size_t count = last - k < step_block ? last - k : step_block;
       for (std::size_t j = 0; j < count; ++j) {
         g[j] = x.values == nullptr ? of_margin : of_margin * x.values[k + j];
       }
-      step_pairs<Form>(model.table, x.slots + k, g, count, model.l1, params);
+      step_slots<Form>(model, x.slots + k, g, count, params);
     }
-    if (model.bias != nullptr) step_pairs<Form>(model.bias, zeros, &of_margin, 1, 0.0f, of_bias);
+    if (model.bias != nullptr) {
+      step_pairs<OfBias<Form>>(model.bias, zeros, &of_margin, 1, of_bias);
+    }
   }
 }
 
@@ -240,7 +277,13 @@ void linear_rates(const LinearModel& model, const Round& round, const Params<flo
     const std::size_t last = first<fixed>(x, i, regions);
     // One accumulator, added to in the order of the entries.
     for (std::size_t k = first<fixed>(x, i, 0); k < last; ++k) {
-      const float rate = step<Form>(params, 1.0f, model.table[2 * std::size_t{x.slots[k]} + 1]);
+      const float s = model.table[2 * std::size_t{x.slots[k]} + 1];
+      float rate;
+      if constexpr (std::is_same_v<Form, Proximal>) {
+        rate = params.lr / damped(model.penalties, root_of(model.penalties, s));
+      } else {
+        rate = step<Form>(params, 1.0f, s);
+      }
       sum += x.values == nullptr ? rate : rate * x.values[k] * x.values[k];
     }
     out[i - round.begin] = sum;

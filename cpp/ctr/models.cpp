@@ -62,6 +62,11 @@ void Linear::apply(const CtrKernels& kernels, const std::uint32_t* slots, const 
   kernels.linear_apply(memory_, slots, g, n, schedule_.at(t));
 }
 
+void Linear::weights_of(const CtrKernels& kernels, const std::uint32_t* slots, std::size_t n,
+                        float* weights) const {
+  kernels.linear_weights(memory_, slots, n, weights);
+}
+
 void Linear::rates_of(const CtrKernels& kernels, const Examples& x, std::uint64_t t,
                       std::size_t threads, float* out) const {
   const Params<float> params = schedule_.at(t);

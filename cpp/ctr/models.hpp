@@ -51,6 +51,10 @@ class Linear final : public Model {
   void apply(const CtrKernels&, const std::uint32_t* slots, const float* g, std::size_t n,
              std::uint64_t t);
 
+  // weights[i] = the weight of slots[i], or of slot i if `slots` is null.
+  void weights_of(const CtrKernels&, const std::uint32_t* slots, std::size_t n,
+                  float* weights) const;
+
   // out[i] = the sum over the entries of example i of effective learning rate times x^2.
   void rates_of(const CtrKernels&, const Examples&, std::uint64_t t, std::size_t threads,
                 float* out) const;

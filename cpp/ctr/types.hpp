@@ -9,11 +9,19 @@
 
 namespace adagrad {
 
+// L1 and L2 penalties on the slots of a linear model (proximal.hpp).
+struct Penalties {
+  bool on;           // pairs are (z, s), and are learned by FTRL-proximal
+  float threshold;   // lr * l1
+  float damping;     // eps_outside + lr * l2
+  float eps_inside;  // of the rule
+};
+
 // Logistic regression (logistic.hpp).
 struct LinearModel {
-  float* table;  // one pair (w, s) per slot
-  float* bias;   // one more pair; null for a model without a bias; takes no penalty
-  float l1;      // strength of the L1 penalty
+  float* table;  // one pair per slot: (w, s), or (z, s) with penalties
+  float* bias;   // one more pair (w, s); null for a model without a bias; takes no penalty
+  Penalties penalties;
 };
 
 // A mixture of linear experts (mixture.hpp): a cache line per slot, all zero at the start.

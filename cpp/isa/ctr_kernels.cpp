@@ -20,15 +20,35 @@ auto with_learning(const Params<float>& p, F f) {
   return p.sum ? f(Sum{}) : with_form(p, f);
 }
 
+// The same, or Proximal if the linear model has penalties.
+template <class F>
+auto with_learning(const LinearModel& model, const Params<float>& p, F f) {
+  return model.penalties.on ? f(Proximal{}) : with_learning(p, f);
+}
+
+template <class F>
+void with_penalties(const LinearModel& model, F f) {
+  model.penalties.on ? f(std::true_type{}) : f(std::false_type{});
+}
+
+void linear_weights_entry(const LinearModel& model, const std::uint32_t* slots, std::size_t n,
+                          float* weights) {
+  const auto slot = [&](std::size_t i) { return slots == nullptr ? i : std::size_t{slots[i]}; };
+  if (model.penalties.on) return proximal_weights(model, slot, n, weights);
+  for (std::size_t i = 0; i < n; ++i) weights[i] = model.table[2 * slot(i)];
+}
+
 void linear_sums_entry(const LinearModel& model, const Round& round, const Units& of,
                        float* partial, std::size_t stride) {
-  round.x->fixed ? linear_sums<true>(model, round, of, partial, stride)
-                 : linear_sums<false>(model, round, of, partial, stride);
+  with_penalties(model, [&](auto on) {
+    round.x->fixed ? linear_sums<on(), true>(model, round, of, partial, stride)
+                   : linear_sums<on(), false>(model, round, of, partial, stride);
+  });
 }
 
 void linear_steps_entry(const LinearModel& model, const Round& round, const Units& of,
                         const float* g, const Params<float>& p) {
-  with_learning(p, [&](auto form) {
+  with_learning(model, p, [&](auto form) {
     using Form = decltype(form);
     round.x->fixed ? linear_steps<Form, true>(model, round, of, g, p)
                    : linear_steps<Form, false>(model, round, of, g, p);
@@ -37,22 +57,22 @@ void linear_steps_entry(const LinearModel& model, const Round& round, const Unit
 
 void linear_apply_entry(const LinearModel& model, const std::uint32_t* slots, const float* g,
                         std::size_t n, const Params<float>& p) {
-  with_form(p,
-            [&](auto form) { step_pairs<decltype(form)>(model.table, slots, g, n, model.l1, p); });
+  with_learning(model, p, [&](auto form) { step_slots<decltype(form)>(model, slots, g, n, p); });
 }
 
 void linear_rates_entry(const LinearModel& model, const Round& round, const Params<float>& p,
                         float* out) {
-  with_form(p, [&](auto form) {
+  const auto rates_by = [&](auto form) {
     using Form = decltype(form);
     round.x->fixed ? linear_rates<Form, true>(model, round, p, out)
                    : linear_rates<Form, false>(model, round, p, out);
-  });
+  };
+  model.penalties.on ? rates_by(Proximal{}) : with_form(p, rates_by);
 }
 
 void linear_each_entry(const LinearModel& model, const Round& round, const Targets& targets,
                        const Params<float>& p, float* margins) {
-  with_learning(p, [&](auto form) {
+  with_learning(model, p, [&](auto form) {
     using Form = decltype(form);
     round.x->fixed ? linear_each<Form, true>(model, round, targets, p, margins)
                    : linear_each<Form, false>(model, round, targets, p, margins);
@@ -142,7 +162,8 @@ void pair_steps_entry(const FieldModel& model, const Round& round, PairBlock pai
 }  // namespace
 
 extern const CtrKernels ADAGRAD_CTR_KERNELS;
-const CtrKernels ADAGRAD_CTR_KERNELS = {linear_sums_entry,
+const CtrKernels ADAGRAD_CTR_KERNELS = {linear_weights_entry,
+                                        linear_sums_entry,
                                         linear_steps_entry,
                                         linear_apply_entry,
                                         add_units,

@@ -143,9 +143,10 @@ class LinearLearner(Learner):
         rule: Hyperparameters,
         lr: float,
         lr_decay: float,
-        l1: float,
+        penalties: tuple[float, float] | None,
     ) -> None: ...
     def apply(self, slots: npt.NDArray[np.uint32], g: npt.NDArray[np.float32], t: int) -> None: ...
+    def weights(self, slots: npt.NDArray[np.uint32] | None = None) -> npt.NDArray[np.float32]: ...
     def rates(self, x: object, t: int, threads: int) -> npt.NDArray[np.float32]: ...
 
 class MixtureLearner(metaclass=_PybindType):
@@ -221,7 +222,7 @@ class FMLearner(Learner):
         rule: Hyperparameters,
         lr: float,
         lr_decay: float,
-        l1: float = 0.0,
+        penalties: tuple[float, float] | None = None,
     ) -> None: ...
 
 class FFMLearner(Learner):
@@ -238,5 +239,5 @@ class FFMLearner(Learner):
         rule: Hyperparameters,
         lr: float,
         lr_decay: float,
-        l1: float = 0.0,
+        penalties: tuple[float, float] | None = None,
     ) -> None: ...

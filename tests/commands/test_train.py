@@ -126,14 +126,10 @@ def test_options_reach_the_model(log: Path, tmp_path: Path) -> None:
     fields = ["--ignore", "user", "--categorical", "depth", "--cross", "site*ad"]
     train(log, tmp_path / "m", *options, *fields)
     model = ctr.load(tmp_path / "m")
-    rule = model._model.settings.rule
-    assert (rule.lr, rule.eps, rule.eps_position, rule.weight_decay) == (
-        0.2,
-        1e-10,
-        "outside",
-        1e-5,
-    )
-    assert model._model.settings.l1 == 1e-4
+    settings = model._model.settings
+    rule = settings.fixed_rule
+    assert (rule.lr, rule.eps, rule.eps_position) == (0.2, 1e-10, "outside")
+    assert (settings.l1, settings.l2) == (1e-4, 1e-5)
     assert model.encoder.fields_ == {
         "site": "categorical",
         "ad": "categorical",

@@ -78,39 +78,77 @@ def rate(rule: adagrad.Rule, d: Array, t: int) -> Array:
     return lr * (F(1) / q) if rule.evaluation == "g/d*lr" else lr / q
 
 
-def step(
-    rule: adagrad.Rule, w: Array, s: Array, ids: Array, g: Array, t: int, l1: float = 0.0
-) -> None:
+def step(rule: adagrad.Rule, w: Array, s: Array, ids: Array, g: Array, t: int) -> None:
     """Step coordinates in place and in order; repeated ids step one after another."""
     for i in reference.rounds(ids.astype(np.int64)):
         k = ids[i]
-        moved, new = reference.step(rule, w[k], g[i], s[k], t)
-        if l1:
-            size = np.abs(moved) - F(l1) * rate(rule, s[k] if rule.lagged else new, t)
-            shrunk = np.where(size > 0, np.copysign(size, moved), F(0))
-            keep = (rule.on_nonfinite != "skip") | np.isfinite(g[i])
-            moved = np.where(keep, shrunk, w[k])
-        w[k], s[k] = moved, new
+        w[k], s[k] = reference.step(rule, w[k], g[i], s[k], t)
+
+
+Penalties = tuple[float, float]
+"""l1 and l2."""
+
+
+def _roots(rule: adagrad.Rule, s: Array) -> Array:
+    return np.sqrt(s + F(rule.eps if rule.eps_position == "inside" else 0.0))
+
+
+def _damping(rule: adagrad.Rule, penalties: Penalties) -> Any:
+    """What is added to the root."""
+    return F(rule.eps if rule.eps_position == "outside" else 0.0) + F(rule.lr) * F(penalties[1])
+
+
+def ftrl_weights(rule: adagrad.Rule, penalties: Penalties, z: Array, s: Array) -> Array:
+    """The weights of FTRL-proximal, by cpp/ctr/proximal.hpp."""
+    size = np.abs(z) - F(rule.lr) * F(penalties[0])
+    w = size / (_roots(rule, s) + _damping(rule, penalties))
+    return np.where(size <= 0, F(0), np.where(z < 0, w, -w))
+
+
+def ftrl_step(
+    rule: adagrad.Rule, penalties: Penalties, z: Array, s: Array, ids: Array, g: Array
+) -> None:
+    """FTRL-proximal steps in place and in order; repeated ids step one after another."""
+    if rule.on_nonfinite == "skip":
+        ids, g = ids[np.isfinite(g)], g[np.isfinite(g)]
+    for i in reference.rounds(ids.astype(np.int64)):
+        k, h = ids[i], g[i]
+        grown = s[k] + h * h
+        change = _roots(rule, grown) - _roots(rule, s[k])
+        z[k] = (z[k] + F(rule.lr) * h) - change * ftrl_weights(rule, penalties, z[k], s[k])
+        s[k] = grown
 
 
 class Linear:
     """Logistic regression. `bias` holds the bias and its accumulator, or is None.
 
-    The bias takes no penalty: neither `l1` nor the weight decay of the rule.
+    With `penalties`, which may both be 0, `w` holds the z of FTRL-proximal. The bias takes no
+    penalty, nor the weight decay of the rule.
     """
 
     def __init__(
-        self, n_slots: int, rule: adagrad.Rule, l1: float = 0.0, intercept: bool = True
+        self,
+        n_slots: int,
+        rule: adagrad.Rule,
+        penalties: Penalties | None = None,
+        intercept: bool = True,
     ) -> None:
-        self.rule, self.l1 = rule, l1
+        self.rule, self.penalties = rule, penalties
         self.w = np.zeros(n_slots, F)
         self.s = np.full(n_slots, rule.initial_accumulator, F)
         self.bias = np.array([0.0, rule.initial_accumulator], F) if intercept else None
         self.examples = 0
 
-    def margins(self, x: Examples) -> Array:
+    def weights(self) -> Array:
         with np.errstate(all="ignore"):
-            terms = self.w[x.slots] if x.values is None else self.w[x.slots] * x.values
+            if self.penalties is None:
+                return self.w
+            return ftrl_weights(self.rule, self.penalties, self.w, self.s)
+
+    def margins(self, x: Examples) -> Array:
+        w = self.weights()
+        with np.errstate(all="ignore"):
+            terms = w[x.slots] if x.values is None else w[x.slots] * x.values
             bounds = bounds_of(x)
             partial = sums(terms, bounds[:, :-1], bounds[:, 1:])
             if self.bias is not None:
@@ -131,7 +169,10 @@ class Linear:
             of_entry = np.repeat(g, np.diff(indptr[part.start : part.stop + 1]))
             if x.values is not None:
                 of_entry = of_entry * some.values
-            step(self.rule, self.w, self.s, some.slots, of_entry, t, self.l1)
+            if self.penalties is None:
+                step(self.rule, self.w, self.s, some.slots, of_entry, t)
+            else:
+                ftrl_step(self.rule, self.penalties, self.w, self.s, some.slots, of_entry)
             if self.bias is not None:
                 of_bias = self.rule.replace(weight_decay=0.0)
                 step(of_bias, self.bias[:1], self.bias[1:], np.zeros(len(g), int), g, t)
@@ -140,7 +181,12 @@ class Linear:
 
     @np.errstate(all="ignore")
     def uncertainty(self, x: Examples) -> Array:
-        terms = rate(self.rule, self.s[x.slots], self.examples + 1)
+        s = self.s[x.slots]
+        if self.penalties is None:
+            terms = rate(self.rule, s, self.examples + 1)
+        else:
+            root = _roots(self.rule, s)
+            terms = F(self.rule.lr) / (root + _damping(self.rule, self.penalties))
         if x.values is not None:
             terms = terms * x.values * x.values
         return sums(terms, x.indptr[:-1], x.indptr[1:])

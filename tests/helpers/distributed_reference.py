@@ -13,6 +13,7 @@ import pyarrow as pa
 
 import adagrad
 from adagrad.ctr.learners.model import Model, gradients, layouts
+from ctr_reference import ftrl_step
 
 
 def batch_lengths(rows: int, first: int, batch_size: int, staleness: int) -> list[int]:
@@ -49,10 +50,15 @@ def trained(plan: Any, table: pa.Table, y: Any) -> Model:
             model.progressive.add(model.margins(some), labels)
             at += length
         for name, of_batches in sums.items():
-            table, rows = model.tables[name], np.concatenate(slots)
-            table.step(rows, np.concatenate(of_batches), "sum")
-            if name == "linear" and settings.l1:
-                shrink(table, np.unique(rows), settings.rule, np.float32(settings.l1))
+            table, rows, g = model.tables[name], np.concatenate(slots), np.concatenate(of_batches)
+            if name == "linear" and settings.is_penalized:
+                coalesced, rows_of = np.unique(rows, return_inverse=True)
+                sums_of = np.zeros(len(coalesced), np.float32)
+                np.add.at(sums_of, rows_of, g)  # in order
+                z, s = table.weights, table.state
+                ftrl_step(settings.rule, (settings.l1, settings.l2), z, s, coalesced, sums_of)
+            else:
+                table.step(rows, g, "sum")
         if model.bias is not None:
             w, s = model.bias[:1], model.bias[1:]
             rule = settings.rule.replace(weight_decay=0.0)
@@ -61,20 +67,14 @@ def trained(plan: Any, table: pa.Table, y: Any) -> Model:
     return model
 
 
-def shrink(table: Any, rows: Any, rule: Any, l1: Any) -> None:
-    """Move params towards 0 by l1 times their effective rate under the textbook rule."""
-    w, s = table.weights[rows], table.state[rows]
-    by = l1 * (np.float32(rule.lr) / np.sqrt(s + np.float32(rule.eps)))
-    size = np.abs(w) - by
-    table.weights[rows] = np.where(size > 0, np.copysign(size, w), np.float32(0))
-
-
 def summed(model: Model, x: Any, y: Any) -> tuple[dict[str, Any], Any]:
     """Return copies of all params with the summed gradients of a batch beside them."""
     memory = {}
     for name, table in model.tables.items():
         rows = table._memory.view(np.float32).reshape(table.rows, -1).copy()
         rows[:, rows.shape[1] // 2 :] = 0
+        if name == "linear":
+            rows[:, 0] = model.linear()[0]
         memory[name] = rows
     bias = None if model.bias is None else np.array([model.bias[0], 0], np.float32)
     gradients(model.settings, memory, bias, x, y)

@@ -262,7 +262,7 @@ def _settings(path: Path, estimator: ClickLearner) -> list[Line]:
     if rule is None:
         lines.append(("rule", "none: lr auto, a mixture of experts"))
     else:
-        penalties = f"l1 {settings.l1:g}, l2 {rule.weight_decay:g}"
+        penalties = f"l1 {settings.l1:g}, l2 {settings.l2:g}"
         lines.append(("rule", f"lr {rule.lr:g}, eps {rule.eps:g}, {penalties}"))
     if settings.factors:
         lines.append(("factors", f"{settings.factors}"))

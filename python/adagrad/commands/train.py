@@ -89,7 +89,7 @@ def rate(text: str) -> float | str:
     metavar="X",
     default=0.0,
     show_default=True,
-    help="L1 penalty on the linear weights, but not on the bias. Needs --lr.",
+    help="L1 penalty: linear weights that do not pay for it are exactly 0. Needs --lr.",
 )
 @click.option(
     "--l2",
@@ -97,7 +97,7 @@ def rate(text: str) -> float | str:
     metavar="X",
     default=0.0,
     show_default=True,
-    help="L2 penalty on the weights, but not on the bias. Needs --lr.",
+    help="L2 penalty: keeps the weights of rare features small. Needs --lr.",
 )
 @click.option(
     "--half-life",

@@ -6,6 +6,7 @@ It answers the pulls and pushes of workers in the order that `_order` allows.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 import adagrad._core as _core
 from adagrad.ctr.encoding.examples import REGIONS, region_size
-from adagrad.ctr.learners.model import Settings, layouts, new_rows
+from adagrad.ctr.learners.model import Settings, layouts, linear_learner, new_rows
 from adagrad.ctr.learners.stored_rows import differing
 from adagrad.distributed._order import Async, Order, Sync, window
 from adagrad.distributed._ranges import starts
@@ -127,7 +128,10 @@ class ModelShard:
         rule, tables = self.settings.fixed_rule, layouts(self.settings)
         if directory is None:
             self._tables = {
-                name: [make_slice(*rows, rule=rule, **layout) for rows in self.ranges]
+                name: [
+                    make_slice(*rows, rule=self.settings.rule_of(name), **layout)
+                    for rows in self.ranges
+                ]
                 for name, layout in tables.items()
             }
             self._bias = Table(1, rule=rule)
@@ -195,7 +199,7 @@ class ModelShard:
         if batch in self._answers:  # the worker that asked before has died
             return self._answers[batch]
         start = time.perf_counter()
-        params = {name: self._gather(tables, slots) for name, tables in self._tables.items()}
+        params = {name: self._gather(name, slots) for name in self._tables}
         bias = float(self._bias.weights[0]) if self.has_bias else None
         answer = Answer(params, bias, batch - self._order.applied)
         for old in [b for b in self._answers if b < batch - window(self._staleness)]:
@@ -298,22 +302,32 @@ class ModelShard:
             where = slice(int(cuts[part]), int(cuts[part + 1]))
             yield part, where, slots[where] - np.uint32(first)
 
-    def _gather(self, tables: list[Table], slots: Slots) -> Floats:
+    def _gather(self, name: str, slots: Slots) -> Floats:
+        tables = self._tables[name]
         dim = tables[0].dim
         params = np.empty(len(slots) if dim == 1 else (len(slots), dim), np.float32)
         for part, where, rows in self._parts(slots):
-            tables[part].gather(rows, params[where], threads=1)
+            if self._is_penalized(name):
+                params[where] = self._linear(part).weights(rows)
+            else:
+                tables[part].gather(rows, params[where], threads=1)
         return params
 
+    def _is_penalized(self, name: str) -> bool:
+        """Whether a table has the state of FTRL-proximal instead of params."""
+        return name == "linear" and self.settings.is_penalized
+
+    def _linear(self, part: int) -> _core.LinearLearner:
+        table = self._tables["linear"][part]
+        settings = dataclasses.replace(self.settings, kind="lr", n_slots=table.rows)
+        return linear_learner(settings, {"linear": table._memory})
+
     def _step(self, slots: Slots, gradients: Gradients) -> None:
-        rule, l1 = self.settings.fixed_rule, self.settings.l1
         for name, tables in self._tables.items():
             for part, where, rows in self._parts(slots):
                 table, g = tables[part], gradients[name][where]
-                if name == "linear" and l1 != 0.0:
-                    steps = (rule._compiled, rule.lr, rule.lr_decay, l1)
-                    linear = _core.LinearLearner(table._memory, table.rows, None, *steps)
-                    linear.apply(*_core.coalesce(rows, g), table.steps)
+                if self._is_penalized(name):
+                    self._linear(part).apply(*_core.coalesce(rows, g), table.steps)
                     table.steps += 1
                 else:
                     table.step(rows, g, "sum", threads=1)

@@ -81,8 +81,10 @@ def plan_of(
             f"shards must be at most {most} for a model of {settings.n_slots} slots, got {shards}"
         )
     of_encoder = encoder.to_dict() if hasattr(encoder, "to_dict") else {"slots": settings.n_slots}
+    # A checkpoint of an earlier version has no entry for penalties, and other params under them.
     must_agree = {
-        "settings": dataclasses.asdict(settings),
+        "settings": {k: v for k, v in dataclasses.asdict(settings).items() if k != "l2"},
+        "penalties": [settings.l1, settings.l2] if settings.is_penalized else None,
         "encoder": of_encoder,
         "label": label,
         "mode": cluster.mode,

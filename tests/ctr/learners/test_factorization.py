@@ -37,7 +37,7 @@ def assert_same_model(a, b):
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-@pytest.mark.parametrize("penalties", [{}, {"l1": 1e-2}, {"l2": 1e-2}, {"l1": 1e-3, "l2": 1e-3}])
+@pytest.mark.parametrize("penalties", [{}, {"l1": 0.5}, {"l2": 2.0}, {"l1": 0.1, "l2": 1.0}])
 def test_without_factors_it_is_logistic_regression(rng, machine, penalties):
     x, y = columns(rng, 1500)
     x = HashingEncoder(10).transform(x)

@@ -276,6 +276,7 @@ DAMAGE = [
     (["settings", "kind"], ["lr"], r"the kind is \['lr'\], expected lr, fm or ffm"),
     (["settings", "parts"], -1, "parts must be from 1 to 1, got -1"),
     (["settings", "l1"], "0", "l1 must be a real number"),
+    (["settings", "l2"], "0", "l2 must be a real number"),
     (["settings", "seed"], 2**64, "seed must be from 0 to 18446744073709551614"),
     (["settings", "normalize"], 0, "normalize must be a bool"),
     (["settings", "rule", "lr"], -1.0, "lr must not be negative"),

@@ -23,11 +23,11 @@ THREADS = (1, 2, 3, 4, 8)
 LEARNED = {name: rule for name, rule in RULES.items() if rule.on_nonfinite != "raise"}
 
 
-def pair(n_slots, rule=None, *, l1=0.0, intercept=True, examples=0):
+def pair(n_slots, rule=None, *, intercept=True, examples=0):
     """A model and its oracle, which believe to have learned `examples` examples."""
     rule = Rule(lr=0.1) if rule is None else rule
-    model = Model(Settings("lr", n_slots, rule, l1=l1, intercept=intercept))
-    expected = oracle.Linear(n_slots, rule, l1, intercept)
+    model = Model(Settings("lr", n_slots, rule, intercept=intercept))
+    expected = oracle.Linear(n_slots, rule, intercept=intercept)
     model.examples = expected.examples = examples
     return model, expected
 
@@ -75,12 +75,11 @@ def test_the_bits_of_the_reference(rng, fixed, values, weighted):
 
 
 @pytest.mark.parametrize("intercept", [True, False], ids=["bias", "no bias"])
-@pytest.mark.parametrize("l1", [0.0, 0.01], ids=["", "l1"])
 @pytest.mark.parametrize("name", LEARNED)
-def test_every_rule(rng, name, l1, intercept):
+def test_every_rule(rng, name, intercept):
     """From shortly before the first round of 64."""
     x = batch(rng, 300, 300, values=intercept)
-    model, expected = pair(300, RULES[name], l1=l1, intercept=intercept, examples=990)
+    model, expected = pair(300, RULES[name], intercept=intercept, examples=990)
     y = labels(rng, x)
     learn_both(model, expected, x, y, threads=2, context=name, isas=adagrad.isas())
 
@@ -95,20 +94,10 @@ def test_every_rule(rng, name, l1, intercept):
     ],
     ids=repr,
 )
-@pytest.mark.parametrize("l1", [0.0, 0.05], ids=["", "l1"])
-def test_rates_that_decay(rng, rule, l1):
+def test_rates_that_decay(rng, rule):
     x = batch(rng, 300, 300)
-    model, expected = pair(300, rule, l1=l1, examples=1000)
+    model, expected = pair(300, rule, examples=1000)
     learn_both(model, expected, x, labels(rng, x), threads=3)
-
-
-def test_l1_leaves_zeros(rng):
-    x = batch(rng, 600, 2000)
-    model, expected = pair(2000, Rule(lr=0.1), l1=0.05, examples=1024)
-    learn_both(model, expected, x, labels(rng, x))
-    touched = np.unique(x.slots)
-    w = model.tables["linear"].weights[touched]
-    assert 0.02 < (w == 0).mean() < 0.5
 
 
 @pytest.mark.parametrize("n_slots", [1, 2, 15, 16, 17, 100, 127, 129, 1001])
@@ -167,10 +156,10 @@ def test_params_may_change_between_calls(rng):
     x = batch(rng, 640, 300)
     y = labels(rng, x)
     learner = LogisticRegression(lr=0.1).fit(x, y)
-    learner.set_params(lr=0.3, l1=1e-3, l2=1e-2, n_jobs=2).partial_fit(x, y)
+    learner.set_params(lr=0.3, n_jobs=2).partial_fit(x, y)
     model = Model(Settings("lr", 300, Rule(lr=0.1, eps=1.0)))
     model.learn(x, y)
-    model.retune(Settings("lr", 300, Rule(lr=0.3, eps=1.0, weight_decay=1e-2), l1=1e-3))
+    model.retune(Settings("lr", 300, Rule(lr=0.3, eps=1.0)))
     model.learn(x, y)
     assert_same_bits(learner.coef_[0].copy(), model.tables["linear"].weights.copy())
     assert learner.lr_ == 0.3
@@ -182,6 +171,8 @@ def test_params_may_change_between_calls(rng):
         ({"fit_intercept": False}, "intercept was True when the model began"),
         ({"lr": "auto"}, "lr was a number when the model began and cannot become auto"),
         ({"rule": Rule(eps=1e-8)}, "eps was 1.0 when the model began and cannot become 1e-08"),
+        ({"l1": 0.5}, "the model began with no penalty and cannot go on with l1=0.5 and l2=0.0,"),
+        ({"l2": 2.0}, "the model began with no penalty and cannot go on with l1=0.0 and l2=2.0,"),
         ({"encoder__bits": 12}, r"began with HashingEncoder\(bits=10\), which cannot become"),
     ],
 )

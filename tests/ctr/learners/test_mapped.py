@@ -20,9 +20,9 @@ def log(rng, n=300):
     return {f"c{j}": rng.integers(0, 50, n) for j in range(8)}, rng.integers(0, 2, n)
 
 
-def new(kind, lr=0.1):
+def new(kind, lr=0.1, **penalties):
     encoder = HashingEncoder(bits=10, numeric="categorical")
-    return KINDS[kind](lr=lr, encoder=encoder, n_jobs=1)
+    return KINDS[kind](lr=lr, encoder=encoder, n_jobs=1, **penalties)
 
 
 def state(learner):
@@ -32,12 +32,12 @@ def state(learner):
 
 
 @pytest.mark.parametrize("mode", ["r", "r+", "c"])
-@pytest.mark.parametrize("lr", [0.1, "auto"])
+@pytest.mark.parametrize("options", [{}, {"lr": "auto"}, {"l1": 0.3, "l2": 1.0}], ids=str)
 @pytest.mark.parametrize("kind", KINDS)
-def test_learning_goes_on_and_the_file_stays(rng, tmp_path, kind, lr, mode):
+def test_learning_goes_on_and_the_file_stays(rng, tmp_path, kind, options, mode):
     x, y = log(rng)
     path = tmp_path / "learner.joblib"
-    learner = new(kind, lr).fit(x, y)
+    learner = new(kind, **options).fit(x, y)
     joblib.dump(learner, path)
     written = path.read_bytes()
     mapped = joblib.load(path, mmap_mode=mode)

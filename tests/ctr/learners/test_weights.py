@@ -20,8 +20,8 @@ PENALTIES = [
     {},
     {"half_life": 300},
     {"lr": 0.1},
-    {"lr": 0.1, "l2": 0.05},
-    {"lr": 0.1, "l1": 0.01, "l2": 1e-3},
+    {"lr": 0.1, "l2": 5.0},
+    {"lr": 0.1, "l1": 0.1, "l2": 1e-3},
     {"rule": Rule(lr=0.2, eps=0.0, lr_decay=1e-3, weight_decay=0.1)},
     {"rule": preset("mxnet", lr=0.1, weight_decay=0.1)},
     {"rule": Rule(lr=0.1, weight_decay=0.1, weight_decay_mode="decoupled", statistic="count")},
@@ -70,7 +70,7 @@ def test_a_weight_of_0_is_no_example(seed, kind, penalties, n, share, lists, thr
     y[kept[0]], y[kept[-1]] = 0, 1
     if len(kept) == 1:
         return
-    params = {**penalties, **fit, "n_jobs": threads}
+    params = {**fit, **penalties, "n_jobs": threads}
     with_them = KINDS[kind](**params).fit(x, y, weights)
     without = KINDS[kind](**params).fit(x.take(kept), y[kept], weights[kept])
     assert state(with_them) == state(without)

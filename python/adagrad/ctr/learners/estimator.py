@@ -171,6 +171,8 @@ class ClickLearner(Predictions):
         A stream cut at multiples of 64 examples gives the same bits as one call, and as `fit`.
 
         `n_jobs` may be changed between two calls, and so may a fixed `lr`, with `l1` and `l2`.
+        Other penalties change the weights at once. A change from or to no penalty is refused,
+        because a slot keeps something else with penalties than without.
         """
         first = not hasattr(self, "classes_")
         if isinstance(self.class_weight, str):
@@ -224,8 +226,9 @@ class ClickLearner(Predictions):
         rule, last = wanted.rule, model.examples + passes * len(x)
         if rule is not None and rule.lr_decay and rule.lr and last:
             check_storable("lr", rule.lr_at(last), "float32")
-        if (model.settings.l1, model.settings.rule) != (wanted.l1, rule):
-            model.retune(dataclasses.replace(model.settings, l1=wanted.l1, rule=rule))
+        retuned = dataclasses.replace(model.settings, rule=rule, l1=wanted.l1, l2=wanted.l2)
+        if retuned != model.settings:
+            model.retune(retuned)
 
     # -- files ----------------------------------------------------------------------------------
 

@@ -32,8 +32,8 @@ class FactorizationMachine(ClickLearner):
     encoder, warm_start, n_jobs, verbose
         As for `LogisticRegression`.
     lr, rule, l1, l2, half_life, class_weight, fit_intercept, passes, shuffle, seed
-        As for `LogisticRegression`. `l1` applies to the linear params only, and `seed` also
-        determines the initial vectors.
+        As for `LogisticRegression`. `l1` applies to the linear params only; `l2` also adds ``l2 *
+        v`` to the gradients of touched vectors, and `seed` also determines the initial ones.
     init_scale : float, default 0.01
         Standard deviation of the initial vectors. The linear params start at 0.
 
@@ -99,11 +99,13 @@ class FactorizationMachine(ClickLearner):
         self.verbose = verbose
 
     def _settings(self, x: Examples, rule: Rule | None) -> Settings:
+        l1, l2 = self._penalties()
         return Settings(
             "fm",
             x.n_slots,
             rule,
-            l1=self._l1(),
+            l1=l1,
+            l2=l2,
             half_life=self._half_life(),
             intercept=bool(self.fit_intercept),
             factors=check_integer("factors", self.factors, 1, 4096),
@@ -201,11 +203,13 @@ class FieldAwareFactorizationMachine(ClickLearner):
                 "X has no fields, but a field-aware machine needs them: set encoder, or pass"
                 " Examples made with fields"
             )
+        l1, l2 = self._penalties()
         return Settings(
             "ffm",
             x.n_slots,
             rule,
-            l1=self._l1(),
+            l1=l1,
+            l2=l2,
             half_life=self._half_life(),
             intercept=bool(self.fit_intercept),
             factors=check_integer("factors", self.factors, 1, 4096),

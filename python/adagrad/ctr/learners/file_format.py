@@ -16,14 +16,15 @@ import math
 import os
 import re
 import reprlib
+import warnings
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from adagrad._arguments import check_flag, check_integer, check_real, check_storable
+from adagrad._arguments import check_flag, check_integer, check_real
 from adagrad._core import __version__
-from adagrad.ctr.learners.model import Model, Settings
+from adagrad.ctr.learners.model import Model, Settings, check_penalties
 from adagrad.ctr.learners.model_tensors import Places, Tables, fill, listed_slots, parts, places
 from adagrad.ctr.learners.stored_rows import read_slots
 from adagrad.tables import files as table_files
@@ -160,7 +161,7 @@ def read(path: StrPath) -> SavedLearner:
         listed = tensors.get("slots") if version != "1" else None
         count = None if listed is None else math.prod(listed.shape)
         try:
-            entries = _entries(metadata)
+            entries = _penalties_of_format_1(path, _entries(metadata))
             settings = _settings(path, entries["settings"])
             if version != "1" and metadata.get("n_slots") != str(settings.n_slots):
                 raise ValueError(
@@ -275,6 +276,31 @@ def _entries(metadata: dict[str, str]) -> dict[str, Any]:
     return entries
 
 
+def _penalties_of_format_1(path: StrPath, entries: dict[str, Any]) -> dict[str, Any]:
+    """Return the metadata in terms of today's penalties, if the file is older than these.
+
+    `l2` was the weight decay of the rule, and stays that. `l1` moved params towards 0 after each
+    step; the params are the same kind of params without it.
+    """
+    settings, params = entries["settings"], entries["params"]
+    if not isinstance(settings, dict) or not isinstance(params, dict):
+        return entries
+    if "l2" in settings or "l2" not in params or not settings.keys() >= _SETTINGS_OF_FORMAT_1:
+        return entries  # new, or damaged
+    check_real("l1", settings["l1"])
+    if settings["l1"]:
+        warnings.warn(
+            f"{path} was written by an earlier version, whose l1 differs: the model goes on without"
+            " l1; for a model with few weights, fit a new one",
+            stacklevel=2,
+        )
+    rule = settings["rule"] if params["l2"] else params["rule"]
+    return entries | {
+        "settings": settings | {"l1": 0.0, "l2": 0.0},
+        "params": params | {"l1": 0.0, "l2": 0.0, "rule": rule},
+    }
+
+
 def _settings(path: StrPath, found: Any) -> Settings:
     """Return the settings in a file, if they are those of a model."""
     names = {field.name for field in dataclasses.fields(Settings)}
@@ -293,7 +319,8 @@ def _settings(path: StrPath, found: Any) -> Settings:
         raise ValueError(f"parts must be 1, 2, 4 or 8, got {settings.parts}")
     check_integer("seed", settings.seed, 0, 2**64 - 2)
     check_real("l1", settings.l1)
-    check_storable("l1", settings.l1, "float32")
+    check_real("l2", settings.l2)
+    check_penalties(settings.rule, settings.l1, settings.l2)
     check_real("init_scale", settings.init_scale)
     check_flag("intercept", settings.intercept)
     check_flag("normalize", settings.normalize)

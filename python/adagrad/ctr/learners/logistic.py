@@ -32,11 +32,12 @@ class LogisticRegression(ClickLearner):
         accumulators that in effect start at 1. If an example repeats a slot, each occurrence takes
         a step, in order.
     l1 : float, default 0.0
-        L1 penalty: after each step, a touched param moves towards 0 by ``l1`` times its rate. It
-        needs a fixed rate.
+        L1 penalty: a param is exactly 0 until the gradients of its slot add up to more than `l1`.
+        Try 0.01 to 1. `l1` and `l2` need a fixed rate, and a rule without options but ``eps``,
+        ``eps_position``, ``initial_accumulator`` and ``evaluation``; see Notes.
     l2 : float, default 0.0
-        L2 penalty: ``l2 * w`` is added to the gradients of touched params. It is the rule's
-        ``weight_decay``, of which only one may be given.
+        L2 penalty: a param is divided by ``sqrt(s + eps) / lr + l2``, which keeps the params of
+        rare features small. Try 1 to 100.
     half_life : float or None, default None
         Number of examples, at least 64, after which what was learned from an example counts half,
         for logs that drift. None forgets nothing. It needs ``lr="auto"``; at a fixed rate, the
@@ -74,7 +75,7 @@ class LogisticRegression(ClickLearner):
         ``logloss``, ``normalized_entropy``, ``auc`` and ``calibration`` of the predictions made
         before learning.
     coef_ : ndarray of float32, shape [1, n_slots]
-        The params; at a fixed rate, as a view.
+        The params; at a fixed rate without `l1` and `l2`, as a view.
     intercept_ : ndarray of float32, shape [1]
         The bias.
     experts_ : list of dict
@@ -118,6 +119,11 @@ class LogisticRegression(ClickLearner):
     experts, weighted by how likely each made the labels so far. The total loss of this average
     exceeds that of the best of them by at most ``log(10)`` nats. Later passes train the experts,
     but not their weights. Training takes 64 bytes per slot, instead of 8 at a fixed rate.
+
+    With `l1` or `l2`, params are learned by FTRL-proximal (McMahan et al. 2013, algorithm 1) on the
+    accumulators of AdaGrad, at one rate: a slot keeps z and s, and a gradient g adds ``g - (change
+    of sqrt(s + eps)) / lr * w`` to z. The param is ``-(z - sign(z) * l1) / (sqrt(s + eps) / lr +
+    l2)``, or 0 where ``|z| <= l1``. With both 0 that is AdaGrad.
 
     References
     ----------
@@ -171,11 +177,13 @@ class LogisticRegression(ClickLearner):
         self.verbose = verbose
 
     def _settings(self, x: Examples, rule: Rule | None) -> Settings:
+        l1, l2 = self._penalties()
         return Settings(
             "lr",
             x.n_slots,
             rule,
-            l1=self._l1(),
+            l1=l1,
+            l2=l2,
             half_life=self._half_life(),
             intercept=bool(self.fit_intercept),
         )

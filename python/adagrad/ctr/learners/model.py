@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 import adagrad._core as _core
+from adagrad._arguments import check_storable
 from adagrad.ctr.encoding.examples import REGIONS, Examples
 from adagrad.ctr.learners.mixture import ROW_COLUMNS, Mixture
 from adagrad.ctr.learners.progressive import Progressive
@@ -26,17 +27,27 @@ __all__ = [
     "Kind",
     "Model",
     "Settings",
+    "check_penalties",
     "gradients",
     "layouts",
     "learn_first",
+    "linear_learner",
     "new_rows",
+    "penalized_weights",
     "row_columns",
+    "table_of",
     "tensor_shapes",
 ]
 
-_RETUNABLE = frozenset({"l1", "lr", "lr_decay", "weight_decay"})
+_RETUNABLE = frozenset({"l1", "l2", "lr", "lr_decay", "weight_decay"})
 _FROM_EXAMPLES = frozenset({"n_slots", "n_fields", "parts", "rule"})
+# The options that a rule must leave alone for l1 and l2.
+_OF_PENALIZED_RULES = (
+    *("lr_decay", "weight_decay", "power", "accumulator_decay", "lagged", "maximize"),
+    *("scale", "clip_value", "statistic", "skip_zero_accumulator"),
+)
 
+_FTRL = "ftrl"  # the tensor of the table "linear" of a model with penalties
 _LARGEST_ROUNDS = 1 << 20
 """Examples after which rounds grow no further."""
 
@@ -57,10 +68,11 @@ class Settings:
     n_slots : int
         Number of rows of each table.
     rule : Rule or None
-        The update rule, including the rate; L2 is its coupled weight decay. The bias is stepped
-        without weight decay. None for a mixture of experts, which has no rate to choose.
-    l1 : float
-        L1 penalty of the linear params.
+        The update rule, including the rate. The bias is stepped without weight decay. None for a
+        mixture of experts, which has no rate to choose.
+    l1, l2 : float
+        Penalties. Unless both are 0, the linear params are learned by FTRL-proximal, and `l2` is
+        the coupled weight decay of factors.
     intercept : bool
         Whether there is a bias.
     factors : int
@@ -84,6 +96,7 @@ class Settings:
     n_slots: int
     rule: Rule | None
     l1: float = 0.0
+    l2: float = 0.0
     intercept: bool = True
     factors: int = 0
     n_fields: int = 0
@@ -99,6 +112,16 @@ class Settings:
         assert self.rule is not None
         return self.rule
 
+    @property
+    def is_penalized(self) -> bool:
+        """Whether the linear params are learned by FTRL-proximal."""
+        return bool(self.l1 or self.l2)
+
+    def rule_of(self, table: str) -> Rule:
+        """Return the rule of a table: that of factors has the L2 penalty as its weight decay."""
+        of_factors = self.l2 and table != "linear"
+        return self.fixed_rule.replace(weight_decay=self.l2) if of_factors else self.fixed_rule
+
     def check_change(self, wanted: Settings) -> None:
         """Raise ValueError if a model with these settings cannot go on with others.
 
@@ -112,12 +135,21 @@ class Settings:
                 f"lr was {before} when the model began and cannot become {after}: fit a new model,"
                 " or a clone"
             )
+        if self.is_penalized != wanted.is_penalized:
+            before, after = (
+                f"l1={x.l1!r} and l2={x.l2!r}" if x.is_penalized else "no penalty"
+                for x in (self, wanted)
+            )
+            raise ValueError(
+                f"the model began with {before} and cannot go on with {after}, because penalties"
+                " need another state of every slot: fit a new model, or a clone"
+            )
         pairs: list[tuple[Any, Any]] = [(self, wanted)]
         if self.rule is not None:
             pairs.append((self.rule, wanted.rule))
-        for before, after in pairs:
-            for name in (field.name for field in dataclasses.fields(before)):
-                old, new = getattr(before, name), getattr(after, name)
+        for old_fields, new_fields in pairs:
+            for name in (field.name for field in dataclasses.fields(old_fields)):
+                old, new = getattr(old_fields, name), getattr(new_fields, name)
                 if old != new and name not in _RETUNABLE | _FROM_EXAMPLES:
                     raise ValueError(
                         f"{name} was {old!r} when the model began and cannot become {new!r}: fit a"
@@ -140,7 +172,9 @@ class Model:
     tables : dict of str to Table
         Params and accumulators by name: "linear" [n_slots]; for a factorization machine also
         "factors" [n_slots, factors]; for a field-aware one "factors0" and possibly "factors1", with
-        `factors` numbers for each field of the part. A mixture has no table "linear".
+        `factors` numbers for each field of the part. With penalties, the params of "linear" are
+        the z of FTRL-proximal (cpp/ctr/proximal.hpp): see `linear`. A mixture has no table
+        "linear".
     mixture : Mixture or None
         The linear part of a model without a rule.
     bias : ndarray of float32, shape [2], or None
@@ -162,7 +196,7 @@ class Model:
             self.mixture = Mixture(settings.n_slots, settings.intercept, settings.half_life)
         else:
             self.tables = {
-                name: Table(settings.n_slots, rule=settings.rule, **layout)
+                name: Table(settings.n_slots, rule=settings.rule_of(name), **layout)
                 for name, layout in layouts(settings).items()
             }
             if settings.intercept:
@@ -228,10 +262,16 @@ class Model:
         (self._learner if self.mixture is None else self.mixture).check(x)
 
     def linear(self, slots: Slots | None = None) -> tuple[Floats, float]:
-        """Return the weights of the linear part, of all or some slots, and the bias or 0."""
+        """Return the weights of the linear part, of all or some slots, and the bias or 0.
+
+        The weights are a view of the table, unless they are computed: those of a mixture, and of a
+        model with penalties.
+        """
         if self.mixture is not None:
             return self.mixture.linear(slots)
         bias = 0.0 if self.bias is None else float(self.bias[0])
+        if self.settings.is_penalized:
+            return linear_learner(self.settings, self._memory).weights(slots), bias
         weights = self.tables["linear"].weights.reshape(-1)
         return weights if slots is None else weights[slots], bias
 
@@ -266,7 +306,9 @@ class Model:
         rows = {} if self.mixture is None else self.mixture.row_tensors()
         for name, table in self.tables.items():
             assert table._memory is not None
-            rows[name] = table._memory.view(np.float32).reshape(table.rows, -1)
+            rows[_tensor_of(name, self.settings)] = table._memory.view(np.float32).reshape(
+                table.rows, -1
+            )
         return rows
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
@@ -291,8 +333,27 @@ class Model:
         """Return the uncertainty of n examples, shape [n]; see `ClickLearner.uncertainty`."""
         if self.mixture is not None:
             return self.mixture.variances(x, threads=threads)
-        linear = _linear(self.settings, self._memory, self.bias)
+        linear = linear_learner(self.settings, self._memory, self.bias)
         return linear.rates(x, self.examples, threads)
+
+
+def check_penalties(rule: Rule | None, l1: float, l2: float) -> None:
+    """Raise ValueError if a model cannot have these penalties under this rule, or without one."""
+    check_storable("l1", l1, "float32")
+    check_storable("l2", l2, "float32")
+    if l1 == 0.0 == l2:
+        return
+    if rule is None:
+        raise ValueError("l1 and l2 need a fixed rate: give lr, such as lr=0.1")
+    for name in _OF_PENALIZED_RULES:
+        if getattr(rule, name) != getattr(Rule, name):
+            raise ValueError(
+                "l1 and l2 need a rule whose effective rate is lr / sqrt(s + eps) or"
+                f" lr / (sqrt(s) + eps), with a constant lr and no other option: this one has"
+                f" {name}={getattr(rule, name)!r}"
+            )
+    check_storable("lr * l1", rule.lr * l1, "float32")
+    check_storable("lr * l2", rule.lr * l2, "float32")
 
 
 def layouts(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -310,11 +371,27 @@ def layouts(settings: Settings) -> dict[str, dict[str, Any]]:
     return tables
 
 
+def penalized_weights(settings: Settings, pairs: Floats) -> Floats:
+    """Return the weights of some rows of a model with penalties, from their z and accumulators."""
+    some = dataclasses.replace(settings, n_slots=len(pairs))
+    return linear_learner(some, {"linear": pairs}).weights()
+
+
+def table_of(tensor: str) -> str:
+    """Return the table of one of a model's `Model.row_tensors`."""
+    return "linear" if tensor == _FTRL else tensor
+
+
+def _tensor_of(table: str, settings: Settings) -> str:
+    return _FTRL if table == "linear" and settings.is_penalized else table
+
+
 def row_columns(settings: Settings) -> dict[str, int]:
     """Return the number of columns of each of a model's `Model.row_tensors`."""
     if settings.rule is None:
         return ROW_COLUMNS
-    return {name: 2 * layout["dim"] for name, layout in layouts(settings).items()}
+    tables = layouts(settings).items()
+    return {_tensor_of(name, settings): 2 * layout["dim"] for name, layout in tables}
 
 
 def tensor_shapes(settings: Settings) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -328,7 +405,7 @@ def tensor_shapes(settings: Settings) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 def new_rows(settings: Settings, name: str, first: int, last: int) -> Floats:
     """Return the rows [first, last) of a table of a new model, or one if they are all alike."""
-    layout, start = layouts(settings)[name], settings.fixed_rule.initial_accumulator
+    layout, start = layouts(settings)[table_of(name)], settings.fixed_rule.initial_accumulator
     dim = layout["dim"]
     if "init" not in layout:
         return np.array([[0.0] * dim + [start] * dim], np.float32)
@@ -386,26 +463,30 @@ def _parts(settings: Settings) -> tuple[list[int], list[int]]:
     return part_of_field, places
 
 
-def _linear(
-    settings: Settings, memory: Memory, bias: Floats | None, sums: bool = False
+def linear_learner(
+    settings: Settings, memory: Memory, bias: Floats | None = None, sums: bool = False
 ) -> _core.LinearLearner:
+    """Return the linear part of a model whose table "linear" is in `memory`."""
     linear = memory["linear"]
     return _core.LinearLearner(linear, settings.n_slots, bias, *_steps(settings, sums))
 
 
-def _steps(settings: Settings, sums: bool) -> tuple[_core.Hyperparameters, float, float, float]:
-    """Return the last arguments of a learner: rule, rate, decay of the rate, L1 penalty."""
-    rule = settings.fixed_rule
+def _steps(
+    settings: Settings, sums: bool
+) -> tuple[_core.Hyperparameters, float, float, tuple[float, float] | None]:
+    """Return the last arguments of a learner: rule, rate, decay of the rate, penalties."""
+    rule = settings.rule_of("linear" if settings.kind == "lr" else "factors")
     if sums:
-        return rule._compiled.sums(), rule.lr, 0.0, 0.0
-    return rule._compiled, rule.lr, rule.lr_decay, settings.l1
+        return rule._compiled.sums(), rule.lr, 0.0, None
+    penalties = (settings.l1, settings.l2) if settings.is_penalized else None
+    return rule._compiled, rule.lr, rule.lr_decay, penalties
 
 
 def _learner(
     settings: Settings, memory: Memory, bias: Floats | None, sums: bool = False
 ) -> _core.Learner:
     if settings.kind == "lr":
-        return _linear(settings, memory, bias, sums)
+        return linear_learner(settings, memory, bias, sums)
     linear, k, steps = memory["linear"], settings.factors, _steps(settings, sums)
     if settings.kind == "fm":
         return _core.FMLearner(linear, settings.n_slots, bias, memory["factors"], k, *steps)

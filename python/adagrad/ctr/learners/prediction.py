@@ -81,7 +81,10 @@ class Predictions(InputValidation):
 
     @property
     def coef_(self) -> Floats:
-        """The linear params, shape [1, n_slots]; at a fixed rate a view of the model's table."""
+        """The linear params, shape [1, n_slots].
+
+        At a fixed rate without `l1` and `l2`, a view of the model's table.
+        """
         return self._model.linear()[0][None, :]
 
     def decision_function(self, X: Features) -> Floats:
@@ -165,8 +168,8 @@ class Predictions(InputValidation):
 
             At a fixed rate, the sum of ``rate * x**2`` over the entries, where rate is the
             effective rate of the entry's linear param: ``lr / sqrt(s + eps)`` for the textbook
-            rule. It bounds how far one more example could move the linear part of the margin. It is
-            not a variance: it scales with the rate.
+            rule, ``lr / (sqrt(s + eps) + lr * l2)`` with `l2`. It bounds how far one more example
+            could move the linear part of the margin. It is not a variance: it scales with the rate.
 
         Notes
         -----

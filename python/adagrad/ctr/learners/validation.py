@@ -20,7 +20,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import validate_data
 
-from adagrad._arguments import check_flag, check_integer, check_real, check_storable
+from adagrad._arguments import check_flag, check_integer, check_real
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import Examples, check_unmasked
 from adagrad.ctr.encoding.inputs import Features
@@ -31,6 +31,7 @@ from adagrad.ctr.learners.frames import (
     warn_of_integers,
 )
 from adagrad.ctr.learners.labeled import LabeledExamples
+from adagrad.ctr.learners.model import check_penalties
 from adagrad.ctr.learners.targets import (
     check_class_weight,
     check_products,
@@ -219,7 +220,6 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._check()
         check_class_weight(self.class_weight)
         self._rule()
-        self._l1()
         self._half_life()
         check_integer("passes", self.passes, 1, 2**31)
         if hasattr(self, "factors"):
@@ -260,19 +260,11 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         if self.lr is not None and not isinstance(self.lr, str):
             rule = rule.replace(lr=self.lr)
-        l2 = check_real("l2", self.l2)
-        if l2 != 0.0:
-            if rule.weight_decay != 0.0:
-                raise ValueError(
-                    "l2 and the rule's weight_decay are the same penalty: give only one of them"
-                )
-            rule = rule.replace(weight_decay=l2)
+        check_penalties(rule, *self._penalties())
         return rule
 
-    def _l1(self) -> float:
-        l1 = check_real("l1", self.l1)
-        check_storable("l1", l1, "float32")
-        return l1
+    def _penalties(self) -> tuple[float, float]:
+        return check_real("l1", self.l1), check_real("l2", self.l2)
 
     def _half_life(self) -> float | None:
         if self.half_life is None:

@@ -148,7 +148,7 @@ def expert_rows(model: Model) -> list[list[str]]:
 def trained_slots(model: Model) -> Slots:
     """Return the slots that received a gradient. O(slots of the model)."""
     if model.mixture is not None:
-        return _slots(model, model.mixture.touched(), None)
+        return _slots(model, model.mixture.touched().astype(np.int64), None)
     start = np.float32(model.settings.fixed_rule.initial_accumulator)
     return _slots(model, np.flatnonzero(_accumulators(model) != start), None)
 
