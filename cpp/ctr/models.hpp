@@ -131,8 +131,9 @@ struct PairMargins {
 // the linear part by at most log 2 nats, whatever the pairs predict; or by that times the largest
 // weight of an example, as in mixing.hpp.
 //
-// Order of operations: all in double but for margins and exponentials, sums from the first to the
-// last. The linear part comes before the mixture.
+// Order of operations: all in double but for margins and exponentials. Sums are added from the
+// first to the last, and the linear part comes before the mixture. The guard adds logarithms, so
+// that no probability is too small to count.
 void mix_pairs(PairMixingState& state, const PairMargins&, bool has_bias, const Targets&,
                std::size_t n, double lambda, bool learns, float* margins);
 

@@ -41,6 +41,13 @@ float mix_one(PairMixingState& state, const double (&u)[inputs], bool positive, 
   return margin;
 }
 
+// -log(e^-x[0] + e^-x[1]), also where both powers are below the smallest number.
+double minus_log_sum(const double (&x)[2]) {
+  const double least = x[0] < x[1] ? x[0] : x[1], most = x[0] < x[1] ? x[1] : x[0];
+  const float apart = static_cast<float>(most - least);
+  return least - logarithm(1.0 + static_cast<double>(exp_of_minus(apart)));
+}
+
 }  // namespace
 
 void mix_pairs(PairMixingState& state, const PairMargins& of, bool has_bias, const Targets& targets,
@@ -52,26 +59,23 @@ void mix_pairs(PairMixingState& state, const PairMargins& of, bool has_bias, con
     const float choices[2] = {of.guarded[i], mix_one(state, u, is_positive, o, lambda, learns)};
     if (learns && o > state.largest_weight) state.largest_weight = o;
     double* const evidence = state.evidence;
-    const std::size_t better = evidence[1] < evidence[0] ? 1 : 0;
-    const double least = evidence[better];
-    double one = 0.0, zero = 0.0;
+    const double least = evidence[1] < evidence[0] ? evidence[1] : evidence[0];
+    // Minus the logarithm of the probability of each label, times the share of the prediction.
+    double one[2], zero[2];
     for (std::size_t k = 0; k < 2; ++k) {
       const float z = choices[k], size = magnitude_of(z);
-      const double e = static_cast<double>(exp_of_minus(size));
-      const float behind = static_cast<float>((evidence[k] - least) / state.largest_weight);
-      const double share = static_cast<double>(exp_of_minus(behind));
-      one += share * sigmoid_from(z, e);
-      zero += share * sigmoid_from(-z, e);
+      const double near = logarithm(1.0 + static_cast<double>(exp_of_minus(size)));
+      const double far = near + static_cast<double>(size);
+      const double behind = (evidence[k] - least) / state.largest_weight;
+      one[k] = behind + (z < 0.0f ? far : near);
+      zero[k] = behind + (z < 0.0f ? near : far);
       if (!learns) continue;
-      const bool wrong = is_positive == (z < 0.0f);
-      const double loss = logarithm(1.0 + e) + (wrong ? static_cast<double>(size) : 0.0);
+      const double loss = is_positive == (z < 0.0f) ? far : near;
       evidence[k] = lambda * evidence[k] + o * loss;
       state.losses[k] += o * loss;
     }
     if (learns) state.weight += o;
-    // Both are above 0 unless every margin with a share is beyond +-87.
-    const bool usual = one > 1e-300 && zero > 1e-300;
-    margins[i] = usual ? static_cast<float>(logarithm(one) - logarithm(zero)) : choices[better];
+    margins[i] = static_cast<float>(minus_log_sum(zero) - minus_log_sum(one));
   }
 }
 

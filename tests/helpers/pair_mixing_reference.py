@@ -12,12 +12,13 @@ F = np.float32
 PRIOR = 0.03, 0.3, 0.01
 
 
-def probability(z: np.float32, e: float) -> float:
-    return (e if z < 0 else 1.0) / (1.0 + e)
-
-
 def logarithm(x: float) -> float:
     return float(reference.logarithm(np.array([x]))[0])
+
+
+def minus_log_sum(x: list[float]) -> float:
+    apart = F(max(x) - min(x))
+    return min(x) - logarithm(1.0 + float(exp_of_minus(apart)))
 
 
 def clipped(z: np.float32) -> float:
@@ -33,7 +34,13 @@ class PairMixing:
         self.lambda_ = 1.0 / growth
 
     def state(self) -> Array:
-        parts = self.theta, *self.covariance, self.evidence, self.losses, [self.weight, self.largest_weight]
+        parts = (
+            self.theta,
+            *self.covariance,
+            self.evidence,
+            self.losses,
+            [self.weight, self.largest_weight],
+        )
         return np.concatenate([np.array(part) for part in parts])
 
     def mixed(self, linear: np.float32, pairs: np.float32, y: float, o: float) -> np.float32:
@@ -67,21 +74,18 @@ class PairMixing:
     ) -> np.float32:
         """The guarded margin of an example, before a step."""
         choices = [guarded, self.mixed(linear, pairs, y, o)]
-        better = 1 if self.evidence[1] < self.evidence[0] else 0
-        least = self.evidence[better]
+        least = min(self.evidence)
         self.largest_weight = max(o, self.largest_weight)
-        one = zero = 0.0
+        one, zero = [], []
         for k, z in enumerate(choices):
             size = np.abs(z)
-            e = float(exp_of_minus(size))
-            share = float(exp_of_minus(F((self.evidence[k] - least) / self.largest_weight)))
-            one += share * probability(z, e)
-            zero += share * probability(-z, e)
-            wrong = (y > 0) == (z < 0)
-            loss = logarithm(1.0 + e) + (float(size) if wrong else 0.0)
+            near = logarithm(1.0 + float(exp_of_minus(size)))
+            far = near + float(size)
+            behind = (self.evidence[k] - least) / self.largest_weight
+            one.append(behind + (far if z < 0 else near))
+            zero.append(behind + (near if z < 0 else far))
+            loss = far if (y > 0) == (z < 0) else near
             self.evidence[k] = self.lambda_ * self.evidence[k] + o * loss
             self.losses[k] += o * loss
         self.weight += o
-        if one > 1e-300 and zero > 1e-300:
-            return F(logarithm(one) - logarithm(zero))
-        return choices[better]
+        return F(minus_log_sum(zero) - minus_log_sum(one))
