@@ -112,15 +112,19 @@ struct LearnerArguments {
 class Learner {
  public:
   py::array_t<float> learn_from(py::handle x, const py::array& y, const py::object& weights,
-                                std::uint64_t t, std::size_t threads) {
+                                std::uint64_t t, std::size_t threads, const py::object& beside) {
     const HeldExamples examples = hold(x);
     const Targets targets = check_labels(y, weights, examples->n);
+    const float* const of_others =
+        beside.is_none() ? nullptr
+                         : check_floats({"learn", "beside"},
+                                        py::reinterpret_borrow<py::array>(beside), examples->n);
     if (examples->n > 0) check_rate(t + examples->n - 1);
     py::array_t<float> margins(static_cast<py::ssize_t>(examples->n));
     float* const to = margins.mutable_data();
     const std::size_t most = num_threads(threads);
     py::gil_scoped_release unlocked;
-    learn(*kernels().ctr, *model_, *examples, targets, t, most, to);
+    learn(*kernels().ctr, *model_, *examples, targets, of_others, t, most, to);
     return margins;
   }
 
@@ -162,6 +166,13 @@ class Learner {
   float* hold_table(const Argument& a, const py::array& memory, std::size_t length) {
     held_.push_back(memory);
     return check_table(a, memory, slots_, length);
+  }
+
+  // None for a model without a linear part.
+  std::optional<LinearModel> hold_linear_or_none(const py::object& table, const py::object& bias,
+                                                 const L1AndL2& given) {
+    if (table.is_none()) return std::nullopt;
+    return hold_linear(py::reinterpret_borrow<py::array>(table), bias, given);
   }
 
   // l1 and l2 are applied at the rate of the rule, which must be constant.
@@ -262,24 +273,29 @@ class MixtureLearner {
         mixture_(memory(table, slots, bias), mixing(state), slots, checked(half_life)) {}
 
   py::array_t<float> learn_from(py::handle x, const py::array& y, const py::object& weights,
-                                std::uint64_t t, bool scaled, bool mixes, std::size_t threads) {
+                                std::uint64_t t, bool scaled, bool mixes, std::size_t threads,
+                                const py::object& mixed) {
     const HeldExamples examples(x, slots_);
     const Targets targets = check_labels(y, weights, examples->n);
+    float* const unguarded = mixed.is_none() ? nullptr : check_mixed(mixed, examples->n);
     return margins(
         *examples,
         [&](float* to, std::size_t most) {
           mixture_.learn(*kernels().ctr, *examples, targets, t,
-                         scaled || examples->values != nullptr, mixes, num_threads(most), to);
+                         scaled || examples->values != nullptr, mixes, num_threads(most), to,
+                         unguarded);
         },
         threads);
   }
 
-  py::array_t<float> margins_of(py::handle x, std::size_t threads) const {
+  py::array_t<float> margins_of(py::handle x, double slope, double offset,
+                                std::size_t threads) const {
     const HeldExamples examples(x, slots_);
     return margins(
         *examples,
         [&](float* to, std::size_t most) {
-          mixture_.predict(*kernels().ctr, *examples, num_threads(most), to);
+          const Affine as{slope, offset};
+          mixture_.predict(*kernels().ctr, *examples, as, num_threads(most), to);
         },
         threads);
   }
@@ -294,11 +310,11 @@ class MixtureLearner {
         threads);
   }
 
-  std::pair<py::array_t<float>, float> weights() const {
+  std::pair<py::array_t<float>, float> weights(double slope, double offset) const {
     py::array_t<float> all(static_cast<py::ssize_t>(slots_));
     float* const to = all.mutable_data();
     float bias = 0.0f;
-    unlocked(slots_, [&] { bias = mixture_.weights(*kernels().ctr, to); });
+    unlocked(slots_, [&] { bias = mixture_.weights(*kernels().ctr, {slope, offset}, to); });
     return {all, bias};
   }
 
@@ -316,6 +332,13 @@ class MixtureLearner {
     constexpr std::size_t n = sizeof(MixingState) / sizeof(double);
     // The array is one of doubles, and a MixingState consists of nothing else.
     return *reinterpret_cast<MixingState*>(check_sums({"Mixture", "state"}, state, n));
+  }
+
+  static float* check_mixed(const py::object& mixed, std::size_t n) {
+    const Argument a{"learn", "mixed"};
+    const auto& array = py::reinterpret_borrow<py::array>(mixed);
+    check_memory(a, array, Access::write);
+    return const_cast<float*>(check_floats(a, array, n));
   }
 
   static double checked(double half_life) {
@@ -343,13 +366,14 @@ void check_factors(std::size_t factors) {
 
 class FMLearner final : public Learner {
  public:
-  FMLearner(const LearnerArguments& given, const py::array& table, const py::object& bias,
-            const L1AndL2& penalties, const py::array& factor_table, std::size_t factors)
+  FMLearner(const LearnerArguments& given, const py::object& table, const py::object& bias,
+            const L1AndL2& penalties, const py::array& factor_table, std::size_t factors,
+            bool normalise)
       : Learner(given) {
     check_factors(factors);
-    const LinearModel linear = hold_linear(table, bias, penalties);
+    const std::optional<LinearModel> linear = hold_linear_or_none(table, bias, penalties);
     float* const memory = hold_table({"Learner", "factor_table"}, factor_table, 2 * factors);
-    model_ = std::make_unique<FM>(linear, FactorModel{memory, factors}, schedule_);
+    model_ = std::make_unique<FM>(linear, FactorModel{memory, factors, normalise}, schedule_);
   }
 };
 
@@ -401,7 +425,7 @@ struct FFMArguments {
   std::size_t factors;
   std::vector<std::uint32_t> part_of_field, place_in_part;
   bool normalise;
-  std::optional<py::array> table;  // of the linear part; None for a model without one
+  py::object table;  // of the linear part; None for a model without one
   py::object bias;
   L1AndL2 penalties;
 };
@@ -423,8 +447,7 @@ class FFMLearner final : public Learner {
       const Argument a{"Learner", "", static_cast<py::ssize_t>(part), "tables"};
       memory[part] = hold_table(a, ffm.tables[part], 2 * width);
     }
-    std::optional<LinearModel> linear;
-    if (ffm.table) linear = hold_linear(*ffm.table, ffm.bias, ffm.penalties);
+    const auto linear = hold_linear_or_none(ffm.table, ffm.bias, ffm.penalties);
     model_ = std::make_unique<FFM>(fields_, memory, ffm.factors, ffm.normalise, linear, schedule_);
   }
 
@@ -476,6 +499,26 @@ void add_tally(const py::array& margins, const py::array& y, const py::object& w
   sum[3] = tally.predicted;
 }
 
+py::array_t<float> mixed_pairs(const py::array& state, const py::array& linear,
+                               const py::array& guarded, const py::array& pairs, bool has_bias,
+                               const py::array& y, const py::object& weights, double half_life,
+                               bool learns) {
+  const Argument a{"mix_pairs", "state"};
+  constexpr std::size_t length = sizeof(PairMixingState) / sizeof(double);
+  // The array is one of doubles, and a PairMixingState consists of nothing else.
+  auto& mixing = *reinterpret_cast<PairMixingState*>(check_sums(a, state, length));
+  const std::size_t n = static_cast<std::size_t>(pairs.size());
+  const PairMargins of{check_floats(a.other("linear"), linear, n),
+                       check_floats(a.other("guarded"), guarded, n),
+                       check_floats(a.other("pairs"), pairs, n)};
+  const Targets targets = check_labels(y, weights, n);
+  py::array_t<float> margins(static_cast<py::ssize_t>(n));
+  float* const to = margins.mutable_data();
+  const double lambda = 1.0 / growth_in(half_life);
+  unlocked(n, [&] { mix_pairs(mixing, of, has_bias, targets, n, lambda, learns, to); });
+  return margins;
+}
+
 py::array_t<double> probabilities(const py::array& margins) {
   const std::size_t n = static_cast<std::size_t>(margins.size());
   const float* const from = check_floats({"probabilities", "margins"}, margins, n);
@@ -490,7 +533,7 @@ py::array_t<double> probabilities(const py::array& margins) {
 void bind_learners(py::module_& m) {
   py::class_<Learner>(m, "Learner")
       .def("learn", &Learner::learn_from, py::arg("x"), py::arg("y"), py::arg("weights"),
-           py::arg("t"), py::arg("threads"),
+           py::arg("t"), py::arg("threads"), py::arg("beside") = py::none(),
            "Learn from examples in order. Return the margin of each before it was learned.")
       .def("margins", &Learner::margins_of, py::arg("x"), py::arg("threads"))
       .def("check", &Learner::check_examples, py::arg("x"),
@@ -516,30 +559,34 @@ void bind_learners(py::module_& m) {
            py::arg("half_life"))
       .def("learn", &MixtureLearner::learn_from, py::arg("x"), py::arg("y"), py::arg("weights"),
            py::arg("t"), py::arg("scaled"), py::arg("mixes"), py::arg("threads"),
-           "Learn from examples in order. Return the guarded margin of each before it was learned.")
-      .def("margins", &MixtureLearner::margins_of, py::arg("x"), py::arg("threads"))
+           py::arg("mixed") = py::none(),
+           "Learn from examples in order. Return the guarded margin of each before it was learned;"
+           " write the one without the guard to mixed.")
+      .def("margins", &MixtureLearner::margins_of, py::arg("x"), py::arg("slope"),
+           py::arg("offset"), py::arg("threads"))
       .def("variances", &MixtureLearner::variances_of, py::arg("x"), py::arg("threads"),
            "The variance of the margin of the Bayesian expert, for each example.")
-      .def("weights", &MixtureLearner::weights, "The linear model: weights [slots], and the bias.")
+      .def("weights", &MixtureLearner::weights, py::arg("slope"), py::arg("offset"),
+           "The linear model, slope times the margin plus offset: weights [slots], and the bias.")
       .def("check", &MixtureLearner::check_examples, py::arg("x"),
            "Raise if the examples do not fit the model.");
   py::class_<FMLearner, Learner>(m, "FMLearner")
-      .def(py::init([](const py::array& table, std::size_t slots, const py::object& bias,
-                       const py::array& factor_table, std::size_t factors,
+      .def(py::init([](const py::object& table, std::size_t slots, const py::object& bias,
+                       const py::array& factor_table, std::size_t factors, bool normalise,
                        const Hyperparameters& rule, double lr, double lr_decay,
                        const L1AndL2& penalties) {
              return std::make_unique<FMLearner>(LearnerArguments{slots, rule, lr, lr_decay}, table,
-                                                bias, penalties, factor_table, factors);
+                                                bias, penalties, factor_table, factors, normalise);
            }),
            py::arg("table"), py::arg("slots"), py::arg("bias"), py::arg("factor_table"),
-           py::arg("factors"), py::arg("rule"), py::arg("lr"), py::arg("lr_decay"),
-           py::arg("penalties") = py::none());
+           py::arg("factors"), py::arg("normalise"), py::arg("rule"), py::arg("lr"),
+           py::arg("lr_decay"), py::arg("penalties") = py::none());
   py::class_<FFMLearner, Learner>(m, "FFMLearner")
       .def(py::init([](std::vector<py::array> tables, std::size_t slots, std::size_t factors,
                        std::vector<std::uint32_t> part_of_field,
-                       std::vector<std::uint32_t> place_in_part, std::optional<py::array> table,
-                       py::object bias, bool normalise, const Hyperparameters& rule, double lr,
-                       double lr_decay, const L1AndL2& penalties) {
+                       std::vector<std::uint32_t> place_in_part, py::object table, py::object bias,
+                       bool normalise, const Hyperparameters& rule, double lr, double lr_decay,
+                       const L1AndL2& penalties) {
              return std::make_unique<FFMLearner>(
                  LearnerArguments{slots, rule, lr, lr_decay},
                  FFMArguments{std::move(tables), factors, std::move(part_of_field),
@@ -551,6 +598,10 @@ void bind_learners(py::module_& m) {
            py::arg("rule"), py::arg("lr"), py::arg("lr_decay"), py::arg("penalties") = py::none());
   m.def("tally", &add_tally, py::arg("margins"), py::arg("y"), py::arg("weights"), py::arg("sums"),
         py::arg("bins"), "Add predictions to sums [4] and bins [2, 32768], in place.");
+  m.def("mix_pairs", &mixed_pairs, py::arg("state"), py::arg("linear"), py::arg("guarded"),
+        py::arg("pairs"), py::arg("has_bias"), py::arg("y"), py::arg("weights"),
+        py::arg("half_life"), py::arg("learns"),
+        "Mix the margins of pairs with those of a mixture, and learn how. Return the margins.");
   m.def("probabilities", &probabilities, py::arg("margins"),
         "Probabilities of the negative and the positive class [n, 2].");
 }

@@ -70,6 +70,17 @@ inline float value_of(const Examples& x, std::size_t entry) {
   return x.values == nullptr ? 1.0f : x.values[entry];
 }
 
+// 1 / sum x^2 of an example, so that r x_i x_j are the products of x / |x|; 0 if the sum is below
+// the normal numbers, where r could be infinite. The squares are added to 0 in the order of the
+// entries.
+inline float reciprocal_of_squares(const Examples& x, std::size_t example) {
+  float squares = 0.0f;
+  const std::size_t end = first(x, example, regions);
+  for (std::size_t e = first(x, example, 0); e < end; ++e)
+    squares += value_of(x, e) * value_of(x, e);
+  return squares >= 1.17549435e-38f ? 1.0f / squares : 0.0f;
+}
+
 inline std::size_t region_size(std::size_t slots) {
   const std::size_t share = (slots + regions - 1) / regions;
   return (share + region_unit - 1) / region_unit * region_unit;

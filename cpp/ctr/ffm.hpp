@@ -113,16 +113,7 @@ inline void pair_margins(const FieldModel& model, const Round& round, const floa
   add_units(partial, stride, linear_units, n, margins);
   add_units(partial + linear_units * stride, stride, count_blocks(model.parts), n, scales);
   for (std::size_t i = 0; i < n; ++i) {
-    float r = 1.0f;
-    if (model.normalised) {
-      float squares = 0.0f;
-      // One accumulator, added to in the order of the entries.
-      const std::size_t end = first(x, round.begin + i, regions);
-      for (std::size_t e = first(x, round.begin + i, 0); e < end; ++e) {
-        squares += value_of(x, e) * value_of(x, e);
-      }
-      r = squares > 0.0f ? 1.0f / squares : 0.0f;
-    }
+    const float r = model.normalised ? reciprocal_of_squares(x, round.begin + i) : 1.0f;
     margins[i] += r * scales[i];
     scales[i] = r;
   }

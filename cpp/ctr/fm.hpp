@@ -1,18 +1,20 @@
 // Factorization machines (Rendle, "Factorization Machines", ICDM 2010, equations 1 and 5). Each
 // slot has k factors v, and the margin of an example is
 //
-//     bias + sum w x + 1/2 sum_f (Q_f^2 - S_f),    Q_f = sum v_f x,    S_f = sum (v_f x)^2
+//     bias + sum w x + r/2 sum_f (Q_f^2 - S_f),    Q_f = sum v_f x,    S_f = sum (v_f x)^2
 //
-// whose last term is the sum of <v_i, v_j> x_i x_j over all pairs of its entries. The gradient in
-// v_f of an entry is (p - y) * x * (Q_f - v_f x).
+// whose last term is r times the sum of <v_i, v_j> x_i x_j over all pairs of its entries. r is 1
+// or, with instance normalization, 1 / sum x^2, so that the pairs are those of x / |x|. Without it
+// the term grows with the square of the number of entries, and so do the steps: real logs diverge.
+// The gradient in v_f of an entry is (p - y) * r * x * (Q_f - v_f x).
 //
 // bias and w are those of logistic.hpp. The factors have a table of their own.
 //
 // Order of operations: a term is t = v_f * x. Within a region t is added to 0 entry by entry, and
 // t * t likewise. Q_f and S_f are the sums of the regions, added to 0 from the first to the last.
-// The differences Q_f * Q_f - S_f are added to 0 from the first factor to the last, and half of
-// that is added to the linear margin. A gradient is (g * x) * (Q_f - v_f * x), with v as it is when
-// the step is taken.
+// The differences Q_f * Q_f - S_f are added to 0 from the first factor to the last, and r times
+// half of that is added to the linear margin. A gradient is ((g * r) * x) * (Q_f - v_f * x), with v
+// as it is when the step is taken.
 //
 // All loops rely on slots below the length of the table. Rows need no alignment; slots may repeat.
 #pragma once
@@ -65,17 +67,20 @@ void factor_sums(const FactorModel& model, const Round& round, const Units& of, 
   }
 }
 
-// Adds the pairs' term to the linear margins. `totals` receives Q and S of each example, in the
-// layout of the partial sums.
-inline void factor_margins(std::size_t k, const float* partial, std::size_t stride, std::size_t n,
-                           float* totals, float* margins) {
+// Adds the pairs' term to the linear margins. `totals` receives Q of each example, in the layout of
+// the partial sums, and r in place of the first S.
+inline void factor_margins(const FactorModel& model, const Round& round, const float* partial,
+                           std::size_t stride, float* totals, float* margins) {
+  const std::size_t k = model.factors, n = round.end - round.begin;
   add_units(partial, stride, regions, 2 * k * n, totals);
   for (std::size_t i = 0; i < n; ++i) {
-    const float* const q = totals + 2 * k * i;
+    float* const q = totals + 2 * k * i;
     float sum = 0.0f;
     // One accumulator, since the order of the additions is part of the contract.
     for (std::size_t f = 0; f < k; ++f) sum += q[f] * q[f] - q[k + f];
-    margins[i] += 0.5f * sum;
+    const float r = model.normalised ? reciprocal_of_squares(*round.x, round.begin + i) : 1.0f;
+    margins[i] += r * (0.5f * sum);
+    q[k] = r;
   }
 }
 
@@ -92,11 +97,11 @@ void factor_steps(const FactorModel& model, const Round& round, const Units& of,
   // distinct and are stepped as vectors.
   for (std::size_t i = round.begin; i < round.end; ++i) {
     const float* const q = totals + (i - round.begin) * 2 * k;
-    const float of_margin = g[i - round.begin];
+    const float of_example = g[i - round.begin] * q[k];
     const std::size_t end = first<fixed>(x, i, of.last);
     for (std::size_t e = first<fixed>(x, i, of.first); e < end; ++e) {
       float* const v = table + 2 * k * x.slots[e];
-      const float value = value_of(x, e), of_entry = of_margin * value;
+      const float value = value_of(x, e), of_entry = of_example * value;
       for (std::size_t f = 0; f < k; f += L::width) {
         V w = load<V>(v + f), s = load<V>(v + k + f);
         learn<Form>(p, w, of_entry * (load<V>(q + f) - w * value), s);

@@ -52,8 +52,8 @@ struct CtrKernels {
 
   void (*factor_sums)(const FactorModel&, const Round&, const Units&, float* partial,
                       std::size_t stride);
-  void (*factor_margins)(std::size_t factors, const float* partial, std::size_t stride,
-                         std::size_t n, float* totals, float* margins);
+  void (*factor_margins)(const FactorModel&, const Round&, const float* partial, std::size_t stride,
+                         float* totals, float* margins);
   void (*factor_steps)(const FactorModel&, const Round&, const Units&, const float* totals,
                        const float* g, const Params<float>&);
   void (*pair_sums)(const FieldModel&, const Round&, PairBlock, float* partial);

@@ -12,6 +12,8 @@ namespace {
 
 constexpr std::size_t experts = 5, bayesian = 4, row_length = 2 * lanes;
 
+}  // namespace
+
 // 2^(1 / half_life) by its series, whose bits do not depend on a C library.
 double growth_in(double half_life) {
   if (half_life == 0.0) return 1.0;
@@ -20,6 +22,8 @@ double growth_in(double half_life) {
   for (int k = 12; k > 0; --k) sum = 1.0 + sum * x / k;
   return sum;
 }
+
+namespace {
 
 // The work of mixing the margins of an example, in entries of an example.
 constexpr std::size_t mixing_work = 16;
@@ -78,7 +82,8 @@ void Mixture::rescale() {
 }
 
 void Mixture::learn(const CtrKernels& kernels, const Examples& x, const Targets& targets,
-                    std::uint64_t t, bool scaled, bool mixes, std::size_t threads, float* margins) {
+                    std::uint64_t t, bool scaled, bool mixes, std::size_t threads, float* margins,
+                    float* mixed) {
   for (std::size_t begin = 0, end; begin < x.n; begin = end) {
     end = x.n;
     if (longest_ < x.n - begin) {  // ends with a round
@@ -89,14 +94,14 @@ void Mixture::learn(const CtrKernels& kernels, const Examples& x, const Targets&
     constexpr std::uint64_t few = 8 * examples_per_round;
     const std::uint64_t left = t + begin < few ? few - t - begin : 0;
     const std::size_t part = left < end - begin ? begin + static_cast<std::size_t>(left) : end;
-    learn_part(kernels, x, begin, part, targets, t, scaled, mixes, 1, margins);
-    learn_part(kernels, x, part, end, targets, t, scaled, mixes, threads, margins);
+    learn_part(kernels, x, begin, part, targets, t, scaled, mixes, 1, margins, mixed);
+    learn_part(kernels, x, part, end, targets, t, scaled, mixes, threads, margins, mixed);
   }
 }
 
 void Mixture::learn_part(const CtrKernels& kernels, const Examples& x, std::size_t begin,
                          std::size_t end, const Targets& targets, std::uint64_t t, bool scaled,
-                         bool mixes, std::size_t threads, float* margins) {
+                         bool mixes, std::size_t threads, float* margins, float* mixed_margins) {
   if (begin == end) return;
   const std::size_t stride = round_size * lanes, sums = regions * stride;
   // Two sets of everything that threads share: a fast thread may write those of the next round
@@ -113,7 +118,7 @@ void Mixture::learn_part(const CtrKernels& kernels, const Examples& x, std::size
         own->entries = state_.entries;
         own->scale = state_.scale;
         own->growth = growth_;
-        float mixed[round_size];
+        float unused[round_size];
         bool odd = false;
         for (std::size_t from = begin, to; from < end; from = to, odd = !odd) {
           to = round_end(t, from, end, round_size);
@@ -130,6 +135,7 @@ void Mixture::learn_part(const CtrKernels& kernels, const Examples& x, std::size
           kernels.mixture_rates(memory_, entries, mine, *own, second_sums, stride);
           if (thread == 0) {
             if (!mixes) frozen = state_;
+            float* const mixed = mixed_margins == nullptr ? unused : mixed_margins + from;
             kernels.mix(mixing, own->z, has_bias, of_round, n, lambda_, mixed, margins + from);
           }
           barrier.wait();
@@ -150,27 +156,29 @@ struct Exported {
   float bias;
 };
 
-Exported exported(const MixtureModel& memory, const MixingState& state) {
+Exported exported(const MixtureModel& memory, const MixingState& state, const Affine& as) {
   Exported out{};
-  for (std::size_t e = 0; e < experts; ++e) out.theta[e] = static_cast<float>(state.theta[e]);
+  for (std::size_t e = 0; e < experts; ++e) {
+    out.theta[e] = static_cast<float>(as.slope * state.theta[e]);
+  }
   if (memory.bias == nullptr) return out;
   out.bias = out.theta[0] * memory.bias[0];
   for (std::size_t e = 1; e < experts; ++e) out.bias += out.theta[e] * memory.bias[e];
-  out.bias += static_cast<float>(state.theta[experts]);
+  out.bias += static_cast<float>(as.slope * state.theta[experts] + as.offset);
   return out;
 }
 
 }  // namespace
 
-float Mixture::weights(const CtrKernels& kernels, float* to) const {
-  const Exported as = exported(memory_, state_);
+float Mixture::weights(const CtrKernels& kernels, const Affine& affine, float* to) const {
+  const Exported as = exported(memory_, state_, affine);
   kernels.mixture_weights(memory_.table, slots_, as.theta, to);
   return as.bias;
 }
 
-void Mixture::predict(const CtrKernels& kernels, const Examples& x, std::size_t threads,
-                      float* margins) const {
-  const Exported as = exported(memory_, state_);
+void Mixture::predict(const CtrKernels& kernels, const Examples& x, const Affine& affine,
+                      std::size_t threads, float* margins) const {
+  const Exported as = exported(memory_, state_, affine);
   split(x.n, threads, 16 * round_size, round_size, [&](std::size_t first, std::size_t last) {
     std::vector<float> partial(regions * round_size);
     for (std::size_t begin = first; begin < last; begin += round_size) {

@@ -82,21 +82,21 @@ std::size_t FM::work(const Examples& x, std::size_t region) const {
 // The first round_size floats of a unit are its linear sums; the sums of the factors follow.
 void FM::sum(const CtrKernels& kernels, const Round& round, const Units& of, float* partial,
              std::size_t stride) const {
-  kernels.linear_sums(linear_, round, of, partial, stride);
+  if (linear_) kernels.linear_sums(*linear_, round, of, partial, stride);
   kernels.factor_sums(factors_, round, of, partial + round_size, stride);
 }
 
 void FM::finish(const CtrKernels& kernels, const Round& round, const float* partial,
                 std::size_t stride, float* totals, float* margins) const {
   const std::size_t n = round.end - round.begin;
-  kernels.add_units(partial, stride, regions, n, margins);
-  kernels.factor_margins(factors_.factors, partial + round_size, stride, n, totals, margins);
+  kernels.add_units(partial, stride, linear_ ? regions : 0, n, margins);
+  kernels.factor_margins(factors_, round, partial + round_size, stride, totals, margins);
 }
 
 void FM::step(const CtrKernels& kernels, const Round& round, const Units& of, const float* totals,
               const float* g, std::uint64_t t) {
   const Params<float> params = schedule_.at(t);
-  kernels.linear_steps(linear_, round, of, g, params);
+  if (linear_) kernels.linear_steps(*linear_, round, of, g, params);
   kernels.factor_steps(factors_, round, of, totals, g, params);
 }
 

@@ -64,23 +64,34 @@ class Linear final : public Model {
   Schedule schedule_;
 };
 
+// Accumulators grow by this factor per example, relative to what they hold, so that what they hold
+// halves in `half_life` examples; 1 if it is 0.
+double growth_in(double half_life);
+
+// What another model makes of the margin z of a mixture: slope z + offset.
+struct Affine {
+  double slope, offset;
+};
+
 // A mixture of linear experts. Training has rounds of its own, with two sums each.
 class Mixture {
  public:
   // Accumulators and evidence halve in `half_life` examples, at least 64; never if it is 0.
   Mixture(const MixtureModel& memory, MixingState& state, std::size_t slots, double half_life);
 
-  // Writes the guarded margin of every example, computed before the model learns from it. `t`
-  // examples were learned before these. `scaled` says whether these or earlier ones have values
-  // other than 1. The weights of the experts learn only if `mixes`: they must see predictions.
+  // Writes the guarded margin of every example, computed before the model learns from it, and the
+  // one without the guard to `mixed` unless it is null. `t` examples were learned before these.
+  // `scaled` says whether these or earlier ones have values other than 1. The weights of the
+  // experts learn only if `mixes`: they must see predictions.
   void learn(const CtrKernels&, const Examples&, const Targets&, std::uint64_t t, bool scaled,
-             bool mixes, std::size_t threads, float* margins);
+             bool mixes, std::size_t threads, float* margins, float* mixed);
 
   // The margins of the linear model that the mixture is.
-  void predict(const CtrKernels&, const Examples&, std::size_t threads, float* margins) const;
+  void predict(const CtrKernels&, const Examples&, const Affine& as, std::size_t threads,
+               float* margins) const;
 
   // Writes the weight of each slot, and returns the bias.
-  float weights(const CtrKernels&, float* to) const;
+  float weights(const CtrKernels&, const Affine& as, float* to) const;
 
   // out[i] = the variance of the margin of the Bayesian expert.
   void variances(const CtrKernels&, const Examples&, std::size_t threads, float* out) const;
@@ -88,7 +99,7 @@ class Mixture {
  private:
   void learn_part(const CtrKernels&, const Examples&, std::size_t begin, std::size_t end,
                   const Targets&, std::uint64_t t, bool scaled, bool mixes, std::size_t threads,
-                  float* margins);
+                  float* margins, float* mixed);
   void rescale();
 
   MixtureModel memory_;
@@ -98,9 +109,41 @@ class Mixture {
   std::size_t longest_;     // the most examples between two calls of rescale()
 };
 
+// How pairs are combined with the mixture beside which they learn. A state is as many doubles in a
+// file.
+struct PairMixingState {
+  double theta[3];        // weights of the linear margin, of the pairs and of the constant 1
+  double covariance[9];   // of these weights
+  double evidence[2];     // loss of the linear part and of the mixture, as the guard counts it
+  double losses[2];       // the same without forgetting, in nats
+  double weight;          // of the examples in these losses
+  double largest_weight;  // of any example, at least 1
+};
+
+// The margins of examples: those of a mixture, those of its guard, and the pairs.
+struct PairMargins {
+  const float *linear, *guarded, *pairs;
+};
+
+// Mixes the margins of n examples, in order, and learns how to if `learns`.
+//
+// The mixture is that of mixing.hpp on u = (linear, pairs, 1), with both clipped to +-30. It starts
+// with theta = (1, 1, 0), the sum of both, and P = diag(0.03, 0.3, 0.01).
+//
+// Its guard predicts the average of the linear part, which is guarded itself, and of the mixture,
+// weighted by the likelihood that each gave to the labels so far. The total loss exceeds that of
+// the linear part by at most log 2 nats, whatever the pairs predict; or by that times the largest
+// weight of an example, as in mixing.hpp.
+//
+// Order of operations: all in double but for margins and exponentials. Sums are added from the
+// first to the last, and the linear part comes before the mixture. The guard adds logarithms, so
+// that no probability is too small to count.
+void mix_pairs(PairMixingState& state, const PairMargins&, bool has_bias, const Targets&,
+               std::size_t n, double lambda, bool learns, float* margins);
+
 class FM final : public Model {
  public:
-  FM(const LinearModel& linear, const FactorModel& factors, const Schedule& schedule)
+  FM(const std::optional<LinearModel>& linear, const FactorModel& factors, const Schedule& schedule)
       : linear_(linear), factors_(factors), schedule_(schedule) {}
 
   std::size_t units() const override { return regions; }
@@ -114,7 +157,7 @@ class FM final : public Model {
             std::uint64_t t) override;
 
  private:
-  LinearModel linear_;
+  std::optional<LinearModel> linear_;
   FactorModel factors_;
   Schedule schedule_;
 };

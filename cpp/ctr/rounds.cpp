@@ -31,14 +31,13 @@ void Model::each(const CtrKernels& kernels, const Round& round, const Targets& t
   }
 }
 
-void learn(const CtrKernels& kernels, Model& model, const Examples& x, const Targets& targets,
-           std::uint64_t t, std::size_t threads, float* margins) {
-  constexpr std::uint64_t alone = 2 * examples_per_round;  // before the first round of two
-  const std::uint64_t left = t < alone ? alone - t : 0;
-  const std::size_t start = left < x.n ? static_cast<std::size_t>(left) : x.n;
-  model.each(kernels, {&x, 0, start}, targets, t, margins);
-  if (start == x.n) return;
+namespace {
 
+// Learns the examples from `start` to `stop`.
+void learn_part(const CtrKernels& kernels, Model& model, const Examples& x, std::size_t start,
+                std::size_t stop, const Targets& targets, const float* beside, std::uint64_t t,
+                std::size_t threads, float* margins) {
+  if (start == stop) return;
   const std::size_t units = model.units(), stride = round_size * model.width();
   // Two sets of partial sums: a fast thread may write those of the next round while a slow one
   // still reads those of this round. One barrier per round is then enough.
@@ -47,10 +46,10 @@ void learn(const CtrKernels& kernels, Model& model, const Examples& x, const Tar
   for (std::size_t unit = 0; unit < units; ++unit) work[unit] = model.work(x, unit);
   work_as_team(work, threads, [&](std::size_t thread, const Units& mine, Barrier& barrier) {
     float* const totals = all_totals.data() + thread * stride;
-    float g[round_size], own_margins[round_size];
+    float g[round_size], own_margins[round_size], together[round_size];
     bool odd = false;
-    for (std::size_t begin = start, end; begin < x.n; begin = end, odd = !odd) {
-      end = round_end(t, begin, x.n, model.round_length());
+    for (std::size_t begin = start, end; begin < stop; begin = end, odd = !odd) {
+      end = round_end(t, begin, stop, model.round_length());
       const Round round{&x, begin, end};
       float* const sums = partial.data() + (odd ? units * stride : 0);
       model.sum(kernels, round, mine, sums, stride);
@@ -58,10 +57,28 @@ void learn(const CtrKernels& kernels, Model& model, const Examples& x, const Tar
       // Every thread computes all margins: that is cheaper than a second barrier.
       float* const found = thread == 0 ? margins + begin : own_margins;
       model.finish(kernels, round, sums, stride, totals, found);
-      kernels.gradients(found, targets.from(begin), end - begin, g);
+      for (std::size_t i = 0; beside != nullptr && i < end - begin; ++i) {
+        together[i] = beside[begin + i] + found[i];
+      }
+      kernels.gradients(beside == nullptr ? found : together, targets.from(begin), end - begin, g);
       model.step(kernels, round, mine, totals, g, t + begin);
     }
   });
+}
+
+}  // namespace
+
+void learn(const CtrKernels& kernels, Model& model, const Examples& x, const Targets& targets,
+           const float* beside, std::uint64_t t, std::size_t threads, float* margins) {
+  constexpr std::uint64_t alone = 2 * examples_per_round;  // before the first round of two
+  const std::uint64_t left = t < alone ? alone - t : 0;
+  const std::size_t start = left < x.n ? static_cast<std::size_t>(left) : x.n;
+  if (beside == nullptr) {
+    model.each(kernels, {&x, 0, start}, targets, t, margins);
+  } else {
+    learn_part(kernels, model, x, 0, start, targets, beside, t, 1, margins);
+  }
+  learn_part(kernels, model, x, start, x.n, targets, beside, t, threads, margins);
 }
 
 void predict(const CtrKernels& kernels, const Model& model, const Examples& x, std::size_t threads,

@@ -68,9 +68,10 @@ class Model {
 };
 
 // Writes the margin of every example, computed before the model learns from it. `t` examples were
-// learned before these.
+// learned before these. `beside` has the margins of another model, one per example, to which those
+// of this one are added before its gradients are taken; null if there is none.
 void learn(const CtrKernels& kernels, Model& model, const Examples& x, const Targets& targets,
-           std::uint64_t t, std::size_t threads, float* margins);
+           const float* beside, std::uint64_t t, std::size_t threads, float* margins);
 
 // Writes the margins and learns nothing. The threads divide the examples.
 void predict(const CtrKernels& kernels, const Model& model, const Examples& x, std::size_t threads,

@@ -71,6 +71,7 @@ struct MixingState {
 struct FactorModel {
   float* table;  // one row per slot: [v (factors floats) | s (factors floats)]
   std::size_t factors;
+  bool normalised;
 };
 
 // The factors of a field-aware factorization machine (ffm.hpp).

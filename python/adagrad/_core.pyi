@@ -130,6 +130,7 @@ class Learner(metaclass=_PybindType):
         weights: npt.NDArray[np.float32] | None,
         t: int,
         threads: int,
+        beside: npt.NDArray[np.float32] | None = None,
     ) -> npt.NDArray[np.float32]: ...
     def margins(self, x: object, threads: int) -> npt.NDArray[np.float32]: ...
     def check(self, x: object) -> None: ...
@@ -162,10 +163,13 @@ class MixtureLearner(metaclass=_PybindType):
         scaled: bool,
         mixes: bool,
         threads: int,
+        mixed: npt.NDArray[np.float32] | None = None,
     ) -> npt.NDArray[np.float32]: ...
-    def margins(self, x: object, threads: int) -> npt.NDArray[np.float32]: ...
+    def margins(
+        self, x: object, slope: float, offset: float, threads: int
+    ) -> npt.NDArray[np.float32]: ...
     def variances(self, x: object, threads: int) -> npt.NDArray[np.float32]: ...
-    def weights(self) -> tuple[npt.NDArray[np.float32], float]: ...
+    def weights(self, slope: float, offset: float) -> tuple[npt.NDArray[np.float32], float]: ...
     def check(self, x: object) -> None: ...
 
 def tally(
@@ -175,6 +179,17 @@ def tally(
     sums: npt.NDArray[np.float64],
     bins: npt.NDArray[np.float64],
 ) -> None: ...
+def mix_pairs(
+    state: npt.NDArray[np.float64],
+    linear: npt.NDArray[np.float32],
+    guarded: npt.NDArray[np.float32],
+    pairs: npt.NDArray[np.float32],
+    has_bias: bool,
+    y: npt.NDArray[np.float32],
+    weights: npt.NDArray[np.float32] | None,
+    half_life: float,
+    learns: bool,
+) -> npt.NDArray[np.float32]: ...
 def probabilities(margins: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]: ...
 
 class Hasher(metaclass=_PybindType):
@@ -219,6 +234,7 @@ class FMLearner(Learner):
         bias: object,
         factor_table: object,
         factors: int,
+        normalise: bool,
         rule: Hyperparameters,
         lr: float,
         lr_decay: float,

@@ -64,6 +64,8 @@ def learned(model: Model) -> dict[str, Array]:
         arrays |= {"experts": model.mixture.rows, "mixing": model.mixture.state}
         if model.mixture.bias is not None:
             arrays["bias"] = model.mixture.bias
+    if model.pair_mixing is not None:
+        arrays["pairs"] = model.pair_mixing.state
     return arrays | model.progressive.state()
 
 

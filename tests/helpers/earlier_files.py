@@ -438,7 +438,7 @@ CASES["python-fm"] = Case(write_matrix_model, resume_matrix_model)
 # -- distributed training -------------------------------------------------------------------------
 
 
-def fit_on_cluster(folder: Path, **more: Any) -> Any:
+def fit_on_cluster(folder: Path, params: dict[str, Any] | None = None, **more: Any) -> Any:
     import pyarrow as pa
     import ray.data
 
@@ -447,7 +447,7 @@ def fit_on_cluster(folder: Path, **more: Any) -> Any:
 
     connect()
     show = {"show": more.pop("show")} if "show" in more else {}
-    model = ctr.FactorizationMachine(2, lr=0.25, encoder=ctr.HashingEncoder(8))
+    model = ctr.FactorizationMachine(2, lr=0.25, encoder=ctr.HashingEncoder(8), **(params or {}))
     how = {"workers": 1, "shards": 2, "batch_size": 512, "checkpoint": folder / "checkpoint"}
     log = ray.data.from_arrow(pa.table(clicks(25_000)))
     return fit(model, log, "click", Cluster(**how, **more), **show)
@@ -472,7 +472,8 @@ def write_checkpoint(folder: Path) -> None:
 
 
 def resume_checkpoint(folder: Path) -> Results:
-    fit_on_cluster(folder, resume=True).save(folder / "model.safetensors")
+    of_version_0_1 = {"normalize": False, "init_scale": 0.01}
+    fit_on_cluster(folder, of_version_0_1, resume=True).save(folder / "model.safetensors")
     return model_results(folder / "model.safetensors", *columns_and_labels())
 
 

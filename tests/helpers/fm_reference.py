@@ -98,13 +98,21 @@ class Linear:
             yield self.bias, 0, g
 
 
+def normaliser(e: Example, real: Any) -> Any:
+    """Return 1 / sum x^2, or 0."""
+    squares = real(0)
+    for x in e.x:
+        squares += x * x
+    return real(1) / squares if squares > 0 else real(0)
+
+
 class FM:
     """Rendle 2010, equation 5."""
 
     rounds = 64
 
-    def __init__(self, linear: Linear, factors: Coordinates) -> None:
-        self.linear, self.factors = linear, factors
+    def __init__(self, linear: Linear, factors: Coordinates, normalise: bool) -> None:
+        self.linear, self.factors, self.normalise = linear, factors, normalise
 
     def sums(self, e: Example) -> tuple[Array, Array]:
         v = self.factors.w
@@ -122,12 +130,14 @@ class FM:
         total = q.dtype.type(0)
         for a, b in zip(q, squares, strict=True):
             total += a * a - b
-        return self.linear.margin(e) + q.dtype.type(0.5) * total, q
+        r = normaliser(e, q.dtype.type) if self.normalise else q.dtype.type(1)
+        return self.linear.margin(e) + r * (q.dtype.type(0.5) * total), (q, r)
 
-    def gradients(self, e: Example, g: Any, q: Any) -> Iterator[tuple[Coordinates, Any, Any]]:
+    def gradients(self, e: Example, g: Any, extra: Any) -> Iterator[tuple[Coordinates, Any, Any]]:
         yield from self.linear.gradients(e, g)
+        q, r = extra
         for slot, x in zip(e.slots, e.x, strict=True):
-            yield self.factors, slot, (g * x) * (q - self.factors.w[slot] * x)
+            yield self.factors, slot, ((g * r) * x) * (q - self.factors.w[slot] * x)
 
 
 class FFM:
@@ -178,12 +188,7 @@ class FFM:
             for lane in lanes:
                 of_block += lane
             pairs += of_block
-        r = real(1)
-        if self.normalise:
-            squares = real(0)
-            for x in e.x:
-                squares += x * x
-            r = real(1) / squares if squares > 0 else real(0)
+        r = normaliser(e, real) if self.normalise else real(1)
         margin = real(0) if self.linear is None else self.linear.margin(e)
         return margin + r * pairs, r
 

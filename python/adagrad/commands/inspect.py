@@ -184,7 +184,7 @@ def _as_json(
         "examples": estimator.n_examples_,
         "bias": float(estimator.intercept_[0]),
         "progressive": estimator.progressive_,
-        "experts": None if mixture is None else mixture.experts(),
+        "experts": None if mixture is None else model.experts(),
         "mixture": None if mixture is None else {"logloss": mixture.logloss()},
         "calibration": [
             {"predicted": predicted, "observed": observed, "examples": weight}

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from adagrad import Rule, preset
+from adagrad import Rule, datasets, preset
 from adagrad.ctr import (
+    Examples,
     FactorizationMachine,
     FieldAwareFactorizationMachine,
     HashingEncoder,
     LogisticRegression,
     load,
 )
+from adagrad.ctr.learners import file_format
 from checks import assert_same_bits
 from ctr_data import batch, labels, learned
 from ctr_reference import rate, sums
@@ -78,6 +80,83 @@ def test_pairs_are_learned(rng, machine):
     model.fit(log, y)
     assert model.score(log, y) > 0.95
     assert linear < 0.55
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_planted_interaction_is_learned_by_default(rng, machine):
+    log, y = columns(rng, 6000)
+    model = machine(encoder=HashingEncoder(12)).fit(log, y)
+    assert model.score(log, y) > 0.99
+    assert model.progressive_["logloss"] < 0.1
+    linear = LogisticRegression(encoder=HashingEncoder(12)).fit(log, y)
+    assert linear.progressive_["logloss"] > 0.6
+    pairs = model.experts_[-1]
+    assert pairs["name"] == "pairs"
+    assert pairs["share"] > 0.99
+    assert [expert["name"] for expert in model.experts_[:-1]] == [
+        expert["name"] for expert in linear.experts_
+    ]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_exclusive_or_is_learned_by_default(machine):
+    log = {"a": ["0", "0", "1", "1"] * 50, "b": ["0", "1", "0", "1"] * 50}
+    y = [0, 1, 1, 0] * 50
+    model = machine(encoder=HashingEncoder(10)).fit(log, y)
+    np.testing.assert_array_equal(model.predict(log), y)
+
+
+def nats(model, n):
+    return model.progressive_["logloss"] * n
+
+
+def test_pairs_never_cost_more_than_log_2_on_the_shipped_log():
+    log = datasets.click_log()
+    shape = len(log), 1 << 16
+    rows = (log.rows % shape[1]).astype(np.int32)
+    x = scipy.sparse.csr_matrix((log.values, rows, log.indptr), shape=shape)
+    linear = LogisticRegression().fit(x, log.labels)
+    model = FactorizationMachine().fit(x, log.labels)
+    assert nats(model, len(log)) < nats(linear, len(log)) + np.log(2)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("click_rate", [0.01, 0.3])
+def test_pairs_never_cost_more_than_log_2_on_a_synthetic_log(machine, click_rate):
+    log = datasets.synthetic_clicks(4000, seed=3, click_rate=click_rate).read_all()
+    y = log.column("click").to_numpy()
+    x = HashingEncoder(12).fit_transform(log.drop_columns(["click"]))
+    linear, model = LogisticRegression().fit(x, y), machine().fit(x, y)
+    assert nats(model, len(y)) < nats(linear, len(y)) + np.log(2) + 1e-3
+
+
+def test_a_machine_of_version_0_1_is_not_normalized(rng, tmp_path):
+    """Its file has no such parameter."""
+    x = batch(rng, 200, 300)
+    model = FactorizationMachine(2, lr=0.1, normalize=False).fit(x, labels(rng, x))
+    saved = model._saved()
+    del saved.params["normalize"]
+    file_format.write(tmp_path / "m", saved)
+    again = load(tmp_path / "m")
+    assert again.normalize is False
+    assert_same_bits(again.decision_function(x), model.decision_function(x))
+    again.partial_fit(x, labels(rng, x))
+    normalized = FactorizationMachine(2, lr=0.1).fit(x, labels(rng, x))
+    assert not np.array_equal(normalized.decision_function(x), model.decision_function(x))
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_normalized_pairs_do_not_depend_on_the_scale_of_an_example(rng, machine):
+    log, y = columns(rng, 500)
+    x = HashingEncoder(10).fit_transform(log)
+    model = machine(lr=0.1, init_scale=0.5).fit(x, y)
+    values = np.full(len(x.slots), 8.0, np.float32)  # a power of two: the same bits
+    scaled = Examples(
+        x.slots, x.bounds, x.n_slots, len(x), values=values, fields=x.fields, n_fields=10
+    )
+    weights, _ = model._model.linear()
+    weights[:] = 0.0
+    assert_same_bits(model.decision_function(scaled), model.decision_function(x))
 
 
 @pytest.mark.parametrize("machine", MACHINES)

@@ -106,9 +106,10 @@ class Case:
         weights = self.weights._memory if self.linear else None
         bias = self.bias._memory if self.linear else None
         memory = [table._memory for table in self.factors]
-        if self.kind == "fm":
-            return _core.FMLearner(weights, SLOTS, bias, memory[0], self.k, *rates)
         normalise = self.options.get("normalise", False)
+        if self.kind == "fm":
+            memory_of_fm = weights, SLOTS, bias, memory[0], self.k
+            return _core.FMLearner(*memory_of_fm, normalise, *rates)
         return _core.FFMLearner(
             memory, SLOTS, self.k, *self.fields, weights, bias, normalise, *rates
         )
@@ -124,11 +125,12 @@ class Case:
             self.rule.replace(weight_decay=0.0),  # the bias takes no penalty
         )
         linear = oracle.Linear(copied(self.weights), bias) if self.linear else None
+        normalise = self.options.get("normalise", False)
         if self.kind == "fm":
             assert linear is not None
-            return oracle.FM(linear, copied(self.factors[0], self.k))
+            return oracle.FM(linear, copied(self.factors[0], self.k), normalise)
         tables = [copied(table, table.dim // self.k, self.k) for table in self.factors]
-        return oracle.FFM(linear, tables, *self.fields, self.options.get("normalise", False))
+        return oracle.FFM(linear, tables, *self.fields, normalise)
 
     def learn(self, x: Examples, y: Array, weights: Array | None, t: int, threads: int) -> Array:
         return self.learner.learn(x, y, weights, t, threads)
@@ -177,7 +179,9 @@ def test_learners_equal_the_oracle(kind, fixed, values, k, rng):
     x = some_examples(rng, 200 if kind == "fm" else 40, fixed=fixed, values=values)
     y = labels(rng, len(x))
     weights = rng.uniform(0, 2, len(x)).astype(np.float32) if values else None
-    options = {"linear": values, "normalise": values} if kind == "ffm" else {}
+    options: dict[str, bool] = {"normalise": values}
+    if kind == "ffm":
+        options["linear"] = values
     margins = compare(Case(kind, k, Rule(lr=0.2), **options), x, y, weights)
     assert np.isfinite(margins).all()
     assert len(np.unique(margins)) > 0.9 * len(x)
@@ -240,7 +244,7 @@ def test_a_stream_may_be_cut(kind, cuts, rng):
 def test_gradients_by_finite_differences(kind, normalise, rng):
     """The oracle's gradients of the logloss, in float64, in every param of an example."""
     x = some_examples(rng, 1, fixed=True, values=True)
-    case = Case(kind, 3, Rule(lr=0.2), **({"normalise": normalise} if kind == "ffm" else {}))
+    case = Case(kind, 3, Rule(lr=0.2), normalise=normalise)
     model = case.oracle(np.float64)
     example = next(oracle.split(x))
 
@@ -311,9 +315,9 @@ def test_bad_tables():
     table = adagrad.Table(SLOTS)._memory
     factors = adagrad.Table(SLOTS, dim=8)._memory
     with pytest.raises(ValueError, match=r"factor_table has 32000 bytes; 500 rows of 32 float32"):
-        _core.FMLearner(table, SLOTS, None, factors, 16, *rates)
+        _core.FMLearner(table, SLOTS, None, factors, 16, True, *rates)
     with pytest.raises(ValueError, match="factors must be at least 1"):
-        _core.FMLearner(table, SLOTS, None, factors, 0, *rates)
+        _core.FMLearner(table, SLOTS, None, factors, 0, True, *rates)
     fields = [0, 1], [0, 0]
     ffm = (None, None, False, *rates)
     two = [factors, factors.copy()]

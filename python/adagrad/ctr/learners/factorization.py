@@ -12,6 +12,7 @@ from adagrad._arguments import check_integer, check_real
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import REGIONS, Examples, region_size
 from adagrad.ctr.learners.estimator import ClickLearner
+from adagrad.ctr.learners.file_format import SavedLearner, StrPath
 from adagrad.ctr.learners.model import Settings
 from adagrad.rule import Rule
 
@@ -25,16 +26,27 @@ class FactorizationMachine(ClickLearner):
     ``<v_i, v_j> * x_i * x_j`` over all pairs of its entries, with a vector of `factors` numbers for
     each slot. It takes time linear in the number of entries (Rendle 2010, equation 5).
 
+    With ``lr="auto"`` the linear part is the mixture that `LogisticRegression` is. The pairs learn
+    beside it, from what it does not explain, at a rate of their own: ``Rule(lr=0.1, eps=1e-4)``. A
+    second mixture finds the weight of both, and a guard compares it with the linear part alone, so
+    that pairs cost at most log 2 nats in all progressive predictions together. What predicts is the
+    linear part and the pairs with these weights, or the linear part alone if it was better so far.
+
     Parameters
     ----------
     factors : int, default 8
         Length of the vectors, from 1 to 4096. Multiples of 4 are fast.
+    normalize : bool, default True
+        Whether to divide the values of each example by their Euclidean length, in the pairs.
+        Without it the sum over the pairs grows with the square of the number of entries, and
+        training may diverge. Version 0.1 had no such option; its models are not normalized.
     encoder, warm_start, n_jobs, verbose
         As for `LogisticRegression`.
     lr, rule, l1, l2, half_life, class_weight, fit_intercept, passes, shuffle, seed
-        As for `LogisticRegression`. `l1` applies to the linear params only; `l2` also adds ``l2 *
-        v`` to the gradients of touched vectors, and `seed` also determines the initial ones.
-    init_scale : float, default 0.01
+        As for `LogisticRegression`. A fixed `lr` or a `rule` is that of both parts, which are then
+        trained as one. `l1` applies to the linear params only; `l2` also adds ``l2 * v`` to the
+        gradients of touched vectors, and `seed` also determines the initial ones.
+    init_scale : float, default 0.1
         Standard deviation of the initial vectors. The linear params start at 0.
 
     Attributes
@@ -44,7 +56,14 @@ class FactorizationMachine(ClickLearner):
     n_passes_, n_iter_, loss_curve_, validation_logloss_, feature_names_in_, n_features_in_
         As for `LogisticRegression`.
     classes_, progressive_, coef_, intercept_, experts_, lr_, n_examples_
-        As for `LogisticRegression`.
+        As for `LogisticRegression`. The last of `experts_` are the pairs: their weight, the logloss
+        of both parts together, and the share that the guard gives to them.
+
+    Notes
+    -----
+    The linear part of ``lr="auto"`` does not learn from the pairs. An interaction is learned from
+    the examples that have entries for both of its features, so give an entry to each value that
+    matters: categories, or -1 and 1 instead of 0 and 1.
 
     References
     ----------
@@ -54,9 +73,9 @@ class FactorizationMachine(ClickLearner):
     --------
     >>> import numpy as np
     >>> from adagrad.ctr import FactorizationMachine
-    >>> x = np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]] * 50)
+    >>> x = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]] * 50)
     >>> y = [1, 0, 0, 1] * 50  # neither column is informative alone
-    >>> model = FactorizationMachine(4, lr=0.3, init_scale=0.3, passes=20).fit(x, y)
+    >>> model = FactorizationMachine().fit(x, y)
     >>> model.predict(x[:4])
     array([1, 0, 0, 1])
     """
@@ -65,6 +84,7 @@ class FactorizationMachine(ClickLearner):
         self,
         factors: int = 8,
         *,
+        normalize: bool = True,
         lr: float | Literal["auto"] | None = "auto",
         rule: Rule | None = None,
         l1: float = 0.0,
@@ -72,7 +92,7 @@ class FactorizationMachine(ClickLearner):
         half_life: float | None = None,
         class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
         fit_intercept: bool = True,
-        init_scale: float = 0.01,
+        init_scale: float = 0.1,
         passes: int = 1,
         shuffle: bool = False,
         seed: int = 0,
@@ -82,6 +102,7 @@ class FactorizationMachine(ClickLearner):
         verbose: int = 0,
     ) -> None:
         self.factors = factors
+        self.normalize = normalize
         self.lr = lr
         self.rule = rule
         self.l1 = l1
@@ -110,8 +131,15 @@ class FactorizationMachine(ClickLearner):
             intercept=bool(self.fit_intercept),
             factors=check_integer("factors", self.factors, 1, 4096),
             init_scale=check_real("init_scale", self.init_scale),
+            normalize=bool(self.normalize),
             seed=check_integer("seed", self.seed, 0, 2**64 - 2),
         )
+
+    @classmethod
+    def _restored(cls, path: StrPath, saved: SavedLearner) -> ClickLearner:
+        # Version 0.1 had no such parameter, and did not normalize.
+        saved.params.setdefault("normalize", saved.model.settings.normalize)
+        return super()._restored(path, saved)
 
     @property
     def factors_(self) -> npt.NDArray[np.float32]:
@@ -126,17 +154,16 @@ class FieldAwareFactorizationMachine(ClickLearner):
     The margin of an example is that of `LogisticRegression` plus the sum of
     ``<v_{i, f_j}, v_{j, f_i}> * x_i * x_j`` over all pairs of its entries, where f_i is the field
     of entry i (Juan et al. 2016, equation 4). It takes time quadratic in the number of entries, and
-    ``8 * factors * n_fields`` bytes per slot.
+    ``8 * factors * n_fields`` bytes per slot. With ``lr="auto"`` the pairs learn beside the linear
+    part as in `FactorizationMachine`.
 
     Parameters
     ----------
     factors : int, default 4
         Length of the vectors, from 1 to 4096; 4 and 8 are fast.
-    normalize : bool, default True
-        Whether to divide the values of each example by their Euclidean length, in the pairs.
-    lr, rule, l1, l2, half_life, class_weight, fit_intercept, init_scale, passes, shuffle, seed
+    normalize, lr, rule, l1, l2, half_life, class_weight, fit_intercept, init_scale, passes
         As for `FactorizationMachine`.
-    encoder, warm_start, n_jobs, verbose
+    shuffle, seed, encoder, warm_start, n_jobs, verbose
         As for `FactorizationMachine`.
 
     Attributes

@@ -127,6 +127,7 @@ class Mixture:
         *,
         mixes: bool,
         threads: int,
+        mixed: Floats | None = None,
     ) -> Floats:
         """Learn from examples; see `Model.learn`.
 
@@ -138,6 +139,8 @@ class Mixture:
             Number of examples learned before.
         mixes : bool
             Whether the mixing weights learn, too. They must see predictions for new examples.
+        mixed : ndarray of float32, shape [n], optional
+            Receives the margins of the mixture without its guard.
 
         Returns
         -------
@@ -146,13 +149,15 @@ class Mixture:
             likelihood that each gave to the labels before.
         """
         scaled = self.scaled or x.values is not None
-        margins = self._learner.learn(x, y, weights, t, scaled, mixes, threads)
+        margins = self._learner.learn(x, y, weights, t, scaled, mixes, threads, mixed)
         self._scaled[0] = scaled
         return margins
 
-    def margins(self, x: Examples, *, threads: int = 0) -> Floats:
-        """Return the margins of the linear model that the mixture is, shape [n]."""
-        return self._learner.margins(x, threads)
+    def margins(
+        self, x: Examples, slope: float = 1.0, offset: float = 0.0, *, threads: int = 0
+    ) -> Floats:
+        """Return the margins of the linear model that `linear` returns, shape [n]."""
+        return self._learner.margins(x, slope, offset, threads)
 
     def variances(self, x: Examples, *, threads: int = 0) -> Floats:
         """Return the variances of the margins of the Bayesian expert, shape [n]."""
@@ -162,12 +167,18 @@ class Mixture:
         """Raise a ValueError if the examples do not fit the mixture."""
         self._learner.check(x)
 
-    def linear(self, slots: Slots | None = None) -> tuple[Floats, float]:
-        """Return the linear model that the mixture is: weights of some slots, and the bias."""
+    def linear(
+        self, slope: float = 1.0, offset: float = 0.0, slots: Slots | None = None
+    ) -> tuple[Floats, float]:
+        """Return a linear model: the weights of all or some slots, and the bias.
+
+        Its margin is `slope` times that of the mixture, plus `offset`.
+        """
         if slots is None:
-            return self._learner.weights()
+            return self._learner.weights(slope, offset)
         rows = np.ascontiguousarray(self.rows[slots])
-        return _core.MixtureLearner(rows, len(rows), self.bias, self.state, 0.0).weights()
+        some = _core.MixtureLearner(rows, len(rows), self.bias, self.state, 0.0)
+        return some.weights(slope, offset)
 
     def touched(self) -> Slots:
         """Return the slots that occurred in an example with a value, ascending."""

@@ -18,6 +18,7 @@ import adagrad._core as _core
 from adagrad._arguments import check_storable
 from adagrad.ctr.encoding.examples import REGIONS, Examples
 from adagrad.ctr.learners.mixture import ROW_COLUMNS, Mixture
+from adagrad.ctr.learners.pairs import PAIR_RULE, PairMixing
 from adagrad.ctr.learners.progressive import Progressive
 from adagrad.ctr.learners.stored_rows import differing
 from adagrad.rule import Rule
@@ -85,7 +86,7 @@ class Settings:
     init_scale : float
         Standard deviation of the initial factors.
     normalize : bool
-        Whether a field-aware machine divides the values of each example by their Euclidean length.
+        Whether the values of each example are divided by their Euclidean length in the pairs.
     seed : int
         Seed of the initial factors.
     half_life : float, optional
@@ -119,8 +120,10 @@ class Settings:
 
     def rule_of(self, table: str) -> Rule:
         """Return the rule of a table: that of factors has the L2 penalty as its weight decay."""
+        if self.rule is None:
+            return PAIR_RULE
         of_factors = self.l2 and table != "linear"
-        return self.fixed_rule.replace(weight_decay=self.l2) if of_factors else self.fixed_rule
+        return self.rule.replace(weight_decay=self.l2) if of_factors else self.rule
 
     def check_change(self, wanted: Settings) -> None:
         """Raise ValueError if a model with these settings cannot go on with others.
@@ -173,10 +176,12 @@ class Model:
         Params and accumulators by name: "linear" [n_slots]; for a factorization machine also
         "factors" [n_slots, factors]; for a field-aware one "factors0" and possibly "factors1", with
         `factors` numbers for each field of the part. With penalties, the params of "linear" are
-        the z of FTRL-proximal (cpp/ctr/proximal.hpp): see `linear`. A mixture has no table
-        "linear".
+        the z of FTRL-proximal (cpp/ctr/proximal.hpp): see `linear`. Beside a mixture there is no
+        table "linear", and factors have the rule `PAIR_RULE`.
     mixture : Mixture or None
         The linear part of a model without a rule.
+    pair_mixing : PairMixing or None
+        How its margin and the pairs are combined, in a factorization machine without a rule.
     bias : ndarray of float32, shape [2], or None
         The bias and its accumulator; None as well for a mixture, which has its own.
     examples : int
@@ -190,21 +195,22 @@ class Model:
         self.examples = 0
         self.progressive = Progressive()
         self.mixture: Mixture | None = None
-        self.tables: dict[str, Table] = {}
+        self.pair_mixing: PairMixing | None = None
+        self.tables = {
+            name: Table(settings.n_slots, rule=settings.rule_of(name), **layout)
+            for name, layout in layouts(settings).items()
+        }
         self.bias: Floats | None = None
         if settings.rule is None:
             self.mixture = Mixture(settings.n_slots, settings.intercept, settings.half_life)
-        else:
-            self.tables = {
-                name: Table(settings.n_slots, rule=settings.rule_of(name), **layout)
-                for name, layout in layouts(settings).items()
-            }
-            if settings.intercept:
-                self.bias = np.array([0.0, settings.rule.initial_accumulator], np.float32)
+            if settings.kind != "lr":
+                self.pair_mixing = PairMixing(settings.intercept, settings.half_life)
+        elif settings.intercept:
+            self.bias = np.array([0.0, settings.rule.initial_accumulator], np.float32)
         self._connect()
 
     def _connect(self) -> None:
-        if self.mixture is None:
+        if self.mixture is None or self.pair_mixing is not None:
             self._learner = _learner(self.settings, self._memory, self.bias)
 
     @property
@@ -243,7 +249,17 @@ class Model:
             The predicted margins; those of a mixture are guarded.
         """
         if self.mixture is not None:
-            margins = self.mixture.learn(x, y, weights, self.examples, mixes=count, threads=threads)
+            t, mixed = self.examples, None
+            if self.pair_mixing is not None:
+                self._learner.check(x)  # before anything learns
+                mixed = np.empty(len(x), np.float32)
+            margins = self.mixture.learn(
+                x, y, weights, t, mixes=count, threads=threads, mixed=mixed
+            )
+            if self.pair_mixing is not None and mixed is not None:
+                # Margins of the mixture do not depend on the pairs, so these may learn after it.
+                pairs = self._learner.learn(x, y, weights, t, threads, mixed)
+                margins = self.pair_mixing.mix(mixed, margins, pairs, y, weights, learns=count)
         else:
             margins = self._learner.learn(x, y, weights, self.examples, threads)
         self.examples += len(x)
@@ -253,13 +269,20 @@ class Model:
 
     def margins(self, x: Examples, *, threads: int = 0) -> Floats:
         """Return the margins (log-odds) of n examples: float32, shape [n]."""
-        if self.mixture is not None:
+        if self.mixture is None:
+            return self._learner.margins(x, threads)
+        if self.pair_mixing is None:
             return self.mixture.margins(x, threads=threads)
-        return self._learner.margins(x, threads)
+        slope, offset, scale = self.pair_mixing.exported()
+        linear = self.mixture.margins(x, slope, offset, threads=threads)
+        return linear + scale * self._learner.margins(x, threads) if scale else linear
 
     def check(self, x: Examples) -> None:
         """Raise a ValueError if the examples do not fit the model."""
-        (self._learner if self.mixture is None else self.mixture).check(x)
+        if self.mixture is not None:
+            self.mixture.check(x)
+        if self.mixture is None or self.pair_mixing is not None:
+            self._learner.check(x)
 
     def linear(self, slots: Slots | None = None) -> tuple[Floats, float]:
         """Return the weights of the linear part, of all or some slots, and the bias or 0.
@@ -267,13 +290,20 @@ class Model:
         The weights are a view of the table, unless they are computed: those of a mixture, and of a
         model with penalties.
         """
+        if self.pair_mixing is not None and self.mixture is not None:
+            return self.mixture.linear(*self.pair_mixing.exported()[:2], slots)
         if self.mixture is not None:
-            return self.mixture.linear(slots)
+            return self.mixture.linear(slots=slots)
         bias = 0.0 if self.bias is None else float(self.bias[0])
         if self.settings.is_penalized:
             return linear_learner(self.settings, self._memory).weights(slots), bias
         weights = self.tables["linear"].weights.reshape(-1)
         return weights if slots is None else weights[slots], bias
+
+    def experts(self) -> list[dict[str, Any]]:
+        """Return what a model without a rule mixes: see `ClickLearner.experts_`."""
+        found = [] if self.mixture is None else self.mixture.experts()
+        return found if self.pair_mixing is None else [*found, self.pair_mixing.expert()]
 
     def retune(self, settings: Settings) -> None:
         """Continue with another rate and other penalties; all other settings must be equal."""
@@ -289,6 +319,7 @@ class Model:
         other.bias = None if self.bias is None else self.bias.copy()
         other.progressive = Progressive.restore(self.progressive.state())
         other.mixture = None if self.mixture is None else self.mixture.copy()
+        other.pair_mixing = None if self.pair_mixing is None else self.pair_mixing.copy()
         other._connect()
         return other
 
@@ -314,20 +345,25 @@ class Model:
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """Return the rest of the state by name: views of the model."""
         mixture = {} if self.mixture is None else self.mixture.tensors()
+        pairs = {} if self.pair_mixing is None else {"mixing.pairs": self.pair_mixing.state}
         bias = {} if self.bias is None else {"bias": self.bias}
-        return mixture | bias | self.progressive.state()
+        return mixture | pairs | bias | self.progressive.state()
 
     def check_tensors(self) -> None:
         """Raise a ValueError if what was written into `tensors` is not the state of a model."""
         self.progressive.check()
         if self.mixture is not None:
             self.mixture.check_tensors()
+        if self.pair_mixing is not None:
+            self.pair_mixing.check_tensors()
 
     def touched(self) -> Slots:
         """Return the slots whose state does not have the bits of a new model's, ascending."""
-        if self.mixture is not None:
-            return self.mixture.touched()
-        return differing(self.row_tensors(), functools.partial(new_rows, self.settings))
+        found = [] if self.mixture is None else [self.mixture.touched()]
+        if self.tables:
+            rows = {name: self.row_tensors()[name] for name in self.tables}
+            found.append(differing(rows, functools.partial(new_rows, self.settings)))
+        return functools.reduce(np.union1d, found)
 
     def uncertainty(self, x: Examples, *, threads: int = 0) -> Floats:
         """Return the uncertainty of n examples, shape [n]; see `ClickLearner.uncertainty`."""
@@ -359,7 +395,7 @@ def check_penalties(rule: Rule | None, l1: float, l2: float) -> None:
 def layouts(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return the arguments of each table of a model, besides its rows and rule."""
     k, scale = settings.factors, settings.init_scale
-    tables: dict[str, dict[str, Any]] = {"linear": {"dim": 1}}
+    tables: dict[str, dict[str, Any]] = {} if settings.rule is None else {"linear": {"dim": 1}}
     drawn = {"init": "normal", "init_scale": scale}
     if settings.kind == "fm":
         tables["factors"] = {"dim": k, "seed": settings.seed, **drawn}
@@ -388,10 +424,10 @@ def _tensor_of(table: str, settings: Settings) -> str:
 
 def row_columns(settings: Settings) -> dict[str, int]:
     """Return the number of columns of each of a model's `Model.row_tensors`."""
-    if settings.rule is None:
-        return ROW_COLUMNS
-    tables = layouts(settings).items()
-    return {_tensor_of(name, settings): 2 * layout["dim"] for name, layout in tables}
+    columns = {
+        _tensor_of(name, settings): 2 * layout["dim"] for name, layout in layouts(settings).items()
+    }
+    return {**ROW_COLUMNS, **columns} if settings.rule is None else columns
 
 
 def tensor_shapes(settings: Settings) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -399,13 +435,15 @@ def tensor_shapes(settings: Settings) -> dict[str, tuple[str, tuple[int, ...]]]:
     scores = Progressive().state()
     shapes = {name: (array.dtype.name, array.shape) for name, array in scores.items()}
     if settings.rule is None:
-        return Mixture.tensor_shapes(settings.intercept) | shapes
+        pairs = {} if settings.kind == "lr" else PairMixing.tensor_shapes()
+        return Mixture.tensor_shapes(settings.intercept) | pairs | shapes
     return {"bias": ("float32", (2,)), **shapes} if settings.intercept else shapes
 
 
 def new_rows(settings: Settings, name: str, first: int, last: int) -> Floats:
     """Return the rows [first, last) of a table of a new model, or one if they are all alike."""
-    layout, start = layouts(settings)[table_of(name)], settings.fixed_rule.initial_accumulator
+    layout = layouts(settings)[table_of(name)]
+    start = (settings.rule or PAIR_RULE).initial_accumulator
     dim = layout["dim"]
     if "init" not in layout:
         return np.array([[0.0] * dim + [start] * dim], np.float32)
@@ -487,9 +525,10 @@ def _learner(
 ) -> _core.Learner:
     if settings.kind == "lr":
         return linear_learner(settings, memory, bias, sums)
-    linear, k, steps = memory["linear"], settings.factors, _steps(settings, sums)
+    linear, k, steps = memory.get("linear"), settings.factors, _steps(settings, sums)
     if settings.kind == "fm":
-        return _core.FMLearner(linear, settings.n_slots, bias, memory["factors"], k, *steps)
+        memory_of_fm = linear, settings.n_slots, bias, memory["factors"], k
+        return _core.FMLearner(*memory_of_fm, settings.normalize, *steps)
     part_of_field, places = _parts(settings)
     return _core.FFMLearner(
         [memory[f"factors{part}"] for part in range(settings.parts)],

@@ -46,12 +46,12 @@ class Predictions(InputValidation):
 
         ``name``, ``rate``, ``start`` and ``power`` say what the expert is; ``weight`` is its factor
         in the model, which may be negative; ``logloss`` the mean of its own progressive loss, in
-        nats; ``share`` its posterior probability as the best predictor.
+        nats; ``share`` its posterior probability as the best predictor. The pairs of a
+        factorization machine come last.
         """
-        mixture = self._model.mixture
-        if mixture is None:
+        if self._model.mixture is None:
             raise AttributeError("experts_ are of lr='auto', but this model has a fixed rate: lr_")
-        return mixture.experts()
+        return self._model.experts()
 
     @property
     def n_examples_(self) -> int:

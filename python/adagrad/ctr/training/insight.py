@@ -120,28 +120,32 @@ def deciles(board: Progressive) -> list[list[str]]:
 def expert_rows(model: Model) -> list[list[str]]:
     """Return the experts of a mixture as texts, in the order of `EXPERT_HEADS`; none without one.
 
-    Two lines follow: the mixture, and the guarded mixture whose predictions are scored.
+    Two lines follow: the mixture, and the guarded mixture whose predictions are scored. Between
+    them are the pairs of a factorization machine, with the logloss of the mixture and the pairs.
     """
     if model.mixture is None:
         return []
     experts = model.mixture.experts()
-    rows = [
-        [
-            expert["name"],
-            *("-" if expert[name] is None else f"{expert[name]:g}" for name in _KIND),
-            f"{expert['weight']:+.3f}",
-            f"{expert['logloss']:.5f}",
-            f"{100 * expert['share']:.1f} %",
-        ]
-        for expert in experts
-    ]
+    rows = [_expert_row(expert) for expert in experts]
     nothing = [""] * (len(_KIND) + 1)
     share = 1.0 - sum(expert["share"] for expert in experts)
     guarded = model.progressive.metrics()["logloss"]
+    pairs = [] if model.pair_mixing is None else [_expert_row(model.pair_mixing.expert())]
     return [
         *rows,
         ["mixture", *nothing, f"{model.mixture.logloss():.5f}", f"{100 * share:.1f} %"],
+        *pairs,
         ["guarded", *nothing, f"{guarded:.5f}", ""],
+    ]
+
+
+def _expert_row(expert: dict[str, Any]) -> list[str]:
+    return [
+        expert["name"],
+        *("-" if expert[name] is None else f"{expert[name]:g}" for name in _KIND),
+        f"{expert['weight']:+.3f}",
+        f"{expert['logloss']:.5f}",
+        f"{100 * expert['share']:.1f} %",
     ]
 
 
