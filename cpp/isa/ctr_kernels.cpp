@@ -162,29 +162,14 @@ void pair_steps_entry(const FieldModel& model, const Round& round, PairBlock pai
 }  // namespace
 
 extern const CtrKernels ADAGRAD_CTR_KERNELS;
-const CtrKernels ADAGRAD_CTR_KERNELS = {linear_weights_entry,
-                                        linear_sums_entry,
-                                        linear_steps_entry,
-                                        linear_apply_entry,
-                                        add_units,
-                                        linear_each_entry,
-                                        linear_rates_entry,
-                                        gradients,
-                                        tally,
-                                        mixture_sums_entry,
-                                        mixture_margins,
-                                        mixture_rates_entry,
-                                        mixture_residuals,
-                                        mixture_steps_entry,
-                                        mix,
-                                        mixture_weights,
-                                        mixed_sums_entry,
-                                        mixture_variances_entry,
-                                        factor_sums_entry,
-                                        factor_margins,
-                                        factor_steps_entry,
-                                        pair_sums_entry,
-                                        pair_margins,
-                                        pair_steps_entry};
+const CtrKernels ADAGRAD_CTR_KERNELS = {
+    linear_weights_entry, linear_sums_entry,   linear_steps_entry,
+    linear_apply_entry,   add_units,           linear_each_entry,
+    linear_rates_entry,   gradients,           tally,
+    mixture_sums_entry,   mixture_margins,     mixture_rates_entry,
+    mixture_residuals,    mixture_steps_entry, mix,
+    mixture_weights,      mixed_sums_entry,    mixture_variances_entry,
+    factor_sums_entry,    factor_margins,      factor_steps_entry,
+    pair_sums_entry,      pair_margins,        pair_steps_entry};
 
 }  // namespace adagrad
