@@ -334,7 +334,6 @@ def run(report: Report) -> list[Panel]:
     questions[endtoend.END_TO_END] = functools.partial(endtoend.end_to_end, report)
     if hasattr(os, "wait4"):
         questions[endtoend.MEMORY] = functools.partial(endtoend.memory, report)
-    questions["quality"] = functools.partial(endtoend.quality, report)
     questions["drift"] = functools.partial(drift.drift, report)
     questions[PREDICT] = functools.partial(predict, report, bits)
     for label, ask in questions.items():
