@@ -174,6 +174,7 @@ def run(report: Report) -> list[Panel]:
         of, test, found = learn(report, log)
         results[log.name] = (of, found)
         note(report, log.name, of, found)
+        print(f"{log.name}: {AUTO} {found[AUTO].mean():.5f}", flush=True)
         claims_of(report, log.name, of, found)
         if log.file is not None and not log.file.is_matrix:
             files[log.name] = log.file
