@@ -55,7 +55,9 @@ def test_quick_run(folder, tmp_path):
     absent = "vowpalwabbit,river"
     options = ("--logs", str(folder), "--json", str(out))
     printed = benchmark.quick("quality", *options, without=absent, PYTHONWARNINGS="error")
-    assert {"river", "vowpalwabbit"} <= set(printed.rpartition("installed: ")[2].split(", "))
+    assert {"river", "vowpalwabbit"} <= set(
+        printed.rpartition("installed: ")[2].strip().split(", ")
+    )
     results = json.loads(out.read_text(encoding="utf-8"))["losses"]
     assert {cell["log"] for cell in results} == {"hive", "synthetic", "shop"}
     for cell in results:
