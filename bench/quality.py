@@ -154,8 +154,13 @@ def from_files(report: Report, files: dict[str, File]) -> None:
     """Compare `adagrad train` without an option with encodings chosen by hand."""
     lines = []
     for name, file in files.items():
-        plain = trained(file, [])
-        hand = {" ".join(how): trained(file, how) for how in file.by_hand()}
+        try:
+            plain = trained(file, [])
+            hand = {" ".join(how): trained(file, how) for how in file.by_hand()}
+        except RuntimeError as error:  # what was measured before is not lost
+            print(f"adagrad train failed: {error}")
+            report.claims.append(Claim(f"{name}: adagrad train", None, "<=", 0.3, "%"))
+            continue
         best = min(hand, key=lambda how: hand[how])
         over = 100 * (plain / hand[best] - 1)
         lines.append([name, f"{plain:.5f}", f"{hand[best]:.5f}", f"{over:+.2f} %", best])

@@ -110,7 +110,7 @@ def test_rounds_cover_a_log():
     assert parts[-1].stop == 100_000
     assert all(a.stop == b.start for a, b in itertools.pairwise(parts))
     sizes = np.array([part.stop - part.start for part in parts])
-    assert sizes[:1024].max() == 1
+    assert sizes[:256].max() == 1
     assert sizes.max() == 64
 
 
