@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+from pathlib import Path
 
 from bench.harness import Report
 
@@ -19,6 +20,7 @@ QUESTIONS = {
     "precision": "tables and arrays of 16 bits: bytes, time and loss beside float32",
     "coalesce": "coalesce alone, beside np.unique and torch",
     "ctr": "click learners: one pass, threads, FM and FFM, from files, beside VW, libffm",
+    "quality": "click learners: one pass with defaults, beside VW, river, scikit-learn, libffm",
     "door": "logs of many columns and files, errors, the check of memory, the digest of a training",
     "distributed": "click learners on Ray: bits, the cost of staleness, failures",
     "scale": "click learners on Ray: the cost of a batch, beside one process, 64 nodes simulated",
@@ -50,10 +52,17 @@ def main() -> None:
         action="append",
         metavar="TEXT",
         help="table, bags, embedding, threads, precision, ctr, distributed, scale: only shapes with"
-        " this in the label; repeatable",
+        " this in the label; quality: only these logs; repeatable",
     )
     parser.add_argument(
         "--align", type=int, metavar="BYTES", help="dense: start arrays there, not where NumPy does"
+    )
+    parser.add_argument(
+        "--logs",
+        action="append",
+        type=Path,
+        metavar="DIR",
+        help="quality: a folder of logs, described in its logs.json; repeatable",
     )
     parser.add_argument("--json", metavar="FILE", help="write every number here")
     parser.add_argument("--picture", metavar="FILE", help="draw the ratios here (needs matplotlib)")

@@ -105,21 +105,25 @@ def logloss(margins: np.ndarray, y: np.ndarray) -> float:
     return float(np.logaddexp(0.0, np.where(y > 0, -margins, margins)).mean())
 
 
+def vw_lines(clicks: Clicks) -> Iterator[str]:
+    """Yield examples as Vowpal Wabbit reads them."""
+    indptr, names = clicks.x.indptr, clicks.x.slots.astype(str)
+    if clicks.x.values is not None:
+        names = [f"{name}:{value}" for name, value in zip(names, clicks.x.values, strict=True)]
+    for i, label in enumerate(clicks.y):
+        entries = " ".join(names[indptr[i] : indptr[i + 1]])
+        yield f"{1 if label > 0 else -1} | {entries}\n"
+
+
 @contextmanager
 def vw_files(clicks: Clicks) -> Iterator[tuple[Path, Path]]:
     """Write examples as Vowpal Wabbit reads them: text, and its own binary cache."""
     from vowpalwabbit import Workspace
 
-    indptr = clicks.x.indptr
     with TemporaryDirectory() as folder:
         text, cache = Path(folder) / "log.txt", Path(folder) / "log.cache"
-        names = clicks.x.slots.astype(str)
-        if clicks.x.values is not None:
-            names = [f"{name}:{value}" for name, value in zip(names, clicks.x.values, strict=True)]
         with text.open("w") as file:
-            for i, label in enumerate(clicks.y):
-                entries = " ".join(names[indptr[i] : indptr[i + 1]])
-                file.write(f"{1 if label > 0 else -1} | {entries}\n")
+            file.writelines(vw_lines(clicks))
         Workspace(f"--quiet --noop -d {text} --cache_file {cache}").finish()
         yield text, cache
 

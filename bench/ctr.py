@@ -335,7 +335,6 @@ def run(report: Report) -> list[Panel]:
     if hasattr(os, "wait4"):
         questions[endtoend.MEMORY] = functools.partial(endtoend.memory, report)
     questions["l1"] = functools.partial(l1.run, report)
-    questions["quality"] = functools.partial(endtoend.quality, report)
     questions["drift"] = functools.partial(drift.drift, report)
     questions[PREDICT] = functools.partial(predict, report, bits)
     for label, ask in questions.items():

@@ -1,19 +1,15 @@
-"""The parts of bench/ctr.py that start from a log: speed, memory, quality of defaults."""
+"""The parts of bench/ctr.py that start from a log: speed and memory."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
-
-import numpy as np
 
 from adagrad import datasets
-from adagrad.ctr import Examples, HashingEncoder, LogisticRegression
+from adagrad.ctr import HashingEncoder, LogisticRegression
 from adagrad.ctr.logs import open_log
 from bench import clicks
 from bench.harness import Report
@@ -24,8 +20,6 @@ END_TO_END = "end to end, on one processor"
 MEMORY = "memory of a long log"
 LOG_ROWS, ROWS = 500_000, 200_000
 BITS = 22
-# The folder of a9a.gz, from libsvm, and ipinyou_fh.train.csv.gz, which may not be redistributed.
-DATA = Path(os.environ.get("ADAGRAD_BENCH_LOGS", "logs"))
 
 
 def train(path: Path) -> LogisticRegression:
@@ -133,73 +127,3 @@ def memory(report: Report) -> None:
     )
     grown = peaks[10 * rows] / peaks[rows]
     report.claims.append(Claim("peak memory on ten times the rows", grown, "<=", 1.1))
-
-
-def a9a() -> tuple[Examples, np.ndarray]:
-    """Return UCI Adult."""
-    return _matrix(datasets.libsvm(DATA / "a9a.gz"), 128)
-
-
-def shipped() -> tuple[Examples, np.ndarray]:
-    """Return the click log of the package."""
-    return _matrix(datasets.click_log(), 1 << 24)
-
-
-def _matrix(log: datasets.Log, n_slots: int) -> tuple[Examples, np.ndarray]:
-    import scipy.sparse
-
-    shape = (len(log), n_slots)
-    matrix = scipy.sparse.csr_matrix((log.values, log.rows, log.indptr), shape=shape)
-    return Examples.from_csr(matrix), log.labels
-
-
-def ipinyou() -> tuple[Examples, np.ndarray]:
-    """Return one day of iPinYou."""
-    import pyarrow.csv
-
-    log = pyarrow.csv.read_csv(DATA / "ipinyou_fh.train.csv.gz")
-    y = log.column("IsClick").to_numpy().astype(np.float32)
-    return HashingEncoder(BITS).transform(log.drop_columns(["IsClick"])), y
-
-
-def synthetic() -> tuple[Examples, np.ndarray]:
-    """Return a synthetic log."""
-    log = datasets.synthetic_clicks(ROWS).read_all()
-    y = log.column("click").to_numpy().astype(np.float32)
-    return HashingEncoder(BITS).transform(log.drop_columns(["click"])), y
-
-
-def quality(report: Report) -> None:
-    """Compare progressive loglosses: defaults with Vowpal Wabbit's, and lr='auto' with a sweep."""
-    logs: dict[str, Callable[[], Any]] = {"shipped log": shipped}
-    if not report.quick:
-        logs["synthetic"] = synthetic
-        if DATA.is_dir():
-            logs |= {"a9a": a9a, "iPinYou": ipinyou}
-    lines = []
-    for name, load in logs.items():
-        x, y = load()
-        found = {
-            str(lr): LogisticRegression(lr).fit(x, y).progressive_
-            for lr in (None, "auto", 0.02, 0.05, 0.1, 0.2, 0.5)
-        }
-        ours, auto = found["None"]["logloss"], found["auto"]["logloss"]
-        best = min(v["logloss"] for k, v in found.items() if k not in ("None", "auto"))
-        theirs = None
-        if peer("vowpalwabbit") is not None:
-            with clicks.vw_files(clicks.Clicks(name, x, y)) as (text, _):
-                theirs = clicks.vw_pass(f"-d {text}", 24)[1]
-        calibration = found["None"]["calibration"]
-        numbers = (ours, auto, best)
-        other = "-" if theirs is None else f"{theirs:.5f}"
-        lines.append([name, *(f"{x:.5f}" for x in numbers), other, f"{calibration:.3f}"])
-        behind = None if theirs is None else 100 * (ours / theirs - 1)
-        report.claims += [
-            Claim(f"{name}: logloss of the defaults over VW's", behind, "<=", 0, "%"),
-            Claim(f"{name}: of 'auto' over the best rate", 100 * (auto / best - 1), "<=", 1, "%"),
-        ]
-        if name == "synthetic":
-            off = 100 * abs(calibration - 1)
-            report.claims.append(Claim(f"{name}: calibration off by", off, "<=", 2, "%"))
-    head = ["", "defaults", "lr='auto'", "best of a sweep", "VW's defaults", "calibration"]
-    table("Progressive logloss of one pass", head, lines)

@@ -33,6 +33,7 @@ class Report:
         self.quick: bool = args.quick
         self.claims: list[Claim] = []
         self.results: list[Result] = []
+        self.losses: list[dict[str, Any]] = []  # of learners on logs, for the JSON file
         adagrad.set_num_threads(1)
         self.machine = machine.describe()
         print(f"{args.question}: {title}\n{machine.header(self.machine)}")
@@ -188,4 +189,5 @@ class Report:
             "machine": self.machine,
             "results": cells,
             "claims": claims,
+            "losses": self.losses,
         }
