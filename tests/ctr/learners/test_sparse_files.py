@@ -22,7 +22,7 @@ from adagrad.ctr import (
     LogisticRegression,
     load,
 )
-from adagrad.ctr.learners import file_format
+from adagrad.ctr.learners import file_format, files
 from adagrad.ctr.learners.file_format import SavedLearner
 from adagrad.ctr.learners.model import Model, Settings
 from adagrad.ctr.learners.stored_rows import read_slots
@@ -71,6 +71,27 @@ def test_a_loaded_learner_has_the_same_bits_and_learns_on(tmp_path, rng, kind, n
     assert memory(loaded) == memory(learner)
     assert loaded.progressive_ == learner.progressive_
     assert_same_bits(loaded.decision_function(x), learner.decision_function(x))
+
+
+@pytest.mark.parametrize("kind", LEARNERS)
+@pytest.mark.parametrize("n", [20, 2000])
+def test_tables_that_are_streamed_make_the_same_file(tmp_path, rng, kind, n):
+    x = examples(rng, n, kind)
+    learner = clone(LEARNERS[kind]).partial_fit(x, labels(rng, x), classes=[0, 1])
+    learner.save(tmp_path / "model")
+    tables = {name: table.copy() for name, table in learner._model.tables.items()}
+
+    def rows(name, slots):
+        pairs = tables[name]._memory.view(np.float32).reshape(N_SLOTS, -1)
+        for part in np.array_split(np.arange(N_SLOTS) if slots is None else slots, 3):
+            some = pairs[part]
+            some.flags.writeable = False  # as Ray's arrays are
+            yield some
+
+    streamed = file_format.Tables(learner._model.touched(), rows)
+    learner._model.tables.clear()
+    files.write(tmp_path / "streamed", learner, tables=streamed)
+    assert (tmp_path / "streamed").read_bytes() == (tmp_path / "model").read_bytes()
 
 
 def test_a_file_lists_the_slots_that_were_touched(tmp_path, rng):
