@@ -99,11 +99,11 @@ class Linear:
 
 
 def normaliser(e: Example, real: Any) -> Any:
-    """Return 1 / sum x^2, or 0."""
+    """Return 1 / sum x^2, or 0 if the sum is below the normal numbers of float32."""
     squares = real(0)
     for x in e.x:
         squares += x * x
-    return real(1) / squares if squares > 0 else real(0)
+    return real(1) / squares if squares >= np.finfo(F).tiny else real(0)
 
 
 class FM:

@@ -241,7 +241,9 @@ def test_one_example(rng, kind):
     x, _ = log(rng, 1)
     learner = KINDS[kind]().partial_fit(x, [1], classes=[0, 1])
     assert 0.5 < learner.predict_proba(x)[0, 1] < 0.95
-    assert learner.progressive_["logloss"] == pytest.approx(np.log(2), rel=1e-6)
+    # The first vectors of a factorization machine are not zero.
+    tolerance = 1e-6 if kind == "lr" else 0.02
+    assert learner.progressive_["logloss"] == pytest.approx(np.log(2), rel=tolerance)
 
 
 def test_few_positives_and_a_feature_that_is_always_on(rng):

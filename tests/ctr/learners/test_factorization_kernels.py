@@ -272,6 +272,20 @@ def test_gradients_by_finite_differences(kind, normalise, rng):
             assert slope == pytest.approx(gradient[k], rel=1e-5, abs=1e-8)
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e-20, 1e-18, 1e14])
+@pytest.mark.parametrize("kind", ["fm", "ffm"])
+def test_values_whose_squares_are_tiny_or_huge(kind, size, rng):
+    """A reciprocal of a subnormal sum could be infinite."""
+    x = some_examples(rng, 30, fixed=True, values=True)
+    assert x.values is not None
+    values = (x.values * size).astype(np.float32)
+    x = Examples(
+        x.slots, x.bounds, SLOTS, len(x), values=values, fields=x.fields, n_fields=N_FIELDS
+    )
+    case = Case(kind, 4, Rule(lr=0.2), normalise=True)
+    assert np.isfinite(compare(case, x, labels(rng, len(x)))).all()
+
+
 @pytest.mark.parametrize("kind", ["fm", "ffm"])
 def test_empty_examples_and_empty_batches(kind, rng):
     case = Case(kind, 4, Rule(lr=0.2))

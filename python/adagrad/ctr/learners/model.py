@@ -442,8 +442,9 @@ def tensor_shapes(settings: Settings) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 def new_rows(settings: Settings, name: str, first: int, last: int) -> Floats:
     """Return the rows [first, last) of a table of a new model, or one if they are all alike."""
-    layout = layouts(settings)[table_of(name)]
-    start = (settings.rule or PAIR_RULE).initial_accumulator
+    of_table = table_of(name)
+    layout = layouts(settings)[of_table]
+    start = settings.rule_of(of_table).initial_accumulator
     dim = layout["dim"]
     if "init" not in layout:
         return np.array([[0.0] * dim + [start] * dim], np.float32)
