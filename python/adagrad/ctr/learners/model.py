@@ -361,7 +361,8 @@ class Model:
         """Return the slots whose state does not have the bits of a new model's, ascending."""
         found = [] if self.mixture is None else [self.mixture.touched()]
         if self.tables:
-            rows = {name: self.row_tensors()[name] for name in self.tables}
+            tensors = self.row_tensors().items()
+            rows = {name: array for name, array in tensors if name not in ROW_COLUMNS}
             found.append(differing(rows, functools.partial(new_rows, self.settings)))
         return functools.reduce(np.union1d, found)
 

@@ -15,7 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from adagrad.ctr.learners.model import Model, Settings, row_columns, tensor_shapes
+from adagrad.ctr.learners.model import (
+    Model,
+    Settings,
+    penalized_weights,
+    row_columns,
+    table_of,
+    tensor_shapes,
+)
 from adagrad.ctr.learners.stored_rows import fill_rows, row_parts, row_slices
 from adagrad.tables import files
 from adagrad.tables.tensors import ITEM_BYTES, StrPath, Tensor
@@ -89,7 +96,11 @@ def parts(model: Model, slots: Slots | None, tables: Tables | None) -> dict[str,
     if tables is None:
         rows = model.row_tensors().items()
         return found | {name: row_parts(array, slots) for name, array in rows}
-    return found | {name: tables.rows(name, slots) for name in row_columns(model.settings)}
+    if model.settings.is_penalized:
+        pairs = tables.rows("linear", slots)
+        found["linear"] = (penalized_weights(model.settings, np.array(some)) for some in pairs)
+    of_tables = {name: table_of(name) for name in row_columns(model.settings)}
+    return found | {name: tables.rows(table, slots) for name, table in of_tables.items()}
 
 
 def fill(
