@@ -74,6 +74,18 @@ def test_margins_of_a_mixture(tmp_path, rng, program, examples):
     assert_same_bits(margins(program, path, x), model.margins(x))
 
 
+@pytest.mark.parametrize("examples", [10, 500])
+def test_margins_of_a_model_with_penalties(tmp_path, rng, program, examples):
+    x = batch(rng, 700, 1001, values=True)
+    some = x[:examples]
+    learner = LogisticRegression(lr=0.3, l1=0.3, l2=0.1).fit(some, labels(rng, some))
+    learner.save(tmp_path / "model")
+    tensors = safetensors.numpy.load_file(tmp_path / "model")
+    assert ("slots" in tensors) == (examples == 10)
+    assert (tensors["linear"] == 0.0).mean() > (tensors["ftrl"][:, 0] == 0.0).mean()
+    assert_same_bits(margins(program, tmp_path / "model", x), learner.decision_function(x))
+
+
 def test_the_ends_of_a_list_of_slots(tmp_path, program):
     for slots in ([0], [63], [0, 63], [31, 32], [*range(0, 40, 2)]):
         x = scipy.sparse.csr_matrix(np.eye(64, dtype=np.float32)[slots])

@@ -45,6 +45,8 @@ def examples(rng, n, kind, *, values=True):
 LEARNERS = {
     "lr": LogisticRegression(lr=0.2),
     "lr-l1": LogisticRegression(lr=0.2, l1=0.01, fit_intercept=False),
+    "lr-l2": LogisticRegression(lr=0.2, l2=0.1),
+    "fm-l1": FactorizationMachine(2, lr=0.1, l1=0.1, l2=0.01),
     "lr-start": LogisticRegression(rule=Rule(lr=0.2, initial_accumulator=0.1, weight_decay=0.01)),
     "fm": FactorizationMachine(3, lr=0.1, seed=5),
     "ffm": FieldAwareFactorizationMachine(2, lr=0.1, seed=2**63),
