@@ -1,12 +1,14 @@
 // The online mixture of five margins, and its guard.
 //
 // The mixture is a logistic regression of the label on u = (z_1 .. z_5, 1), the margins of the
-// experts clipped to +-30, by one step of the diagonal-free online Newton method per example:
+// experts clipped to +-30, by one step of an online Newton method per round. With the weight o of
+// an example:
 //
 //     p = sigmoid(theta . u),  h = p (1 - p)
-//     theta += o P u (y - p) / (1 + o h u'Pu),    P -= o h (Pu)(Pu)' / (1 + o h u'Pu)
+//     Lambda += sum of o h u u',    theta += Lambda^-1 sum of o (y - p) u
 //
-// with the weight o of the example. theta may be negative: no expert alone is the model.
+// where the sums are over the examples of the round. theta may be negative: no expert alone is the
+// model.
 //
 // The guard predicts the average of the five experts and the mixture, each weighted by its prior
 // and by the likelihood that it gave to the labels so far (Vovk, "Aggregating strategies", COLT
@@ -15,11 +17,12 @@
 // divided by it before they become likelihoods, because the bound holds for weights up to 1.
 //
 // With forgetting, an example that came H examples ago counts half: the evidence is multiplied by
-// lambda = 2^(-1/H) before each example, and P becomes lambda P + (1 - lambda) P_0, so that the
-// mixture never stops to learn and never learns faster than at first.
+// lambda = 2^(-1/H) for each example, and Lambda becomes lambda Lambda + (1 - lambda) Lambda_0, so
+// that the mixture never stops to learn and never learns faster than at first.
 //
 // Order of operations: all in double but for margins and exponentials. A sum over u of terms a to f
-// is ((a + b) + (c + d)) + (e + f); P u is added from the first to the last.
+// is ((a + b) + (c + d)) + (e + f); sums over examples start with Lambda, or with 0. The equations
+// are solved by the decomposition L D L', column by column.
 #pragma once
 
 #include <cstddef>
@@ -34,8 +37,8 @@ namespace {
 
 constexpr std::size_t experts = 5, inputs = experts + 1;
 
-// The diagonal of P at the start.
-constexpr double prior_covariance[lanes] = {0.1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.0, 0.0};
+// The diagonal of Lambda at the start.
+constexpr double prior_precision[inputs] = {10.0, 10.0, 10.0, 10.0, 10.0, 100.0};
 
 // The prior of each prediction: of the experts, then of the mixture.
 constexpr float prior_share[lanes] = {0.1f, 0.1f, 0.1f, 0.1f, 0.1f, 0.5f, 0.0f, 0.0f};
@@ -46,45 +49,61 @@ inline double sum_of_inputs(const Lanes8<double>& x) {
   return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + (lane[4] + lane[5]);
 }
 
-// The margin of the mixture, and one step of its weights. z has eight floats.
-inline float mix_one(MixingState& state, const float* z, bool has_bias, bool positive, double o,
-                     double lambda) {
-  double input[lanes] = {};
-  for (std::size_t e = 0; e < experts; ++e) {
-    const float clipped = z[e] < -30.0f ? -30.0f : z[e] > 30.0f ? 30.0f : z[e];
-    input[e] = static_cast<double>(clipped);
-  }
-  input[experts] = has_bias ? 1.0 : 0.0;
-  const Lanes8<double> u = load_eight(input), theta = load_eight(state.theta);
-  const float margin = static_cast<float>(sum_of_inputs(theta * u));
-
-  double* const covariance = state.covariance;
-  if (lambda != 1.0) {
-    for (std::size_t r = 0; r < inputs; ++r) {
-      double* const row = covariance + lanes * r;
-      for (std::size_t s = 0; s < lanes; ++s) row[s] *= lambda;
-      row[r] += (1.0 - lambda) * prior_covariance[r];
+// Adds the solution x of precision x = b to theta. The precision is symmetric, with rows of eight.
+inline void add_solution(const double* precision, const double* b, double* theta) {
+  constexpr double least = prior_precision[0];
+  double l[inputs][inputs], d[inputs], x[inputs];
+  for (std::size_t j = 0; j < inputs; ++j) {
+    d[j] = precision[lanes * j + j];
+    for (std::size_t k = 0; k < j; ++k) d[j] -= l[j][k] * l[j][k] * d[k];
+    // Without rounding d is no less: Lambda only grows. Huge weights may round it away.
+    d[j] = d[j] > least ? d[j] : least;
+    for (std::size_t i = j + 1; i < inputs; ++i) {
+      l[i][j] = precision[lanes * i + j];
+      for (std::size_t k = 0; k < j; ++k) l[i][j] -= l[i][k] * l[j][k] * d[k];
+      l[i][j] /= d[j];
     }
   }
-  // The covariance is symmetric to the last bit, so its rows serve as columns.
-  Lanes8<double> pu = load_eight(covariance) * input[0];
-  for (std::size_t s = 1; s < inputs; ++s) {
-    pu = pu + load_eight(covariance + lanes * s) * input[s];
+  for (std::size_t i = 0; i < inputs; ++i) {
+    x[i] = b[i];
+    for (std::size_t k = 0; k < i; ++k) x[i] -= l[i][k] * x[k];
   }
-  const double quadratic = sum_of_inputs(u * pu);
-  const float e = exp_of_minus(magnitude_of(margin));
-  const double p = static_cast<double>(sigmoid_from(margin, e));
-  const double q = static_cast<double>(sigmoid_from(-margin, e));
-  const double oh = o * (p * q), d = 1.0 + oh * quadratic;
-  const double of_theta = o * (positive ? q : -p) / d, of_covariance = oh / d;
-  store_eight(state.theta, theta + pu * of_theta);
-  double gain[lanes];
-  store_eight(gain, pu);
-  for (std::size_t r = 0; r < inputs; ++r) {
-    double* const row = covariance + lanes * r;
-    store_eight(row, load_eight(row) - (pu * gain[r]) * of_covariance);
+  for (std::size_t i = inputs; i-- > 0;) {
+    x[i] /= d[i];
+    for (std::size_t k = i + 1; k < inputs; ++k) x[i] -= l[k][i] * x[k];
+    theta[i] += x[i];
   }
-  return margin;
+}
+
+// Learns how to mix the inputs u of n examples, whose labels had the probabilities `right`.
+inline void learn_mixing(MixingState& state, const double* u, const double* right,
+                         const double* wrong, const Targets& targets, std::size_t n,
+                         double lambda) {
+  if (lambda != 1.0) {
+    double kept = 1.0;
+    for (std::size_t i = 0; i < n; ++i) kept *= lambda;
+    for (std::size_t r = 0; r < inputs; ++r) {
+      double* const row = state.precision + lanes * r;
+      for (std::size_t s = 0; s < lanes; ++s) row[s] *= kept;
+      row[r] += (1.0 - kept) * prior_precision[r];
+    }
+  }
+  Lanes8<double> sum{}, precision[inputs];
+  for (std::size_t r = 0; r < inputs; ++r) precision[r] = load_eight(state.precision + lanes * r);
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::size_t at = lanes * i, mixed = at + experts;
+    const double o = static_cast<double>(weight_of(targets, i));
+    const double g = targets.y[i] > 0.0f ? o * wrong[mixed] : -(o * wrong[mixed]);
+    const double h = o * (right[mixed] * wrong[mixed]);
+    const Lanes8<double> input = load_eight(u + at);
+    sum = sum + input * g;
+    // h (u_r u_s), so that the precision is symmetric to the last bit.
+    for (std::size_t r = 0; r < inputs; ++r) precision[r] = precision[r] + input * u[at + r] * h;
+  }
+  double b[lanes];
+  store_eight(b, sum);
+  for (std::size_t r = 0; r < inputs; ++r) store_eight(state.precision + lanes * r, precision[r]);
+  add_solution(state.precision, b, state.theta);
 }
 
 // Writes the guarded margin of n <= round_size examples, and that of the mixture, and learns from
@@ -95,12 +114,18 @@ inline void mix(MixingState& state, float* z, bool has_bias, const Targets& targ
   // Of each prediction: the margin towards the label, e^-|m|, its loss, how far it is behind the
   // best one, and the probabilities of the label and of the other one.
   float m[most], e[most], behind[most];
-  double loss[most], right[most], wrong[most];
+  double u[most], loss[most], right[most], wrong[most];
   for (std::size_t i = 0; i < n; ++i) {
     const bool positive = targets.y[i] > 0.0f;
-    const double o = static_cast<double>(weight_of(targets, i));
     float* const own = z + lanes * i;
-    mixed[i] = own[experts] = mix_one(state, own, has_bias, positive, o, lambda);
+    double* const input = u + lanes * i;
+    for (std::size_t k = 0; k < lanes; ++k) {
+      const float clipped = own[k] < -30.0f ? -30.0f : own[k] > 30.0f ? 30.0f : own[k];
+      input[k] = k < experts ? static_cast<double>(clipped) : 0.0;
+    }
+    input[experts] = has_bias ? 1.0 : 0.0;
+    const double total = sum_of_inputs(load_eight(state.theta) * load_eight(input));
+    mixed[i] = own[experts] = static_cast<float>(total);
     own[6] = own[7] = 0.0f;
     for (std::size_t k = 0; k < lanes; ++k) m[lanes * i + k] = positive ? own[k] : -own[k];
   }
@@ -116,6 +141,7 @@ inline void mix(MixingState& state, float* z, bool has_bias, const Targets& targ
   for (std::size_t j = 0; j < lanes * n; ++j) {
     loss[j] = logarithm(1.0 + static_cast<double>(e[j])) + loss[j];
   }
+  learn_mixing(state, u, right, wrong, targets, n, lambda);
   for (std::size_t i = 0; i < n; ++i) {
     const double o = static_cast<double>(weight_of(targets, i));
     const double* const of_example = loss + lanes * i;

@@ -90,11 +90,6 @@ ADAGRAD_INLINE void prefetch_rows(const MixtureModel& model, const Examples& x, 
   }
 }
 
-// The weights of a row, and zeros.
-inline Eight load_weights(const float* row) {
-  return joined(load_eight(row), Eight{}, load_mask(is_weight));
-}
-
 // x' for the m of a row.
 inline float own_value(const float* row, float x) {
   return row[size_lane] > 0.0f ? x / row[size_lane] : 0.0f;
@@ -123,18 +118,23 @@ void mixture_sums(const MixtureModel& model, const MixtureEntries& entries, cons
     float* const to = partial + lanes * (i - round.begin);
     for (std::size_t region = of.first; region < of.last; ++region) {
       Eight sum{};
+      float squares = 0.0f;
+      const std::size_t begin = first<fixed>(x, i, region);
       const std::size_t last = first<fixed>(x, i, region + 1);
-      for (std::size_t k = first<fixed>(x, i, region); k < last; ++k) {
+      for (std::size_t k = begin; k < last; ++k) {
         float* const row = model.table + mixture_row * x.slots[k];
         if constexpr (scaled) {
           const float value = value_of(x, k);
           count_value(row, value);
           const float own = entries.values[k - entries.first] = own_value(row, value);
-          sum = sum + joined(all(own), load_weights(row), load_mask(is_size)) * own;
+          squares += own * own;
+          sum = sum + load_eight(row) * own;
         } else {
-          sum = sum + joined(all(1.0f), load_weights(row), load_mask(is_size));
+          sum = sum + load_eight(row);
         }
       }
+      if constexpr (!scaled) squares = static_cast<float>(last - begin);
+      sum = joined(all(squares), joined(sum, Eight{}, load_mask(is_weight)), load_mask(is_size));
       store_eight(to + region * stride, sum);
     }
   }

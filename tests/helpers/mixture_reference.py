@@ -22,7 +22,7 @@ BIAS_START = np.array([1, 0.01, 0.01, 1, 1, 1, 1, 1], F)
 ADAPTIVE = np.array([1, 1, 1, 1, 0, 0, 0, 0], F)
 BAYESIAN = np.array([0, 0, 0, 0, 1, 0, 0, 0], F)
 PRIOR = np.array([0.1, 0.1, 0.1, 0.1, 0.1, 0.5, 0, 0], F)
-START_COVARIANCE = np.array([0.1, 0.1, 0.1, 0.1, 0.1, 0.01])
+START_PRECISION = np.array([10.0, 10.0, 10.0, 10.0, 10.0, 100.0])
 
 
 def logarithm(x: Any) -> Any:
@@ -55,6 +55,31 @@ def of_inputs(terms: Array) -> Any:
     return ((a + b) + (c + d)) + (e + f)
 
 
+def solution(precision: Array, b: Array) -> Array:
+    """The x of precision x = b, by L D L', column by column."""
+    n = 6
+    lower, d, x = np.zeros((n, n)), np.zeros(n), np.zeros(n)
+    for j in range(n):
+        d[j] = precision[j, j]
+        for k in range(j):
+            d[j] = d[j] - lower[j, k] * lower[j, k] * d[k]
+        d[j] = max(d[j], 10.0)
+        for i in range(j + 1, n):
+            lower[i, j] = precision[i, j]
+            for k in range(j):
+                lower[i, j] = lower[i, j] - lower[i, k] * lower[j, k] * d[k]
+            lower[i, j] = lower[i, j] / d[j]
+    for i in range(n):
+        x[i] = b[i]
+        for k in range(i):
+            x[i] = x[i] - lower[i, k] * x[k]
+    for i in reversed(range(n)):
+        x[i] = x[i] / d[i]
+        for k in range(i + 1, n):
+            x[i] = x[i] - lower[k, i] * x[k]
+    return x
+
+
 def growth_in(half_life: float | None) -> float:
     if half_life is None:
         return 1.0
@@ -73,8 +98,8 @@ class Mixture:
         self.bias = np.zeros(16, F) if intercept else None
         self.theta = np.zeros(8)
         self.theta[:5] = 0.2
-        self.covariance = np.zeros((6, 8))
-        self.covariance[range(6), range(6)] = START_COVARIANCE
+        self.precision = np.zeros((6, 8))
+        self.precision[range(6), range(6)] = START_PRECISION
         self.evidence, self.losses = np.zeros(8), np.zeros(8)
         self.weight = self.entries = 0.0
         self.largest = 1.0
@@ -86,7 +111,7 @@ class Mixture:
     @property
     def state(self) -> Array:
         counts = [self.weight, self.largest, self.entries, self.scale]
-        parts = (self.theta, self.covariance.ravel(), self.evidence, self.losses, counts)
+        parts = (self.theta, self.precision.ravel(), self.evidence, self.losses, counts)
         return np.concatenate(parts)
 
     @np.errstate(all="ignore")
@@ -187,52 +212,57 @@ class Mixture:
         return rho
 
     def _mix(self, z: Array, y: Array, o: Array, mixes: bool) -> Array:
-        state = (self.theta, self.covariance, self.evidence, self.losses, self.weight, self.largest)
+        state = (self.theta, self.precision, self.evidence, self.losses, self.weight, self.largest)
         before = [np.copy(part) for part in state]
-        out = np.empty(len(y), F)
-        for i in range(len(y)):
-            out[i] = self._mix_one(z[i], y[i] > 0, float(o[i]))
-        if not mixes:
-            self.theta, self.covariance, self.evidence, self.losses = before[:4]
-            self.weight, self.largest = map(float, before[4:])
-        return out
-
-    def _mix_one(self, z: Array, positive: bool, o: float) -> Any:
-        decay = 1.0 / self.growth
-        u = np.zeros(8)
-        u[:5] = np.clip(z[:5], F(-30), F(30))
-        u[5] = self.bias is not None
-        margin = F(of_inputs(self.theta * u))
-        if decay != 1.0:
-            self.covariance = self.covariance * decay
-            self.covariance[range(6), range(6)] += (1.0 - decay) * START_COVARIANCE
-        pu = ordered(self.covariance * u[:6, None])
-        quadratic = of_inputs(u * pu)
-        p, q = float(sigmoid(margin)), float(sigmoid(-margin))
-        oh = o * (p * q)
-        d = 1.0 + oh * quadratic
-        self.theta = self.theta + o * (q if positive else -p) / d * pu
-        self.covariance = self.covariance - oh / d * (pu[:6, None] * pu)
-
-        m = np.zeros(8, F)
-        m[:6] = (*z[:5], margin)
-        m = m if positive else -m
+        n, decay = len(y), 1.0 / self.growth
+        out, kept = np.empty(n, F), 1.0
+        for _ in range(n):
+            kept = kept * decay
+        u = np.zeros((n, 8))
+        u[:, :5] = np.clip(z[:, :5], F(-30), F(30))
+        u[:, 5] = self.bias is not None
+        m = np.zeros((n, 8), F)
+        m[:, :5] = z[:, :5]
+        m[:, 5] = [F(of_inputs(self.theta * row)) for row in u]
+        mixed = m[:, 5].copy()
+        m = np.where(y[:, None] > 0, m, -m)
         e = exp_of_minus(np.abs(m)).astype(D)
         likely = 1.0 / (1.0 + e)
         unlikely = e * likely
         right, wrong = np.where(m < 0, unlikely, likely), np.where(m < 0, likely, unlikely)
-        loss = logarithm(1.0 + e) + np.where(m < 0, -m.astype(D), 0.0)
-        self.weight = self.weight + o
-        self.largest = max(self.largest, o)
-        behind = (self.evidence - self.evidence[:6].min()) / self.largest
-        share = (PRIOR * exp_of_minus(behind.astype(F))).astype(D)
-        self.evidence = decay * self.evidence + o * loss
-        self.losses = self.losses + o * loss
-        label, other = of_inputs(right * share), of_inputs(wrong * share)
-        if not (label > 1e-300 and other > 1e-300):
-            return margin
-        towards = F(logarithm(label) - logarithm(other))
-        return towards if positive else -towards
+        losses = logarithm(1.0 + e.ravel()).reshape(n, 8) + np.where(m < 0, -m.astype(D), 0.0)
+
+        if decay != 1.0:
+            self.precision = self.precision * kept
+            self.precision[range(6), range(6)] += (1.0 - kept) * START_PRECISION
+        b = np.zeros(8)
+        for i in range(n):
+            weight = D(o[i])
+            g = weight * wrong[i, 5] if y[i] > 0 else -(weight * wrong[i, 5])
+            h = weight * (right[i, 5] * wrong[i, 5])
+            b = b + u[i] * g
+            self.precision = self.precision + u[i] * u[i, :6, None] * h
+        self.theta = self.theta.copy()
+        self.theta[:6] = self.theta[:6] + solution(self.precision, b)
+
+        for i in range(n):
+            weight = D(o[i])
+            self.weight = self.weight + weight
+            self.largest = max(self.largest, weight)
+            behind = (self.evidence - self.evidence[:6].min()) / self.largest
+            share = (PRIOR * exp_of_minus(behind.astype(F))).astype(D)
+            self.evidence = decay * self.evidence + weight * losses[i]
+            self.losses = self.losses + weight * losses[i]
+            label, other = of_inputs(right[i] * share), of_inputs(wrong[i] * share)
+            if label > 1e-300 and other > 1e-300:
+                towards = F(logarithm(label) - logarithm(other))
+                out[i] = towards if y[i] > 0 else -towards
+            else:
+                out[i] = mixed[i]
+        if not mixes:
+            self.theta, self.precision, self.evidence, self.losses = before[:4]
+            self.weight, self.largest = map(float, before[4:])
+        return out
 
     @np.errstate(all="ignore")
     def linear(self) -> tuple[Array, Any]:

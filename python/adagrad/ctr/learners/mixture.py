@@ -51,7 +51,7 @@ _ROW = 16  # floats of a slot: see cpp/ctr/mixture.hpp
 _STATE = np.dtype(  # MixingState of cpp/ctr/types.hpp
     [
         ("theta", "f8", 8),
-        ("covariance", "f8", (6, 8)),
+        ("precision", "f8", (6, 8)),
         ("evidence", "f8", 8),
         ("losses", "f8", 8),
         ("weight", "f8"),
@@ -89,7 +89,7 @@ class Mixture:
     bias : ndarray of float32, shape [16], or None
         The same for the bias.
     state : ndarray, shape [76]
-        The mixing weights, their covariance, the losses and the counts.
+        The mixing weights, their precision, the losses and the counts.
     """
 
     def __init__(self, n_slots: int, intercept: bool, half_life: float | None = None) -> None:
@@ -100,7 +100,7 @@ class Mixture:
         self.half_life = half_life
         start = self._fields
         start["theta"][:5] = 0.2
-        np.fill_diagonal(start["covariance"], [0.1, 0.1, 0.1, 0.1, 0.1, 0.01])
+        np.fill_diagonal(start["precision"], [10.0, 10.0, 10.0, 10.0, 10.0, 100.0])
         start["largest_weight"] = start["scale"] = 1.0
         self._connect()
 
