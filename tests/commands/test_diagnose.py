@@ -110,7 +110,7 @@ def test_numbers_are_values_where_all_are_numbers(tmp_path):
 
 def test_a_target_is_left_out_however_it_is_named(tmp_path):
     path = tmp_path / "dense.csv"
-    lines = [f"{i % 7 - 3},{i % 5 - 2},{i / 3}\n" for i in range(300)]
+    lines = [f"{i % 7 - 3.5},{i % 5 - 2.5},{i / 3}\n" for i in range(300)]
     path.write_text("".join(lines))
     for given in (("--label", "c2"), ("--names", "a,b,y", "--label", "y")):
         found = as_json(tmp_path, path, *given)
@@ -248,7 +248,7 @@ def test_a_text_among_numbers_is_noticed(tmp_path):
     path.write_text(with_a_stray(70_000))  # in the second batch
     code, out, errors = invoke("diagnose", path, "-l", "y")
     assert code == 0
-    assert "features: f1 (text) as categories; f2 (int64) as log2 bins\n" in out
+    assert "features: f1 (text), f2 (int64) as categories\n" in out
     assert errors == (
         f"{path}: column 'f1' was read as text, though 70,001 of its first 70,002 values are"
         " numbers: row 70,001 has 'abc'; each of its values is a category\n"
@@ -266,17 +266,20 @@ def test_texts_and_long_ids_are_not_doubted(tmp_path):
     path.write_text("id,some,n\n" + "".join(lines))
     code, out, errors = invoke("diagnose", path)
     assert (code, errors) == (0, "")
-    assert "features: id, some (text) as categories; n (int64) as log2 bins\n" in out
+    assert "features: id, some (text), n (int64) as categories\n" in out
 
 
 def test_the_columns_that_are_features_are_named(tmp_path):
     path = tmp_path / "a.csv"
-    path.write_text("a,b,y\n" + "".join(f"{i % 7},{i % 3},{i % 2}\n" for i in range(300)))
-    how = "(int64) as values, as with adagrad train --numeric value"
-    assert f"\nfeatures: a, b, y {how}\n" in invoke("diagnose", path)[1]
-    assert f"\nfeatures: a, b {how}\n" in invoke("diagnose", path, "-l", "y")[1]
+    path.write_text("a,b,y\n" + "".join(f"{i % 7},{i % 3}.5,{i % 2}\n" for i in range(300)))
+    how = "(float64) as values, as with adagrad train --numeric value"
+    out = invoke("diagnose", path)[1]
+    assert f"\nfeatures: a, y (int64) as categories; b {how}\n" in out
+    assert "\n  a: categorical, looks like codes: 7 values, hardly any of them rare\n" in out
+    out = invoke("diagnose", path, "-l", "y", "--numbers", "a")[1]
+    assert f"\nfeatures: a (int64), b {how}\n" in out
     out = invoke("diagnose", path, "--numeric", "value")[1]
-    assert "\nfeatures: a, b, y (int64) as values\n" in out
+    assert "\nfeatures: a, y (int64) as categories; b (float64) as values\n" in out
     _, out, _ = invoke("diagnose", path, "-l", "y", "--categorical", "a")
     assert f"\nfeatures: a (text) as categories; b {how}\n" in out
     wide = {f"c{i}": "value" for i in range(1022)}
@@ -316,7 +319,7 @@ def test_one_is_singular(tmp_path):
     path.write_text("x,y\n1,1\n0,0\n0,1\n0,0\n")
     _, out, _ = invoke("diagnose", path, "-l", "y")
     assert "4 rows (all) and their feature\n" in out
-    path.write_text("x,z\n" + "1,1\n0,0\n" * 60)
+    path.write_text("x,z\n" + "1.5,1.5\n0.0,0.0\n" * 60)
     _, out, _ = invoke("diagnose", path)
     assert "2 most frequent features; without 1 eigenvalue that is 0" in out
 

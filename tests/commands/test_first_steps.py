@@ -215,7 +215,8 @@ def test_what_is_no_delimiter_is_refused(typed: str) -> None:
 def test_a_name_may_contain_a_comma() -> None:
     Path("y.csv").write_text(rows(",").replace("site", '"site, or page"'))
     lines = train("y.csv", Path("m"), "--lr", 0.1, "--ignore", '"site, or page",ad').splitlines()
-    assert lines[1:3] == ["features: depth (int64) as log2 bins", "ignored: site, or page, ad"]
+    assert lines[1].startswith("features: depth (int64) as ")
+    assert "ignored: site, or page, ad" in lines
 
 
 @pytest.mark.usefixtures("here")

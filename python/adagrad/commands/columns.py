@@ -19,6 +19,7 @@ from adagrad._text import counted, listed, printable, typed
 from adagrad.commands.terminal import echo
 from adagrad.ctr.diagnosis.words import in_words
 from adagrad.ctr.encoding.encoder import HashingEncoder
+from adagrad.ctr.encoding.fields import CALENDAR
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
 __all__ = [
     "NearlyNumericColumns",
     "column_lines",
+    "decided_lines",
     "doubts",
     "empty_columns",
     "features_in_words",
     "is_number",
     "numeric_names",
     "repetition",
+    "texts_of_moments",
     "unread_lines",
     "warn_if_unfinished",
     "warn_of_empty",
@@ -58,6 +61,10 @@ FEWEST = 100
 MOST_COLUMNS = 2_000
 """Columns that `doubts` examines: the first ones."""
 
+MOST_LINES = 40
+"""Lines about columns of integers."""
+
+_MOMENT = r"^\d\d\d\d-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?)?(Z|[+-]\d\d:?\d\d)?$"
 _NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 
 
@@ -78,11 +85,44 @@ def column_lines(log: Log, options: Options, encoder: Encoder) -> list[str]:
     Long lists are shortened, so that the number of lines does not depend on that of the columns.
     """
     lines = [f"label: {options.label}", f"features: {features_in_words(encoder, log.schema)}"]
+    lines += decided_lines(encoder)
     if options.cross:
         lines.append(f"crosses: {listed(['*'.join(cross) for cross in options.cross])}")
     if options.ignore:
         lines.append(f"ignored: {listed(options.ignore)}")
     return lines + unread_lines(log)
+
+
+def decided_lines(encoder: Encoder) -> list[str]:
+    """Return what the first rows say about integers and moments; columns alike share a line."""
+    found = encoder._found if isinstance(encoder, HashingEncoder) else None
+    if found is None:
+        return []
+    decided = [name for name in found.looks if name not in found.declared]
+    alike: dict[str, list[str]] = {}
+    for name in decided:
+        alike.setdefault(f"{found.kinds[name]}, {found.reasons[name]}", []).append(name)
+    lines = [f"  {listed(names)}: {what}" for what, names in list(alike.items())[:MOST_LINES]]
+    if len(alike) > MOST_LINES:
+        left = sum(map(len, list(alike.values())[MOST_LINES:]))
+        lines.append(f"  and {counted(left, 'column')} of integers more")
+    for name in found.doubtful[:5]:
+        lines.append(
+            f"--numbers: {name!r} looks like ids: {found.looks[name].why}; give --categorical"
+            f" {typed([name])} if it holds ids"
+        )
+    if found.moments:
+        lines.append(
+            f"not features, because moments do not return: {listed(found.moments)}; --calendar"
+            f" {typed(found.moments[:3])} uses hours and days"
+        )
+    spelled = [name for name in decided if found.looks[name].moments is not None]
+    lines += [
+        f"{name!r} looks like {found.looks[name].moments}: --calendar {typed([name])} uses"
+        " hours and days"
+        for name in spelled[:5]
+    ]
+    return lines
 
 
 def unread_lines(log: Log) -> list[str]:
@@ -160,10 +200,10 @@ def doubts(
     if empty := empty_columns(batch, kinds):
         yield f"no value in {rows}: {listed(empty)}; leave them out with --ignore"
     yield from repetition(batch, encoder)
+    yield from texts_of_moments(batch, encoder)
     if text:
-        yield from _nearly_numeric(
-            batch, [name for name in kinds if name not in options.categorical]
-        )
+        declared = {*options.categorical, *options.calendar}
+        yield from _nearly_numeric(batch, [name for name in kinds if name not in declared])
 
 
 def empty_columns(batch: pa.RecordBatch, kinds: Mapping[str, str | None]) -> list[str]:
@@ -223,7 +263,7 @@ def repetition(batch: pa.RecordBatch, encoder: Encoder) -> Iterator[str]:
     for name, kind in list(encoder.fields_.items())[:MOST_COLUMNS]:
         column = batch.column(name)
         column = column.indices if pa.types.is_dictionary(column.type) else column
-        if kind is None or column.null_count or pa.types.is_nested(column.type):
+        if kind in (None, CALENDAR) or column.null_count or pa.types.is_nested(column.type):
             continue
         sample = column.slice(0, GLANCE)
         distinct = _distinct(sample)
@@ -238,6 +278,28 @@ def repetition(batch: pa.RecordBatch, encoder: Encoder) -> Iterator[str]:
         yield (
             f"every value of {rows} is different: {_with_first_values(batch, unique)}; such a"
             f" column says nothing about new rows: try --ignore {typed(unique[:3])}"
+        )
+
+
+def texts_of_moments(batch: pa.RecordBatch, encoder: Encoder) -> Iterator[str]:
+    """Doubt features that are dates, or texts of dates and moments in ISO form."""
+    if not isinstance(encoder, HashingEncoder):
+        return
+    found = []
+    for name, kind in list(encoder.fields_.items())[:MOST_COLUMNS]:
+        column = batch.column(name)
+        if pa.types.is_dictionary(column.type):
+            column = column.dictionary
+        if kind == "categorical" and pa.types.is_date(column.type):
+            found.append(name)
+        elif kind == "categorical" and pa.types.is_string(column.type):
+            texts = column.slice(0, GLANCE).drop_null()
+            if len(texts) and pc.all(pc.match_substring_regex(texts, _MOMENT)).as_py():
+                found.append(name)
+    if found:
+        yield (
+            f"dates and moments, which do not return, are categories: {listed(found)}; --calendar"
+            f" {typed(found[:3])} uses hours and days"
         )
 
 

@@ -40,8 +40,11 @@ DPI = 120
 HASH_BITS = 32  # values are told apart by this many bits of their hash
 
 _COLUMN_OPTIONS = {
-    name: f"--{name}" for name in ("label", "columns", "ignore", "text", "categorical", "numeric")
-}
+    name: f"--{name}"
+    for name in (
+        "label", "columns", "ignore", "text", "categorical", "numbers", "calendar", "numeric"
+    )
+}  # fmt: skip
 _LOG_OPTIONS = {
     **_COLUMN_OPTIONS,
     "file_format": "--format",
@@ -60,8 +63,10 @@ class Found(NamedTuple):
         Name of the log.
     features : str
         The features and their kinds, in words.
+    decided : list of str
+        Lines about the columns whose kind the first rows have decided.
     numbers : str
-        Encoding of numeric columns.
+        Encoding of numbers.
     diagnosis : Diagnosis
         The diagnosis.
     skipped : dict of str to int
@@ -70,6 +75,7 @@ class Found(NamedTuple):
 
     name: str
     features: str
+    decided: list[str]
     numbers: str
     diagnosis: Diagnosis
     skipped: dict[str, int]
@@ -87,8 +93,8 @@ class Found(NamedTuple):
 @click.option(
     "--numeric",
     type=click.Choice(["log2-bins", "value", "categorical"]),
-    help="Encoding of all other numeric columns, as for adagrad train.  [default: value if all"
-    " features are numbers, else log2-bins]",
+    help="Encoding of numbers, as for adagrad train.  [default: value if all features are numbers,"
+    " else log2-bins]",
 )
 @click.option(
     "-b",
@@ -141,7 +147,7 @@ def diagnose(file: str | None, **given: Any) -> None:
     if file is None:
         _refuse(given, _LOG_OPTIONS, "only for a FILE, and none is given")
     found = _shipped(given["bits"]) if file is None else _read(file, given)
-    show(console(), found.name, found.features, found.diagnosis)
+    show(console(), found.name, found.features, found.diagnosis, found.decided)
     if found.skipped:
         echo(broken_rows(found.skipped), err=True)
     if given["json_file"] is not None:
@@ -197,7 +203,7 @@ def _shipped(bits: int) -> Found:
     log = datasets.click_log()
     diagnoser = Diagnoser(bits, ids_are_slots=True)
     diagnoser.add(Examples.from_csr(log.to_csr()), log.labels)
-    return Found(f"{log.name} that ships", IDS_WITH_VALUES, "values", diagnoser.result(), {})
+    return Found(f"{log.name} that ships", IDS_WITH_VALUES, [], "values", diagnoser.result(), {})
 
 
 def _read(file: str, given: dict[str, Any]) -> Found:
@@ -242,13 +248,16 @@ def _diagnose(file: str, given: dict[str, Any], no_label: str) -> Found:
     """Read a log to its end; `no_label` says why it has no label, if it has none."""
     from adagrad.commands.columns import (
         NearlyNumericColumns,
+        decided_lines,
         features_in_words,
         numeric_names,
         repetition,
+        texts_of_moments,
         unread_lines,
     )
     from adagrad.commands.progress import ReadingProgress
     from adagrad.ctr.diagnosis.diagnosis import Diagnoser
+    from adagrad.ctr.encoding.encoder import HashingEncoder
     from adagrad.ctr.logs.csv import DELIMITERS
     from adagrad.ctr.logs.mistakes import other_delimiter
     from adagrad.ctr.training.encoders import SlotEncoder, is_libsvm
@@ -273,15 +282,17 @@ def _diagnose(file: str, given: dict[str, Any], no_label: str) -> Found:
                     echo(warning, err=True)
         for line in unread_lines(log):
             echo(line, err=True)
-        features = features_in_words(encoder, log.schema)
-        if numbers == "value" and given["numeric"] is None and not libsvm:
+        features, decided = features_in_words(encoder, log.schema), decided_lines(encoder)
+        values = isinstance(encoder, HashingEncoder) and "value" in encoder.fields_.values()
+        if values and given["numeric"] is None:
             features += ", as with adagrad train --numeric value"
         diagnoser = Diagnoser(given["bits"], ids_are_slots=libsvm, no_label=no_label)
         with ReadingProgress(console(stderr=True), log) as progress:
             for batch in encoded(log, encoder):
                 if diagnoser.rows == 0:
-                    for doubt in repetition(batch.batch, encoder):
-                        echo(f"{file}: {doubt}", err=True)
+                    for look in (repetition, texts_of_moments):
+                        for doubt in look(batch.batch, encoder):
+                            echo(f"{file}: {doubt}", err=True)
                 diagnoser.add(batch.x, batch.y)
                 if suspects is not None:
                     suspects.add(batch.batch)
@@ -294,7 +305,7 @@ def _diagnose(file: str, given: dict[str, Any], no_label: str) -> Found:
             )
         echo(f"{file}: {warning}; each of its values is a category", err=True)
     try:
-        return Found(file, features, numbers, diagnoser.result(), skipped)
+        return Found(file, features, decided, numbers, diagnoser.result(), skipped)
     except ValueError as error:
         reason = f"{error}; {broken_rows(skipped)}" if skipped else str(error)
         raise click.ClickException(f"{file}: {reason}") from None
@@ -302,25 +313,35 @@ def _diagnose(file: str, given: dict[str, Any], no_label: str) -> Found:
 
 def _encoder(log: Log, given: dict[str, Any]) -> tuple[Encoder, str]:
     """Return the encoder of a log, and its encoding of numbers."""
+    import pyarrow as pa
+
     from adagrad.ctr.encoding.columns import default_kind
+    from adagrad.ctr.encoding.looks import LOOK
     from adagrad.ctr.training.options import Options
 
-    ignore, categorical = given["ignore"] or (), given["categorical"] or ()
-    others, ids = {given["label"], *ignore}, set(categorical)
+    ignore = given["ignore"] or ()
+    declared: dict[str, Any] = {
+        name: given[name] or () for name in ("categorical", "numbers", "calendar")
+    }
+    others, ids = {given["label"], *ignore}, {*declared["categorical"], *declared["calendar"]}
     types = {field.name: field.type for field in log.schema if field.name not in others}
     numeric = given["numeric"]
     if numeric is None:
-        kinds = {default_kind(t, "value") for name, t in types.items() if name not in ids}
+        kinds = {
+            default_kind(t, "value")
+            for name, t in types.items()
+            if name not in ids and not pa.types.is_timestamp(t)
+        }
         numeric = "value" if kinds <= {"value"} else "log2-bins"
     no_column = max(log.schema.names, key=len, default="") + "_"
     options = Options(
         no_column if given["label"] is None else given["label"],
         bits=HASH_BITS,
         ignore=ignore,
-        categorical=categorical,
         numeric=numeric,
+        **declared,
     )
     try:
-        return options.encoder(log.schema), numeric
+        return options.encoder(log.schema, log.head(LOOK)), numeric
     except ValueError as error:
         raise ValueError(f"{log.paths[0]}: {error}") from None

@@ -196,7 +196,18 @@ def feature_options(command: F) -> F:
             names_option(
                 "--categorical",
                 help="Treat the numbers in these columns as ids, so that each distinct number is a"
-                " feature. Implies --text.",
+                " feature. Implies --text.  [default: columns of integers that look like ids]",
+            ),
+            names_option(
+                "--numbers",
+                help="Treat the integers in these columns as numbers, encoded as --numeric says."
+                "  [default: columns of integers that look like counts]",
+            ),
+            names_option(
+                "--calendar",
+                help="Use the hour of day, day of week and hour of week of the moments in these"
+                " columns: dates, timestamps, ISO texts, Unix seconds or YYMMDDHH.  [default:"
+                " moments are no features]",
             ),
         ]
     ):

@@ -125,8 +125,8 @@ def rate(text: str) -> float | str:
     type=click.Choice(["log2-bins", "value", "categorical"]),
     default="log2-bins",
     show_default=True,
-    help="Encoding of all other numeric columns: logarithmic bins (two per power of two), one"
-    " weight times the value, or ids.",
+    help="Encoding of numbers: logarithmic bins (two per power of two), one weight times the value,"
+    " or ids.",
 )
 @click.option(
     "--cross",
@@ -244,6 +244,7 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
             training = training_on_ray(given, log, options, how_long)
         if given["resume"]:
             _resume(training, console, given["quiet"])
+        training.prepare()
 
         def held_out() -> Log:
             return open_for_model(
@@ -324,15 +325,20 @@ def _options(given: dict[str, Any]) -> Options:
         ignore=given["ignore"] or (),
         text=given["text"] or (),
         categorical=given["categorical"] or (),
+        numbers=given["numbers"] or (),
+        calendar=given["calendar"] or (),
     )
 
 
 def _with_crosses(options: Options, crosses: tuple[str, ...], log: Log) -> Options:
+    from adagrad.ctr.encoding.fields import CALENDAR, derived
+
     left_out = {options.label, *options.ignore}
     names = [name for name in log.schema.names if name not in left_out]
     if log.sources[0].format == "libsvm" and crosses:
         raise click.ClickException("--cross needs columns, but libsvm logs have ids")
-    return dataclasses.replace(options, cross=crossed(crosses, names))
+    fields = derived({name: CALENDAR if name in options.calendar else None for name in names})
+    return dataclasses.replace(options, cross=crossed(crosses, [*fields]))
 
 
 def _open(logs: tuple[str, ...], options: Options, how: dict[str, Any], stop: Stop) -> Log:
@@ -362,8 +368,7 @@ def _resume(training: Training, console: Console, quiet: bool) -> None:
         training.resume()
         learned = f"{counted(training.examples, 'example')} learned"
         text = f"resuming from {training.saved_in}"
-        if training.examples:
-            text += f": {learned}"
+        text += f": {learned}" if training.examples else ": starting from the first row"
         if training.pass_number >= training.passes:
             text = f"{training.path} is complete: {learned}"
     if not quiet:

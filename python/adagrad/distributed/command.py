@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import ray
 
+from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.learners.files import Tables
 from adagrad.ctr.learners.model import Model
 from adagrad.ctr.learners.progressive import Progressive
@@ -95,6 +96,8 @@ class RayTraining(Training):
         else:
             state = _checkpoint.plan_in(self._directory)
             if state is not None:
+                if "params" in state["encoder"]:
+                    self._keep_types(HashingEncoder.from_dict(state["encoder"]))
                 check_same_training(self._directory, state, self.identity)
 
     def run(
@@ -114,6 +117,7 @@ class RayTraining(Training):
         """
         if self.pass_number >= self.passes:
             return
+        self.prepare()
         skipped = ray.remote(num_cpus=0)(SkippedRows).remote() if self.options.skip_bad else None
         dataset = from_log(self.log, skipped)
         self.estimator.set_params(passes=self.passes)

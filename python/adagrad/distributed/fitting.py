@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,14 @@ import ray
 
 import adagrad._core as _core
 from adagrad._arguments import check_integer
+from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import REGIONS, Examples
 from adagrad.ctr.learners.estimator import ClickLearner
 from adagrad.ctr.learners.mixture import Mixture
 from adagrad.ctr.learners.model import Model, Settings
 from adagrad.ctr.training.encoders import Encoder
 from adagrad.ctr.training.stop import Stop
+from adagrad.distributed import _checkpoint
 from adagrad.distributed._blocks import labels_of
 from adagrad.distributed._dataset import first_rows
 from adagrad.distributed._driver import Driver, Plan
@@ -69,7 +72,7 @@ def plan_of(
     workers, shards = _process_counts(cluster)
     rows = first_rows(dataset, FIRST_ROWS)
     y = labels_of(rows, label)
-    encoder = encoder or _fitted_encoder(estimator, rows.drop_columns([label]))
+    encoder = encoder or _fitted_encoder(estimator, rows.drop_columns([label]), cluster)
     x = encoder.transform(rows)
     settings, margins = estimator._settings(x, estimator._rule()), None
     if settings.rule is None:
@@ -81,6 +84,7 @@ def plan_of(
             f"shards must be at most {most} for a model of {settings.n_slots} slots, got {shards}"
         )
     of_encoder = encoder.to_dict() if hasattr(encoder, "to_dict") else {"slots": settings.n_slots}
+    of_encoder.pop("reasons", None)
     # A checkpoint of an earlier version has no entry for penalties, and other params under them.
     must_agree = {
         "settings": {k: v for k, v in dataclasses.asdict(settings).items() if k != "l2"},
@@ -202,7 +206,7 @@ def _best_expert(settings: Settings, x: Examples, y: Floats) -> tuple[Rule, Floa
     return Rule(lr=lr, eps=0.0, initial_accumulator=best["start"]), margins
 
 
-def _fitted_encoder(estimator: ClickLearner, rows: Any) -> Encoder:
+def _fitted_encoder(estimator: ClickLearner, rows: Any, cluster: Cluster) -> Encoder:
     """Return a copy of the estimator's encoder, fitted on these rows if it is not fitted."""
     given = estimator.encoder
     if given is None:
@@ -210,7 +214,11 @@ def _fitted_encoder(estimator: ClickLearner, rows: Any) -> Encoder:
             "the estimator has no encoder for the columns of the dataset: give it one, for example"
             " encoder=HashingEncoder(bits=22)"
         )
-    encoder: Encoder = copy.deepcopy(given)
+    encoder: HashingEncoder = copy.deepcopy(given)
     if not hasattr(given, "fields_"):
-        encoder.fit(rows)  # type: ignore[attr-defined]
+        if cluster.resume and cluster.checkpoint is not None:
+            begun = _checkpoint.plan_in(Path(cluster.checkpoint))
+            if begun is not None and begun["encoder"].get("format") == 1:
+                encoder.kinds = "types"  # a training of version 0.1
+        encoder.fit(rows)
     return encoder

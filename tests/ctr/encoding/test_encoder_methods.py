@@ -40,8 +40,8 @@ def test_copies_encode_alike():
         for copy in (stored, pickle.loads(pickle.dumps(one))):
             assert entries_of(copy.transform(ROWS)) == expected
             assert repr(copy.to_dict()) == repr(one.to_dict())
-    with pytest.raises(ValueError, match="format 2"):
-        HashingEncoder.from_dict({**encoder.to_dict(), "format": 2})
+    with pytest.raises(ValueError, match="format 3"):
+        HashingEncoder.from_dict({**encoder.to_dict(), "format": 3})
 
 
 def test_no_rows():

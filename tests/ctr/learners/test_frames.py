@@ -25,7 +25,9 @@ def fitted(x, y=Y):
 @pytest.mark.parametrize("name", FRAMES)
 def test_columns_of_integers_are_amounts_and_that_is_said_once(name):
     x = FRAMES[name](IDS)
-    message = r"only columns of integers \('site', 'ad'\).*amounts.*HashingEncoder\(numeric='categ"
+    message = (
+        r"only columns of integers \('site', 'ad'\).*amounts.*HashingEncoder\(\), which tells ids"
+    )
     with pytest.warns(UserWarning, match=message) as seen:
         learner = fitted(x)
     assert seen[0].filename == __file__

@@ -58,7 +58,7 @@ def tables(draw):
 
 
 def slots(source, kinds):
-    return HashingEncoder(16, kinds).transform(source).slots.tolist()
+    return HashingEncoder(16, kinds, kinds="types").transform(source).slots.tolist()
 
 
 def read(paths, **options):

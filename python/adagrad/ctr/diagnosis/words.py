@@ -13,7 +13,7 @@ import pyarrow as pa
 from adagrad._text import counted, listed, printable, three_digits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
@@ -29,6 +29,7 @@ _KINDS = {
     "categorical": "categories",
     "log2-bins": "log2 bins",
     "value": "values",
+    "calendar": "hour of day, day of week and hour of week",
     None: "nothing, since the first rows have no value",
 }
 
@@ -76,7 +77,9 @@ def type_name(kind: pa.DataType) -> str:
     return str(kind)
 
 
-def show(console: Console, name: str, features: str, of: Diagnosis) -> None:
+def show(
+    console: Console, name: str, features: str, of: Diagnosis, decided: Sequence[str] = ()
+) -> None:
     """Print the findings and the verdict: as a table on a terminal, else as lines.
 
     Parameters
@@ -86,13 +89,17 @@ def show(console: Console, name: str, features: str, of: Diagnosis) -> None:
         Name of the log.
     features : str
         What its features are; see `in_words`.
+    decided : sequence of str, default ()
+        Lines about the columns whose kind the first rows have decided.
     of : Diagnosis
     """
     positive = "" if of.positive is None else f", {100 * of.positive:.3g} % of them positive"
     console.print(
         f"{printable(name)}: {counted(of.rows, 'row')}{positive}", markup=False, soft_wrap=True
     )
-    console.print(f"features: {printable(features)}\n", markup=False, soft_wrap=True)
+    for line in (f"features: {features}", *decided):
+        console.print(printable(line), markup=False, soft_wrap=True)
+    console.print()
     rows = [*_frequencies(of), *_curvature(of), *_suggestions(of)]
     if console.is_terminal:
         from rich import box

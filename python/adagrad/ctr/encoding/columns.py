@@ -25,8 +25,10 @@ from adagrad._arrow import damage, opaque, type_name
 from adagrad._iso_texts import iso_texts
 from adagrad._text import one_line
 from adagrad.ctr.encoding.arrays import array_of, refuse_objects, with_clear_values
+from adagrad.ctr.encoding.fields import CALENDAR, derived
+from adagrad.ctr.encoding.moments import calendar_columns
 
-__all__ = ["default_kind", "encodable", "open_columns", "read_all"]
+__all__ = ["default_kind", "encodable", "is_number_type", "open_columns", "read_all"]
 
 ISO_TEXT = pa.dictionary(pa.int32(), pa.string())
 """Type as which dates and times are hashed: ISO texts, each distinct one once."""
@@ -133,6 +135,15 @@ def default_kind(kind: pa.DataType, numeric: str) -> str | None:
     return numeric if is_number else "categorical"
 
 
+def is_number_type(kind: pa.DataType) -> bool:
+    """Return whether values are integers or floats, plain, in runs or in an extension type."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return kind.extension_name != "arrow.bool8" and is_number_type(kind.storage_type)
+    if pa.types.is_run_end_encoded(kind):
+        return is_number_type(kind.value_type)
+    return _is_number(kind) and not pa.types.is_null(kind)
+
+
 def _target(kind: pa.DataType, as_number: bool) -> pa.DataType | None:
     """Return the type to which values are cast before hashing; None if they cannot be encoded."""
     if _is_number(kind):
@@ -181,7 +192,7 @@ def encodable(
     table : pyarrow.Table
         At least the columns of `kinds`.
     kinds : dict of str to str or None
-        Kind of each field.
+        Kind of each column. One of moments has three fields; see `derived`.
     checked : bool
         Check all memory in full, texts included, because more than the compiled encoder reads it.
 
@@ -201,17 +212,20 @@ def encodable(
         as_number = kind in ("log2-bins", "value")
         is_read = _is_read(column.type, as_number)
         _refuse_type(name, table.schema.field(name), is_read)
-        problem = damage(column, full=checked or not is_read)
+        problem = damage(column, full=checked or not is_read or kind == CALENDAR)
         if problem is not None:
             raise ValueError(f"X[{name!r}] has damaged memory: {problem}")
         try:
-            columns.append(_convert(name, column, kind or "", as_number))
+            if kind == CALENDAR:
+                columns += calendar_columns(name, _unwrap(column, False))
+            else:
+                columns.append(_convert(name, column, kind or "", as_number))
         except pa.ArrowException as error:
             raise TypeError(
                 f"X[{name!r}] has type {type_name(column.type)}, which cannot be encoded:"
                 f" {one_line(error)}"
             ) from None
-    return pa.table(columns, names=list(kinds))
+    return pa.table(columns, names=list(derived(kinds)))
 
 
 def _refuse_type(name: str, field: pa.Field, is_read: bool) -> None:

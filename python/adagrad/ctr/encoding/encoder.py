@@ -6,6 +6,7 @@ disk depends on them.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -14,7 +15,7 @@ import numpy as np
 import adagrad._core as _core
 from adagrad._arguments import check_integer
 from adagrad.ctr.encoding.examples import Examples
-from adagrad.ctr.encoding.fields import cross_name, fields_in, planned
+from adagrad.ctr.encoding.fields import CALENDAR, cross_name, derived, fields_in, planned
 from adagrad.ctr.encoding.saved import check_saved
 from adagrad.ctr.encoding.scikit_learn import ScikitLearnMethods
 
@@ -24,18 +25,22 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from typing_extensions import Self
 
+    from adagrad.ctr.encoding.deciding import Decisions
     from adagrad.ctr.encoding.inputs import Columns
 
 __all__ = ["HashingEncoder"]
 
 Kind = Literal["categorical", "log2-bins", "value"]
+GivenKind = Literal["categorical", "log2-bins", "value", "numeric", "calendar"]
 KINDS: tuple[str, ...] = get_args(Kind)
+GIVEN_KINDS: tuple[str, ...] = get_args(GivenKind)
 _CHOICES = {
     "numeric": KINDS,
+    "kinds": ("values", "types"),
     "multi": ("sum", "mean"),
     "null": ("value", "skip"),
 }
-_FORMAT = 1  # version of to_dict; it changes with the hash
+_FORMAT = 2  # version of to_dict; format 1 has no calendar, and its kinds are those of types
 
 
 class HashingEncoder(ScikitLearnMethods):
@@ -51,19 +56,33 @@ class HashingEncoder(ScikitLearnMethods):
         The model has ``2**bits`` slots, from 8 to 32 bits.
     fields : sequence of str, or dict of str to str or None, optional
         Columns to encode, in this order; other columns are ignored. A dict also gives the kind of
-        each column, or None for the default of its type. By default, all columns are encoded.
+        each column, or None to find it out as `kinds` says. By default, all columns are encoded.
 
         ``"categorical"``
             Each distinct value has its own slot, with the value 1. The default for strings, bools,
-            dates, dictionaries and lists; choose it for integers that are ids.
+            dates, dictionaries and lists, and for integers that look like ids.
         ``"log2-bins"``
             All numbers of a bin share a slot. The bins are ``[2**k, 1.5 * 2**k)`` and
             ``[1.5 * 2**k, 2**(k+1))``, their mirror images below 0, and a bin for 0. Suits counts
             and other quantities with a long tail.
         ``"value"``
             The field has one slot, and the number is its value.
+        ``"numeric"``
+            A number, of the kind that `numeric` says.
+        ``"calendar"``
+            A moment, as three categories: see `calendar`.
     numeric : {"log2-bins", "value", "categorical"}, default "log2-bins"
-        Kind of integers, floats, decimals and durations for which `fields` gives none.
+        Kind of numbers: of floats, decimals, durations and those integers that are not ids.
+    calendar : sequence of str, default ()
+        Columns of moments: dates, timestamps, ISO texts, and integers that are Unix seconds or
+        milliseconds or YYMMDDHH. Column ``at`` has the fields ``at.hour``, ``at.weekday`` (Monday
+        is 0) and ``at.week_hour`` instead of itself. A timestamp with a time zone counts in that
+        zone; everything else counts as it is stored, and text with an offset in UTC.
+    kinds : {"values", "types"}, default "values"
+        How a column gets its kind if nothing gives it. With ``"values"``, `fit` looks at the first
+        65,536 rows to tell ids from numbers (see Notes), and timestamps are not encoded: a moment
+        does not return. With ``"types"``, as in version 0.1, all integers are numbers, and
+        timestamps are categories.
     multi : {"sum", "mean"}, default "sum"
         Value of each element of a list: 1, or 1 over the number of elements.
     crosses : sequence of tuples of str, default ()
@@ -82,7 +101,7 @@ class HashingEncoder(ScikitLearnMethods):
     ----------
     fields_ : dict of str to str or None
         Columns and kinds that `fit` found. Once they exist, `transform` uses them. None stands for
-        a column of nulls, whose type decides later.
+        a column of nulls, whose type decides later. `describe` gives the reasons.
     feature_names_in_ : ndarray of str
         The same columns.
     n_features_in_ : int
@@ -90,6 +109,12 @@ class HashingEncoder(ScikitLearnMethods):
 
     Notes
     -----
+    With ``kinds="values"``, integers are ids, and so categories, if equal values are at least 1.5
+    times as frequent as they would be in counts, if the values are few and hardly any is rare, or
+    if they are spread evenly. The complete rule is in "Ids and numbers" of ``docs/click-logs.md``.
+    It sees only the values of the first rows: the format of a log and its batches do not matter.
+    Floats are numbers, unless all are whole and some are missing, as pandas holds such integers.
+
     The encoding follows these rules on every platform, and no later version changes them:
 
     1. The seed of a field is ``s = XXH64(name, seed)``. Names and texts are hashed as UTF-8.
@@ -128,12 +153,16 @@ class HashingEncoder(ScikitLearnMethods):
     <Examples: 2 of 8 entries in 262144 slots, 4 fields>
     """
 
+    _found: Decisions | None = None  # by `fit`, in this process
+
     def __init__(
         self,
         bits: int = 22,
-        fields: Sequence[str] | Mapping[str, Kind | None] | None = None,
+        fields: Sequence[str] | Mapping[str, GivenKind | None] | None = None,
         *,
         numeric: Kind = "log2-bins",
+        calendar: Sequence[str] = (),
+        kinds: Literal["values", "types"] = "values",
         multi: Literal["sum", "mean"] = "sum",
         crosses: Sequence[Sequence[str]] = (),
         wide: Sequence[str | Sequence[str]] = (),
@@ -143,6 +172,8 @@ class HashingEncoder(ScikitLearnMethods):
         self.bits = bits
         self.fields = fields
         self.numeric = numeric
+        self.calendar = calendar
+        self.kinds = kinds
         self.multi = multi
         self.crosses = crosses
         self.wide = wide
@@ -155,30 +186,48 @@ class HashingEncoder(ScikitLearnMethods):
         Parameters
         ----------
         X : pyarrow.Table, RecordBatch or RecordBatchReader, DataFrame, or dict of arrays
-            As for `transform`. Only the schema of a reader is read.
+            As for `transform`. At most the first 65,536 rows are read. Of a reader, only the schema
+            is, which says nothing about integers: they are numbers then.
         y : object
             Ignored.
+
+        Warns
+        -----
+        UserWarning
+            A column that was declared a number looks like ids, or a column of moments is not
+            encoded.
 
         Raises
         ------
         TypeError, ValueError
             As for `transform`, except for the values.
         """
-        from adagrad.ctr.encoding.columns import open_columns
-
-        schema = open_columns(X).schema
-        vars(self).pop("fields_", None)
-        found = self._find_fields(schema)
-        self._make_hasher(found)
-        self.fields_ = found
-        self.feature_names_in_ = np.array(list(found), dtype=object)
-        self.n_features_in_ = len(found)
+        for remark in self._fit(X).warnings():
+            warnings.warn(remark, UserWarning, stacklevel=2)
         return self
+
+    def _fit(self, X: Columns) -> Decisions:
+        """Do as `fit` does, but return what was found instead of warning."""
+        from adagrad.ctr.encoding.columns import open_columns
+        from adagrad.ctr.encoding.deciding import first_rows
+
+        reader = open_columns(X)
+        vars(self).pop("fields_", None)
+        vars(self).pop("_reasons", None)
+        first = None if reader is X else first_rows(reader)
+        found = self._decisions(reader.schema, first, by_types=self.kinds == "types")
+        self._make_hasher(found.kinds)
+        self.fields_ = found.kinds
+        self._found, self._reasons = found, found.reasons
+        self.feature_names_in_ = np.array(list(self.fields_), dtype=object)
+        self.n_features_in_ = len(self.fields_)
+        return found
 
     def transform(self, X: Columns) -> Examples:
         """Encode the rows of X. O(values).
 
-        Without `fit`, the columns of X decide the fields.
+        Without `fit`, the columns of X decide the fields, and types alone decide the kinds:
+        integers are numbers, and timestamps are categories.
 
         Parameters
         ----------
@@ -205,17 +254,17 @@ class HashingEncoder(ScikitLearnMethods):
         """
         hasher, table, kinds = self._read(X)
         bounds, fields, slots, values = hasher.encode(table.to_batches())
-        n_fields = len(kinds) + len(self.crosses)
+        n_fields = len(self._names(kinds))
         return Examples._of(
             bounds, fields, len(table), n_fields, 2 ** int(self.bits), slots, values
         )
 
     def fit_transform(self, X: Columns, y: object = None) -> Examples:
-        """Call `fit`, then `transform`; a reader is read once."""
-        from adagrad.ctr.encoding.columns import open_columns
+        """Call `fit`, then `transform`; a reader is read once, before both."""
+        from adagrad.ctr.encoding.columns import open_columns, read_all
 
-        reader = open_columns(X)
-        return self.fit(reader).transform(reader)
+        table = read_all(open_columns(X))
+        return self.fit(table).transform(table)
 
     def collisions(self, X: Columns) -> dict[str, dict[str, float]]:
         """Count the values of each field in a sample, and those that share a slot.
@@ -279,10 +328,29 @@ class HashingEncoder(ScikitLearnMethods):
         if not hasattr(self, "fields_"):
             raise ValueError("the encoder does not know its columns yet: call fit first")
         homes = self._make_hasher(self.fields_).homes()
+        names = self._names(derived(self.fields_))
         return {
             name: [first + step * k for k in range(count)]
-            for name, (first, step, count) in zip(self._names(self.fields_), homes, strict=True)
+            for name, (first, step, count) in zip(names, homes, strict=True)
         }
+
+    def describe(self) -> str:
+        """Return one line per column: its name, its kind, and why it has this kind.
+
+        Raises
+        ------
+        ValueError
+            `fit` was not called.
+        """
+        if not hasattr(self, "fields_"):
+            raise ValueError("the encoder does not know its columns yet: call fit first")
+        reasons = getattr(self, "_reasons", {})
+        lines = [
+            f"{name}: {kind or 'not known yet'}, {reasons.get(name, 'as saved')}"
+            for name, kind in self.fields_.items()
+        ]
+        left_out = [name for name in reasons if name not in self.fields_]
+        return "\n".join([*lines, *(f"{name}: not encoded, {reasons[name]}" for name in left_out)])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the parameters and what `fit` found, as a dict that JSON can hold."""
@@ -291,7 +359,13 @@ class HashingEncoder(ScikitLearnMethods):
             params["fields"] = list(self.fields)
         params["crosses"] = [list(cross) for cross in self.crosses]
         params["wide"] = [name if isinstance(name, str) else list(name) for name in self.wide]
-        return {"format": _FORMAT, "params": params, "fields_": getattr(self, "fields_", None)}
+        params["calendar"] = list(self.calendar)
+        state = {"format": _FORMAT, "params": params, "fields_": getattr(self, "fields_", None)}
+        given = self.fields.values() if isinstance(self.fields, Mapping) else ()
+        if self.kinds == "types" and not self.calendar and {*given} <= {None, *KINDS}:
+            del params["calendar"], params["kinds"]
+            return {**state, "format": 1}
+        return {**state, "reasons": self._reasons} if hasattr(self, "_reasons") else state
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> HashingEncoder:
@@ -302,9 +376,12 @@ class HashingEncoder(ScikitLearnMethods):
         TypeError, ValueError
             It describes none: a key is missing, or a parameter is wrong.
         """
-        check_saved(state, _FORMAT, KINDS)
+        check_saved(state, _FORMAT, KINDS, GIVEN_KINDS)
         self = cls(**state["params"])
+        if state["format"] == 1:
+            self.kinds = "types"
         if state["fields_"] is not None:
+            self._reasons = dict(state.get("reasons", {}))
             self.fields_ = dict(state["fields_"])
             self.feature_names_in_ = np.array(list(self.fields_), dtype=object)
             self.n_features_in_ = len(self.fields_)
@@ -312,7 +389,9 @@ class HashingEncoder(ScikitLearnMethods):
         if fields is None:  # the columns decide, so that crosses cannot be checked yet
             self._check_choices()
         else:
-            self._make_hasher(fields if isinstance(fields, Mapping) else dict.fromkeys(fields))
+            given = fields if isinstance(fields, Mapping) else dict.fromkeys(fields)
+            moments = dict.fromkeys(self.calendar, CALENDAR)
+            self._make_hasher({**given, **moments})
         return self
 
     def _read(
@@ -321,23 +400,61 @@ class HashingEncoder(ScikitLearnMethods):
         from adagrad.ctr.encoding.columns import encodable, open_columns, read_all
 
         reader = open_columns(X)
-        kinds = self._find_fields(reader.schema)
+        is_fitted = hasattr(self, "fields_")
+        kinds = self._decisions(reader.schema, None, by_types=True).kinds
         hasher = self._make_hasher(kinds)
-        return hasher, encodable(read_all(reader), kinds, checked=checked), kinds
+        table = read_all(reader)
+        if not is_fitted and self.kinds == "values":
+            self._warn_of_ids(table)
+        return hasher, encodable(table, kinds, checked=checked), derived(kinds)
 
-    def _names(self, kinds: Iterable[str]) -> list[str]:
-        """Return the names of all fields, in their order: columns, then crosses."""
-        return [*kinds, *map(cross_name, self.crosses)]
+    def _warn_of_ids(self, table: pa.Table) -> None:
+        """Warn, once, that without `fit` columns are numbers that look like ids."""
+        if getattr(self, "_has_warned", False) or not len(table):
+            return
+        found = self._decisions(table.schema, table, by_types=True)
+        ids = [name for name, look in found.looks.items() if look.kind == "ids"]
+        if ids := [name for name in ids if name not in found.doubtful]:
+            self._has_warned = True
+            warnings.warn(
+                f"X[{ids[0]!r}] looks like ids ({found.looks[ids[0]].why}), but the encoder is not"
+                " fitted, so that all integers are numbers: call fit, or give kinds in fields",
+                UserWarning,
+                stacklevel=4,
+            )
 
-    def _find_fields(self, schema: pa.Schema) -> dict[str, str | None]:
-        """Return the columns to encode and their kinds."""
-        from adagrad.ctr.encoding.columns import default_kind
+    def _names(self, fields: Iterable[str]) -> list[str]:
+        """Return the names of all fields, in their order: those of columns, then crosses."""
+        return [*fields, *map(cross_name, self.crosses)]
 
-        kinds = fields_in(schema.names, getattr(self, "fields_", self.fields), KINDS)
-        for name, kind in kinds.items():
-            if kind is None:
-                kinds[name] = default_kind(schema.field(name).type, self.numeric)
-        return kinds
+    def _decisions(self, schema: pa.Schema, first: pa.Table | None, *, by_types: bool) -> Decisions:
+        """Return the columns to encode and their kinds; `first` are rows to look at, if any."""
+        from adagrad.ctr.encoding.deciding import decide
+
+        self._check_choices()
+        given = fields_in(schema.names, getattr(self, "fields_", self.fields), GIVEN_KINDS)
+        if not hasattr(self, "fields_"):
+            given = self._with_calendar(schema.names, given)
+        first = None if self.kinds == "types" else first
+        return decide(schema, given, self.numeric, first, by_types=by_types)
+
+    def _with_calendar(
+        self, found: Sequence[str], given: dict[str, str | None]
+    ) -> dict[str, str | None]:
+        """Return the kinds that are given, with those of moments."""
+        if isinstance(self.calendar, str):
+            raise TypeError(f"calendar must be a sequence of names, got {self.calendar!r}")
+        for name in self.calendar:
+            if name not in given:
+                what = (
+                    "which is not one of the fields"
+                    if name in found
+                    else "but X has no such column"
+                )
+                raise ValueError(f"calendar has {name!r}, {what}; the columns are {list(found)}")
+            if given[name] not in (None, CALENDAR):
+                raise ValueError(f"calendar has {name!r}, but fields[{name!r}] is {given[name]!r}")
+        return {**given, **dict.fromkeys(self.calendar, CALENDAR)}
 
     def _check_choices(self) -> None:
         for name, choices in _CHOICES.items():
@@ -347,10 +464,10 @@ class HashingEncoder(ScikitLearnMethods):
         check_integer("seed", self.seed, 0, 2**64 - 1)
 
     def _make_hasher(self, kinds: Mapping[str, str | None]) -> _core.Hasher:
-        """Check the parameters, and return the compiled encoder for these fields."""
+        """Check the parameters, and return the compiled encoder for these columns."""
         self._check_choices()
         plan = (
-            *planned(kinds, self.crosses, self.wide),
+            *planned(derived(kinds), self.crosses, self.wide),
             self.bits,
             self.seed,
             self.null == "skip",
@@ -364,4 +481,6 @@ class HashingEncoder(ScikitLearnMethods):
         return hasher
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_last"}
+        return {
+            name: value for name, value in vars(self).items() if name not in ("_last", "_found")
+        }

@@ -6,10 +6,29 @@ import collections
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["cross_name", "fields_in", "planned"]
+__all__ = ["CALENDAR", "calendar_names", "cross_name", "derived", "fields_in", "planned"]
 
 Columns = list[tuple[str, str, bool]]
 Crosses = list[tuple[str, list[int], bool]]
+
+CALENDAR = "calendar"
+"""The kind of a column of moments, which has three fields."""
+
+
+def calendar_names(name: str) -> list[str]:
+    """Return the fields of a column of moments: hour of day, day of week, hour of week."""
+    return [f"{name}.hour", f"{name}.weekday", f"{name}.week_hour"]
+
+
+def derived(kinds: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return the fields of columns and their kinds: those of moments have three, all others one."""
+    found: dict[str, str | None] = {}
+    for name, kind in kinds.items():
+        for field in calendar_names(name) if kind == CALENDAR else [name]:
+            if field in found:
+                raise ValueError(f"field {field!r} occurs twice")
+            found[field] = "categorical" if kind == CALENDAR else kind
+    return found
 
 
 def cross_name(parts: str | Iterable[str]) -> str:

@@ -6,21 +6,28 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any
 
+from adagrad.ctr.encoding.fields import CALENDAR
+
 __all__ = ["check_saved"]
 
+# Of format 1; others have defaults.
 _PARAMS = {"bits", "fields", "numeric", "multi", "crosses", "wide", "null", "seed"}
 
 
-def check_saved(state: Mapping[str, Any], version: int, kinds: tuple[str, ...]) -> None:
+def check_saved(
+    state: Mapping[str, Any], version: int, kinds: tuple[str, ...], given: tuple[str, ...]
+) -> None:
     """Raise if a state is not one of `HashingEncoder.to_dict`.
 
     Parameters
     ----------
     state : dict
     version : int
-        The format to expect.
+        The newest format to expect.
     kinds : tuple of str
         Kinds of fields.
+    given : tuple of str
+        Kinds that may be given for a column.
 
     Raises
     ------
@@ -30,10 +37,10 @@ def check_saved(state: Mapping[str, Any], version: int, kinds: tuple[str, ...]) 
     """
     if not isinstance(state, Mapping):
         raise TypeError(f"the encoder is {reprlib.repr(state)}, expected an object")
-    if type(state.get("format")) is not int or state["format"] != version:
+    if type(state.get("format")) is not int or not 1 <= state["format"] <= version:
         raise ValueError(
             f"the encoder has format {reprlib.repr(state.get('format'))}, but this version reads"
-            f" {version}"
+            f" 1 to {version}"
         )
     if not isinstance(state.get("params"), Mapping) or "fields_" not in state:
         raise TypeError("the encoder has no params or no fields_")
@@ -42,12 +49,12 @@ def check_saved(state: Mapping[str, Any], version: int, kinds: tuple[str, ...]) 
         raise ValueError(f"the params of the encoder lack {', '.join(missing)}")
     fields = params["fields"]
     if isinstance(fields, Mapping):
-        fits = _are_kinds(fields, {None, *kinds})
+        fits = _are_kinds(fields, {None, *given})
     else:
         fits = fields is None or (_are_names(fields) and len(fields) > 0)
     if not fits:
         raise _wrong("fields", fields, "names, or names with their kinds")
-    found = {None, *kinds}  # None: a column of nulls
+    found = {None, CALENDAR, *kinds}  # None: a column of nulls
     if fitted is not None and not (isinstance(fitted, Mapping) and _are_kinds(fitted, found)):
         raise _wrong("fields_", fitted, "names with their kinds")
     crosses, wide = params["crosses"], params["wide"]
@@ -55,8 +62,13 @@ def check_saved(state: Mapping[str, Any], version: int, kinds: tuple[str, ...]) 
         raise _wrong("crosses", crosses, "lists of names")
     if not isinstance(wide, list) or not all(isinstance(x, str) or _are_names(x) for x in wide):
         raise _wrong("wide", wide, "names or lists of names")
-    for name in ("numeric", "multi", "null"):
-        if not isinstance(params[name], str):
+    if not _are_names(params.get("calendar", [])):
+        raise _wrong("calendar", params["calendar"], "names")
+    reasons = state.get("reasons", {})
+    if not isinstance(reasons, Mapping) or not _are_names([*reasons, *reasons.values()]):
+        raise _wrong("reasons", reasons, "texts by name")
+    for name in ("numeric", "multi", "null", "kinds"):
+        if not isinstance(params.get(name, ""), str):
             raise _wrong(name, params[name], "a word")
 
 

@@ -76,8 +76,8 @@ def warn_of_integers(names: list[str], values: npt.NDArray[Any]) -> None:
     some = ", ".join(map(repr, names[:3])) + (", ..." if len(names) > 3 else "")
     warnings.warn(
         f"X has only columns of integers ({some}). Without an encoder they are taken as amounts,"
-        " one param per column. If they are ids, pass"
-        " encoder=HashingEncoder(numeric='categorical'); if not, convert them to float.",
+        " one param per column. If some are ids, pass"
+        " encoder=HashingEncoder(), which tells ids from numbers; if not, convert them to float.",
         UserWarning,
         stacklevel=6,
     )

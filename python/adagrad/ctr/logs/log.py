@@ -100,6 +100,7 @@ class Log:
             raise
         self._prefetcher: Prefetcher[tuple[pa.RecordBatch | None, _State]] | None = None
         self._state = _State(Position(sources[0].path, 0, 0), {})
+        self._head: _Head | None = None
         self._started = False
         assert self._request.schema is not None
         self.schema: pa.Schema = self._request.schema
@@ -135,6 +136,7 @@ class Log:
             Columns without dictionaries. Those that the log has with a type that means the same
             change; all others stay.
         """
+        self._drop_head()
         fields = []
         for column in self.schema:
             at = features.get_field_index(column.name)
@@ -143,6 +145,35 @@ class Log:
             fields.append(column.with_type(before) if is_other else column)
         self.schema = pa.schema(fields)
         self._request = replace(self._request, schema=self.schema)
+
+    def head(self, rows: int) -> pa.Table:
+        """Return the first rows of the log, or all if there are fewer.
+
+        A pass that begins at the first row continues from them, so that they are read once, also
+        from the standard input.
+
+        Parameters
+        ----------
+        rows : int
+            At least 1.
+
+        Notes
+        -----
+        A broken row ends the table. The next pass raises the error, after the rows before it.
+        """
+        if self._head is None:
+            batches = self.batches()
+            held, count, error = [], 0, None
+            try:
+                while count < rows and (batch := next(batches, None)) is not None:
+                    held.append((batch, self._state))
+                    count += batch.num_rows
+            except LogError as raised:
+                error = raised
+            self._head = _Head(held, batches, error)
+        first = [batch for batch, _ in self._head.held]
+        schema = first[0].schema if first else self.schema
+        return pa.Table.from_batches(first, schema).slice(0, rows)
 
     def batches(self, start: int = 0) -> Generator[pa.RecordBatch, None, None]:
         """Read the log, beginning with row ``start``.
@@ -169,8 +200,13 @@ class Log:
         """
         if start < 0:
             raise ValueError(f"start must not be negative, got {start}")
+        has_pipe = any(source.pipe for source in self.sources)
+        head, self._head = self._head, None
+        if head is not None and (start == 0 or has_pipe):
+            yield from self._after(head, start)
+            return
         self._end_pass()
-        if self._started and any(source.pipe for source in self.sources):
+        if self._started and has_pipe:
             raise ValueError("the standard input can be read only once")
         self._started = True
         prefetcher = self._prefetcher = Prefetcher(self._read(start))
@@ -181,6 +217,28 @@ class Log:
                     yield batch
         finally:
             self._stop(prefetcher)
+
+    def _after(self, head: _Head, start: int) -> Generator[pa.RecordBatch, None, None]:
+        """Yield the batches of a head and those that follow it, without the first rows."""
+
+        def every() -> Iterator[pa.RecordBatch]:
+            while head.held:  # and let go of each
+                batch, self._state = head.held.pop(0)
+                yield batch
+                del batch
+            if head.error is not None:
+                raise head.error
+            yield from head.rest
+
+        with contextlib.closing(head.rest):
+            left = start
+            for batch in every():
+                rows = min(left, batch.num_rows)
+                left -= rows
+                if rows < batch.num_rows:
+                    yield batch.slice(rows)
+            if left:
+                raise ValueError(f"start is {start}, but the log has {start - left} rows")
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         """Read the log from its first row."""
@@ -193,6 +251,7 @@ class Log:
 
     def close(self) -> None:
         """End the current pass and close the files."""
+        self._drop_head()
         self._end_pass()
         if self._first is not None:
             self._first.close()
@@ -208,6 +267,11 @@ class Log:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _drop_head(self) -> None:
+        if self._head is not None and not any(source.pipe for source in self.sources):
+            self._head.rest.close()
+            self._head = None
 
     def _end_pass(self) -> None:
         if self._prefetcher is not None:
@@ -283,6 +347,15 @@ class _State:
 
     position: Position
     skipped: dict[str, int]
+
+
+@dataclass
+class _Head:
+    """The first batches of a pass, what follows them, and the error that ended them."""
+
+    held: list[tuple[pa.RecordBatch, _State]]
+    rest: Generator[pa.RecordBatch, None, None]
+    error: LogError | None
 
 
 @dataclass

@@ -41,7 +41,9 @@ class Options:
     ignore: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
     numeric: str = "log2-bins"
+    calendar: tuple[str, ...] = ()
     cross: tuple[tuple[str, ...], ...] = ()
     skip_bad: bool = False
 
@@ -67,8 +69,8 @@ class Options:
                 raise TypeError(f"the option {name!r:.60} is {reprlib.repr(value)}")
         return cls(**found)
 
-    def estimator(self, schema: pa.Schema) -> ClickLearner:
-        """Return an untrained learner for a log with these columns.
+    def estimator(self, schema: pa.Schema, first: pa.Table | None = None) -> ClickLearner:
+        """Return an untrained learner for a log with these columns, and these first rows.
 
         Raises
         ------
@@ -87,34 +89,44 @@ class Options:
         if self.preset is not None:
             params["rule"] = preset(self.preset, lr=self.lr)
         if not is_libsvm(schema, self.label):
-            params["encoder"] = self.encoder(schema)
+            params["encoder"] = self.encoder(schema, first)
         elif self.model_type == "ffm":
             raise ValueError("--model-type ffm needs fields, which libsvm logs do not have")
-        elif self.cross or self.categorical:
-            raise ValueError("--cross and --categorical need columns, but libsvm logs have ids")
+        elif self.cross or self.categorical or self.numbers or self.calendar:
+            raise ValueError(
+                "--cross, --categorical, --numbers and --calendar need columns, but libsvm logs"
+                " have ids"
+            )
         estimator = self._learner(params)
         estimator._rule()  # raises now what would otherwise surface after the first batch
         return estimator
 
-    def encoder(self, schema: pa.Schema) -> HashingEncoder:
-        """Return an encoder of all columns but the label and the ignored ones."""
+    def encoder(self, schema: pa.Schema, first: pa.Table | None = None) -> HashingEncoder:
+        """Return an encoder of all columns but the label and the ignored ones.
+
+        The first rows say which integers are ids; without them, all are numbers.
+        """
         names = [name for name in schema.names if name != self.label]
-        known, ids, ignored = set(names), set(self.categorical), set(self.ignore)
-        for name in self.categorical:
-            if name not in known:
-                raise ValueError(
-                    f"--categorical: no column {name!r}; the columns are {listed(names, 50)}"
-                    + did_you_mean(name, names)
-                )
-        kinds: dict[str, Any] = {
-            name: "categorical" if name in ids else None for name in names if name not in ignored
-        }
+        kinds: dict[str, Any] = {name: None for name in names if name not in set(self.ignore)}
+        given = (("categorical", self.categorical), ("numbers", self.numbers))
+        for option, columns in (*given, ("calendar", self.calendar)):
+            for name in columns:
+                if name not in names:
+                    raise ValueError(
+                        f"--{option}: no column {name!r}; the columns are {listed(names, 50)}"
+                        + did_you_mean(name, names)
+                    )
+                if kinds.get(name) is not None:
+                    raise ValueError(f"--{option}: {name!r} is declared {kinds[name]} as well")
+                if name in kinds:
+                    kinds[name] = {"numbers": "numeric"}.get(option, option)
         if not kinds:
             raise ValueError(
                 f"no feature column is left; the columns are {listed(schema.names, 50)}"
             )
         encoder = HashingEncoder(self.bits, kinds, numeric=self.numeric, crosses=self.cross)  # type: ignore[arg-type]
-        return encoder.fit(schema.empty_table())
+        encoder._fit(schema.empty_table() if first is None else first)
+        return encoder
 
     def _learner(self, params: dict[str, Any]) -> ClickLearner:
         if self.model_type != "lr":

@@ -15,6 +15,8 @@ from typing import Any
 import pyarrow as pa
 
 from adagrad._text import broken_rows, counted, listed
+from adagrad.ctr.encoding.encoder import HashingEncoder
+from adagrad.ctr.encoding.looks import LOOK
 from adagrad.ctr.learners import files
 from adagrad.ctr.learners.progressive import Progressive
 from adagrad.ctr.logs.log import Log
@@ -91,6 +93,7 @@ class Training:
         self.early_stop = early_stop
         self.estimator = options.estimator(log.schema)
         self.encoder: Encoder = self.estimator.encoder or SlotEncoder(1 << options.bits)
+        self._is_prepared = self.estimator.encoder is None
         self.pass_number = self.rows = 0
         self.curve: list[list[float]] = []
         self.skipped: dict[str, int] = {}
@@ -105,7 +108,10 @@ class Training:
     @property
     def features(self) -> pa.Schema:
         """The feature columns, with types that a log of any format can be read as."""
-        return feature_columns(self.log.schema, (self.options.label, *self.options.ignore))
+        others = {self.options.label, *self.options.ignore}
+        if isinstance(self.encoder, HashingEncoder):  # it leaves moments out
+            others.update(set(self.log.schema.names).difference(self.encoder.fields_))
+        return feature_columns(self.log.schema, sorted(others))
 
     @property
     def saved_in(self) -> Path:
@@ -131,6 +137,19 @@ class Training:
         """Progressive scores of the first pass; None before there are any."""
         return self.estimator._model.progressive if hasattr(self.estimator, "classes_") else None
 
+    def prepare(self) -> None:
+        """Decide by the first rows which integers are ids; not for a model that has learned."""
+        if not self._is_prepared:
+            self.estimator = self.options.estimator(self.log.schema, self.log.head(LOOK))
+            assert self.estimator.encoder is not None
+            self.encoder, self._is_prepared = self.estimator.encoder, True
+
+    def _keep_types(self, encoder: Any) -> None:
+        """Use the encoder of a training by version 0.1, which looked at types alone."""
+        if isinstance(encoder, HashingEncoder) and encoder.kinds == "types":
+            self.estimator.encoder = self.encoder = encoder
+            self._is_prepared = True
+
     def resume(self) -> None:
         """Continue from the model file.
 
@@ -148,14 +167,25 @@ class Training:
                 " another --model"
             )
         in_first_pass = state["pass"] == 0 and "learned" in state
+        self._keep_types(estimator.encoder)
+        types = self.log.schema
         if in_first_pass:  # a row that is repaired or added may change what the samples say
+            if state["rows"] < LOOK:
+                self.prepare()
             self.log.keep_types(schema_from_text(state["schema"]))
         check_same_training(
             self.path, state, self.identity, same_log=not in_first_pass, same_faults=False
         )
         if state["pass"] == state["rows"] == 0:
             return  # version 0.1 had not chosen a learning rate yet
+        if in_first_pass and isinstance(self.encoder, HashingEncoder) and state["rows"] < LOOK:
+            assert estimator.encoder is not None
+            if self.encoder.fields_ != estimator.encoder.fields_:
+                self.log.keep_types(types)
+                return  # what is repaired has changed what the first rows say
+            estimator.encoder = self.encoder  # with the same reasons as a training of all rows
         self._first_pass.resume(self.path, state)
+        self._is_prepared = True
         self.estimator = estimator
         self.encoder = trained_with(self.path, estimator, extra).encoder
         self.pass_number, self.rows = state["pass"], state["rows"]
@@ -195,6 +225,7 @@ class Training:
         """
         stop = stop or Stop()
         self._look = look
+        self.prepare()
         while self.pass_number < self.passes and not self._stops_early():
             batches = self._batches()
             try:
