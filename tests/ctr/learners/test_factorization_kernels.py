@@ -272,7 +272,7 @@ def test_gradients_by_finite_differences(kind, normalise, rng):
             assert slope == pytest.approx(gradient[k], rel=1e-5, abs=1e-8)
 
 
-@pytest.mark.parametrize("size", [1e-30, 1e-20, 1e-18, 1e14])
+@pytest.mark.parametrize("size", [1e-30, 1e-20, 1e-18, 1e13])
 @pytest.mark.parametrize("kind", ["fm", "ffm"])
 def test_values_whose_squares_are_tiny_or_huge(kind, size, rng):
     """A reciprocal of a subnormal sum could be infinite."""

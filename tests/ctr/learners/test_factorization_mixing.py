@@ -14,6 +14,7 @@ from adagrad import _core
 from adagrad.ctr import Examples, HashingEncoder
 from adagrad.ctr.learners.model import Kind, Model, Settings
 from adagrad.ctr.learners.pairs import PairMixing
+from adagrad.ctr.training import insight
 from checks import Array, assert_same_bits
 from isas import using
 from pair_mixing_reference import PairMixing as Reference
@@ -270,3 +271,14 @@ def test_nothing_learns_from_examples_that_do_not_fit_the_pairs(rng):
         model.learn(without_fields, y)
     for name, array in states(model).items():
         assert_same_bits(array.ravel().view(np.uint8), before[name].ravel().view(np.uint8), name)
+
+
+def test_the_pairs_have_a_line_of_their_own_in_the_report(rng):
+    x, y = log(rng, 2000)
+    model, linear = model_of("fm", x), model_of("lr", x)
+    model.learn(x, y)
+    linear.learn(x, y)
+    rows = insight.expert_rows(model)
+    assert [row[0] for row in rows[5:]] == ["mixture", "pairs", "guarded"]
+    assert rows[:6] == insight.expert_rows(linear)[:6]
+    assert all(len(row) == len(insight.EXPERT_HEADS) for row in rows)
