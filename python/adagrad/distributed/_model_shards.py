@@ -182,7 +182,8 @@ class ModelShards:
         """Return the model without its tables."""
         model = Model.__new__(Model)
         model.settings, model.examples, model.tables = self.settings, at.examples, {}
-        model.progressive, model.bias, model.mixture = at.copy().progressive, None, None
+        model.progressive, model.bias = at.copy().progressive, None
+        model.mixture = model.pair_mixing = None
         if model.settings.intercept:
             model.bias = np.array(ray.get(self.actors[0].read.remote(BIAS, 0, slice(1)))[0])
         return model
