@@ -123,7 +123,9 @@ def claims_of(report: Report, log: str, of: Clicks, found: dict[str, Losses]) ->
 
     auto = found[AUTO].mean()
     if log in ASKED and not report.quick:
-        report.claims.append(Claim(f"{log}: {AUTO}", auto, "<=", ASKED[log], "nats"))
+        report.claims.append(
+            Claim(f"{log}: {AUTO} over {ASKED[log]} nats", over(AUTO, ASKED[log]), "<=", 0, "%")
+        )
     theirs = found[VW].mean() if VW in found else None
     report.claims += [
         Claim(f"{log}: {AUTO} over the base rate", over(AUTO, base_rate(of)), "<=", 0, "%"),
