@@ -28,7 +28,8 @@ from adagrad.ctr import (
     FieldAwareFactorizationMachine,
     LogisticRegression,
 )
-from adagrad.ctr.learners.model import Model, Settings
+from adagrad.ctr.learners.model import Model
+from adagrad.ctr.learners.settings import Settings
 from bench import clicks, drift, endtoend, l1, limits
 from bench.clicks import FIELDS, Clicks, logloss
 from bench.harness import Report

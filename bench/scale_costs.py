@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from adagrad import Rule, _core
 from adagrad.ctr import HashingEncoder
-from adagrad.ctr.learners.model import Settings
 from adagrad.ctr.learners.progressive import Progressive
+from adagrad.ctr.learners.settings import Settings
 from adagrad.ctr.logs import open_log
 from adagrad.distributed._blocks import labels_of
 from adagrad.distributed._model_shard import BIAS, ModelShard, edges

@@ -17,7 +17,8 @@ import numpy as np
 
 import adagrad._core as _core
 from adagrad.ctr.encoding.examples import Examples
-from adagrad.ctr.learners.model import Model, Settings
+from adagrad.ctr.learners.model import Model
+from adagrad.ctr.learners.settings import Settings
 from adagrad.datasets import Log
 from adagrad.metrics import Metrics, entropy, measure
 from adagrad.rule import Rule

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from adagrad import Rule, Table
-from adagrad.ctr.learners.model import Settings
+from adagrad.ctr.learners.settings import Settings
 from adagrad.distributed._model_shard import ModelShard
 from checks import assert_same_bits
 

@@ -23,8 +23,8 @@ from adagrad.ctr import (
     HashingEncoder,
     LogisticRegression,
 )
-from adagrad.ctr.learners.model import Settings
 from adagrad.ctr.learners.progressive import Progressive
+from adagrad.ctr.learners.settings import Settings
 from adagrad.datasets import synthetic_clicks
 from checks import ROOT, need_packages
 

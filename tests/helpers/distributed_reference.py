@@ -12,7 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 import adagrad
-from adagrad.ctr.learners.model import Model, gradients, layouts
+from adagrad.ctr.learners.compiled import gradients
+from adagrad.ctr.learners.layouts import layouts
+from adagrad.ctr.learners.model import Model
 from ctr_reference import ftrl_step
 
 

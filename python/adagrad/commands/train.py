@@ -81,7 +81,8 @@ def rate(text: str) -> float | str:
     metavar="N",
     default=22,
     show_default=True,
-    help="Hash features into 2^N slots. Logistic regression needs 8 bytes per slot.",
+    help="Hash features into 2^N slots. In training, logistic regression needs 64 bytes per slot,"
+    " or 8 at a fixed --lr.",
 )
 @click.option(
     "--l1",

@@ -21,7 +21,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from adagrad.ctr.learners.model import Model, Settings
+from adagrad.ctr.learners.model import Model
+from adagrad.ctr.learners.settings import Settings
 from adagrad.ctr.training.encoders import Encoder
 from adagrad.ctr.training.stop import Interrupted, Stop
 from adagrad.distributed import _checkpoint

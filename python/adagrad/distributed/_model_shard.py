@@ -16,7 +16,9 @@ import numpy.typing as npt
 
 import adagrad._core as _core
 from adagrad.ctr.encoding.examples import REGIONS, region_size
-from adagrad.ctr.learners.model import Settings, layouts, linear_learner, new_rows
+from adagrad.ctr.learners.compiled import linear_learner
+from adagrad.ctr.learners.layouts import layouts, new_rows
+from adagrad.ctr.learners.settings import Settings
 from adagrad.ctr.learners.stored_rows import differing
 from adagrad.distributed._order import Async, Order, Sync, window
 from adagrad.distributed._ranges import starts

@@ -18,7 +18,10 @@ from ray.exceptions import RayError, RayTaskError
 
 import adagrad._core as _core
 from adagrad.ctr.encoding.examples import Examples
-from adagrad.ctr.learners.model import Model, Settings, layouts, learn_first
+from adagrad.ctr.learners.compiled import learn_first
+from adagrad.ctr.learners.layouts import layouts
+from adagrad.ctr.learners.model import Model
+from adagrad.ctr.learners.settings import Settings
 from adagrad.distributed._checkpoint import Checkpoint
 from adagrad.distributed._model_shard import BIAS, ModelShard, edges
 from adagrad.distributed._worker import dealt, joined, smaller, spread
@@ -35,7 +38,7 @@ _READ_BYTES = 8 << 20  # of a table, per call
 
 
 class FirstRows(NamedTuple):
-    """The first rows of a dataset, which the driver learns one by one, as one machine would.
+    """The first rows of a dataset, which the driver learns as one machine would.
 
     Attributes
     ----------

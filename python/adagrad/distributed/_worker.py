@@ -17,7 +17,9 @@ import ray
 
 import adagrad._core as _core
 from adagrad.ctr.encoding.examples import Examples
-from adagrad.ctr.learners.model import Settings, gradients, layouts
+from adagrad.ctr.learners.compiled import gradients
+from adagrad.ctr.learners.layouts import layouts
+from adagrad.ctr.learners.settings import Settings
 from adagrad.ctr.training.encoders import Encoder
 from adagrad.distributed._blocks import joined_blocks, labels_of
 from adagrad.distributed._model_shard import BIAS, Answer, Stale

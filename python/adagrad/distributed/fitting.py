@@ -21,7 +21,8 @@ from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import REGIONS, Examples
 from adagrad.ctr.learners.estimator import ClickLearner
 from adagrad.ctr.learners.mixture import Mixture
-from adagrad.ctr.learners.model import Model, Settings
+from adagrad.ctr.learners.model import Model
+from adagrad.ctr.learners.settings import Settings
 from adagrad.ctr.training.encoders import Encoder
 from adagrad.ctr.training.stop import Stop
 from adagrad.distributed import _checkpoint

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from adagrad import Rule
 from adagrad.ctr import Examples, HashingEncoder, LogisticRegression
 from adagrad.ctr.learners.files import CLASSES as KINDS
-from adagrad.ctr.learners.model import Model, Settings
+from adagrad.ctr.learners.model import Model
+from adagrad.ctr.learners.settings import Settings
 from adagrad.metrics import measure
 from checks import assert_same_bits
 from ctr_data import batch, bits, labels

@@ -237,7 +237,8 @@ def test_a_fork_after_threads():
 import os, sys, numpy as np
 from adagrad import Rule
 from adagrad.ctr import Examples
-from adagrad.ctr.learners.model import Model, Settings
+from adagrad.ctr.learners.model import Model
+from adagrad.ctr.learners.settings import Settings
 def trained(threads):
     rng = np.random.default_rng(5)
     x = Examples.from_csr((rng.random((3000, 200)) < 0.05).astype("f4"))

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 import adagrad
 from adagrad import _core
 from adagrad.ctr import Examples, HashingEncoder
-from adagrad.ctr.learners.model import Kind, Model, Settings
+from adagrad.ctr.learners.model import Model
 from adagrad.ctr.learners.pairs import PairMixing
+from adagrad.ctr.learners.settings import Kind, Settings
 from adagrad.ctr.training import insight
 from checks import Array, assert_same_bits
 from isas import using

@@ -12,7 +12,8 @@ import adagrad
 import ctr_reference as oracle
 from adagrad import Rule, preset
 from adagrad.ctr import Examples, HashingEncoder, LogisticRegression
-from adagrad.ctr.learners.model import Model, Settings
+from adagrad.ctr.learners.model import Model
+from adagrad.ctr.learners.settings import Settings
 from checks import assert_same_bits
 from ctr_data import batch, labels
 from isas import using

@@ -16,7 +16,8 @@ import adagrad
 import mixture_reference as oracle
 from adagrad.ctr import Examples
 from adagrad.ctr.learners.mixture import EXPERTS, Mixture
-from adagrad.ctr.learners.model import Model, Settings
+from adagrad.ctr.learners.model import Model
+from adagrad.ctr.learners.settings import Settings
 from checks import assert_same_bits
 from ctr_data import batch, labels
 from isas import using

@@ -20,7 +20,8 @@ from adagrad import Rule, _core, preset
 from adagrad.ctr import Examples, LogisticRegression, load
 from adagrad.ctr.encoding.examples import REGIONS, region_size
 from adagrad.ctr.learners.files import CLASSES as KINDS
-from adagrad.ctr.learners.model import Model, Settings
+from adagrad.ctr.learners.model import Model
+from adagrad.ctr.learners.settings import Settings
 from checks import assert_same_bits
 from ctr_data import batch, labels
 from isas import using

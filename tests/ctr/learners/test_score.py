@@ -14,7 +14,8 @@ import toolchain
 from adagrad.ctr import Examples, FactorizationMachine, LogisticRegression
 from adagrad.ctr.learners import file_format
 from adagrad.ctr.learners.file_format import SavedLearner
-from adagrad.ctr.learners.model import Model, Settings
+from adagrad.ctr.learners.model import Model
+from adagrad.ctr.learners.settings import Settings
 from checks import assert_same_bits
 from ctr_data import batch, labels
 

@@ -24,7 +24,8 @@ from adagrad.ctr import (
 )
 from adagrad.ctr.learners import file_format, files
 from adagrad.ctr.learners.file_format import SavedLearner
-from adagrad.ctr.learners.model import Model, Settings
+from adagrad.ctr.learners.model import Model
+from adagrad.ctr.learners.settings import Settings
 from adagrad.ctr.learners.stored_rows import read_slots
 from checks import DATA, assert_same_bits
 from ctr_data import batch, labels

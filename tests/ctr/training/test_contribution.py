@@ -10,7 +10,8 @@ from checks import need_packages
 need_packages("sklearn", "pyarrow")
 
 from adagrad.ctr import HashingEncoder
-from adagrad.ctr.learners.model import Model, Settings
+from adagrad.ctr.learners.model import Model
+from adagrad.ctr.learners.settings import Settings
 from adagrad.ctr.training import contribution
 from adagrad.ctr.training.contribution import contributions
 

@@ -23,10 +23,11 @@ from adagrad.ctr.encoding.inputs import Features
 from adagrad.ctr.learners import file_format
 from adagrad.ctr.learners.file_format import SavedLearner
 from adagrad.ctr.learners.labeled import LabeledExamples
-from adagrad.ctr.learners.model import Model, Settings
+from adagrad.ctr.learners.model import Model
 from adagrad.ctr.learners.passes import Pass
 from adagrad.ctr.learners.prediction import Predictions
 from adagrad.ctr.learners.progressive import measured
+from adagrad.ctr.learners.settings import Settings
 from adagrad.rule import Rule
 from adagrad.tables.metadata import rule_of
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["ClickLearner"]
 
 CHUNK = 65_536
-"""Examples between two checks for interrupts; a multiple of the learners' rounds of 64."""
+"""Examples between two checks for interrupts; a multiple of the largest round."""
 
 
 class ClickLearner(Predictions):

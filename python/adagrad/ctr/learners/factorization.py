@@ -13,7 +13,7 @@ from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import REGIONS, Examples, region_size
 from adagrad.ctr.learners.estimator import ClickLearner
 from adagrad.ctr.learners.file_format import SavedLearner, StrPath
-from adagrad.ctr.learners.model import Settings
+from adagrad.ctr.learners.settings import Settings
 from adagrad.rule import Rule
 
 __all__ = ["FactorizationMachine", "FieldAwareFactorizationMachine"]

@@ -24,8 +24,9 @@ import numpy.typing as npt
 
 from adagrad._arguments import check_flag, check_integer, check_real
 from adagrad._core import __version__
-from adagrad.ctr.learners.model import Model, Settings, check_penalties
+from adagrad.ctr.learners.model import Model
 from adagrad.ctr.learners.model_tensors import Places, Tables, fill, listed_slots, parts, places
+from adagrad.ctr.learners.settings import Settings, check_penalties
 from adagrad.ctr.learners.stored_rows import read_slots
 from adagrad.tables import files as table_files
 from adagrad.tables.metadata import rule_of

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.learners.estimator import ClickLearner
-from adagrad.ctr.learners.model import Settings
+from adagrad.ctr.learners.settings import Settings
 from adagrad.rule import Rule
 
 __all__ = ["LogisticRegression"]

@@ -15,14 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from adagrad.ctr.learners.model import (
-    Model,
-    Settings,
-    penalized_weights,
-    row_columns,
-    table_of,
-    tensor_shapes,
-)
+from adagrad.ctr.learners.compiled import penalized_weights
+from adagrad.ctr.learners.layouts import row_columns, table_of, tensor_shapes
+from adagrad.ctr.learners.model import Model
+from adagrad.ctr.learners.settings import Settings
 from adagrad.ctr.learners.stored_rows import fill_rows, row_parts, row_slices
 from adagrad.tables import files
 from adagrad.tables.tensors import ITEM_BYTES, StrPath, Tensor

@@ -31,7 +31,7 @@ from adagrad.ctr.learners.frames import (
     warn_of_integers,
 )
 from adagrad.ctr.learners.labeled import LabeledExamples
-from adagrad.ctr.learners.model import check_penalties
+from adagrad.ctr.learners.settings import check_penalties
 from adagrad.ctr.learners.targets import (
     check_class_weight,
     check_products,

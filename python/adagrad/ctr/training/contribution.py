@@ -16,7 +16,8 @@ import scipy.sparse
 
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import Examples
-from adagrad.ctr.learners.model import Model, Settings
+from adagrad.ctr.learners.model import Model
+from adagrad.ctr.learners.settings import Settings
 
 __all__ = ["Contribution", "Contributions", "contributions"]
 

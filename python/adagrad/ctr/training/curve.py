@@ -84,8 +84,8 @@ def is_point(values: list[float]) -> bool:
 def batch_cuts(seen: int, rows: int) -> list[int]:
     """Return where to cut a batch of `rows`, after `seen` examples, so that the points are there.
 
-    The last cut is the end of the batch. The cuts change no bit of the model: a learner takes its
-    first 1,024 examples one by one, and the points after them are multiples of 8 `ROUND`.
+    The last cut is the end of the batch. The cuts change no bit of the model: each
+    point is a multiple of the length of the round that ends there.
     """
     cuts, octave = [], FIRST_POINT
     while octave < seen + rows:
