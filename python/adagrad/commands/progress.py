@@ -156,6 +156,8 @@ def print_summary(console: Console, training: Training, progress: TrainingProgre
     from rich import box
     from rich.table import Table
 
+    from adagrad.ctr.training.sample import order_text
+
     assert training.progressive is not None
     metrics = training.progressive.metrics()
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
@@ -181,6 +183,8 @@ def print_summary(console: Console, training: Training, progress: TrainingProgre
         lines.append(f"mixed: {', '.join(mixed)}")
     if training.best_pass:
         lines.append(f"the model is that of pass {training.best_pass}, the best")
+    if training.ordered is not None:
+        lines.append(order_text(training.ordered))
     lines += cluster_summary(training)
     if training.skipped:
         lines.append(broken_rows(training.skipped))

@@ -213,6 +213,10 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
     the share of positives. Neither the number of threads nor the format of the log changes a bit of
     the model, as long as the columns have the same types.
 
+    If the labels are ordered, such as all negatives first, the pass ends with a model that predicts
+    what came last. Then the model is that of a random sample of 8,192 rows instead, in a random
+    order, and a line says so.
+
     Ctrl-C saves a checkpoint, and so does a broken row. A training that was interrupted, killed or
     stopped by a broken row and continued with --resume ends with the same bits as one that ran
     through. In the first pass, only the rows that it has learned must be unchanged: a broken row
@@ -370,7 +374,7 @@ def _resume(training: Training, console: Console, quiet: bool) -> None:
         learned = f"{counted(training.examples, 'example')} learned"
         text = f"resuming from {training.saved_in}"
         text += f": {learned}" if training.examples else ": starting from the first row"
-        if training.pass_number >= training.passes:
+        if training.is_complete:
             text = f"{training.path} is complete: {learned}"
     if not quiet:
         console.print(text, markup=False)

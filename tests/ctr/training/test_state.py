@@ -69,6 +69,16 @@ def test_a_damaged_training(tmp_path: Path, trained: Path, log: Path, name: str)
         saved_training(path, {"training": state})
 
 
+@pytest.mark.parametrize(
+    "ordered", [[], None, {"sample": 1}, {"changes": 1, "expected": -1, "sample": 1}, 1]
+)
+def test_what_a_damaged_training_says_of_the_order(trained: Path, ordered: object) -> None:
+    _, extra = files.read(trained)
+    assert "ordered" not in extra["training"]
+    with pytest.raises(TableFileError, match=r"m is corrupted: .*: ordered is "):
+        saved_training(trained, {"training": {**extra["training"], "ordered": ordered}})
+
+
 @pytest.mark.parametrize("training", [None, [], "x", 5, {}])
 def test_no_training(trained: Path, training: object) -> None:
     with pytest.raises(TableFileError, match="what it says of its training: training"):

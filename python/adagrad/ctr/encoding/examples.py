@@ -294,13 +294,13 @@ class Examples:
             pick = (order[:, None] * width + np.arange(width)).reshape(-1)
             bounds, fields = self.bounds, self.fields
         else:
-            indptr = self.indptr
-            lengths = np.diff(indptr)[order]
+            ranges = self.bounds[order[:, None] * REGIONS + np.arange(REGIONS + 1)].astype(np.int64)
+            runs, starts = np.diff(ranges, axis=1), ranges[:, 0]
+            lengths = ranges[:, -1] - starts
             ends = np.cumsum(lengths)
             pick = np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(
-                indptr[order] - (ends - lengths), lengths
+                starts - (ends - lengths), lengths
             )
-            runs = np.diff(self.bounds.astype(np.int64)).reshape(-1, REGIONS)[order]
             bounds = np.concatenate([[0], np.cumsum(runs)]).astype(np.uint32)
             fields = None if self.fields is None else self.fields[pick]
         values = None if self.values is None else self.values[pick]

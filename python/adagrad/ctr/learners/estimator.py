@@ -22,6 +22,7 @@ from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.encoding.inputs import Features
 from adagrad.ctr.learners import file_format
 from adagrad.ctr.learners.file_format import SavedLearner
+from adagrad.ctr.learners.label_order import is_learned_in_order
 from adagrad.ctr.learners.labeled import LabeledExamples
 from adagrad.ctr.learners.model import Model
 from adagrad.ctr.learners.passes import Pass
@@ -85,6 +86,12 @@ class ClickLearner(Predictions):
         ------
         TypeError, ValueError
             If an argument or a parameter is not valid. The learner is unchanged then.
+
+        Notes
+        -----
+        Labels in an order, such as all negatives first, are learned as with ``shuffle=True``, and a
+        warning says so: labels that change less than a twentieth as often as in a random order, in
+        which at least 100 changes are to be expected. Weights do not matter for this.
         """
         proceed = self.warm_start and hasattr(self, "classes_")
         with self._all_or_nothing():
@@ -96,12 +103,13 @@ class ClickLearner(Predictions):
             held_out = None if validation is None else self._labeled(*validation, reset=False)
             passes = check_integer("passes", self.passes, 1, 2**31)
             self._check()
+            shuffle = self.shuffle or not is_learned_in_order(batch.y)
             others = [] if held_out is None else [held_out.x]
             self._start_or_retune(batch.x, not proceed, passes, others)
         best: tuple[float, Model] | None = None
         self.n_passes_, self.loss_curve_ = 0, []
         for number in range(passes):
-            self.loss_curve_.append(self._pass(batch, number, passes))
+            self.loss_curve_.append(self._pass(batch, number, passes, shuffle))
             self.n_passes_ += 1
             if held_out is None:
                 continue
@@ -116,11 +124,11 @@ class ClickLearner(Predictions):
             self.validation_logloss_ = best[0]
         return self
 
-    def _pass(self, batch: LabeledExamples, number: int, passes: int) -> float:
+    def _pass(self, batch: LabeledExamples, number: int, passes: int, shuffle: bool) -> float:
         """Learn from all examples once, and return the mean loss of the predictions before."""
         title = f"{type(self).__name__}, pass {number + 1} of {passes}"
         order, current = None, Pass(title, len(batch), bool(self.verbose))
-        if self.shuffle:
+        if shuffle:
             order = np.random.default_rng([self.seed, number]).permutation(len(batch))
         for part in _chunks(len(batch)):
             some = batch[part] if order is None else batch.take(order[part])
@@ -169,7 +177,11 @@ class ClickLearner(Predictions):
 
         Notes
         -----
-        A stream cut at multiples of 64 examples gives the same bits as one call, and as `fit`.
+        Examples are learned in the order in which they come. If all negatives come first, the model
+        ends by predicting 1 for everything: shuffle such data before.
+
+        A stream cut at multiples of 64 examples gives the same bits as one call, and as a `fit` that
+        does not shuffle.
 
         `n_jobs` may be changed between two calls, and so may a fixed `lr`, with `l1` and `l2`.
         Other penalties change the weights at once. A change from or to no penalty is refused,

@@ -53,7 +53,8 @@ class LogisticRegression(ClickLearner):
     passes : int, default 1
         The most passes that `fit` makes over the examples.
     shuffle : bool, default False
-        Whether to shuffle the examples before each pass.
+        Whether to shuffle the examples before each pass. If the labels are ordered, `fit` does so
+        anyway, with a warning.
     seed : int, default 0
         Seed of the shuffle.
     encoder : HashingEncoder, optional

@@ -20,6 +20,7 @@ from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.training import insight, pictures
 from adagrad.ctr.training.contribution import contributions
 from adagrad.ctr.training.options import option_name, option_text
+from adagrad.ctr.training.sample import order_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,6 +84,8 @@ def _results(training: Training, seconds: float) -> str:
     ]
     if training.skipped:
         notes.append(broken_rows(training.skipped))
+    if training.ordered is not None:
+        notes.append(order_text(training.ordered))
     return _table(["", "logloss", "NE", "AUC", "calibration"], body) + _paragraph(
         "; ".join(notes) + "."
     )

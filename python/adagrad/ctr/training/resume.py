@@ -18,6 +18,7 @@ from adagrad.ctr.training.digest import Digest
 from adagrad.ctr.training.identity import changed_files, describe_identity
 from adagrad.ctr.training.options import Options, option_name, option_text
 from adagrad.ctr.training.pipeline import Encoded
+from adagrad.ctr.training.sample import Sample
 
 __all__ = ["FirstPass", "ResumeError", "check_same_training"]
 
@@ -86,9 +87,16 @@ def _difference(saved: str, now: str) -> str:
 
 
 class FirstPass:
-    """The examples that a training has learned in its first pass, known by their hash."""
+    """The examples that a training has learned in its first pass, known by their hash.
+
+    Attributes
+    ----------
+    sample : Sample
+        Of these examples. A training that resumes reads them all again.
+    """
 
     def __init__(self) -> None:
+        self.sample = Sample()
         self._digest: Digest | None = Digest()  # None if a file does not say what was learned
         self._learned: str | None = None  # what a model file says
         self._rows = 0  # that the model file has learned
@@ -118,6 +126,7 @@ class FirstPass:
         """Add the examples of a batch that is learned."""
         if self._digest is not None:
             self._digest.add(batch.x, batch.labels, batch.hash)
+            self.sample.add(batch.x, batch.labels)
 
     def rest(
         self, batches: Generator[Encoded, None, None], log: list[list[Any]]
@@ -136,7 +145,8 @@ class FirstPass:
         ResumeError
             The log begins with other examples.
         """
-        digest = self._digest = Digest()
+        digest, self.sample = Digest(), Sample()
+        self._digest = digest
         with contextlib.closing(batches):
             for batch in batches:
                 if self.is_checking:

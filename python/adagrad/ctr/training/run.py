@@ -30,6 +30,7 @@ from adagrad.ctr.training.identity import log_identity
 from adagrad.ctr.training.options import Options
 from adagrad.ctr.training.pipeline import Encoded, encoded
 from adagrad.ctr.training.resume import FirstPass, ResumeError, check_same_training
+from adagrad.ctr.training.sample import relearned
 from adagrad.ctr.training.state import saved_training, trained_with
 from adagrad.ctr.training.stop import Interrupted, Stop
 
@@ -71,6 +72,9 @@ class Training:
         Broken rows skipped in the current pass, by kind.
     validation : list of dict
         Metrics on the held-out log, one dict per pass.
+    ordered : dict or None
+        What `relearned` has found after the first pass, if the labels are ordered. If the model is
+        that of a sample, no pass follows, which would undo it.
     board : Progressive or None
         Scores of the last validation; with `early_stop`, of the best one.
     sample : pyarrow.RecordBatch or None
@@ -98,6 +102,7 @@ class Training:
         self.curve: list[list[float]] = []
         self.skipped: dict[str, int] = {}
         self.validation: list[dict[str, float]] = []
+        self.ordered: dict[str, int] | None = None
         self.board: Progressive | None = None
         self.sample: pa.RecordBatch | None = None
         self.bytes_read = 0
@@ -129,8 +134,11 @@ class Training:
 
     @property
     def examples(self) -> int:
-        """Examples learned, in all passes."""
-        return self.estimator._model.examples if hasattr(self.estimator, "classes_") else 0
+        """Examples learned, in all passes, also by a model that one of a sample has replaced."""
+        if not hasattr(self.estimator, "classes_"):
+            return 0
+        model = self.estimator._model
+        return int(model.progressive.sums[0]) if self._is_of_sample else model.examples
 
     @property
     def progressive(self) -> Progressive | None:
@@ -190,7 +198,7 @@ class Training:
         self.encoder = trained_with(self.path, estimator, extra).encoder
         self.pass_number, self.rows = state["pass"], state["rows"]
         self.curve, self.validation = state["curve"], state["validation"]
-        self.skipped = state["skipped"]
+        self.skipped, self.ordered = state["skipped"], state.get("ordered")
         self._saved = self.examples
 
     def run(
@@ -226,7 +234,7 @@ class Training:
         stop = stop or Stop()
         self._look = look
         self.prepare()
-        while self.pass_number < self.passes and not self._stops_early():
+        while not self.is_complete:
             batches = self._batches()
             try:
                 for batch, is_whole in self._up_to_the_last_round(batches, stop):
@@ -300,6 +308,15 @@ class Training:
         losses = [metrics["logloss"] for metrics in self.validation]
         return 1 + min(range(len(losses)), key=lambda k: (math.isnan(losses[k]), losses[k], k))
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether no pass is left."""
+        return self.pass_number >= self.passes or self._is_of_sample or self._stops_early()
+
+    @property
+    def _is_of_sample(self) -> bool:
+        return self.ordered is not None and self.ordered["sample"] > 0
+
     def _stops_early(self) -> bool:
         best = self.best_pass
         return bool(best) and len(self.validation) - best >= (self.early_stop or 0)
@@ -349,6 +366,8 @@ class Training:
             why = broken_rows(self.log.skipped) if self.log.skipped else "the log has no rows"
             raise ValueError(f"{listed(self.log.paths, 3)}: no examples: {why}")
         self.skipped = self.log.skipped
+        if self.pass_number == 0:
+            self.ordered = relearned(self.estimator, self._first_pass.sample, self.options.seed)
         self.pass_number += 1
         self.rows = 0
         self.estimator.n_passes_ = self.pass_number
@@ -379,6 +398,8 @@ class Training:
             "validation": self.validation,
             "skipped": self.skipped,
         }
+        if self.ordered is not None:
+            state["ordered"] = self.ordered
         if learned := self._first_pass.learned:
             state["learned"] = learned
         files.write(self.path, self.estimator, {"training": state}, tables)

@@ -174,6 +174,7 @@ def _check_progress(state: Any) -> None:
         "skipped": isinstance(state["skipped"], dict)
         and all(map(_is_count, state["skipped"].values())),
         "learned": isinstance(state.get("learned", ""), str),
+        "ordered": "ordered" not in state or _is_order(state["ordered"]),
     }
     for name, fits in checks.items():
         if not fits:
@@ -208,6 +209,14 @@ def _are_metrics(value: Any) -> bool:
         isinstance(value, dict)
         and value.keys() == {*METRICS}
         and _are([*value.values()], _is_number)
+    )
+
+
+def _is_order(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"changes", "expected", "sample"}
+        and all(map(_is_count, value.values()))
     )
 
 
