@@ -180,8 +180,8 @@ class ClickLearner(Predictions):
         Examples are learned in the order in which they come. If all negatives come first, the model
         ends by predicting 1 for everything: shuffle such data before.
 
-        A stream cut at multiples of 64 examples gives the same bits as one call, and as a `fit` that
-        does not shuffle.
+        A stream cut at multiples of 64 examples gives the same bits as one call, and as `fit`,
+        unless that shuffles.
 
         `n_jobs` may be changed between two calls, and so may a fixed `lr`, with `l1` and `l2`.
         Other penalties change the weights at once. A change from or to no penalty is refused,
