@@ -5,10 +5,12 @@
 // an example:
 //
 //     p = sigmoid(theta . u),  h = p (1 - p)
-//     Lambda += sum of o h u u',    theta += Lambda^-1 sum of o (y - p) u
+//     Lambda += sum of o h u u',    step = Lambda^-1 sum of o (y - p) u
+//     theta += step log(1 + r) / r,    r = the largest |u . step|
 //
-// where the sums are over the examples of the round. theta may be negative: no expert alone is the
-// model.
+// where the sums are over the examples of the round. The factor keeps a surprise, for which h is
+// almost 0, from a step beyond the minimum (Bach, "Self-concordant analysis for logistic
+// regression", 2010). theta may be negative: no expert alone is the model.
 //
 // The guard predicts the average of the five experts and the mixture, each weighted by its prior
 // and by the likelihood that it gave to the labels so far (Vovk, "Aggregating strategies", COLT
@@ -49,10 +51,10 @@ inline double sum_of_inputs(const Lanes8<double>& x) {
   return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + (lane[4] + lane[5]);
 }
 
-// Adds the solution x of precision x = b to theta. The precision is symmetric, with rows of eight.
-inline void add_solution(const double* precision, const double* b, double* theta) {
+// Solves precision x = b. The precision is symmetric, with rows of eight.
+inline void solve(const double* precision, const double* b, double* x) {
   constexpr double least = prior_precision[0];
-  double l[inputs][inputs], d[inputs], x[inputs];
+  double l[inputs][inputs], d[inputs];
   for (std::size_t j = 0; j < inputs; ++j) {
     d[j] = precision[lanes * j + j];
     for (std::size_t k = 0; k < j; ++k) d[j] -= l[j][k] * l[j][k] * d[k];
@@ -71,7 +73,6 @@ inline void add_solution(const double* precision, const double* b, double* theta
   for (std::size_t i = inputs; i-- > 0;) {
     x[i] /= d[i];
     for (std::size_t k = i + 1; k < inputs; ++k) x[i] -= l[k][i] * x[k];
-    theta[i] += x[i];
   }
 }
 
@@ -103,7 +104,16 @@ inline void learn_mixing(MixingState& state, const double* u, const double* righ
   double b[lanes];
   store_eight(b, sum);
   for (std::size_t r = 0; r < inputs; ++r) store_eight(state.precision + lanes * r, precision[r]);
-  add_solution(state.precision, b, state.theta);
+  double x[lanes] = {}, r = 0.0;
+  solve(state.precision, b, x);
+  const Lanes8<double> step = load_eight(x);
+  for (std::size_t i = 0; i < n; ++i) {
+    const double change = sum_of_inputs(load_eight(u + lanes * i) * step);
+    const double size = change < 0.0 ? -change : change;
+    r = size > r ? size : r;
+  }
+  const double factor = r > 1e-3 ? logarithm(1.0 + r) / r : 1.0 - 0.5 * r;
+  store_eight(state.theta, load_eight(state.theta) + step * factor);
 }
 
 // Writes the guarded margin of n <= round_size examples, and that of the mixture, and learns from

@@ -242,8 +242,10 @@ class Mixture:
             h = weight * (right[i, 5] * wrong[i, 5])
             b = b + u[i] * g
             self.precision = self.precision + u[i] * u[i, :6, None] * h
-        self.theta = self.theta.copy()
-        self.theta[:6] = self.theta[:6] + solution(self.precision, b)
+        step = np.append(solution(self.precision, b), [0.0, 0.0])
+        r = max(abs(of_inputs(row * step)) for row in u)
+        factor = logarithm(1.0 + r) / r if r > 1e-3 else 1.0 - 0.5 * r
+        self.theta = self.theta + step * factor
 
         for i in range(n):
             weight = D(o[i])
