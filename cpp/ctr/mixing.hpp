@@ -5,10 +5,12 @@
 // an example:
 //
 //     p = sigmoid(theta . u),  h = p (1 - p)
-//     Lambda += sum of o h u u',    theta += Lambda^-1 sum of o (y - p) u
+//     Lambda += sum of o h u u',    d = Lambda^-1 sum of o (y - p) u
+//     theta += d / max(1, largest |d . u|)
 //
-// where the sums are over the examples of the round. theta may be negative: no expert alone is the
-// model.
+// where the sums, and the largest, are over the examples of the round. theta may be negative: no
+// expert alone is the model. A step moves no margin by more than 1: Newton's method alone has no
+// bound where a label is a surprise, because h is small there, and weights may be large.
 //
 // The guard predicts the average of the five experts and the mixture, each weighted by its prior
 // and by the likelihood that it gave to the labels so far (Vovk, "Aggregating strategies", COLT
@@ -49,10 +51,11 @@ inline double sum_of_inputs(const Lanes8<double>& x) {
   return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + (lane[4] + lane[5]);
 }
 
-// Adds the solution x of precision x = b to theta. The precision is symmetric, with rows of eight.
-inline void add_solution(const double* precision, const double* b, double* theta) {
+// The solution x of precision x = b. The precision is symmetric, with rows of eight; x has zeros in
+// the places that are to spare.
+inline Lanes8<double> solution(const double* precision, const double* b) {
   constexpr double least = prior_precision[0];
-  double l[inputs][inputs], d[inputs], x[inputs];
+  double l[inputs][inputs], d[inputs], x[lanes] = {};
   for (std::size_t j = 0; j < inputs; ++j) {
     d[j] = precision[lanes * j + j];
     for (std::size_t k = 0; k < j; ++k) d[j] -= l[j][k] * l[j][k] * d[k];
@@ -71,8 +74,8 @@ inline void add_solution(const double* precision, const double* b, double* theta
   for (std::size_t i = inputs; i-- > 0;) {
     x[i] /= d[i];
     for (std::size_t k = i + 1; k < inputs; ++k) x[i] -= l[k][i] * x[k];
-    theta[i] += x[i];
   }
+  return load_eight(x);
 }
 
 // Learns how to mix the inputs u of n examples, whose labels had the probabilities `right`.
@@ -103,7 +106,14 @@ inline void learn_mixing(MixingState& state, const double* u, const double* righ
   double b[lanes];
   store_eight(b, sum);
   for (std::size_t r = 0; r < inputs; ++r) store_eight(state.precision + lanes * r, precision[r]);
-  add_solution(state.precision, b, state.theta);
+  const Lanes8<double> step = solution(state.precision, b);
+  double most = 1.0;  // that a margin moves
+  for (std::size_t i = 0; i < n; ++i) {
+    const double moved = sum_of_inputs(step * load_eight(u + lanes * i));
+    const double distance = moved < 0.0 ? -moved : moved;
+    most = distance > most ? distance : most;
+  }
+  store_eight(state.theta, load_eight(state.theta) + step * (1.0 / most));
 }
 
 // Writes the guarded margin of n <= round_size examples, and that of the mixture, and learns from

@@ -33,8 +33,10 @@ float mix_one(PairMixingState& state, const double (&u)[inputs], bool positive, 
   const double q = static_cast<double>(sigmoid(-margin));
   const double oh = o * (p * q), d = 1.0 + oh * quadratic;
   const double of_theta = o * (positive ? q : -p) / d, of_covariance = oh / d;
+  const double moved = of_theta * quadratic, distance = moved < 0.0 ? -moved : moved;
+  const double bounded = distance > 1.0 ? of_theta / distance : of_theta;
   for (std::size_t r = 0; r < inputs; ++r) {
-    state.theta[r] += of_theta * pu[r];
+    state.theta[r] += bounded * pu[r];
     double* const row = state.covariance + inputs * r;
     for (std::size_t s = 0; s < inputs; ++s) row[s] -= of_covariance * (pu[r] * pu[s]);
   }

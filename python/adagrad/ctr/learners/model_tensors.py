@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from adagrad.ctr.learners.mixture import ROW_COLUMNS
 from adagrad.ctr.learners.model import (
     Model,
     Settings,
@@ -128,11 +129,11 @@ def fill(
     Raises
     ------
     TableFileError
-        The file ends before.
+        The file ends before, or the state of a mixture is not finite.
     """
     for name, rows in model.row_tensors().items():
         file.seek(start + tensors[name].begin)
-        fill_rows(path, file, rows, slots)
+        fill_rows(path, file, rows, slots, finite=name in ROW_COLUMNS)
     for name, array in model.tensors().items():
         file.seek(start + tensors[name].begin)
         files.fill(path, file, array.reshape(-1).view(np.uint8).data)
