@@ -6,10 +6,10 @@
 //
 //     p = sigmoid(theta . u),  h = p (1 - p)
 //     Lambda += sum of o h u u',    d = Lambda^-1 sum of o (y - p) u
-//     theta += d / max(1, largest |d . u|)
+//     theta += d / max(1, largest |d . u| / 4)
 //
 // where the sums, and the largest, are over the examples of the round. theta may be negative: no
-// expert alone is the model. A step moves no margin by more than 1: Newton's method alone has no
+// expert alone is the model. A step moves no margin by more than 4: Newton's method alone has no
 // bound where a label is a surprise, because h is small there, and weights may be large.
 //
 // The guard predicts the average of the five experts and the mixture, each weighted by its prior
@@ -41,6 +41,9 @@ constexpr std::size_t experts = 5, inputs = experts + 1;
 
 // The diagonal of Lambda at the start.
 constexpr double prior_precision[inputs] = {10.0, 10.0, 10.0, 10.0, 10.0, 100.0};
+
+// By how much a step may move a margin.
+constexpr double largest_move = 4.0;
 
 // The prior of each prediction: of the experts, then of the mixture.
 constexpr float prior_share[lanes] = {0.1f, 0.1f, 0.1f, 0.1f, 0.1f, 0.5f, 0.0f, 0.0f};
@@ -107,13 +110,13 @@ inline void learn_mixing(MixingState& state, const double* u, const double* righ
   store_eight(b, sum);
   for (std::size_t r = 0; r < inputs; ++r) store_eight(state.precision + lanes * r, precision[r]);
   const Lanes8<double> step = solution(state.precision, b);
-  double most = 1.0;  // that a margin moves
+  double most = largest_move;
   for (std::size_t i = 0; i < n; ++i) {
     const double moved = sum_of_inputs(step * load_eight(u + lanes * i));
     const double distance = moved < 0.0 ? -moved : moved;
     most = distance > most ? distance : most;
   }
-  store_eight(state.theta, load_eight(state.theta) + step * (1.0 / most));
+  store_eight(state.theta, load_eight(state.theta) + step * (largest_move / most));
 }
 
 // Writes the guarded margin of n <= round_size examples, and that of the mixture, and learns from

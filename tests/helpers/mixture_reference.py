@@ -244,8 +244,8 @@ class Mixture:
             self.precision = self.precision + u[i] * u[i, :6, None] * h
         step = np.zeros(8)
         step[:6] = solution(self.precision, b)
-        most = max([1.0, *(abs(of_inputs(step * row)) for row in u)])
-        self.theta = self.theta + step * (1.0 / most)
+        most = max([4.0, *(abs(of_inputs(step * row)) for row in u)])
+        self.theta = self.theta + step * (4.0 / most)
 
         for i in range(n):
             weight = D(o[i])

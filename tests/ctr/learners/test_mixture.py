@@ -188,7 +188,7 @@ def test_an_implicit_step_does_not_overshoot():
 
 
 @pytest.mark.parametrize("weight", [0.01, 1.0, 1e6, 2.0**40])
-def test_a_step_of_the_mixing_weights_moves_no_margin_by_more_than_1(weight):
+def test_a_step_of_the_mixing_weights_moves_no_margin_by_more_than_4(weight):
     """Also where a label is a surprise, so that the curvature of its loss says little."""
     x = Examples.from_csr(scipy.sparse.csr_matrix(np.ones((400, 3), np.float32)))
     mixture = Mixture(3, True)
@@ -198,8 +198,8 @@ def test_a_step_of_the_mixing_weights_moves_no_margin_by_more_than_1(weight):
     odd = np.array([weight], np.float32)
     mixture.learn(x[:1], np.zeros(1, np.float32), odd, 400, mixes=True, threads=1)
     moved = u @ (mixture.state[:6] - before)
-    assert -1.000001 < moved < 0.0
-    assert (moved < -0.999999) == (weight >= 1.0)
+    assert -4.000001 < moved < 0.0
+    assert (moved < -3.999999) == (weight >= 1.0)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -210,7 +210,7 @@ def test_examples_that_weigh_a_million_times_as_much(seed):
     weights = np.where(rng.random(1000) < 0.01, 1e6, 1.0).astype(np.float32)
     model = new_model()
     model.learn(x[:1000], y[:1000], weights)
-    assert loss_of(model.margins(x[1000:]), y[1000:]).mean() < 3.0
+    assert loss_of(model.margins(x[1000:]), y[1000:]).mean() < 10.0
 
 
 def test_variances_fall(rng):
