@@ -5,12 +5,12 @@
 // an example:
 //
 //     p = sigmoid(theta . u),  h = p (1 - p)
-//     Lambda += sum of o h u u',    step = Lambda^-1 sum of o (y - p) u
-//     theta += step log(1 + r) / r,    r = the largest |u . step|
+//     Lambda += sum of o h u u',    d = Lambda^-1 sum of o (y - p) u
+//     theta += d / max(1, largest |d . u| / 4)
 //
-// where the sums are over the examples of the round. The factor keeps a surprise, for which h is
-// almost 0, from a step beyond the minimum (Bach, "Self-concordant analysis for logistic
-// regression", 2010). theta may be negative: no expert alone is the model.
+// where the sums, and the largest, are over the examples of the round. theta may be negative: no
+// expert alone is the model. A step moves no margin by more than 4: Newton's method alone has no
+// bound where a label is a surprise, because h is small there, and weights may be large.
 //
 // The guard predicts the average of the five experts and the mixture, each weighted by its prior
 // and by the likelihood that it gave to the labels so far (Vovk, "Aggregating strategies", COLT
@@ -42,6 +42,9 @@ constexpr std::size_t experts = 5, inputs = experts + 1;
 // The diagonal of Lambda at the start.
 constexpr double prior_precision[inputs] = {10.0, 10.0, 10.0, 10.0, 10.0, 100.0};
 
+// By how much a step may move a margin.
+constexpr double largest_move = 4.0;
+
 // The prior of each prediction: of the experts, then of the mixture.
 constexpr float prior_share[lanes] = {0.1f, 0.1f, 0.1f, 0.1f, 0.1f, 0.5f, 0.0f, 0.0f};
 
@@ -51,10 +54,11 @@ inline double sum_of_inputs(const Lanes8<double>& x) {
   return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + (lane[4] + lane[5]);
 }
 
-// Solves precision x = b. The precision is symmetric, with rows of eight.
-inline void solve(const double* precision, const double* b, double* x) {
+// The solution x of precision x = b. The precision is symmetric, with rows of eight; x has zeros in
+// the places that are to spare.
+inline Lanes8<double> solution(const double* precision, const double* b) {
   constexpr double least = prior_precision[0];
-  double l[inputs][inputs], d[inputs];
+  double l[inputs][inputs], d[inputs], x[lanes] = {};
   for (std::size_t j = 0; j < inputs; ++j) {
     d[j] = precision[lanes * j + j];
     for (std::size_t k = 0; k < j; ++k) d[j] -= l[j][k] * l[j][k] * d[k];
@@ -74,6 +78,7 @@ inline void solve(const double* precision, const double* b, double* x) {
     x[i] /= d[i];
     for (std::size_t k = i + 1; k < inputs; ++k) x[i] -= l[k][i] * x[k];
   }
+  return load_eight(x);
 }
 
 // Learns how to mix the inputs u of n examples, whose labels had the probabilities `right`.
@@ -104,16 +109,14 @@ inline void learn_mixing(MixingState& state, const double* u, const double* righ
   double b[lanes];
   store_eight(b, sum);
   for (std::size_t r = 0; r < inputs; ++r) store_eight(state.precision + lanes * r, precision[r]);
-  double x[lanes] = {}, r = 0.0;
-  solve(state.precision, b, x);
-  const Lanes8<double> step = load_eight(x);
+  const Lanes8<double> step = solution(state.precision, b);
+  double most = largest_move;
   for (std::size_t i = 0; i < n; ++i) {
-    const double change = sum_of_inputs(load_eight(u + lanes * i) * step);
-    const double size = change < 0.0 ? -change : change;
-    r = size > r ? size : r;
+    const double moved = sum_of_inputs(step * load_eight(u + lanes * i));
+    const double distance = moved < 0.0 ? -moved : moved;
+    most = distance > most ? distance : most;
   }
-  const double factor = r > 1e-3 ? logarithm(1.0 + r) / r : 1.0 - 0.5 * r;
-  store_eight(state.theta, load_eight(state.theta) + step * factor);
+  store_eight(state.theta, load_eight(state.theta) + step * (largest_move / most));
 }
 
 // Writes the guarded margin of n <= round_size examples, and that of the mixture, and learns from

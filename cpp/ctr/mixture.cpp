@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <limits>
-#include <memory>
 #include <vector>
 
 #include "../adagrad/parallel.hpp"
@@ -89,13 +88,14 @@ void Mixture::learn(const CtrKernels& kernels, const Examples& x, const Targets&
     if (longest_ < x.n - begin) {  // ends with a round
       end = begin + longest_ - static_cast<std::size_t>((t + begin) % round_size);
     }
-    if (growth_ != 1.0) rescale();
     // Threads do not pay for rounds of a few examples.
     constexpr std::uint64_t few = 8 * examples_per_round;
     const std::uint64_t left = t + begin < few ? few - t - begin : 0;
     const std::size_t part = left < end - begin ? begin + static_cast<std::size_t>(left) : end;
     learn_part(kernels, x, begin, part, targets, t, scaled, mixes, 1, margins, mixed);
     learn_part(kernels, x, part, end, targets, t, scaled, mixes, threads, margins, mixed);
+    // Also after the last part: a scale below 2 has one form, wherever calls end.
+    if (growth_ != 1.0) rescale();
   }
 }
 
@@ -114,10 +114,11 @@ void Mixture::learn_part(const CtrKernels& kernels, const Examples& x, std::size
   work_as_team(
       work_of(x, begin, end), threads,
       [&](std::size_t thread, const Units& mine, Barrier& barrier) {
-        const auto own = std::make_unique<MixtureRound>();
-        own->entries = state_.entries;
-        own->scale = state_.scale;
-        own->growth = growth_;
+        // On the stack: an allocation that fails in a thread would end the process.
+        MixtureRound own{};
+        own.entries = state_.entries;
+        own.scale = state_.scale;
+        own.growth = growth_;
         float unused[round_size];
         bool odd = false;
         for (std::size_t from = begin, to; from < end; from = to, odd = !odd) {
@@ -131,20 +132,20 @@ void Mixture::learn_part(const CtrKernels& kernels, const Examples& x, std::size
           float* const second_sums = first_sums + sums;
           kernels.mixture_sums(memory_, entries, mine, first_sums, stride);
           barrier.wait();
-          kernels.mixture_margins(memory_, of_round, n, first_sums, stride, t + from, *own);
-          kernels.mixture_rates(memory_, entries, mine, *own, second_sums, stride);
+          kernels.mixture_margins(memory_, of_round, n, first_sums, stride, t + from, own);
+          kernels.mixture_rates(memory_, entries, mine, own, second_sums, stride);
           if (thread == 0) {
             if (!mixes) frozen = state_;
             float* const mixed = mixed_margins == nullptr ? unused : mixed_margins + from;
-            kernels.mix(mixing, own->z, has_bias, of_round, n, lambda_, mixed, margins + from);
+            kernels.mix(mixing, own.z, has_bias, of_round, n, lambda_, mixed, margins + from);
           }
           barrier.wait();
-          kernels.mixture_residuals(has_bias, of_round, n, second_sums, stride, *own);
-          kernels.mixture_steps(memory_, entries, mine, *own);
+          kernels.mixture_residuals(has_bias, of_round, n, second_sums, stride, own);
+          kernels.mixture_steps(memory_, entries, mine, own);
         }
         if (thread == 0) {
-          state_.entries = own->entries;
-          state_.scale = own->scale;
+          state_.entries = own.entries;
+          state_.scale = own.scale;
         }
       });
 }

@@ -128,7 +128,8 @@ struct PairMargins {
 // Mixes the margins of n examples, in order, and learns how to if `learns`.
 //
 // The mixture is that of mixing.hpp on u = (linear, pairs, 1), with both clipped to +-30. It starts
-// with theta = (1, 1, 0), the sum of both, and P = diag(0.03, 0.3, 0.01).
+// with theta = (1, 1, 0), the sum of both, and P = diag(0.03, 0.3, 0.01). A step follows each
+// example, and moves its margin by at most 4.
 //
 // Its guard predicts the average of the linear part, which is guarded itself, and of the mixture,
 // weighted by the likelihood that each gave to the labels so far. The total loss exceeds that of

@@ -8,6 +8,8 @@ namespace {
 constexpr std::size_t inputs = 3;
 constexpr double prior_covariance[inputs] = {0.03, 0.3, 0.01};  // the diagonal of P at the start
 
+constexpr double largest_move = 4.0;  // of a margin, by a step
+
 // A NaN counts as -30: pairs without normalization may overflow.
 double clipped(float margin) {
   return static_cast<double>(margin > -30.0f ? margin < 30.0f ? margin : 30.0f : -30.0f);
@@ -33,8 +35,10 @@ float mix_one(PairMixingState& state, const double (&u)[inputs], bool positive, 
   const double q = static_cast<double>(sigmoid(-margin));
   const double oh = o * (p * q), d = 1.0 + oh * quadratic;
   const double of_theta = o * (positive ? q : -p) / d, of_covariance = oh / d;
+  const double moved = of_theta * quadratic, distance = moved < 0.0 ? -moved : moved;
+  const double bounded = distance > largest_move ? of_theta * (largest_move / distance) : of_theta;
   for (std::size_t r = 0; r < inputs; ++r) {
-    state.theta[r] += of_theta * pu[r];
+    state.theta[r] += bounded * pu[r];
     double* const row = state.covariance + inputs * r;
     for (std::size_t s = 0; s < inputs; ++s) row[s] -= of_covariance * (pu[r] * pu[s]);
   }

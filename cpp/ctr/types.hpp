@@ -57,13 +57,13 @@ struct MixtureRound {
 
 // How the margins of the experts are combined (mixing.hpp). A state is as many doubles in a file.
 struct MixingState {
-  double theta[lanes];           // weights of five margins and of the constant 1
-  double precision[6 * lanes];   // of the six weights; rows are padded with zeros
-  double evidence[lanes];        // loss of each expert and of the mixture, as the guard counts it
-  double losses[lanes];          // the same without forgetting, in nats
-  double weight;                 // of the examples in these losses
-  double largest_weight;         // of any example, at least 1
-  double entries;                // sum of 1 + |x'|^2 over the examples ever learned
+  double theta[lanes];          // weights of five margins and of the constant 1
+  double precision[6 * lanes];  // of the six weights; rows are padded with zeros
+  double evidence[lanes];       // loss of each expert and of the mixture, as the guard counts it
+  double losses[lanes];         // the same without forgetting, in nats
+  double weight;                // of the examples in these losses
+  double largest_weight;        // of any example, at least 1
+  double entries;               // sum of 1 + |x'|^2 over the examples ever learned
   double scale;  // of the accumulators: by what an example counts more than the first
 };
 

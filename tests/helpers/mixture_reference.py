@@ -119,15 +119,15 @@ class Mixture:
         self, x: Examples, y: Array, weights: Array | None = None, *, mixes: bool = True
     ) -> Array:
         out = np.empty(len(x), F)
+        for part in rounds(self.examples, len(x)):
+            o = np.ones(part.stop - part.start, F) if weights is None else weights[part]
+            out[part] = self._round(x[part], y[part], o, self.examples + part.start, mixes)
+        self.examples += len(x)
         while self.scale >= 2.0:  # which changes no bit of what the accumulators mean
             self.scale = self.scale / 2
             self.rows[:, 8:] /= F(2)
             if self.bias is not None:
                 self.bias[8:] /= F(2)
-        for part in rounds(self.examples, len(x)):
-            o = np.ones(part.stop - part.start, F) if weights is None else weights[part]
-            out[part] = self._round(x[part], y[part], o, self.examples + part.start, mixes)
-        self.examples += len(x)
         return out
 
     def _round(self, x: Examples, y: Array, o: Array, t: int, mixes: bool) -> Array:
@@ -242,10 +242,10 @@ class Mixture:
             h = weight * (right[i, 5] * wrong[i, 5])
             b = b + u[i] * g
             self.precision = self.precision + u[i] * u[i, :6, None] * h
-        step = np.append(solution(self.precision, b), [0.0, 0.0])
-        r = max(abs(of_inputs(row * step)) for row in u)
-        factor = logarithm(1.0 + r) / r if r > 1e-3 else 1.0 - 0.5 * r
-        self.theta = self.theta + step * factor
+        step = np.zeros(8)
+        step[:6] = solution(self.precision, b)
+        most = max([4.0, *(abs(of_inputs(step * row)) for row in u)])
+        self.theta = self.theta + step * (4.0 / most)
 
         for i in range(n):
             weight = D(o[i])

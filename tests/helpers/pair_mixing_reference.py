@@ -58,8 +58,10 @@ class PairMixing:
         oh = o * (p * q)
         d = 1.0 + oh * quadratic
         of_theta, of_covariance = o * (q if y > 0 else -p) / d, oh / d
+        distance = abs(of_theta * quadratic)
+        bounded = of_theta * (4.0 / distance) if distance > 4.0 else of_theta
         for r, row in enumerate(covariance):
-            theta[r] += of_theta * pu[r]
+            theta[r] += bounded * pu[r]
             for s in range(3):
                 row[s] -= of_covariance * (pu[r] * pu[s])
         return margin

@@ -115,6 +115,15 @@ def test_a_mixture_costs_at_most_log_2_over_its_linear_part(data, weight):
     assert o * nats(margins, y) <= mixing.state[15] * (1 + 1e-6) + allowed
 
 
+@pytest.mark.parametrize("weight", [1e6, 2.0**48])
+def test_a_step_of_the_mixing_moves_its_margin_by_at_most_4(weight):
+    mixing = PairMixing(intercept=True)
+    z, y = np.array([20.0], F), np.zeros(1, F)
+    mixing.mix(z, z, -z / 2, y, np.array([weight], F), learns=True)
+    moved = np.array([20.0, -10.0, 1.0]) @ (mixing.state[:3] - [1.0, 1.0, 0.0])
+    assert moved == pytest.approx(-4.0)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_model_is_a_mixture_pairs_beside_it_and_their_mixing(kind, rng):
     """The pairs see the margins of the mixture, and change nothing in it."""

@@ -97,7 +97,8 @@ def test_a_cut_at_multiples_of_64_keeps_the_bits(cuts, seed):
     ends = np.cumsum([0, *cuts]) * 64
     found = [parts.learn(x[a:b], y[a:b], threads=2) for a, b in itertools.pairwise(ends.tolist())]
     assert_same_bits(np.concatenate(found), margins)
-    assert_same_bits(parts.mixture.linear()[0], whole.mixture.linear()[0])
+    assert_same_bits(parts.mixture.rows, whole.mixture.rows)
+    assert_same_bits(parts.mixture.state, whole.mixture.state)
 
 
 def test_forgetting_does_not_overflow(rng):
@@ -106,7 +107,7 @@ def test_forgetting_does_not_overflow(rng):
     model = new_model(half_life=64.0)
     model.learn(x, labels(rng, x))
     assert np.isfinite(model.mixture.rows).all()
-    assert 1.0 <= model.mixture.state[-1] < 2.0**40
+    assert 1.0 <= model.mixture.state[-1] < 2.0
     assert np.isfinite(model.mixture.linear()[0]).all()
 
 
@@ -185,6 +186,32 @@ def test_an_implicit_step_does_not_overshoot():
     margins = mixture.rows[:, :5].sum(axis=0) + mixture.bias[:5]
     assert (margins > 0).all()
     assert (margins < 30).all()
+
+
+@pytest.mark.parametrize("weight", [0.01, 1.0, 1e6, 2.0**40])
+def test_a_step_of_the_mixing_weights_moves_no_margin_by_more_than_4(weight):
+    """Also where a label is a surprise, so that the curvature of its loss says little."""
+    x = Examples.from_csr(scipy.sparse.csr_matrix(np.ones((400, 3), np.float32)))
+    mixture = Mixture(3, True)
+    mixture.learn(x, np.ones(400, np.float32), None, 0, mixes=True, threads=1)
+    u = np.append(mixture.rows[:, :5].sum(axis=0) + mixture.bias[:5], 1.0)
+    before = mixture.state[:6].copy()
+    odd = np.array([weight], np.float32)
+    mixture.learn(x[:1], np.zeros(1, np.float32), odd, 400, mixes=True, threads=1)
+    moved = u @ (mixture.state[:6] - before)
+    assert -4.000001 < moved < 0.0
+    assert (moved < -3.999999) == (weight >= 1.0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_examples_that_weigh_a_million_times_as_much(seed):
+    rng = np.random.default_rng(seed)
+    x = batch(rng, 1200, SLOTS)
+    y = (rng.random(1200) < 0.3).astype(np.float32)
+    weights = np.where(rng.random(1000) < 0.01, 1e6, 1.0).astype(np.float32)
+    model = new_model()
+    model.learn(x[:1000], y[:1000], weights)
+    assert loss_of(model.margins(x[1000:]), y[1000:]).mean() < 10.0
 
 
 def test_variances_fall(rng):

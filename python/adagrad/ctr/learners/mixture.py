@@ -208,10 +208,20 @@ class Mixture:
     def check_tensors(self) -> None:
         """Raise a ValueError if what was written into `tensors` is not the state of a mixture."""
         state, most = self._fields, np.finfo(np.float64).max
-        ranges = {"weight": (0.0, most), "entries": (0.0, most), "largest_weight": (1.0, most)}
-        for name, (least, limit) in {**ranges, "scale": (1.0, 2.0**64)}.items():
-            if not least <= state[name] <= limit:
-                raise ValueError(f"the {name} of its mixing is {state[name]}")
+        ranges = {
+            **dict.fromkeys(("theta", "precision"), (-most, most)),
+            **dict.fromkeys(("evidence", "losses", "weight", "entries"), (0.0, most)),
+            "largest_weight": (1.0, most),
+            "scale": (1.0, 2.0),
+        }
+        for name, (least, limit) in ranges.items():
+            found = np.ravel(state[name])
+            if (wrong := found[~((least <= found) & (found <= limit))]).size:
+                raise ValueError(f"the {name} of its mixing is {wrong[0]}")
+        if (least := state["precision"].diagonal().min()) <= 0.0:
+            raise ValueError(f"the precision of its mixing has {least} in its diagonal")
+        if self.bias is not None and not np.isfinite(self.bias).all():
+            raise ValueError("experts.bias has a number that is not finite")
         if self._scaled[0] not in (0.0, 1.0):
             raise ValueError(f"experts.scaled is {self._scaled[0]}, expected 0 or 1")
 

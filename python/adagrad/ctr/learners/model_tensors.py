@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from adagrad.ctr.learners.compiled import penalized_weights
 from adagrad.ctr.learners.layouts import row_columns, table_of, tensor_shapes
+from adagrad.ctr.learners.mixture import ROW_COLUMNS
 from adagrad.ctr.learners.model import Model
 from adagrad.ctr.learners.settings import Settings
 from adagrad.ctr.learners.stored_rows import fill_rows, row_parts, row_slices
@@ -124,11 +125,11 @@ def fill(
     Raises
     ------
     TableFileError
-        The file ends before.
+        The file ends before, or the state of a mixture is not finite.
     """
     for name, rows in model.row_tensors().items():
         file.seek(start + tensors[name].begin)
-        fill_rows(path, file, rows, slots)
+        fill_rows(path, file, rows, slots, finite=name in ROW_COLUMNS)
     for name, array in model.tensors().items():
         file.seek(start + tensors[name].begin)
         files.fill(path, file, array.reshape(-1).view(np.uint8).data)

@@ -133,10 +133,16 @@ class PairMixing:
 
     def check_tensors(self) -> None:
         """Raise a ValueError if what was written into `state` is not the state of a mixing."""
-        state = self._fields
-        for name, least in (("weight", 0.0), ("largest_weight", 1.0)):
-            if not least <= state[name] < np.inf:
-                raise ValueError(f"the {name} of the mixing of its pairs is {state[name]}")
+        state, most = self._fields, np.finfo(np.float64).max
+        ranges = {
+            **dict.fromkeys(("theta", "covariance"), (-most, most)),
+            **dict.fromkeys(("evidence", "losses", "weight"), (0.0, most)),
+            "largest_weight": (1.0, most),
+        }
+        for name, (least, limit) in ranges.items():
+            found = np.ravel(state[name])
+            if (wrong := found[~((least <= found) & (found <= limit))]).size:
+                raise ValueError(f"the {name} of the mixing of its pairs is {wrong[0]}")
 
     def copy(self) -> PairMixing:
         """Return an independent one with the same bits."""

@@ -55,20 +55,24 @@ def row_parts(rows: Floats, slots: Slots | None) -> Iterator[Floats]:
         yield rows[part if slots is None else slots[part]]
 
 
-def fill_rows(path: StrPath, file: FileIO, rows: Floats, slots: Slots | None) -> None:
+def fill_rows(
+    path: StrPath, file: FileIO, rows: Floats, slots: Slots | None, *, finite: bool = False
+) -> None:
     """Read the rows of some slots, or all of them, from the position of a file.
 
     Raises
     ------
     TableFileError
-        The file ends before.
+        The file ends before, or a number is not finite and `finite` says that all are.
     """
-    if slots is None and rows.flags.c_contiguous:
+    if slots is None and rows.flags.c_contiguous and not finite:
         files.fill(path, file, _bytes(rows))
         return
     for part in row_slices(len(rows) if slots is None else len(slots), 4 * rows.shape[1]):
         some = np.empty((part.stop - part.start, rows.shape[1]), np.float32)
         files.fill(path, file, _bytes(some))
+        if finite and not np.isfinite(some).all():
+            raise TableFileError(f"{path} is corrupted: the state of a slot is not finite")
         rows[part if slots is None else slots[part]] = some
 
 
