@@ -330,8 +330,7 @@ class HashingEncoder(ScikitLearnMethods):
         ValueError
             `fit` was not called.
         """
-        if not hasattr(self, "fields_"):
-            raise ValueError("the encoder does not know its columns yet: call fit first")
+        self._check_is_fitted()
         homes = self._make_hasher(self.fields_).homes()
         names = self._names(derived(self.fields_))
         return {
@@ -347,8 +346,7 @@ class HashingEncoder(ScikitLearnMethods):
         ValueError
             `fit` was not called.
         """
-        if not hasattr(self, "fields_"):
-            raise ValueError("the encoder does not know its columns yet: call fit first")
+        self._check_is_fitted()
         reasons = getattr(self, "_reasons", {})
         lines = [
             f"{name}: {kind or 'not known yet'}, {reasons.get(name, 'as saved')}"
@@ -431,6 +429,10 @@ class HashingEncoder(ScikitLearnMethods):
             given = with_calendar(self.calendar, schema.names, given)
         first = None if self.kinds == "types" else first
         return decide(schema, given, self.numeric, first, by_types=by_types)
+
+    def _check_is_fitted(self) -> None:
+        if not hasattr(self, "fields_"):
+            raise ValueError("the encoder does not know its columns yet: call fit first")
 
     def _check_choices(self) -> None:
         for name, choices in _CHOICES.items():
