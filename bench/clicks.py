@@ -99,10 +99,15 @@ def generic(examples: int, bits: int) -> Clicks:
     return Clicks(f"CSR, 2^{bits}", Examples.from_csr(matrix), _labels(random, logits))
 
 
+def nats(margins: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the loss of each example."""
+    margins = margins.astype(np.float64)
+    return np.logaddexp(0.0, np.where(y > 0, -margins, margins))
+
+
 def logloss(margins: np.ndarray, y: np.ndarray) -> float:
     """Return the mean in nats."""
-    margins = margins.astype(np.float64)
-    return float(np.logaddexp(0.0, np.where(y > 0, -margins, margins)).mean())
+    return float(nats(margins, y).mean())
 
 
 def vw_lines(clicks: Clicks) -> Iterator[str]:

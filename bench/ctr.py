@@ -1,8 +1,7 @@
 """The click learners beside Vowpal Wabbit, scikit-learn and libffm, and beside the limit.
 
 Learners start from hashed examples in memory; the end-to-end shapes start from a file. Each pass
-starts from a new model. The baseline for several threads is our own loop that learns example by
-example on one thread. The limit reads and writes the same rows in the same order, each once per
+starts from a new model. The limit reads and writes the same rows in the same order, each once per
 entry: it does not wait for the margin before it takes a step. Vowpal Wabbit reads its text, or its
 binary cache.
 """
@@ -137,7 +136,7 @@ def fielded(report: Report, bits: int, peers: bool) -> None:
     show_loss(report, of)
     gained = report.ratio(of.name, US, LEARN, of=f"{US}, {threads} threads")
     claims = [
-        Claim(f"{of.name}: {threads} threads against one by one", gained, ">=", 1.4),
+        Claim(f"{of.name}: {threads} threads against one", gained, ">=", 1.4),
         Claim(f"{of.name}: VW from its cache", report.ratio(of.name, VW_CACHE, LEARN), ">=", 7),
         Claim(f"{of.name}: {SGD}", report.ratio(of.name, SGD, LEARN), ">=", 4),
         Claim(f"{of.name}: over the limit", report.ratio(of.name, US, LEARN, of=LIMIT), "<=", 2.2),
@@ -161,7 +160,7 @@ def sparse_matrix(report: Report, bits: int) -> None:
     report.measure(Shape(of.name, of.entries), variants, repeat=False, budget=15)
     show_loss(report, of)
     gained = report.ratio(of.name, US, GENERIC, of=f"{US}, {threads} threads")
-    report.claims.append(Claim(f"{of.name}: {threads} threads, one by one", gained, ">=", 1.25))
+    report.claims.append(Claim(f"{of.name}: {threads} threads against one", gained, ">=", 1.25))
     if bits == 22:
         beaten = report.ratio(of.name, SGD, GENERIC)
         report.claims.append(Claim(f"{of.name}: {SGD}", beaten, ">=", 3))

@@ -22,7 +22,7 @@ from adagrad.ctr import (
     LogisticRegression,
 )
 from adagrad.ctr.learners.progressive import Progressive
-from bench.clicks import Clicks, vw_lines
+from bench.clicks import Clicks, nats, vw_lines
 from bench.machine import leave_out, peer
 
 Floats = np.ndarray
@@ -55,12 +55,6 @@ class Losses:
         """Return the logloss of a part, or None if there is none."""
         nats = getattr(self, part)
         return None if nats is None else float(nats.mean())
-
-
-def nats(margins: Floats, y: Floats) -> Floats:
-    """Return the loss of each example."""
-    margins = margins.astype(np.float64)
-    return np.logaddexp(0.0, np.where(y > 0, -margins, margins))
 
 
 def against(losses: Floats, base: Floats) -> tuple[float, float]:

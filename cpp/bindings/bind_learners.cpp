@@ -13,91 +13,11 @@
 #include "../isa/cpu.hpp"
 #include "arrays.hpp"
 #include "hyperparameters.hpp"
+#include "learner_arguments.hpp"
 #include "module.hpp"
 
 namespace adagrad {
 namespace {
-
-// The arrays of an adagrad.ctr.Examples, which checked them when it was made. Keeps them alive.
-class HeldExamples {
- public:
-  HeldExamples(py::handle x, std::size_t slots)
-      : slots_(x.attr("slots")), bounds_(x.attr("bounds")), values_(x.attr("values")),
-        fields_(x.attr("fields")) {
-    const std::size_t n_slots = x.attr("n_slots").cast<std::size_t>();
-    if (n_slots != slots) {
-      throw py::value_error("X has " + std::to_string(n_slots) + " slots, but the model has " +
-                            std::to_string(slots));
-    }
-    const bool fixed = array(bounds_).size() == static_cast<py::ssize_t>(regions + 1);
-    view_ = {data<std::uint32_t>(slots_),
-             data<float>(values_),
-             data<std::uint32_t>(bounds_),
-             data<std::uint16_t>(fields_),
-             x.attr("n_examples").cast<std::size_t>(),
-             fixed};
-  }
-
-  const Examples& operator*() const { return view_; }
-  const Examples* operator->() const { return &view_; }
-
- private:
-  static py::array array(py::handle object) { return py::reinterpret_borrow<py::array>(object); }
-  template <class T>
-  static const T* data(py::handle object) {
-    return object.is_none() ? nullptr : static_cast<const T*>(array(object).data());
-  }
-
-  py::object slots_, bounds_, values_, fields_;
-  Examples view_;
-};
-
-// Memory that is updated in place: `rows` rows of `length` float32.
-float* check_table(const Argument& a, const py::array& memory, std::size_t rows,
-                   std::size_t length) {
-  check_memory(a, memory, Access::write);
-  if (static_cast<std::size_t>(memory.nbytes()) != rows * length * sizeof(float)) {
-    fail_value(a, "has " + std::to_string(memory.nbytes()) + " bytes; " + std::to_string(rows) +
-                      " rows of " + std::to_string(length) + " float32 are needed");
-  }
-  return static_cast<float*>(const_cast<void*>(memory.data()));
-}
-
-float* check_table_or_none(const Argument& a, const py::object& memory, std::size_t length) {
-  if (memory.is_none()) return nullptr;
-  return check_table(a, py::reinterpret_borrow<py::array>(memory), 1, length);
-}
-
-const float* check_floats(const Argument& a, const py::array& array, std::size_t n) {
-  check_memory(a, array, Access::read);
-  if (real_type(a, array) != Real::f32) {
-    fail_type(a, "has dtype " + text_of(array.dtype()) + "; float32 is needed");
-  }
-  if (array.ndim() != 1 || static_cast<std::size_t>(array.size()) != n) {
-    fail_value(a, "has shape " + shape_of(array) + "; (" + std::to_string(n) + ",) is needed");
-  }
-  return static_cast<const float*>(array.data());
-}
-
-Targets check_targets(const Argument& at_y, const py::array& y, const py::object& weights,
-                      std::size_t n) {
-  const float* const labels = check_floats(at_y, y, n);
-  if (weights.is_none()) return {labels, nullptr};
-  const auto& array = py::reinterpret_borrow<py::array>(weights);
-  return {labels, check_floats(at_y.other("sample_weight"), array, n)};
-}
-
-Targets check_labels(const py::array& y, const py::object& weights, std::size_t n) {
-  const Argument a{"learn", "y"};
-  const Targets targets = check_targets(a, y, weights, n);
-  for (std::size_t i = 0; i < n; ++i) {
-    if (targets.y[i] == 0.0f || targets.y[i] == 1.0f) continue;
-    throw py::value_error(a.text() + element_text(y, i) + " = " +
-                          text_of(py::float_(static_cast<double>(targets.y[i]))) +
-                          " is not a label: 0 or 1 is needed");
-  }
-  return targets;
-}
 
 // The penalties of a linear part that is learned by FTRL-proximal; otherwise none.
 using L1AndL2 = std::optional<std::pair<float, float>>;
@@ -255,111 +175,6 @@ class LinearLearner final : public Learner {
   Linear* linear_;
 };
 
-double* check_sums(const Argument& a, const py::array& array, std::size_t n) {
-  check_memory(a, array, Access::write);
-  if (real_type(a, array) != Real::f64 || static_cast<std::size_t>(array.size()) != n) {
-    fail_type(a, "has dtype " + text_of(array.dtype()) + " and shape " + shape_of(array) + "; " +
-                     std::to_string(n) + " float64 are needed");
-  }
-  return static_cast<double*>(const_cast<void*>(array.data()));
-}
-
-// A mixture in the memory of three arrays, which it keeps alive.
-class MixtureLearner {
- public:
-  MixtureLearner(const py::array& table, std::size_t slots, const py::object& bias,
-                 const py::array& state, double half_life)
-      : slots_(slots), held_{table, bias, state},
-        mixture_(memory(table, slots, bias), mixing(state), slots, checked(half_life)) {}
-
-  py::array_t<float> learn_from(py::handle x, const py::array& y, const py::object& weights,
-                                std::uint64_t t, bool scaled, bool mixes, std::size_t threads,
-                                const py::object& mixed) {
-    const HeldExamples examples(x, slots_);
-    const Targets targets = check_labels(y, weights, examples->n);
-    float* const unguarded = mixed.is_none() ? nullptr : check_mixed(mixed, examples->n);
-    return margins(
-        *examples,
-        [&](float* to, std::size_t most) {
-          mixture_.learn(*kernels().ctr, *examples, targets, t,
-                         scaled || examples->values != nullptr, mixes, num_threads(most), to,
-                         unguarded);
-        },
-        threads);
-  }
-
-  py::array_t<float> margins_of(py::handle x, double slope, double offset,
-                                std::size_t threads) const {
-    const HeldExamples examples(x, slots_);
-    return margins(
-        *examples,
-        [&](float* to, std::size_t most) {
-          const Affine as{slope, offset};
-          mixture_.predict(*kernels().ctr, *examples, as, num_threads(most), to);
-        },
-        threads);
-  }
-
-  py::array_t<float> variances_of(py::handle x, std::size_t threads) const {
-    const HeldExamples examples(x, slots_);
-    return margins(
-        *examples,
-        [&](float* to, std::size_t most) {
-          mixture_.variances(*kernels().ctr, *examples, num_threads(most), to);
-        },
-        threads);
-  }
-
-  std::pair<py::array_t<float>, float> weights(double slope, double offset) const {
-    py::array_t<float> all(static_cast<py::ssize_t>(slots_));
-    float* const to = all.mutable_data();
-    float bias = 0.0f;
-    unlocked(slots_, [&] { bias = mixture_.weights(*kernels().ctr, {slope, offset}, to); });
-    return {all, bias};
-  }
-
-  void check_examples(py::handle x) const { HeldExamples examples(x, slots_); }
-
- private:
-  static constexpr std::size_t row = 2 * lanes;
-
-  static MixtureModel memory(const py::array& table, std::size_t slots, const py::object& bias) {
-    const Argument a{"Mixture", "table"};
-    return {check_table(a, table, slots, row), check_table_or_none(a.other("bias"), bias, row)};
-  }
-
-  static MixingState& mixing(const py::array& state) {
-    constexpr std::size_t n = sizeof(MixingState) / sizeof(double);
-    // The array is one of doubles, and a MixingState consists of nothing else.
-    return *reinterpret_cast<MixingState*>(check_sums({"Mixture", "state"}, state, n));
-  }
-
-  static float* check_mixed(const py::object& mixed, std::size_t n) {
-    const Argument a{"learn", "mixed"};
-    const auto& array = py::reinterpret_borrow<py::array>(mixed);
-    check_memory(a, array, Access::write);
-    return const_cast<float*>(check_floats(a, array, n));
-  }
-
-  static double checked(double half_life) {
-    if (half_life == 0.0 || half_life >= 64.0) return half_life;
-    throw py::value_error("half_life must be at least 64 examples, got " +
-                          text_of(py::float_(half_life)));
-  }
-
-  template <class F>
-  static py::array_t<float> margins(const Examples& x, F f, std::size_t threads) {
-    py::array_t<float> out(static_cast<py::ssize_t>(x.n));
-    float* const to = out.mutable_data();
-    unlocked(64 * x.n, [&] { f(to, threads); });
-    return out;
-  }
-
-  const std::size_t slots_;
-  const std::vector<py::object> held_;
-  Mixture mixture_;
-};
-
 void check_factors(std::size_t factors) {
   if (factors == 0) fail_value({"Learner", "factors"}, "must be at least 1, got 0");
 }
@@ -499,26 +314,6 @@ void add_tally(const py::array& margins, const py::array& y, const py::object& w
   sum[3] = tally.predicted;
 }
 
-py::array_t<float> mixed_pairs(const py::array& state, const py::array& linear,
-                               const py::array& guarded, const py::array& pairs, bool has_bias,
-                               const py::array& y, const py::object& weights, double half_life,
-                               bool learns) {
-  const Argument a{"mix_pairs", "state"};
-  constexpr std::size_t length = sizeof(PairMixingState) / sizeof(double);
-  // The array is one of doubles, and a PairMixingState consists of nothing else.
-  auto& mixing = *reinterpret_cast<PairMixingState*>(check_sums(a, state, length));
-  const std::size_t n = static_cast<std::size_t>(pairs.size());
-  const PairMargins of{check_floats(a.other("linear"), linear, n),
-                       check_floats(a.other("guarded"), guarded, n),
-                       check_floats(a.other("pairs"), pairs, n)};
-  const Targets targets = check_labels(y, weights, n);
-  py::array_t<float> margins(static_cast<py::ssize_t>(n));
-  float* const to = margins.mutable_data();
-  const double lambda = 1.0 / growth_in(half_life);
-  unlocked(n, [&] { mix_pairs(mixing, of, has_bias, targets, n, lambda, learns, to); });
-  return margins;
-}
-
 py::array_t<double> probabilities(const py::array& margins) {
   const std::size_t n = static_cast<std::size_t>(margins.size());
   const float* const from = check_floats({"probabilities", "margins"}, margins, n);
@@ -553,23 +348,6 @@ void bind_learners(py::module_& m) {
            "The weights of some slots, or of all.")
       .def("rates", &LinearLearner::rates_of, py::arg("x"), py::arg("t"), py::arg("threads"),
            "Sum effective rate times x^2 over the entries of each example.");
-  py::class_<MixtureLearner>(m, "MixtureLearner")
-      .def(py::init<const py::array&, std::size_t, const py::object&, const py::array&, double>(),
-           py::arg("table"), py::arg("slots"), py::arg("bias"), py::arg("state"),
-           py::arg("half_life"))
-      .def("learn", &MixtureLearner::learn_from, py::arg("x"), py::arg("y"), py::arg("weights"),
-           py::arg("t"), py::arg("scaled"), py::arg("mixes"), py::arg("threads"),
-           py::arg("mixed") = py::none(),
-           "Learn from examples in order. Return the guarded margin of each before it was learned;"
-           " write the one without the guard to mixed.")
-      .def("margins", &MixtureLearner::margins_of, py::arg("x"), py::arg("slope"),
-           py::arg("offset"), py::arg("threads"))
-      .def("variances", &MixtureLearner::variances_of, py::arg("x"), py::arg("threads"),
-           "The variance of the margin of the Bayesian expert, for each example.")
-      .def("weights", &MixtureLearner::weights, py::arg("slope"), py::arg("offset"),
-           "The linear model, slope times the margin plus offset: weights [slots], and the bias.")
-      .def("check", &MixtureLearner::check_examples, py::arg("x"),
-           "Raise if the examples do not fit the model.");
   py::class_<FMLearner, Learner>(m, "FMLearner")
       .def(py::init([](const py::object& table, std::size_t slots, const py::object& bias,
                        const py::array& factor_table, std::size_t factors, bool normalise,
@@ -598,10 +376,6 @@ void bind_learners(py::module_& m) {
            py::arg("rule"), py::arg("lr"), py::arg("lr_decay"), py::arg("penalties") = py::none());
   m.def("tally", &add_tally, py::arg("margins"), py::arg("y"), py::arg("weights"), py::arg("sums"),
         py::arg("bins"), "Add predictions to sums [4] and bins [2, 32768], in place.");
-  m.def("mix_pairs", &mixed_pairs, py::arg("state"), py::arg("linear"), py::arg("guarded"),
-        py::arg("pairs"), py::arg("has_bias"), py::arg("y"), py::arg("weights"),
-        py::arg("half_life"), py::arg("learns"),
-        "Mix the margins of pairs with those of a mixture, and learn how. Return the margins.");
   m.def("probabilities", &probabilities, py::arg("margins"),
         "Probabilities of the negative and the positive class [n, 2].");
 }

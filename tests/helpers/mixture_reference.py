@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from adagrad.ctr import Examples
 from ctr_reference import REGIONS, F, bounds_of, exp_of_minus, rounds, sigmoid
+from reference import logarithm
 
 Array = npt.NDArray[Any]
 D = np.float64
@@ -23,22 +24,6 @@ ADAPTIVE = np.array([1, 1, 1, 1, 0, 0, 0, 0], F)
 BAYESIAN = np.array([0, 0, 0, 0, 1, 0, 0, 0], F)
 PRIOR = np.array([0.1, 0.1, 0.1, 0.1, 0.1, 0.5, 0, 0], F)
 START_PRECISION = np.array([10.0, 10.0, 10.0, 10.0, 10.0, 100.0])
-
-
-def logarithm(x: Any) -> Any:
-    """The natural logarithm by cpp/adagrad/random.hpp."""
-    start = np.uint64(0x3FE6A09E << 32)
-    apart = np.atleast_1d(np.asarray(x, D)).view(np.uint64) - start
-    exponent = (((apart >> np.uint64(52)) + np.uint64(1024)) & np.uint64(0x7FF)).astype(D) - 1024
-    m = ((apart & np.uint64(0xFFFFFFFFFFFFF)) + start).view(D)
-    t = (m - 1) / (m + 1)
-    z = t * t
-    series = np.full_like(z, 1 / 23)
-    for k in (21, 19, 17, 15, 13, 11, 9, 7, 5, 3):
-        series = series * z + 1 / k
-    high, low = float.fromhex("0x1.62e42feep-1"), float.fromhex("0x1.a39ef35793c76p-33")
-    found = exponent * high + ((exponent * low + 2.0 * t * z * series) + 2.0 * t)
-    return found if np.ndim(x) else found[0]
 
 
 def ordered(terms: Array) -> Any:

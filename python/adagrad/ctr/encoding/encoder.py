@@ -8,15 +8,25 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 import adagrad._core as _core
 from adagrad._arguments import check_integer
 from adagrad.ctr.encoding.examples import Examples
-from adagrad.ctr.encoding.fields import CALENDAR, cross_name, derived, fields_in, planned
-from adagrad.ctr.encoding.saved import check_saved
+from adagrad.ctr.encoding.fields import (
+    CALENDAR,
+    KINDS,
+    GivenKind,
+    Kind,
+    cross_name,
+    derived,
+    fields_in,
+    planned,
+    with_calendar,
+)
+from adagrad.ctr.encoding.saved import check_saved, saved_state
 from adagrad.ctr.encoding.scikit_learn import ScikitLearnMethods
 
 # `columns` and `inverse` are imported where they are called: they need pyarrow, but a learner of
@@ -30,17 +40,12 @@ if TYPE_CHECKING:
 
 __all__ = ["HashingEncoder"]
 
-Kind = Literal["categorical", "log2-bins", "value"]
-GivenKind = Literal["categorical", "log2-bins", "value", "numeric", "calendar"]
-KINDS: tuple[str, ...] = get_args(Kind)
-GIVEN_KINDS: tuple[str, ...] = get_args(GivenKind)
 _CHOICES = {
     "numeric": KINDS,
     "kinds": ("values", "types"),
     "multi": ("sum", "mean"),
     "null": ("value", "skip"),
 }
-_FORMAT = 2  # version of to_dict; format 1 has no calendar, and its kinds are those of types
 
 
 class HashingEncoder(ScikitLearnMethods):
@@ -325,8 +330,7 @@ class HashingEncoder(ScikitLearnMethods):
         ValueError
             `fit` was not called.
         """
-        if not hasattr(self, "fields_"):
-            raise ValueError("the encoder does not know its columns yet: call fit first")
+        self._check_is_fitted()
         homes = self._make_hasher(self.fields_).homes()
         names = self._names(derived(self.fields_))
         return {
@@ -342,8 +346,7 @@ class HashingEncoder(ScikitLearnMethods):
         ValueError
             `fit` was not called.
         """
-        if not hasattr(self, "fields_"):
-            raise ValueError("the encoder does not know its columns yet: call fit first")
+        self._check_is_fitted()
         reasons = getattr(self, "_reasons", {})
         lines = [
             f"{name}: {kind or 'not known yet'}, {reasons.get(name, 'as saved')}"
@@ -354,18 +357,7 @@ class HashingEncoder(ScikitLearnMethods):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the parameters and what `fit` found, as a dict that JSON can hold."""
-        params = {**self.get_params(), "bits": int(self.bits), "seed": int(self.seed)}
-        if self.fields is not None and not isinstance(self.fields, Mapping):
-            params["fields"] = list(self.fields)
-        params["crosses"] = [list(cross) for cross in self.crosses]
-        params["wide"] = [name if isinstance(name, str) else list(name) for name in self.wide]
-        params["calendar"] = list(self.calendar)
-        state = {"format": _FORMAT, "params": params, "fields_": getattr(self, "fields_", None)}
-        given = self.fields.values() if isinstance(self.fields, Mapping) else ()
-        if self.kinds == "types" and not self.calendar and {*given} <= {None, *KINDS}:
-            del params["calendar"], params["kinds"]
-            return {**state, "format": 1}
-        return {**state, "reasons": self._reasons} if hasattr(self, "_reasons") else state
+        return saved_state(self)
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> HashingEncoder:
@@ -376,7 +368,7 @@ class HashingEncoder(ScikitLearnMethods):
         TypeError, ValueError
             It describes none: a key is missing, or a parameter is wrong.
         """
-        check_saved(state, _FORMAT, KINDS, GIVEN_KINDS)
+        check_saved(state)
         self = cls(**state["params"])
         if state["format"] == 1:
             self.kinds = "types"
@@ -432,29 +424,15 @@ class HashingEncoder(ScikitLearnMethods):
         from adagrad.ctr.encoding.deciding import decide
 
         self._check_choices()
-        given = fields_in(schema.names, getattr(self, "fields_", self.fields), GIVEN_KINDS)
+        given = fields_in(schema.names, getattr(self, "fields_", self.fields))
         if not hasattr(self, "fields_"):
-            given = self._with_calendar(schema.names, given)
+            given = with_calendar(self.calendar, schema.names, given)
         first = None if self.kinds == "types" else first
         return decide(schema, given, self.numeric, first, by_types=by_types)
 
-    def _with_calendar(
-        self, found: Sequence[str], given: dict[str, str | None]
-    ) -> dict[str, str | None]:
-        """Return the kinds that are given, with those of moments."""
-        if isinstance(self.calendar, str):
-            raise TypeError(f"calendar must be a sequence of names, got {self.calendar!r}")
-        for name in self.calendar:
-            if name not in given:
-                what = (
-                    "which is not one of the fields"
-                    if name in found
-                    else "but X has no such column"
-                )
-                raise ValueError(f"calendar has {name!r}, {what}; the columns are {list(found)}")
-            if given[name] not in (None, CALENDAR):
-                raise ValueError(f"calendar has {name!r}, but fields[{name!r}] is {given[name]!r}")
-        return {**given, **dict.fromkeys(self.calendar, CALENDAR)}
+    def _check_is_fitted(self) -> None:
+        if not hasattr(self, "fields_"):
+            raise ValueError("the encoder does not know its columns yet: call fit first")
 
     def _check_choices(self) -> None:
         for name, choices in _CHOICES.items():

@@ -4,9 +4,26 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
-__all__ = ["CALENDAR", "calendar_names", "cross_name", "derived", "fields_in", "planned"]
+__all__ = [
+    "CALENDAR",
+    "GIVEN_KINDS",
+    "KINDS",
+    "GivenKind",
+    "Kind",
+    "calendar_names",
+    "cross_name",
+    "derived",
+    "fields_in",
+    "planned",
+    "with_calendar",
+]
+
+Kind = Literal["categorical", "log2-bins", "value"]
+GivenKind = Literal["categorical", "log2-bins", "value", "numeric", "calendar"]
+KINDS: tuple[str, ...] = get_args(Kind)
+GIVEN_KINDS: tuple[str, ...] = get_args(GivenKind)
 
 Columns = list[tuple[str, str, bool]]
 Crosses = list[tuple[str, list[int], bool]]
@@ -36,7 +53,7 @@ def cross_name(parts: str | Iterable[str]) -> str:
     return parts if isinstance(parts, str) else "*".join(parts)
 
 
-def fields_in(found: Sequence[str], wanted: Any, kinds: Sequence[str]) -> dict[str, str | None]:
+def fields_in(found: Sequence[str], wanted: Any) -> dict[str, str | None]:
     """Return the columns to encode, and the kind of each that is given.
 
     Parameters
@@ -45,8 +62,6 @@ def fields_in(found: Sequence[str], wanted: Any, kinds: Sequence[str]) -> dict[s
         The columns that there are.
     wanted : object
         As `HashingEncoder.fields`.
-    kinds : sequence of str
-        The kinds that there are.
 
     Raises
     ------
@@ -66,9 +81,30 @@ def fields_in(found: Sequence[str], wanted: Any, kinds: Sequence[str]) -> dict[s
             raise ValueError(f"X has no column {name!r}; its columns are {found}")
     given = dict(wanted) if isinstance(wanted, Mapping) else dict.fromkeys(names)
     for name, kind in given.items():
-        if kind is not None and kind not in kinds:
-            raise ValueError(f"fields[{name!r}] must be in {kinds}, got {kind!r}")
+        if kind is not None and kind not in GIVEN_KINDS:
+            raise ValueError(f"fields[{name!r}] must be in {GIVEN_KINDS}, got {kind!r}")
     return given
+
+
+def with_calendar(
+    calendar: Sequence[str], found: Sequence[str], given: dict[str, str | None]
+) -> dict[str, str | None]:
+    """Return the kinds that are given for the columns `found`, with those of moments.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A column of moments is missing, or has another kind.
+    """
+    if isinstance(calendar, str):
+        raise TypeError(f"calendar must be a sequence of names, got {calendar!r}")
+    for name in calendar:
+        if name not in given:
+            what = "which is not one of the fields" if name in found else "but X has no such column"
+            raise ValueError(f"calendar has {name!r}, {what}; the columns are {list(found)}")
+        if given[name] not in (None, CALENDAR):
+            raise ValueError(f"calendar has {name!r}, but fields[{name!r}] is {given[name]!r}")
+    return {**given, **dict.fromkeys(calendar, CALENDAR)}
 
 
 def planned(

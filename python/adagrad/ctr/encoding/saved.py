@@ -1,33 +1,42 @@
-"""The JSON of a saved encoder: checked for its shape before an encoder is made from it."""
+"""The JSON of an encoder: made, and checked for its shape before an encoder is made from it."""
 
 from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from adagrad.ctr.encoding.fields import CALENDAR
+from adagrad.ctr.encoding.fields import CALENDAR, GIVEN_KINDS, KINDS
 
-__all__ = ["check_saved"]
+if TYPE_CHECKING:
+    from adagrad.ctr.encoding.encoder import HashingEncoder
+
+__all__ = ["check_saved", "saved_state"]
+
+_FORMAT = 2  # format 1 has no calendar, and its kinds are those of types
 
 # Of format 1; others have defaults.
 _PARAMS = {"bits", "fields", "numeric", "multi", "crosses", "wide", "null", "seed"}
 
 
-def check_saved(
-    state: Mapping[str, Any], version: int, kinds: tuple[str, ...], given: tuple[str, ...]
-) -> None:
-    """Raise if a state is not one of `HashingEncoder.to_dict`.
+def saved_state(encoder: HashingEncoder) -> dict[str, Any]:
+    """Return what `HashingEncoder.to_dict` returns: in format 1 where that says all."""
+    params = {**encoder.get_params(), "bits": int(encoder.bits), "seed": int(encoder.seed)}
+    if encoder.fields is not None and not isinstance(encoder.fields, Mapping):
+        params["fields"] = list(encoder.fields)
+    params["crosses"] = [list(cross) for cross in encoder.crosses]
+    params["wide"] = [name if isinstance(name, str) else list(name) for name in encoder.wide]
+    params["calendar"] = list(encoder.calendar)
+    state = {"format": _FORMAT, "params": params, "fields_": getattr(encoder, "fields_", None)}
+    given = encoder.fields.values() if isinstance(encoder.fields, Mapping) else ()
+    if encoder.kinds == "types" and not encoder.calendar and {*given} <= {None, *KINDS}:
+        del params["calendar"], params["kinds"]
+        return {**state, "format": 1}
+    return {**state, "reasons": encoder._reasons} if hasattr(encoder, "_reasons") else state
 
-    Parameters
-    ----------
-    state : dict
-    version : int
-        The newest format to expect.
-    kinds : tuple of str
-        Kinds of fields.
-    given : tuple of str
-        Kinds that may be given for a column.
+
+def check_saved(state: Mapping[str, Any]) -> None:
+    """Raise if a state is not one of `HashingEncoder.to_dict`.
 
     Raises
     ------
@@ -37,10 +46,10 @@ def check_saved(
     """
     if not isinstance(state, Mapping):
         raise TypeError(f"the encoder is {reprlib.repr(state)}, expected an object")
-    if type(state.get("format")) is not int or not 1 <= state["format"] <= version:
+    if type(state.get("format")) is not int or not 1 <= state["format"] <= _FORMAT:
         raise ValueError(
             f"the encoder has format {reprlib.repr(state.get('format'))}, but this version reads"
-            f" 1 to {version}"
+            f" 1 to {_FORMAT}"
         )
     if not isinstance(state.get("params"), Mapping) or "fields_" not in state:
         raise TypeError("the encoder has no params or no fields_")
@@ -49,12 +58,12 @@ def check_saved(
         raise ValueError(f"the params of the encoder lack {', '.join(missing)}")
     fields = params["fields"]
     if isinstance(fields, Mapping):
-        fits = _are_kinds(fields, {None, *given})
+        fits = _are_kinds(fields, {None, *GIVEN_KINDS})
     else:
         fits = fields is None or (_are_names(fields) and len(fields) > 0)
     if not fits:
         raise _wrong("fields", fields, "names, or names with their kinds")
-    found = {None, CALENDAR, *kinds}  # None: a column of nulls
+    found = {None, CALENDAR, *KINDS}  # None: a column of nulls
     if fitted is not None and not (isinstance(fitted, Mapping) and _are_kinds(fitted, found)):
         raise _wrong("fields_", fitted, "names with their kinds")
     crosses, wide = params["crosses"], params["wide"]

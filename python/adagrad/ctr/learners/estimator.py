@@ -180,8 +180,8 @@ class ClickLearner(Predictions):
         Examples are learned in the order in which they come. If all negatives come first, the model
         ends by predicting 1 for everything: shuffle such data before.
 
-        A stream cut at multiples of 64 examples gives the same bits as one call, and as `fit`,
-        unless that shuffles.
+        A stream cut at multiples of 64 examples gives the same bits as one call, and as a `fit`
+        that does not shuffle.
 
         `n_jobs` may be changed between two calls, and so may a fixed `lr`, with `l1` and `l2`.
         Other penalties change the weights at once. A change from or to no penalty is refused,
@@ -220,6 +220,12 @@ class ClickLearner(Predictions):
     def _settings(self, x: Examples, rule: Rule | None) -> Settings:
         """Return the settings of a model for examples like these."""
         raise NotImplementedError
+
+    def _linear_settings(self) -> dict[str, Any]:
+        """Return the settings of the linear part, which all learners have."""
+        l1, l2 = self._penalties()
+        half_life, intercept = self._half_life(), bool(self.fit_intercept)
+        return {"l1": l1, "l2": l2, "half_life": half_life, "intercept": intercept}
 
     def _start_or_retune(
         self, x: Examples, start: bool, passes: int = 1, others: Sequence[Examples] = ()

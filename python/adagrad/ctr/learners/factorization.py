@@ -19,18 +19,40 @@ from adagrad.rule import Rule
 __all__ = ["FactorizationMachine", "FieldAwareFactorizationMachine"]
 
 
-class FactorizationMachine(ClickLearner):
+class _FactorLearner(ClickLearner):
+    """What both machines share: the params of their vectors."""
+
+    factors: int
+    normalize: bool
+    init_scale: float
+
+    def _factor_settings(self) -> dict[str, Any]:
+        return {
+            "factors": check_integer("factors", self.factors, 1, 4096),
+            "init_scale": check_real("init_scale", self.init_scale),
+            "normalize": bool(self.normalize),
+            "seed": check_integer("seed", self.seed, 0, 2**64 - 2),
+        }
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        self._factor_settings()
+
+
+class FactorizationMachine(_FactorLearner):
     """Factorization machine for rare features: logistic regression plus all pairs of entries.
 
     The margin of an example is that of `LogisticRegression` plus the sum of
     ``<v_i, v_j> * x_i * x_j`` over all pairs of its entries, with a vector of `factors` numbers for
     each slot. It takes time linear in the number of entries (Rendle 2010, equation 5).
 
-    With ``lr="auto"`` the linear part is the mixture that `LogisticRegression` is. The pairs learn
-    beside it, from what it does not explain, at a rate of their own: ``Rule(lr=0.1, eps=1e-4)``. A
-    second mixture finds the weight of both, and a guard compares it with the linear part alone, so
-    that pairs cost at most log 2 nats in all progressive predictions together. What predicts is the
-    linear part and the pairs with these weights, or the linear part alone if it was better so far.
+    With ``lr="auto"`` the linear part is the mixture of experts that `LogisticRegression` is; see
+    its Notes. The pairs learn beside it, from what it does not explain, at a rate of their own:
+    ``Rule(lr=0.1, eps=1e-4)``. A second mixture finds the weight of both, and a guard compares it
+    with the linear part alone, so that pairs cost at most log 2 nats in all progressive predictions
+    together. What predicts is the linear part and the pairs with these weights, or the linear part
+    alone if it was better so far. Later passes do not train these weights. Training takes
+    ``64 + 8 * factors`` bytes per slot, or ``8 + 8 * factors`` at a fixed rate.
 
     Parameters
     ----------
@@ -120,20 +142,7 @@ class FactorizationMachine(ClickLearner):
         self.verbose = verbose
 
     def _settings(self, x: Examples, rule: Rule | None) -> Settings:
-        l1, l2 = self._penalties()
-        return Settings(
-            "fm",
-            x.n_slots,
-            rule,
-            l1=l1,
-            l2=l2,
-            half_life=self._half_life(),
-            intercept=bool(self.fit_intercept),
-            factors=check_integer("factors", self.factors, 1, 4096),
-            init_scale=check_real("init_scale", self.init_scale),
-            normalize=bool(self.normalize),
-            seed=check_integer("seed", self.seed, 0, 2**64 - 2),
-        )
+        return Settings("fm", x.n_slots, rule, **self._linear_settings(), **self._factor_settings())
 
     @classmethod
     def _restored(cls, path: StrPath, saved: SavedLearner) -> ClickLearner:
@@ -148,14 +157,14 @@ class FactorizationMachine(ClickLearner):
         return weights.reshape(len(weights), -1)
 
 
-class FieldAwareFactorizationMachine(ClickLearner):
+class FieldAwareFactorizationMachine(_FactorLearner):
     """Field-aware factorization machine: each slot has a vector for every field.
 
     The margin of an example is that of `LogisticRegression` plus the sum of
     ``<v_{i, f_j}, v_{j, f_i}> * x_i * x_j`` over all pairs of its entries, where f_i is the field
     of entry i (Juan et al. 2016, equation 4). It takes time quadratic in the number of entries, and
-    ``8 * factors * n_fields`` bytes per slot. With ``lr="auto"`` the pairs learn beside the linear
-    part as in `FactorizationMachine`.
+    ``8 * factors * n_fields`` bytes per slot beside those of `LogisticRegression`. With
+    ``lr="auto"`` the pairs learn beside a mixture of experts, as in `FactorizationMachine`.
 
     Parameters
     ----------
@@ -230,21 +239,14 @@ class FieldAwareFactorizationMachine(ClickLearner):
                 "X has no fields, but a field-aware machine needs them: set encoder, or pass"
                 " Examples made with fields"
             )
-        l1, l2 = self._penalties()
         return Settings(
             "ffm",
             x.n_slots,
             rule,
-            l1=l1,
-            l2=l2,
-            half_life=self._half_life(),
-            intercept=bool(self.fit_intercept),
-            factors=check_integer("factors", self.factors, 1, 4096),
             n_fields=x.n_fields,
             parts=2 if _keeps_to_regions(x) else 1,
-            init_scale=check_real("init_scale", self.init_scale),
-            normalize=bool(self.normalize),
-            seed=check_integer("seed", self.seed, 0, 2**64 - 2),
+            **self._linear_settings(),
+            **self._factor_settings(),
         )
 
 

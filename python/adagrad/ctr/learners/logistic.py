@@ -112,9 +112,9 @@ class LogisticRegression(ClickLearner):
     coordinate. All of them divide each value by the root of the mean square of the values that its
     slot has had, so that a column may be scaled by any factor. Their steps are implicit: the
     gradient is that after the step, which therefore never overshoots. A regression on the five
-    margins, of six params, learns online how to weight them; a weight may be negative. The weighted
-    sum of the experts is again a linear model, and that is what `coef_`, `predict` and files hold
-    for prediction.
+    margins and a constant learns how to weight them, by one Newton step per round; a weight may be
+    negative. The weighted sum of the experts is again a linear model, and that is what `coef_`,
+    `predict` and files hold for prediction.
 
     The predictions that `progressive_` measures are an average over the mixture and the single
     experts, weighted by how likely each made the labels so far. The total loss of this average
@@ -132,7 +132,9 @@ class LogisticRegression(ClickLearner):
     Optimization", JMLR 12 (2011). McMahan and Streeter, "Adaptive Bound Optimization for Online
     Convex Optimization", COLT 2010. McMahan et al., "Ad Click Prediction: a View from the
     Trenches", KDD 2013. Implicit steps: Kulis and Bartlett, "Implicit Online Learning", ICML 2010.
-    The average over predictors: Vovk, "Aggregating Strategies", COLT 1990.
+    Newton steps: Hazan, Agarwal and Kale, "Logarithmic Regret Algorithms for Online Convex
+    Optimization", Machine Learning 69 (2007). The average over predictors: Vovk, "Aggregating
+    Strategies", COLT 1990.
 
     Examples
     --------
@@ -178,13 +180,4 @@ class LogisticRegression(ClickLearner):
         self.verbose = verbose
 
     def _settings(self, x: Examples, rule: Rule | None) -> Settings:
-        l1, l2 = self._penalties()
-        return Settings(
-            "lr",
-            x.n_slots,
-            rule,
-            l1=l1,
-            l2=l2,
-            half_life=self._half_life(),
-            intercept=bool(self.fit_intercept),
-        )
+        return Settings("lr", x.n_slots, rule, **self._linear_settings())

@@ -118,20 +118,18 @@ class Model:
         ndarray of float32, shape [n]
             The predicted margins; those of a mixture are guarded.
         """
-        if self.mixture is not None:
-            t, mixed = self.examples, None
-            if self.pair_mixing is not None:
-                self._learner.check(x)  # before anything learns
-                mixed = np.empty(len(x), np.float32)
-            margins = self.mixture.learn(
-                x, y, weights, t, mixes=count, threads=threads, mixed=mixed
-            )
-            if self.pair_mixing is not None and mixed is not None:
-                # Margins of the mixture do not depend on the pairs, so these may learn after it.
-                pairs = self._learner.learn(x, y, weights, t, threads, mixed)
-                margins = self.pair_mixing.mix(mixed, margins, pairs, y, weights, learns=count)
+        t, mixture, pair_mixing = self.examples, self.mixture, self.pair_mixing
+        if mixture is None:
+            margins = self._learner.learn(x, y, weights, t, threads)
+        elif pair_mixing is None:
+            margins = mixture.learn(x, y, weights, t, mixes=count, threads=threads)
         else:
-            margins = self._learner.learn(x, y, weights, self.examples, threads)
+            self._learner.check(x)  # before anything learns
+            linear = np.empty(len(x), np.float32)
+            guarded = mixture.learn(x, y, weights, t, mixes=count, threads=threads, mixed=linear)
+            # Margins of the mixture do not depend on the pairs, so these may learn after it.
+            pairs = self._learner.learn(x, y, weights, t, threads, linear)
+            margins = pair_mixing.mix(linear, guarded, pairs, y, weights, learns=count)
         self.examples += len(x)
         if count:
             self.progressive.add(margins, y, weights)

@@ -6,18 +6,19 @@ Called by `model` for every batch, and by whatever measures a model on held-out 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 import adagrad._core as _core
+from adagrad.metrics import entropy
 
 if TYPE_CHECKING:
     from adagrad.ctr.encoding.examples import Examples
 
-__all__ = ["METRICS", "Progressive", "measured"]
+__all__ = ["METRICS", "Progressive", "measured", "metrics_of"]
 
 METRICS = ("logloss", "normalized_entropy", "auc", "calibration")
 
@@ -82,17 +83,8 @@ class Progressive:
             predictions divided by the sum of the labels. A metric is NaN if it is undefined: no
             examples, a single class, or predictions that are not finite.
         """
-        weight, positive, loss, predicted = (float(x) for x in self.sums)
-        rate = self.rate
-        mixed = 0.0 < rate < 1.0
-        entropy = -rate * math.log(rate) - (1 - rate) * math.log1p(-rate) if mixed else math.nan
-        logloss = loss / weight if weight else math.nan
-        return {
-            "logloss": logloss,
-            "normalized_entropy": logloss / entropy,
-            "auc": self._auc() if mixed and math.isfinite(loss) else math.nan,
-            "calibration": predicted / positive if positive else math.nan,
-        }
+        has_auc = 0.0 < self.rate < 1.0 and math.isfinite(self.sums[2])
+        return metrics_of(self.sums.tolist(), self._auc() if has_auc else math.nan)
 
     def _auc(self) -> float:
         negatives, positives = self.bins
@@ -118,6 +110,19 @@ class Progressive:
         board.sums = np.array(arrays["progressive.sums"], np.float64)
         board.bins = np.array(arrays["progressive.bins"], np.float64)
         return board
+
+
+def metrics_of(sums: Sequence[float], auc: float) -> dict[str, float]:
+    """Return what `Progressive.metrics` describes, from its sums and the AUC."""
+    weight, positive, loss, predicted = sums
+    logloss = loss / weight if weight else math.nan
+    has_both = 0.0 < positive < weight
+    return {
+        "logloss": logloss,
+        "normalized_entropy": logloss / entropy(positive / weight) if has_both else math.nan,
+        "auc": auc,
+        "calibration": predicted / positive if positive else math.nan,
+    }
 
 
 def measured(

@@ -222,9 +222,6 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._rule()
         self._half_life()
         check_integer("passes", self.passes, 1, 2**31)
-        if hasattr(self, "factors"):
-            check_integer("factors", self.factors, 1, 4096)
-            check_real("init_scale", self.init_scale)
 
     def _rule(self) -> Rule | None:
         """Return the rule of a fixed rate, or None for the mixture."""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
 from adagrad.ctr.learners.mixture import EXPERTS, Mixture
-from adagrad.ctr.learners.progressive import Progressive
-from adagrad.metrics import entropy
+from adagrad.ctr.learners.progressive import Progressive, metrics_of
 
 __all__ = [
     "PLAIN",
@@ -19,7 +16,7 @@ __all__ = [
 ]
 
 ROUND = 64
-"""Examples that a learner takes at once. A batch may end at any multiple of them."""
+"""The most examples of a round. A batch may end at any multiple of them without another bit."""
 
 FIRST_POINT = 4
 """Examples at the first point of the curve, a power of two. There are two points per octave."""
@@ -60,15 +57,7 @@ def extended_curve(
 
 def metrics_at(point: list[float]) -> dict[str, float]:
     """Return the metrics at a point of the curve, as `Progressive.metrics` names them."""
-    examples, positive, loss, predicted, auc = point[:PLAIN]
-    logloss = loss / examples if examples else math.nan
-    mixed = 0.0 < positive < examples
-    return {
-        "logloss": logloss,
-        "normalized_entropy": logloss / entropy(positive / examples) if mixed else math.nan,
-        "auc": auc,
-        "calibration": predicted / positive if positive else math.nan,
-    }
+    return metrics_of(point[: PLAIN - 1], point[PLAIN - 1])
 
 
 def mixed_at(point: list[float]) -> tuple[list[float], list[float]]:
