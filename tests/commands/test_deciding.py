@@ -112,7 +112,7 @@ def test_what_is_declared_counts(tmp_path: Path, table: pa.Table) -> None:
         (("--numbers", "no"), "--numbers: no column 'no'"),
         (("--calendar", "no"), "--calendar: no column 'no'"),
         (("--numbers", "user", "--categorical", "user"), "'user' is declared categorical as well"),
-        (("--calendar", "user"), "X['user'] has 20"),
+        (("--calendar", "user"), "Error: column 'user' has 20"),
     ):
         code, out, err = invoke("train", log, "-l", LABEL, "-m", tmp_path / "n", *options)
         assert (code, out) == (1, "")

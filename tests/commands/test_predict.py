@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,8 @@ def test_inspect(folder: Path) -> None:
     tenths = [line.split() for line in out.splitlines() if line.endswith(tuple("0123456789-"))]
     tenths = [line for line in tenths if line.count("%") == 2]
     assert [line[0] for line in tenths] == [f"{number}" for number in range(1, 11)]
+    shares = [text for line in tenths for text, sign in pairwise(line) if sign == "%"]
+    assert all(len(text.replace(".", "").lstrip("0")) in (0, 3) for text in shares), shares
     assert sum(int(line[1].replace(",", "")) for line in tenths) == pytest.approx(30_000, abs=5)
     assert "without the column" not in out
     for expert in model.experts_:

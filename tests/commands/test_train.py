@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import subprocess
 import sys
@@ -119,6 +120,13 @@ def test_a_half_life_reaches_the_model(log: Path, tmp_path: Path) -> None:
         assert f" {expert['weight']:.2f} {expert['name']}" in said
     train(log, tmp_path / "remembers")
     assert tensors(tmp_path / "m") != tensors(tmp_path / "remembers")
+    for name, rule, half_life in (
+        ("m", "a mixture of experts, half-life 1000", 1000.0),
+        ("remembers", "a mixture of experts", None),
+    ):
+        assert f"rule        none: lr auto, {rule}\n" in invoke("inspect", tmp_path / name)[1]
+        found = json.loads(invoke("inspect", tmp_path / name, "--json")[1])
+        assert found["half_life"] == half_life
 
 
 def test_options_reach_the_model(log: Path, tmp_path: Path) -> None:

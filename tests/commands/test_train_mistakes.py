@@ -68,7 +68,10 @@ def mistake(*arguments: object) -> str:
             ["log.tsv", "--early-stop", "2"],
             "--early-stop needs --validate and --passes of 2 or more",
         ),
-        (["log.tsv", "--lr", "-1"], "lr must not be negative, got -1.0"),
+        (
+            ["log.tsv", "--lr", "0.1", "--numbers", "site"],
+            "column 'site': 'site7' cannot be read as double",
+        ),
         (["log.tsv", "--lr", "0.1", "--preset", "nope"], "there is no preset 'nope'"),
         (
             ["log.tsv", "--preset", "torch"],
@@ -115,6 +118,13 @@ def test_mistakes_get_one_line(
     Path("bad.tsv").write_text("click\tsite\n2\ta\n")
     assert message in mistake("-l", LABEL, "-m", "m", *arguments)
     assert not Path("m").exists()
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "1e999"])
+def test_a_rate_that_cannot_learn_is_a_mistake_of_the_usage(rate: str) -> None:
+    code, out, err = invoke("train", "log.tsv", "-l", LABEL, "-m", "m", "--lr", rate)
+    assert (code, out) == (2, "")
+    assert f"'--lr': '{rate}' is not above 0 and finite: give a rate such as 0.1, or auto" in err
 
 
 BROKEN = {

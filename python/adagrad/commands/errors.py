@@ -27,6 +27,9 @@ from adagrad.commands.terminal import echo
 
 __all__ = ["Commands", "reads_logs"]
 
+IN_PYTHON = re.compile(r"""^X\[('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\](?:(\[\d+\]) =)?""")
+"""How an encoder names a column, and a value of it, in its errors."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 FAILED = 1
@@ -138,7 +141,7 @@ def _explanation(error: Exception) -> str:
     if isinstance(error, RuntimeError) and "start new thread" in text:
         return "cannot start a thread: the memory or the number of processes is at its limit"
     if package in EXPLAINED or type(error) in (ValueError, TypeError) or _of_text(error):
-        return text or type(error).__name__
+        return _of_a_column(text) or type(error).__name__
     if isinstance(error, ImportError):
         return f"cannot import a package: {text}"
     return (
@@ -149,6 +152,14 @@ def _explanation(error: Exception) -> str:
 
 def _of_text(error: Exception) -> bool:
     return isinstance(error, ValueError) and not isinstance(error, UnicodeEncodeError)
+
+
+def _of_a_column(text: str) -> str:
+    """Return what an encoder says of ``X['site']`` in the words of a command, which has no X.
+
+    A row counts from the start of a batch, of which the user knows nothing.
+    """
+    return IN_PYTHON.sub(lambda x: f"column {x[1]}:" if x[2] else f"column {x[1]}", text)
 
 
 def _name(path: object) -> str:
@@ -171,7 +182,7 @@ def _print_traceback(error: BaseException) -> None:
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    _say(f"Warning: {printable(_on_one_line(str(message)))}")
+    _say(f"Warning: {printable(_on_one_line(_of_a_column(str(message))))}")
 
 
 @contextlib.contextmanager

@@ -179,6 +179,7 @@ def _as_json(
     everything = {
         "model": type(estimator).__name__,
         "lr": "auto" if settings.rule is None else settings.rule.lr,
+        "half_life": settings.half_life,
         "slots": settings.n_slots,
         "used": len(trained.slots),
         "examples": estimator.n_examples_,
@@ -260,7 +261,8 @@ def _settings(path: Path, estimator: ClickLearner) -> list[Line]:
         ("slots", f"{settings.n_slots:,}"),
     ]
     if rule is None:
-        lines.append(("rule", "none: lr auto, a mixture of experts"))
+        forgets = f", half-life {settings.half_life:g}" if settings.half_life else ""
+        lines.append(("rule", f"none: lr auto, a mixture of experts{forgets}"))
     else:
         penalties = f"l1 {settings.l1:g}, l2 {settings.l2:g}"
         lines.append(("rule", f"lr {rule.lr:g}, eps {rule.eps:g}, {penalties}"))

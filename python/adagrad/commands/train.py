@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,13 +40,16 @@ NOTHING_SAVED = "interrupted before the first batch was learned: nothing to save
 
 
 def rate(text: str) -> float | str:
-    """Parse a learning rate: a number or the word auto."""
+    """Parse a learning rate: a number above 0 or the word auto."""
     if text == "auto":
         return text
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         raise ValueError(f"{text!r} is neither a number nor auto") from None
+    if not 0.0 < number < math.inf:
+        raise ValueError(f"{text!r} is not above 0 and finite: give a rate such as 0.1, or auto")
+    return number
 
 
 @click.command(cls=LogCommand, short_help="Train a model on a click log.")

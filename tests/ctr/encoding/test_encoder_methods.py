@@ -196,7 +196,7 @@ def test_output_in_pipelines():
     with pytest.raises(ValueError, match="HashingEncoder cannot give the output 'pandas'"):
         pipeline.set_output(transform="pandas")
     # A transformer of columns takes sparse matrices, and the names of their columns.
-    named = FunctionTransformer(Examples.to_csr, feature_names_out=lambda _, names: names)
+    named = FunctionTransformer(Examples.to_csr, feature_names_out="one-to-one")
     columns = ColumnTransformer([("hashed", make_pipeline(encoder, named), ["site", "hits"])])
     found = columns.fit_transform(frame, y)
     expected = HashingEncoder(8).fit(frame[["site", "hits"]])

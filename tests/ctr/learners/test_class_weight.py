@@ -92,7 +92,7 @@ def test_the_validation_set_is_not_weighted():
     [
         ("auto", TypeError, "class_weight must be None, 'balanced' or a dict"),
         ([1, 2], TypeError, "class_weight must be None, 'balanced' or a dict"),
-        ({2: 1.0}, ValueError, r"class_weight has 2, but the classes are \[0, 1\]"),
+        ({2: 1.0}, ValueError, r"class_weight has the class 2, but the classes are \[0, 1\]"),
         ({1: -1.0}, ValueError, r"class_weight\[1\] must not be negative"),
         ({1: np.nan}, ValueError, r"class_weight\[1\] must be finite"),
         ({1: "2"}, TypeError, r"class_weight\[1\] must be a real number"),

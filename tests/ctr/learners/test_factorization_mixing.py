@@ -243,7 +243,7 @@ def test_the_pairs_are_listed_as_an_expert(rng):
     expert = model.pair_mixing.expert()
     assert expert["name"] == "pairs"
     assert expert["share"] > 0.99
-    assert expert["weight"] == model.pair_mixing.state[0 + 1]
+    assert expert["weight"] == np.float32(model.pair_mixing.state[1]) != 0
     assert expert["logloss"] == pytest.approx(model.progressive.metrics()["logloss"], abs=2e-3)
 
 
@@ -281,6 +281,16 @@ def test_nothing_learns_from_examples_that_do_not_fit_the_pairs(rng):
         model.learn(without_fields, y)
     for name, array in states(model).items():
         assert_same_bits(array.ravel().view(np.uint8), before[name].ravel().view(np.uint8), name)
+
+
+def test_pairs_that_are_left_out_of_the_model_have_the_weight_0(rng):
+    x, _ = log(rng, 2000)
+    model = model_of("fm", x)
+    model.learn(x, (rng.random(2000) < 0.2).astype(F))  # there is nothing to learn
+    assert model.pair_mixing is not None
+    assert model.pair_mixing.state[1] != 0
+    assert model.pair_mixing.exported().scale == 0
+    assert model.pair_mixing.expert()["weight"] == 0
 
 
 def test_the_pairs_have_a_line_of_their_own_in_the_report(rng):

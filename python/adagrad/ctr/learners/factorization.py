@@ -78,8 +78,9 @@ class FactorizationMachine(_FactorLearner):
     n_passes_, n_iter_, loss_curve_, validation_logloss_, feature_names_in_, n_features_in_
         As for `LogisticRegression`.
     classes_, progressive_, coef_, intercept_, experts_, lr_, n_examples_
-        As for `LogisticRegression`. The last of `experts_` are the pairs: their weight, the logloss
-        of both parts together, and the share that the guard gives to them.
+        As for `LogisticRegression`. The last of `experts_` are the pairs: their weight, which is 0
+        while they are left out of the model, the logloss of both parts together, and the share that
+        the guard gives to them.
 
     Notes
     -----

@@ -110,8 +110,9 @@ class PairMixing:
     def expert(self) -> dict[str, Any]:
         """Return the pairs in the form of `Mixture.experts`.
 
-        ``logloss`` is that of the linear part and the pairs together, and ``share`` that of both
-        together, against the linear part alone.
+        ``weight`` is 0 while the linear part alone predicts better, because the model leaves the
+        pairs out then. ``logloss`` is that of the linear part and the pairs together, and ``share``
+        that of both together, against the linear part alone.
         """
         state, rule = self._fields, PAIR_RULE
         loss = state["losses"][1] / state["weight"] if state["weight"] else np.nan
@@ -121,7 +122,7 @@ class PairMixing:
             "rate": rule.lr,
             "start": rule.eps,
             "power": rule.power,
-            "weight": float(state["theta"][1]),
+            "weight": float(self.exported().scale),
             "logloss": float(loss),
             "share": float(1 / (1 + np.exp(np.clip(behind, -700.0, 700.0)))),
         }

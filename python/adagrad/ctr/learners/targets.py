@@ -199,7 +199,9 @@ def class_weighted(given: Any, classes: Array, y: Floats, weights: Floats | None
     else:
         known = classes.tolist()
         if unknown := [label for label in given if label not in known]:
-            raise ValueError(f"class_weight has {unknown[0]!r}, but the classes are {known}")
+            raise ValueError(
+                f"class_weight has the class {unknown[0]!r}, but the classes are {known}"
+            )
         factors = np.array([given.get(label, 1.0) for label in known], np.float32)
     of_labels = factors[y.astype(np.intp)]
     if weights is None:

@@ -45,6 +45,11 @@ ABOUT_EXPERTS = (
     " scored are guarded: an average of the experts and the mixture, in which the share of each"
     " grows with the likelihood that it gave to the labels so far."
 )
+ABOUT_PAIRS = (
+    " The pairs are added to the mixture with a weight of their own, which is 0 while the mixture"
+    " alone predicts better. Their logloss is that of the sum, and their share is that of the sum"
+    " beside the guarded mixture."
+)
 """What `expert_rows` are, for the report."""
 
 MARGIN = 16.0  # the histogram of `Progressive` covers log-odds from -16 to 16
@@ -107,14 +112,19 @@ def deciles(board: Progressive) -> list[list[str]]:
     return [
         [
             f"{weight:,.0f}",
-            f"{100 * predicted:.3g} %",
-            f"{100 * observed:.3g} %",
+            _percent(predicted),
+            _percent(observed),
             f"{predicted / observed:.3f}" if observed else "-",
         ]
         for predicted, observed, weight in zip(
             *(array.tolist() for array in calibration_groups(board, 10)), strict=True
         )
     ]
+
+
+def _percent(share: float) -> str:
+    """Return a share with three digits, zeros included, so that a column of them is even."""
+    return f"{100 * share:#.3g} %".replace(". %", " %")
 
 
 def expert_rows(model: Model) -> list[list[str]]:

@@ -125,7 +125,9 @@ def _experts(training: Training) -> list[str]:
         return []
     table = _table([*insight.EXPERT_HEADS], rows)
     body = pictures.experts(training.curve) + table
-    return [_section("Experts", body, insight.ABOUT_EXPERTS)]
+    has_pairs = training.estimator._model.pair_mixing is not None
+    about = insight.ABOUT_EXPERTS + (insight.ABOUT_PAIRS if has_pairs else "")
+    return [_section("Experts", body, about)]
 
 
 def _deciles(scores: Progressive) -> str:
