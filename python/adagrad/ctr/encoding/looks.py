@@ -87,7 +87,8 @@ def look_at(column: pa.ChunkedArray, *, is_all: bool = False) -> Look | None:
     integers with missing values.
     """
     has_missing = column.null_count > 0
-    values: npt.NDArray[Any] = column.drop_null().to_numpy()
+    # pyarrow ends the process where it drops the nulls of a column without chunks.
+    values: npt.NDArray[Any] = column.combine_chunks().drop_null().to_numpy()
     if values.dtype.kind == "f":
         values = values.astype(np.float64)
         known = values[~np.isnan(values)]
