@@ -183,12 +183,12 @@ class FMLearner final : public Learner {
  public:
   FMLearner(const LearnerArguments& given, const py::object& table, const py::object& bias,
             const L1AndL2& penalties, const py::array& factor_table, std::size_t factors,
-            bool normalise)
+            bool normalize)
       : Learner(given) {
     check_factors(factors);
     const std::optional<LinearModel> linear = hold_linear_or_none(table, bias, penalties);
     float* const memory = hold_table({"Learner", "factor_table"}, factor_table, 2 * factors);
-    model_ = std::make_unique<FM>(linear, FactorModel{memory, factors, normalise}, schedule_);
+    model_ = std::make_unique<FM>(linear, FactorModel{memory, factors, normalize}, schedule_);
   }
 };
 
@@ -239,7 +239,7 @@ struct FFMArguments {
   std::vector<py::array> tables;  // one per part
   std::size_t factors;
   std::vector<std::uint32_t> part_of_field, place_in_part;
-  bool normalise;
+  bool normalize;
   py::object table;  // of the linear part; None for a model without one
   py::object bias;
   L1AndL2 penalties;
@@ -263,7 +263,7 @@ class FFMLearner final : public Learner {
       memory[part] = hold_table(a, ffm.tables[part], 2 * width);
     }
     const auto linear = hold_linear_or_none(ffm.table, ffm.bias, ffm.penalties);
-    model_ = std::make_unique<FFM>(fields_, memory, ffm.factors, ffm.normalise, linear, schedule_);
+    model_ = std::make_unique<FFM>(fields_, memory, ffm.factors, ffm.normalize, linear, schedule_);
   }
 
  protected:
@@ -350,29 +350,29 @@ void bind_learners(py::module_& m) {
            "Sum effective rate times x^2 over the entries of each example.");
   py::class_<FMLearner, Learner>(m, "FMLearner")
       .def(py::init([](const py::object& table, std::size_t slots, const py::object& bias,
-                       const py::array& factor_table, std::size_t factors, bool normalise,
+                       const py::array& factor_table, std::size_t factors, bool normalize,
                        const Hyperparameters& rule, double lr, double lr_decay,
                        const L1AndL2& penalties) {
              return std::make_unique<FMLearner>(LearnerArguments{slots, rule, lr, lr_decay}, table,
-                                                bias, penalties, factor_table, factors, normalise);
+                                                bias, penalties, factor_table, factors, normalize);
            }),
            py::arg("table"), py::arg("slots"), py::arg("bias"), py::arg("factor_table"),
-           py::arg("factors"), py::arg("normalise"), py::arg("rule"), py::arg("lr"),
+           py::arg("factors"), py::arg("normalize"), py::arg("rule"), py::arg("lr"),
            py::arg("lr_decay"), py::arg("penalties") = py::none());
   py::class_<FFMLearner, Learner>(m, "FFMLearner")
       .def(py::init([](std::vector<py::array> tables, std::size_t slots, std::size_t factors,
                        std::vector<std::uint32_t> part_of_field,
                        std::vector<std::uint32_t> place_in_part, py::object table, py::object bias,
-                       bool normalise, const Hyperparameters& rule, double lr, double lr_decay,
+                       bool normalize, const Hyperparameters& rule, double lr, double lr_decay,
                        const L1AndL2& penalties) {
              return std::make_unique<FFMLearner>(
                  LearnerArguments{slots, rule, lr, lr_decay},
                  FFMArguments{std::move(tables), factors, std::move(part_of_field),
-                              std::move(place_in_part), normalise, std::move(table),
+                              std::move(place_in_part), normalize, std::move(table),
                               std::move(bias), penalties});
            }),
            py::arg("tables"), py::arg("slots"), py::arg("factors"), py::arg("part_of_field"),
-           py::arg("place_in_part"), py::arg("table"), py::arg("bias"), py::arg("normalise"),
+           py::arg("place_in_part"), py::arg("table"), py::arg("bias"), py::arg("normalize"),
            py::arg("rule"), py::arg("lr"), py::arg("lr_decay"), py::arg("penalties") = py::none());
   m.def("tally", &add_tally, py::arg("margins"), py::arg("y"), py::arg("weights"), py::arg("sums"),
         py::arg("bins"), "Add predictions to sums [4] and bins [2, 32768], in place.");

@@ -73,11 +73,10 @@ class MixtureLearner {
   void check_examples(py::handle x) const { HeldExamples examples(x, slots_); }
 
  private:
-  static constexpr std::size_t row = 2 * lanes;
-
   static MixtureModel memory(const py::array& table, std::size_t slots, const py::object& bias) {
     const Argument a{"Mixture", "table"};
-    return {check_table(a, table, slots, row), check_table_or_none(a.other("bias"), bias, row)};
+    return {check_table(a, table, slots, mixture_row),
+            check_table_or_none(a.other("bias"), bias, mixture_row)};
   }
 
   static MixingState& mixing(const py::array& state) {

@@ -113,7 +113,7 @@ inline void pair_margins(const FieldModel& model, const Round& round, const floa
   add_units(partial, stride, linear_units, n, margins);
   add_units(partial + linear_units * stride, stride, count_blocks(model.parts), n, scales);
   for (std::size_t i = 0; i < n; ++i) {
-    const float r = model.normalised ? reciprocal_of_squares(x, round.begin + i) : 1.0f;
+    const float r = model.normalized ? reciprocal_of_squares(x, round.begin + i) : 1.0f;
     margins[i] += r * scales[i];
     scales[i] = r;
   }

@@ -78,7 +78,7 @@ inline void factor_margins(const FactorModel& model, const Round& round, const f
     float sum = 0.0f;
     // One accumulator, since the order of the additions is part of the contract.
     for (std::size_t f = 0; f < k; ++f) sum += q[f] * q[f] - q[k + f];
-    const float r = model.normalised ? reciprocal_of_squares(*round.x, round.begin + i) : 1.0f;
+    const float r = model.normalized ? reciprocal_of_squares(*round.x, round.begin + i) : 1.0f;
     margins[i] += r * (0.5f * sum);
     q[k] = r;
   }

@@ -37,7 +37,7 @@
 namespace adagrad {
 namespace {
 
-constexpr std::size_t experts = 5, inputs = experts + 1;
+constexpr std::size_t inputs = experts + 1;
 
 // The diagonal of Lambda at the start.
 constexpr double prior_precision[inputs] = {10.0, 10.0, 10.0, 10.0, 10.0, 100.0};

@@ -9,7 +9,7 @@
 namespace adagrad {
 namespace {
 
-constexpr std::size_t experts = 5, bayesian = 4, row_length = 2 * lanes;
+constexpr std::size_t bayesian = 4;  // its lane
 
 }  // namespace
 
@@ -71,10 +71,10 @@ void Mixture::rescale() {
   }
   if (factor == 1.0f) return;
   const auto shrink = [=](float* row) {
-    for (std::size_t lane = lanes; lane < row_length; ++lane) row[lane] *= factor;
+    for (std::size_t lane = lanes; lane < mixture_row; ++lane) row[lane] *= factor;
   };
   for (std::size_t slot = 0; slot < slots_; ++slot) {
-    float* const row = memory_.table + row_length * slot;
+    float* const row = memory_.table + mixture_row * slot;
     if (row[lanes] != 0.0f || row[lanes + bayesian] != 0.0f) shrink(row);
   }
   if (memory_.bias != nullptr) shrink(memory_.bias);

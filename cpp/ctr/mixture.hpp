@@ -57,7 +57,7 @@
 namespace adagrad {
 namespace {
 
-constexpr std::size_t mixture_row = 2 * lanes, size_lane = 5, count_lane = 6;  // of m and n
+constexpr std::size_t size_lane = 5, count_lane = 6;  // of m and n
 
 constexpr float expert_rate[lanes] = {0.5f, 0.25f, 2.0f, 1.0f, 0.0f, 0.0f, 0.0f, 0.0f};
 constexpr float fixed_rate[lanes] = {0.0f, 0.0f, 0.0f, 0.0f, 1.0f, 0.0f, 0.0f, 0.0f};

@@ -101,9 +101,9 @@ void FM::step(const CtrKernels& kernels, const Round& round, const Units& of, co
 }
 
 FFM::FFM(const FieldLayout& fields, const std::vector<float*>& tables, std::size_t factors,
-         bool normalised, const std::optional<LinearModel>& linear, const Schedule& schedule)
+         bool normalized, const std::optional<LinearModel>& linear, const Schedule& schedule)
     : linear_(linear), places_(fields.place_in_part),
-      factors_{tables.size(), factors, {}, {}, nullptr, normalised}, schedule_(schedule) {
+      factors_{tables.size(), factors, {}, {}, nullptr, normalized}, schedule_(schedule) {
   for (std::uint32_t& place : places_) place *= static_cast<std::uint32_t>(factors);
   factors_.places = places_.data();
   for (std::size_t part = 0; part < tables.size(); ++part) {

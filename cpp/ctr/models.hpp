@@ -174,7 +174,7 @@ class FFM final : public Model {
  public:
   // tables[b] is the table of part b, or null if no field belongs to it.
   FFM(const FieldLayout& fields, const std::vector<float*>& tables, std::size_t factors,
-      bool normalised, const std::optional<LinearModel>& linear, const Schedule& schedule);
+      bool normalized, const std::optional<LinearModel>& linear, const Schedule& schedule);
 
   std::size_t units() const override { return linear_units() + count_blocks(factors_.parts); }
   std::size_t width() const override { return 1; }

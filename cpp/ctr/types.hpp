@@ -24,14 +24,15 @@ struct LinearModel {
   Penalties penalties;
 };
 
+// The experts of a mixture; floats of an example, one for each of them and three to spare; and
+// floats of a row.
+constexpr std::size_t experts = 5, lanes = 8, mixture_row = 2 * lanes;
+
 // A mixture of linear experts (mixture.hpp): a cache line per slot, all zero at the start.
 struct MixtureModel {
-  float* table;  // rows of 16
+  float* table;  // rows of mixture_row floats
   float* bias;   // one more row; null for a model without a bias
 };
-
-// Floats of an example, one for each expert of a mixture and three to spare.
-constexpr std::size_t lanes = 8;
 
 // The entries of a round, and what is kept of them between its steps (mixture.hpp).
 struct MixtureEntries {
@@ -71,7 +72,7 @@ struct MixingState {
 struct FactorModel {
   float* table;  // one row per slot: [v (factors floats) | s (factors floats)]
   std::size_t factors;
-  bool normalised;
+  bool normalized;
 };
 
 // The factors of a field-aware factorization machine (ffm.hpp).
@@ -80,7 +81,7 @@ struct FieldModel {
   float* tables[regions];       // one per part; null if no field belongs to the part
   std::size_t widths[regions];  // params in a row of a part; as many accumulators follow them
   const std::uint32_t* places;  // per field: where its factors begin in a row of its part
-  bool normalised;
+  bool normalized;
 };
 
 // The pairs of the entries of part a with those of part b.

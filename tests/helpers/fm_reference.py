@@ -98,7 +98,7 @@ class Linear:
             yield self.bias, 0, g
 
 
-def normaliser(e: Example, real: Any) -> Any:
+def normalizer(e: Example, real: Any) -> Any:
     """Return 1 / sum x^2, or 0 if the sum is below the normal numbers of float32."""
     squares = real(0)
     for x in e.x:
@@ -111,8 +111,8 @@ class FM:
 
     rounds = 64
 
-    def __init__(self, linear: Linear, factors: Coordinates, normalise: bool) -> None:
-        self.linear, self.factors, self.normalise = linear, factors, normalise
+    def __init__(self, linear: Linear, factors: Coordinates, normalize: bool) -> None:
+        self.linear, self.factors, self.normalize = linear, factors, normalize
 
     def sums(self, e: Example) -> tuple[Array, Array]:
         v = self.factors.w
@@ -130,7 +130,7 @@ class FM:
         total = q.dtype.type(0)
         for a, b in zip(q, squares, strict=True):
             total += a * a - b
-        r = normaliser(e, q.dtype.type) if self.normalise else q.dtype.type(1)
+        r = normalizer(e, q.dtype.type) if self.normalize else q.dtype.type(1)
         return self.linear.margin(e) + r * (q.dtype.type(0.5) * total), (q, r)
 
     def gradients(self, e: Example, g: Any, extra: Any) -> Iterator[tuple[Coordinates, Any, Any]]:
@@ -151,9 +151,9 @@ class FFM:
         tables: list[Coordinates],
         part_of_field: Array,
         place_in_part: Array,
-        normalise: bool,
+        normalize: bool,
     ) -> None:
-        self.linear, self.tables, self.normalise = linear, tables, normalise
+        self.linear, self.tables, self.normalize = linear, tables, normalize
         self.part_of_field, self.place_in_part = part_of_field, place_in_part
 
     def blocks(self, e: Example) -> Iterator[list[tuple[int, list[int]]]]:
@@ -188,7 +188,7 @@ class FFM:
             for lane in lanes:
                 of_block += lane
             pairs += of_block
-        r = normaliser(e, real) if self.normalise else real(1)
+        r = normalizer(e, real) if self.normalize else real(1)
         margin = real(0) if self.linear is None else self.linear.margin(e)
         return margin + r * pairs, r
 

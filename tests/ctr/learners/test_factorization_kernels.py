@@ -106,12 +106,12 @@ class Case:
         weights = self.weights._memory if self.linear else None
         bias = self.bias._memory if self.linear else None
         memory = [table._memory for table in self.factors]
-        normalise = self.options.get("normalise", False)
+        normalize = self.options.get("normalize", False)
         if self.kind == "fm":
             memory_of_fm = weights, SLOTS, bias, memory[0], self.k
-            return _core.FMLearner(*memory_of_fm, normalise, *rates)
+            return _core.FMLearner(*memory_of_fm, normalize, *rates)
         return _core.FFMLearner(
-            memory, SLOTS, self.k, *self.fields, weights, bias, normalise, *rates
+            memory, SLOTS, self.k, *self.fields, weights, bias, normalize, *rates
         )
 
     def oracle(self, real: Any = np.float32) -> Any:
@@ -125,12 +125,12 @@ class Case:
             self.rule.replace(weight_decay=0.0),  # the bias takes no penalty
         )
         linear = oracle.Linear(copied(self.weights), bias) if self.linear else None
-        normalise = self.options.get("normalise", False)
+        normalize = self.options.get("normalize", False)
         if self.kind == "fm":
             assert linear is not None
-            return oracle.FM(linear, copied(self.factors[0], self.k), normalise)
+            return oracle.FM(linear, copied(self.factors[0], self.k), normalize)
         tables = [copied(table, table.dim // self.k, self.k) for table in self.factors]
-        return oracle.FFM(linear, tables, *self.fields, normalise)
+        return oracle.FFM(linear, tables, *self.fields, normalize)
 
     def learn(self, x: Examples, y: Array, weights: Array | None, t: int, threads: int) -> Array:
         return self.learner.learn(x, y, weights, t, threads)
@@ -179,7 +179,7 @@ def test_learners_equal_the_oracle(kind, fixed, values, k, rng):
     x = some_examples(rng, 200 if kind == "fm" else 40, fixed=fixed, values=values)
     y = labels(rng, len(x))
     weights = rng.uniform(0, 2, len(x)).astype(np.float32) if values else None
-    options: dict[str, bool] = {"normalise": values}
+    options: dict[str, bool] = {"normalize": values}
     if kind == "ffm":
         options["linear"] = values
     margins = compare(Case(kind, k, Rule(lr=0.2), **options), x, y, weights)
@@ -240,11 +240,11 @@ def test_a_stream_may_be_cut(kind, cuts, rng):
 
 
 @pytest.mark.parametrize("kind", ["fm", "ffm"])
-@pytest.mark.parametrize("normalise", [False, True])
-def test_gradients_by_finite_differences(kind, normalise, rng):
+@pytest.mark.parametrize("normalize", [False, True])
+def test_gradients_by_finite_differences(kind, normalize, rng):
     """The oracle's gradients of the logloss, in float64, in every param of an example."""
     x = some_examples(rng, 1, fixed=True, values=True)
-    case = Case(kind, 3, Rule(lr=0.2), normalise=normalise)
+    case = Case(kind, 3, Rule(lr=0.2), normalize=normalize)
     model = case.oracle(np.float64)
     example = next(oracle.split(x))
 
@@ -282,7 +282,7 @@ def test_values_whose_squares_are_tiny_or_huge(kind, size, rng):
     x = Examples(
         x.slots, x.bounds, SLOTS, len(x), values=values, fields=x.fields, n_fields=N_FIELDS
     )
-    case = Case(kind, 4, Rule(lr=0.2), normalise=True)
+    case = Case(kind, 4, Rule(lr=0.2), normalize=True)
     assert np.isfinite(compare(case, x, labels(rng, len(x)))).all()
 
 
