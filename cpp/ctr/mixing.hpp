@@ -42,9 +42,6 @@ constexpr std::size_t inputs = experts + 1;
 // The diagonal of Lambda at the start.
 constexpr double prior_precision[inputs] = {10.0, 10.0, 10.0, 10.0, 10.0, 100.0};
 
-// By how much a step may move a margin.
-constexpr double largest_move = 4.0;
-
 // The prior of each prediction: of the experts, then of the mixture.
 constexpr float prior_share[lanes] = {0.1f, 0.1f, 0.1f, 0.1f, 0.1f, 0.5f, 0.0f, 0.0f};
 

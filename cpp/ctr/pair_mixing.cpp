@@ -8,8 +8,6 @@ namespace {
 constexpr std::size_t inputs = 3;
 constexpr double prior_covariance[inputs] = {0.03, 0.3, 0.01};  // the diagonal of P at the start
 
-constexpr double largest_move = 4.0;  // of a margin, by a step
-
 // A NaN counts as -30: pairs without normalization may overflow.
 double clipped(float margin) {
   return static_cast<double>(margin > -30.0f ? margin < 30.0f ? margin : 30.0f : -30.0f);

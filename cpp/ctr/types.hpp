@@ -56,6 +56,9 @@ struct MixtureRound {
   float step[lanes * round_size];     // w moves by r x' times this
 };
 
+// By how much a step of mixing weights may move a margin.
+constexpr double largest_move = 4.0;
+
 // How the margins of the experts are combined (mixing.hpp). A state is as many doubles in a file.
 struct MixingState {
   double theta[lanes];          // weights of five margins and of the constant 1

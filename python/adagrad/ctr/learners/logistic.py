@@ -112,9 +112,9 @@ class LogisticRegression(ClickLearner):
     coordinate. All of them divide each value by the root of the mean square of the values that its
     slot has had, so that a column may be scaled by any factor. Their steps are implicit: the
     gradient is that after the step, which therefore never overshoots. A regression on the five
-    margins and a constant learns how to weight them, by one Newton step per round; a weight may be
-    negative. The weighted sum of the experts is again a linear model, and that is what `coef_`,
-    `predict` and files hold for prediction.
+    margins and a constant learns how to weight them, by one Newton step per round, which moves no
+    margin by more than 4; a weight may be negative. The weighted sum of the experts is again a
+    linear model, and that is what `coef_`, `predict` and files hold for prediction.
 
     The predictions that `progressive_` measures are an average over the mixture and the single
     experts, weighted by how likely each made the labels so far. The total loss of this average
