@@ -54,7 +54,7 @@ Line = tuple[str, str]  # name and text
     show_default=True,
     help="Number of features in each list.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print all of this as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as one JSON object.")
 @log_options
 @reads_logs
 def inspect(model: Path, logs: tuple[str, ...], top: int, as_json: bool, **given: Any) -> None:

@@ -207,7 +207,7 @@ def feature_options(command: F) -> F:
                 "--calendar",
                 help="Use the hour of day, day of week and hour of week of the moments in these"
                 " columns: dates, timestamps, ISO texts, Unix seconds or YYMMDDHH.  [default:"
-                " moments are no features]",
+                " moments are not features]",
             ),
         ]
     ):

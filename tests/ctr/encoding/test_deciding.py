@@ -201,7 +201,7 @@ def test_what_is_declared_counts(rng):
 
 def test_describe_says_name_kind_and_why(rng):
     encoder = HashingEncoder(10, {**dict.fromkeys(columns(rng)), "site": None, "cost": "value"})
-    with pytest.raises(ValueError, match="call fit first"):
+    with pytest.raises(ValueError, match=r"call fit first .* of a learner is its encoder_"):
         encoder.describe()
     x = {**columns(rng), "site": ["a"] * ROWS, "cost": [0.5] * ROWS}
     lines = encoder.fit(x).describe().splitlines()

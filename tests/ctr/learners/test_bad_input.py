@@ -15,7 +15,7 @@ from sklearn.preprocessing import MaxAbsScaler
 
 import toolchain
 from adagrad import Rule, Table, _core
-from adagrad.ctr import Examples, LogisticRegression
+from adagrad.ctr import Examples, HashingEncoder, LogisticRegression
 from ctr_data import batch, bits, labels
 
 X = np.array([[1.0, 0, 0], [0, 2, 0], [0, 0, 3], [1, 1, 0]])
@@ -99,6 +99,8 @@ BAD_PARAMS = {
         ValueError,
         "l2 needs a fixed rate: give lr, such as lr=0.1",
     ),
+    "encoder": ({"encoder": "hash"}, TypeError, "encoder must be a HashingEncoder, such as"),
+    "class of encoder": ({"encoder": HashingEncoder}, TypeError, "or None, got <class"),
     "n_jobs type": ({"n_jobs": 1.5}, TypeError, "n_jobs must be an integer or None, got 1.5"),
 }
 

@@ -51,9 +51,9 @@ _CHOICES = {
 class HashingEncoder(ScikitLearnMethods):
     """Encode columns as `Examples`: each value of each field gets a slot by hashing.
 
-    The encoder learns and stores nothing. It encodes a log in one pass, in pieces of any size, and
-    gives a slot to values that it has never seen. Two values may share a slot; `collisions` counts
-    them.
+    `fit` decides by the first rows which columns hold ids and which hold numbers; it stores no
+    value. The encoder encodes a log in one pass, in pieces of any size, and gives a slot to values
+    that it has never seen. Two values may share a slot; `collisions` counts them.
 
     Parameters
     ----------
@@ -432,7 +432,10 @@ class HashingEncoder(ScikitLearnMethods):
 
     def _check_is_fitted(self) -> None:
         if not hasattr(self, "fields_"):
-            raise ValueError("the encoder does not know its columns yet: call fit first")
+            raise ValueError(
+                "the encoder does not know its columns yet: call fit first (the fitted encoder of a"
+                " learner is its encoder_)"
+            )
 
     def _check_choices(self) -> None:
         for name, choices in _CHOICES.items():

@@ -125,7 +125,7 @@ def _of_integers(name: str, shown: pa.Array, array: pa.Array) -> pa.Array:
 
 
 def _dates(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the seconds of integers YYMMDDHH; -1 for those that are none."""
+    """Return the seconds of integers YYMMDDHH; -1 for those that cannot be read as such."""
     hours, rest = values % 100, values // 100
     days, rest = rest % 100, rest // 100
     months, years = rest % 100, rest // 100

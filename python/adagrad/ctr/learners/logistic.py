@@ -80,7 +80,9 @@ class LogisticRegression(ClickLearner):
     intercept_ : ndarray of float32, shape [1]
         The bias.
     experts_ : list of dict
-        With ``lr="auto"``: what was mixed, and how.
+        With ``lr="auto"``, for each expert its ``name``, ``rate``, ``start`` and ``power`` (None
+        for the Bayesian one), its ``weight`` in the mixture, the mean ``logloss`` of its own
+        predictions before learning, and its ``share`` in those that `progressive_` measures.
     lr_ : float
         The fixed learning rate in use; there is none with ``lr="auto"``.
     n_examples_ : int

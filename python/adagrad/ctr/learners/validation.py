@@ -106,6 +106,11 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return LabeledExamples(x, labels, weights)
 
     def _examples(self, X: Features, reset: bool) -> Examples:
+        if not isinstance(self.encoder, (HashingEncoder, type(None))):
+            raise TypeError(
+                "encoder must be a HashingEncoder, such as HashingEncoder(), or None, got"
+                f" {self.encoder!r}"
+            )
         if self.encoder is not None and not isinstance(X, Examples):
             X = self._encode(X, reset)
         if not isinstance(X, Examples):
