@@ -49,6 +49,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include "eight.hpp"
 #include "logistic.hpp"
@@ -279,11 +280,18 @@ void mixture_steps(const MixtureModel& model, const MixtureEntries& entries, con
   }
 }
 
+// The largest float, with the sign of w, if w is infinite: values below 1e-38 ask for more, and an
+// infinite weight times a value of 0 is no number.
+inline float bounded(float w) {
+  constexpr float most = std::numeric_limits<float>::max();
+  return w > most ? most : w < -most ? -most : w;
+}
+
 // The weight of a slot in the linear model that the mixture is.
 inline float mixed_weight(const float* row, const float* theta) {
   float sum = theta[0] * row[0];
   for (std::size_t e = 1; e < experts; ++e) sum += theta[e] * row[e];
-  return row[size_lane] > 0.0f ? sum / row[size_lane] : 0.0f;
+  return row[size_lane] > 0.0f ? bounded(sum / row[size_lane]) : 0.0f;
 }
 
 inline void mixture_weights(const float* table, std::size_t n, const float* theta, float* to) {

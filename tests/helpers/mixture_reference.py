@@ -256,6 +256,7 @@ class Mixture:
         theta = self.theta.astype(F)
         m = self.rows[:, 5]
         weights = np.where(m > 0, ordered([theta[e] * self.rows[:, e] for e in range(5)]) / m, F(0))
+        weights = np.clip(weights, -np.finfo(F).max, np.finfo(F).max)
         if self.bias is None:
             return weights, F(0)
         return weights, ordered([theta[e] * self.bias[e] for e in range(5)]) + theta[5]

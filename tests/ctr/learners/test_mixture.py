@@ -135,6 +135,19 @@ def test_inputs_have_no_scale(rng, scale):
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
+def test_values_too_small_for_the_weights_that_they_ask_for(rng):
+    """A weight that a float cannot hold is the largest float, so that margins are numbers."""
+    x = batch(rng, 500, SLOTS, values=True)
+    tiny = Examples(
+        x.slots, x.bounds, x.n_slots, len(x), values=(x.values * 1e-42).astype(np.float32)
+    )
+    model = new_model()
+    model.learn(tiny, labels(rng, x))
+    most = np.finfo(np.float32).max
+    assert np.abs(model.linear()[0]).max() == most
+    assert np.isfinite(model.margins(tiny)).all()
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["random", "sorted", "flipping", "one class"]))
 def test_the_guard(seed, order):

@@ -66,6 +66,22 @@ def test_the_rise_is_that_of_a_log_without_the_column(crosses, rng):
     assert found.columns == sorted(found.columns, key=lambda one: -one.rise)
 
 
+def test_a_moment_is_one_column(rng):
+    """Its fields, and the crosses of them, are left out together."""
+    n = 2_000
+    hours = rng.integers(0, 24 * 28, n)
+    columns = {"at": 1_700_000_000 + 3600 * hours, "site": rng.integers(0, 5, n)}
+    y = (rng.random(n) < np.where(hours % 24 < 12, 0.1, 0.6)).astype(np.float32)
+    encoder = HashingEncoder(
+        18, ["at", "site"], calendar=["at"], crosses=[("at.hour", "site")]
+    ).fit(columns)
+    x = encoder.transform(columns)
+    found = contributions(encoder, x, y, np.ones(x.n_slots, np.float32))
+    rises = {one.column: one.rise for one in found.columns}
+    assert set(rises) == {"at", "site"}
+    assert rises["at"] > 0.05 > rises["site"]
+
+
 def test_what_matters_contributes(rng):
     columns, y = log(rng)
     rises = {one.column: one for one in found_in(columns, y, crosses=[("ad", "hour")]).columns}

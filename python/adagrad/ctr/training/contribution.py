@@ -16,6 +16,7 @@ import scipy.sparse
 
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import Examples
+from adagrad.ctr.encoding.fields import derived
 from adagrad.ctr.learners.model import Model
 from adagrad.ctr.learners.settings import Settings
 
@@ -111,8 +112,10 @@ def contributions(
         None if the sample says nothing: it has too few rows, one class, or one column.
     """
     columns = list(encoder.fields_)
-    # Leaving out a column leaves out its crosses.
-    parts = [[name] for name in columns] + [list(cross) for cross in encoder.crosses]
+    # Leaving out a column leaves out its crosses. A column of moments has several fields.
+    owner = {field: name for name in columns for field in derived({name: encoder.fields_[name]})}
+    crosses = [[owner[field] for field in cross] for cross in encoder.crosses]
+    parts = [[name] for name in owner.values()] + crosses
     tried = _strongest(x, columns, parts, weights)
     work = max(1, len(x.slots)) / max(1, len(x)) * (len(tried) + 1)
     rows = min(len(x), MAX_ROWS, int(MAX_ENTRIES / work))
