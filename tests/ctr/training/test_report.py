@@ -148,6 +148,18 @@ def test_a_libsvm_log_and_a_tiny_one(tmp_path: Path) -> None:
     assert Page((tmp_path / "r.html").read_text(encoding="utf-8")).sections == sections
 
 
+@pytest.mark.parametrize("label", [0, 1])
+def test_labels_that_are_all_alike(tmp_path: Path, label: int) -> None:
+    lines = [f"{label} {1 + i % 7}:1 {10 + i % 5}:1" for i in range(600)]
+    (tmp_path / "log.svm").write_text("\n".join(lines) + "\n")
+    code, _, err = invoke(
+        *("train", tmp_path / "log.svm", "-l", "y", "-m", tmp_path / "m"),
+        *("--report", tmp_path / "r.html"),
+    )
+    assert code == 0, err
+    assert "learning-curves" in Page((tmp_path / "r.html").read_text(encoding="utf-8")).sections
+
+
 def test_a_fixed_rate_has_no_experts(tmp_path: Path) -> None:
     log = command.write(tmp_path / "log.parquet", command.clicks(3_000))
     arguments = ("train", log, "-l", LABEL, "-m", tmp_path / "m", "--bits", 14, "--lr", 0.1)

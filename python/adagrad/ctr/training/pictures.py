@@ -167,6 +167,9 @@ def _normalized_entropy(examples: Floats, positive: Floats, loss: Floats) -> Flo
 
 def _count_axis(ax: Axes, counts: Floats) -> None:
     if len(counts) > 1:
+        # matplotlib finds no limits where nothing is to be drawn: labels that are all alike have no
+        # NE and no AUC.
+        ax.set_xlim(counts[0] / 1.2, counts[-1] * 1.2)
         ax.set_xscale("log", base=10)
         ax.xaxis.set_minor_formatter(NullFormatter())
     ax.xaxis.set_major_formatter(FuncFormatter(_short))
