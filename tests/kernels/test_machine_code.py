@@ -63,8 +63,9 @@ PREFETCHES = {
 }
 
 # The learners' entries that prefetch, and those whose plain steps are vectorized.
-ASKING = ("linear_sums", "linear_each", "sweep", "factor_sums", "pair_sums")
-STEPPING_LEARNERS = ("linear_steps", "linear_each", "sweep", "factor_steps", "pair_steps")
+ASKING = ("linear_sums", "linear_each", "factor_sums", "pair_sums", "mixture_steps", "mixed_sums")
+STEPPING_LEARNERS = ("linear_steps", "linear_each", "factor_steps", "pair_steps")
+DIVIDING_LEARNERS = ("mixture_rates", "mixture_residuals")
 
 # The full width of each ISA; compilers may prefer half of AVX-512's.
 PACKED = {
@@ -232,6 +233,10 @@ def not_vectorised(code: MachineCode) -> list[str]:
             loops = code.loops(code.learners[isa][entry])
             if not any(has(loop, *ops) == (True, True) for loop in loops):
                 missing.append(f"{isa} {entry}: steps")
+        for entry in DIVIDING_LEARNERS:
+            loops = code.loops(code.learners[isa][entry])
+            if not any(has(loop, ops[1]) == (True,) for loop in loops):
+                missing.append(f"{isa} {entry}: divisions")
     return missing
 
 
