@@ -168,6 +168,8 @@ def write_models(folder: Path) -> None:
     learners = {
         "lr": LogisticRegression(lr=0.1, encoder=HashingEncoder(bits=8)),
         "lr-wide": LogisticRegression(lr=0.1, encoder=HashingEncoder(bits=16)),
+        "lr-auto": LogisticRegression(half_life=100.0, encoder=HashingEncoder(bits=8)),
+        "lr-l1": LogisticRegression(lr=0.1, l1=0.01, encoder=HashingEncoder(bits=8)),
         "lr-rule": LogisticRegression(rule=Rule(lr=0.3, lr_decay=1e-3), fit_intercept=False),
         "fm": FactorizationMachine(2, lr=0.1, encoder=fields),
         "fm-auto": FactorizationMachine(3, lr="auto"),
