@@ -63,9 +63,18 @@ PREFETCHES = {
 }
 
 # The learners' entries that prefetch, and those whose plain steps are vectorized.
-ASKING = ("linear_sums", "linear_each", "factor_sums", "pair_sums", "mixture_steps", "mixed_sums")
+ASKING = (
+    *("linear_sums", "linear_each", "factor_sums", "pair_sums"),
+    *("mixture_sums", "mixture_rates", "mixture_steps", "mixed_sums"),
+)
 STEPPING_LEARNERS = ("linear_steps", "linear_each", "factor_steps", "pair_steps")
-DIVIDING_LEARNERS = ("mixture_rates", "mixture_residuals")
+# The operations that a loop of these entries has as vectors. The roots of a mixture are four wide.
+VECTOR_LOOPS = {
+    "mixture_rates": [("f32", "div"), ("f32", "add")],
+    "mixture_steps": [("f32", "mul"), ("f32", "add")],
+    "mixture_residuals": [("f32", "div"), ("f32", "mul")],
+    "mix": [("f64", "div"), ("f64", "mul")],
+}
 
 # The full width of each ISA; compilers may prefer half of AVX-512's.
 PACKED = {
@@ -233,10 +242,11 @@ def not_vectorised(code: MachineCode) -> list[str]:
             loops = code.loops(code.learners[isa][entry])
             if not any(has(loop, *ops) == (True, True) for loop in loops):
                 missing.append(f"{isa} {entry}: steps")
-        for entry in DIVIDING_LEARNERS:
+        for entry, wanted in VECTOR_LOOPS.items():
+            patterns = [packed(isa, dtype, op) for dtype, op in wanted]
             loops = code.loops(code.learners[isa][entry])
-            if not any(has(loop, ops[1]) == (True,) for loop in loops):
-                missing.append(f"{isa} {entry}: divisions")
+            if not any(all(has(loop, *patterns)) for loop in loops):
+                missing.append(f"{isa} {entry}: a loop of {wanted}")
     return missing
 
 
