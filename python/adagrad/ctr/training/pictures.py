@@ -48,7 +48,7 @@ def gains(board: Progressive) -> tuple[Floats, Floats]:
     both = np.cumsum(negatives + positives)
     some = np.flatnonzero(negatives + positives)
     shown = np.concatenate([[0.0], both[some] / both[-1]])
-    hit = np.concatenate([[0.0], np.cumsum(positives)[some] / positives.sum()])
+    hit = np.concatenate([[0.0], np.cumsum(positives)[some] / (positives.sum() or 1.0)])
     return shown, hit
 
 
@@ -204,6 +204,8 @@ def reliability(board: Progressive) -> str:
         axes[1].axhline(1, color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
         ratio = predicted[some] / observed[some]
         axes[1].plot(predicted[some], ratio, "o-", color=BLUE, markersize=4, lw=1.2)
+        if not some.any():
+            axes[1].set_xlim(1e-6, 1)
         axes[1].set_xscale("log")
         axes[1].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes[1].xaxis.set_major_formatter(FuncFormatter(_short))
