@@ -59,7 +59,7 @@ def run(report: Report) -> None:
     lines, kept = [], []
     for l1 in STRENGTHS:
         model = LogisticRegression(LR, l1=l1).fit(x, y)
-        weights, loss = np.count_nonzero(model.coef_), model.progressive_["logloss"]
+        weights, loss = int(np.count_nonzero(model.coef_)), model.progressive_["logloss"]
         if l1 == 0.0:
             all_weights, least = weights, loss
         share, more = 100 * weights / all_weights, 100 * (loss / least - 1)
