@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,13 @@ from adagrad import _core
 
 hypothesis.settings.register_profile("default", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("default")
+
+# Under nohup, and in the background of a script, signals are ignored, also by the commands that
+# tests start and send them to.
+for _name, _handler in (("SIGHUP", "SIG_DFL"), ("SIGINT", "default_int_handler")):
+    _number = getattr(signal, _name, None)
+    if _number is not None and signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, getattr(signal, _handler))
 
 
 @pytest.fixture(params=adagrad.isas())
