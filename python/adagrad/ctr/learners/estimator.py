@@ -103,7 +103,7 @@ class ClickLearner(Predictions):
             held_out = None if validation is None else self._labeled(*validation, reset=False)
             passes = check_integer("passes", self.passes, 1, 2**31)
             self._check()
-            shuffle = self.shuffle or not is_learned_in_order(batch.y)
+            shuffle = self.shuffle or not is_learned_in_order(batch.y, "fit")
             others = [] if held_out is None else [held_out.x]
             self._start_or_retune(batch.x, not proceed, passes, others)
         best: tuple[float, Model] | None = None
@@ -177,11 +177,12 @@ class ClickLearner(Predictions):
 
         Notes
         -----
-        Examples are learned in the order in which they come. If all negatives come first, the model
-        ends by predicting 1 for everything: shuffle such data before.
+        Examples are learned in the order in which they come, unless the labels of a call are in an
+        order, as `fit` sees it. Calls whose labels are all alike are beyond its sight: after many
+        of them the model predicts this label for everything, so shuffle such data before.
 
-        A stream cut at multiples of 64 examples gives the same bits as one call, and as a `fit`
-        that does not shuffle.
+        A stream cut at multiples of 64 examples gives the same bits as one call, and as a `fit`,
+        if none of them shuffles.
 
         `n_jobs` may be changed between two calls, and so may a fixed `lr`, with `l1` and `l2`.
         Other penalties change the weights at once. A change from or to no penalty is refused,
@@ -197,8 +198,11 @@ class ClickLearner(Predictions):
             batch = self._labeled(X, y, sample_weight, classes, self.class_weight, reset=first)
             self._check()
             some = batch.with_weight()
+            in_order = is_learned_in_order(some.y, "partial_fit")
             self._start_or_retune(some.x if len(some) else batch.x, first)
         batch = some
+        if not in_order:
+            batch = some.take(np.random.default_rng([self.seed, 0]).permutation(len(some)))
         current = Pass(f"{type(self).__name__}, partial_fit", len(batch), bool(self.verbose))
         for part in _chunks(len(batch)):
             self._learn(batch[part], current)

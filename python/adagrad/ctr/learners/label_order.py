@@ -1,7 +1,7 @@
 """Whether labels come in an order, such as all negatives first, which a single pass cannot survive.
 
 One pass ends with what it has seen last: after a long run of positives it predicts 1 for
-everything. `ClickLearner.fit` and the training on logs look here, and learn in a random order then.
+everything. The learners and the training on logs look here, and learn in a random order then.
 """
 
 from __future__ import annotations
@@ -76,14 +76,14 @@ def changes_text(changes: int, expected: float) -> str:
     )
 
 
-def is_learned_in_order(y: npt.NDArray[Any]) -> bool:
-    """Return whether `fit` may learn examples in the order of these labels, or warn."""
+def is_learned_in_order(y: npt.NDArray[Any], caller: str) -> bool:
+    """Return whether a call may learn examples in the order of these labels, or warn."""
     order = LabelOrder(y)
     if order.is_ordered:
         warnings.warn(
-            f"{changes_text(order.changes, order.expected)}; fit learns the examples in a random"
-            " order made by seed, because one pass over ordered labels ends with what came last:"
-            " set shuffle=True to say so",
+            f"{changes_text(order.changes, order.expected)}; {caller} learns the examples in a"
+            " random order made by seed, because one pass over ordered labels ends with what came"
+            " last: shuffle them before",
             UserWarning,
             stacklevel=3,
         )
