@@ -81,6 +81,21 @@ inline float reciprocal_of_squares(const Examples& x, std::size_t example) {
   return squares >= 1.17549435e-38f ? 1.0f / squares : 0.0f;
 }
 
+inline float weight_of(const Targets& targets, std::size_t i) {
+  return targets.weights == nullptr ? 1.0f : targets.weights[i];
+}
+
+// The entries that the examples [begin, end) have in a region.
+inline std::size_t count_entries(const Examples& x, std::size_t begin, std::size_t end,
+                                 std::size_t region) {
+  if (x.fixed) return (end - begin) * (x.bounds[region + 1] - x.bounds[region]);
+  std::size_t count = 0;
+  for (std::size_t i = begin; i < end; ++i) {
+    count += first<false>(x, i, region + 1) - first<false>(x, i, region);
+  }
+  return count;
+}
+
 inline std::size_t region_size(std::size_t slots) {
   const std::size_t share = (slots + regions - 1) / regions;
   return (share + region_unit - 1) / region_unit * region_unit;

@@ -30,10 +30,6 @@ inline float gradient_of(float margin, float y, float weight) {
   return (sigmoid(margin) - y) * weight;
 }
 
-inline float weight_of(const Targets& targets, std::size_t i) {
-  return targets.weights == nullptr ? 1.0f : targets.weights[i];
-}
-
 inline void gradients(const float* margins, const Targets& targets, std::size_t n, float* g) {
   const float* const y = targets.y;
   const float* const weights = targets.weights;

@@ -20,7 +20,7 @@
 //
 // With forgetting, an example that came H examples ago counts half: the evidence is multiplied by
 // lambda = 2^(-1/H) for each example, and Lambda becomes lambda Lambda + (1 - lambda) Lambda_0, so
-// that the mixture never stops to learn and never learns faster than at first.
+// that the mixture never stops learning and never learns faster than at first.
 //
 // Order of operations: all in double but for margins and exponentials. A sum over u of terms a to f
 // is ((a + b) + (c + d)) + (e + f); sums over examples start with Lambda, or with 0. The equations

@@ -29,11 +29,8 @@ constexpr std::size_t mixing_work = 16;
 
 std::vector<std::size_t> work_of(const Examples& x, std::size_t begin, std::size_t end) {
   std::vector<std::size_t> work(regions);
-  for (std::size_t i = begin; i < end; i += x.fixed ? end - begin : 1) {
-    const std::size_t times = x.fixed ? end - begin : 1;
-    for (std::size_t region = 0; region < regions; ++region) {
-      work[region] += times * (first(x, i, region + 1) - first(x, i, region));
-    }
+  for (std::size_t region = 0; region < regions; ++region) {
+    work[region] = count_entries(x, begin, end, region);
   }
   work[0] += mixing_work * (end - begin);  // the first thread mixes
   return work;

@@ -7,19 +7,6 @@
 #include "sigmoid.hpp"
 
 namespace adagrad {
-namespace {
-
-std::size_t count_entries(const Examples& x, std::size_t region) {
-  if (x.fixed) return x.n * (x.bounds[region + 1] - x.bounds[region]);
-  std::size_t count = 0;
-  for (std::size_t i = 0; i < x.n; ++i) {
-    count += first<false>(x, i, region + 1) - first<false>(x, i, region);
-  }
-  return count;
-}
-
-}  // namespace
-
 double Schedule::lr(std::uint64_t t) const { return decayed_rate(lr_, lr_decay_, t + 1); }
 
 Params<float> Schedule::at(std::uint64_t t) const {
@@ -29,7 +16,7 @@ Params<float> Schedule::at(std::uint64_t t) const {
 }
 
 std::size_t Linear::work(const Examples& x, std::size_t region) const {
-  return count_entries(x, region);
+  return count_entries(x, 0, x.n, region);
 }
 
 void Linear::sum(const CtrKernels& kernels, const Round& round, const Units& of, float* partial,
@@ -76,7 +63,7 @@ void Linear::rates_of(const CtrKernels& kernels, const Examples& x, std::uint64_
 }
 
 std::size_t FM::work(const Examples& x, std::size_t region) const {
-  return count_entries(x, region);
+  return count_entries(x, 0, x.n, region);
 }
 
 // The first round_size floats of a unit are its linear sums; the sums of the factors follow.
@@ -117,7 +104,7 @@ Units FFM::linear_of(const Units& of) const {
 }
 
 std::size_t FFM::work(const Examples& x, std::size_t unit) const {
-  if (unit < linear_units()) return count_entries(x, unit);
+  if (unit < linear_units()) return count_entries(x, 0, x.n, unit);
   std::size_t pairs = 0;
   for (std::size_t i = 0; i < (x.fixed && x.n > 0 ? 1 : x.n); ++i) {
     const EntriesOfBlock e = entries_of(factors_, x, i, block(unit));

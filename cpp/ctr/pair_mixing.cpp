@@ -56,7 +56,7 @@ void mix_pairs(PairMixingState& state, const PairMargins& of, bool has_bias, con
                std::size_t n, double lambda, bool learns, float* margins) {
   for (std::size_t i = 0; i < n; ++i) {
     const bool is_positive = targets.y[i] > 0.0f;
-    const double o = targets.weights == nullptr ? 1.0 : static_cast<double>(targets.weights[i]);
+    const double o = static_cast<double>(weight_of(targets, i));
     const double u[inputs] = {clipped(of.linear[i]), clipped(of.pairs[i]), has_bias ? 1.0 : 0.0};
     const float choices[2] = {of.guarded[i], mix_one(state, u, is_positive, o, lambda, learns)};
     if (learns && o > state.largest_weight) state.largest_weight = o;
