@@ -339,7 +339,7 @@ class ClickLearner(Predictions):
 
 
 def _at_rate_of(params: dict[str, Any], rule: Rule | None) -> dict[str, Any]:
-    """Return the params of a learner in a file, so that it goes on with the rule of its model.
+    """Return the params of a learner in a file, so that it continues with the rule of its model.
 
     Under ``lr="auto"``, version 0.1 chose a rate, and a cluster chooses a rule.
     """

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.learners.stored_rows import differing
 from adagrad.tables.memory import allocate
 
-__all__ = ["EXPERTS", "Expert", "Mixture"]
+__all__ = ["EXPERTS", "Expert", "Mixture", "check_ranges"]
 
 Floats = npt.NDArray[np.float32]
 Slots = npt.NDArray[np.uint32]
@@ -66,6 +67,35 @@ ROW_COLUMNS = {"experts": 7, "experts.accumulators": 5}
 """The number of columns of each of `Mixture.row_tensors`."""
 
 _PRIOR = np.array([0.1, 0.1, 0.1, 0.1, 0.1, 0.5])  # of the guard
+
+
+_MOST = np.finfo(np.float64).max
+_RANGES = {
+    **dict.fromkeys(("theta", "precision", "covariance"), (-_MOST, _MOST)),
+    **dict.fromkeys(("evidence", "losses", "weight", "entries"), (0.0, _MOST)),
+    "largest_weight": (1.0, _MOST),
+}
+
+
+def check_ranges(
+    state: Any, whose: str, ranges: Mapping[str, tuple[float, float]] | None = None
+) -> None:
+    """Raise a ValueError if a number of a state of mixing cannot be.
+
+    Parameters
+    ----------
+    state : structured scalar
+    whose : str
+        What the state is of, for the message.
+    ranges : dict of str to (float, float), optional
+        The smallest and the largest value of fields that only this state has.
+    """
+    limits = {**_RANGES, **(ranges or {})}
+    for name in state.dtype.names:
+        least, most = limits[name]
+        found = np.ravel(state[name])
+        if (wrong := found[~((least <= found) & (found <= most))]).size:
+            raise ValueError(f"the {name} of {whose} is {wrong[0]}")
 
 
 class Mixture:
@@ -207,17 +237,8 @@ class Mixture:
 
     def check_tensors(self) -> None:
         """Raise a ValueError if what was written into `tensors` is not the state of a mixture."""
-        state, most = self._fields, np.finfo(np.float64).max
-        ranges = {
-            **dict.fromkeys(("theta", "precision"), (-most, most)),
-            **dict.fromkeys(("evidence", "losses", "weight", "entries"), (0.0, most)),
-            "largest_weight": (1.0, most),
-            "scale": (1.0, 2.0),
-        }
-        for name, (least, limit) in ranges.items():
-            found = np.ravel(state[name])
-            if (wrong := found[~((least <= found) & (found <= limit))]).size:
-                raise ValueError(f"the {name} of its mixing is {wrong[0]}")
+        state = self._fields
+        check_ranges(state, "its mixing", {"scale": (1.0, 2.0)})
         if (least := state["precision"].diagonal().min()) <= 0.0:
             raise ValueError(f"the precision of its mixing has {least} in its diagonal")
         if self.bias is not None and not np.isfinite(self.bias).all():

@@ -17,7 +17,7 @@ from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.learners.compiled import learner, linear_learner
 from adagrad.ctr.learners.layouts import layouts, new_rows, tensor_of
 from adagrad.ctr.learners.mixture import ROW_COLUMNS, Mixture
-from adagrad.ctr.learners.pairs import PairMixing
+from adagrad.ctr.learners.pairs import MIXTURE_ALONE, Exported, PairMixing
 from adagrad.ctr.learners.progressive import Progressive
 from adagrad.ctr.learners.settings import Settings
 from adagrad.ctr.learners.stored_rows import differing
@@ -135,13 +135,16 @@ class Model:
             self.progressive.add(margins, y, weights)
         return margins
 
+    @property
+    def _exported(self) -> Exported:
+        """What predicts beside a mixture."""
+        return MIXTURE_ALONE if self.pair_mixing is None else self.pair_mixing.exported()
+
     def margins(self, x: Examples, *, threads: int = 0) -> Floats:
         """Return the margins (log-odds) of n examples: float32, shape [n]."""
         if self.mixture is None:
             return self._learner.margins(x, threads)
-        if self.pair_mixing is None:
-            return self.mixture.margins(x, threads=threads)
-        slope, offset, scale = self.pair_mixing.exported()
+        slope, offset, scale = self._exported
         linear = self.mixture.margins(x, slope, offset, threads=threads)
         return linear + scale * self._learner.margins(x, threads) if scale else linear
 
@@ -158,10 +161,9 @@ class Model:
         The weights are a view of the table, unless they are computed: those of a mixture, and of a
         model with penalties.
         """
-        if self.pair_mixing is not None and self.mixture is not None:
-            return self.mixture.linear(*self.pair_mixing.exported()[:2], slots)
         if self.mixture is not None:
-            return self.mixture.linear(slots=slots)
+            slope, offset, _ = self._exported
+            return self.mixture.linear(slope, offset, slots)
         bias = 0.0 if self.bias is None else float(self.bias[0])
         if self.settings.is_penalized:
             return linear_learner(self.settings, self._memory).weights(slots), bias

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 import adagrad._core as _core
+from adagrad.ctr.learners.mixture import check_ranges
 from adagrad.rule import Rule
 
-__all__ = ["PAIR_RULE", "Exported", "PairMixing"]
+__all__ = ["MIXTURE_ALONE", "PAIR_RULE", "Exported", "PairMixing"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -39,6 +40,9 @@ class Exported(NamedTuple):
     slope: float
     offset: float
     scale: np.float32
+
+
+MIXTURE_ALONE = Exported(1.0, 0.0, np.float32(0))
 
 
 class PairMixing:
@@ -105,7 +109,7 @@ class PairMixing:
         losses, theta = self._fields["evidence"], self._fields["theta"].tolist()
         if losses[1] < losses[0]:
             return Exported(theta[0], theta[2], np.float32(theta[1]))
-        return Exported(1.0, 0.0, np.float32(0))
+        return MIXTURE_ALONE
 
     def expert(self) -> dict[str, Any]:
         """Return the pairs in the form of `Mixture.experts`.
@@ -134,16 +138,7 @@ class PairMixing:
 
     def check_tensors(self) -> None:
         """Raise a ValueError if what was written into `state` is not the state of a mixing."""
-        state, most = self._fields, np.finfo(np.float64).max
-        ranges = {
-            **dict.fromkeys(("theta", "covariance"), (-most, most)),
-            **dict.fromkeys(("evidence", "losses", "weight"), (0.0, most)),
-            "largest_weight": (1.0, most),
-        }
-        for name, (least, limit) in ranges.items():
-            found = np.ravel(state[name])
-            if (wrong := found[~((least <= found) & (found <= limit))]).size:
-                raise ValueError(f"the {name} of the mixing of its pairs is {wrong[0]}")
+        check_ranges(self._fields, "the mixing of its pairs")
 
     def copy(self) -> PairMixing:
         """Return an independent one with the same bits."""

@@ -1,4 +1,4 @@
-"""What determines a model before its first example, and which changes it can go on with."""
+"""What determines a model before its first example, and what may change later."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Settings:
         return self.rule.replace(weight_decay=self.l2) if of_factors else self.rule
 
     def check_change(self, wanted: Settings) -> None:
-        """Raise ValueError if a model with these settings cannot go on with others.
+        """Raise ValueError if a model with these settings cannot continue with others.
 
         Sizes that the examples decide are not compared.
         """
