@@ -5,7 +5,7 @@ A folder describes its logs in `logs.json`, an object a log; only `file` and `la
     {"criteo": {"file": "criteo.tsv", "label": "click", "test": "criteo.test.tsv",
                 "ignore": ["id"], "categorical": ["C14"], "numeric": "value"}}
 
-The test file is held out. The columns to ignore are no features. The kinds are the encoding that a
+The test file is held out. An ignored column is not a feature. The kinds are the encoding that a
 person would choose, where the default is not the best.
 
 Three well-known logs need no description.
