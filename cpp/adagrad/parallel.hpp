@@ -76,7 +76,8 @@ inline void start_thread(std::function<void()> body) {
 
 // A wait for another thread, which calls wait() until that one is done. Waits are short if all
 // threads run, so this one spins; but not for long, since the other may need its processor. In the
-// end it sleeps, so that the system may move the other one here.
+// end it sleeps, so that the system may move the other one here. Before that it waits longer than a
+// sleep takes: else both threads could sleep in turn, each because the other one does.
 class Waiting {
  public:
   void wait() {
@@ -91,10 +92,10 @@ class Waiting {
   }
 
   // Whether the other one was not about to finish.
-  bool is_long() const { return turns_ > spins + yields / 2; }
+  bool is_long() const { return turns_ > spins + 100; }
 
  private:
-  static constexpr unsigned spins = 100, yields = 100;
+  static constexpr unsigned spins = 100, yields = 2000;
   unsigned turns_ = 0;
 };
 
@@ -148,14 +149,14 @@ void for_each_part(std::size_t parts, F f) {
   for (std::size_t part = parts; part-- > 1;) shared->run(part, f);
   shared->finish();
   // One thread would take less than all parts together: each part also finds what belongs to it.
-  const Nanoseconds alone = of_part * static_cast<Nanoseconds>(parts) * 3 / 4;
-  savings.add(alone - (now() - begin), parts);
+  const Nanoseconds alone = of_part * static_cast<Nanoseconds>(parts) * 5 / 8;
+  of_parts.add(alone - (now() - begin), parts);
 }
 
 // How many of `threads` share `work` if each should have at least `grain` of it.
 inline std::size_t share(std::size_t work, std::size_t threads, std::size_t grain) {
   const std::size_t parts = std::min(work / grain, threads);
-  return parts < 2 ? 1 : savings.worthwhile(parts);
+  return parts < 2 ? 1 : of_parts.worthwhile(parts);
 }
 
 // Calls f(begin, end) on disjoint parts of [0, n) that start at multiples of `align`, on at most

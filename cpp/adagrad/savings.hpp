@@ -2,11 +2,11 @@
 //
 // A thread that shares work with others waits for the last one. If that one has lost its processor
 // to another program, the wait is a slice of the scheduler, a few milliseconds, which is longer
-// than most calls. So the account of the process is credited with the time that a shared call
-// saves, and debited with the time that it loses. While it is overdrawn, calls run on one thread.
-// It recovers by a small share of the time that passes, after which threads are tried again.
-// Beside other programs, calls on several threads therefore take no more time than calls on one,
-// but for that share and for the credit.
+// than most calls. So an account is credited with the time that a shared call saves, and debited
+// with the time that it loses. While it is overdrawn, calls run on one thread. It recovers by a
+// share of the time that passes, which halves each time that it is overdrawn again. Beside other
+// programs, calls on several threads therefore take no more time than calls on one, but for that
+// share, and once for the credit.
 #pragma once
 
 #include <algorithm>
@@ -47,9 +47,6 @@ enum class Sharing : std::uint8_t { by_account, always, restless };
 
 class Savings {
  public:
-  Sharing sharing() const { return sharing_.load(std::memory_order_relaxed); }
-  void set_sharing(Sharing sharing) { sharing_.store(sharing, std::memory_order_relaxed); }
-
   // How many threads to use instead of `threads`, which is more than 1.
   std::size_t worthwhile(std::size_t threads) const {
     if (sharing() != Sharing::by_account) return threads;
@@ -62,42 +59,53 @@ class Savings {
   // too much, one of them is too many. Calls of several Python threads may lose an update of each
   // other, which does no harm.
   void add(Nanoseconds saved, std::size_t threads) {
-    const Nanoseconds time = now();
+    const Nanoseconds time = now(), slowness = slowness_.load(std::memory_order_relaxed);
     Nanoseconds balance = balance_.load(std::memory_order_relaxed);
     if (balance < 0) balance = std::min<Nanoseconds>(balance + recovered(time), 0);
     balance = std::min(balance + saved, most_credit);
+    const bool is_full = balance == most_credit;
     if (balance < 0 && threads > 2) {
       balance = 0;
       most_.store(threads - 1, std::memory_order_relaxed);
       since_.store(time, std::memory_order_relaxed);
     } else if (balance < 0) {
       balance = std::max(balance, -most_debt);
+      slowness_.store(std::min(2 * slowness, slowest), std::memory_order_relaxed);
       since_.store(time, std::memory_order_relaxed);
-    } else if (balance == most_credit && time - since_.load(std::memory_order_relaxed) > trial) {
+    } else if (is_full && time - since_.load(std::memory_order_relaxed) > trial) {
       most_.store(std::max(most_.load(std::memory_order_relaxed), threads) + 1,
                   std::memory_order_relaxed);
       since_.store(time, std::memory_order_relaxed);
     }
+    if (is_full) slowness_.store(fastest, std::memory_order_relaxed);
     balance_.store(balance, std::memory_order_relaxed);
   }
 
+  static Sharing sharing() { return of_process().load(std::memory_order_relaxed); }
+  static void set_sharing(Sharing to) { of_process().store(to, std::memory_order_relaxed); }
+
  private:
-  static constexpr Nanoseconds most_credit = 4'000'000;
-  static constexpr Nanoseconds most_debt = 50'000'000;
-  static constexpr Nanoseconds recovery = 40;          // of this much time, one part is recovered
+  static constexpr Nanoseconds most_credit = 10'000'000, most_debt = 10'000'000;
+  // What passes while one nanosecond is recovered.
+  static constexpr Nanoseconds fastest = 16, slowest = 512;
   static constexpr Nanoseconds trial = 1'000'000'000;  // before one more thread is tried
 
   Nanoseconds recovered(Nanoseconds time) const {
-    return (time - since_.load(std::memory_order_relaxed)) / recovery;
+    return (time - since_.load(std::memory_order_relaxed)) /
+           slowness_.load(std::memory_order_relaxed);
   }
 
-  std::atomic<Nanoseconds> balance_{0};
+  static std::atomic<Sharing>& of_process() {
+    static std::atomic<Sharing> sharing{Sharing::by_account};
+    return sharing;
+  }
+
+  std::atomic<Nanoseconds> balance_{most_credit}, slowness_{fastest};
   std::atomic<Nanoseconds> since_{0};  // when the account was overdrawn, or `most_` changed
   std::atomic<std::size_t> most_{1024};
-  std::atomic<Sharing> sharing_{Sharing::by_account};
 };
 
-// The account of this process.
-inline Savings savings;
+// The accounts of this process: of calls that are divided into parts, and of teams (ctr/team.hpp).
+inline Savings of_parts, of_teams;
 
 }  // namespace adagrad

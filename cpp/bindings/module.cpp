@@ -55,7 +55,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
       [](std::size_t elements) { return least_work.exchange(elements, std::memory_order_relaxed); },
       pybind11::arg("elements"), "Set the least work of a thread of a sparse call; the old one.");
   m.def(
-      "set_sharing", [](const std::string& name) { savings.set_sharing(sharing_named(name)); },
+      "set_sharing", [](const std::string& name) { Savings::set_sharing(sharing_named(name)); },
       pybind11::arg("name"),
       "For tests: how calls decide whether to use threads: 'by account', 'always', 'restless'.");
   m.def("compiler", [] {

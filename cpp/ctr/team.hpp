@@ -1,7 +1,7 @@
 // Threads that share the units of a model and meet at barriers. What they compute does not depend
 // on how many there are, so their number changes while they work: the thread that calls leads, and
-// hires helpers as long as they save time (savings.hpp). A helper joins when it runs, and not when
-// it is started; and it is dismissed if the others wait for it too long.
+// hires helpers as long as they save time (adagrad/savings.hpp). A helper joins when it runs, and
+// not when it is started; and it is dismissed if the others wait for it too long.
 #pragma once
 
 #include <algorithm>
@@ -43,7 +43,10 @@ class Barrier {
 
  private:
   std::size_t threads_ = 1, late_ = 0;
-  std::atomic<std::size_t> waiting_{0}, turn_{0}, last_{0};
+  // Apart, because those who wait read the one while those who come write the other.
+  alignas(64) std::atomic<std::size_t> waiting_{0};
+  alignas(64) std::atomic<std::size_t> turn_{0};
+  std::atomic<std::size_t> last_{0};
 };
 
 // Divides units of this much work among threads so that the busiest thread has the least work
@@ -89,16 +92,24 @@ class Team {
   // They call f(shift, place, units, barrier) until they are dismissed.
   template <class F>
   static void hire(const std::shared_ptr<Team>& team, std::size_t threads, F& f) {
-    std::size_t count = 1;
-    for (std::size_t seat = 1; seat < team->seats_.size() && count < threads; ++seat, ++count) {
-      if (team->seats_[seat].state.load(std::memory_order_acquire) != State::empty) continue;
-      team->seats_[seat].state.store(State::hired, std::memory_order_relaxed);
+    for (std::size_t number = 1; number < threads; ++number) {
+      std::atomic<State>& state = team->seats_[number].state;
+      if (state.load(std::memory_order_acquire) != State::empty) continue;
+      state.store(State::hired, std::memory_order_relaxed);
       try {
-        start_thread([team, seat, to = &f] { team->help(seat, *to); });
+        start_thread([team, number, to = &f] { team->help(number, *to); });
       } catch (const std::exception&) {
-        team->seats_[seat].state.store(State::empty, std::memory_order_relaxed);
+        state.store(State::empty, std::memory_order_relaxed);
         return;
       }
+    }
+  }
+
+  // Waits until those who are hired are present.
+  void await() const {
+    for (const Seat& seat : seats_) {
+      Waiting waiting;
+      while (seat.state.load(std::memory_order_acquire) == State::hired) waiting.wait();
     }
   }
 
@@ -203,8 +214,10 @@ void work_as_team(const std::vector<std::size_t>& work, std::size_t threads, std
   }
   constexpr Nanoseconds short_shift = 200'000;  // costs little more than its barrier
   constexpr Nanoseconds worth_hiring = 400'000;
-  constexpr unsigned often = 64;  // shifts
-  const bool restless = savings.sharing() == Sharing::restless;
+  constexpr std::size_t many = 8192;  // examples that take longer than that in any model
+  constexpr unsigned often = 64;      // shifts
+  const bool is_test = Savings::sharing() != Sharing::by_account;
+  const bool restless = Savings::sharing() == Sharing::restless;
   const auto team = std::make_shared<Team>(work);
   std::size_t length = 1;
   double alone = 0.0;  // nanoseconds that the leader takes for an example
@@ -212,11 +225,11 @@ void work_as_team(const std::vector<std::size_t>& work, std::size_t threads, std
   for (unsigned number = 0; begin < end; ++number) {
     // At first, and now and then, the leader works alone, to know what helpers save.
     const double left = alone * static_cast<double>(end - begin);
-    const bool pays = known > 2 && left > static_cast<double>(worth_hiring);
-    const std::size_t wanted =
-        pays || savings.sharing() != Sharing::by_account ? savings.worthwhile(threads) : 1;
+    const bool pays = known > 2 ? left > static_cast<double>(worth_hiring) : end - begin > many;
+    const std::size_t wanted = pays || is_test ? of_teams.worthwhile(threads) : 1;
     if (wanted > 1) Team::hire(team, wanted, f);
-    team->gather(number % often != 0 ? wanted : 1);
+    if (is_test) team->await();
+    team->gather(is_test || (known > 2 && number % often != 0) ? wanted : 1);
     const std::size_t to = end - begin > length ? end_of(begin + length) : end;
     const bool is_alone = team->size() == 1;
     const Nanoseconds start = is_alone ? own_time() : now();
@@ -228,8 +241,8 @@ void work_as_team(const std::vector<std::size_t>& work, std::size_t threads, std
       const double each = static_cast<double>(took) / examples;
       alone = known++ < 3 ? each : alone + 0.25 * (each - alone);
     } else {
-      savings.add(static_cast<Nanoseconds>(alone * examples) - took, team->size());
-      if (savings.worthwhile(team->size()) < team->size() || restless) team->dismiss_late();
+      of_teams.add(static_cast<Nanoseconds>(alone * examples) - took, team->size());
+      if (of_teams.worthwhile(team->size()) < team->size() || restless) team->dismiss_late();
     }
     begin = to;
   }
