@@ -38,6 +38,12 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     assert _core.use_isa(before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def shared_work() -> None:
+    """Let calls use the threads that they are given, whether that saves time here or not."""
+    _core.set_sharing("always")
+
+
 @pytest.fixture
 def threads() -> Iterator[None]:
     """Restore the number of threads after the test."""

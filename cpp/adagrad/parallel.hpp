@@ -1,15 +1,25 @@
 // Splits work so that any number of threads gives the same bits: each element has one owner, and
 // its result does not depend on which thread that is. Threads are started per call: without a pool,
 // nothing is lost in a fork, and nothing competes with the pool of another library.
+//
+// No call waits for a thread that has not begun: the calling thread does the work of those itself.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <exception>
 #include <functional>
-#include <list>
+#include <memory>
+#include <mutex>
 #include <system_error>
 #include <thread>
 #include <utility>
+#include <vector>
+
+#include "portability.hpp"
+#include "savings.hpp"
 
 #if defined(__GLIBC__)
 #include <pthread.h>
@@ -18,72 +28,135 @@
 
 namespace adagrad {
 
+// Starts a thread that nobody waits for. What `body` refers to has to outlive it. Throws a
+// std::system_error if the system gives no more threads.
+inline void start_thread(std::function<void()> body) {
 #if defined(__GLIBC__)
-// A thread that starts on another CPU than its creator. Linux may leave a new thread on the CPU of
-// its creator until that one waits: on virtual machines with two cores, for all of a call
-// (bench/threads.py). Once the thread runs, it may move anywhere.
-class Worker {
- public:
-  explicit Worker(std::function<void()> body) : body_(std::move(body)) {
-    const int here = sched_getcpu();
-    const bool known = sched_getaffinity(0, sizeof allowed_, &allowed_) == 0 && here >= 0;
-    cpu_set_t others = allowed_;
-    if (known) CPU_CLR(static_cast<std::size_t>(here), &others);
-    elsewhere_ = known && CPU_COUNT(&others) != 0;
-    pthread_attr_t attributes;
-    int error = pthread_attr_init(&attributes);
-    if (error == 0) {
-      if (elsewhere_) pthread_attr_setaffinity_np(&attributes, sizeof others, &others);
-      error = pthread_create(&thread_, &attributes, run, this);
-      pthread_attr_destroy(&attributes);
-    }
-    if (error != 0 && elsewhere_) {  // a sandbox may forbid the choice of a CPU
-      elsewhere_ = false;
-      error = pthread_create(&thread_, nullptr, run, this);
-    }
-    if (error != 0) throw std::system_error(error, std::generic_category());
-  }
-  Worker(const Worker&) = delete;
-  Worker& operator=(const Worker&) = delete;
+  // It starts on another CPU than its creator. Linux may leave a new thread on the CPU of its
+  // creator until that one waits: on virtual machines with two cores, for all of a call
+  // (bench/threads.py). Once the thread runs, it may move anywhere.
+  struct Launch {
+    std::function<void()> body;
+    cpu_set_t allowed;
+    bool elsewhere;
 
-  void join() { pthread_join(thread_, nullptr); }
+    static void* run(void* self) {
+      const std::unique_ptr<Launch> start(static_cast<Launch*>(self));
+      if (start->elsewhere) sched_setaffinity(0, sizeof start->allowed, &start->allowed);
+      start->body();
+      return nullptr;
+    }
+  };
+  std::unique_ptr<Launch> start(new Launch{std::move(body), {}, false});
+  const int here = sched_getcpu();
+  const bool known = sched_getaffinity(0, sizeof start->allowed, &start->allowed) == 0 && here >= 0;
+  cpu_set_t others = start->allowed;
+  if (known) CPU_CLR(static_cast<std::size_t>(here), &others);
+  start->elsewhere = known && CPU_COUNT(&others) != 0;
+  pthread_attr_t attributes;
+  pthread_t thread;
+  int error = pthread_attr_init(&attributes);
+  if (error == 0) {
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    if (start->elsewhere) pthread_attr_setaffinity_np(&attributes, sizeof others, &others);
+    error = pthread_create(&thread, &attributes, Launch::run, start.get());
+    if (error != 0 && start->elsewhere) {  // a sandbox may forbid the choice of a CPU
+      start->elsewhere = false;
+      pthread_attr_setaffinity_np(&attributes, sizeof start->allowed, &start->allowed);
+      error = pthread_create(&thread, &attributes, Launch::run, start.get());
+    }
+    pthread_attr_destroy(&attributes);
+  }
+  if (error != 0) throw std::system_error(error, std::generic_category());
+  start.release();
+#else
+  std::thread(std::move(body)).detach();
+#endif
+}
+
+// A wait for another thread, which calls wait() until that one is done. Waits are short if all
+// threads run, so this one spins; but not for long, since the other may need its processor. In the
+// end it sleeps, so that the system may move the other one here. Before that it waits longer than a
+// sleep takes: else both threads could sleep in turn, each because the other one does.
+class Waiting {
+ public:
+  void wait() {
+    ++turns_;
+    if (turns_ < spins) {
+      ADAGRAD_PAUSE();
+    } else if (turns_ < spins + yields) {
+      std::this_thread::yield();
+    } else {
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
+    }
+  }
+
+  // Whether the other one was not about to finish.
+  bool is_long() const { return turns_ > spins + 100; }
 
  private:
-  static void* run(void* self) {
-    const Worker& worker = *static_cast<const Worker*>(self);
-    if (worker.elsewhere_) sched_setaffinity(0, sizeof worker.allowed_, &worker.allowed_);
-    worker.body_();
-    return nullptr;
+  static constexpr unsigned spins = 100, yields = 2000;
+  unsigned turns_ = 0;
+};
+
+// Parts of a call, each of which is claimed by the thread that does it.
+class Parts {
+ public:
+  explicit Parts(std::size_t n) : claimed_(n), left_(n) {}
+
+  // Calls f(part), unless another thread does.
+  template <class F>
+  void run(std::size_t part, F& f) {
+    if (claimed_[part].exchange(true, std::memory_order_acq_rel)) return;
+    try {
+      f(part);
+    } catch (...) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (error_ == nullptr) error_ = std::current_exception();
+    }
+    left_.fetch_sub(1, std::memory_order_acq_rel);
   }
 
-  std::function<void()> body_;
-  cpu_set_t allowed_ = {};
-  bool elsewhere_ = false;
-  pthread_t thread_ = {};
-};
-#else
-using Worker = std::thread;
-#endif
+  // Waits for the parts that are still running; throws what one of them has thrown.
+  void finish() {
+    for (Waiting waiting; left_.load(std::memory_order_acquire) != 0;) waiting.wait();
+    if (error_ != nullptr) std::rethrow_exception(error_);
+  }
 
-// Calls f(part) for each part in [0, parts), each on its own thread.
+ private:
+  std::vector<std::atomic<bool>> claimed_;
+  std::atomic<std::size_t> left_;
+  std::mutex mutex_;
+  std::exception_ptr error_;
+};
+
+// Calls f(part) for each part in [0, parts), on as many threads as there are or fewer.
 template <class F>
 void for_each_part(std::size_t parts, F f) {
-  std::list<Worker> workers;
-  std::size_t started = 1;
+  if (parts == 1) return f(std::size_t{0});
+  const Nanoseconds begin = now(), own_begin = own_time();
+  // A thread that begins late finds its part claimed, and then touches nothing else.
+  const auto shared = std::make_shared<Parts>(parts);
   try {
-    for (; started < parts; ++started) workers.emplace_back([=] { f(started); });
+    for (std::size_t part = 1; part < parts; ++part) {
+      start_thread([shared, part, to = &f] { shared->run(part, *to); });
+    }
   } catch (const std::exception&) {
     // The system gives no more threads: this one does the rest, with the same result.
   }
-  f(0);
-  for (std::size_t part = started; part < parts; ++part) f(part);
-  for (Worker& worker : workers) worker.join();
+  shared->run(0, f);
+  const Nanoseconds of_part = own_time() - own_begin;
+  for (std::size_t part = parts; part-- > 1;) shared->run(part, f);
+  shared->finish();
+  // One thread would take less than all parts together: each part also finds what belongs to it.
+  const Nanoseconds alone = of_part * static_cast<Nanoseconds>(parts) * 5 / 8;
+  of_parts.add(alone - (now() - begin), parts);
 }
 
 // How many of `threads` share `work` if each should have at least `grain` of it.
 inline std::size_t share(std::size_t work, std::size_t threads, std::size_t grain) {
-  const std::size_t parts = work / grain;
-  return parts > threads ? threads : parts < 1 ? 1 : parts;
+  const std::size_t parts = std::min(work / grain, threads);
+  return parts < 2 ? 1 : of_parts.worthwhile(parts);
 }
 
 // Calls f(begin, end) on disjoint parts of [0, n) that start at multiples of `align`, on at most

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "../adagrad/savings.hpp"
 #include "../isa/cpu.hpp"
 
 namespace adagrad {
@@ -18,6 +19,13 @@ std::vector<std::string> isas() {
   std::vector<std::string> names;
   for (const Kernels* table : runnable_kernels()) names.emplace_back(table->isa);
   return names;
+}
+
+Sharing sharing_named(const std::string& name) {
+  if (name == "by account") return Sharing::by_account;
+  if (name == "always") return Sharing::always;
+  if (name == "restless") return Sharing::restless;
+  throw pybind11::value_error("set_sharing: no such name: " + name);
 }
 
 }  // namespace
@@ -46,6 +54,10 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
       "set_sparse_grain",
       [](std::size_t elements) { return least_work.exchange(elements, std::memory_order_relaxed); },
       pybind11::arg("elements"), "Set the least work of a thread of a sparse call; the old one.");
+  m.def(
+      "set_sharing", [](const std::string& name) { Savings::set_sharing(sharing_named(name)); },
+      pybind11::arg("name"),
+      "For tests: how calls decide whether to use threads: 'by account', 'always', 'restless'.");
   m.def("compiler", [] {
 #if defined(__VERSION__)
     return std::string(__VERSION__);

@@ -108,9 +108,10 @@ void Mixture::learn_part(const CtrKernels& kernels, const Examples& x, std::size
   MixingState frozen = state_;
   MixingState& mixing = mixes ? state_ : frozen;
   const bool has_bias = memory_.bias != nullptr;
+  const auto end_of = [=](std::size_t from) { return round_end(t, from, end, round_size); };
   work_as_team(
-      work_of(x, begin, end), threads,
-      [&](std::size_t thread, const Units& mine, Barrier& barrier) {
+      work_of(x, begin, end), threads, begin, end, end_of,
+      [&](const Shift& shift, std::size_t place, const Units& mine, Barrier& barrier) {
         // On the stack: an allocation that fails in a thread would end the process.
         MixtureRound own{};
         own.entries = state_.entries;
@@ -118,8 +119,8 @@ void Mixture::learn_part(const CtrKernels& kernels, const Examples& x, std::size
         own.growth = growth_;
         float unused[round_size];
         bool odd = false;
-        for (std::size_t from = begin, to; from < end; from = to, odd = !odd) {
-          to = round_end(t, from, end, round_size);
+        for (std::size_t from = shift.begin, to; from < shift.end; from = to, odd = !odd) {
+          to = end_of(from);
           const Round round{&x, from, to};
           const Targets of_round = targets.from(from);
           const std::size_t n = to - from, other = odd ? 1 : 0;
@@ -128,19 +129,19 @@ void Mixture::learn_part(const CtrKernels& kernels, const Examples& x, std::size
           float* const first_sums = partial.data() + 2 * other * sums;
           float* const second_sums = first_sums + sums;
           kernels.mixture_sums(memory_, entries, mine, first_sums, stride);
-          barrier.wait();
+          barrier.wait(place);
           kernels.mixture_margins(memory_, of_round, n, first_sums, stride, t + from, own);
           kernels.mixture_rates(memory_, entries, mine, own, second_sums, stride);
-          if (thread == 0) {
+          if (place == 0) {
             if (!mixes) frozen = state_;
             float* const mixed = mixed_margins == nullptr ? unused : mixed_margins + from;
             kernels.mix(mixing, own.z, has_bias, of_round, n, lambda_, mixed, margins + from);
           }
-          barrier.wait();
+          barrier.wait(place);
           kernels.mixture_residuals(has_bias, of_round, n, second_sums, stride, own);
           kernels.mixture_steps(memory_, entries, mine, own);
         }
-        if (thread == 0) {
+        if (place == 0) {
           state_.entries = own.entries;
           state_.scale = own.scale;
         }

@@ -44,26 +44,31 @@ void learn_part(const CtrKernels& kernels, Model& model, const Examples& x, std:
   std::vector<float> partial(2 * units * stride), all_totals(threads * stride);
   std::vector<std::size_t> work(units);
   for (std::size_t unit = 0; unit < units; ++unit) work[unit] = model.work(x, unit);
-  work_as_team(work, threads, [&](std::size_t thread, const Units& mine, Barrier& barrier) {
-    float* const totals = all_totals.data() + thread * stride;
-    float g[round_size], own_margins[round_size], together[round_size];
-    bool odd = false;
-    for (std::size_t begin = start, end; begin < stop; begin = end, odd = !odd) {
-      end = round_end(t, begin, stop, model.round_length());
-      const Round round{&x, begin, end};
-      float* const sums = partial.data() + (odd ? units * stride : 0);
-      model.sum(kernels, round, mine, sums, stride);
-      barrier.wait();
-      // Every thread computes all margins: that is cheaper than a second barrier.
-      float* const found = thread == 0 ? margins + begin : own_margins;
-      model.finish(kernels, round, sums, stride, totals, found);
-      for (std::size_t i = 0; beside != nullptr && i < end - begin; ++i) {
-        together[i] = beside[begin + i] + found[i];
-      }
-      kernels.gradients(beside == nullptr ? found : together, targets.from(begin), end - begin, g);
-      model.step(kernels, round, mine, totals, g, t + begin);
-    }
-  });
+  const std::size_t most = model.round_length();
+  const auto end_of = [=](std::size_t from) { return round_end(t, from, stop, most); };
+  work_as_team(work, threads, start, stop, end_of,
+               [&](const Shift& shift, std::size_t place, const Units& mine, Barrier& barrier) {
+                 float* const totals = all_totals.data() + place * stride;
+                 float g[round_size], own_margins[round_size], together[round_size];
+                 bool odd = false;
+                 for (std::size_t begin = shift.begin, end; begin < shift.end;
+                      begin = end, odd = !odd) {
+                   end = end_of(begin);
+                   const Round round{&x, begin, end};
+                   float* const sums = partial.data() + (odd ? units * stride : 0);
+                   model.sum(kernels, round, mine, sums, stride);
+                   barrier.wait(place);
+                   // Every thread computes all margins: that is cheaper than a second barrier.
+                   float* const found = place == 0 ? margins + begin : own_margins;
+                   model.finish(kernels, round, sums, stride, totals, found);
+                   for (std::size_t i = 0; beside != nullptr && i < end - begin; ++i) {
+                     together[i] = beside[begin + i] + found[i];
+                   }
+                   kernels.gradients(beside == nullptr ? found : together, targets.from(begin),
+                                     end - begin, g);
+                   model.step(kernels, round, mine, totals, g, t + begin);
+                 }
+               });
 }
 
 }  // namespace

@@ -9,6 +9,7 @@ import numpy as np
 
 import adagrad._core as _core
 from adagrad._arguments import check_integer
+from adagrad._cpus import available_cpus
 
 
 def isas() -> tuple[str, ...]:
@@ -46,6 +47,12 @@ def set_num_threads(n: int) -> None:
     ------
     TypeError, ValueError
         If `n` is not an integer from 1 to 1024.
+
+    Notes
+    -----
+    A call uses fewer threads, too, while that is faster: beside other programs a thread may wait
+    milliseconds for a processor, and the others for that thread. The time that threads save and
+    lose is counted, and while they lose more, calls run on one.
     """
     _core.set_num_threads(check_integer("n", n, 1, 1024))
 
@@ -79,7 +86,7 @@ def show_config() -> None:
 
     print(f"adagrad {_core.__version__}, compiled by {_core.compiler()}")
     print(f"instruction set: {isa()} (of {', '.join(isas())})")
-    print(f"threads: {get_num_threads()} of {os.cpu_count()}")
+    print(f"threads: {get_num_threads()} of {available_cpus()} available, {os.cpu_count()} CPUs")
     print(f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.platform()}")
 
 

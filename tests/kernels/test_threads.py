@@ -159,3 +159,11 @@ except RuntimeError as error:
     run = [sys.executable, "-W", "error", "-c", script]
     said = toolchain.run("sh", "-c", f'ulimit -s {stack >> 10} && exec "$0" "$@"', *run)
     assert said == "True\nno thread: can't start new thread\n"
+
+
+def test_the_account_of_what_threads_save(tmp_path):
+    program = tmp_path / "savings"
+    source = toolchain.ROOT / "tests" / "cpp" / "savings.cpp"
+    flags = ("-std=c++17", "-O1", "-pthread", *toolchain.WARNINGS)
+    toolchain.run(toolchain.compiler(), *flags, source, "-o", program)
+    assert toolchain.run(program) == ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import os
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -300,12 +299,11 @@ def crossed(crosses: Sequence[str], names: Sequence[str]) -> tuple[tuple[str, ..
 
 
 def use_threads(threads: int | None) -> None:
-    """Set the number of threads of the kernels; None means one per CPU of this process."""
+    """Set the number of threads of the kernels; None means one per CPU that is available."""
     import adagrad
+    from adagrad._cpus import available_cpus
 
-    affinity = getattr(os, "sched_getaffinity", None)
-    cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
-    adagrad.set_num_threads(threads or cpus)
+    adagrad.set_num_threads(threads or available_cpus())
 
 
 def open_features(

@@ -63,7 +63,8 @@ class LogisticRegression(ClickLearner):
     warm_start : bool, default False
         Whether `fit` continues from the current model.
     n_jobs : int, optional
-        The most threads to use. None means ``adagrad.get_num_threads()``, -1 all processors.
+        The most threads to use. None means ``adagrad.get_num_threads()``, -1 all processors
+        that this process may use.
     verbose : int, default 0
         With 1, a line to the standard error after each pass or call of `partial_fit`, and about
         every second in between.

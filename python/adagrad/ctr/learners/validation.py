@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import numbers
-import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import validate_data
 
 from adagrad._arguments import check_flag, check_integer, check_real
+from adagrad._cpus import available_cpus
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import Examples, check_unmasked
 from adagrad.ctr.encoding.inputs import Features
@@ -282,5 +282,5 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(self.n_jobs, bool) or not isinstance(self.n_jobs, numbers.Integral):
             raise TypeError(f"n_jobs must be an integer or None, got {self.n_jobs!r}")
         if self.n_jobs < 0:
-            return max(1, (os.cpu_count() or 1) + 1 + int(self.n_jobs))
+            return max(1, available_cpus() + 1 + int(self.n_jobs))
         return check_integer("n_jobs", self.n_jobs, 1, 1024)
