@@ -214,8 +214,25 @@ inline Params<float> without_decay(const Params<float>& p) {
   return of_bias;
 }
 
+// Steps the bias by n gradients in order, n <= round_size.
+template <class Form>
+void step_bias(float* bias, const float* g, std::size_t n, const Params<float>& params) {
+  const Params<float> p = without_decay(params);
+  if constexpr (Form::plain && !std::is_same_v<Form, Sum>) {
+    // Only the sums wait for each other, so the roots and the quotients vectorize.
+    float w = bias[0], s = bias[1], sums[round_size], changes[round_size];
+    for (std::size_t i = 0; i < n; ++i) sums[i] = s = accumulated<Form>(p, s, g[i]);
+    for (std::size_t i = 0; i < n; ++i) changes[i] = step<Form>(p, g[i], sums[i]);
+    for (std::size_t i = 0; i < n; ++i) w -= changes[i];
+    bias[0] = w;
+    bias[1] = s;
+  } else {
+    constexpr std::uint32_t zeros[round_size] = {};
+    step_pairs<Form>(bias, zeros, g, n, p);
+  }
+}
+
 constexpr std::size_t step_block = 1024;
-constexpr std::uint32_t zeros[step_block] = {};
 
 // Steps the params of the regions `of`; g[i - begin] is the gradient in the margin of example i.
 template <class Form, bool fixed>
@@ -257,13 +274,7 @@ void linear_steps(const LinearModel& model, const Round& round, const Units& of,
   }
   step_collected(0);
   if (of.last != regions || model.bias == nullptr) return;
-  // The bias takes one step per example, in order.
-  const Params<float> of_bias = without_decay(params);
-  for (std::size_t i = round.begin; i < round.end; i += step_block) {
-    const std::size_t left = round.end - i;
-    step_pairs<OfBias<Form>>(model.bias, zeros, g + (i - round.begin),
-                             left < step_block ? left : step_block, of_bias);
-  }
+  step_bias<OfBias<Form>>(model.bias, g, round.end - round.begin, params);
 }
 
 // Rounds of one example each, all regions at once. The bits are those of linear_sums(),
@@ -275,7 +286,6 @@ void linear_each(const LinearModel& model, const Round& round, const Targets& ta
   constexpr bool proximal = std::is_same_v<Form, Proximal>;
   const Examples x = *round.x;
   Weights<proximal> weights{model};
-  const Params<float> of_bias = without_decay(params);
   float g[step_block];
   // An example is prefetched `ahead` examples before its turn. Prefetching early is safe: it reads
   // no value, so steps in between are seen.
@@ -305,7 +315,7 @@ void linear_each(const LinearModel& model, const Round& round, const Targets& ta
       step_slots<Form>(model, x.slots + k, g, count, params);
     }
     if (model.bias != nullptr) {
-      step_pairs<OfBias<Form>>(model.bias, zeros, &of_margin, 1, of_bias);
+      step_bias<OfBias<Form>>(model.bias, &of_margin, 1, params);
     }
   }
 }
