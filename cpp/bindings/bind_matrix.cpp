@@ -38,7 +38,8 @@ std::optional<bool> check_matrix(py::handle slots, py::handle values, std::uint6
   return found == Entries::ones;
 }
 
-py::tuple arrange_rows(py::handle x, const py::object& order, std::size_t threads) {
+// Where entries are sorted already and may be shared, slots and values are None.
+py::tuple arrange_rows(py::handle x, const py::object& order, bool shared, std::size_t threads) {
   const std::size_t n_slots = x.attr("n_slots").cast<std::size_t>();
   const HeldRows rows(x, n_slots);
   std::size_t n = rows->n;
@@ -61,12 +62,15 @@ py::tuple arrange_rows(py::handle x, const py::object& order, std::size_t thread
   if (entries > UINT32_MAX) {
     throw py::value_error("X has more than 2**32 - 1 entries");
   }
+  const std::size_t size = region_size(n_slots), most = num_threads(threads);
+  if (shared && unlocked(entries + n, [&] { return bound_sorted(*rows, size, most, bound); })) {
+    return py::make_tuple(py::none(), py::none(), bounds);
+  }
   py::array_t<std::uint32_t> slots(static_cast<py::ssize_t>(entries));
   const bool has_values = rows->values != nullptr;
   py::array_t<float> values(static_cast<py::ssize_t>(has_values ? entries : 0));
   const Arranged to{slots.mutable_data(), has_values ? values.mutable_data() : nullptr, bound};
-  const std::size_t most = num_threads(threads);
-  unlocked(entries + n, [&] { arrange(*rows, of_rows, n, region_size(n_slots), most, to); });
+  unlocked(entries + n, [&] { arrange(*rows, of_rows, n, size, most, to); });
   return py::make_tuple(slots, has_values ? py::object(values) : py::none(), bounds);
 }
 
@@ -75,7 +79,8 @@ py::tuple arrange_rows(py::handle x, const py::object& order, std::size_t thread
 void bind_matrix(py::module_& m) {
   m.def("check_entries", &check_matrix, py::arg("slots"), py::arg("values"), py::arg("n_slots"),
         py::arg("threads"), "None if a slot or a value is wrong; else whether all values are 1.");
-  m.def("arrange", &arrange_rows, py::arg("x"), py::arg("order"), py::arg("threads"),
+  m.def("arrange", &arrange_rows, py::arg("x"), py::arg("order"), py::arg("shared"),
+        py::arg("threads"),
         "Slots, values and bounds of rows in an order, with entries sorted by region.");
 }
 

@@ -24,20 +24,29 @@ constexpr bool has_values = !std::is_same_v<Values, Ones>;
 // The counts of the entries by region, a byte each: few enough to be added up in a register.
 constexpr std::size_t most_packed = 255;
 
-template <class Slot, class Values>
-void arrange_few(const Slot* slots, Values values, std::size_t n, const RegionOf& region,
-                 const Arranged& to) {
-  std::uint8_t shifts[most_packed];
+// Writes the shift of the byte of each entry's region. Returns where the bytes of a next entry of
+// each region begin, and writes that as bounds.
+template <class Slot>
+std::uint64_t bound_few(const Slot* slots, std::size_t n, const RegionOf& region,
+                        std::uint8_t* shifts, std::uint32_t* bounds) {
   for (std::size_t k = 0; k < n; ++k) {
     shifts[k] = static_cast<std::uint8_t>(8 * region(static_cast<std::uint32_t>(slots[k])));
   }
   std::uint64_t counts = 0;
   for (std::size_t k = 0; k < n; ++k) counts += std::uint64_t{1} << shifts[k];
   // Byte r of this product is the sum of the counts of all regions before r.
-  std::uint64_t next = counts * 0x0101010101010100u;
+  const std::uint64_t next = counts * 0x0101010101010100u;
   for (std::size_t r = 1; r < regions; ++r) {
-    to.bounds[r] = to.bounds[0] + static_cast<std::uint32_t>(next >> 8 * r & 0xff);
+    bounds[r] = bounds[0] + static_cast<std::uint32_t>(next >> 8 * r & 0xff);
   }
+  return next;
+}
+
+template <class Slot, class Values>
+void arrange_few(const Slot* slots, Values values, std::size_t n, const RegionOf& region,
+                 const Arranged& to) {
+  std::uint8_t shifts[most_packed];
+  std::uint64_t next = bound_few(slots, n, region, shifts, to.bounds);
   for (std::size_t k = 0; k < n; ++k) {
     const std::size_t place = next >> shifts[k] & 0xff;
     next += std::uint64_t{1} << shifts[k];
@@ -46,21 +55,49 @@ void arrange_few(const Slot* slots, Values values, std::size_t n, const RegionOf
   }
 }
 
+// The same for any number of entries: next[r] is where the next entry of region r begins.
+template <class Slot>
+void bound_many(const Slot* slots, std::size_t n, const RegionOf& region,
+                std::size_t (&next)[regions + 1], std::uint32_t* bounds) {
+  for (std::size_t k = 0; k < n; ++k) ++next[region(static_cast<std::uint32_t>(slots[k])) + 1];
+  for (std::size_t r = 1; r < regions; ++r) {
+    next[r] += next[r - 1];
+    bounds[r] = bounds[0] + static_cast<std::uint32_t>(next[r]);
+  }
+}
+
 template <class Slot, class Values>
 void arrange_many(const Slot* slots, Values values, std::size_t n, const RegionOf& region,
                   const Arranged& to) {
   std::size_t next[regions + 1] = {};
-  for (std::size_t k = 0; k < n; ++k) ++next[region(static_cast<std::uint32_t>(slots[k])) + 1];
-  for (std::size_t r = 1; r < regions; ++r) {
-    next[r] += next[r - 1];
-    to.bounds[r] = to.bounds[0] + static_cast<std::uint32_t>(next[r]);
-  }
+  bound_many(slots, n, region, next, to.bounds);
   for (std::size_t k = 0; k < n; ++k) {
     const std::uint32_t slot = static_cast<std::uint32_t>(slots[k]);
     const std::size_t place = next[region(slot)]++;
     to.slots[place] = slot;
     if constexpr (has_values<Values>) to.values[place] = static_cast<float>(values[k]);
   }
+}
+
+// Bounds a row, or returns false if its entries are not sorted by region.
+template <class Slot>
+bool bound_row(const Slot* slots, std::size_t n, const RegionOf& region, std::uint32_t* bounds) {
+  if (n <= most_packed) {
+    std::uint8_t shifts[most_packed];
+    bound_few(slots, n, region, shifts, bounds);
+    std::uint8_t descends = 0;
+    for (std::size_t k = 1; k < n; ++k) descends |= shifts[k] < shifts[k - 1];
+    return descends == 0;
+  }
+  const auto region_at = [&](std::size_t k) {
+    return region(static_cast<std::uint32_t>(slots[k]));
+  };
+  for (std::size_t k = 1; k < n; ++k) {
+    if (region_at(k) < region_at(k - 1)) return false;
+  }
+  std::size_t next[regions + 1] = {};
+  bound_many(slots, n, region, next, bounds);
+  return true;
 }
 
 template <class Slot, class Values>
@@ -108,6 +145,24 @@ std::uint64_t bound_examples(const MatrixRows& rows, const std::int64_t* order, 
     at += start_of(rows, row + 1) - start_of(rows, row);
   }
   return at;
+}
+
+bool bound_sorted(const MatrixRows& rows, std::uint64_t region_size, std::size_t threads,
+                  std::uint32_t* bounds) {
+  const RegionOf region(region_size);
+  const std::size_t least = rows_of_grain(rows.n, bounds[regions * rows.n]);
+  std::atomic<bool> sorted{true};
+  with_types(rows, [&](auto slots, auto /*values*/) {
+    split(rows.n, threads, least, 1, [&, slots](std::size_t begin, std::size_t end) {
+      for (std::size_t i = begin; i < end && sorted.load(std::memory_order_relaxed); ++i) {
+        const std::size_t start = start_of(rows, i), length = start_of(rows, i + 1) - start;
+        if (!bound_row(slots + start, length, region, bounds + regions * i)) {
+          sorted.store(false, std::memory_order_relaxed);
+        }
+      }
+    });
+  });
+  return sorted;
 }
 
 void arrange(const MatrixRows& rows, const std::int64_t* order, std::size_t n,

@@ -16,6 +16,11 @@ enum class Entries : std::uint8_t { wrong, ones, values };
 Entries check_entries(const MatrixRows& rows, std::size_t n, std::uint64_t limit,
                       std::size_t threads);
 
+// Writes bounds[8 i + r] for i < n and r < 8 as well, if the entries of all rows are sorted by
+// region already; else returns false and leaves these bounds undefined.
+bool bound_sorted(const MatrixRows& rows, std::uint64_t region_size, std::size_t threads,
+                  std::uint32_t* bounds);
+
 // Where arrange() writes examples that have their entries sorted by region.
 struct Arranged {
   std::uint32_t* slots;
@@ -28,7 +33,7 @@ struct Arranged {
 std::uint64_t bound_examples(const MatrixRows& rows, const std::int64_t* order, std::size_t n,
                              std::uint32_t* bounds);
 
-// Then writes all else. Entries of a region keep their order.
+// Writes all that bound_examples() has not. Entries of a region keep their order.
 void arrange(const MatrixRows& rows, const std::int64_t* order, std::size_t n,
              std::uint64_t region_size, std::size_t threads, const Arranged& to);
 

@@ -134,6 +134,28 @@ def test_right_rows_are_not_copied(rng, index, value):
     assert MatrixRows.if_right(matrix).values is None
 
 
+@pytest.mark.parametrize("length", [3, 255, 256, 1000])
+@pytest.mark.parametrize("value", ["f4", "f8"])
+@pytest.mark.parametrize("index", ["i4", "i8"])
+def test_sorted_entries_are_shared(rng, index, value, length):
+    """Where they have the types of examples; not if one row of many has one entry out of order."""
+    indptr = np.arange(0, 5 * length + 1, length)
+    indices = np.sort(rng.integers(0, 700, (5, length)), axis=1).astype(index)
+    data = rng.standard_normal(5 * length).astype(value)
+    matrix = assembled((5, 700), indptr, indices.ravel(), data)
+    expected = arranged(matrix[1:], 700)
+    found = MatrixRows.of(matrix)[1:].examples()
+    assert_examples(found, expected, 700)
+    shared = (index, value) == ("i4", "f4")
+    assert np.shares_memory(found.slots, matrix.indices) == shared
+    assert np.shares_memory(found.values, matrix.data) == shared
+    assert not np.shares_memory(MatrixRows.of(matrix).examples(copy=True).slots, matrix.indices)
+    matrix.indices[3 * length : 3 * length + 2] = 699, 0
+    found = MatrixRows.of(matrix)[1:].examples()
+    assert_examples(found, arranged(matrix[1:], 700), 700)
+    assert not np.shares_memory(found.slots, matrix.indices)
+
+
 @given(st.integers(1, MAX_SLOTS), st.data())
 def test_regions_of_any_size(n_slots, data):
     """A slot has the region that a division gives it: beside all borders, and anywhere."""

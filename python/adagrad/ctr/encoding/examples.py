@@ -169,7 +169,7 @@ class Examples:
             if matrix.dtype == np.float16:  # not supported by scipy
                 matrix = matrix.astype(np.float32)
             csr = scipy.sparse.csr_matrix(matrix)
-        return MatrixRows.of(csr, n_slots).examples()
+        return MatrixRows.of(csr, n_slots).examples(copy=True)
 
     def to_csr(self) -> scipy.sparse.csr_matrix:
         """Return the examples as a `scipy.sparse.csr_matrix` of float32, with a column per slot."""

@@ -149,15 +149,27 @@ class MatrixRows:
 
     def take(self, order: npt.NDArray[np.integer[Any]]) -> Examples:
         """Return the rows at these positions as examples, in this order."""
-        return self._arranged(np.ascontiguousarray(order, np.int64))
+        arrays = _core.arrange(self, np.ascontiguousarray(order, np.int64), False, self.threads)
+        return self._made(len(order), *arrays)
 
-    def examples(self) -> Examples:
-        """Return the rows as examples, which do not share their memory."""
-        return self._arranged(None)
+    def examples(self, *, copy: bool = False) -> Examples:
+        """Return the rows as examples, whose entries are sorted by region.
 
-    def _arranged(self, order: npt.NDArray[np.int64] | None) -> Examples:
-        slots, values, bounds = _core.arrange(self, order, self.threads)
-        n = len(self) if order is None else len(order)
+        Parameters
+        ----------
+        copy : bool, default False
+            Whether not to share the memory of entries that are sorted already.
+        """
+        slots, values = self.slots, self.values
+        shared = not copy and slots.itemsize == 4 and (values is None or values.itemsize == 4)
+        arranged, arranged_values, bounds = _core.arrange(self, None, shared, self.threads)
+        if arranged is not None:
+            return self._made(len(self), arranged, arranged_values, bounds)
+        part = slice(int(self.starts[0]), int(self.starts[-1]))
+        own = None if values is None else values[part]
+        return self._made(len(self), slots[part].view(np.uint32), own, bounds)
+
+    def _made(self, n: int, slots: Array | None, values: Array | None, bounds: Array) -> Examples:
         return Examples._of(bounds, None, n, 0, self.n_slots, slots, values)
 
 
