@@ -74,12 +74,13 @@ def _measure(report: Report, name: str, matrix: Any, y: np.ndarray, threads: int
             predict = lambda m: m.predict_proba(matrix)  # noqa: E731
             predictions.append(Variant(text, predict, lambda _, m=known: m, PREDICT))
             if label and count > 1:
-                x = Examples.from_csr(matrix)
-                alone = lambda _, m=model, x=x: m.partial_fit(x, y)  # noqa: E731
-                fits.append(Variant(f"{text}, Examples", alone, group=FIT))
                 fresh = _begun(lr, count, matrix, y)
                 again = lambda _, m=fresh: m.partial_fit(matrix[:64], y[:64])  # noqa: E731
                 predictions.append(Variant(f"{text}, after learning", predict, again, PREDICT))
+            elif label:
+                x = Examples.from_csr(matrix)
+                alone = lambda _, m=model, x=x: m.partial_fit(x, y)  # noqa: E731
+                fits.append(Variant(f"{text}, Examples", alone, group=FIT))
     if peer("sklearn") is not None:
         other = _sgd(matrix, y)
         fits.append(Variant(SGD, lambda _: other.partial_fit(matrix, y), group=FIT))
@@ -105,8 +106,9 @@ def run(report: Report) -> None:
         ):
             beaten = report.ratio(name, SGD, group, of=of)
             report.claims.append(Claim(f"{call}, {name}: {SGD} over {of}", beaten, ">=", 3))
-        around = report.ratio(name, auto, FIT, of=f"{auto}, Examples")
-        text = f"partial_fit, {name}: {auto}, over that of Examples"
-        report.claims.append(Claim(text, around, "<=", 1.1))
+        # On one thread: in rotation, two threads of a mixture vary more than this ratio.
+        around = report.ratio(name, f"{US}, auto", FIT, of=f"{US}, auto, Examples")
+        text = f"partial_fit, {name}: {US}, auto, over that of Examples"
+        report.claims.append(Claim(text, around, "<=", 1.15))
     for group in (FIT, PREDICT):
         report.by_shape(f"{group}: ns an entry", group)
