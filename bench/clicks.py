@@ -41,6 +41,11 @@ class Clicks:
         return len(self.x.slots)
 
 
+def hashed(values: np.ndarray, fields: np.ndarray | int) -> np.ndarray:
+    """Return 64 bits for each value of a field."""
+    return _mix(values + (np.asarray(fields, np.uint64) << np.uint64(48)))
+
+
 def _mix(h: np.ndarray) -> np.ndarray:
     h = (h ^ h >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     h = (h ^ h >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
@@ -69,7 +74,7 @@ def fielded(examples: int, bits: int) -> Clicks:
     slots = np.empty((examples, FIELDS), np.uint32)
     logits = np.full(examples, -1.5, np.float32)
     for column, field in enumerate(order):
-        h = _mix(_values(random, (examples,)) + np.uint64(field << 48))
+        h = hashed(_values(random, (examples,)), field)
         slots[:, column] = field % REGIONS * size + (h % np.uint64(size)).astype(np.uint32)
         logits += np.float32(0.6) * _planted(h)
     counts = np.bincount([field % REGIONS for field in order], minlength=REGIONS)

@@ -29,7 +29,7 @@ from adagrad.ctr import (
 )
 from adagrad.ctr.learners.model import Model
 from adagrad.ctr.learners.settings import Settings
-from bench import clicks, drift, endtoend, l1, limits
+from bench import clicks, drift, endtoend, l1, limits, matrices
 from bench.clicks import FIELDS, Clicks, logloss
 from bench.harness import Report
 from bench.machine import peer
@@ -360,6 +360,7 @@ def run(report: Report) -> list[Panel]:
     questions[endtoend.END_TO_END] = functools.partial(endtoend.end_to_end, report)
     if hasattr(os, "wait4"):
         questions[endtoend.MEMORY] = functools.partial(endtoend.memory, report)
+    questions[f"{matrices.FIT}, {matrices.PREDICT}"] = functools.partial(matrices.run, report)
     questions["l1"] = functools.partial(l1.run, report)
     questions["drift"] = functools.partial(drift.drift, report)
     questions[PREDICT] = functools.partial(predict, report, bits)

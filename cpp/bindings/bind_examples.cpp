@@ -1,5 +1,4 @@
-// Batches of examples: the checks of adagrad.ctr.Examples, sorting entries by region, and numbering
-// the slots that occur.
+// Batches of examples: the checks of adagrad.ctr.Examples, and numbering the slots that occur.
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -122,28 +121,6 @@ void check_examples(py::handle slots, py::handle bounds, std::uint64_t n_slots,
   check_slots(x, n_slots);
 }
 
-py::array_t<std::uint32_t> arrange_entries(py::handle indptr, py::handle slots, py::handle values,
-                                           std::uint64_t region_size) {
-  const Argument a{"arrange", "slots"};
-  const py::array starts = check_vector(a.other("indptr"), indptr, 'u', 4);
-  const py::array slot_array = check_vector(a, slots, 'u', 4, Access::write);
-  const py::array value_array = check_vector(a.other("values"), values, 'f', 4, Access::write);
-  const std::size_t n = static_cast<std::size_t>(starts.size()) - 1;
-  const auto* start = static_cast<const std::uint32_t*>(starts.data());
-  auto* slot = static_cast<std::uint32_t*>(const_cast<void*>(slot_array.data()));
-  auto* value = static_cast<float*>(const_cast<void*>(value_array.data()));
-  py::array_t<std::uint32_t> bounds(static_cast<py::ssize_t>(n * regions + 1));
-  std::uint32_t* const bound = bounds.mutable_data();
-  py::gil_scoped_release unlocked;
-  const std::size_t end = arrange(start, n, region_size, slot, value, bound);
-  if (end != start[n]) {
-    throw py::index_error(a.text() + "[" + std::to_string(end) +
-                          "] = " + std::to_string(slot[end]) + " is out of range for regions of " +
-                          std::to_string(region_size) + " slots");
-  }
-  return bounds;
-}
-
 py::tuple compact(py::handle slots) {
   const py::array given = check_vector({"compact", "slots"}, slots, 'u', 4);
   const std::size_t n = static_cast<std::size_t>(given.size());
@@ -167,9 +144,6 @@ void bind_examples(py::module_& m) {
   m.def("check_examples", &check_examples, py::arg("slots"), py::arg("bounds"), py::arg("n_slots"),
         py::arg("n_examples"), py::arg("values"), py::arg("fields"), py::arg("n_fields"),
         "Raise if the parts of adagrad.ctr.Examples do not fit together.");
-  m.def("arrange", &arrange_entries, py::arg("indptr"), py::arg("slots"), py::arg("values"),
-        py::arg("region_size"),
-        "Sort the entries of each example by region, in place. Return the bounds.");
   m.def("compact", &compact, py::arg("slots"),
         "The unique slots in ascending order, and the index of each slot among them.");
 }

@@ -314,12 +314,32 @@ void add_tally(const py::array& margins, const py::array& y, const py::object& w
   sum[3] = tally.predicted;
 }
 
-py::array_t<double> probabilities(const py::array& margins) {
+py::array_t<float> stored_margins(const py::array& weights, float bias, py::handle x,
+                                  std::size_t threads) {
+  const Argument a{"stored_margins", "weights"};
+  const std::size_t n_slots = x.attr("n_slots").cast<std::size_t>();
+  const std::size_t length = static_cast<std::size_t>(weights.size());
+  const float* const from = check_floats(a, weights, length);
+  if (length != n_slots && length != 2 * n_slots) {
+    fail_value(a, "has " + std::to_string(length) + " elements; 1 or 2 for each of " +
+                      std::to_string(n_slots) + " slots are needed");
+  }
+  const StoredModel model{from, length / n_slots, bias, region_size(n_slots)};
+  const HeldRows rows(x, n_slots);
+  py::array_t<float> margins(static_cast<py::ssize_t>(rows->n));
+  float* const to = margins.mutable_data();
+  const std::size_t most = num_threads(threads);
+  unlocked(64 * rows->n, [&] { predict_stored(*kernels().ctr, model, *rows, most, to); });
+  return margins;
+}
+
+py::array_t<double> probabilities(const py::array& margins, std::size_t threads) {
   const std::size_t n = static_cast<std::size_t>(margins.size());
   const float* const from = check_floats({"probabilities", "margins"}, margins, n);
   py::array_t<double> result({static_cast<py::ssize_t>(n), py::ssize_t{2}});
   double* const to = result.mutable_data();
-  unlocked(n, [&] { class_probabilities(from, n, to); });
+  const std::size_t most = num_threads(threads);
+  unlocked(n, [&] { class_probabilities(from, n, most, to); });
   return result;
 }
 
@@ -376,7 +396,10 @@ void bind_learners(py::module_& m) {
            py::arg("rule"), py::arg("lr"), py::arg("lr_decay"), py::arg("penalties") = py::none());
   m.def("tally", &add_tally, py::arg("margins"), py::arg("y"), py::arg("weights"), py::arg("sums"),
         py::arg("bins"), "Add predictions to sums [4] and bins [2, 32768], in place.");
-  m.def("probabilities", &probabilities, py::arg("margins"),
+  m.def("stored_margins", &stored_margins, py::arg("weights"), py::arg("bias"), py::arg("x"),
+        py::arg("threads"),
+        "The margins of a linear model, of which slot i has weights[i], or weights[2 * i].");
+  m.def("probabilities", &probabilities, py::arg("margins"), py::arg("threads") = 0,
         "Probabilities of the negative and the positive class [n, 2].");
 }
 

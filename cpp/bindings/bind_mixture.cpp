@@ -31,7 +31,7 @@ class MixtureLearner {
     const Targets targets = check_labels(y, weights, examples->n);
     float* const unguarded = mixed.is_none() ? nullptr : check_mixed(mixed, examples->n);
     return margins(
-        *examples,
+        examples->n,
         [&](float* to, std::size_t most) {
           mixture_.learn(*kernels().ctr, *examples, targets, t,
                          scaled || examples->values != nullptr, mixes, num_threads(most), to,
@@ -42,12 +42,11 @@ class MixtureLearner {
 
   py::array_t<float> margins_of(py::handle x, double slope, double offset,
                                 std::size_t threads) const {
-    const HeldExamples examples(x, slots_);
+    const HeldRows rows(x, slots_);
     return margins(
-        *examples,
+        rows->n,
         [&](float* to, std::size_t most) {
-          const Affine as{slope, offset};
-          mixture_.predict(*kernels().ctr, *examples, as, num_threads(most), to);
+          mixture_.predict(*kernels().ctr, *rows, {slope, offset}, num_threads(most), to);
         },
         threads);
   }
@@ -55,18 +54,21 @@ class MixtureLearner {
   py::array_t<float> variances_of(py::handle x, std::size_t threads) const {
     const HeldExamples examples(x, slots_);
     return margins(
-        *examples,
+        examples->n,
         [&](float* to, std::size_t most) {
           mixture_.variances(*kernels().ctr, *examples, num_threads(most), to);
         },
         threads);
   }
 
-  std::pair<py::array_t<float>, float> weights(double slope, double offset) const {
+  std::pair<py::array_t<float>, float> weights(double slope, double offset,
+                                               std::size_t threads) const {
     py::array_t<float> all(static_cast<py::ssize_t>(slots_));
     float* const to = all.mutable_data();
     float bias = 0.0f;
-    unlocked(slots_, [&] { bias = mixture_.weights(*kernels().ctr, {slope, offset}, to); });
+    const Affine as{slope, offset};
+    unlocked(slots_,
+             [&] { bias = mixture_.weights(*kernels().ctr, as, num_threads(threads), to); });
     return {all, bias};
   }
 
@@ -99,10 +101,10 @@ class MixtureLearner {
   }
 
   template <class F>
-  static py::array_t<float> margins(const Examples& x, F f, std::size_t threads) {
-    py::array_t<float> out(static_cast<py::ssize_t>(x.n));
+  static py::array_t<float> margins(std::size_t n, F f, std::size_t threads) {
+    py::array_t<float> out(static_cast<py::ssize_t>(n));
     float* const to = out.mutable_data();
-    unlocked(64 * x.n, [&] { f(to, threads); });
+    unlocked(64 * n, [&] { f(to, threads); });
     return out;
   }
 
@@ -148,6 +150,7 @@ void bind_mixture(py::module_& m) {
       .def("variances", &MixtureLearner::variances_of, py::arg("x"), py::arg("threads"),
            "The variance of the margin of the Bayesian expert, for each example.")
       .def("weights", &MixtureLearner::weights, py::arg("slope"), py::arg("offset"),
+           py::arg("threads"),
            "The linear model, slope times the margin plus offset: weights [slots], and the bias.")
       .def("check", &MixtureLearner::check_examples, py::arg("x"),
            "Raise if the examples do not fit the model.");

@@ -3,12 +3,22 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <vector>
 
+#include "../ctr/matrix.hpp"
 #include "../ctr/types.hpp"
 #include "arrays.hpp"
 
 namespace adagrad {
+
+inline void check_n_slots(py::handle x, std::size_t slots) {
+  const std::size_t n_slots = x.attr("n_slots").cast<std::size_t>();
+  if (n_slots == slots) return;
+  throw py::value_error("X has " + std::to_string(n_slots) + " slots, but the model has " +
+                        std::to_string(slots));
+}
 
 // The arrays of an adagrad.ctr.Examples, which checked them when it was made. Keeps them alive.
 class HeldExamples {
@@ -16,11 +26,7 @@ class HeldExamples {
   HeldExamples(py::handle x, std::size_t slots)
       : slots_(x.attr("slots")), bounds_(x.attr("bounds")), values_(x.attr("values")),
         fields_(x.attr("fields")) {
-    const std::size_t n_slots = x.attr("n_slots").cast<std::size_t>();
-    if (n_slots != slots) {
-      throw py::value_error("X has " + std::to_string(n_slots) + " slots, but the model has " +
-                            std::to_string(slots));
-    }
+    check_n_slots(x, slots);
     const bool fixed = array(bounds_).size() == static_cast<py::ssize_t>(regions + 1);
     view_ = {data<std::uint32_t>(slots_),
              data<float>(values_),
@@ -42,6 +48,45 @@ class HeldExamples {
 
   py::object slots_, bounds_, values_, fields_;
   Examples view_;
+};
+
+// The entries of an Examples, or of a MatrixRows of adagrad.ctr.encoding. Keeps the arrays alive.
+class HeldRows {
+ public:
+  HeldRows(py::handle x, std::size_t slots) {
+    if (!py::hasattr(x, "starts")) {
+      examples_.emplace(x, slots);
+      view_ = rows_of(**examples_);
+      return;
+    }
+    check_n_slots(x, slots);
+    const auto starts = hold(x.attr("starts")), ids = hold(x.attr("slots"));
+    const py::object values = x.attr("values");
+    view_ = {ids.data(),
+             nullptr,
+             static_cast<const std::uint32_t*>(starts.data()),
+             1,
+             static_cast<std::size_t>(starts.size()) - 1,
+             ids.itemsize() == 8,
+             false};
+    if (values.is_none()) return;
+    const auto numbers = hold(values);
+    view_.values = numbers.data();
+    view_.precise = numbers.itemsize() == 8;
+  }
+
+  const MatrixRows& operator*() const { return view_; }
+  const MatrixRows* operator->() const { return &view_; }
+
+ private:
+  py::array hold(const py::object& array) {
+    held_.push_back(array);
+    return py::reinterpret_borrow<py::array>(array);
+  }
+
+  std::optional<HeldExamples> examples_;
+  std::vector<py::object> held_;
+  MatrixRows view_{};
 };
 
 // Memory that is updated in place: `rows` rows of `length` float32.

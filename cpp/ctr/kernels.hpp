@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "../adagrad/types.hpp"
+#include "matrix.hpp"
 #include "types.hpp"
 
 namespace adagrad {
@@ -26,6 +27,8 @@ struct CtrKernels {
   using Each = void (*)(const LinearModel&, const Round&, const Targets&, const Params<float>&,
                         float* margins);
   Each linear_each;
+  void (*stored_margins)(const StoredModel&, const MatrixRows&, std::size_t begin, std::size_t end,
+                         float* margins);
   void (*linear_rates)(const LinearModel&, const Round&, const Params<float>&, float* out);
   // g[i] = (sigmoid(margins[i]) - y[i]) * weights[i]
   void (*gradients)(const float* margins, const Targets&, std::size_t n, float* g);
@@ -45,9 +48,10 @@ struct CtrKernels {
   void (*mix)(MixingState&, float* z, bool has_bias, const Targets&, std::size_t n, double lambda,
               float* mixed, float* guarded);
   // to[slot] = the weight of the linear model that a mixture with these theta is.
-  void (*mixture_weights)(const float* table, std::size_t n, const float* theta, float* to);
-  void (*mixed_sums)(const MixtureModel&, const float* theta, float bias, const Round&,
-                     const Units&, float* partial, std::size_t stride);
+  void (*mixture_weights)(const float* table, std::size_t begin, std::size_t end,
+                          const float* theta, float* to);
+  void (*mixed_margins)(const MixedModel&, const MatrixRows&, std::size_t begin, std::size_t end,
+                        float* margins);
   void (*mixture_variances)(const MixtureModel&, float inverse, const Round&, float* out);
 
   void (*factor_sums)(const FactorModel&, const Round&, const Units&, float* partial,

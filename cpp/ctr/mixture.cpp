@@ -148,44 +148,33 @@ void Mixture::learn_part(const CtrKernels& kernels, const Examples& x, std::size
       });
 }
 
-namespace {
-
-struct Exported {
-  float theta[experts];
-  float bias;
-};
-
-Exported exported(const MixtureModel& memory, const MixingState& state, const Affine& as) {
-  Exported out{};
+MixedModel Mixture::exported(const Affine& as) const {
+  MixedModel out{memory_.table, {}, 0.0f, region_size(slots_)};
   for (std::size_t e = 0; e < experts; ++e) {
-    out.theta[e] = static_cast<float>(as.slope * state.theta[e]);
+    out.theta[e] = static_cast<float>(as.slope * state_.theta[e]);
   }
-  if (memory.bias == nullptr) return out;
-  out.bias = out.theta[0] * memory.bias[0];
-  for (std::size_t e = 1; e < experts; ++e) out.bias += out.theta[e] * memory.bias[e];
-  out.bias += static_cast<float>(as.slope * state.theta[experts] + as.offset);
+  if (memory_.bias == nullptr) return out;
+  out.bias = out.theta[0] * memory_.bias[0];
+  for (std::size_t e = 1; e < experts; ++e) out.bias += out.theta[e] * memory_.bias[e];
+  out.bias += static_cast<float>(as.slope * state_.theta[experts] + as.offset);
   return out;
 }
 
-}  // namespace
-
-float Mixture::weights(const CtrKernels& kernels, const Affine& affine, float* to) const {
-  const Exported as = exported(memory_, state_, affine);
-  kernels.mixture_weights(memory_.table, slots_, as.theta, to);
+float Mixture::weights(const CtrKernels& kernels, const Affine& affine, std::size_t threads,
+                       float* to) const {
+  const MixedModel as = exported(affine);
+  split(slots_, threads, std::size_t{1} << 16, region_unit,
+        [&](std::size_t begin, std::size_t end) {
+          kernels.mixture_weights(memory_.table, begin, end, as.theta, to);
+        });
   return as.bias;
 }
 
-void Mixture::predict(const CtrKernels& kernels, const Examples& x, const Affine& affine,
+void Mixture::predict(const CtrKernels& kernels, const MatrixRows& rows, const Affine& affine,
                       std::size_t threads, float* margins) const {
-  const Exported as = exported(memory_, state_, affine);
-  split(x.n, threads, 16 * round_size, round_size, [&](std::size_t first, std::size_t last) {
-    std::vector<float> partial(regions * round_size);
-    for (std::size_t begin = first; begin < last; begin += round_size) {
-      const std::size_t end = std::min(last, begin + round_size);
-      kernels.mixed_sums(memory_, as.theta, as.bias, {&x, begin, end}, {0, regions}, partial.data(),
-                         round_size);
-      kernels.add_units(partial.data(), round_size, regions, end - begin, margins + begin);
-    }
+  const MixedModel as = exported(affine);
+  split(rows.n, threads, least_rows, 1, [&](std::size_t begin, std::size_t end) {
+    kernels.mixed_margins(as, rows, begin, end, margins);
   });
 }
 

@@ -323,37 +323,10 @@ inline float mixed_weight(const float* row, const float* theta) {
   return row[size_lane] > 0.0f ? bounded(sum / row[size_lane]) : 0.0f;
 }
 
-inline void mixture_weights(const float* table, std::size_t n, const float* theta, float* to) {
-  for (std::size_t slot = 0; slot < n; ++slot) {
+inline void mixture_weights(const float* table, std::size_t begin, std::size_t end,
+                            const float* theta, float* to) {
+  for (std::size_t slot = begin; slot < end; ++slot) {
     to[slot] = mixed_weight(table + mixture_row * slot, theta);
-  }
-}
-
-// The sums of linear_sums() for the linear model that the mixture is.
-template <bool fixed>
-void mixed_sums(const MixtureModel& model, const float* theta, float bias, const Round& round,
-                const Units& of, float* partial, std::size_t stride) {
-  const Examples x = *round.x;
-  const std::size_t ahead = examples_ahead(of);
-  for (std::size_t next = round.begin; next < round.end + ahead; ++next) {
-    if (next < round.end) {
-      const std::size_t stop = first<fixed>(x, next, of.last);
-      for (std::size_t k = first<fixed>(x, next, of.first); k < stop; ++k) {
-        ADAGRAD_PREFETCH(model.table + mixture_row * x.slots[k]);
-      }
-    }
-    if (next < round.begin + ahead) continue;
-    const std::size_t i = next - ahead;
-    for (std::size_t region = of.first; region < of.last; ++region) {
-      float sum = 0.0f;
-      const std::size_t last = first<fixed>(x, i, region + 1);
-      for (std::size_t k = first<fixed>(x, i, region); k < last; ++k) {
-        const float w = mixed_weight(model.table + mixture_row * x.slots[k], theta);
-        sum += x.values == nullptr ? w : w * x.values[k];
-      }
-      if (region + 1 == regions && model.bias != nullptr) sum += bias;
-      partial[region * stride + (i - round.begin)] = sum;
-    }
   }
 }
 

@@ -62,6 +62,13 @@ void Linear::rates_of(const CtrKernels& kernels, const Examples& x, std::uint64_
   });
 }
 
+void predict_stored(const CtrKernels& kernels, const StoredModel& model, const MatrixRows& rows,
+                    std::size_t threads, float* margins) {
+  split(rows.n, threads, least_rows, 1, [&](std::size_t begin, std::size_t end) {
+    kernels.stored_margins(model, rows, begin, end, margins);
+  });
+}
+
 std::size_t FM::work(const Examples& x, std::size_t region) const {
   return count_entries(x, 0, x.n, region);
 }
@@ -145,14 +152,16 @@ void FFM::step(const CtrKernels& kernels, const Round& round, const Units& of, c
   }
 }
 
-void class_probabilities(const float* margins, std::size_t n, double* to) {
-  for (std::size_t i = 0; i < n; ++i) {
-    const float z = margins[i];
-    const double e = static_cast<double>(exp_of_minus(magnitude_of(z)));
-    const double nan = static_cast<double>(z - z);  // 0 if z is finite
-    to[2 * i] = sigmoid_from(-z, e) + nan;
-    to[2 * i + 1] = sigmoid_from(z, e) + nan;
-  }
+void class_probabilities(const float* margins, std::size_t n, std::size_t threads, double* to) {
+  split(n, threads, std::size_t{1} << 14, 64, [=](std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) {
+      const float z = margins[i];
+      const double e = static_cast<double>(exp_of_minus(magnitude_of(z)));
+      const double nan = static_cast<double>(z - z);  // 0 if z is finite
+      to[2 * i] = sigmoid_from(-z, e) + nan;
+      to[2 * i + 1] = sigmoid_from(z, e) + nan;
+    }
+  });
 }
 
 }  // namespace adagrad

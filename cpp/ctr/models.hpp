@@ -64,6 +64,13 @@ class Linear final : public Model {
   Schedule schedule_;
 };
 
+// The least rows of a thread that predicts.
+constexpr std::size_t least_rows = 16 * round_size;
+
+// Writes the margins of a linear model that is only read.
+void predict_stored(const CtrKernels&, const StoredModel&, const MatrixRows&, std::size_t threads,
+                    float* margins);
+
 // Accumulators grow by this factor per example, relative to what they hold, so that what they hold
 // halves in `half_life` examples; 1 if it is 0.
 double growth_in(double half_life);
@@ -87,11 +94,11 @@ class Mixture {
              bool mixes, std::size_t threads, float* margins, float* mixed);
 
   // The margins of the linear model that the mixture is.
-  void predict(const CtrKernels&, const Examples&, const Affine& as, std::size_t threads,
+  void predict(const CtrKernels&, const MatrixRows&, const Affine& as, std::size_t threads,
                float* margins) const;
 
   // Writes the weight of each slot, and returns the bias.
-  float weights(const CtrKernels&, const Affine& as, float* to) const;
+  float weights(const CtrKernels&, const Affine& as, std::size_t threads, float* to) const;
 
   // out[i] = the variance of the margin of the Bayesian expert.
   void variances(const CtrKernels&, const Examples&, std::size_t threads, float* out) const;
@@ -101,6 +108,7 @@ class Mixture {
                   const Targets&, std::uint64_t t, bool scaled, bool mixes, std::size_t threads,
                   float* margins, float* mixed);
   void rescale();
+  MixedModel exported(const Affine& as) const;
 
   MixtureModel memory_;
   MixingState& state_;
@@ -207,6 +215,6 @@ class FFM final : public Model {
 // Writes the probabilities of the negative and the positive class of n margins to to[2 i] and
 // to[2 i + 1]. Neither is computed as 1 minus the other, which would lose the digits of a small
 // one. Both are NaN if the margin is not finite.
-void class_probabilities(const float* margins, std::size_t n, double* to);
+void class_probabilities(const float* margins, std::size_t n, std::size_t threads, double* to);
 
 }  // namespace adagrad

@@ -34,6 +34,22 @@ struct MixtureModel {
   float* bias;   // one more row; null for a model without a bias
 };
 
+// A linear model that only predicts (margins.hpp).
+struct StoredModel {
+  const float* weights;  // of slot i: weights[step * i]
+  std::size_t step;      // 1 or 2
+  float bias;            // 0 without one
+  std::size_t region_size;
+};
+
+// The same as the mixture that it is: see mixed_weight().
+struct MixedModel {
+  const float* table;  // of MixtureModel
+  float theta[experts];
+  float bias;
+  std::size_t region_size;
+};
+
 // The entries of a round, and what is kept of them between its steps (mixture.hpp).
 struct MixtureEntries {
   const Round* round;

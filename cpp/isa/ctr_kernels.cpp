@@ -8,6 +8,7 @@
 #include "../ctr/ffm.hpp"
 #include "../ctr/fm.hpp"
 #include "../ctr/logistic.hpp"
+#include "../ctr/margins.hpp"
 #include "../ctr/mixture.hpp"
 #include "../ctr/progressive.hpp"
 
@@ -58,6 +59,12 @@ void linear_steps_entry(const LinearModel& model, const Round& round, const Unit
 void linear_apply_entry(const LinearModel& model, const std::uint32_t* slots, const float* g,
                         std::size_t n, const Params<float>& p) {
   with_learning(model, p, [&](auto form) { step_slots<decltype(form)>(model, slots, g, n, p); });
+}
+
+void stored_margins_entry(const StoredModel& model, const MatrixRows& rows, std::size_t begin,
+                          std::size_t end, float* margins) {
+  model.step == 1 ? stored_margins<1>(model, rows, begin, end, margins)
+                  : stored_margins<2>(model, rows, begin, end, margins);
 }
 
 void linear_rates_entry(const LinearModel& model, const Round& round, const Params<float>& p,
@@ -111,12 +118,6 @@ void mixture_steps_entry(const MixtureModel& model, const MixtureEntries& entrie
   });
 }
 
-void mixed_sums_entry(const MixtureModel& model, const float* theta, float bias, const Round& round,
-                      const Units& of, float* partial, std::size_t stride) {
-  round.x->fixed ? mixed_sums<true>(model, theta, bias, round, of, partial, stride)
-                 : mixed_sums<false>(model, theta, bias, round, of, partial, stride);
-}
-
 void mixture_variances_entry(const MixtureModel& model, float inverse, const Round& round,
                              float* out) {
   round.x->fixed ? mixture_variances<true>(model, inverse, round, out)
@@ -162,14 +163,30 @@ void pair_steps_entry(const FieldModel& model, const Round& round, PairBlock pai
 }  // namespace
 
 extern const CtrKernels ADAGRAD_CTR_KERNELS;
-const CtrKernels ADAGRAD_CTR_KERNELS = {
-    linear_weights_entry, linear_sums_entry,   linear_steps_entry,
-    linear_apply_entry,   add_units,           linear_each_entry,
-    linear_rates_entry,   gradients,           tally,
-    mixture_sums_entry,   mixture_margins,     mixture_rates_entry,
-    mixture_residuals,    mixture_steps_entry, mix,
-    mixture_weights,      mixed_sums_entry,    mixture_variances_entry,
-    factor_sums_entry,    factor_margins,      factor_steps_entry,
-    pair_sums_entry,      pair_margins,        pair_steps_entry};
+const CtrKernels ADAGRAD_CTR_KERNELS = {linear_weights_entry,
+                                        linear_sums_entry,
+                                        linear_steps_entry,
+                                        linear_apply_entry,
+                                        add_units,
+                                        linear_each_entry,
+                                        stored_margins_entry,
+                                        linear_rates_entry,
+                                        gradients,
+                                        tally,
+                                        mixture_sums_entry,
+                                        mixture_margins,
+                                        mixture_rates_entry,
+                                        mixture_residuals,
+                                        mixture_steps_entry,
+                                        mix,
+                                        mixture_weights,
+                                        mixed_margins,
+                                        mixture_variances_entry,
+                                        factor_sums_entry,
+                                        factor_margins,
+                                        factor_steps_entry,
+                                        pair_sums_entry,
+                                        pair_margins,
+                                        pair_steps_entry};
 
 }  // namespace adagrad

@@ -64,8 +64,8 @@ PREFETCHES = {
 
 # The learners' entries that prefetch, and those whose plain steps are vectorized.
 ASKING = (
-    *("linear_sums", "linear_each", "factor_sums", "pair_sums"),
-    *("mixture_sums", "mixture_rates", "mixture_steps", "mixed_sums"),
+    *("linear_sums", "linear_each", "stored_margins", "factor_sums", "pair_sums"),
+    *("mixture_sums", "mixture_rates", "mixture_steps", "mixed_margins"),
 )
 STEPPING_LEARNERS = ("linear_steps", "linear_each", "factor_steps", "pair_steps")
 # The operations that a loop of these entries has as vectors. The roots of a mixture are four wide.

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 import adagrad._core as _core
-from adagrad._arguments import check_integer
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -155,6 +154,7 @@ class Examples:
         import scipy.sparse
 
         from adagrad.ctr.encoding import matrices
+        from adagrad.ctr.encoding.matrix_rows import MatrixRows
 
         if scipy.sparse.issparse(matrix):
             csr = matrices.checked_csr(matrix)
@@ -169,28 +169,7 @@ class Examples:
             if matrix.dtype == np.float16:  # not supported by scipy
                 matrix = matrix.astype(np.float32)
             csr = scipy.sparse.csr_matrix(matrix)
-        if csr.dtype.kind not in "buif":
-            raise TypeError(f"X must be a matrix of real numbers, got dtype {csr.dtype}")
-        rows, columns = csr.shape
-        n_slots = check_integer("n_slots", columns if n_slots is None else n_slots, 1, MAX_SLOTS)
-        if n_slots < columns:
-            matrices.check_columns(csr, n_slots, "the model")
-        n = int(csr.indptr[-1])
-        if n > 0xFFFFFFFF:
-            raise ValueError(f"X has {n} entries, but a batch holds at most 2**32 - 1")
-        with np.errstate(over="ignore"):
-            values = csr.data[:n].astype(np.float32)
-        if not np.abs(values).max(initial=0) <= MAX_VALUE:  # also if there is a NaN
-            entry = int(np.flatnonzero(~(np.abs(values) <= MAX_VALUE))[0])
-            row = int(np.searchsorted(csr.indptr, entry, side="right")) - 1
-            what = "is more than 2**48 in size: scale it"
-            if not np.isfinite(values[entry]):
-                what = "is not finite in float32"
-            raise ValueError(f"X[{row}, {csr.indices[entry]}] = {csr.data[entry]} {what}")
-        slots = csr.indices[:n].astype(np.uint32)
-        bounds = _core.arrange(csr.indptr.astype(np.uint32), slots, values, region_size(n_slots))
-        ones = bool((values == 1).all())
-        return cls._of(bounds, None, rows, 0, n_slots, slots, None if ones else values)
+        return MatrixRows.of(csr, n_slots).examples(copy=True)
 
     def to_csr(self) -> scipy.sparse.csr_matrix:
         """Return the examples as a `scipy.sparse.csr_matrix` of float32, with a column per slot."""

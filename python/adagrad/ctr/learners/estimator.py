@@ -20,6 +20,7 @@ from adagrad._arguments import check_integer, check_storable
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.encoding.inputs import Features
+from adagrad.ctr.encoding.matrix_rows import MatrixRows
 from adagrad.ctr.learners import file_format
 from adagrad.ctr.learners.file_format import SavedLearner
 from adagrad.ctr.learners.label_order import is_learned_in_order
@@ -106,6 +107,8 @@ class ClickLearner(Predictions):
             shuffle = self.shuffle or not is_learned_in_order(batch.y, "fit")
             others = [] if held_out is None else [held_out.x]
             self._start_or_retune(batch.x, not proceed, passes, others)
+        if passes > 1 and not shuffle:
+            batch = batch.arranged()
         best: tuple[float, Model] | None = None
         self.n_passes_, self.loss_curve_ = 0, []
         for number in range(passes):
@@ -221,7 +224,7 @@ class ClickLearner(Predictions):
             self.__dict__.update(before)
             raise
 
-    def _settings(self, x: Examples, rule: Rule | None) -> Settings:
+    def _settings(self, x: Examples | MatrixRows, rule: Rule | None) -> Settings:
         """Return the settings of a model for examples like these."""
         raise NotImplementedError
 
@@ -232,7 +235,11 @@ class ClickLearner(Predictions):
         return {"l1": l1, "l2": l2, "half_life": half_life, "intercept": intercept}
 
     def _start_or_retune(
-        self, x: Examples, start: bool, passes: int = 1, others: Sequence[Examples] = ()
+        self,
+        x: Examples | MatrixRows,
+        start: bool,
+        passes: int = 1,
+        others: Sequence[Examples | MatrixRows] = (),
     ) -> None:
         """Begin a new model, or apply to the model what was changed since it began.
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from adagrad._arguments import check_integer, check_real
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import REGIONS, Examples, region_size
+from adagrad.ctr.encoding.matrix_rows import MatrixRows
 from adagrad.ctr.learners.estimator import ClickLearner
 from adagrad.ctr.learners.file_format import SavedLearner, StrPath
 from adagrad.ctr.learners.settings import Settings
@@ -142,7 +143,7 @@ class FactorizationMachine(_FactorLearner):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    def _settings(self, x: Examples, rule: Rule | None) -> Settings:
+    def _settings(self, x: Examples | MatrixRows, rule: Rule | None) -> Settings:
         return Settings("fm", x.n_slots, rule, **self._linear_settings(), **self._factor_settings())
 
     @classmethod
@@ -234,8 +235,8 @@ class FieldAwareFactorizationMachine(_FactorLearner):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    def _settings(self, x: Examples, rule: Rule | None) -> Settings:
-        if x.fields is None:
+    def _settings(self, x: Examples | MatrixRows, rule: Rule | None) -> Settings:
+        if isinstance(x, MatrixRows) or x.fields is None:
             raise ValueError(
                 "X has no fields, but a field-aware machine needs them: set encoder, or pass"
                 " Examples made with fields"

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from adagrad.ctr.encoding import examples
+from adagrad.ctr.encoding.examples import Examples
+from adagrad.ctr.encoding.matrix_rows import MatrixRows, examples_of
 
 __all__ = ["LabeledExamples"]
 
@@ -24,7 +25,7 @@ class LabeledExamples:
 
     Attributes
     ----------
-    x : Examples
+    x : Examples or MatrixRows
         n examples.
     y : ndarray of float32, shape [n]
         0 or 1.
@@ -32,7 +33,7 @@ class LabeledExamples:
         Factors of the gradients; None if all are 1.
     """
 
-    x: examples.Examples
+    x: Examples | MatrixRows
     y: Floats
     weights: Floats | None = None
 
@@ -48,6 +49,10 @@ class LabeledExamples:
         """Return copies of the examples at these positions, in this order."""
         weights = None if self.weights is None else self.weights[order]
         return LabeledExamples(self.x.take(order), self.y[order], weights)
+
+    def arranged(self) -> LabeledExamples:
+        """Return the examples as copies that a pass need not sort, if a matrix has them."""
+        return LabeledExamples(examples_of(self.x), self.y, self.weights)
 
     def with_weight(self) -> LabeledExamples:
         """Return the examples whose weight is not 0. The others would teach nothing.

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import Examples
+from adagrad.ctr.encoding.matrix_rows import MatrixRows
 from adagrad.ctr.learners.estimator import ClickLearner
 from adagrad.ctr.learners.settings import Settings
 from adagrad.rule import Rule
@@ -182,5 +183,5 @@ class LogisticRegression(ClickLearner):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    def _settings(self, x: Examples, rule: Rule | None) -> Settings:
+    def _settings(self, x: Examples | MatrixRows, rule: Rule | None) -> Settings:
         return Settings("lr", x.n_slots, rule, **self._linear_settings())

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+import adagrad._core as _core
 from adagrad.ctr.encoding.examples import Examples
+from adagrad.ctr.encoding.matrix_rows import MatrixRows, examples_of
 from adagrad.ctr.learners.compiled import learner, linear_learner
 from adagrad.ctr.learners.layouts import layouts, new_rows, tensor_of
 from adagrad.ctr.learners.mixture import ROW_COLUMNS, Mixture
@@ -89,7 +91,7 @@ class Model:
 
     def learn(
         self,
-        x: Examples,
+        x: Examples | MatrixRows,
         y: Floats,
         weights: Floats | None = None,
         *,
@@ -100,7 +102,7 @@ class Model:
 
         Parameters
         ----------
-        x : Examples
+        x : Examples or MatrixRows
             n examples with as many slots as the model.
         y : ndarray of float32, shape [n]
             Labels, 0 or 1.
@@ -118,6 +120,7 @@ class Model:
         ndarray of float32, shape [n]
             The predicted margins; those of a mixture are guarded.
         """
+        x = examples_of(x)
         t, mixture, pair_mixing = self.examples, self.mixture, self.pair_mixing
         if mixture is None:
             margins = self._learner.learn(x, y, weights, t, threads)
@@ -140,16 +143,25 @@ class Model:
         """What predicts beside a mixture."""
         return MIXTURE_ALONE if self.pair_mixing is None else self.pair_mixing.exported()
 
-    def margins(self, x: Examples, *, threads: int = 0) -> Floats:
+    def margins(self, x: Examples | MatrixRows, *, threads: int = 0) -> Floats:
         """Return the margins (log-odds) of n examples: float32, shape [n]."""
         if self.mixture is None:
-            return self._learner.margins(x, threads)
+            if self.settings.kind == "lr" and not self.settings.is_penalized:
+                memory = self._memory["linear"]
+                assert memory is not None
+                bias = 0.0 if self.bias is None else float(self.bias[0])
+                return _core.stored_margins(memory.view(np.float32), bias, x, threads)
+            return self._learner.margins(examples_of(x), threads)
         slope, offset, scale = self._exported
+        if scale:
+            x = examples_of(x)
         linear = self.mixture.margins(x, slope, offset, threads=threads)
         return linear + scale * self._learner.margins(x, threads) if scale else linear
 
-    def check(self, x: Examples) -> None:
+    def check(self, x: Examples | MatrixRows) -> None:
         """Raise a ValueError if the examples do not fit the model."""
+        if isinstance(x, MatrixRows):
+            x = x[:0].examples()  # only fields depend on the entries
         if self.mixture is not None:
             self.mixture.check(x)
         if self.mixture is None or self.pair_mixing is not None:
@@ -236,8 +248,9 @@ class Model:
             found.append(differing(rows, functools.partial(new_rows, self.settings)))
         return functools.reduce(np.union1d, found)
 
-    def uncertainty(self, x: Examples, *, threads: int = 0) -> Floats:
+    def uncertainty(self, x: Examples | MatrixRows, *, threads: int = 0) -> Floats:
         """Return the uncertainty of n examples, shape [n]; see `ClickLearner.uncertainty`."""
+        x = examples_of(x)
         if self.mixture is not None:
             return self.mixture.variances(x, threads=threads)
         linear = linear_learner(self.settings, self._memory, self.bias)

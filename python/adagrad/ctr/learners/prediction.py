@@ -114,7 +114,7 @@ class Predictions(InputValidation):
         -------
         ndarray of float64, shape [n, 2]
         """
-        return _core.probabilities(self.decision_function(X))
+        return _core.probabilities(self.decision_function(X), self._threads())
 
     def predict_log_proba(self, X: Features) -> npt.NDArray[np.float64]:
         """Return the logarithms of the probabilities of both classes.

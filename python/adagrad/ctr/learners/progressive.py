@@ -17,6 +17,7 @@ from adagrad.metrics import entropy
 
 if TYPE_CHECKING:
     from adagrad.ctr.encoding.examples import Examples
+    from adagrad.ctr.encoding.matrix_rows import MatrixRows
 
 __all__ = ["METRICS", "Progressive", "measured", "metrics_of"]
 
@@ -126,7 +127,8 @@ def metrics_of(sums: Sequence[float], auc: float) -> dict[str, float]:
 
 
 def measured(
-    margins: Callable[[Examples], Floats], batches: Iterable[tuple[Examples, Floats]]
+    margins: Callable[[Examples | MatrixRows], Floats],
+    batches: Iterable[tuple[Examples | MatrixRows, Floats]],
 ) -> Progressive:
     """Return the metrics of predictions for batches of examples and labels.
 
@@ -134,7 +136,7 @@ def measured(
     ----------
     margins : callable
         Returns the margins of examples.
-    batches : iterable of (Examples, ndarray of float32, shape [n])
+    batches : iterable of (Examples or MatrixRows, ndarray of float32, shape [n])
         Examples and their labels, 0 or 1.
     """
     board = Progressive()

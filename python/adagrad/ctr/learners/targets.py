@@ -16,6 +16,7 @@ from sklearn.utils.validation import column_or_1d
 
 from adagrad._arguments import check_real, check_storable
 from adagrad.ctr.encoding.examples import MAX_VALUE, Examples, check_unmasked
+from adagrad.ctr.encoding.matrix_rows import MatrixRows
 
 __all__ = [
     "check_class_weight",
@@ -226,7 +227,7 @@ def _balanced(y: Floats, weights: Floats | None) -> Floats:
         return np.minimum(factors, MAX_VALUE).astype(np.float32)
 
 
-def check_products(x: Examples, weights: Floats | None) -> None:
+def check_products(x: Examples | MatrixRows, weights: Floats | None) -> None:
     """Raise a ValueError if a weight times a value of its example is more than 2**48.
 
     The square of such a gradient could make an accumulator infinite: its param would silently stop
@@ -234,7 +235,9 @@ def check_products(x: Examples, weights: Floats | None) -> None:
     """
     if weights is None or x.values is None or not len(x.values):
         return
-    sizes = np.abs(x.values)
+    if float(weights.max()) <= 1.0:  # values are checked
+        return
+    sizes = np.abs(x.values.astype(np.float32, copy=False))
     if float(weights.max()) * float(sizes.max()) <= MAX_VALUE:
         return
     starts = x.indptr

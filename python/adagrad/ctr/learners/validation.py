@@ -6,6 +6,7 @@ what is learned from it does not.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import numbers
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import Examples, check_unmasked
 from adagrad.ctr.encoding.inputs import Features
 from adagrad.ctr.encoding.matrices import checked_csr
+from adagrad.ctr.encoding.matrix_rows import MatrixRows
 from adagrad.ctr.learners.frames import (
     check_array_of_numbers,
     check_columns_of_numbers,
@@ -105,7 +107,7 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_products(x, weights)
         return LabeledExamples(x, labels, weights)
 
-    def _examples(self, X: Features, reset: bool) -> Examples:
+    def _examples(self, X: Features, reset: bool) -> Examples | MatrixRows:
         if not isinstance(self.encoder, (HashingEncoder, type(None))):
             raise TypeError(
                 "encoder must be a HashingEncoder, such as HashingEncoder(), or None, got"
@@ -134,8 +136,16 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.n_features_in_ = encoder.n_features_in_
             self.feature_names_in_ = encoder.feature_names_in_
 
-    def _matrix(self, X: Any, reset: bool) -> Examples:
+    def _matrix(self, X: Any, reset: bool) -> MatrixRows:
         """Convert a matrix, or columns of numbers, as scikit-learn does."""
+        threads = 0
+        with contextlib.suppress(TypeError, ValueError):  # `_check` raises, after X is checked
+            threads = self._threads()
+        if scipy.sparse.issparse(X) and X.format == "csr" and X.ndim == 2 and X.shape[0]:
+            rows = MatrixRows.if_right(X, threads=threads)
+            if rows is not None:
+                validate_data(self, X, skip_check_array=True, reset=reset)
+                return rows
         if isinstance(X, (list, tuple)):
             X = np.asarray(X)
         integers = None
@@ -153,7 +163,8 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_array_of_numbers(X)
         if integers is not None and reset:
             warn_of_integers(integers, matrix.data if scipy.sparse.issparse(matrix) else matrix)
-        return Examples.from_csr(matrix)
+        csr = matrix if scipy.sparse.issparse(matrix) else scipy.sparse.csr_matrix(matrix)
+        return MatrixRows.of(csr, threads=threads)
 
     def _encode(self, X: Any, reset: bool) -> Examples:
         """Encode columns. The first batch of a model determines their names and kinds."""
