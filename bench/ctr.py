@@ -47,6 +47,7 @@ LEARN, GENERIC, BUSY, AUTO, PREDICT = (
     "lr='auto'",
     "predict_proba",
 )
+QUICK = (f"{LEARN}, 2^22", f"{GENERIC}, 2^22", BUSY, AUTO, "machines", "end to end", PREDICT)
 BURN = "print(flush=True)\nwhile True: sum(range(10_000))"
 VW_CACHE, VW_TEXT, SGD = "VW, cache", "VW, text", "SGDClassifier"
 

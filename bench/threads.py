@@ -44,6 +44,7 @@ TABLE, ROWS = "Table.step", "step_rows"
 SEQUENTIAL, SUM, LONG = (f"{TABLE}, {what}" for what in ("sequential", "sum", f"sum, D {WIDE}"))
 SCALING = (SEQUENTIAL, SUM, LONG, f"{ROWS}, sequential", f"{ROWS}, sum")
 DENSE_STEP, TWO_TABLES = "step", "two tables, each stepped by a Python thread"
+QUICK = ("uniform, 10 k", "uniform, 1 M", "Zipf 1.05, 1 M", "dense 1 M", "dense 16 M")
 WAIT = 2e-3  # seconds
 
 

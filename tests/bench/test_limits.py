@@ -159,6 +159,6 @@ def test_without_a_compiler(monkeypatch, tmp_path, capsys):
 
 
 def test_a_benchmark_without_a_compiler(tmp_path):
-    printed = benchmark.quick("rows", without="torch,numba", CC=str(tmp_path / "none"))
+    printed = benchmark.smoke("rows", without="torch,numba", CC=str(tmp_path / "none"))
     assert "Left out, not installed: " in printed
     assert "limit (needs a C compiler)" in printed
