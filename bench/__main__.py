@@ -7,7 +7,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from bench import compare, everything
+from bench import compare, everything, gate
 from bench.harness import Report
 from bench.machine import leave_out
 
@@ -31,10 +31,12 @@ QUESTIONS = {
     "keras_fit": "Keras: an update and a training step, ours and Keras's, on each backend",
     "drop_in": "adagrad.torch.Adagrad beside torch.optim.Adagrad: dense, 200 params, sparse",
     "call": "the cost of one call, and of an import",
+    "gate": "one thread, in cache: the few ratios that every change must keep",
 }
 COMMANDS = {
     "all": (everything, "every question, each in a process of its own, into one JSON file"),
     "compare": (compare, "two JSON files: which ratios moved beyond their spread"),
+    "check": (gate, "the gate, against what is kept for this kind of machine: fails on a fall"),
 }
 
 

@@ -44,6 +44,7 @@ class Report:
         self.only: Sequence[str] = args.only or ("",)
         self.selected: set[str] = set()  # those of `only` that are in the label of a shape
         self.began = time.perf_counter()
+        self.clock = time.perf_counter  # of samples
         self.claims: list[Claim] = []
         self.results: list[Result] = []
         self.losses: list[dict[str, Any]] = []  # of learners on logs, for the JSON file
@@ -88,7 +89,7 @@ class Report:
             print(f"... {shape.label}", file=sys.stderr)
         samples: list[list[float]] = [[] for _ in variants]
         calls = [1] * len(variants)
-        order = np.random.default_rng(0)
+        order, clock = np.random.default_rng(0), self.clock
         gc.collect()
         gc.disable()
         start, rounds = time.perf_counter(), 0
@@ -100,10 +101,10 @@ class Report:
                 if repeat:
                     v.call(x)
                 call, turns = v.call, range(calls[k])
-                begin = time.perf_counter()
+                begin = clock()
                 for _ in turns:
                     call(x)
-                seconds = (time.perf_counter() - begin) / calls[k]
+                seconds = (clock() - begin) / calls[k]
                 if rounds != 0:
                     samples[k].append(seconds)
                 elif repeat:

@@ -245,6 +245,15 @@ void pool(const table* t, const int64_t* ids, const int64_t* offsets, size_t n, 
   read_known(t, ids, offsets, n, out, ahead);
 }
 
+/* -- parsing ----------------------------------------------------------------------------------- */
+
+/* Counts the separators of a text, each byte looked at once. */
+void scan(const unsigned char* bytes, size_t n, uint64_t* separators) {
+  uint64_t found = 0;
+  for (size_t i = 0; i < n; ++i) found += bytes[i] == '\t' || bytes[i] == '\n';
+  *separators = found;
+}
+
 /* -- passes over examples ---------------------------------------------------------------------- */
 
 /* Entries of example i are those from starts[i * apart], or i * entries if starts is NULL. */

@@ -1,0 +1,240 @@
+"""The few ratios that every change must keep: one thread, in cache, beside a plain loop.
+
+They are chosen to be steady on a shared machine. All memory fits into the caches of one core, times
+are processor times of this thread, and the reference takes turns with ours: the limit, or NumPy
+where the time of a call is what counts. What depends on memory, on two threads or on peers is left
+to the other questions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+import adagrad
+from bench import clicks, everything, limits, machine, record
+from bench.data import gradients
+from bench.dense import EPS, LR, START, numpy_step
+from bench.harness import Report
+from bench.picture import Panel
+from bench.results import LIMIT, US, Shape, Table, Variant, number, table
+
+NUMPY = "NumPy"
+FALL = 25  # percent
+ROWS, IDS, DIM, BAG = 1 << 12, 10_000, 16, 16
+EXAMPLES, SLOT_BITS = 2048, 12
+Watched = tuple[Shape, list[Variant]]
+Call = Callable[[], object]
+
+
+def pair(
+    label: str,
+    count: int,
+    ours: Callable[[Any], object],
+    bind: Callable[[limits.Limits], Call],
+    prepare: Callable[[], Any] = lambda: None,
+) -> Watched:
+    """Return ours and the limit as variants of one shape."""
+    of_limit = limits.variant(lambda loops, _: bind(loops))
+    return Shape(label, count), [Variant(US, ours, lambda _: prepare()), *of_limit]
+
+
+def arrays(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return w, g and s."""
+    return np.ones(n, np.float32), gradients(n), np.full(n, START, np.float32)
+
+
+def dense() -> Iterator[Watched]:
+    """Yield a call, and steps in L1 and L2."""
+    w, g, s = arrays(64)
+    numpy = Variant(NUMPY, lambda _: numpy_step(w, g, s))
+    yield Shape("step of 64", 1), [Variant(US, lambda _: adagrad.step(w, g, s, lr=LR)), numpy]
+    for label, n in (("4 k", 1 << 12), ("64 k", 1 << 16)):
+        x, h, t = arrays(n)
+        yield pair(
+            f"step of {label}",
+            n,
+            lambda _, x=x, h=h, t=t: adagrad.step(x, h, t, lr=LR, eps=EPS, threads=1),
+            lambda of, x=x, h=h, t=t: of.dense(x, h, t),
+        )
+
+
+def sparse() -> Iterator[Watched]:
+    """Yield steps of rows of one element and of several, and reads."""
+    ids = np.random.default_rng(0).integers(0, ROWS, IDS)
+    w, _, s = arrays(ROWS)
+    g = gradients(IDS)
+    yield pair(
+        "step_rows, sequential",
+        IDS,
+        lambda _: adagrad.step_rows(w, g, s, ids, LR, "sequential", threads=1),
+        lambda of: of.step_rows(w, s, ids, g),
+    )
+    rule = adagrad.Rule(lr=LR, initial_accumulator=START)
+    narrow, wide = adagrad.Table(ROWS, 1, rule), adagrad.Table(ROWS // DIM, DIM, rule)
+    rows, h = ids % (ROWS // DIM), gradients(IDS * DIM).reshape(IDS, DIM)
+    for label, t, at, by in (("Table.step", narrow, ids, g), (f"D {DIM}", wide, rows, h)):
+        for policy in ("sequential", "sum"):
+            yield pair(
+                f"{label}, {policy}",
+                IDS,
+                lambda _, t=t, at=at, by=by, policy=policy: t.step(at, by, policy, threads=1),
+                lambda of, t=t, at=at, by=by: of.step_rows(t.weights, t.state, at, by),
+            )
+    out, sums = np.empty((IDS, DIM), np.float32), np.empty((IDS // BAG, DIM), np.float32)
+    offsets = np.arange(0, IDS + 1, BAG)
+    w_wide = wide.weights
+    yield pair(
+        f"D {DIM}, gather",
+        IDS,
+        lambda _: wide.gather(rows),
+        lambda of: of.gather(w_wide, rows, out),
+    )
+    yield pair(
+        f"D {DIM}, pool",
+        IDS,
+        lambda _: wide.pool(rows, offsets, threads=1),
+        lambda of: of.pool(w_wide, rows, offsets, sums),
+    )
+    yield pair(
+        "coalesce",
+        IDS,
+        lambda _: adagrad.coalesce(ids, g),
+        lambda of: of.step_rows(w, s, ids, g),
+    )
+
+
+def pass_of(of: clicks.Clicks, widths: Sequence[int]) -> Callable[[limits.Limits], Call]:
+    """Return the limit of a pass over tables of rows of these widths."""
+    both = [np.zeros((of.x.n_slots, 2 * width), np.float32) for width in widths]
+    tables = [
+        (b[:, 0], b[:, 1]) if width == 1 else (b[:, :width], b[:, width:])
+        for b, width in zip(both, widths, strict=True)
+    ]
+    g, margins = np.full(len(of), 2.0**-10, np.float32), np.empty(len(of), np.float32)
+    return lambda loops: loops.learn(tables, of.x, g, margins)
+
+
+def learners() -> Iterator[Watched]:
+    """Yield passes of each learner, from examples and from a matrix."""
+    from adagrad.ctr import (
+        FactorizationMachine,
+        FieldAwareFactorizationMachine,
+        LogisticRegression,
+    )
+
+    of = clicks.fielded(EXAMPLES, SLOT_BITS)
+    fields = clicks.FIELDS
+    kinds: dict[str, tuple[Callable[[], Any], list[int]]] = {
+        "LR": (lambda: LogisticRegression(0.1, n_jobs=1), [1]),
+        "LR auto": (lambda: LogisticRegression(n_jobs=1), [1]),
+        "FM": (lambda: FactorizationMachine(8, lr=0.05, n_jobs=1), [1, 8]),
+        "FFM": (lambda: FieldAwareFactorizationMachine(4, lr=0.1, n_jobs=1), [1, 4 * fields]),
+    }
+    matrix = of.x.to_csr()
+    for label, (make, widths) in kinds.items():
+        bind = pass_of(of, widths)
+
+        def prepare(make: Callable[[], Any] = make, x: Any = of.x) -> Any:
+            return make().partial_fit(x, of.y, classes=[0.0, 1.0])
+
+        learn = lambda model: model.partial_fit(of.x, of.y)  # noqa: E731
+        yield pair(f"{label}, a pass", of.entries, learn, bind, prepare)
+        if label == "LR":
+            of_matrix = lambda prepare=prepare: prepare(x=matrix)  # noqa: E731
+            learn = lambda model: model.partial_fit(matrix, of.y)  # noqa: E731
+            yield pair(f"{label}, a pass of a matrix", of.entries, learn, bind, of_matrix)
+            predict = lambda model: model.predict_proba(of.x)  # noqa: E731
+            yield pair(f"{label}, predict_proba", of.entries, predict, bind, prepare)
+
+
+def columns() -> Iterator[Watched]:
+    """Yield what leads from columns of texts to examples."""
+    from adagrad import datasets
+    from adagrad.ctr import HashingEncoder
+
+    log = datasets.synthetic_clicks(EXAMPLES).read_all().drop_columns(["click"])
+    lines = zip(*(column.to_pylist() for column in log.columns), strict=True)
+    text = "".join("\t".join(map(str, line)) + "\n" for line in lines).encode()
+    encoder, separators = HashingEncoder(18), np.empty(1, np.uint64)
+    yield pair(
+        "encode, a byte",
+        len(text),
+        lambda _: encoder.transform(log),
+        lambda of: of.scan(text, separators),
+    )
+
+
+def run(report: Report) -> list[Panel]:
+    """Measure all ratios, in processor time of this thread, and print them."""
+    report.clock = time.thread_time
+    for group in (dense, sparse, learners, columns):
+        try:
+            for shape, variants in group():
+                if report.wants(shape.label):
+                    report.measure(shape, variants, repeat=True, budget=1.0)
+        except ModuleNotFoundError as error:
+            machine.leave_out(error.name or str(error))
+    rows = []
+    for shape in report.shapes():
+        for name in (LIMIT, NUMPY):
+            ours, other = report.get(shape.label), report.get(shape.label, name)
+            if ours is not None and other is not None:
+                rows.append(
+                    [shape.label, ours.text(), other.text(), name, number(ours.over(other)[1])]
+                )
+    table("One thread, in cache: ns", ["", US, "beside", "", "ratio"], rows)
+    return []
+
+
+def ratios(part: dict[str, Any]) -> dict[str, float]:
+    """Return our time over that of the reference, by the label of a shape."""
+    return {
+        cell["shape"]: 1 / cell["over_adagrad"][1]
+        for cell in part.get("results", [])
+        if "over_adagrad" in cell
+    }
+
+
+def fallen(kept: dict[str, float], now: dict[str, float]) -> list[str]:
+    """Return what is missing now, or has lost more than a quarter of its speed."""
+    return [n for n, was in kept.items() if n not in now or was / now[n] < 1 - FALL / 100]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, and compare with what is kept; return 1 if a speed has fallen twice in a row."""
+    parser = argparse.ArgumentParser(prog="python -m bench check", description=__doc__)
+    parser.add_argument("--kept", type=Path, default=record.KEPT, metavar="FOLDER")
+    args = parser.parse_args(arguments)
+    path = args.kept / f"{machine.kind()}.json"
+    if not path.exists():
+        print(f"No ratios are kept for {machine.kind()}: nothing to compare with.")
+        return 0
+    kept = ratios(record.read(path)["questions"].get("gate", {}))
+    with TemporaryDirectory() as folder:
+        now = ratios(everything.ask("gate", [], Path(folder)))
+        first = fallen(kept, now)
+        again: dict[str, float] = {}
+        if first:
+            print(
+                f"\nFell by more than {FALL} %, so measured again: {', '.join(first)}", flush=True
+            )
+            only = [option for name in first for option in ("--only", name)]
+            again = ratios(everything.ask("gate", only, Path(folder)))
+    failed = fallen({name: kept[name] for name in first}, again)
+    rows = []
+    for name, was in kept.items():
+        found = [x.get(name) for x in (now, again)]
+        last = next((x for x in reversed(found) if x is not None), None)
+        change = "-" if last is None else f"{100 * (was / last - 1):+.0f} %"
+        texts = ["-" if x is None else number(x) for x in (was, *found)]
+        rows.append([name, *texts, change, "FELL" if name in failed else ""])
+    headers = ["", "kept", "now", "again", "speed", ""]
+    print(f"\n{Table('Our time over that of the reference', headers, rows)}")
+    return int(bool(failed))
