@@ -7,7 +7,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from bench import compare, everything, gate
+from bench import compare, everything, gate, pages
 from bench.harness import Report
 from bench.machine import leave_out
 
@@ -36,6 +36,7 @@ QUESTIONS = {
 COMMANDS = {
     "all": (everything, "every question, each in a process of its own, into one JSON file"),
     "compare": (compare, "two JSON files: which ratios moved beyond their spread"),
+    "docs": (pages, "writes the numbers of docs/benchmarks.md and README.md from a JSON file"),
     "check": (gate, "the gate, against what is kept for this kind of machine: fails on a fall"),
 }
 

@@ -20,7 +20,7 @@ import numpy as np
 import adagrad
 from bench import clicks, everything, limits, machine, record
 from bench.data import gradients
-from bench.dense import EPS, LR, START, numpy_step
+from bench.dense import EPS, LR, START, empty, numpy_step
 from bench.harness import Report
 from bench.picture import Panel
 from bench.results import LIMIT, US, Shape, Table, Variant, number, table
@@ -46,8 +46,10 @@ def pair(
 
 
 def arrays(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return w, g and s."""
-    return np.ones(n, np.float32), gradients(n), np.full(n, START, np.float32)
+    """Return w, g and s, which begin at cache lines."""
+    w, g, s = (empty(n, "float32", 64, 0) for _ in range(3))
+    w[:], g[:], s[:] = 1.0, gradients(n), START
+    return w, g, s
 
 
 def dense() -> Iterator[Watched]:
@@ -55,7 +57,7 @@ def dense() -> Iterator[Watched]:
     w, g, s = arrays(64)
     numpy = Variant(NUMPY, lambda _: numpy_step(w, g, s))
     yield Shape("step of 64", 1), [Variant(US, lambda _: adagrad.step(w, g, s, lr=LR)), numpy]
-    for label, n in (("4 k", 1 << 12), ("64 k", 1 << 16)):
+    for label, n in (("2 k", 1 << 11), ("16 k", 1 << 14)):
         x, h, t = arrays(n)
         yield pair(
             f"step of {label}",

@@ -226,4 +226,5 @@ class Report:
             "faster_peers": list(lost),
             "claims": claims,
             "losses": self.losses,
+            "panels": [panel.as_dict() for panel in panels if panel.series],
         }
