@@ -23,11 +23,13 @@ class Panel:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the panel for a JSON file, with four digits of each number."""
-        series = {
-            name: [[float(f"{v:.4g}") for v in values] for values in both]
-            for name, both in self.series.items()
-        }
-        return {"title": self.title, "x": self.x, "series": series}
+        series = {}
+        for name, (x, ratios) in self.series.items():
+            known = [(a, b) for a, b in zip(x, ratios, strict=True) if b is not None]
+            series[name] = [
+                [float(f"{v:.4g}") for v in values] for values in zip(*known, strict=True)
+            ]
+        return {"title": self.title, "x": self.x, "series": {k: v for k, v in series.items() if v}}
 
 
 def _spread(values: Sequence[float], gap: float) -> np.ndarray:
