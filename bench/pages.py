@@ -1,8 +1,9 @@
-"""``python -m bench docs FILE.json``: writes the numbers of docs/benchmarks.md and of README.md.
+"""``python -m bench docs FILE.json``: writes the numbers of README.md and of the pages in docs.
 
 A page has the blocks ``<!-- bench: NAME -->`` to ``<!-- end -->``; what is between them comes from
-the record of a run and is never edited by hand. NAME is ``machine``, ``summary``, ``readme`` or a
-question, whose block has everything that it printed. The record is kept in bench/results.
+the record of a run and is never edited by hand. NAME is ``machine``, ``summary`` or ``readme``; a
+question, whose block has everything that it printed; or ``ratios`` and a question, a table of the
+times of peers over ours. The record is kept in bench/results.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench import machine, record
-from bench.results import Claim, Table, number
+from bench.results import LIMIT, US, Claim, Table, number
 
-PAGE, README = Path("docs/benchmarks.md"), Path("README.md")
+PAGE, README = "docs/benchmarks.md", "README.md"
 BLOCK = re.compile(r"(?<=<!-- bench: )(?P<name>[\w ]+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
 PICTURE = re.compile(r"\(pictures/bench-(\w+)\.png\)")
+RATIOS = "ratios "
+MOST_CLAIMS = 40  # of which those that are met are shown as well
 DIGEST = "Description"  # where a picture names the numbers that it was drawn from
 
 
@@ -140,12 +143,34 @@ def question(whole: dict[str, Any], name: str) -> str:
         texts.append("No peer is faster than adagrad in this run.")
     claims = [Claim(**{k: v for k, v in c.items() if k != "met"}) for c in part["claims"]]
     if claims:
-        texts.append("\n".join(["Claims:", *(f"  {c}" for c in claims)]))
+        shown = claims if len(claims) <= MOST_CLAIMS else [c for c in claims if not c.met]
+        met = len(claims) - len(shown)
+        head = f"Claims, besides {met} that are met:" if met else "Claims:"
+        texts.append("\n".join([head, *(f"  {c}" for c in shown)]))
     if part["left_out"]:
         texts.append(f"Left out, not installed: {', '.join(part['left_out'])}")
     if "source" in part:
         texts.insert(0, f"Measured apart from the others: {part['source']}")
     return fenced("\n\n".join(texts))
+
+
+def ratios(whole: dict[str, Any], name: str) -> str:
+    """Return the times of peers over ours as a table, a column for each peer of each group."""
+    cells = [
+        c
+        for c in whole["questions"].get(name, {}).get("results", [])
+        if "over_adagrad" in c and not c["variant"].startswith((US, LIMIT))
+    ]
+    found = {(c["shape"], c["group"], c["variant"]): c["over_adagrad"][1] for c in cells}
+    columns = list(dict.fromkeys((c["group"], c["variant"]) for c in cells))
+    several = len({group for group, _ in columns}) > 1
+    headers = [f"{peer}, {group}" if several else peer for group, peer in columns]
+    rows = [f"| time / ours | {' | '.join(headers)} |", f"|---|{'---|' * len(headers)}"]
+    for shape in dict.fromkeys(c["shape"] for c in cells):
+        values = [found.get((shape, *column)) for column in columns]
+        texts = ["-" if x is None else number(x) for x in values]
+        rows.append(f"| {shape} | {' | '.join(texts)} |")
+    return ("\n".join(rows) if cells else "Not measured in this run.") + "\n"
 
 
 BLOCKS: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -161,24 +186,35 @@ def fill(text: str, whole: dict[str, Any]) -> str:
     Raises
     ------
     ValueError
-        If a block is of no question, or if the page has blocks and lacks that of a question.
+        If a block is of no question, or if the page of the summary lacks that of a question.
     """
     from bench.__main__ import QUESTIONS
 
     names = [match["name"] for match in BLOCK.finditer(text)]
     for name in names:
-        if name not in BLOCKS and name not in QUESTIONS:
+        if name not in BLOCKS and name.removeprefix(RATIOS) not in QUESTIONS:
             raise ValueError(f"<!-- bench: {name} --> is no question")
     missing = [name for name in whole["questions"] if name not in names]
-    if missing and "readme" not in names:
+    if missing and "summary" in names:
         raise ValueError(f"the page has no <!-- bench: {missing[0]} -->")
 
     def replaced(match: re.Match[str]) -> str:
         name = match["name"]
-        made = BLOCKS[name](whole) if name in BLOCKS else question(whole, name)
+        if name in BLOCKS:
+            made = BLOCKS[name](whole)
+        elif name.startswith(RATIOS):
+            made = ratios(whole, name.removeprefix(RATIOS))
+        else:
+            made = question(whole, name)
         return f"{name}{match[2]}{made}"
 
     return BLOCK.sub(replaced, text)
+
+
+def blocks() -> list[Path]:
+    """Return the pages that have blocks."""
+    every = [record.ROOT / README, *sorted((record.ROOT / "docs").glob("*.md"))]
+    return [path for path in every if BLOCK.search(path.read_text(encoding="utf-8"))]
 
 
 def digest(panels: Sequence[dict[str, Any]]) -> str:
@@ -203,9 +239,14 @@ def draw(page: Path, whole: dict[str, Any]) -> list[Path]:
     return drawn
 
 
-def merge(wholes: Sequence[tuple[Path, dict[str, Any]]]) -> dict[str, Any]:
-    """Return the first record with the questions of the others, which say where they come from."""
+def merge(wholes: Sequence[tuple[Path, dict[str, Any]]], kept: Path) -> dict[str, Any]:
+    """Return the first record with the questions of the others, which say where they come from.
+
+    What came from another record before stays, until it comes from a new one.
+    """
     (_, first), *others = wholes
+    before = record.read(kept)["questions"] if kept.exists() else {}
+    first["questions"].update({k: part for k, part in before.items() if "source" in part})
     for path, other in others:
         for name, part in other["questions"].items():
             if "error" in part:
@@ -222,18 +263,17 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--no-pictures", action="store_true", help="leave those as they are")
     args = parser.parse_args(arguments)
     try:
-        whole = merge([(path, record.read(path)) for path in args.files])
-        pages = {
-            path: fill((record.ROOT / path).read_text("utf-8"), whole) for path in (PAGE, README)
-        }
-        kept = record.KEPT / f"{whole['machine']['kind']}.json"
+        wholes = [(path, record.read(path)) for path in args.files]
+        kept = record.KEPT / f"{wholes[0][1]['machine']['kind']}.json"
+        whole = merge(wholes, kept)
+        pages = {path: fill(path.read_text(encoding="utf-8"), whole) for path in blocks()}
         kept.parent.mkdir(exist_ok=True)
         record.write(whole, kept)
         for path, text in pages.items():
-            (record.ROOT / path).write_text(text, encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
         pictures = [] if args.no_pictures else draw(record.ROOT / PAGE, whole)
     except ValueError as error:
         parser.error(str(error))
-    for path in (kept, *(record.ROOT / path for path in pages), *pictures):
+    for path in (kept, *pages, *pictures):
         print(path.relative_to(record.ROOT))
     return 0

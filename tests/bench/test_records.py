@@ -178,7 +178,10 @@ def checked(tmp_path, monkeypatch):
 
     def run(kept, *measured):
         def results(ratios):
-            return part([cell("limit", n, over_adagrad=[r] * 3) for n, r in ratios])
+            times = [
+                (name, n, t) for n, r in ratios for name, t in (("adagrad", 1 / r), ("limit", 1))
+            ]
+            return part([cell(name, n, ns=[t, 9 * t, 99 * t]) for name, n, t in times])
 
         if kept is not None:
             path = tmp_path / f"{machine.kind()}.json"
@@ -233,17 +236,22 @@ def test_pages_show_every_question():
     readme = pages.fill("<!-- bench: readme -->\n<!-- end -->", whole(dense=dense))
     assert "| `step` on 16 M float32, in DRAM | NumPy | **5.00×** |" in readme
     assert "| torch, default | not measured |" in readme
+    ratios = pages.fill("<!-- bench: ratios dense -->\n<!-- end -->", whole(dense=dense))
+    assert "| time / ours | NumPy |\n|---|---|\n| 16 M | 5.00 |\n" in ratios
 
 
 def test_other_records_say_where_they_are_from(tmp_path):
     other = {**whole(call=part([])), "commit": "d" * 40}
-    both = pages.merge([(tmp_path / "a", whole(dense=part([]))), (tmp_path / "b", other)])
+    kept = tmp_path / "kept.json"
+    both = pages.merge([(tmp_path / "a", whole(dense=part([]))), (tmp_path / "b", other)], kept)
     assert both["questions"]["call"]["source"].startswith("2026-01-02, dddddddddddd, quick run")
     assert "source" not in both["questions"]["dense"]
+    record.write(both, kept)
+    new = whole(dense=part([]), call=part([cell("NumPy")]))
+    assert pages.merge([(tmp_path / "a", new)], kept) == both
+    broken = whole(call={"error": "it broke"})
     with pytest.raises(ValueError, match="call failed: it broke"):
-        pages.merge(
-            [(tmp_path / "a", whole()), (tmp_path / "b", whole(call={"error": "it broke"}))]
-        )
+        pages.merge([(tmp_path / "a", whole()), (tmp_path / "b", broken)], kept)
 
 
 def shown_record():
@@ -260,8 +268,9 @@ def test_numbers_of_the_pages_come_from_a_kept_record():
     kept = shown_record()
     hint = "write the pages with `python -m bench docs bench/results/MACHINE.json`"
     assert kept is not None, hint
-    text = (ROOT / pages.README).read_text(encoding="utf-8")
-    assert pages.fill(text, kept) == text, hint
+    for path in pages.blocks():
+        text = path.read_text(encoding="utf-8")
+        assert pages.fill(text, kept) == text, f"{path.name}: {hint}"
     assert not re.search(r"/(home|tmp|root|work|Users)/", json.dumps(kept))
     for question in kept["questions"].values():
         assert "error" not in question
