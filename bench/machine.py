@@ -9,6 +9,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -157,7 +158,7 @@ def describe() -> dict[str, Any]:
 
 
 def header(facts: dict[str, Any]) -> str:
-    """Return the facts in four lines."""
+    """Return the facts in a few lines."""
     sizes = ", ".join(f"{name} {binary(size)}" for name, size in facts["caches"].items())
     lines = [
         f"CPU: {facts['cpu']}, {facts['cores']} cores; {sizes or 'caches unknown'}",
@@ -168,4 +169,4 @@ def header(facts: dict[str, Any]) -> str:
         f"Transparent huge pages: {facts['huge_pages']} (NumPy asks for them for arrays of 4 MiB "
         f"or more); load before the run {facts['load']}",
     ]
-    return "\n".join(lines)
+    return "\n".join(textwrap.fill(line, 100, subsequent_indent="  ") for line in lines)

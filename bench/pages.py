@@ -94,7 +94,7 @@ def readme(whole: dict[str, Any]) -> str:
         for k, (peer, name) in enumerate(line.peers.items()):
             x = ratio(whole, line, peer)
             text = "not measured" if x is None else f"{number(x)}×"
-            if x is not None and (x >= 1.15 or x < 0.995):
+            if x is not None and not 0.95 <= x < 1.15:  # else we are as fast as they are
                 text = f"**{text}**" if x > 1 else f"**{text}: we lose**"
             rows.append(f"| {'' if k else line.task} | {name} | {text} |")
     m = whole["machine"]
@@ -119,13 +119,13 @@ def the_machine(whole: dict[str, Any]) -> str:
 def summary(whole: dict[str, Any]) -> str:
     """Return one line for each question: its claims, and the peers that are faster."""
     rows = [
-        "| benchmark | claims met | NOT MET | not measured | a peer is faster |",
+        "| benchmark | claims met | NOT MET | not measured | cases where a peer is faster |",
         "|---|---|---|---|---|",
     ]
     for name, part in whole["questions"].items():
         verdicts = [claim["met"] for claim in part["claims"]]
         counts = [verdicts.count(True), verdicts.count(False), verdicts.count(None)]
-        cells = [*map(str, counts), f"in {len(part['faster_peers'])} shapes"]
+        cells = map(str, [*counts, len(part["faster_peers"])])
         rows.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
 
@@ -222,21 +222,25 @@ def digest(panels: Sequence[dict[str, Any]]) -> str:
     return hashlib.sha256(json.dumps(panels).encode()).hexdigest()
 
 
-def draw(page: Path, whole: dict[str, Any]) -> list[Path]:
-    """Draw the pictures that the page shows, next to it."""
+def pictures(whole: dict[str, Any]) -> dict[str, Any]:
+    """Return the panels of the pictures that the page shows, by question."""
+    text = (record.ROOT / PAGE).read_text(encoding="utf-8")
+    found = {name: whole["questions"].get(name, {}).get("panels") for name in PICTURE.findall(text)}
+    for name, panels in found.items():
+        if not panels:
+            raise ValueError(f"{PAGE} shows a picture of {name}, of which nothing was measured")
+    return found
+
+
+def draw(name: str, kept: Sequence[dict[str, Any]]) -> Path:
+    """Draw the picture of a question."""
     from bench import picture
 
-    drawn = []
-    for name in dict.fromkeys(PICTURE.findall(page.read_text(encoding="utf-8"))):
-        kept = whole["questions"].get(name, {}).get("panels", [])
-        if not kept:
-            raise ValueError(f"{page} shows a picture of {name}, of which nothing is drawn")
-        path = page.parent / "pictures" / f"bench-{name}.png"
-        panels = [picture.Panel(p["title"], p["x"], p["series"]) for p in kept]
-        facts = {DIGEST: digest(kept), "Software": None}
-        picture.draw(panels, str(path), f"python -m bench {name}", facts)
-        drawn.append(path)
-    return drawn
+    path = record.ROOT / "docs" / "pictures" / f"bench-{name}.png"
+    panels = [picture.Panel(p["title"], p["x"], p["series"]) for p in kept]
+    facts = {DIGEST: digest(kept), "Software": None}
+    picture.draw(panels, str(path), f"python -m bench {name}", facts)
+    return path
 
 
 def merge(wholes: Sequence[tuple[Path, dict[str, Any]]], kept: Path) -> dict[str, Any]:
@@ -244,6 +248,8 @@ def merge(wholes: Sequence[tuple[Path, dict[str, Any]]], kept: Path) -> dict[str
 
     What came from another record before stays, until it comes from a new one.
     """
+    from bench.__main__ import QUESTIONS
+
     (_, first), *others = wholes
     before = record.read(kept)["questions"] if kept.exists() else {}
     first["questions"].update({k: part for k, part in before.items() if "source" in part})
@@ -253,7 +259,8 @@ def merge(wholes: Sequence[tuple[Path, dict[str, Any]]], kept: Path) -> dict[str
                 raise ValueError(f"{path}: {name} failed: {part['error']}")
             source = f"{record.source(other)}, {other['machine']['cpu']}"
             first["questions"][name] = part | {"source": source}
-    return first
+    found = first["questions"]
+    return {**first, "questions": {name: found[name] for name in QUESTIONS if name in found}}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -266,14 +273,14 @@ def main(arguments: Sequence[str]) -> int:
         wholes = [(path, record.read(path)) for path in args.files]
         kept = record.KEPT / f"{wholes[0][1]['machine']['kind']}.json"
         whole = merge(wholes, kept)
+        drawn = {} if args.no_pictures else pictures(whole)
         pages = {path: fill(path.read_text(encoding="utf-8"), whole) for path in blocks()}
-        kept.parent.mkdir(exist_ok=True)
-        record.write(whole, kept)
-        for path, text in pages.items():
-            path.write_text(text, encoding="utf-8")
-        pictures = [] if args.no_pictures else draw(record.ROOT / PAGE, whole)
     except ValueError as error:
         parser.error(str(error))
-    for path in (kept, *pages, *pictures):
+    kept.parent.mkdir(exist_ok=True)
+    record.write(whole, kept)
+    for path, text in pages.items():
+        path.write_text(text, encoding="utf-8")
+    for path in (kept, *pages, *(draw(name, panels) for name, panels in drawn.items())):
         print(path.relative_to(record.ROOT))
     return 0

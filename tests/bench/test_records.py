@@ -227,7 +227,7 @@ def test_pages_show_every_question():
     assert "stale" not in shown
     for line in ("64  1.0\n", "  64: numba 0.50\n", "  NOT MET       text: 1.00 x, asked >= 2 x\n"):
         assert line in shown
-    assert "| `dense` | 0 | 1 | 0 | in 1 shapes |" in shown
+    assert "| `dense` | 0 | 1 | 0 | 1 |" in shown
     assert pages.fill(shown, whole(dense=dense)) == shown
     with pytest.raises(ValueError, match="the page has no <!-- bench: call -->"):
         pages.fill(text, whole(dense=dense, call=dense))
