@@ -113,7 +113,7 @@ def show_loss(report: Report, of: Clicks) -> None:
 
 def fielded(report: Report, bits: int, peers: bool) -> None:
     """Measure one pass over 39 fields."""
-    n = 4096 if report.quick else EXAMPLES
+    n = 4096 if report.smoke else EXAMPLES // 4 if report.short else EXAMPLES
     of = clicks.fielded(n, bits)
     shape = Shape(of.name, of.entries)
     threads = max(2, report.args.threads)
@@ -147,7 +147,7 @@ def fielded(report: Report, bits: int, peers: bool) -> None:
 
 def sparse_matrix(report: Report, bits: int) -> None:
     """Measure one pass over the rows of a sparse matrix, the same for each learner."""
-    n = 4096 if report.quick else GENERIC_EXAMPLES
+    n = 4096 if report.smoke else GENERIC_EXAMPLES // 2 if report.short else GENERIC_EXAMPLES
     of = clicks.generic(n, bits)
     threads = max(2, report.args.threads)
     check_bits(of, threads)
@@ -186,7 +186,8 @@ def busy(report: Report, bits: int) -> None:
 
 def auto(report: Report, bits: int) -> None:
     """Measure the cost of having no rate to choose."""
-    of = clicks.fielded(32_768 if report.quick else EXAMPLES, bits)
+    n = 32_768 if report.smoke else EXAMPLES // 4 if report.short else EXAMPLES
+    of = clicks.fielded(n, bits)
 
     def fit(lr: Any) -> LogisticRegression:
         return LogisticRegression(lr, n_jobs=1).fit(of.x, of.y)

@@ -206,6 +206,7 @@ class Report:
             cell: dict[str, Any] = {"shape": r.shape.label, "count": r.shape.count, **r.shape.facts}
             cell |= {"variant": r.variant.name, "group": r.variant.group, "rounds": len(r.seconds)}
             cell["ns"] = [record.short(x) for x in r.quartiles()]
+            cell["least_ns"] = record.short(1e9 * min(r.seconds) / r.shape.count)
             for key, name in (("over_adagrad", US), ("over_limit", LIMIT)):
                 other = self.get(r.shape.label, name, r.variant.group)
                 if other is not None and other is not r:

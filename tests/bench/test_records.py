@@ -181,7 +181,7 @@ def checked(tmp_path, monkeypatch):
             times = [
                 (name, n, t) for n, r in ratios for name, t in (("adagrad", 1 / r), ("limit", 1))
             ]
-            return part([cell(name, n, ns=[t, 9 * t, 99 * t]) for name, n, t in times])
+            return part([cell(name, n, ns=[9 * t] * 3, least_ns=t) for name, n, t in times])
 
         if kept is not None:
             path = tmp_path / f"{machine.kind()}.json"
