@@ -203,7 +203,8 @@ def auto(report: Report, bits: int) -> None:
 
 def machines(report: Report) -> None:
     """Measure the factorization machines, beside libffm if it is on PATH."""
-    of = clicks.fielded(*((512, 12) if report.quick else (100_000, 18)))
+    n = 512 if report.smoke else 30_000 if report.short else 100_000
+    of = clicks.fielded(n, 12 if report.smoke else 18)
     shape = Shape(of.name, len(of))
     kinds: dict[str, Callable[[int], Any]] = {
         "FM, k = 8": lambda jobs: FactorizationMachine(8, lr=0.05, n_jobs=jobs),

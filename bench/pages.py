@@ -277,6 +277,8 @@ def main(arguments: Sequence[str]) -> int:
         pages = {path: fill(path.read_text(encoding="utf-8"), whole) for path in blocks()}
     except ValueError as error:
         parser.error(str(error))
+    for part in whole["questions"].values():
+        part.pop("losses", None)  # long, and on no page
     kept.parent.mkdir(exist_ok=True)
     record.write(whole, kept)
     for path, text in pages.items():
