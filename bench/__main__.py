@@ -1,14 +1,18 @@
-"""``python -m bench QUESTION``: runs one benchmark of this folder."""
+"""``python -m bench QUESTION`` runs one benchmark of this folder, ``python -m bench all`` each."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import sys
 from pathlib import Path
 
+from bench import compare, everything, gate, pages
 from bench.harness import Report
+from bench.machine import leave_out
 
-# Each is a module with run(report), which measures, prints, adds claims and returns panels.
+# Each is a module with run(report), which measures, prints, adds claims and returns panels. QUICK,
+# if it has that, names the shapes of the quick form by parts of their labels.
 QUESTIONS = {
     "dense": "step: sizes from L1 to DRAM, beside NumPy, torch, numba and the limit",
     "rows": "step_rows on [N]: policies for duplicates, uniform and Zipf ids, table sizes",
@@ -27,18 +31,29 @@ QUESTIONS = {
     "keras_fit": "Keras: an update and a training step, ours and Keras's, on each backend",
     "drop_in": "adagrad.torch.Adagrad beside torch.optim.Adagrad: dense, 200 params, sparse",
     "call": "the cost of one call, and of an import",
+    "gate": "one thread, in cache: the few ratios that every change must keep",
+}
+COMMANDS = {
+    "all": (everything, "every question, each in a process of its own, into one JSON file"),
+    "compare": (compare, "two JSON files: which ratios moved beyond their spread"),
+    "docs": (pages, "writes the numbers of docs/benchmarks.md and README.md from a JSON file"),
+    "check": (gate, "the gate, against what is kept for this kind of machine: fails on a fall"),
 }
 
 
-def main() -> None:
-    """Parse the command line and run one benchmark."""
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line of a question."""
+    lines = [f"  {name:12}{text}" for name, text in QUESTIONS.items()]
+    lines += ["", "commands, each with --help:"]
+    lines += [f"  {name:12}{text}" for name, (_, text) in COMMANDS.items()]
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="questions:\n" + "\n".join(f"  {k:12}{v}" for k, v in QUESTIONS.items()),
+        epilog="questions:\n" + "\n".join(lines),
     )
     parser.add_argument("question", choices=QUESTIONS, metavar="QUESTION")
-    parser.add_argument("--quick", action="store_true", help="a smoke run: seconds, small shapes")
+    parser.add_argument("--quick", action="store_true", help="only what claims name; fewer samples")
+    parser.add_argument("--smoke", action="store_true", help="tiny shapes: only shows that it runs")
     parser.add_argument("--large", action="store_true", help="also 64 M elements, 2^28 coordinates")
     parser.add_argument("--budget", type=float, metavar="S", help="seconds for each measurement")
     parser.add_argument(
@@ -51,8 +66,8 @@ def main() -> None:
         "--only",
         action="append",
         metavar="TEXT",
-        help="table, bags, embedding, threads, precision, ctr, distributed, scale: only shapes with"
-        " this in the label; quality: only these logs; repeatable",
+        help="only shapes with this in the label (not call, coalesce, door, drop_in, keras_fit);"
+        " quality: only these logs; repeatable",
     )
     parser.add_argument(
         "--align", type=int, metavar="BYTES", help="dense: start arrays there, not where NumPy does"
@@ -66,13 +81,36 @@ def main() -> None:
     )
     parser.add_argument("--json", metavar="FILE", help="write every number here")
     parser.add_argument("--picture", metavar="FILE", help="draw the ratios here (needs matplotlib)")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     if args.threads < 1:
         parser.error("--threads must be at least 1")
+    return args
 
+
+def ask(args: argparse.Namespace) -> None:
+    """Run one benchmark. If it needs a package that is missing, say so: that is no failure."""
     report = Report(args, QUESTIONS[args.question])
-    panels = importlib.import_module(f"bench.{args.question}").run(report)
+    panels = []
+    try:
+        module = importlib.import_module(f"bench.{args.question}")
+        if report.short and not args.only:
+            report.only = getattr(module, "QUICK", report.only)
+        panels = module.run(report)
+    except ModuleNotFoundError as error:
+        name = (error.name or "bench").partition(".")[0]
+        if name in ("adagrad", "bench"):
+            raise
+        leave_out(name)
+        print(f"\n{args.question} needs {name}: {error}.")
     report.finish(panels)
+
+
+def main() -> None:
+    """Run a command, or one benchmark."""
+    name, *rest = sys.argv[1:] or [""]
+    if name in COMMANDS:
+        sys.exit(COMMANDS[name][0].main(rest))
+    ask(parse(sys.argv[1:]))
 
 
 if __name__ == "__main__":

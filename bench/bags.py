@@ -27,6 +27,7 @@ ELEMENT, ROW = "element", "row"
 PRESETS = {ELEMENT: "fbgemm", ROW: "fbgemm_rowwise"}
 DIMS, BITS = (4, 8, 16, 32, 64, 128), 27
 TORCH_DIMS = (16, 64)  # it takes a second for a step of longer rows
+QUICK = ("no repeats", *(f"D {dim:3}, {law}" for dim in (4, 16, 64) for law in ("uniform", "Zipf")))
 BAG, BAGS, N = 20, 1 << 14, 10**5
 EPS = 1e-8  # fbgemm's
 FBGEMM, OWN, TORCH = "fbgemm", "fbgemm, own memory", "torch EmbeddingBag"

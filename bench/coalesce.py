@@ -18,6 +18,7 @@ from bench.picture import Panel
 from bench.results import US, Claim, Shape, Variant, check
 
 TABLES, NS = (20, 26), (10**4, 10**5, 10**6)
+QUICK = ("2^26 uniform, 1 M", "2^26 Zipf 1.2, 1 M", "2^20 uniform, 10 k")
 Batch = tuple[np.ndarray, np.ndarray]
 
 
@@ -65,13 +66,16 @@ def run(report: Report) -> list[Panel]:
         for law in data.LAWS:
             ids = data.draw(law, bits, pool)
             for n in ns:
+                label = f"{data.power(bits)} {law}, {data.thousands(n)}"
+                if not report.wants(label):
+                    continue
                 batches = data.Batches(ids, data.gradients(pool), n)
                 unique = batches.unique()
-                label = f"{data.power(bits)} {law}, {data.thousands(n)}, u {unique:.2f}"
                 facts = {"table": 1 << bits, "law": law, "unique": unique}
                 variants = make(batches, 1 << bits)
                 budget = 6.0 if n == NS[-1] else 2.0
-                report.measure(Shape(label, n, facts), variants, repeat=False, budget=budget)
+                shape = Shape(f"{label}, u {unique:.2f}", n, facts)
+                report.measure(shape, variants, repeat=False, budget=budget)
     report.by_shape("ns per id, and time / adagrad's")
     print("\nu: share of different ids in a batch.")
     for law in (data.UNIFORM, data.ZIPF_12):

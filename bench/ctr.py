@@ -47,6 +47,7 @@ LEARN, GENERIC, BUSY, AUTO, PREDICT = (
     "lr='auto'",
     "predict_proba",
 )
+QUICK = (f"{LEARN}, 2^22", f"{GENERIC}, 2^22", BUSY, AUTO, "machines", "end to end", PREDICT)
 BURN = "print(flush=True)\nwhile True: sum(range(10_000))"
 VW_CACHE, VW_TEXT, SGD = "VW, cache", "VW, text", "SGDClassifier"
 PLAIN = "plain C, one example at a time"
@@ -137,7 +138,7 @@ def show_loss(report: Report, of: Clicks) -> None:
 
 def fielded(report: Report, bits: int, peers: bool) -> None:
     """Measure one pass over 39 fields."""
-    n = 4096 if report.quick else EXAMPLES
+    n = 4096 if report.smoke else EXAMPLES // 4 if report.short else EXAMPLES
     of = clicks.fielded(n, bits)
     shape = Shape(of.name, of.entries)
     threads = max(2, report.args.threads)
@@ -171,7 +172,7 @@ def fielded(report: Report, bits: int, peers: bool) -> None:
 
 def sparse_matrix(report: Report, bits: int) -> None:
     """Measure one pass over the rows of a sparse matrix, the same for each learner."""
-    n = 4096 if report.quick else GENERIC_EXAMPLES
+    n = 4096 if report.smoke else GENERIC_EXAMPLES // 2 if report.short else GENERIC_EXAMPLES
     of = clicks.generic(n, bits)
     threads = max(2, report.args.threads)
     check_bits(of, threads)
@@ -211,7 +212,8 @@ def busy(report: Report, bits: int) -> None:
 
 def auto(report: Report, bits: int) -> None:
     """Measure the cost of having no rate to choose."""
-    of = clicks.fielded(32_768 if report.quick else EXAMPLES, bits)
+    n = 32_768 if report.smoke else EXAMPLES // 4 if report.short else EXAMPLES
+    of = clicks.fielded(n, bits)
 
     def fit(lr: Any) -> LogisticRegression:
         return LogisticRegression(lr, n_jobs=1).fit(of.x, of.y)
@@ -227,7 +229,8 @@ def auto(report: Report, bits: int) -> None:
 
 def machines(report: Report) -> None:
     """Measure the factorization machines, beside libffm if it is on PATH."""
-    of = clicks.fielded(*((512, 12) if report.quick else (100_000, 18)))
+    n = 512 if report.smoke else 30_000 if report.short else 100_000
+    of = clicks.fielded(n, 12 if report.smoke else 18)
     shape = Shape(of.name, len(of))
     kinds: dict[str, Callable[[int], Any]] = {
         "FM, k = 8": lambda jobs: FactorizationMachine(8, lr=0.05, n_jobs=jobs),

@@ -30,6 +30,7 @@ from bench.results import Claim, number, table
 
 LABEL, BITS, SEED = "click", 20, 7
 BITS_SHOWN, QUALITY, FAILURES = "bits", "quality", "failures"
+QUICK = (BITS_SHOWN,)
 GRID = tuple(itertools.product((1, 2, 3), (1, 2, 4)))
 STALENESS = (0, 1, 4, 15)
 SIZES = (1024, 2048, 8192)

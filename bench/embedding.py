@@ -23,6 +23,7 @@ from bench.results import US, Claim, Shape, Variant, check
 from bench.rows import Batch
 
 IDS, SIZES, DIMS = 1 << 16, (1, 16), (4, 16, 64)
+QUICK = ("uniform",)
 CORE, FORWARD = f"{US} core", f"{US} forward"
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -18,25 +17,44 @@ from typing import Any
 import numpy as np
 
 import adagrad
-from bench import machine
-from bench.results import US, Claim, Result, Shape, Variant, number, table
+from bench import machine, record
+from bench.results import LIMIT, PRINTED, US, Claim, Result, Shape, Variant, number, table
 
 MIN_ROUNDS, MAX_ROUNDS = 5, 201
+QUICK_BUDGET = 1.0  # seconds
 MIN_SAMPLE = 2e-4  # seconds: perf_counter costs 1e-7, so it is below 0.1 % of a sample
 
 
 class Report:
-    """Times variants shape by shape, and keeps, prints and writes the results."""
+    """Times variants shape by shape, and keeps, prints and writes the results.
+
+    Attributes
+    ----------
+    smoke : bool
+        Whether shapes are so small that a run only shows that it works.
+    short : bool
+        Whether only the shapes that claims name are measured, with fewer samples.
+    """
 
     def __init__(self, args: argparse.Namespace, title: str) -> None:
         self.args = args
-        self.quick: bool = args.quick
+        self.smoke: bool = args.smoke
+        self.short: bool = args.quick and not args.smoke
+        self.quick = self.smoke  # its former name
+        self.only: Sequence[str] = args.only or ("",)
+        self.selected: set[str] = set()  # those of `only` that are in the label of a shape
+        self.began = time.perf_counter()
+        self.clock = time.perf_counter  # of samples
         self.claims: list[Claim] = []
         self.results: list[Result] = []
         self.losses: list[dict[str, Any]] = []  # of learners on logs, for the JSON file
         adagrad.set_num_threads(1)
-        self.machine = machine.describe()
-        print(f"{args.question}: {title}\n{machine.header(self.machine)}")
+        self.record = record.begin(
+            "smoke" if self.smoke else "quick" if self.short else "long",
+        )
+        for name in ("torch", "numba"):  # limited to one thread whatever the question asks of them
+            machine.peer(name)
+        print(f"{args.question}: {title}\n{machine.header(self.record['machine'])}")
         print(
             "One thread unless stated otherwise. Variants take turns in one process, in a new "
             "order each round.\nNumbers are medians; ± is half the distance between the quartiles.",
@@ -64,12 +82,14 @@ class Report:
         -----
         Measuring a shape again, on other memory, adds samples to its first results.
         """
-        budget = self.args.budget or (0.1 if self.quick else budget)
+        if self.short:
+            budget = min(budget, QUICK_BUDGET)
+        budget = self.args.budget or (0.1 if self.smoke else budget)
         if sys.stderr.isatty():
             print(f"... {shape.label}", file=sys.stderr)
         samples: list[list[float]] = [[] for _ in variants]
         calls = [1] * len(variants)
-        order = np.random.default_rng(0)
+        order, clock = np.random.default_rng(0), self.clock
         gc.collect()
         gc.disable()
         start, rounds = time.perf_counter(), 0
@@ -81,16 +101,16 @@ class Report:
                 if repeat:
                     v.call(x)
                 call, turns = v.call, range(calls[k])
-                begin = time.perf_counter()
+                begin = clock()
                 for _ in turns:
                     call(x)
-                seconds = (time.perf_counter() - begin) / calls[k]
+                seconds = (clock() - begin) / calls[k]
                 if rounds != 0:
                     samples[k].append(seconds)
                 elif repeat:
                     calls[k] = 1 + int(MIN_SAMPLE / seconds)
             rounds += 1
-            if rounds > (3 if self.quick else MIN_ROUNDS) and time.perf_counter() - start > budget:
+            if rounds > (3 if self.smoke else MIN_ROUNDS) and time.perf_counter() - start > budget:
                 break
         gc.enable()
         for v, seconds in zip(variants, samples, strict=True):
@@ -103,8 +123,14 @@ class Report:
                 self.results.append(Result(shape, v.label_only(), tuple(seconds)))
 
     def wants(self, label: str) -> bool:
-        """Return whether ``--only`` selects a shape."""
-        return any(text in label for text in self.args.only or [""])
+        """Return whether ``--only``, or else the quick form, selects a shape."""
+        found = [text for text in self.only if text in label]
+        self.selected.update(found)
+        return bool(found)
+
+    def nowhere(self) -> list[str]:
+        """Return what was to be in the label of a shape and is in none."""
+        return [text for text in self.only if text and text not in self.selected]
 
     def get(self, label: str, name: str = US, group: str = "") -> Result | None:
         """Return one result, or None if it was not measured."""
@@ -114,9 +140,9 @@ class Report:
         return None
 
     def ratio(self, label: str, name: str, group: str = "", of: str = US) -> float | None:
-        """Return the time of variant `name` over that of variant `of`."""
+        """Return the time of variant `name` over that of variant `of`, the median of the rounds."""
         a, b = self.get(label, name, group), self.get(label, of, group)
-        return None if a is None or b is None else a.ns / b.ns
+        return None if a is None or b is None else a.over(b)[1]
 
     def names(self, group: str = "") -> list[str]:
         """Return the variants of a group in the order of their first result."""
@@ -150,20 +176,20 @@ class Report:
             ratio = self.ratio(r.shape.label, r.variant.name, r.variant.group)
             if r.variant.is_peer and ratio is not None and ratio < 1.0:
                 group = f"{r.variant.group}, " if r.variant.group else ""
-                lost.append(f"  {r.shape.label}: {group}{r.variant.name} {ratio:.2f}")
-        print("\n".join(lost) if lost else "  nowhere in this run")
+                lost.append(f"{r.shape.label}: {group}{r.variant.name} {ratio:.2f}")
+        print("\n".join(f"  {line}" for line in lost) if lost else "  nowhere in this run")
 
         print("\nClaims:" if self.claims else "\nNo claims are made here.")
         for c in self.claims:
-            verdict = {True: "met", False: "NOT MET", None: "not measured"}[c.met]
-            value = "" if c.value is None else f"{number(c.value)} {c.unit}, "
-            print(f"  {verdict:12}  {c.text}: {value}asked {c.relation} {c.target:g} {c.unit}")
+            print(f"  {c}")
         drawn = self.args.picture and machine.peer("matplotlib") is not None
+        for text in self.nowhere():
+            print(f"No shape has {text!r} in its label.")
         if machine.left_out():
             print(f"Left out, not installed: {', '.join(machine.left_out())}")
         if self.args.json:
-            text = json.dumps(self.as_dict(), indent=1) + "\n"
-            Path(self.args.json).write_text(text, encoding="utf-8")
+            self.record["questions"][self.args.question] = self.as_dict(lost, panels)
+            record.write(self.record, Path(self.args.json))
         if drawn:
             from bench.picture import draw
 
@@ -173,21 +199,33 @@ class Report:
                 f"python -m bench {self.args.question}",
             )
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self, lost: Sequence[str], panels: Sequence[Any]) -> dict[str, Any]:
         """Return all measurements, for the JSON file."""
         cells = []
         for r in self.results:
-            q1, median, q3 = r.quartiles()
-            cells.append(
-                {"shape": r.shape.label, "count": r.shape.count, **r.shape.facts}
-                | {"variant": r.variant.name, "group": r.variant.group, "rounds": len(r.seconds)}
-                | {"ns_q1": q1, "ns_median": median, "ns_q3": q3}
-            )
-        claims = [c.__dict__ | {"met": c.met} for c in self.claims]
+            cell: dict[str, Any] = {"shape": r.shape.label, "count": r.shape.count, **r.shape.facts}
+            cell |= {"variant": r.variant.name, "group": r.variant.group, "rounds": len(r.seconds)}
+            cell["ns"] = [record.short(x) for x in r.quartiles()]
+            cell["least_ns"] = record.short(1e9 * min(r.seconds) / r.shape.count)
+            for key, name in (("over_adagrad", US), ("over_limit", LIMIT)):
+                other = self.get(r.shape.label, name, r.variant.group)
+                if other is not None and other is not r:
+                    cell[key] = [record.short(x) for x in r.over(other)]
+            cells.append(cell)
+        claims = [
+            c.__dict__
+            | {"value": None if c.value is None else record.short(float(c.value))}
+            | {"met": None if c.met is None else bool(c.met)}
+            for c in self.claims
+        ]
         return {
-            "question": self.args.question,
-            "machine": self.machine,
+            "seconds": round(time.perf_counter() - self.began),
+            "left_out": machine.left_out(),
+            "nowhere": self.nowhere(),
             "results": cells,
+            "tables": [t.__dict__ for t in PRINTED],
+            "faster_peers": list(lost),
             "claims": claims,
             "losses": self.losses,
+            "panels": [panel.as_dict() for panel in panels if panel.series],
         }

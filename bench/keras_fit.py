@@ -168,9 +168,16 @@ def run(report: Report) -> list[Panel]:
     report.by_shape("the core on NumPy arrays: ns per update", BARE)
     here = [name for name in ("keras", *BACKENDS) if is_here(name)]
     for backend in here[1:] if here[:1] == ["keras"] else []:
-        command = [sys.executable, "-m", "bench.keras_fit", backend, str(int(report.quick))]
+        forms = (str(int(form)) for form in (report.smoke, report.short))
         done = subprocess.run(
-            [*command, str(report.args.budget or 0)],
+            [
+                sys.executable,
+                "-m",
+                "bench.keras_fit",
+                backend,
+                *forms,
+                str(report.args.budget or 0),
+            ],
             env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
             capture_output=True,
             text=True,
@@ -187,9 +194,13 @@ def run(report: Report) -> list[Panel]:
 
 
 if __name__ == "__main__":
-    backend, quick, budget = sys.argv[1:]
+    backend, smoke, quick, budget = sys.argv[1:]
     arguments = argparse.Namespace(
-        question="keras_fit", quick=quick == "1", budget=float(budget) or None, only=None
+        question="keras_fit",
+        smoke=smoke == "1",
+        quick=quick == "1",
+        budget=float(budget) or None,
+        only=None,
     )
     with one_processor():
         child(backend, Report(arguments, backend))

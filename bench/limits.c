@@ -12,16 +12,22 @@
 #define MOST_LINES 16 /* of a row; the hardware follows a longer one from there */
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
-/* A macro, as some compilers drop calls of functions that only prefetch. The last element is asked
-   for on its own because rows need not begin at a cache line. */
-#define PREFETCH_ROW(row, n)                                                                       \
+/* A macro, as some compilers drop calls of functions that only prefetch. `apart` says whether rows
+   may begin anywhere, so that the last element may be in a line of its own. */
+#define PREFETCH_ROW(row, n, apart)                                                                \
   do {                                                                                             \
     const float* const start_ = (row);                                                             \
     const size_t all_ = (n), most_ = MOST_LINES * LINE;                                            \
     const size_t reach_ = all_ < most_ ? all_ : most_;                                             \
     for (size_t j_ = 0; j_ < reach_; j_ += LINE) __builtin_prefetch(start_ + j_, 1);               \
-    if (reach_ > 1) __builtin_prefetch(start_ + reach_ - 1, 1);                                    \
+    if (reach_ > 1 && (apart)) __builtin_prefetch(start_ + reach_ - 1, 1);                         \
   } while (0)
+
+/* Whether some row of n floats reaches into more lines than it fills. */
+ALWAYS_INLINE int any_apart(const float* first, size_t stride, size_t n) {
+  const size_t unit = n < LINE && LINE % n == 0 ? n : LINE;
+  return (uintptr_t)first / sizeof(float) % unit != 0 || stride % unit != 0;
+}
 
 /* Vectors are spelled out because compilers do not vectorize loops over 4 to 16 elements well. They
    are one cache line at most, and may begin anywhere. */
@@ -71,6 +77,19 @@ ALWAYS_INLINE void add(float* sum, const float* x, size_t n) {
   ADD_BY(float8)
   ADD_BY(float4)
   for (; j < n; ++j) sum[j] += x[j];
+}
+
+#define COPY_BY(V)                                                                                 \
+  for (; j + sizeof(V) / sizeof(float) <= n; j += sizeof(V) / sizeof(float)) {                     \
+    *(V*)(to + j) = *(const V*)(x + j);                                                            \
+  }
+
+ALWAYS_INLINE void copy(float* to, const float* x, size_t n) {
+  size_t j = 0;
+  COPY_BY(float16)
+  COPY_BY(float8)
+  COPY_BY(float4)
+  for (; j < n; ++j) to[j] = x[j];
 }
 
 /* -- dense steps ------------------------------------------------------------------------------- */
@@ -141,9 +160,8 @@ typedef struct {
   do {                                                                                             \
     const float* const w_ = (t)->w + (size_t)(id) * (t)->w_stride;                                 \
     const float* const s_ = (t)->s + (size_t)(id) * (t)->s_stride;                                 \
-    const int joined_ = s_ == w_ + dim;                                                            \
-    PREFETCH_ROW(w_, joined_ ? dim + state : dim);                                                 \
-    if (!joined_) PREFETCH_ROW(s_, state);                                                         \
+    PREFETCH_ROW(w_, joined ? dim + state : dim, apart);                                           \
+    if (!joined) PREFETCH_ROW(s_, state, apart);                                                   \
   } while (0)
 
 /* ids[offsets[b] ... offsets[b + 1]) receive g + b * dim; without offsets, ids[b] does. */
@@ -151,6 +169,9 @@ ALWAYS_INLINE void step_any(const table* t, const size_t dim, const size_t state
                             const int64_t* ids, const int64_t* offsets, const float* g, size_t n,
                             size_t ahead) {
   const table at = *t; /* a copy that no store can alias */
+  const int joined = at.s == at.w + dim;
+  const int apart = any_apart(at.w, at.w_stride, joined ? dim + state : dim) ||
+                    (!joined && any_apart(at.s, at.s_stride, state));
   const size_t asked = n > ahead ? n - ahead : 0;
   for (size_t i = 0; i < n && i < ahead; ++i) PREFETCH_BOTH(&at, ids[i]);
   for (size_t i = 0, b = 0; i < n; ++i) {
@@ -208,13 +229,23 @@ ALWAYS_INLINE void read_any(const table* t, const size_t dim, const int64_t* ids
                             const int64_t* offsets, size_t n, float* out, size_t ahead) {
   const float* const from = t->w;
   const size_t stride = t->w_stride, asked = n > ahead ? n - ahead : 0;
-  for (size_t i = 0; i < n && i < ahead; ++i) PREFETCH_ROW(from + (size_t)ids[i] * stride, dim);
+  const int apart = any_apart(from, stride, dim);
+  for (size_t i = 0; i < n && i < ahead; ++i) {
+    PREFETCH_ROW(from + (size_t)ids[i] * stride, dim, apart);
+  }
+  if (offsets == NULL) {
+    for (size_t i = 0; i < n; ++i) {
+      if (i < asked) PREFETCH_ROW(from + (size_t)ids[i + ahead] * stride, dim, apart);
+      copy(out + i * dim, from + (size_t)ids[i] * stride, dim);
+    }
+    return;
+  }
   for (size_t i = 0, b = 0; i < n; ++b) {
-    const size_t stop = offsets == NULL ? i + 1 : (size_t)offsets[b + 1];
+    const size_t stop = (size_t)offsets[b + 1];
     float known[MOST_KNOWN], *const sum = dim <= MOST_KNOWN ? known : out + b * dim;
     for (size_t j = 0; j < dim; ++j) sum[j] = 0.0f;
     for (; i < stop; ++i) {
-      if (i < asked) PREFETCH_ROW(from + (size_t)ids[i + ahead] * stride, dim);
+      if (i < asked) PREFETCH_ROW(from + (size_t)ids[i + ahead] * stride, dim, apart);
       add(sum, from + (size_t)ids[i] * stride, dim);
     }
     if (dim <= MOST_KNOWN) {
@@ -246,6 +277,15 @@ void pool(const table* t, const int64_t* ids, const int64_t* offsets, size_t n, 
   read_known(t, ids, offsets, n, out, ahead);
 }
 
+/* -- parsing ----------------------------------------------------------------------------------- */
+
+/* Counts the separators of a text, each byte looked at once. */
+void scan(const unsigned char* bytes, size_t n, uint64_t* separators) {
+  uint64_t found = 0;
+  for (size_t i = 0; i < n; ++i) found += bytes[i] == '\t' || bytes[i] == '\n';
+  *separators = found;
+}
+
 /* -- passes over examples ---------------------------------------------------------------------- */
 
 /* Entries of example i are those from starts[i * apart], or i * entries if starts is NULL. */
@@ -261,6 +301,15 @@ ALWAYS_INLINE size_t start_of(const examples* x, size_t i) {
 
 /* A margin is the sum of the params of an example; then each of its entries takes g[i] times its
    value. Both happen in one visit, which learning cannot do: a step needs the margin. */
+#define VISIT(k, margin)                                                                           \
+  do {                                                                                             \
+    pair* const at_ = (pair*)(pairs + 2 * (size_t)x.slots[k]);                                     \
+    const pair old_ = *at_;                                                                        \
+    const float by_ = x.values == NULL ? g[i] : g[i] * x.values[k];                                \
+    margin += old_[0];                                                                             \
+    *at_ = old_ + (pair){-by_, by_};                                                               \
+  } while (0)
+
 void learn_pairs(float* pairs, const examples* given, const float* g, float* margins,
                  size_t ahead) {
   const examples x = *given;
@@ -270,16 +319,15 @@ void learn_pairs(float* pairs, const examples* given, const float* g, float* mar
     for (const size_t stop = start_of(&x, until + 1); next < stop; ++next) {
       __builtin_prefetch(pairs + 2 * (size_t)x.slots[next], 1);
     }
-    float margin = 0.0f;
+    float even = 0.0f, odd = 0.0f; /* two sums: an addition waits for the one before */
+    size_t k = start_of(&x, i);
     const size_t stop = start_of(&x, i + 1);
-    for (size_t k = start_of(&x, i); k < stop; ++k) {
-      pair* const at = (pair*)(pairs + 2 * (size_t)x.slots[k]);
-      const pair old = *at;
-      const float by = x.values == NULL ? g[i] : g[i] * x.values[k];
-      margin += old[0];
-      *at = old + (pair){-by, by};
+    for (; k + 2 <= stop; k += 2) {
+      VISIT(k, even);
+      VISIT(k + 1, odd);
     }
-    margins[i] = margin;
+    if (k < stop) VISIT(k, even);
+    margins[i] = even + odd;
   }
 }
 
@@ -292,7 +340,7 @@ void learn_rows(float* const* tables, const size_t* widths, size_t count, const 
     const size_t until = i + ahead < x.n ? i + ahead : x.n - 1;
     for (const size_t stop = start_of(&x, until + 1); next < stop; ++next) {
       for (size_t t = 0; t < count; ++t) {
-        PREFETCH_ROW(tables[t] + 2 * widths[t] * x.slots[next], 2 * widths[t]);
+        PREFETCH_ROW(tables[t] + 2 * widths[t] * x.slots[next], 2 * widths[t], 1);
       }
     }
     float16 sums = {0.0f};

@@ -73,6 +73,7 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "step_bags": (Pointer, Pointer, Pointer, Pointer, Size, Size),
     "gather": (Pointer, Pointer, Size, Pointer, Size),
     "pool": (Pointer, Pointer, Pointer, Size, Pointer, Size),
+    "scan": (Pointer, Size, Pointer),
     "learn_pairs": (Pointer, Pointer, Pointer, Pointer, Size),
     "learn_rows": (Pointer, Pointer, Size, Pointer, Pointer, Pointer, Size),
     "learn_logistic": (Pointer, Pointer, Pointer, Pointer, Float, Float, Pointer, Size),
@@ -211,6 +212,13 @@ class Limits:
         ahead = _rows_ahead(table, reads_only=True)
         arrays = (w, ids, offsets, out, table)
         return self._call("pool", (ctypes.addressof(table), *arguments, ahead), arrays)
+
+    def scan(self, text: bytes, separators: np.ndarray) -> Call:
+        """Return a count of the tabs and line feeds of a text, to ``separators[0]``."""
+        _check("separators", separators, np.uint64, (1,), writes=True)
+        array = np.frombuffer(text, np.uint8)
+        arguments = (array.ctypes.data, len(text), separators.ctypes.data)
+        return self._call("scan", arguments, (array, separators))
 
     def learn(
         self,

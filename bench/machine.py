@@ -8,6 +8,8 @@ import importlib
 import importlib.metadata
 import os
 import platform
+import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -104,17 +106,43 @@ def binary(size: int) -> str:
     return f"{size:.3g} GiB"
 
 
+# Distributions of peers, and of what click learners read logs with. Importing some takes seconds.
+PEERS = {
+    "scipy": "SciPy",
+    "scikit-learn": "scikit-learn",
+    "torch": "torch",
+    "numba": "numba",
+    "fbgemm-gpu-cpu": "fbgemm",
+    "keras": "Keras",
+    "tensorflow": "TensorFlow",
+    "tensorflow-cpu": "TensorFlow",
+    "vowpalwabbit": "Vowpal Wabbit",
+    "river": "river",
+    "pyarrow": "pyarrow",
+    "ray": "Ray",
+}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, NumPy and the peers that are installed."""
+    found = {"Python": platform.python_version(), "NumPy": np.__version__}
+    for name, shown in PEERS.items():
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[shown] = importlib.metadata.version(name)
+    return found
+
+
+def kind() -> str:
+    """Return a name of this kind of machine: ratios of another kind are not comparable."""
+    text = f"{cpu()} {os.cpu_count()} cores {adagrad.isa()}".lower()
+    return re.sub("[^a-z0-9]+", "-", text).strip("-")
+
+
 def describe() -> dict[str, Any]:
     """Return the facts that are needed to judge the numbers."""
     huge = _read("/sys/kernel/mm/transparent_hugepage/enabled")
-    versions = {"Python": platform.python_version(), "NumPy": np.__version__}
-    for name in ("torch", "numba"):
-        module = peer(name)
-        if module is not None:
-            versions[name] = module.__version__
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # its import takes seconds
-        versions["fbgemm"] = importlib.metadata.version("fbgemm-gpu-cpu")
     return {
+        "kind": kind(),
         "adagrad": adagrad.__version__,
         "compiler": _core.compiler(),
         "isa": adagrad.isa(),
@@ -123,15 +151,14 @@ def describe() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "caches": caches(),
         "system": f"{platform.system()} {platform.release()}",
-        "versions": versions,
+        "versions": versions(),
         "huge_pages": huge.partition("[")[2].partition("]")[0] or "unknown",
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "left_out": left_out(),
     }
 
 
 def header(facts: dict[str, Any]) -> str:
-    """Return the facts in five lines."""
+    """Return the facts in a few lines."""
     sizes = ", ".join(f"{name} {binary(size)}" for name, size in facts["caches"].items())
     lines = [
         f"CPU: {facts['cpu']}, {facts['cores']} cores; {sizes or 'caches unknown'}",
@@ -142,6 +169,4 @@ def header(facts: dict[str, Any]) -> str:
         f"Transparent huge pages: {facts['huge_pages']} (NumPy asks for them for arrays of 4 MiB "
         f"or more); load before the run {facts['load']}",
     ]
-    if facts["left_out"]:
-        lines.append(f"Left out, not installed: {', '.join(facts['left_out'])}")
-    return "\n".join(lines)
+    return "\n".join(textwrap.fill(line, 100, subsequent_indent="  ") for line in lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,16 @@ class Panel:
     title: str
     x: str
     series: dict[str, tuple[Sequence[float], Sequence[float]]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the panel for a JSON file, with four digits of each number."""
+        series = {}
+        for name, (x, ratios) in self.series.items():
+            known = [(a, b) for a, b in zip(x, ratios, strict=True) if b is not None]
+            series[name] = [
+                [float(f"{v:.4g}") for v in values] for values in zip(*known, strict=True)
+            ]
+        return {"title": self.title, "x": self.x, "series": {k: v for k, v in series.items() if v}}
 
 
 def _spread(values: Sequence[float], gap: float) -> np.ndarray:
@@ -39,8 +50,10 @@ def _tick(x: float) -> str:
     return f"$2^{{{bits}}}$" if x == 1 << bits and bits >= 10 else f"{x:g}"
 
 
-def draw(panels: Sequence[Panel], path: str, title: str) -> None:
-    """Draw panels two or three to a row, with one vertical axis."""
+def draw(
+    panels: Sequence[Panel], path: str, title: str, facts: dict[str, Any] | None = None
+) -> None:
+    """Draw panels two or three to a row, with one vertical axis; `facts` go into the file."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -113,4 +126,5 @@ def draw(panels: Sequence[Panel], path: str, title: str) -> None:
     for ax in axes[:, 0]:
         ax.set_ylabel("time / adagrad's (above 1: adagrad is faster)")
     figure.suptitle(title, fontsize=11)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, metadata=facts)
+    plt.close(figure)

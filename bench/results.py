@@ -62,6 +62,14 @@ class Result:
         """Median in nanoseconds per element or id."""
         return self.quartiles()[1]
 
+    def over(self, other: Result) -> tuple[float, float, float]:
+        """Return the quartiles of this time over another's, round by round.
+
+        Both variants had a turn in each round, so that what slows a whole round cancels.
+        """
+        q = np.percentile(np.divide(self.seconds, other.seconds), [25, 50, 75])
+        return float(q[0]), float(q[1]), float(q[2])
+
     def text(self) -> str:
         """Median and half the distance between the quartiles, as a share of it."""
         low, median, high = self.quartiles()
@@ -85,23 +93,49 @@ class Claim:
             return None
         return self.value >= self.target if self.relation == ">=" else self.value <= self.target
 
+    def __str__(self) -> str:
+        """Return the verdict, the claim and its numbers as a line."""
+        verdict = {True: "met", False: "NOT MET", None: "not measured"}[self.met]
+        value = "" if self.value is None else f"{number(self.value)} {self.unit}, "
+        return (
+            f"{verdict:12}  {self.text}: {value}asked {self.relation} {self.target:g} {self.unit}"
+        )
+
 
 def number(x: float) -> str:
     """Return three digits, without exponents."""
     return f"{x:.0f}" if x >= 100 else f"{x:.1f}" if x >= 10 else f"{x:.2f}"
 
 
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under headers."""
+
+    title: str
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def __str__(self) -> str:
+        """Align the first column to the left, the others to the right."""
+        lines = [list(self.headers), *(list(row) for row in self.rows)]
+        widths = [max(len(line[k]) for line in lines) for k in range(len(self.headers))]
+        text = [self.title]
+        for k, line in enumerate(lines):
+            cells = [line[0].ljust(widths[0])]
+            cells += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+            text.append("  ".join(cells).rstrip())
+            if k == 0:
+                text.append("-" * (sum(widths) + 2 * (len(widths) - 1)))
+        return "\n".join(text)
+
+
+PRINTED: list[Table] = []  # what this process has shown, for the JSON file
+
+
 def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under headers: the first column to the left, the others to the right."""
-    lines = [list(headers), *(list(row) for row in rows)]
-    widths = [max(len(line[k]) for line in lines) for k in range(len(headers))]
-    print(f"\n{title}")
-    for k, line in enumerate(lines):
-        cells = [line[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
-        print("  ".join(cells).rstrip())
-        if k == 0:
-            print("-" * (sum(widths) + 2 * (len(widths) - 1)))
+    """Print rows under headers, and keep them."""
+    PRINTED.append(Table(title, headers, rows))
+    print(f"\n{PRINTED[-1]}")
 
 
 def check(name: str, got: np.ndarray, want: np.ndarray, rtol: float = 0.0) -> None:

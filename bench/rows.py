@@ -23,6 +23,7 @@ from bench.results import LIMIT, US, Claim, Shape, Variant, check
 
 LR, EPS, START = 0.01, 1e-10, 0.1  # as in dense.py
 TABLES, NS = (20, 24, 26), (10**4, 10**5, 10**6)
+QUICK = ("2^26 uniform, 1 M", "2^26 Zipf 1.2, 1 M", "2^26 uniform, 10 k")
 Batch = tuple[np.ndarray, np.ndarray]
 Apply = Callable[[Any], object]
 
@@ -168,9 +169,11 @@ def run(report: Report) -> list[Panel]:
         for law in (*data.LAWS, data.DISTINCT):
             ids = data.draw(law, bits, pool)
             for n in NS[:1] if report.quick else NS[2:] if law == data.DISTINCT else NS:
+                label = label_of(bits, law, n)
+                if not report.wants(label):
+                    continue
                 batches = data.Batches(ids, data.gradients(pool), n)
                 unique = batches.unique()
-                label = label_of(bits, law, n)
                 facts = {"table": 1 << bits, "law": law, "unique": unique}
                 variants = make(table, batches, law, loop)
                 shape = Shape(f"{label}, u {unique:.2f}", n, facts)

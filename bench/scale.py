@@ -26,6 +26,7 @@ from bench.results import Claim, number, table
 from bench.scale_model import Cluster, Costs, Outcome, Rows, Training
 
 COSTS, SIMULATION, THROUGHPUT = "costs", "simulation", "throughput"
+QUICK = (COSTS,)
 FILE_ROWS, FILES, SAMPLE = 1 << 16, 16, 8  # costs are measured on the first SAMPLE files
 SIZES = (2048, 8192, 32768, 131072)
 NODES = (1, 2, 4, 8, 16, 32, 64)
@@ -173,7 +174,7 @@ def check(report: Report, costs: Costs, load: Load, size: int, passes: list[Any]
     """Simulate the measured training: two workers and two shards on this machine."""
     from bench.scale_sim import simulate
 
-    cores = report.machine["cores"]
+    cores = report.record["machine"]["cores"]
     cluster = Cluster(1, workers=2, shards=2, processors=cores)
     out = simulate(costs, cluster, Training("sync", 1, size), load(size, OURS, 2))
     ns = out.busy["processors"] * cores / out.rate * 1e9

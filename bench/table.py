@@ -23,6 +23,10 @@ from bench.rows import EPS, LR, START, Apply
 SEPARATE = f"{US} step_rows"
 BITS, LARGE_BITS = (12, 15, 20, 24, 26), 28  # 8 bytes each: 32 KiB, 256 KiB, 8, 128, 512 MiB, 2 GiB
 N, SMALL_NS = 10**6, (10**4, 10**5)
+QUICK = (
+    *("2^15 uniform, 1 M", "2^15 no repeats", "2^26 uniform, 10 k"),
+    *(f"2^{bits} {law}, 1 M" for bits in (24, 26) for law in ("uniform", "Zipf 1.2", "no repeats")),
+)
 POLICIES = ("sequential", "sum", "unique")
 
 

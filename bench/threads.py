@@ -44,6 +44,10 @@ TABLE, ROWS = "Table.step", "step_rows"
 SEQUENTIAL, SUM, LONG = (f"{TABLE}, {what}" for what in ("sequential", "sum", f"sum, D {WIDE}"))
 SCALING = (SEQUENTIAL, SUM, LONG, f"{ROWS}, sequential", f"{ROWS}, sum")
 DENSE_STEP, TWO_TABLES = "step", "two tables, each stepped by a Python thread"
+QUICK = (
+    *("2^24 uniform, 10 k", "dense 1 M", "dense 16 M"),
+    *(f"2^{bits} {law}, 1 M" for bits in (24, 26) for law in ("uniform", "Zipf 1.05")),
+)
 WAIT = 2e-3  # seconds
 
 

@@ -84,6 +84,8 @@ def run(report: Report) -> list[Panel]:
             shift = dim.bit_length() - 1
             table = WideTable(1 << (bits - shift), dim, group == ROW)
             for law in (data.UNIFORM, data.ZIPF_12):
+                if not report.wants(f"D {dim:2}, {law}"):
+                    continue
                 ids = data.draw(law, bits - shift, pool)
                 g = data.gradients(max(pool, 2 * n * dim))
                 batches = data.Batches(ids, g, n, dim)

@@ -34,15 +34,19 @@ PEERS["door"] = ""  # it has none
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_quick_run(question, tmp_path):
+def test_smoke_run(question, tmp_path):
     if question == "drop_in":
         need_packages("torch")
     out = tmp_path / "results.json"
     peers, options = PEERS[question], ("--json", str(out))
-    printed = benchmark.quick(question, *options, without=peers, PYTHONWARNINGS="error")
+    printed = benchmark.smoke(question, *options, without=peers, PYTHONWARNINGS="error")
     assert "\x1b" not in printed
     left_out = printed.rpartition("Left out, not installed:")[2]  # the list printed after measuring
     assert peers.split(",")[0] in left_out
-    results = json.loads(out.read_text(encoding="utf-8"))["results"]
+    found = json.loads(out.read_text(encoding="utf-8"))["questions"][question]
+    assert peers.split(",")[0] in ",".join(found["left_out"])
+    results = found["results"]
     assert {"adagrad", "adagrad core", "NumPy"} & {cell["variant"] for cell in results}
-    assert all(0 < c["ns_q1"] <= c["ns_median"] <= c["ns_q3"] for c in results)
+    for cell in results:
+        for key in {"ns", "over_adagrad", "over_limit"} & set(cell):
+            assert 0 < cell[key][0] <= cell[key][1] <= cell[key][2]

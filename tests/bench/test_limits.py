@@ -87,6 +87,13 @@ def test_rows_and_bags(loops, rng, dim, state, layout):
         np.testing.assert_array_equal(part[untouched], old)
 
 
+def test_scan(loops):
+    found = np.zeros(1, np.uint64)
+    for text in (b"", b"\t", b"a\tb\r\n\xff\t\n" * 37):
+        loops.scan(text, found)()
+        assert found[0] == text.count(b"\t") + text.count(b"\n")
+
+
 @pytest.mark.parametrize("widths", [[1], [1, 8], [1, 6, 20, 4]])
 @pytest.mark.parametrize("fixed", [True, False])
 @pytest.mark.parametrize("values", [True, False])
@@ -185,6 +192,6 @@ def test_without_a_compiler(monkeypatch, tmp_path, capsys):
 
 
 def test_a_benchmark_without_a_compiler(tmp_path):
-    printed = benchmark.quick("rows", without="torch,numba", CC=str(tmp_path / "none"))
+    printed = benchmark.smoke("rows", without="torch,numba", CC=str(tmp_path / "none"))
     assert "Left out, not installed: " in printed
     assert "limit (needs a C compiler)" in printed

@@ -50,15 +50,15 @@ def _csr(slots, n):
     return matrix
 
 
-def test_quick_run(folder, tmp_path):
+def test_smoke_run(folder, tmp_path):
     out = tmp_path / "quality.json"
     absent = "vowpalwabbit,river"
     options = ("--logs", str(folder), "--json", str(out))
-    printed = benchmark.quick("quality", *options, without=absent, PYTHONWARNINGS="error")
+    printed = benchmark.smoke("quality", *options, without=absent, PYTHONWARNINGS="error")
     assert {"river", "vowpalwabbit"} <= set(
         printed.rpartition("installed: ")[2].strip().split(", ")
     )
-    results = json.loads(out.read_text(encoding="utf-8"))["losses"]
+    results = json.loads(out.read_text(encoding="utf-8"))["questions"]["quality"]["losses"]
     assert {cell["log"] for cell in results} == {"hive", "synthetic", "shop"}
     for cell in results:
         assert math.isfinite(cell["progressive"]["logloss"])

@@ -234,11 +234,12 @@ def test_the_dense_server_learns_what_a_learner_does(clicks, tmp_path):
 
 
 @pytest.mark.xdist_group("ray")
-def test_quick_run(tmp_path):
+def test_smoke_run(tmp_path):
     out = tmp_path / "results.json"
     options = ("--only", "simulation", "--json", str(out))
-    printed = benchmark.quick("scale", *options, without="numba", RAY_ADDRESS="")
+    printed = benchmark.smoke("scale", *options, without="numba", RAY_ADDRESS="")
     assert "SIMULATED" in printed
-    names = {cell["variant"] for cell in json.loads(out.read_text(encoding="utf-8"))["results"]}
+    found = json.loads(out.read_text(encoding="utf-8"))["questions"]["scale"]
+    names = {cell["variant"] for cell in found["results"]}
     stages = {"read", "track", "encode", "compact", "pull", "compute", "push", "there and back"}
     assert names == {f"adagrad, {stage}" for stage in stages}

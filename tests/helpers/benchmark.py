@@ -17,11 +17,11 @@ runpy.run_module("bench", run_name="__main__")
 """
 
 
-def quick(question: str, *options: str, without: str, **env: str) -> str:
-    """Return what the quick form of a benchmark prints, run without some packages."""
-    smoke = ("--quick", "--budget", "1e-9")  # as few rounds as there can be
+def smoke(question: str, *options: str, without: str, **env: str) -> str:
+    """Return what the smoke run of a benchmark prints, run without some packages."""
+    tiny = ("--smoke", "--budget", "1e-9")  # as few rounds as there can be
     done = subprocess.run(
-        [sys.executable, "-c", RUN, without, question, *smoke, *options],
+        [sys.executable, "-c", RUN, without, question, *tiny, *options],
         cwd=ROOT,
         env={**os.environ, **env},
         capture_output=True,
