@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #if defined(__GNUC__) && defined(__x86_64__)
 #include <immintrin.h>
@@ -28,6 +29,13 @@ constexpr std::size_t vector_bytes = 32;
 constexpr std::size_t vector_bytes = 16;
 #else
 constexpr std::size_t vector_bytes = 0;
+#endif
+
+// The widest vectors that this instruction set computes with; 16 without any.
+#if defined(__GNUC__) && defined(__AVX512F__)
+constexpr std::size_t widest_bytes = 64;
+#else
+constexpr std::size_t widest_bytes = vector_bytes < 16 ? 16 : vector_bytes;
 #endif
 
 namespace {
@@ -114,6 +122,65 @@ inline F8 square_root(F8 x) {
 inline D4 square_root(D4 x) {
   return reinterpret_cast<D4>(_mm256_sqrt_pd(reinterpret_cast<__m256d>(x)));
 }
+
+// Two halves of a vector, and the half of it with that number.
+inline F8 join(F4 a, F4 b) {
+  return reinterpret_cast<F8>(
+      _mm256_set_m128(reinterpret_cast<__m128>(b), reinterpret_cast<__m128>(a)));
+}
+inline D4 join(D2 a, D2 b) {
+  return reinterpret_cast<D4>(
+      _mm256_set_m128d(reinterpret_cast<__m128d>(b), reinterpret_cast<__m128d>(a)));
+}
+inline F4 half(F8 x, std::integral_constant<int, 0>) {
+  return reinterpret_cast<F4>(_mm256_castps256_ps128(reinterpret_cast<__m256>(x)));
+}
+inline F4 half(F8 x, std::integral_constant<int, 1>) {
+  return reinterpret_cast<F4>(_mm256_extractf128_ps(reinterpret_cast<__m256>(x), 1));
+}
+inline D2 half(D4 x, std::integral_constant<int, 0>) {
+  return reinterpret_cast<D2>(_mm256_castpd256_pd128(reinterpret_cast<__m256d>(x)));
+}
+inline D2 half(D4 x, std::integral_constant<int, 1>) {
+  return reinterpret_cast<D2>(_mm256_extractf128_pd(reinterpret_cast<__m256d>(x), 1));
+}
+
+#if defined(__AVX512F__)
+// Without a mask, g++ 12 warns of its own header, where the lanes that no mask selects are
+// undefined.
+inline Lanes<float, 64>::type square_root(Lanes<float, 64>::type x) {
+  return reinterpret_cast<Lanes<float, 64>::type>(
+      _mm512_maskz_sqrt_ps(0xffff, reinterpret_cast<__m512>(x)));
+}
+inline Lanes<double, 64>::type square_root(Lanes<double, 64>::type x) {
+  return reinterpret_cast<Lanes<double, 64>::type>(
+      _mm512_maskz_sqrt_pd(0xff, reinterpret_cast<__m512d>(x)));
+}
+
+using F16 = Lanes<float, 64>::type;
+using D8 = Lanes<double, 64>::type;
+inline F16 join(F8 a, F8 b) {
+  const __m512d low = _mm512_castpd256_pd512(reinterpret_cast<__m256d>(a));
+  return reinterpret_cast<F16>(
+      _mm512_maskz_insertf64x4(0xff, low, reinterpret_cast<__m256d>(b), 1));
+}
+inline D8 join(D4 a, D4 b) {
+  const __m512d low = _mm512_castpd256_pd512(reinterpret_cast<__m256d>(a));
+  return reinterpret_cast<D8>(_mm512_maskz_insertf64x4(0xff, low, reinterpret_cast<__m256d>(b), 1));
+}
+inline F8 half(F16 x, std::integral_constant<int, 0>) {
+  return reinterpret_cast<F8>(_mm512_maskz_extractf64x4_pd(0xf, reinterpret_cast<__m512d>(x), 0));
+}
+inline F8 half(F16 x, std::integral_constant<int, 1>) {
+  return reinterpret_cast<F8>(_mm512_maskz_extractf64x4_pd(0xf, reinterpret_cast<__m512d>(x), 1));
+}
+inline D4 half(D8 x, std::integral_constant<int, 0>) {
+  return reinterpret_cast<D4>(_mm512_maskz_extractf64x4_pd(0xf, reinterpret_cast<__m512d>(x), 0));
+}
+inline D4 half(D8 x, std::integral_constant<int, 1>) {
+  return reinterpret_cast<D4>(_mm512_maskz_extractf64x4_pd(0xf, reinterpret_cast<__m512d>(x), 1));
+}
+#endif
 
 // The low halves of eight ids.
 inline __m256i low_halves(const std::uint32_t* ids) {
