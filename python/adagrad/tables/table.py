@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
+import adagrad._core as _core
 from adagrad._arguments import check_integer, check_real, check_storable, check_threads
 from adagrad.rule import AccumulatorShape, Duplicates, Rule, check_choice
 from adagrad.tables import files, memory, merging
@@ -196,7 +197,8 @@ class Table(StoredTable):
         self._writeable()
         if duplicates is not None:
             check_choice("duplicates", duplicates)
-        skipped = self._core.step(
+        skipped = _core.step_table(
+            self._core,
             rows,
             g,
             self.rule._compiled,
@@ -205,7 +207,7 @@ class Table(StoredTable):
             check_unique,
             self.seed,
             self.steps + 1,
-            check_threads(threads),
+            0 if threads is None else check_threads(threads),
         )
         return self._count(skipped)
 
@@ -266,7 +268,10 @@ class Table(StoredTable):
         return self._count(skipped)
 
     def _rate(self, lr: float | None) -> float:
-        return self.rule.lr_at(self.steps + 1) if lr is None else check_real("lr", lr)
+        if lr is not None:
+            return check_real("lr", lr)
+        rule = self.rule
+        return rule.lr if rule.lr_decay == 0.0 else rule.lr_at(self.steps + 1)
 
     def _count(self, skipped: int) -> int | None:
         self.steps += 1
