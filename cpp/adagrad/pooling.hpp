@@ -150,8 +150,8 @@ inline void copy_row(const T* from, std::size_t dim, T* to) {
 #endif
 
 // out + i * dim = row ids[i]; copy(from, to) copies one.
-template <class T, class Id, class Copy>
-inline void gather_by(const Target<T>& table, const Id* ids, std::size_t n, std::size_t dim, T* out,
+template <class T, class Id, class Dim, class Copy>
+inline void gather_by(const Target<T>& table, const Id* ids, std::size_t n, Dim dim, T* out,
                       Copy copy) {
   const T* const w = table.w;
   const std::size_t stride = table.w_stride;
@@ -174,9 +174,13 @@ void gather_rows(const Target<T>& table, const Id* ids, std::size_t n, T* out) {
   if constexpr (vector_bytes != 0) {
     return with_vector<T>(dim, [&](auto v) {
       using V = decltype(v);
-      constexpr bool scalar = std::is_same_v<V, T>;
-      gather_by(table, ids, n, scalar ? 1 : dim, out,
-                [=](const T* from, T* to) { copy_row<V>(from, scalar ? 1 : dim, to); });
+      constexpr std::size_t lanes = sizeof(V) / sizeof(T);
+      const auto gather = [&](auto known) {
+        gather_by(table, ids, n, known, out,
+                  [=](const T* from, T* to) { copy_row<V>(from, known, to); });
+      };
+      if (dim == lanes) return gather(std::integral_constant<std::size_t, lanes>());
+      gather(dim);
     });
   }
 #endif

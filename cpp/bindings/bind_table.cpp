@@ -377,6 +377,7 @@ class Table {
 // Python passes.
 py::object step_table(Arguments given) {
   const auto of = [&](std::size_t i) { return py::reinterpret_borrow<py::object>(given[i]); };
+  check_policy(given[5]);
   const py::object duplicates = of(5);
   const Step how{*py::handle(given[3]).cast<const Hyperparameters*>(),
                  py::handle(given[4]).cast<double>(),

@@ -69,12 +69,14 @@ std::size_t threads_argument(py::handle threads) {
 
 void check_policy(py::handle duplicates) {
   if (duplicates.is_none()) return;
-  std::string known;
   for (const Name<Duplicates>& entry : Names<Duplicates>::all) {
     if (PyUnicode_Check(duplicates.ptr()) &&
         PyUnicode_CompareWithASCIIString(duplicates.ptr(), entry.name) == 0) {
       return;
     }
+  }
+  std::string known;
+  for (const Name<Duplicates>& entry : Names<Duplicates>::all) {
     known += (known.empty() ? "'" : ", '") + std::string(entry.name) + "'";
   }
   throw py::value_error("duplicates must be one of " + known + ", got " +

@@ -194,15 +194,15 @@ class Table(StoredTable):
         Takes O(n dim) time. "sum" needs 16 bytes of memory per id, and 28 more with several
         threads.
         """
-        self._writeable()
-        if duplicates is not None:
-            check_choice("duplicates", duplicates)
+        if self._memory is None or self._mapping is not None:
+            self._writeable()
+        rule = self.rule
         skipped = _core.step_table(
             self._core,
             rows,
             g,
-            self.rule._compiled,
-            self._rate(lr),
+            rule._compiled,
+            rule.lr if lr is None and rule.lr_decay == 0.0 else self._rate(lr),
             duplicates,
             check_unique,
             self.seed,
@@ -268,10 +268,7 @@ class Table(StoredTable):
         return self._count(skipped)
 
     def _rate(self, lr: float | None) -> float:
-        if lr is not None:
-            return check_real("lr", lr)
-        rule = self.rule
-        return rule.lr if rule.lr_decay == 0.0 else rule.lr_at(self.steps + 1)
+        return self.rule.lr_at(self.steps + 1) if lr is None else check_real("lr", lr)
 
     def _count(self, skipped: int) -> int | None:
         self.steps += 1
