@@ -16,8 +16,9 @@ namespace adagrad {
 namespace {
 
 #if defined(__GNUC__)
-// One row, of V and more. The last vector is read and computed before the others are written, so it
-// writes the values that they write where it overlaps.
+// One row, of V and more. The last vector of params and of accumulators is read before the others
+// are written, so it writes the values that they write where it overlaps. Gradients are read in
+// order: the hardware would not follow them otherwise.
 template <class V>
 struct Overlapping {
   static constexpr std::size_t rows = 1;
@@ -28,13 +29,13 @@ struct Overlapping {
     const auto row = at(0);
     const std::size_t last = dim - lanes;
     V last_w = load<V>(row.w + last), last_s = load<V>(row.s + last);
-    adagrad::update<Form>(p, last_w, load<V>(row.g + last), last_s);
     for (std::size_t j = 0; j < last; j += lanes) {
       V w = load<V>(row.w + j), s = load<V>(row.s + j);
       adagrad::update<Form>(p, w, load<V>(row.g + j), s);
       store(row.w + j, w);
       store(row.s + j, s);
     }
+    adagrad::update<Form>(p, last_w, load<V>(row.g + last), last_s);
     store(row.w + last, last_w);
     store(row.s + last, last_s);
   }
