@@ -1,14 +1,15 @@
 """Time of step_rows on [N, D] tables, with one accumulator per element and one per row.
 
 The questions of rows.py for rows of 4, 16 and 64 elements. "row" has an s of [N] that accumulates
-the mean square of a row; torch has no such optimizer.
+the mean square of a row; torch has no such optimizer. Then a Table at every length of a row: see
+lengths.py.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from bench import data
+from bench import data, lengths
 from bench.harness import Report
 from bench.machine import peer
 from bench.picture import Panel
@@ -98,6 +99,7 @@ def run(report: Report) -> list[Panel]:
     report.by_shape(f"{elements}, s of [N, D]: ns per row, and time / adagrad's", ELEMENT)
     report.by_shape(f"{elements}, s of [N]: ns per row, and time / adagrad's", ROW)
     print("\nu: share of different ids in a batch.")
+    lengths.run(report)
     return [
         panel(report, group, law)
         for law in (data.UNIFORM, data.ZIPF_12)

@@ -105,6 +105,7 @@ class Options {
   explicit Options(const Source& source)
       : duplicates(parse<Duplicates>("duplicates", source.text("duplicates"))),
         on_nonfinite(parse<NonFinite>("on_nonfinite", source.text("on_nonfinite"))),
+        first_lr(source.number("lr")), lr_decay(source.number("lr_decay")),
         eps_(source.number("eps")), power_(source.number("power")),
         eps_outside_(source.text("eps_position") == "outside") {
     each_option(
@@ -153,10 +154,14 @@ class Options {
     return p;
   }
 
+  void set_eps(double eps) { eps_ = eps; }
+
   bool is_coupled() const { return parsed_.decay == WeightDecay::coupled; }
 
   Duplicates duplicates;
   NonFinite on_nonfinite;
+  double first_lr,
+      lr_decay;  // the rate of the first step, and how it falls; a call passes params() its rate
   bool decay_all_rows = false;
   bool sum = false;  // see Params
 

@@ -11,19 +11,14 @@
 #include <type_traits>
 #include <utility>
 
+#include "ahead.hpp"
 #include "loops.hpp"
+#include "plain_rows.hpp"
 #include "random.hpp"
 #include "vectors.hpp"
 
 namespace adagrad {
 namespace {
-
-inline std::size_t id_at(EveryRow, std::size_t i) { return i; }
-
-template <class Id>
-inline std::size_t id_at(const Id* ids, std::size_t i) {
-  return static_cast<std::size_t>(ids[i]);
-}
 
 // Decoupled weight decay of rows [first, last), for rules that also decay rows without a gradient.
 template <class T>
@@ -80,15 +75,6 @@ void initialise_rows(const Target<T>& table, const Start& start, std::size_t fir
       }
     }
   }
-}
-
-// Rows are prefetched so early that this many cache lines are on their way. Fewer leave the memory
-// idle (docs/benchmarks.md); these fill a quarter of a small L1.
-constexpr std::size_t lines_ahead = 128;
-
-inline std::size_t rows_ahead(std::size_t lines_of_row) {
-  const std::size_t rows = lines_ahead / lines_of_row;
-  return rows < 8 ? 8 : rows;
 }
 
 // One coordinate. It is one element apart from the next, or two if w and s are interleaved.
@@ -189,38 +175,18 @@ std::size_t resident_pairs(T* pairs, const Ids ids, const T* g, std::size_t n, c
   return scalar_rows<Form, Visit::update, 2, true>(table, batch, p);
 }
 
-// Rows of any length. The first 16 cache lines of a row are prefetched; the hardware follows from
-// there. The prefetches are written in the loop because g++ 12 deletes calls of a function that
-// only prefetches. `known` is the length of a row if it is a compile-time constant, else 0.
-template <class Form, std::size_t known, class T, class Ids>
+// Rows of any length, under any rule.
+template <class Form, class T, class Ids>
 std::size_t wide_rows(const Target<T>& table, const Batch<T, Ids>& batch, const Params<T>& params,
                       Visit visit) {
-  constexpr std::size_t line = 64 / sizeof(T), most = 16 * line;
   const Params<T> p = params;
-  const std::size_t dim = known != 0 ? known : table.dim, state = table.row_state ? 1 : dim;
-  const bool interleaved = table.s == table.w + dim;
-  const std::size_t run = interleaved ? dim + state : dim, reach = run < most ? run : most;
-  const std::size_t apart = interleaved ? 0 : state < most ? state : most;
-  const std::size_t scattered = batch.scattered == nullptr ? 0 : dim < most ? dim : most;
-  const std::size_t lines = (reach + line - 1) / line + (apart + line - 1) / line;
-  // Scattered gradients farther ahead slow rows of several lines down by a third.
-  const std::size_t ahead = scattered == 0 ? rows_ahead(lines) : dim <= 16 ? 24 : 8;
+  const Ahead<T> rows(table);
+  const std::size_t dim = table.dim;
   std::size_t skips = 0;
-  for (std::size_t next = 0; next < batch.n + ahead; ++next) {
-    if (next < batch.n) {
-      const std::size_t id = id_at(batch.ids, next);
-      const T* const w = table.w + id * table.w_stride;
-      const T* const s = table.s + id * table.s_stride;
-      for (std::size_t j = 0; j < reach; j += line) ADAGRAD_PREFETCH(w + j);
-      ADAGRAD_PREFETCH(w + reach - 1);  // a line more, unless rows start with one
-      for (std::size_t j = 0; j < apart; j += line) ADAGRAD_PREFETCH(s + j);
-      if (scattered != 0) {
-        const T* const g = batch.scattered[next];
-        for (std::size_t j = 0; j < scattered; j += line) ADAGRAD_PREFETCH(g + j);
-      }
-    }
-    if (next < ahead) continue;
-    const std::size_t i = next - ahead;
+  for (std::size_t next = 0; next < batch.n + rows.ahead; ++next) {
+    if (next < batch.n) rows.ask(id_at(batch.ids, next));
+    if (next < rows.ahead) continue;
+    const std::size_t i = next - rows.ahead;
     const T* const g = batch.scattered != nullptr ? batch.scattered[i] : batch.g + i * dim;
     if (!Form::plain && p.skip_nonfinite && count_nonfinite(g, dim) != 0) {
       ++skips;
@@ -262,16 +228,16 @@ std::size_t visit_rows(const Target<T>& table, const Batch<T, Ids>& batch, const
       if (interleaved) return visit_scalars<Form, 2>(table, batch, p, visit);
       return visit_scalars<Form, 1>(table, batch, p, visit);
     }
-    if constexpr (Form::plain) {
-      switch (visit == Visit::update ? table.dim : 0) {
-        case 4: return wide_rows<Form, 4>(table, batch, p, Visit::update);
-        case 8: return wide_rows<Form, 8>(table, batch, p, Visit::update);
-        case 16: return wide_rows<Form, 16>(table, batch, p, Visit::update);
-        default: break;
+#if defined(__GNUC__)
+    if constexpr (Form::plain && vector_bytes != 0) {
+      if (visit == Visit::update && !table.row_state && is_wide<T>(table.dim)) {
+        update_plain<Form>(table, batch, p);
+        return 0;
       }
     }
+#endif
   }
-  return wide_rows<Form, 0>(table, batch, p, visit);
+  return wide_rows<Form>(table, batch, p, visit);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #if defined(__GNUC__) && defined(__x86_64__)
 #include <immintrin.h>
@@ -29,12 +30,12 @@ constexpr std::size_t vector_bytes = 16;
 #else
 constexpr std::size_t vector_bytes = 0;
 #endif
-// The width of the vectors that divide and take roots of several factors at once: a processor may
-// take as long for a wide one as for a narrow one.
-#if defined(__GNUC__) && defined(__AVX512F__) && defined(__AVX512DQ__)
+// The widest vectors that this instruction set computes with; 16 without any. Roots and divisions
+// take as long in a narrow vector as in a wide one.
+#if defined(__GNUC__) && defined(__AVX512F__)
 constexpr std::size_t widest_bytes = 64;
 #else
-constexpr std::size_t widest_bytes = vector_bytes;
+constexpr std::size_t widest_bytes = vector_bytes < 16 ? 16 : vector_bytes;
 #endif
 
 namespace {
@@ -123,9 +124,13 @@ inline D4 square_root(D4 x) {
 }
 
 // A vector of two, and its halves.
-inline F8 joined(F4 low, F4 high) {
-  const __m256 both = _mm256_castps128_ps256(reinterpret_cast<__m128>(low));
-  return reinterpret_cast<F8>(_mm256_insertf128_ps(both, reinterpret_cast<__m128>(high), 1));
+inline F8 join(F4 low, F4 high) {
+  return reinterpret_cast<F8>(
+      _mm256_set_m128(reinterpret_cast<__m128>(high), reinterpret_cast<__m128>(low)));
+}
+inline D4 join(D2 low, D2 high) {
+  return reinterpret_cast<D4>(
+      _mm256_set_m128d(reinterpret_cast<__m128d>(high), reinterpret_cast<__m128d>(low)));
 }
 inline F4 low_half(F8 x) {
   return reinterpret_cast<F4>(_mm256_castps256_ps128(reinterpret_cast<__m256>(x)));
@@ -133,36 +138,55 @@ inline F4 low_half(F8 x) {
 inline F4 high_half(F8 x) {
   return reinterpret_cast<F4>(_mm256_extractf128_ps(reinterpret_cast<__m256>(x), 1));
 }
+inline D2 low_half(D4 x) {
+  return reinterpret_cast<D2>(_mm256_castpd256_pd128(reinterpret_cast<__m256d>(x)));
+}
+inline D2 high_half(D4 x) {
+  return reinterpret_cast<D2>(_mm256_extractf128_pd(reinterpret_cast<__m256d>(x), 1));
+}
 
 // x as a square of groups of lanes, rows and columns exchanged.
 inline void transpose(F8 (&x)[2]) {
-  const F8 first = joined(low_half(x[0]), low_half(x[1]));
-  x[1] = joined(high_half(x[0]), high_half(x[1]));
+  const F8 first = join(low_half(x[0]), low_half(x[1]));
+  x[1] = join(high_half(x[0]), high_half(x[1]));
   x[0] = first;
 }
 
-#if defined(__AVX512F__) && defined(__AVX512DQ__)
+#if defined(__AVX512F__)
 using F16 = Lanes<float, 64>::type;
-// The intrinsics without a mask read an uninitialized vector, at which g++ warns.
-constexpr __mmask16 every_lane = 0xffff;
+using D8 = Lanes<double, 64>::type;
+// The intrinsics without a mask read an uninitialized vector, at which g++ 12 warns.
+constexpr __mmask16 every_float = 0xffff;
+constexpr __mmask8 every_double = 0xff, every_half = 0xf;
 inline F16 square_root(F16 x) {
-  return reinterpret_cast<F16>(_mm512_maskz_sqrt_ps(every_lane, reinterpret_cast<__m512>(x)));
+  return reinterpret_cast<F16>(_mm512_maskz_sqrt_ps(every_float, reinterpret_cast<__m512>(x)));
 }
-inline F16 joined(F8 low, F8 high) {
-  const __m512 both = _mm512_castps256_ps512(reinterpret_cast<__m256>(low));
-  return reinterpret_cast<F16>(_mm512_insertf32x8(both, reinterpret_cast<__m256>(high), 1));
+inline D8 square_root(D8 x) {
+  return reinterpret_cast<D8>(_mm512_maskz_sqrt_pd(every_double, reinterpret_cast<__m512d>(x)));
 }
-inline F8 low_half(F16 x) {
-  return reinterpret_cast<F8>(_mm512_maskz_extractf32x8_ps(0xff, reinterpret_cast<__m512>(x), 0));
+inline D8 join(D4 low, D4 high) {
+  const __m512d both = _mm512_castpd256_pd512(reinterpret_cast<__m256d>(low));
+  return reinterpret_cast<D8>(
+      _mm512_maskz_insertf64x4(every_double, both, reinterpret_cast<__m256d>(high), 1));
 }
-inline F8 high_half(F16 x) {
-  return reinterpret_cast<F8>(_mm512_extractf32x8_ps(reinterpret_cast<__m512>(x), 1));
+inline D4 low_half(D8 x) {
+  return reinterpret_cast<D4>(
+      _mm512_maskz_extractf64x4_pd(every_half, reinterpret_cast<__m512d>(x), 0));
 }
+inline D4 high_half(D8 x) {
+  return reinterpret_cast<D4>(
+      _mm512_maskz_extractf64x4_pd(every_half, reinterpret_cast<__m512d>(x), 1));
+}
+inline F16 join(F8 low, F8 high) {
+  return reinterpret_cast<F16>(join(reinterpret_cast<D4>(low), reinterpret_cast<D4>(high)));
+}
+inline F8 low_half(F16 x) { return reinterpret_cast<F8>(low_half(reinterpret_cast<D8>(x))); }
+inline F8 high_half(F16 x) { return reinterpret_cast<F8>(high_half(reinterpret_cast<D8>(x))); }
 
 // Groups of four lanes of a and b, of which `chosen` names two each.
 template <int chosen>
 inline F16 shuffled(F16 a, F16 b) {
-  return reinterpret_cast<F16>(_mm512_maskz_shuffle_f32x4(every_lane, reinterpret_cast<__m512>(a),
+  return reinterpret_cast<F16>(_mm512_maskz_shuffle_f32x4(every_float, reinterpret_cast<__m512>(a),
                                                           reinterpret_cast<__m512>(b), chosen));
 }
 inline void transpose(F16 (&x)[2]) {

@@ -8,6 +8,7 @@
 #include "../adagrad/parallel.hpp"
 #include "../isa/dispatch.hpp"
 #include "arrays.hpp"
+#include "calls.hpp"
 #include "hyperparameters.hpp"
 #include "module.hpp"
 
@@ -97,9 +98,12 @@ std::size_t update(const Tensor& t, const Params<T>& params, std::size_t threads
   return skipped;
 }
 
-std::size_t step(const py::object& w, const py::object& g, const py::object& s,
-                 const Hyperparameters& rule, double lr, std::size_t threads) {
-  const Tensor t = check_tensor({"step", "w"}, w, g, s);
+// (w, g, s, lr, eps, rule, t, threads), the arguments of adagrad.step
+py::object step(Arguments given) {
+  const RuleArgument how(given[3], given[4], given[5], given[6]);
+  const Hyperparameters& rule = how.rule();
+  const std::size_t threads = threads_argument(given[7]);
+  const Tensor t = check_tensor({"step", "w"}, given[0], given[1], given[2]);
   const Span spans[] = {{{"step", "w"}, t.w, Access::write},
                         {{"step", "g"}, t.g, Access::read},
                         {{"step", "s"}, t.s, Access::write}};
@@ -108,11 +112,11 @@ std::size_t step(const py::object& w, const py::object& g, const py::object& s,
   check_disjoint(spans[1], spans[2]);
   const auto run = [&](auto zero) {
     using T = decltype(zero);
-    const Params<T> params = rule.params<T>(lr);
+    const Params<T> params = rule.params<T>(how.lr());
     if (rule.on_nonfinite == NonFinite::raise) check_gradient({"step", "g"}, t);
     return unlocked(t.size(), [&] { return update<T>(t, params, num_threads(threads)); });
   };
-  return t.real == Real::f64 ? run(0.0) : run(0.0f);
+  return how.result(t.real == Real::f64 ? run(0.0) : run(0.0f));
 }
 
 // lrs[i] is the rate of tensor i: params may have taken different numbers of steps. Adagrad.step
@@ -174,8 +178,7 @@ void check_params(const py::sequence& params) {
 }  // namespace
 
 void bind_dense(py::module_& m) {
-  m.def("step", &step, py::arg("w"), py::arg("g"), py::arg("s"), py::arg("rule"), py::arg("lr"),
-        py::arg("threads") = 0, "One dense step in place; the number of skipped gradients.");
+  define<8, step>(m, "step", "step(w, g, s, lr, eps, rule, t, threads)\n\nadagrad.step.");
   m.def("step_many", &step_many, py::arg("tensors"), py::arg("rule"), py::arg("lrs"),
         py::arg("numbers") = std::vector<py::ssize_t>{}, py::arg("threads") = 0,
         "One dense step of each (w, g, s); the number of skipped gradients.");

@@ -1,13 +1,14 @@
 // _core.step_rows: checks, then a sparse step.
 #include <cstdint>
 
+#include "calls.hpp"
 #include "sparse_call.hpp"
 
 namespace adagrad {
 namespace {
 
 // The checked arguments of step_rows.
-struct Arguments {
+struct RowsArguments {
   py::array w, g, s;
   IdsArgument ids;
   Real real;
@@ -15,7 +16,7 @@ struct Arguments {
   std::size_t dim;
 };
 
-Arguments check_arguments(py::handle w, py::handle g, py::handle s, py::handle rows) {
+RowsArguments check_arguments(py::handle w, py::handle g, py::handle s, py::handle rows) {
   constexpr const char* function = "step_rows";
   const Argument at_w{function, "w"}, at_g{function, "g"}, at_s{function, "s"},
       at_rows{function, "rows"};
@@ -53,7 +54,7 @@ Arguments check_arguments(py::handle w, py::handle g, py::handle s, py::handle r
 }
 
 template <class T>
-std::size_t run(const Arguments& a, const SparseOptions& options, double lr) {
+std::size_t run(const RowsArguments& a, const SparseOptions& options, double lr) {
   const Params<T> params = options.rule.params<T>(lr);
   const std::uint64_t largest = check_range(a.ids, options.threads);
   if (options.rule.on_nonfinite == NonFinite::raise) check_finite<T>({"step_rows", "g"}, a.g);
@@ -73,13 +74,29 @@ std::size_t step_rows(const py::object& w, const py::object& g, const py::object
                       const py::object& duplicates, bool verify_unique, std::size_t threads) {
   const SparseOptions options =
       check_options("step_rows", rule, duplicates, verify_unique, threads);
-  const Arguments a = check_arguments(w, g, s, rows);
+  const RowsArguments a = check_arguments(w, g, s, rows);
   return a.real == Real::f32 ? run<float>(a, options, lr) : run<double>(a, options, lr);
+}
+
+// (w, g, s, rows, lr, duplicates, eps, rule, t, threads, check_unique), the arguments of
+// adagrad.step_rows
+py::object step_rows_of(Arguments given) {
+  const RuleArgument how(given[4], given[6], given[7], given[8]);
+  check_policy(given[5]);
+  const std::size_t threads = threads_argument(given[9]);
+  const bool unique = flag_argument("check_unique", given[10]);
+  const auto of = [&](std::size_t i) { return py::reinterpret_borrow<py::object>(given[i]); };
+  return how.result(
+      step_rows(of(0), of(1), of(2), of(3), how.rule(), how.lr(), of(5), unique, threads));
 }
 
 }  // namespace
 
 void bind_rows(py::module_& m) {
+  define<11, step_rows_of>(
+      m, "step_rows_of",
+      "step_rows_of(w, g, s, rows, lr, duplicates, eps, rule, t, threads, check_unique)\n\n"
+      "adagrad.step_rows.");
   m.def("step_rows", &step_rows, py::arg("w"), py::arg("g"), py::arg("s"), py::arg("rows"),
         py::arg("rule"), py::arg("lr"), py::arg("duplicates") = py::none(),
         py::arg("check_unique") = false, py::arg("threads") = 0,

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "../adagrad/parallel.hpp"
+#include "calls.hpp"
 #include "sparse_call.hpp"
 
 namespace adagrad {
@@ -372,9 +373,30 @@ class Table {
   std::uint64_t first_row_;
 };
 
+// (table, rows, g, rule, lr, duplicates, check_unique, seed, steps, threads): what Table.step of
+// Python passes.
+py::object step_table(Arguments given) {
+  const auto of = [&](std::size_t i) { return py::reinterpret_borrow<py::object>(given[i]); };
+  check_policy(given[5]);
+  const py::object duplicates = of(5);
+  const Step how{*py::handle(given[3]).cast<const Hyperparameters*>(),
+                 py::handle(given[4]).cast<double>(),
+                 duplicates,
+                 flag_argument("check_unique", given[6]),
+                 py::handle(given[7]).cast<std::uint64_t>(),
+                 py::handle(given[8]).cast<std::uint64_t>(),
+                 py::handle(given[9]).cast<std::size_t>()};
+  Table& table = *py::handle(given[0]).cast<Table*>();
+  return py::int_(table.step(of(1), of(2), py::none(), how));
+}
+
 }  // namespace
 
 void bind_table(py::module_& m) {
+  define<10, step_table>(
+      m, "step_table",
+      "step_table(table, rows, g, rule, lr, duplicates, check_unique, seed, steps, threads)\n\n"
+      "Table.step, for calls that are made often.");
   py::class_<Table>(m, "Table")
       .def(py::init<py::array, std::size_t, std::size_t, const std::string&, bool, bool, bool,
                     std::uint64_t>(),

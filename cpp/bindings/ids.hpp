@@ -57,7 +57,7 @@ inline IdsArgument check_ids_array(const Argument& at, py::handle object, std::u
 // Raises IndexError that names the first id that is not below `end`.
 [[noreturn]] void fail_range(const IdsArgument& ids, std::uint64_t end, const std::string& range);
 
-// Raises IndexError if an id is out of range. Returns the largest.
+// Raises IndexError if an id is out of range. Returns a number of as many bits as the largest.
 std::uint64_t check_range(const IdsArgument& ids, std::size_t threads);
 
 }  // namespace adagrad

@@ -66,6 +66,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
 #endif
   });
   bind_rule(m);
+  bind_calls(m);
   bind_dense(m);
   bind_rows(m);
   bind_coalesce(m);

@@ -9,6 +9,7 @@
 namespace adagrad {
 
 void bind_rule(pybind11::module_& m);
+void bind_calls(pybind11::module_& m);
 void bind_dense(pybind11::module_& m);
 void bind_rows(pybind11::module_& m);
 void bind_coalesce(pybind11::module_& m);

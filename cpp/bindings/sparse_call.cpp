@@ -13,13 +13,13 @@ void fail_range(const IdsArgument& ids, std::uint64_t end, const std::string& ra
 }
 
 std::uint64_t check_range(const IdsArgument& ids, std::size_t threads) {
-  const std::uint64_t largest = with_ids(ids.type, ids.array, [&](const auto* given) {
-    return largest_id(given, ids.n, num_threads(threads), sparse_grain());
+  const IdBits found = with_ids(ids.type, ids.array, [&](const auto* given) {
+    return scan_ids(given, ids.n, ids.rows, num_threads(threads), sparse_grain());
   });
-  if (ids.n != 0 && largest >= ids.rows) {
+  if (!found.in_range) {
     fail_range(ids, ids.rows, " for a table of " + std::to_string(ids.rows) + " rows");
   }
-  return largest;
+  return found.bits;
 }
 
 SparseOptions check_options(const char* function, const Hyperparameters& rule,

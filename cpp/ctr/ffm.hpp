@@ -204,8 +204,8 @@ inline void step_pair(const Params<float>& p, std::size_t factors, float* v_m, s
   if constexpr (L::times > 1) {
     if (v_m != v_n) {
       const V of_m = load<V>(v_m), of_n = load<V>(v_n);
-      auto w = joined(of_m, of_n), s = joined(load<V>(v_m + s_m), load<V>(v_n + s_n));
-      learn<Form>(p, w, c * joined(of_n, of_m), s);
+      auto w = join(of_m, of_n), s = join(load<V>(v_m + s_m), load<V>(v_n + s_n));
+      learn<Form>(p, w, c * join(of_n, of_m), s);
       store(v_m, low_half(w));
       store(v_m + s_m, low_half(s));
       store(v_n, high_half(w));

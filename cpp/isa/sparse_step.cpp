@@ -36,6 +36,30 @@ std::uint64_t largest_of(const I* ids, std::size_t n) {
   return *std::max_element(largest, largest + chains);
 }
 
+// Ids and the distances to the last row, as signed numbers of the width of W, have their top bits
+// clear if all ids are in range. Without a branch or a maximum, the loop vectorizes everywhere.
+template <class W, class I>
+IdBits scan_by(const I* ids, std::size_t n, std::uint64_t rows) {
+  const W last = static_cast<W>(rows - 1);
+  W bits = 0, beyond = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const W id = static_cast<W>(ids[i]);  // a negative id extends its sign
+    bits |= id;
+    beyond |= last - id;
+  }
+  return {bits, ((bits | beyond) >> (8 * sizeof(W) - 1)) == 0};
+}
+
+template <class I>
+IdBits scan_part(const I* ids, std::size_t n, std::uint64_t rows) {
+  if (n == 0) return {0, true};
+  if (rows == 0) return {0, false};
+  constexpr std::uint64_t short_rows = std::uint64_t{1} << 31;
+  return sizeof(I) == sizeof(std::uint32_t) && rows <= short_rows
+             ? scan_by<std::uint32_t>(ids, n, rows)
+             : scan_by<std::uint64_t>(ids, n, rows);
+}
+
 // The repeat whose second position comes first, if there is one.
 template <class Id>
 SparseOutcome find_repeat(const Id* ids, std::size_t n, unsigned bits) {
@@ -105,6 +129,19 @@ std::uint64_t largest_id(const I* ids, std::size_t n, std::size_t threads, std::
   return largest;
 }
 
+template <class I>
+IdBits scan_ids(const I* ids, std::size_t n, std::uint64_t rows, std::size_t threads,
+                std::size_t grain) {
+  std::atomic<std::uint64_t> bits{0};
+  std::atomic<bool> in_range{true};
+  split(n, threads, grain / 2 + 1, 1, [&](std::size_t first, std::size_t last) {
+    const IdBits part = scan_part(ids + first, last - first, rows);
+    bits |= part.bits;
+    if (!part.in_range) in_range = false;
+  });
+  return {bits, in_range};
+}
+
 template <class T, class Id>
 SparseOutcome step_sparse(const SparseCall& call, Occurrences<T, Id> all,
                           TableKernels<T>& kernels) {
@@ -118,9 +155,19 @@ SparseOutcome step_sparse(const SparseCall& call, Occurrences<T, Id> all,
     if (found.fault != SparseOutcome::Fault::none) return found;
   }
   if (call.dim == 0) return {};
-  RowsCall<T, Id, TableKernels<T>> rows(all, call.dim, bits, call.duplicates,
-                                        update_threads(call, all.n), call.row_bytes, kernels,
-                                        call.refuse_nonfinite);
+  const std::size_t threads = update_threads(call, all.n);
+  const bool in_order =
+      call.duplicates == Duplicates::sequential || call.duplicates == Duplicates::unique;
+  if (in_order && threads == 1 && all.source == nullptr && !call.decay_all_rows) {
+    // The occurrences as they are. A small call would spend more on its memory than on its rows.
+    SparseOutcome done;
+    const Batch<T, const Id*> batch{all.ids, all.g,        nullptr,        all.positions,
+                                    all.n,   all.distinct, all.by_position};
+    if (all.n != 0) done.skipped = kernels.apply(batch, Visit::update, 0);
+    return done;
+  }
+  RowsCall<T, Id, TableKernels<T>> rows(all, call.dim, bits, call.duplicates, threads,
+                                        call.row_bytes, kernels, call.refuse_nonfinite);
   if (call.refuse_nonfinite && call.duplicates == Duplicates::sum) {
     const SparseOutcome found = find_nonfinite(rows, call.dim);
     if (found.fault != SparseOutcome::Fault::none) return found;
@@ -215,6 +262,10 @@ template U64 largest_id(const std::int32_t*, std::size_t, std::size_t, std::size
 template U64 largest_id(const std::int64_t*, std::size_t, std::size_t, std::size_t);
 template U64 largest_id(const U32*, std::size_t, std::size_t, std::size_t);
 template U64 largest_id(const U64*, std::size_t, std::size_t, std::size_t);
+template IdBits scan_ids(const std::int32_t*, std::size_t, U64, std::size_t, std::size_t);
+template IdBits scan_ids(const std::int64_t*, std::size_t, U64, std::size_t, std::size_t);
+template IdBits scan_ids(const U32*, std::size_t, U64, std::size_t, std::size_t);
+template IdBits scan_ids(const U64*, std::size_t, U64, std::size_t, std::size_t);
 
 template class BagGradients<float>;
 template class BagGradients<double>;

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,14 +22,23 @@ def set_sharing(name: str) -> None: ...
 def set_sparse_grain(elements: int) -> int: ...
 def compiler() -> str: ...
 def check_params(params: Sequence[Any]) -> None: ...
+def register_rules(
+    rule_type: type,
+    textbook: Hyperparameters,
+    resolve: Callable[[Any, Any, Any, Any], tuple[Hyperparameters, float]],
+    check_threads: Callable[[Any], int],
+) -> None: ...
 def step(
     w: object,
     g: object,
     s: object,
-    rule: Hyperparameters,
-    lr: float,
-    threads: int = 0,
-) -> int: ...
+    lr: object,
+    eps: object,
+    rule: object,
+    t: object,
+    threads: object,
+    /,
+) -> int | None: ...
 def step_many(
     tensors: Sequence[Any],
     rule: Hyperparameters,
@@ -47,6 +56,33 @@ def step_rows(
     duplicates: str | None = None,
     check_unique: bool = False,
     threads: int = 0,
+) -> int: ...
+def step_rows_of(
+    w: object,
+    g: object,
+    s: object,
+    rows: object,
+    lr: object,
+    duplicates: object,
+    eps: object,
+    rule: object,
+    t: object,
+    threads: object,
+    check_unique: object,
+    /,
+) -> int | None: ...
+def step_table(
+    table: Table,
+    rows: object,
+    g: object,
+    rule: Hyperparameters,
+    lr: float,
+    duplicates: object,
+    check_unique: object,
+    seed: int,
+    steps: int,
+    threads: int,
+    /,
 ) -> int: ...
 def coalesce(
     rows: npt.NDArray[np.integer[Any]], g: npt.NDArray[np.floating[Any]]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 import adagrad._core as _core
 from adagrad._arguments import check_integer, check_threads
-from adagrad.rule import Duplicates, Rule, check_choice
+from adagrad.rule import Duplicates, Rule
 
 Array = npt.NDArray[Any]
 Id = TypeVar("Id", np.int32, np.int64, np.uint32, np.uint64)
@@ -55,6 +55,18 @@ def _rate(rule: Rule, t: int | None) -> float:
     if t is None:
         return rule.lr
     return rule.lr_at(check_integer("t", t, 1))
+
+
+def _compile(
+    lr: float | Rule | None, eps: float | None, rule: Rule | None, t: int | None
+) -> tuple[_core.Hyperparameters, float]:
+    """Return what a call of the core takes for these arguments of a function."""
+    rule = _resolve(lr, eps, rule, t)
+    return rule._compiled, _rate(rule, t)
+
+
+# The core reads the usual arguments of a call on its own: a float or a rule.
+_core.register_rules(Rule, Rule()._compiled, _compile, check_threads)
 
 
 @overload
@@ -138,9 +150,7 @@ def step(
     >>> s
     array([1., 4., 0.])
     """
-    rule = _resolve(lr, eps, rule, t)
-    skipped = _core.step(w, g, s, rule._compiled, _rate(rule, t), threads=check_threads(threads))
-    return skipped if rule.on_nonfinite == "skip" else None
+    return _core.step(w, g, s, lr, eps, rule, t, threads)
 
 
 def step_many(
@@ -250,21 +260,7 @@ def step_rows(
     >>> s
     array([9., 0., 4., 0.])
     """
-    rule = _resolve(lr, eps, rule, t)
-    if duplicates is not None:
-        check_choice("duplicates", duplicates)
-    skipped = _core.step_rows(
-        w,
-        g,
-        s,
-        rows,
-        rule._compiled,
-        _rate(rule, t),
-        duplicates,
-        check_unique,
-        threads=check_threads(threads),
-    )
-    return skipped if rule.on_nonfinite == "skip" else None
+    return _core.step_rows_of(w, g, s, rows, lr, duplicates, eps, rule, t, threads, check_unique)
 
 
 def coalesce(

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
+import adagrad._core as _core
 from adagrad._arguments import check_integer, check_real, check_storable, check_threads
 from adagrad.rule import AccumulatorShape, Duplicates, Rule, check_choice
 from adagrad.tables import files, memory, merging
@@ -193,19 +194,20 @@ class Table(StoredTable):
         Takes O(n dim) time. "sum" needs 16 bytes of memory per id, and 28 more with several
         threads.
         """
-        self._writeable()
-        if duplicates is not None:
-            check_choice("duplicates", duplicates)
-        skipped = self._core.step(
+        if self._memory is None or self._mapping is not None:
+            self._writeable()
+        rule = self.rule
+        skipped = _core.step_table(
+            self._core,
             rows,
             g,
-            self.rule._compiled,
-            self._rate(lr),
+            rule._compiled,
+            rule.lr if lr is None and rule.lr_decay == 0.0 else self._rate(lr),
             duplicates,
             check_unique,
             self.seed,
             self.steps + 1,
-            check_threads(threads),
+            0 if threads is None else check_threads(threads),
         )
         return self._count(skipped)
 
