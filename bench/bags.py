@@ -128,6 +128,29 @@ def fbgemm(
     return Embeddings(w, s.reshape(w.shape) if state == ELEMENT else s, train)
 
 
+def fbgemm_tables(torch: Any, shapes: list[tuple[int, int]], offsets: Any, g: Any) -> Any:
+    """Return a step of several of fbgemm's tables, which start at 1, from ids of all of them."""
+    tbe = importlib.import_module("fbgemm_gpu.split_table_batched_embeddings_ops_training")
+    where = (tbe.EmbeddingLocation.HOST, tbe.ComputeDevice.CPU)
+    module = tbe.SplitTableBatchedEmbeddingBagsCodegen(
+        [(*shape, *where) for shape in shapes],
+        optimizer=tbe.OptimType.EXACT_ADAGRAD,
+        learning_rate=LR,
+        eps=EPS,
+        pooling_mode=tbe.PoolingMode.SUM,
+        bounds_check_mode=tbe.BoundsCheckMode.NONE,
+    )
+    module.weights_host.data.fill_(1.0)
+    module.momentum1_host.data.fill_(START)
+
+    def train(ids: Any) -> Any:
+        out = module(ids, offsets)
+        out.backward(g)
+        return out.detach()
+
+    return train
+
+
 def torch_bags(torch: Any, memory: rows.Table, bag: int = BAG) -> Embeddings:
     """Return EmbeddingBag and Adagrad."""
     w = torch.from_numpy(memory.w)

@@ -106,9 +106,11 @@ def run(report: Report) -> list[Panel]:
 
     for label, name, target in (
         ("1 x 16 M", FUSED, 1.0),
-        (small, DEFAULT, 4.0),
-        (small, FOREACH, 4.0),
-        (f"[{ROWS:,}, {DIM}], {IDS:,} uniform ids", DEFAULT, 7.0),
+        (small, DEFAULT, 8.0),
+        (split, DEFAULT, 8.0),
+        (small, FOREACH, 8.0),
+        (f"[{ROWS:,}, {DIM}], {IDS:,} uniform ids", DEFAULT, 8.0),
+        (f"[{ROWS:,}, {DIM}], {IDS:,} Zipf 1.2 ids", DEFAULT, 8.0),
     ):
         value = report.ratio(label, name)
         report.claims.append(Claim(f"{label}: {name} / {US}", value, ">=", target))

@@ -54,8 +54,9 @@ inline IdsArgument check_ids_array(const Argument& at, py::handle object, std::u
   return {at, array, type, static_cast<std::size_t>(array.shape(0)), rows};
 }
 
-// Raises IndexError that names the first id that is not below `end`.
-[[noreturn]] void fail_range(const IdsArgument& ids, std::uint64_t end, const std::string& range);
+// Raises IndexError that names the first id, from position `first` on, that is not below `end`.
+[[noreturn]] void fail_range(const IdsArgument& ids, std::uint64_t end, const std::string& range,
+                             std::size_t first = 0);
 
 // Raises IndexError if an id is out of range. Returns a number of as many bits as the largest.
 std::uint64_t check_range(const IdsArgument& ids, std::size_t threads);

@@ -3,9 +3,10 @@
 
 namespace adagrad {
 
-void fail_range(const IdsArgument& ids, std::uint64_t end, const std::string& range) {
+void fail_range(const IdsArgument& ids, std::uint64_t end, const std::string& range,
+                std::size_t first) {
   const std::string item = with_ids(ids.type, ids.array, [&](const auto* given) {
-    std::size_t i = 0;
+    std::size_t i = first;
     while (static_cast<std::uint64_t>(given[i]) < end) ++i;
     return "[" + std::to_string(i) + "] = " + std::to_string(given[i]);
   });

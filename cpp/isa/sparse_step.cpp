@@ -181,33 +181,45 @@ SparseOutcome step_sparse(const SparseCall& call, Occurrences<T, Id> all,
 }
 
 template <class T>
-BagGradients<T>::BagGradients(const T* g, const T* weights, const std::vector<std::size_t>& starts,
-                              std::size_t dim, bool mean)
+BagGradients<T>::BagGradients(const T* g, std::size_t stride, const T* weights,
+                              const std::size_t* starts, std::size_t bags, std::size_t dim,
+                              bool mean, bool single)
     : g_(g) {
-  const std::size_t bags = starts.size() - 1, n = starts.back();
-  if (mean) {
-    scaled_.reset(new T[bags * dim]);
+  const std::size_t before = starts[0], n = starts[bags] - before;
+  const bool divides = mean && !single, one_each = single && stride == dim;
+  const bool spreads = weights != nullptr || (dim == 1 && !one_each);
+  // Gradients that are a multiple of their length apart need no copy to be named by a number. A
+  // copy of short ones is faster: it takes fewer pages.
+  const bool fits = stride % dim == 0 && bags * (stride / dim) <= ~std::uint32_t{0} &&
+                    (stride == dim || dim * sizeof(T) > 128);
+  std::size_t apart = stride;
+  if (divides || (!spreads && !fits)) {
+    of_bags_.reset(new T[bags * dim]);
     for (std::size_t b = 0; b < bags; ++b) {
-      const T count = static_cast<T>(starts[b + 1] - starts[b]);
-      for (std::size_t j = b * dim; j < (b + 1) * dim; ++j) scaled_[j] = g[j] / count;
+      const T* const from = g + b * stride;
+      T* const to = of_bags_.get() + b * dim;
+      const T count = divides ? static_cast<T>(starts[b + 1] - starts[b]) : T(1);
+      for (std::size_t j = 0; j < dim; ++j) to[j] = from[j] / count;
     }
-    g_ = scaled_.get();
+    g_ = of_bags_.get();
+    apart = dim;
   }
-  const bool spreads = dim == 1 || weights != nullptr;
-  spreads ? spread_.reset(new T[n * dim]) : source_.reset(new std::uint32_t[n]);
-  for (std::size_t b = 0; b < bags; ++b) {
-    for (std::size_t i = starts[b]; i < starts[b + 1]; ++i) {
-      if (!spreads) source_[i] = static_cast<std::uint32_t>(b);
+  if (spreads) {
+    spread_size_ = n * dim;
+    spread_.reset(new T[spread_size_]);
+  } else if (!single || apart != dim) {
+    source_.reset(new std::uint32_t[n]);
+  }
+  for (std::size_t b = 0; b < bags && (spreads || source_ != nullptr); ++b) {
+    for (std::size_t i = starts[b] - before; i < starts[b + 1] - before; ++i) {
+      if (!spreads) source_[i] = static_cast<std::uint32_t>(b * (apart / dim));
       for (std::size_t j = 0; spreads && j < dim; ++j) {
-        const T of_bag = g_[b * dim + j];
-        spread_[i * dim + j] = weights != nullptr ? weights[i] * of_bag : of_bag;
+        const T of_bag = g_[b * apart + j];
+        spread_[i * dim + j] = weights != nullptr ? weights[before + i] * of_bag : of_bag;
       }
     }
   }
-  if (spreads) {
-    g_ = spread_.get();
-    spread_size_ = n * dim;
-  }
+  if (spreads) g_ = spread_.get();
 }
 
 template <class T>

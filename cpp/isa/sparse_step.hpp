@@ -60,14 +60,18 @@ template <class T, class Id>
 SparseOutcome step_sparse(const SparseCall& call, Occurrences<T, Id> all, TableKernels<T>& kernels);
 
 // The gradients of the occurrences in bags: that of the bag, over its size for a mean, times the
-// weight of the occurrence. Rows are copied only if they are scalars or weights make them differ.
+// weight of the occurrence. Rows are copied only if they are apart, are divided, are scalars, or if
+// weights make them differ.
 template <class T>
 class BagGradients {
  public:
-  // Bag b is occurrences [starts[b], starts[b + 1]). `weights` may be null.
-  BagGradients(const T* g, const T* weights, const std::vector<std::size_t>& starts,
-               std::size_t dim, bool mean);
+  // Bag b is occurrences [starts[b], starts[b + 1]), and its gradient begins at g + b * stride. If
+  // `single`, every bag has one occurrence. `weights` may be null; that of occurrence i is
+  // weights[i].
+  BagGradients(const T* g, std::size_t stride, const T* weights, const std::size_t* starts,
+               std::size_t bags, std::size_t dim, bool mean, bool single);
 
+  // From the first occurrence on, starts[0]
   const T* g() const { return g_; }
   const std::uint32_t* source() const { return source_.get(); }  // null: one per occurrence
   bool is_finite() const;
@@ -75,7 +79,7 @@ class BagGradients {
  private:
   const T* g_;
   std::size_t spread_size_ = 0;
-  std::unique_ptr<T[]> scaled_, spread_;
+  std::unique_ptr<T[]> of_bags_, spread_;
   std::unique_ptr<std::uint32_t[]> source_;
 };
 

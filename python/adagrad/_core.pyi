@@ -142,6 +142,25 @@ class Table(metaclass=_PybindType):
     ) -> None: ...
     def fade(self, gamma: float, floor: float, seed: int, steps: int, threads: int) -> None: ...
 
+def check_bags(tables: Sequence[Table], rows: object, offsets: object) -> None: ...
+def pool_tables(
+    tables: Sequence[Table],
+    rows: object,
+    offsets: object,
+    mean: bool,
+    weights: object,
+    threads: int,
+) -> npt.NDArray[Any]: ...
+def step_tables(
+    tables: Sequence[Table],
+    rows: object,
+    offsets: object,
+    g: object,
+    mean: bool,
+    weights: object,
+    steps: Sequence[tuple[Hyperparameters, float, int, int]],
+    threads: int,
+) -> list[int]: ...
 def check_examples(
     slots: object,
     bounds: object,

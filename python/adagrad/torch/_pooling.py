@@ -14,108 +14,105 @@ import torch
 import adagrad._core as _core
 from adagrad.tables.table import Array, Mode, Table
 
-__all__ = ["pool"]
+__all__ = ["Bags", "differentiable_pool", "pool"]
+
+
+class Bags(NamedTuple):
+    """The bags of one or several tables, those of the first table first."""
+
+    rows: Array
+    offsets: Array  # with the number of rows at the end
+    weights: Array | None
 
 
 class _Pool(torch.autograd.Function):
-    """`Table.pool`, whose backward pass is `Table.step_pooled`."""
+    """The forward pass pools, and the backward pass takes a step of each table.
+
+    The first tensor asks autograd for a backward pass. The next two are those that the bags are
+    views of: torch raises an error if they change before the backward pass.
+    """
 
     @staticmethod
     def forward(
         ctx: Any,
         anchor: torch.Tensor,
         rows: torch.Tensor,
-        offsets: torch.Tensor,
+        offsets: torch.Tensor | None,
         weights: torch.Tensor | None,
+        bags: Bags,
         tables: tuple[Table, ...],
         mode: Mode,
     ) -> torch.Tensor:
-        ctx.tables, ctx.mode = tables, mode
-        out, used = [], []
-        for table, bags in zip(tables, _split(len(tables), rows, offsets, weights), strict=True):
-            pooled = table.pool(bags.rows, bags.offsets, mode, bags.weights)
-            out.append(torch.from_numpy(pooled.reshape(-1, table.dim)))
-            if ctx.needs_input_grad[3]:
-                # A copy, because another backward pass may step the table before this one.
-                used.append(torch.from_numpy(table.gather(bags.rows).reshape(-1, table.dim)))
+        ctx.bags, ctx.tables, ctx.mode = bags, tables, mode
+        out = pool(bags, tables, mode)
+        used = []
+        if ctx.needs_input_grad[3]:
+            # Copies, because another backward pass may step the tables before this one.
+            for table, own in zip(tables, _by_table(len(tables), bags), strict=True):
+                used.append(torch.from_numpy(table.gather(own.rows).reshape(-1, table.dim)))
         ctx.save_for_backward(rows, offsets, weights, *used)
-        return out[0] if len(out) == 1 else torch.cat(out, 1)
+        return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        rows, offsets, weights, *used = ctx.saved_tensors
+        _, _, _, *used = ctx.saved_tensors
         tables: tuple[Table, ...] = ctx.tables
-        bags = _split(len(tables), rows, offsets, weights)
-        parts = _columns(tables, g)
-        if len(tables) > 1:
-            _check_step(tables, bags, parts, ctx.mode)
         for_weights = None
         if ctx.needs_input_grad[3]:
-            by_table = map(_differentiate_weights, used, bags, map(torch.from_numpy, parts))
-            for_weights = torch.cat(list(by_table))
+            bags = _by_table(len(tables), ctx.bags)
+            parts = torch.split(g, [table.dim for table in tables], 1)
+            for_weights = torch.cat(list(map(_differentiate_weights, used, bags, parts)))
         if ctx.needs_input_grad[0]:
-            for table, (ids, starts, factors), part in zip(tables, bags, parts, strict=True):
-                of_bags = part.reshape(-1) if table.dim == 1 else part
-                table.step_pooled(ids, starts, of_bags, ctx.mode, factors)
-        return None, None, None, for_weights, None, None
+            _step(tables, ctx.bags, g.contiguous().numpy(force=True), ctx.mode)
+        return None, None, None, for_weights, None, None, None
 
 
-pool: Callable[..., torch.Tensor] = _Pool.apply
+differentiable_pool: Callable[..., torch.Tensor] = _Pool.apply
 
 
-class _Bags(NamedTuple):
-    """The bags of one table, as arguments of `Table.pool`."""
+def pool(bags: Bags, tables: Sequence[Table], mode: Mode) -> torch.Tensor:
+    """Return the results of all bags, those of the tables side by side."""
+    for table in tables:
+        table._alive()
+    cores = [table._core for table in tables]
+    return torch.from_numpy(_core.pool_tables(cores, *bags[:2], mode == "mean", bags.weights, 0))
 
-    rows: Array
-    offsets: Array
-    weights: Array | None
+
+def _step(tables: Sequence[Table], bags: Bags, g: Array, mode: Mode) -> None:
+    """Take one step of each table: all of them, or an error and none."""
+    for table in tables:
+        table._writeable()
+    if len(tables) > 1 and any(table.rule.on_nonfinite == "raise" for table in tables):
+        column = 0
+        for t, (table, own) in enumerate(zip(tables, _by_table(len(tables), bags), strict=True)):
+            if table.rule.on_nonfinite == "raise":
+                part = g[:, column : column + table.dim]
+                sums = table.rule.duplicates == "sum"
+                _check_finite(f"tables[{t}]", own, part, column, mode, sums)
+            column += table.dim
+    steps = []
+    for table in tables:
+        rule, t = table.rule, table.steps + 1
+        steps.append((rule._compiled, rule.lr_at(t), table.seed, t))
+    cores = [table._core for table in tables]
+    skipped = _core.step_tables(cores, *bags[:2], g, mode == "mean", bags.weights, steps, 0)
+    for table, n in zip(tables, skipped, strict=True):
+        table._count(n)
 
 
-def _split(
-    tables: int, rows: torch.Tensor, offsets: torch.Tensor, weights: torch.Tensor | None
-) -> list[_Bags]:
-    """Divide bags evenly among tables."""
-    ids, starts = rows.contiguous().numpy(), offsets.contiguous().numpy()
-    factors = None if weights is None else weights.detach().contiguous().numpy(force=True)
-    if tables == 1:
-        return [_Bags(ids, starts, factors)]
-    bags, parts = len(starts) // tables, []
+def _by_table(tables: int, bags: Bags) -> list[Bags]:
+    """Return the bags of each table."""
+    rows, offsets, weights = bags
+    count, parts = len(offsets) // tables, []
     for t in range(tables):
-        own = starts[t * bags : (t + 1) * bags + 1]
+        own = offsets[t * count : (t + 1) * count + 1]
         part = slice(int(own[0]), int(own[-1]))
-        parts.append(_Bags(ids[part], own - own[0], None if factors is None else factors[part]))
+        parts.append(Bags(rows[part], own - own[0], None if weights is None else weights[part]))
     return parts
 
 
-def _columns(tables: Sequence[Table], g: torch.Tensor) -> list[Array]:
-    """Return the columns of a gradient for each table; copies, if there is more than one table."""
-    if len(tables) == 1:
-        return [g.contiguous().numpy(force=True)]
-    parts = torch.split(g, [table.dim for table in tables], 1)
-    return [part.clone(memory_format=torch.contiguous_format).numpy(force=True) for part in parts]
-
-
-def _check_step(
-    tables: Sequence[Table], bags: Sequence[_Bags], parts: Sequence[Array], mode: Mode
-) -> None:
-    """Raise what the step of any table would raise, before the first table has changed."""
-    column = 0
-    for t, (table, own, g) in enumerate(zip(tables, bags, parts, strict=True)):
-        table._writeable()
-        rule = table.rule
-        w, s = np.empty(0, g.dtype), np.empty(0, g.dtype)
-        rate = rule.lr_at(table.steps + 1)
-        try:
-            _core.step_rows(w, g.reshape(-1)[:0], s, own.rows[:0], rule._compiled, rate)
-        except ValueError as error:
-            raise ValueError(f"tables[{t}]: {error}") from None
-        if rule.on_nonfinite == "raise":
-            _check_finite(f"tables[{t}]", own, g, column, mode, rule.duplicates == "sum")
-        column += table.dim
-
-
-def _check_finite(name: str, bags: _Bags, g: Array, column: int, mode: Mode, sums: bool) -> None:
+def _check_finite(name: str, bags: Bags, g: Array, column: int, mode: Mode, sums: bool) -> None:
     """Raise if a gradient of a table, which begins at a column of the output, is not finite."""
     why = "is not finite, and on_nonfinite is 'raise'"
     bad = ~np.isfinite(g)
@@ -143,7 +140,7 @@ def _check_finite(name: str, bags: _Bags, g: Array, column: int, mode: Mode, sum
             raise ValueError(f"the sum of the gradients of row {row} of {name} {why}")
 
 
-def _differentiate_weights(rows: torch.Tensor, bags: _Bags, g: torch.Tensor) -> torch.Tensor:
+def _differentiate_weights(rows: torch.Tensor, bags: Bags, g: torch.Tensor) -> torch.Tensor:
     """Return the gradient of each weight: its row times the gradient of its bag."""
     sizes = torch.from_numpy(np.diff(bags.offsets))
     products: torch.Tensor = torch.linalg.vecdot(rows, g.repeat_interleave(sizes, 0))

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 
+import adagrad._core as _core
 from adagrad._arguments import check_flag, check_integer
-from adagrad.tables.table import Mode, Table
-from adagrad.torch._pooling import pool
+from adagrad.tables.table import Array, Mode, Table
+from adagrad.torch._pooling import Bags, differentiable_pool, pool
 from adagrad.torch._table_state import read_state, restore_state, state_of
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["TableEmbeddingBag"]
 
 _IDS = (torch.int64, torch.int32)
+# Tables are not tensors: one of these asks autograd for a backward pass in their place, or not.
+with torch.inference_mode(False):
+    _TRAINS = torch.empty(0, device="cpu", requires_grad=True)
+    _FROZEN = torch.empty(0, device="cpu")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -161,39 +166,38 @@ class TableEmbeddingBag(torch.nn.Module):
             error.
         """
         _check_tensor("input", input, _IDS)
+        rows, ends = input, None
         if input.ndim == 2:
             if offsets is not None:
                 raise ValueError("offsets must be None if input has two dimensions")
-            offsets = torch.arange(len(input) + 1, device="cpu") * input.shape[1]
+            rows, ends = input.reshape(-1), np.arange(len(input) + 1) * input.shape[1]
         elif input.ndim != 1:
             raise ValueError(f"input must have 1 or 2 dimensions, got shape {tuple(input.shape)}")
         elif offsets is None:
             raise ValueError("offsets is required if input has one dimension")
         else:
             _check_tensor("offsets", offsets, _IDS)
-            if offsets.ndim != 1:
-                raise ValueError(
-                    f"offsets must have one dimension, got shape {tuple(offsets.shape)}"
-                )
+            ends = self._ends(offsets, len(input))
             if not self.include_last_offset:
-                if len(offsets) == 0 and len(input):
-                    raise ValueError(f"offsets is empty, but input has {len(input)} ids")
-                offsets = torch.cat((offsets, offsets.new_tensor([len(input)])))
-        if per_sample_weights is not None:
-            self._check_weights(per_sample_weights, input)
-            per_sample_weights = per_sample_weights.reshape(-1)
-            if not torch.is_grad_enabled():
-                per_sample_weights = per_sample_weights.detach()  # so that no rows are kept
-        self._check_offsets(offsets, input.numel())
-        bags = input.reshape(-1), offsets, per_sample_weights
+                offsets = None  # the ends are a copy
+        weights = per_sample_weights
+        if weights is not None:
+            self._check_weights(weights, input)
+            weights = weights.reshape(-1)
+        given = ends
         if self.padding_idx is not None:
-            bags = self._unpad(*bags)
-        # Tables are not tensors, so this asks autograd for a backward pass in their place.
-        anchor = torch.empty(0, device="cpu", requires_grad=self.training and self.requires_grad)
+            rows, ends, weights = self._unpad(rows, ends, weights)
+        factors = None if weights is None else weights.detach().contiguous().numpy(force=True)
+        bags = Bags(rows.contiguous().numpy(), ends, factors)
+        updates = self.training and self.requires_grad
+        learns = updates or (weights is not None and weights.requires_grad)
         try:
-            return pool(anchor, *bags, self.tables, self.mode)
+            if not (learns and torch.is_grad_enabled()):
+                return pool(bags, self.tables, self.mode)
+            anchor = _TRAINS if updates else _FROZEN
+            return differentiable_pool(anchor, rows, offsets, weights, bags, self.tables, self.mode)
         except IndexError:
-            raise self._out_of_range(input, offsets) from None
+            raise self._out_of_range(input, given) from None
 
     def _check_weights(self, weights: torch.Tensor, input: torch.Tensor) -> None:
         if self.mode != "sum":
@@ -205,48 +209,42 @@ class TableEmbeddingBag(torch.nn.Module):
                 f" {tuple(input.shape)}"
             )
 
-    def _check_offsets(self, offsets: torch.Tensor, n: int) -> None:
-        """Check offsets as a whole; each table sees only a part."""
-        if len(offsets) == 0:
+    def _ends(self, offsets: torch.Tensor, n: int) -> Array:
+        """Return where each bag begins, and the end of the last; their values are not checked."""
+        if offsets.ndim != 1:
+            raise ValueError(f"offsets must have one dimension, got shape {tuple(offsets.shape)}")
+        ends = offsets.contiguous().numpy()
+        if not self.include_last_offset:
+            if len(ends) == 0 and n:
+                raise ValueError(f"offsets is empty, but input has {n} ids")
+            ends, given = np.empty(len(ends) + 1, ends.dtype), ends
+            ends[:-1], ends[-1] = given, n
+        elif len(ends) == 0:
             raise ValueError(
                 "offsets is empty, but with include_last_offset it must end with the number of ids"
             )
-        bags = len(offsets) - 1
-        if bags % len(self.tables):
-            raise ValueError(
-                f"{bags} bags cannot be divided evenly among {len(self.tables)} tables"
-            )
-        # NumPy's reductions have a tenth of the overhead of torch's.
-        ends = offsets.numpy()
-        if ends[0] != 0 or ends[-1] != n or not (ends[:-1] <= ends[1:]).all():
-            wrong = np.r_[ends[0] != 0, ends[:-1] > ends[1:]] | (ends > n)
-            wrong[-1] |= ends[-1] != n
-            b = int(wrong.argmax())
-            raise ValueError(
-                f"offsets[{b}] = {ends[b]}, but offsets must ascend from 0 to {n}, the number of"
-                " ids"
-            )
+        return ends
 
     def _unpad(
-        self, rows: torch.Tensor, offsets: torch.Tensor, weights: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        self, rows: torch.Tensor, ends: Array, weights: torch.Tensor | None
+    ) -> tuple[torch.Tensor, Array, torch.Tensor | None]:
         """Remove the padding ids."""
         assert self.padding_idx is not None
-        bags = (len(offsets) - 1) // len(self.tables)
+        _core.check_bags([table._core for table in self.tables], rows.contiguous().numpy(), ends)
+        bags = (len(ends) - 1) // len(self.tables)
         kept = torch.empty(len(rows), dtype=torch.bool, device="cpu")
         for t, table in enumerate(self.tables):
-            part = slice(int(offsets[t * bags]), int(offsets[(t + 1) * bags]))
+            part = slice(int(ends[t * bags]), int(ends[(t + 1) * bags]))
             torch.ne(rows[part], self.padding_idx % table.rows, out=kept[part])
-        before = torch.zeros(len(rows) + 1, dtype=torch.int64, device="cpu")
-        torch.cumsum(kept, 0, out=before[1:])
-        weights = None if weights is None else weights[kept]
-        return rows[kept], before[offsets.long()], weights
+        before = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(kept.numpy(), out=before[1:])
+        return rows[kept], before[ends], None if weights is None else weights[kept]
 
-    def _out_of_range(self, input: torch.Tensor, offsets: torch.Tensor) -> IndexError:
+    def _out_of_range(self, input: torch.Tensor, ends: Array) -> IndexError:
         """Return the error that names the first id out of range."""
-        ids, bags = input.numpy().ravel(), (len(offsets) - 1) // len(self.tables)
+        ids, bags = input.numpy().ravel(), (len(ends) - 1) // len(self.tables)
         for t, table in enumerate(self.tables):
-            first, last = int(offsets[t * bags]), int(offsets[(t + 1) * bags])
+            first, last = int(ends[t * bags]), int(ends[(t + 1) * bags])
             part = ids[first:last]
             wrong = np.flatnonzero((part < 0) | (part >= table.rows))
             if len(wrong):
@@ -348,7 +346,7 @@ def _real(table: Table) -> torch.dtype:
 def _check_tensor(name: str, tensor: object, dtypes: Sequence[torch.dtype]) -> None:
     if not isinstance(tensor, torch.Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
-    if tensor.layout != torch.strided or tensor.device.type != "cpu":
+    if tensor.layout is not torch.strided or not tensor.is_cpu:
         raise ValueError(
             f"{name} must be a dense tensor on the CPU, got layout {tensor.layout} on"
             f" {tensor.device}"
