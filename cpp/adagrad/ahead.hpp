@@ -28,12 +28,12 @@ inline std::size_t rows_ahead(std::size_t lines_of_row) {
 
 // A run of bytes at the same place of every row. Its first 16 cache lines are prefetched; the
 // hardware follows from there.
-struct Run {
+struct RowBytes {
   std::size_t reach;  // the bytes to ask for; 0 for none
   std::size_t lines;  // that they take, where the run begins with one
   bool straddles;     // some rows take a line more
 
-  Run(const void* first, std::size_t stride, std::size_t bytes)
+  RowBytes(const void* first, std::size_t stride, std::size_t bytes)
       : reach(bytes < 1024 ? bytes : 1024), lines((reach + 63) / 64) {
     const std::uintptr_t start = reinterpret_cast<std::uintptr_t>(first);
     const bool on_lines = stride % 64 == 0 || 64 % stride == 0;
@@ -56,7 +56,7 @@ struct Ahead {
   const T *w, *s;
   std::size_t w_stride, s_stride;
   bool interleaved;
-  Run first, second;
+  RowBytes first, second;
   std::size_t ahead;  // how many rows before its turn a row is asked for
 
   explicit Ahead(const Target<T>& t)

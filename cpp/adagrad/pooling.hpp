@@ -37,7 +37,7 @@ void sum_bags(const Target<T>& table, const Bags<T, Id>& bags, std::size_t all, 
   constexpr std::size_t lanes = sizeof(V) / sizeof(T);
   const T* const w = table.w;
   const std::size_t stride = table.w_stride, dim = table.dim, rest = dim - lanes;
-  const Run run(w, stride * sizeof(T), dim * sizeof(T));
+  const RowBytes run(w, stride * sizeof(T), dim * sizeof(T));
   const std::size_t ahead = rows_ahead(run.lines), asked = all < ahead ? 0 : all - ahead;
   const Id* const ids = bags.ids;
   const T* const weights = bags.weights;
@@ -77,7 +77,7 @@ template <class T, class Id>
 void sum_long_bags(const Target<T>& table, const Bags<T, Id>& bags, std::size_t all,
                    std::size_t first, std::size_t last) {
   const std::size_t dim = table.dim, stride = table.w_stride;
-  const Run run(table.w, stride * sizeof(T), dim * sizeof(T));
+  const RowBytes run(table.w, stride * sizeof(T), dim * sizeof(T));
   const std::size_t ahead = rows_ahead(run.lines);
   for (std::size_t b = first; b < last; ++b) {
     const std::size_t begin = bags.offsets[b], end = bags.offsets[b + 1];
@@ -155,7 +155,7 @@ inline void gather_by(const Target<T>& table, const Id* ids, std::size_t n, Dim 
                       Copy copy) {
   const T* const w = table.w;
   const std::size_t stride = table.w_stride;
-  const Run run(w, stride * sizeof(T), dim * sizeof(T));
+  const RowBytes run(w, stride * sizeof(T), dim * sizeof(T));
   const std::size_t ahead = rows_ahead(run.lines), asked = n < ahead ? 0 : n - ahead;
   for (std::size_t i = 0; i < n && i < ahead; ++i) run.ask(w + id_at(ids, i) * stride);
   std::size_t i = 0;
