@@ -58,7 +58,7 @@ inline IdsArgument check_ids_array(const Argument& at, py::handle object, std::u
 [[noreturn]] void fail_range(const IdsArgument& ids, std::uint64_t end, const std::string& range,
                              std::size_t first = 0);
 
-// Raises IndexError if an id is out of range. Returns a number of as many bits as the largest.
+// Raises IndexError if an id is out of range. Returns the largest.
 std::uint64_t check_range(const IdsArgument& ids, std::size_t threads);
 
 }  // namespace adagrad

@@ -14,13 +14,13 @@ void fail_range(const IdsArgument& ids, std::uint64_t end, const std::string& ra
 }
 
 std::uint64_t check_range(const IdsArgument& ids, std::size_t threads) {
-  const IdBits found = with_ids(ids.type, ids.array, [&](const auto* given) {
-    return scan_ids(given, ids.n, ids.rows, num_threads(threads), sparse_grain());
+  const std::uint64_t largest = with_ids(ids.type, ids.array, [&](const auto* given) {
+    return largest_id(given, ids.n, num_threads(threads), sparse_grain());
   });
-  if (!found.in_range) {
+  if (ids.n != 0 && largest >= ids.rows) {
     fail_range(ids, ids.rows, " for a table of " + std::to_string(ids.rows) + " rows");
   }
-  return found.bits;
+  return largest;
 }
 
 SparseOptions check_options(const char* function, const Hyperparameters& rule,

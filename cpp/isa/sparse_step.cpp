@@ -36,30 +36,6 @@ std::uint64_t largest_of(const I* ids, std::size_t n) {
   return *std::max_element(largest, largest + chains);
 }
 
-// Ids and the distances to the last row, as signed numbers of the width of W, have their top bits
-// clear if all ids are in range. Without a branch or a maximum, the loop vectorizes everywhere.
-template <class W, class I>
-IdBits scan_by(const I* ids, std::size_t n, std::uint64_t rows) {
-  const W last = static_cast<W>(rows - 1);
-  W bits = 0, beyond = 0;
-  for (std::size_t i = 0; i < n; ++i) {
-    const W id = static_cast<W>(ids[i]);  // a negative id extends its sign
-    bits |= id;
-    beyond |= last - id;
-  }
-  return {bits, ((bits | beyond) >> (8 * sizeof(W) - 1)) == 0};
-}
-
-template <class I>
-IdBits scan_part(const I* ids, std::size_t n, std::uint64_t rows) {
-  if (n == 0) return {0, true};
-  if (rows == 0) return {0, false};
-  constexpr std::uint64_t short_rows = std::uint64_t{1} << 31;
-  return sizeof(I) == sizeof(std::uint32_t) && rows <= short_rows
-             ? scan_by<std::uint32_t>(ids, n, rows)
-             : scan_by<std::uint64_t>(ids, n, rows);
-}
-
 // The repeat whose second position comes first, if there is one.
 template <class Id>
 SparseOutcome find_repeat(const Id* ids, std::size_t n, unsigned bits) {
@@ -127,19 +103,6 @@ std::uint64_t largest_id(const I* ids, std::size_t n, std::size_t threads, std::
     }
   });
   return largest;
-}
-
-template <class I>
-IdBits scan_ids(const I* ids, std::size_t n, std::uint64_t rows, std::size_t threads,
-                std::size_t grain) {
-  std::atomic<std::uint64_t> bits{0};
-  std::atomic<bool> in_range{true};
-  split(n, threads, grain / 2 + 1, 1, [&](std::size_t first, std::size_t last) {
-    const IdBits part = scan_part(ids + first, last - first, rows);
-    bits |= part.bits;
-    if (!part.in_range) in_range = false;
-  });
-  return {bits, in_range};
 }
 
 template <class T, class Id>
@@ -274,10 +237,6 @@ template U64 largest_id(const std::int32_t*, std::size_t, std::size_t, std::size
 template U64 largest_id(const std::int64_t*, std::size_t, std::size_t, std::size_t);
 template U64 largest_id(const U32*, std::size_t, std::size_t, std::size_t);
 template U64 largest_id(const U64*, std::size_t, std::size_t, std::size_t);
-template IdBits scan_ids(const std::int32_t*, std::size_t, U64, std::size_t, std::size_t);
-template IdBits scan_ids(const std::int64_t*, std::size_t, U64, std::size_t, std::size_t);
-template IdBits scan_ids(const U32*, std::size_t, U64, std::size_t, std::size_t);
-template IdBits scan_ids(const U64*, std::size_t, U64, std::size_t, std::size_t);
 
 template class BagGradients<float>;
 template class BagGradients<double>;

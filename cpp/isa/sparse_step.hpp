@@ -23,18 +23,6 @@ inline std::size_t sparse_threads(std::size_t n, std::size_t dim, std::size_t th
 template <class I>
 std::uint64_t largest_id(const I* ids, std::size_t n, std::size_t threads, std::size_t grain);
 
-// All bits of n ids, as unsigned numbers: as many as the largest has, so it stands for that where
-// only its length matters.
-struct IdBits {
-  std::uint64_t bits;
-  bool in_range;  // no id is negative or `rows` or more
-};
-
-// On up to `threads` threads. There are at most 2^63 rows.
-template <class I>
-IdBits scan_ids(const I* ids, std::size_t n, std::uint64_t rows, std::size_t threads,
-                std::size_t grain);
-
 struct SparseCall {
   Duplicates duplicates;
   bool verify_unique;  // refuse repeats, if duplicates are "unique"
