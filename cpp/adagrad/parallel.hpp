@@ -133,8 +133,12 @@ class Parts {
 // Calls f(part) for each part in [0, parts), on as many threads as there are or fewer.
 template <class F>
 void for_each_part(std::size_t parts, F f) {
-  if (parts == 1) return f(std::size_t{0});
+  if (parts == 1 && !of_parts.is_overdrawn()) return f(std::size_t{0});
   const Nanoseconds begin = now(), own_begin = own_time();
+  if (parts == 1) {
+    f(std::size_t{0});
+    return of_parts.recover(own_time() - own_begin);
+  }
   // A thread that begins late finds its part claimed, and then touches nothing else.
   const auto shared = std::make_shared<Parts>(parts);
   try {

@@ -3,10 +3,10 @@
 // A thread that shares work with others waits for the last one. If that one has lost its processor
 // to another program, the wait is a slice of the scheduler, a few milliseconds, which is longer
 // than most calls. So an account is credited with the time that a shared call saves, and debited
-// with the time that it loses. While it is overdrawn, calls run on one thread. It recovers by a
-// share of the time that passes, which halves each time that it is overdrawn again. Beside other
-// programs, calls on several threads therefore take no more time than calls on one, but for that
-// share, and once for the credit.
+// with the time that it loses. Once it is overdrawn, calls run on one thread. It recovers by a
+// share of the time that these take, which halves each time that it is overdrawn again. Beside
+// other programs, calls on several threads therefore take no more time than calls on one, but for
+// that share, and once for the credit.
 #pragma once
 
 #include <algorithm>
@@ -50,28 +50,32 @@ class Savings {
   // How many threads to use instead of `threads`, which is more than 1.
   std::size_t worthwhile(std::size_t threads) const {
     if (sharing() != Sharing::by_account) return threads;
-    const Nanoseconds balance = balance_.load(std::memory_order_relaxed);
-    if (balance < 0 && balance + recovered(now()) < 0) return 1;
+    if (is_overdrawn()) return 1;
     return std::min(threads, most_.load(std::memory_order_relaxed));
   }
+
+  bool is_overdrawn() const { return overdrawn_.load(std::memory_order_relaxed); }
 
   // Adds the time that this many threads have saved, or lost if it is negative. If they have lost
   // too much, one of them is too many. Calls of several Python threads may lose an update of each
   // other, which does no harm.
   void add(Nanoseconds saved, std::size_t threads) {
-    const Nanoseconds time = now(), slowness = slowness_.load(std::memory_order_relaxed);
+    if (sharing() != Sharing::by_account) return;
+    const Nanoseconds time = now();
     Nanoseconds balance = balance_.load(std::memory_order_relaxed);
-    if (balance < 0) balance = std::min<Nanoseconds>(balance + recovered(time), 0);
     balance = std::min(balance + saved, most_credit);
     const bool is_full = balance == most_credit;
     if (balance < 0 && threads > 2) {
-      balance = 0;
+      balance = trial_credit;
       most_.store(threads - 1, std::memory_order_relaxed);
       since_.store(time, std::memory_order_relaxed);
     } else if (balance < 0) {
       balance = std::max(balance, -most_debt);
-      slowness_.store(std::min(2 * slowness, slowest), std::memory_order_relaxed);
-      since_.store(time, std::memory_order_relaxed);
+      if (!is_overdrawn()) {
+        slowness_.store(std::min(2 * slowness_.load(std::memory_order_relaxed), slowest),
+                        std::memory_order_relaxed);
+        overdrawn_.store(true, std::memory_order_relaxed);
+      }
     } else if (is_full && time - since_.load(std::memory_order_relaxed) > trial) {
       most_.store(std::max(most_.load(std::memory_order_relaxed), threads) + 1,
                   std::memory_order_relaxed);
@@ -81,19 +85,25 @@ class Savings {
     balance_.store(balance, std::memory_order_relaxed);
   }
 
+  // Adds what one thread has taken for what several might have shared.
+  void recover(Nanoseconds alone) {
+    if (!is_overdrawn()) return;
+    const Nanoseconds balance = balance_.load(std::memory_order_relaxed) +
+                                alone / slowness_.load(std::memory_order_relaxed);
+    balance_.store(std::min(balance, trial_credit), std::memory_order_relaxed);
+    if (balance >= trial_credit) overdrawn_.store(false, std::memory_order_relaxed);
+  }
+
   static Sharing sharing() { return of_process().load(std::memory_order_relaxed); }
   static void set_sharing(Sharing to) { of_process().store(to, std::memory_order_relaxed); }
 
  private:
   static constexpr Nanoseconds most_credit = 10'000'000, most_debt = 10'000'000;
-  // What passes while one nanosecond is recovered.
+  // With which threads are tried again: they lose a little until they have begun.
+  static constexpr Nanoseconds trial_credit = 1'000'000;
+  // What one thread takes while one nanosecond is recovered.
   static constexpr Nanoseconds fastest = 16, slowest = 512;
   static constexpr Nanoseconds trial = 1'000'000'000;  // before one more thread is tried
-
-  Nanoseconds recovered(Nanoseconds time) const {
-    return (time - since_.load(std::memory_order_relaxed)) /
-           slowness_.load(std::memory_order_relaxed);
-  }
 
   static std::atomic<Sharing>& of_process() {
     static std::atomic<Sharing> sharing{Sharing::by_account};
@@ -101,7 +111,8 @@ class Savings {
   }
 
   std::atomic<Nanoseconds> balance_{most_credit}, slowness_{fastest};
-  std::atomic<Nanoseconds> since_{0};  // when the account was overdrawn, or `most_` changed
+  std::atomic<bool> overdrawn_{false};
+  std::atomic<Nanoseconds> since_{0};  // when `most_` changed
   std::atomic<std::size_t> most_{1024};
 };
 

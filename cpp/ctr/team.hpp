@@ -213,6 +213,7 @@ void work_as_team(const std::vector<std::size_t>& work, std::size_t threads, std
     return f(Shift{begin, end}, 0, Units{0, work.size()}, barrier);
   }
   constexpr Nanoseconds short_shift = 200'000;  // costs little more than its barrier
+  constexpr Nanoseconds telling = 40'000;       // from a shorter shift nobody knows the time
   constexpr Nanoseconds worth_hiring = 400'000;
   constexpr std::size_t many = 8192;  // examples that take longer than that in any model
   constexpr unsigned often = 64;      // shifts
@@ -221,15 +222,15 @@ void work_as_team(const std::vector<std::size_t>& work, std::size_t threads, std
   const auto team = std::make_shared<Team>(work);
   std::size_t length = 1;
   double alone = 0.0;  // nanoseconds that the leader takes for an example
-  unsigned known = 0;  // how many shifts have been measured
+  bool known = false;
   for (unsigned number = 0; begin < end; ++number) {
     // At first, and now and then, the leader works alone, to know what helpers save.
     const double left = alone * static_cast<double>(end - begin);
-    const bool pays = known > 2 ? left > static_cast<double>(worth_hiring) : end - begin > many;
+    const bool pays = known ? left > static_cast<double>(worth_hiring) : end - begin > many;
     const std::size_t wanted = pays || is_test ? of_teams.worthwhile(threads) : 1;
     if (wanted > 1) Team::hire(team, wanted, f);
     if (is_test) team->await();
-    team->gather(is_test || (known > 2 && number % often != 0) ? wanted : 1);
+    team->gather(is_test || (known && number % often != 0) ? wanted : 1);
     const std::size_t to = end - begin > length ? end_of(begin + length) : end;
     const bool is_alone = team->size() == 1;
     const Nanoseconds start = is_alone ? own_time() : now();
@@ -237,10 +238,12 @@ void work_as_team(const std::vector<std::size_t>& work, std::size_t threads, std
     const Nanoseconds took = (is_alone ? own_time() : now()) - start;
     const double examples = static_cast<double>(to - begin);
     if (took < short_shift) length *= 2;
-    if (is_alone) {
+    if (is_alone) of_teams.recover(took);
+    if (is_alone && took > telling) {
       const double each = static_cast<double>(took) / examples;
-      alone = known++ < 3 ? each : alone + 0.25 * (each - alone);
-    } else {
+      alone = known ? alone + 0.25 * (each - alone) : each;
+      known = true;
+    } else if (!is_alone) {
       of_teams.add(static_cast<Nanoseconds>(alone * examples) - took, team->size());
       if (of_teams.worthwhile(team->size()) < team->size() || restless) team->dismiss_late();
     }

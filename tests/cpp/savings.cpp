@@ -1,7 +1,5 @@
 // The account of what threads save: adagrad/savings.hpp. Ends with 0 if all of it holds.
-#include <chrono>
 #include <cstdio>
-#include <thread>
 
 #include "../../cpp/adagrad/parallel.hpp"
 
@@ -18,8 +16,6 @@ void check(bool holds, const char* what) {
   ++failures;
 }
 
-void pause() { std::this_thread::sleep_for(std::chrono::milliseconds(2)); }
-
 void test_savings() {
   Savings lost;
   check(lost.worthwhile(2) == 2, "threads are tried first");
@@ -29,9 +25,14 @@ void test_savings() {
   Savings recovering;
   recovering.add(-second, 3);
   check(recovering.worthwhile(3) == 2, "one of three is too many");
-  recovering.add(-1, 2);
-  pause();
-  check(recovering.worthwhile(2) == 2, "a small debt is soon paid");
+  recovering.add(-1'100'000, 2);
+  check(recovering.worthwhile(2) == 1, "and then the other one");
+  recovering.recover(second / 100);
+  check(recovering.worthwhile(2) == 1, "a debt is paid in a longer time");
+  recovering.recover(second / 10);
+  check(recovering.worthwhile(2) == 2, "and then it is paid");
+  recovering.add(-900'000, 2);
+  check(recovering.worthwhile(2) == 2, "threads that are tried again may lose a little");
 
   Savings once;
   once.add(-9'000'000, 2);
@@ -40,10 +41,11 @@ void test_savings() {
   check(once.worthwhile(2) == 1, "and not two");
 
   Savings forced;
-  forced.add(-second, 2);
   Savings::set_sharing(adagrad::Sharing::always);
+  for (int k = 0; k < 9; ++k) forced.add(-second, 2);
   check(forced.worthwhile(4) == 4, "tests share in any case");
   Savings::set_sharing(adagrad::Sharing::by_account);
+  check(forced.worthwhile(2) == 2, "and the account does not count it");
 }
 
 void test_parts() {
