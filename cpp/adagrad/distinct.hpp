@@ -18,26 +18,6 @@
 
 namespace adagrad {
 
-// Asks for the cache lines of a row, at most the first 16 of its params and of its accumulators. A
-// macro, as some compilers drop calls of functions that only prefetch.
-#define ADAGRAD_ASK_FOR(rows, id, is_wide)                                                         \
-  do {                                                                                             \
-    const char* const w_ = (rows).w + static_cast<std::size_t>(id) * (rows).w_stride;              \
-    const char* const s_ = (rows).s + static_cast<std::size_t>(id) * (rows).s_stride;              \
-    ADAGRAD_PREFETCH(w_);                                                                          \
-    ADAGRAD_PREFETCH(s_);                                                                          \
-    if (!(is_wide)) break;                                                                         \
-    const std::size_t most_ = 1024;                                                                \
-    for (std::size_t j_ = 64; j_ < std::min((rows).w_bytes, most_); j_ += 64) {                    \
-      ADAGRAD_PREFETCH(w_ + j_);                                                                   \
-    }                                                                                              \
-    for (std::size_t j_ = 64; j_ < std::min((rows).s_bytes, most_); j_ += 64) {                    \
-      ADAGRAD_PREFETCH(s_ + j_);                                                                   \
-    }                                                                                              \
-    ADAGRAD_PREFETCH(w_ + (rows).w_bytes - 1);                                                     \
-    ADAGRAD_PREFETCH(s_ + (rows).s_bytes - 1);                                                     \
-  } while (0)
-
 // The sums of scalar gradients, id by id. It collects what Distinct finds: keys[j] is the id that
 // has number j.
 template <class Key, class T>
@@ -125,7 +105,7 @@ class Distinct {
 
   // For n ids below 2^bits, of rows that lie at `rows`. Ids are handed on by `batch` or more.
   Distinct(std::size_t n, unsigned bits, std::size_t batch, const RowMemory& rows, Arena& arena)
-      : bits_(bits), batch_(batch), cell_bits_(cell_bits(n)), rows_(rows), asked_for_(4 * batch),
+      : bits_(bits), batch_(batch), cell_bits_(cell_bits(n)), rows_(rows),
         items_(arena.take<Entry>(n + 1)), rest_(n > few ? arena.take<Entry>(n + 1) : items_),
         cells_(arena.take<std::uint16_t>(std::size_t{1} << cell_bits_)),
         ends_(n > few ? arena.take<std::size_t>(most_buckets + 1) : nullptr) {
@@ -178,13 +158,15 @@ class Distinct {
     std::uint16_t* const cells = cells_;
     Key* const keys = out.keys;
     const RowMemory rows = rows_;
-    const std::size_t asked_for = asked_for_;
     std::size_t next = 1, left = 0, i = 0;
     while (i < n && next <= limit) {
       const std::size_t stop = std::min(n, i + (limit + 1 - next));
       for (; i < stop; ++i) {
         const Entry entry = item(i);
-        if (!Out::is_wide || i < asked_for) ADAGRAD_ASK_FOR(rows, entry.key, Out::is_wide);
+        if (direct && !Out::is_wide) {
+          ADAGRAD_PREFETCH(rows.w + std::size_t{entry.key} * rows.w_stride);
+          ADAGRAD_PREFETCH(rows.s + std::size_t{entry.key} * rows.s_stride);
+        }
         std::uint16_t& cell = cells[place(entry.key)];
         std::size_t j = cell;
         std::size_t is_new = j == 0 ? 1 : 0;
@@ -310,7 +292,6 @@ class Distinct {
   std::size_t batch_;
   unsigned cell_bits_;
   RowMemory rows_;
-  std::size_t asked_for_;  // rows in each pass, so that they fit in L2
   Entry *items_, *rest_;
   std::uint16_t* cells_;  // all 0 between passes
   std::size_t* ends_;

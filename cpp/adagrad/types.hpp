@@ -89,11 +89,10 @@ struct Target {
   bool whole_pairs = false;  // dim 1 only: w and s of a row are written by one instruction
 };
 
-// The bytes of row r: w_bytes at w + r * w_stride, and s_bytes at s + r * s_stride, which may be
-// the same bytes.
+// Row r begins at w + r * w_stride, and its accumulators at s + r * s_stride, in bytes.
 struct RowMemory {
   const char *w, *s;
-  std::size_t w_stride, s_stride, w_bytes, s_bytes;
+  std::size_t w_stride, s_stride;
 };
 
 namespace {

@@ -116,14 +116,8 @@ class TargetKernels final : public TableKernels<T> {
 
   bool rounds() const override { return false; }
   RowMemory memory() const override {
-    const char* const w = reinterpret_cast<const char*>(table_.w);
-    const char* const s = reinterpret_cast<const char*>(table_.s);
-    return {w,
-            s,
-            table_.w_stride * sizeof(T),
-            table_.s_stride * sizeof(T),
-            table_.dim * sizeof(T),
-            (table_.row_state ? 1 : table_.dim) * sizeof(T)};
+    return {reinterpret_cast<const char*>(table_.w), reinterpret_cast<const char*>(table_.s),
+            table_.w_stride * sizeof(T), table_.s_stride * sizeof(T)};
   }
   void prepare(std::size_t, std::uint64_t, Stream, std::uint64_t) override {}
   std::size_t apply(const Batch<T, const U32*>& batch, Visit visit, std::size_t) override {
@@ -173,7 +167,7 @@ class HalfTableKernels final : public TableKernels<float> {
 
   bool rounds() const override { return true; }
   RowMemory memory() const override {
-    return {table_.memory, table_.memory, table_.stride, table_.stride, table_.stride, 1};
+    return {table_.memory, table_.memory, table_.stride, table_.stride};
   }
   void prepare(std::size_t threads, std::uint64_t seed, Stream stream,
                std::uint64_t step) override {
