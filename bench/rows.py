@@ -23,7 +23,7 @@ from bench.results import LIMIT, US, Claim, Shape, Variant, check
 
 LR, EPS, START = 0.01, 1e-10, 0.1  # as in dense.py
 TABLES, NS = (20, 24, 26), (10**4, 10**5, 10**6)
-QUICK = ("2^26 uniform, 1 M", "2^26 Zipf 1.2, 1 M", "2^26 uniform, 10 k")
+QUICK = ("2^26 uniform, 1 M", "2^26 Zipf 1.2, 1 M", "2^26 uniform, 10 k", "2^26 Zipf 1.2, 10 k")
 Batch = tuple[np.ndarray, np.ndarray]
 Apply = Callable[[Any], object]
 
@@ -206,6 +206,15 @@ def judge(report: Report) -> None:
         value = report.ratio(label, US, "sequential", LIMIT)
         text = f"2^26 {law}, 1 M, sequential: {US} / {LIMIT}"
         report.claims.append(Claim(text, value, "<=", 1.25))
+        value = report.ratio(label, US, "sum", LIMIT)
+        text = f"2^26 {law}, 1 M, sum: {US} / {LIMIT}"
+        report.claims.append(Claim(text, value, "<=", 1.5))
+        for n, target in ((10**4, 1.25), (10**6, 1.4)):
+            found = find(report, 26, law, n)
+            both = [report.get(found, US, policy) for policy in ("sum", "sequential")]
+            value = both[0].ns / both[1].ns if both[0] and both[1] else None
+            text = f"2^26 {law}, {data.thousands(n)}, {US}: sum / sequential"
+            report.claims.append(Claim(text, value, "<=", target))
 
 
 def panel(report: Report, bits: int, law: str) -> Panel:

@@ -13,7 +13,6 @@
 #include <type_traits>
 
 #include "buckets.hpp"
-#include "frequent.hpp"
 #include "portability.hpp"
 
 namespace adagrad {
@@ -104,91 +103,6 @@ class SortedSums {
   std::uint64_t *present_, *occupied_;  // a bit per id, and a bit per word of present_
 };
 
-// Sums scalar gradients; out(keys, sums, n) receives batches of distinct keys, bucket by bucket,
-// and within a bucket in order of first appearance: nothing is sorted or cleared.
-template <class Key, class T, class Out>
-class BatchedSums {
- public:
-  using Entry = Item<Key, T>;
-  static std::size_t bytes(std::size_t n, unsigned bits) {
-    const unsigned span = cell_bits(n, bits);
-    return Arena::bytes<Key>(capacity(n, span)) + Arena::bytes<T>(capacity(n, span)) +
-           Arena::bytes<Cell>(std::size_t{1} << span);
-  }
-
-  BatchedSums(std::size_t n, unsigned bits, Out& out, Arena& arena)
-      : out_(out), span_bits_(cell_bits(n, bits)), keys_(arena.take<Key>(capacity(n, span_bits_))),
-        sums_(arena.take<T>(capacity(n, span_bits_))),
-        cells_(arena.take<Cell>(std::size_t{1} << span_bits_)) {}
-
-  unsigned direct_bits() const { return span_bits_; }
-
-  template <class ItemAt>
-  void direct(ItemAt item, std::size_t n, unsigned bits) {
-    if (bucket_ == 0) std::fill_n(cells_, std::size_t{1} << span_bits_, Cell{0, T(0)});
-    const Key mask = static_cast<Key>((Key{1} << bits) - 1);
-    const Stamp bucket = ++bucket_;
-    Cell* const cells = cells_;
-    Key* const keys = keys_ + filled_;
-    std::size_t count = 0;
-    for (std::size_t i = 0; i < n; ++i) {
-      const Entry entry = item(i);
-      Cell& cell = cells[entry.key & mask];
-      const bool seen = cell.bucket == bucket;
-      cell.bucket = bucket;
-      cell.sum = addend(seen, cell.sum) + entry.value;
-      keys[count] = entry.key;
-      count += seen ? 0 : 1;
-    }
-    for (std::size_t j = 0; j < count; ++j) sums_[filled_ + j] = cells[keys[j] & mask].sum;
-    filled_ += count;
-    if (filled_ >= batch) flush();
-  }
-
-  void sorted(const Entry* items, std::size_t n) {
-    sum_runs(items, n, [this](Key key, T sum) {
-      keys_[filled_] = key;
-      sums_[filled_] = sum;
-      if (++filled_ >= batch) flush();
-    });
-  }
-
-  void flush() {
-    if (filled_ != 0) out_(keys_, sums_, filled_);
-    filled_ = 0;
-  }
-
- private:
-  static constexpr std::size_t batch = 4096;
-
-  // The sum of a key, valid if it was made in this bucket. As wide as two T, for one access.
-  using Stamp = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
-  struct Cell {
-    Stamp bucket;
-    T sum;
-  };
-
-  // All ids at once if their cells fit in a few MiB and are not many more than the ids: then
-  // dealing would cost more than finding the cells in L3 instead of L2.
-  static unsigned cell_bits(std::size_t n, unsigned bits) {
-    return bits <= 19 && bits < bit_width(n) + 1 ? bits : span_bits<T>(n) - 1;
-  }
-
-  // Room for a batch that is almost full, the bucket that fills it, and one past its end.
-  static std::size_t capacity(std::size_t n, unsigned span_bits) {
-    const std::size_t span = std::size_t{1} << span_bits;
-    return batch + (n < span ? n : span) + 1;
-  }
-
-  Out& out_;
-  unsigned span_bits_;
-  Key* keys_;
-  T* sums_;
-  Cell* cells_;
-  Stamp bucket_ = 0;
-  std::size_t filled_ = 0;
-};
-
 // out(key, sum) for each distinct id of rows[0..n), in ascending order; all ids are below 2^bits.
 template <class Key, class I, class T, class Out>
 void sum_sorted(const I* rows, const T* g, std::size_t n, unsigned bits, Out out) {
@@ -196,32 +110,6 @@ void sum_sorted(const I* rows, const T* g, std::size_t n, unsigned bits, Out out
   Arena arena(Dealer<Key, T, Leaf>::bytes(n) + Leaf::bytes(n));
   Leaf leaf(n, out, arena);
   Dealer<Key, T, Leaf>(n, leaf, arena).run(pairs<Key>(rows, g), n, bits);
-}
-
-// out(keys, sums, count) for batches of distinct ids that together are all ids of rows[0..n). Takes
-// sum_batches_bytes(n, bits) of the arena.
-template <class Key, class T>
-std::size_t sum_batches_bytes(std::size_t n, unsigned bits) {
-  using Leaf = BatchedSums<Key, T, int>;
-  return Dealer<Key, T, Leaf>::bytes(n + 1) + Leaf::bytes(n, bits) + FrequentSums<Key, T>::bytes();
-}
-
-template <class Key, class I, class T, class Out>
-void sum_batches(const I* rows, const T* g, std::size_t n, unsigned bits, Arena& arena, Out out) {
-  using Leaf = BatchedSums<Key, T, Out>;
-  Leaf leaf(n, bits, out, arena);
-  Dealer<Key, T, Leaf> dealer(n + 1, leaf, arena);  // absorb() may write one item too many
-  FrequentSums<Key, T> frequent(arena);
-  if (bits > leaf.direct_bits() && bits < 8 * sizeof(Key) && frequent.pays(rows, n)) {
-    Item<Key, T>* const rest = dealer.spare();
-    const std::size_t left = frequent.absorb(rows, g, n, rest);
-    const std::size_t count = frequent.compact();
-    out(frequent.keys(), frequent.sums(), count);
-    dealer.run([rest](std::size_t i) { return rest[i]; }, left, bits);
-  } else {
-    dealer.run(pairs<Key>(rows, g), n, bits);
-  }
-  leaf.flush();
 }
 
 }  // namespace adagrad

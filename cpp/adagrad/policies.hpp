@@ -14,9 +14,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "coalesce.hpp"
-#include "frequent.hpp"
-#include "groups.hpp"
+#include "distinct.hpp"
 #include "owners.hpp"
 #include "parallel.hpp"
 #include "types.hpp"
@@ -27,6 +25,7 @@ namespace adagrad {
 //     apply(batch, visit, k)   update the rows of a batch, on thread k; how many it skipped
 //     count(), collect()       as in owners.hpp
 //     sum(), add()             sum_rows() and add_rows() of sums.hpp
+//     memory()                 where the rows are
 // for ids of type Id and of 32 bits.
 template <class T, class Id, class Kernels>
 class RowsCall {
@@ -79,8 +78,8 @@ class RowsCall {
  private:
   static constexpr std::size_t slack = 8;
   static constexpr std::size_t chunk = 2048;   // owned occurrences that are collected at a time
-  static constexpr std::size_t groups = 1024;  // rows that are summed at a time
-  static constexpr std::size_t sums_bytes = std::size_t{1} << 16;  // of their sums: stays in L2
+  static constexpr std::size_t groups = 1024;  // rows that are updated at a time
+  static constexpr std::size_t sums_bytes = std::size_t{1} << 18;  // of their sums: stays in L2
 
   // Receives batches of distinct ids with their summed gradients. A virtual call per batch costs
   // nothing beside it, and the code that sums is compiled once for all receivers.
@@ -138,6 +137,12 @@ class RowsCall {
   }
 
   std::size_t sums() const { return std::max<std::size_t>(1, sums_bytes / (dim_ * sizeof(T))); }
+
+  // Ids that are collected before their rows are updated: rows and gradients fill a part of L2.
+  std::size_t batch() const {
+    const std::size_t lines = 2 * (1 + dim_ * sizeof(T) / 64);
+    return dim_ == 1 ? 2048 : std::max<std::size_t>(256, 4096 / lines);
+  }
   bool is_short() const { return all_.n <= ~std::uint32_t{0}; }  // positions fit in 32 bits
 
   // Keys of 32 bits if the ids fit, whatever their type: half the memory to deal. Calls of 2^32
@@ -149,7 +154,10 @@ class RowsCall {
   std::size_t bytes(std::size_t n) const {
     if (duplicates_ != Duplicates::sum) return owned_bytes<Key>(std::min(n, chunk));
     const std::size_t owned = threads_ == 1 ? 0 : owned_bytes<Key>(n);
-    if (dim_ == 1) return owned + sum_batches_bytes<Key, T>(n, bits_);
+    if (dim_ == 1) {
+      using Found = Distinct<Key, T>;
+      return owned + Found::bytes(n) + Sums<Key, T>::bytes(Found::room(n, batch()));
+    }
     return owned +
            (is_short() ? groups_bytes<Key, std::uint32_t>(n) : groups_bytes<Key, std::uint64_t>(n));
   }
@@ -265,10 +273,15 @@ class RowsCall {
 
   template <class Key, class I>
   void sum_scalars(const I* ids, const T* g, std::size_t n, Arena& arena, Sink& sink) const {
-    sum_batches<Key>(
-        ids, g, n, bits_, arena, [&sink](const Key* keys, const T* sums, std::size_t m) {
-          sink.take(Batch<T, const Key*>{keys, sums, nullptr, nullptr, m, true, false});
-        });
+    using Found = Distinct<Key, T>;
+    Found distinct(n, bits_, batch(), kernels_.memory(), arena);
+    Sums<Key, T> sums(Found::room(n, batch()), arena);
+    const auto flush = [&sink](Sums<Key, T>& out) {
+      sink.take(Batch<T, const Key*>{out.keys, out.sums, nullptr, nullptr, out.count, true, false});
+      out.count = 0;
+    };
+    distinct.run([=](std::size_t i) { return Item<Key, T>{static_cast<Key>(ids[i]), g[i]}; }, n,
+                 sums, flush, flush);
   }
 
   // positions[i] is the position of ids[i] in the call; null if that is i.
@@ -277,67 +290,105 @@ class RowsCall {
                 Sink& sink) const {
     const auto at = [=](std::size_t i) { return source(positions == nullptr ? i : positions[i]); };
     if (is_short() && positions == nullptr && all_.source == nullptr) {
-      sum_groups<Key, std::uint32_t>(ids, [](std::size_t i) { return i; }, n, arena, sink);
+      sum_groups<Key, std::uint32_t>(ids, [](std::size_t i) { return i; }, true, n, arena, sink);
     } else if (is_short()) {
-      sum_groups<Key, std::uint32_t>(ids, at, n, arena, sink);
+      sum_groups<Key, std::uint32_t>(ids, at, false, n, arena, sink);
     } else if constexpr (std::is_same_v<Key, Id>) {  // see has_short_keys()
-      sum_groups<Key, std::uint64_t>(ids, at, n, arena, sink);
+      sum_groups<Key, std::uint64_t>(ids, at, false, n, arena, sink);
     }
   }
 
   template <class Key, class Position>
   std::size_t groups_bytes(std::size_t n) const {
-    using Leaf = UnsortedGroups<Key, Position, int>;
-    return Dealer<Key, Position, Leaf>::bytes(n + 1) + Leaf::bytes(n) +
-           FrequentRows<Key, Position, T>::bytes(dim_) + Arena::bytes<Key>(groups) +
-           Arena::bytes<const T*>(groups) + Arena::bytes<T>(sums() * dim_);
+    using Found = Distinct<Key, Position>;
+    const std::size_t room = Found::room(n, batch());
+    return Found::bytes(n) + Appearances<Key, Position>::bytes(room, n) +
+           Arena::bytes<Position>(room + 1) + Arena::bytes<Position>(n) +
+           Arena::bytes<Key>(groups) + Arena::bytes<const T*>(groups) +
+           Arena::bytes<T>(sums() * dim_);
   }
 
-  // at(i) is where the gradient of ids[i] is among all gradients. Gradients of rows that occur once
-  // are not copied.
+  // at(i) is where the gradient of ids[i] is among all gradients: i, if they are in_place.
+  // Gradients of rows that occur once are not copied, unless those of all rows fit in the memory
+  // for sums.
   template <class Key, class Position, class I, class At>
-  void sum_groups(const I* ids, At at, std::size_t n, Arena& arena, Sink& sink) const {
+  void sum_groups(const I* ids, At at, bool in_place, std::size_t n, Arena& arena,
+                  Sink& sink) const {
+    using Found = Distinct<Key, Position>;
+    using Out = Appearances<Key, Position>;
+    const std::size_t room = Found::room(n, batch());
+    Found distinct(n, bits_, batch(), kernels_.memory(), arena);
+    Out found(room, n, arena);
+    Position *const ends = arena.take<Position>(room + 1), *const grouped = arena.take<Position>(n);
     Key* const keys = arena.take<Key>(groups);
     const T** const gradients = arena.take<const T*>(groups);
     T* const sum = arena.take<T>(sums() * dim_);
-    std::size_t count = 0, used = 0;
-    const auto flush = [&] {
-      if (count != 0) {
-        sink.take(Batch<T, const Key*>{keys, nullptr, gradients, nullptr, count, true, false});
+    const auto sum_few = [&](Out& out) {
+      kernels_.add(all_.g, out.first, out.count, out.at, out.of, out.repeats, dim_, sum);
+      sink.take(Batch<T, const Key*>{out.keys, sum, nullptr, nullptr, out.count, true, false});
+      out.count = out.repeats = 0;
+    };
+    const auto sum_many = [&](Out& out) {
+      std::fill_n(ends, out.count + 1, Position{0});
+      for (std::size_t r = 0; r < out.repeats; ++r) ++ends[out.of[r]];
+      // Those that occur once, without a branch.
+      std::size_t count = 0;
+      for (std::size_t j = 0; j < out.count; ++j) {
+        keys[count] = out.keys[j];
+        gradients[count] = gradient(out.first[j]);
+        count += ends[j] == 0 ? 1 : 0;
+        if (count < groups && j + 1 < out.count) continue;
+        if (count != 0) {
+          sink.take(Batch<T, const Key*>{keys, nullptr, gradients, nullptr, count, true, false});
+        }
+        count = 0;
       }
-      count = used = 0;
+      if (out.repeats != 0) {
+        Position end = 0;
+        for (std::size_t j = 0; j < out.count; ++j) {
+          const Position repeats = ends[j];
+          ends[j] = end;  // dealing moves it to where the group ends
+          if (repeats != 0) {
+            grouped[ends[j]++] = out.first[j];
+            end += repeats + 1;
+          }
+        }
+        for (std::size_t r = 0; r < out.repeats; ++r) grouped[ends[out.of[r]]++] = out.at[r];
+        Position begin = 0;
+        const auto flush = [&] {
+          if (count != 0) {
+            sink.take(Batch<T, const Key*>{keys, sum, nullptr, nullptr, count, true, false});
+          }
+          count = 0;
+        };
+        for (std::size_t j = 0; j < out.count; ++j) {
+          const std::size_t occurrences = static_cast<std::size_t>(ends[j] - begin);
+          if (occurrences == 0) continue;
+          keys[count] = out.keys[j];
+          kernels_.sum(all_.g, grouped + begin, occurrences, dim_, sum + count * dim_);
+          begin = ends[j];
+          if (++count == std::min(groups, sums())) flush();
+        }
+        flush();
+      }
+      out.count = out.repeats = 0;
     };
-    const auto update = [&](Key key, const T* g) {
-      keys[count] = key;
-      gradients[count] = g;
-      if (++count == groups) flush();
+    const auto flush = [&](Out& out) {
+      if (in_place && out.count == n) {  // nothing to sum
+        for (std::size_t i = 0; i < n; ++i) out.keys[i] = static_cast<Key>(ids[i]);
+        sink.take(Batch<T, const Key*>{out.keys, all_.g, nullptr, nullptr, n, true, false});
+        out.count = 0;
+      } else if (out.count <= sums()) {
+        sum_few(out);
+      } else {
+        sum_many(out);
+      }
     };
-    const auto group = [&](Key key, const Position* of, std::size_t occurrences) {
-      if (occurrences == 1) return update(key, gradient(of[0]));
-      if (used == sums()) flush();
-      T* const to = sum + used++ * dim_;
-      kernels_.sum(all_.g, of, occurrences, dim_, to);
-      update(key, to);
-    };
-    const auto item = [&](std::size_t i) {
-      return Item<Key, Position>{static_cast<Key>(ids[i]), static_cast<Position>(at(i))};
-    };
-    using Leaf = UnsortedGroups<Key, Position, const decltype(group)>;
-    Leaf leaf(n, group, arena);
-    Dealer<Key, Position, Leaf> dealer(n + 1, leaf, arena);  // absorb() may write one item too many
-    FrequentRows<Key, Position, T> frequent(dim_, arena);
-    if (bits_ < 8 * sizeof(Key) && frequent.pays(ids, n)) {
-      Item<Key, Position>* const rest = dealer.spare();
-      const auto add = [&](const Position* of, const std::uint32_t* slots, std::size_t m, T* to) {
-        kernels_.add(all_.g, of, slots, m, dim_, to);
-      };
-      const std::size_t left = frequent.absorb(item, n, rest, add);
-      frequent.each(update);
-      dealer.run([rest](std::size_t i) { return rest[i]; }, left, bits_);
-    } else {
-      dealer.run(item, n, bits_);
-    }
-    flush();
+    distinct.run(
+        [&](std::size_t i) {
+          return Item<Key, Position>{static_cast<Key>(ids[i]), static_cast<Position>(at(i))};
+        },
+        n, found, flush, flush);
   }
 
   All all_;

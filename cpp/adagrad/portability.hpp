@@ -37,6 +37,13 @@
 #define ADAGRAD_PAUSE() static_cast<void>(0)
 #endif
 
+// Hides from the compiler how an integer was computed, or it would branch on what is 0 or 1.
+#if defined(__GNUC__) || defined(__clang__)
+#define ADAGRAD_HIDE(x) __asm__("" : "+r"(x))
+#else
+#define ADAGRAD_HIDE(x) static_cast<void>(0)
+#endif
+
 #if defined(__FAST_MATH__)
 #error "adagrad promises IEEE arithmetic: compile without -ffast-math"
 #endif

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "portability.hpp"
 #include "vectors.hpp"
@@ -84,30 +85,57 @@ void sum_rows(const T* g, const Position* at, std::size_t n, std::size_t dim,
   }
 }
 
-// As sum_by(), for to[j...] += row[j...].
-template <std::size_t bytes, class T>
-inline std::size_t add_by(const T* row, std::size_t dim, std::size_t j, T* to) {
+// to[j...] = row[j...], or += if the row is added, by vectors of the given size; see sum_by().
+template <std::size_t bytes, bool adds, class T>
+inline std::size_t put_by(const T* row, std::size_t dim, std::size_t j, T* to) {
   using V = typename Lanes<T, bytes>::type;
   constexpr std::size_t lanes = bytes / sizeof(T);
-  for (; j + lanes <= dim; j += lanes) store(to + j, load<V>(to + j) + load<V>(row + j));
+  for (; j + lanes <= dim; j += lanes) {
+    const V x = load<V>(row + j);
+    store(to + j, adds ? load<V>(to + j) + x : x);
+  }
   return j;
 }
 
-// Adds the row at g + at[i] * dim to the sum at sums + slots[i] * dim, for n rows in order. Slots
-// may repeat, so rows are added one by one. `sums` must not overlap `g`.
-template <class T, class Position>
-void add_rows(const T* g, const Position* at, const std::uint32_t* slots, std::size_t n,
-              std::size_t dim, T* ADAGRAD_RESTRICT sums) {
+// Copies the row of gradients at each position to the sum of the number in slots, or adds it; the
+// number of the i-th is i if slots are null. Numbers may repeat, so rows are added one by one.
+template <bool adds, std::size_t known, class T, class Position>
+inline void put_rows(const T* g, const Position* at, const std::uint32_t* slots, std::size_t n,
+                     std::size_t length, T* ADAGRAD_RESTRICT sums) {
+  constexpr std::size_t line = 64 / sizeof(T), ahead = 24;
+  const std::size_t dim = known != 0 ? known : length;
   for (std::size_t i = 0; i < n; ++i) {
+    if (i + ahead < n) {
+      const T* const next = g + std::size_t{at[i + ahead]} * dim;
+      for (std::size_t j = 0; j < dim; j += line) ADAGRAD_PREFETCH(next + j);
+    }
     const T* const row = g + std::size_t{at[i]} * dim;
-    T* const to = sums + std::size_t{slots[i]} * dim;
+    T* const to = sums + (adds ? std::size_t{slots[i]} : i) * dim;
     std::size_t j = 0;
 #if defined(__GNUC__)
-    if constexpr (sum_bytes >= 64) j = add_by<64>(row, dim, j, to);
-    if constexpr (sum_bytes >= 32) j = add_by<32>(row, dim, j, to);
-    if constexpr (sum_bytes >= 16) j = add_by<16>(row, dim, j, to);
+    if constexpr (sum_bytes >= 64) j = put_by<64, adds>(row, dim, j, to);
+    if constexpr (sum_bytes >= 32) j = put_by<32, adds>(row, dim, j, to);
+    if constexpr (sum_bytes >= 16) j = put_by<16, adds>(row, dim, j, to);
 #endif
-    for (; j < dim; ++j) to[j] += row[j];
+    for (; j < dim; ++j) to[j] = adds ? to[j] + row[j] : row[j];
+  }
+}
+
+// The sums of `count` rows that are numbered: sums + k * dim is that of number k, whose first row
+// of gradients is g + first[k] * dim. The row g + at[r] * dim belongs to the number of[r], for r
+// below `repeats`. Rows are added in order. `sums` must not overlap `g`.
+template <class T, class Position>
+void add_rows(const T* g, const Position* first, std::size_t count, const Position* at,
+              const std::uint32_t* of, std::size_t repeats, std::size_t dim, T* sums) {
+  const auto add = [=](auto known) {
+    put_rows<false, known()>(g, first, nullptr, count, dim, sums);
+    put_rows<true, known()>(g, at, of, repeats, dim, sums);
+  };
+  switch (dim) {
+    case 4: return add(std::integral_constant<std::size_t, 4>());
+    case 8: return add(std::integral_constant<std::size_t, 8>());
+    case 16: return add(std::integral_constant<std::size_t, 16>());
+    default: return add(std::integral_constant<std::size_t, 0>());
   }
 }
 

@@ -89,6 +89,12 @@ struct Target {
   bool whole_pairs = false;  // dim 1 only: w and s of a row are written by one instruction
 };
 
+// Row r begins at w + r * w_stride, and its accumulators at s + r * s_stride, in bytes.
+struct RowMemory {
+  const char *w, *s;
+  std::size_t w_stride, s_stride;
+};
+
 namespace {
 
 template <class T>

@@ -50,6 +50,9 @@ class TableKernels {
   // Whether params are rounded stochastically, by the position of an occurrence.
   virtual bool rounds() const = 0;
 
+  // Where rows are, for asking the memory for them ahead of a call.
+  virtual RowMemory memory() const = 0;
+
   // Scratch memory for calls on threads [0, threads), and the key of their random numbers: before
   // any call that writes.
   virtual void prepare(std::size_t threads, std::uint64_t seed, Stream stream,
@@ -92,9 +95,9 @@ class TableKernels {
     kernels_by<Position>(kernels_for<T>()).sum(g, at, n, dim, to);
   }
   template <class Position>
-  void add(const T* g, const Position* at, const U32* slots, std::size_t n, std::size_t dim,
-           T* sums) const {
-    kernels_by<Position>(kernels_for<T>()).add(g, at, slots, n, dim, sums);
+  void add(const T* g, const Position* first, std::size_t count, const Position* at, const U32* of,
+           std::size_t repeats, std::size_t dim, T* sums) const {
+    kernels_by<Position>(kernels_for<T>()).add(g, first, count, at, of, repeats, dim, sums);
   }
 
  private:
@@ -112,6 +115,10 @@ class TargetKernels final : public TableKernels<T> {
       : TableKernels<T>(given), table_(table) {}
 
   bool rounds() const override { return false; }
+  RowMemory memory() const override {
+    return {reinterpret_cast<const char*>(table_.w), reinterpret_cast<const char*>(table_.s),
+            table_.w_stride * sizeof(T), table_.s_stride * sizeof(T)};
+  }
   void prepare(std::size_t, std::uint64_t, Stream, std::uint64_t) override {}
   std::size_t apply(const Batch<T, const U32*>& batch, Visit visit, std::size_t) override {
     return kernels_.u32.step(table_, batch, this->params, visit);
@@ -159,6 +166,9 @@ class HalfTableKernels final : public TableKernels<float> {
       : TableKernels<float>(given), table_(table), first_row_(first_row) {}
 
   bool rounds() const override { return true; }
+  RowMemory memory() const override {
+    return {table_.memory, table_.memory, table_.stride, table_.stride};
+  }
   void prepare(std::size_t threads, std::uint64_t seed, Stream stream,
                std::uint64_t step) override {
     memory_.resize(2 * table_.dim * threads);

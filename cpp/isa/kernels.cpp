@@ -18,11 +18,22 @@ std::size_t dense_entry(T* w, const T* g, T* s, std::size_t n, const Params<T>& 
   return params.skip_nonfinite ? count_nonfinite(g, n) : 0;
 }
 
+// Tells the processor that the upper halves of vector registers are empty. While they are not, each
+// SSE instruction of the caller waits for the one before it, and compilers forget to tell after some
+// loops over hand-written vectors.
+inline void clear_upper_halves() {
+#if defined(__GNUC__) && defined(__AVX__)
+  _mm256_zeroupper();
+#endif
+}
+
 template <class T, class Ids>
 std::size_t rows_entry(const Target<T>& table, const Batch<T, Ids>& batch, const Params<T>& params,
                        Visit visit) {
-  return with_form(
+  const std::size_t skipped = with_form(
       params, [&](auto form) { return visit_rows<decltype(form)>(table, batch, params, visit); });
+  clear_upper_halves();
+  return skipped;
 }
 
 template <class Id>

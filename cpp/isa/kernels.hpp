@@ -27,9 +27,10 @@ struct KernelsById {
                          std::uint32_t* to_ids, T* to_g);
   // to = the sum of the rows g + at[i] * dim, in order; n is at least 1
   void (*sum)(const T* g, const Id* at, std::size_t n, std::size_t dim, T* to);
-  // sums + slots[i] * dim += the row g + at[i] * dim, in order
-  void (*add)(const T* g, const Id* at, const std::uint32_t* slots, std::size_t n, std::size_t dim,
-              T* sums);
+  // sums + k * dim = the row g + first[k] * dim, for k < count; then
+  // sums + of[r] * dim += the row g + at[r] * dim, for r < repeats, in order
+  void (*add)(const T* g, const Id* first, std::size_t count, const Id* at, const std::uint32_t* of,
+              std::size_t repeats, std::size_t dim, T* sums);
 };
 
 template <class T>

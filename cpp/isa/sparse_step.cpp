@@ -7,6 +7,8 @@
 #include <cmath>
 #include <limits>
 
+#include "../adagrad/coalesce.hpp"
+#include "../adagrad/groups.hpp"
 #include "../adagrad/policies.hpp"
 #include "../adagrad/shards.hpp"
 
