@@ -7,6 +7,7 @@
 
 #include "../ctr/ffm.hpp"
 #include "../ctr/fm.hpp"
+#include "../ctr/hashing.hpp"
 #include "../ctr/logistic.hpp"
 #include "../ctr/mixture.hpp"
 #include "../ctr/progressive.hpp"
@@ -159,6 +160,11 @@ void pair_steps_entry(const FieldModel& model, const Round& round, PairBlock pai
   });
 }
 
+void hash_words_entry(const std::uint64_t* words, std::size_t n, std::uint64_t seed,
+                      std::uint64_t* out) {
+  for (std::size_t i = 0; i < n; ++i) out[i] = hash_words(seed, words[i]);
+}
+
 }  // namespace
 
 extern const CtrKernels ADAGRAD_CTR_KERNELS;
@@ -170,6 +176,7 @@ const CtrKernels ADAGRAD_CTR_KERNELS = {
     mixture_residuals,    mixture_steps_entry, mix,
     mixture_weights,      mixed_sums_entry,    mixture_variances_entry,
     factor_sums_entry,    factor_margins,      factor_steps_entry,
-    pair_sums_entry,      pair_margins,        pair_steps_entry};
+    pair_sums_entry,      pair_margins,        pair_steps_entry,
+    hash_words_entry};
 
 }  // namespace adagrad

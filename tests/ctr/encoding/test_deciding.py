@@ -229,6 +229,22 @@ def test_without_fit_integers_are_numbers_and_ids_raise_a_warning(rng):
     assert found == entries_of(by_types)
 
 
+def test_without_fit_only_the_first_rows_are_looked_at(rng, monkeypatch):
+    x = {"clicks": columns(rng)["clicks"]}
+    looks = []
+    encoder = HashingEncoder(10)
+    decide = encoder._decisions
+    monkeypatch.setattr(
+        encoder, "_decisions", lambda *a, **k: looks.append(a[1]) or decide(*a, **k)
+    )
+    rows = len(x["clicks"])
+    for _ in range(LOOK // rows + 3):
+        encoder.transform(x)
+    seen = [len(first) for first in looks if first is not None]
+    assert sum(seen) >= LOOK
+    assert sum(seen[:-1]) < LOOK
+
+
 def test_an_encoder_of_version_0_1_keeps_its_meaning(rng):
     x = {**columns(rng), "at": np.array(["2026-11-28"] * ROWS, "M8[s]")}
     new = HashingEncoder(10, kinds="types")

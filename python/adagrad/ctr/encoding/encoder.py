@@ -401,13 +401,20 @@ class HashingEncoder(ScikitLearnMethods):
         return hasher, encodable(table, kinds, checked=checked), derived(kinds)
 
     def _warn_of_ids(self, table: pa.Table) -> None:
-        """Warn, once, that without `fit` columns are numbers that look like ids."""
-        if getattr(self, "_has_warned", False) or not len(table):
+        """Warn, once, that without `fit` columns are numbers that look like ids.
+
+        As many rows are looked at as by `fit`: doing so takes as long as encoding them.
+        """
+        from adagrad.ctr.encoding.looks import LOOK
+
+        looked_at = getattr(self, "_looked_at", 0)  # rows of earlier calls
+        if looked_at >= LOOK or not len(table):
             return
+        self._looked_at = looked_at + len(table)
         found = self._decisions(table.schema, table, by_types=True)
         ids = [name for name, look in found.looks.items() if look.kind == "ids"]
         if ids := [name for name in ids if name not in found.doubtful]:
-            self._has_warned = True
+            self._looked_at = LOOK
             warnings.warn(
                 f"X[{ids[0]!r}] looks like ids ({found.looks[ids[0]].why}), but the encoder is not"
                 " fitted, so that all integers are numbers: call fit, or give kinds in fields",
@@ -462,6 +469,5 @@ class HashingEncoder(ScikitLearnMethods):
         return hasher
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            name: value for name, value in vars(self).items() if name not in ("_last", "_found")
-        }
+        own = ("_last", "_found", "_looked_at")  # of this object alone
+        return {name: value for name, value in vars(self).items() if name not in own}
