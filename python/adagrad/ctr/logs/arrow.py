@@ -17,6 +17,7 @@ from pyarrow import parquet
 from adagrad._arrow import opaque, type_name, without
 from adagrad._text import one_line, shortened
 from adagrad.ctr.logs.memory import checked
+from adagrad.ctr.logs.pages import PlainPages, Unusual, row_groups
 from adagrad.ctr.logs.request import distinct_names
 from adagrad.ctr.logs.rows import Fault, LogError
 from adagrad.ctr.logs.types import CannotConvert, convert, has_single_values, readable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
     from typing import Any
 
+    from adagrad.ctr.logs.pages import Place
     from adagrad.ctr.logs.request import Request
     from adagrad.ctr.logs.rows import ParsedRows
     from adagrad.ctr.logs.sources import Source
@@ -86,7 +88,9 @@ class ColumnReader:
         features = request.features()
         wanted = None if features is None else {*features, request.label}
         schema = file.schema_arrow
-        encoded = _dictionary_columns(file, schema, wanted, look=request.is_first)
+        groups = row_groups(self._raw)
+        first = groups[0][1] if groups and request.is_first else None
+        encoded = _dictionary_columns(file, schema, wanted, first)
         total = max(file.metadata.num_rows, 1)
 
         def batches(schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
@@ -96,10 +100,11 @@ class ColumnReader:
                 for field, original in zip(schema, wanted, strict=True)
                 if original in encoded and pa.types.is_dictionary(field.type)
             ]
+            names = list(dict.fromkeys(wanted))
+            file = parquet.ParquetFile(self._raw, read_dictionary=dictionaries, **options)
+            plain = PlainPages.for_columns(file, groups, names)
             done = 0
-            for batch in parquet.ParquetFile(
-                self._raw, read_dictionary=dictionaries, **options
-            ).iter_batches(max(rows, READ), columns=list(dict.fromkeys(wanted)), use_threads=False):
+            for batch in self._in_groups(file, plain, names, rows):
                 done += batch.num_rows
                 self._done = done / total
                 yield batch
@@ -111,6 +116,28 @@ class ColumnReader:
             else field
             for field in schema
         )
+
+    def _in_groups(
+        self, file: parquet.ParquetFile, plain: PlainPages | None, names: list[str], rows: int
+    ) -> Iterator[pa.RecordBatch]:
+        """Read the row groups one by one, each by the fast path as far as it can."""
+        if plain is None:
+            yield from file.iter_batches(max(rows, READ), columns=names, use_threads=False)
+            return
+        for group in range(file.num_row_groups):
+            given = 0
+            try:
+                for batch in plain.batches(self._raw, group, rows):
+                    given += batch.num_rows
+                    yield batch
+            except Unusual:
+                for batch in file.iter_batches(
+                    max(rows, READ), row_groups=[group], columns=names, use_threads=False
+                ):
+                    known = min(given, batch.num_rows)
+                    given -= known
+                    if known < batch.num_rows:
+                        yield batch.slice(known)
 
     def _open_arrow(self, source: Source, request: Request) -> pa.Schema:
         if source.pipe is None:
@@ -211,18 +238,13 @@ def _dictionary_columns(
     file: parquet.ParquetFile,
     schema: pa.Schema,
     wanted: Collection[str | None] | None,
-    *,
-    look: bool,
+    first: list[Place] | None,
 ) -> set[str]:
     """Return the string columns to read as dictionaries, which are hashed once per distinct value.
 
-    Those are the columns that the writer of the first file dictionary-encoded. Any other file, and
-    one without rows, can be read in the same way, so there is no need to `look` at it.
-
-    Raises
-    ------
-    OSError, pyarrow.ArrowException
-        A column is damaged.
+    Those are the columns that the writer of the first file dictionary-encoded, as the places of the
+    columns of its `first` row group say. Any other file, and one without rows, can be read in the
+    same way.
     """
     kinds = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
     texts = {
@@ -230,16 +252,13 @@ def _dictionary_columns(
         for field in schema
         if field.type in kinds and (wanted is None or field.name in wanted)
     }
-    if not (look and file.metadata.num_row_groups and texts):
+    if first is None:
         return texts
-    # Damaged metadata of a column is an error of a reader; pyarrow 26 aborts where it shows it.
-    next(file.iter_batches(1, row_groups=[0], columns=list(texts), use_threads=False), None)
-    group = file.metadata.row_group(0)
     paths = [file.schema.column(index).path for index in range(len(file.schema))]
     return {
         path
-        for index, path in enumerate(paths)
-        if path in texts and group.column(index).has_dictionary_page
+        for path, place in zip(paths, first, strict=False)
+        if path in texts and place.has_dictionary
     }
 
 
