@@ -5,8 +5,10 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "../ctr/page_headers.hpp"
 #include "../ctr/pages.hpp"
 #include "held_array.hpp"
 #include "module.hpp"
@@ -34,7 +36,11 @@ struct Lent {
       throw py::type_error("pages must be bytes");
     }
   }
-  const std::uint8_t* data() const { return static_cast<const std::uint8_t*>(info->ptr); }
+  // Not null, which would stand for no memory at all.
+  const std::uint8_t* data() const {
+    static const std::uint8_t nothing = 0;
+    return info->size == 0 ? &nothing : static_cast<const std::uint8_t*>(info->ptr);
+  }
   std::size_t size() const { return static_cast<std::size_t>(info->size); }
 };
 
@@ -61,11 +67,14 @@ class PageReader {
   }
 
   void set_page(const py::buffer& data, std::size_t n, bool indexed, const py::object& levels) {
-    page_ = std::make_unique<Lent>(data);
-    levels_ = levels.is_none() ? nullptr : std::make_unique<Lent>(py::buffer(levels));
-    require_pages(pages_.set_page(page_->data(), page_->size(), n, indexed,
-                                  levels_ == nullptr ? nullptr : levels_->data(),
-                                  levels_ == nullptr ? 0 : levels_->size()));
+    auto page = std::make_unique<Lent>(data);
+    auto its_levels = levels.is_none() ? nullptr : std::make_unique<Lent>(py::buffer(levels));
+    const bool good = pages_.set_page(page->data(), page->size(), n, indexed,
+                                      its_levels == nullptr ? nullptr : its_levels->data(),
+                                      its_levels == nullptr ? 0 : its_levels->size());
+    page_ = std::move(page);
+    levels_ = std::move(its_levels);
+    require_pages(good);
   }
 
   void append(std::size_t n) {
@@ -162,7 +171,7 @@ void bind_pages(py::module_& m) {
   m.def("page_header", &page_header, py::arg("data"), py::arg("at"),
         "Type, size, compressed and uncompressed size of a page, values, encodings of values and"
         " of levels, bytes of levels and of repetitions, whether it is compressed, and checksum;"
-        " None if there is no header.");
+        " None if there is no complete header.");
 }
 
 }  // namespace adagrad

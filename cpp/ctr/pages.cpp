@@ -1,7 +1,6 @@
 #include "pages.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <mutex>
 #include <utility>
@@ -10,115 +9,6 @@
 
 namespace adagrad {
 namespace {
-
-// The compact protocol of Thrift. After the first mistake, every read gives 0.
-class Thrift {
- public:
-  Thrift(const std::uint8_t* data, std::size_t size) : begin_(data), at_(data), end_(data + size) {}
-
-  // Calls f(number, type) for each field of a structure; f reads the value, or returns false.
-  template <class F>
-  void structure(F f, int depth = 0) {
-    std::int64_t field = 0;
-    while (good_) {
-      const unsigned head = byte();
-      const unsigned type = head & 15;
-      if (head == 0 || !good_) return;
-      field = head >> 4 == 0 ? number() : field + (head >> 4);
-      if (!f(field, type)) pass(type, depth);
-    }
-  }
-
-  // Calls f() for each element of a list of structures.
-  template <class F>
-  void list_of_structures(F f) {
-    const auto [n, type] = list_head();
-    good_ = good_ && type == record;
-    for (std::uint64_t i = 0; i < n && good_; ++i) f();
-  }
-
-  std::int64_t number() {
-    const std::uint64_t x = varint();
-    return static_cast<std::int64_t>(x >> 1 ^ (0 - (x & 1)));
-  }
-
-  bool good() const { return good_; }
-  std::size_t read() const { return static_cast<std::size_t>(at_ - begin_); }
-
-  enum : unsigned { yes = 1, no, i8, i16, i32, i64, real, binary, list, set, map, record };
-
- private:
-  unsigned byte() {
-    good_ = good_ && at_ < end_;
-    return good_ ? *at_++ : 0;
-  }
-
-  std::uint64_t varint() {
-    std::uint64_t x = 0;
-    for (unsigned shift = 0; shift < 64; shift += 7) {
-      const std::uint64_t next = byte();
-      x |= (next & 127) << shift;
-      if (next < 128) return x;
-    }
-    good_ = false;
-    return 0;
-  }
-
-  std::pair<std::uint64_t, unsigned> list_head() {
-    const unsigned head = byte();
-    return {head >> 4 == 15 ? varint() : head >> 4, head & 15};
-  }
-
-  void pass_bytes(std::uint64_t n) {
-    good_ = good_ && n <= static_cast<std::uint64_t>(end_ - at_);
-    if (good_) at_ += n;
-  }
-
-  // Passes over a value. No structure here has sets or maps.
-  void pass(unsigned type, int depth) {
-    constexpr int deepest = 8;
-    if (type == yes || type == no) return;
-    if (type == i8) return pass_bytes(1);
-    if (type == real) return pass_bytes(8);
-    if (type == binary) return pass_bytes(varint());
-    if (type >= i16 && type <= i64) {
-      varint();
-    } else if (type == list && depth < deepest) {
-      const auto [n, of] = list_head();
-      for (std::uint64_t i = 0; i < n && good_; ++i) {
-        of == yes || of == no ? pass_bytes(1) : pass(of, depth + 1);
-      }
-    } else if (type == record && depth < deepest) {
-      structure([](std::int64_t, unsigned) { return false; }, depth + 1);
-    } else {
-      good_ = false;
-    }
-  }
-
-  const std::uint8_t *begin_, *at_, *end_;
-  bool good_ = true;
-};
-
-// Unpacks groups of 8 numbers of `width` bits. Reads up to 8 bytes beyond them.
-template <unsigned width>
-void unpack(const std::uint8_t* p, std::size_t groups, std::uint32_t* out) {
-  constexpr std::uint64_t mask = (std::uint64_t{1} << width) - 1;
-  for (; groups > 0; --groups, p += width, out += 8) {
-    for (unsigned i = 0; i < 8; ++i) {
-      out[i] = static_cast<std::uint32_t>(load64(p + i * width / 8) >> i * width % 8 & mask);
-    }
-  }
-}
-
-using Unpack = void (*)(const std::uint8_t*, std::size_t, std::uint32_t*);
-
-template <std::size_t... widths>
-constexpr std::array<Unpack, sizeof...(widths)> unpacks(std::index_sequence<widths...>) {
-  return {unpack<static_cast<unsigned>(widths)>...};
-}
-
-constexpr unsigned widest = 32;
-constexpr auto unpack_by_width = unpacks(std::make_index_sequence<widest + 1>());
 
 template <class Word>
 Word load(const std::uint8_t* p) {
@@ -144,173 +34,30 @@ void spread(Word* x, const std::uint32_t* levels, std::size_t n, std::size_t pre
 
 }  // namespace
 
-bool read_header(const std::uint8_t* data, std::size_t size, PageHeader& out) {
-  Thrift thrift(data, size);
-  const auto number_to = [&](unsigned type, std::int64_t& to) {
-    if (type != Thrift::i32) return false;
-    to = thrift.number();
-    return true;
-  };
-  const auto of_data = [&](std::int64_t field, unsigned type) {
-    if (field == 1) return number_to(type, out.values);
-    if (field == 2) return number_to(type, out.encoding);
-    return field == 3 && number_to(type, out.level_encoding);
-  };
-  const auto of_dictionary = [&](std::int64_t field, unsigned type) {
-    if (field == 1) return number_to(type, out.values);
-    return field == 2 && number_to(type, out.encoding);
-  };
-  const auto of_second_version = [&](std::int64_t field, unsigned type) {
-    if (field == 1) return number_to(type, out.values);
-    if (field == 4) return number_to(type, out.encoding);
-    if (field == 5) return number_to(type, out.level_bytes);
-    if (field == 6) return number_to(type, out.repetition_bytes);
-    if (field == 7) out.is_compressed = type != Thrift::no;
-    return false;
-  };
-  thrift.structure([&](std::int64_t field, unsigned type) {
-    if (field == 1) return number_to(type, out.type);
-    if (field == 2) return number_to(type, out.uncompressed);
-    if (field == 3) return number_to(type, out.compressed);
-    if (field == 4 && type == Thrift::i32) {
-      out.has_checksum = true;
-      out.checksum = static_cast<std::uint32_t>(thrift.number());
-      return true;
-    }
-    if (type != Thrift::record || (field != 5 && field != 7 && field != 8)) return false;
-    if (field == 5) thrift.structure(of_data, 1);
-    if (field == 7) thrift.structure(of_dictionary, 1);
-    if (field == 8) thrift.structure(of_second_version, 1);
-    return true;
-  });
-  out.size = thrift.read();
-  return thrift.good();
-}
-
-bool read_footer(const std::uint8_t* data, std::size_t size, std::vector<RowGroup>& out) {
-  Thrift thrift(data, size);
-  const auto number_to = [&](unsigned type, std::int64_t& to) {
-    if (type != Thrift::i32 && type != Thrift::i64) return false;
-    to = thrift.number();
-    return true;
-  };
-  const auto read_chunk = [&](PageChunk& chunk) {
-    const auto of_metadata = [&](std::int64_t field, unsigned type) {
-      if (field == 4) return number_to(type, chunk.codec);
-      if (field == 5) return number_to(type, chunk.values);
-      if (field == 7) return number_to(type, chunk.size);
-      if (field == 9) return number_to(type, chunk.data_at);
-      return field == 11 && number_to(type, chunk.dictionary_at);
-    };
-    thrift.structure([&](std::int64_t field, unsigned type) {
-      chunk.elsewhere = chunk.elsewhere || field == 1 || field >= 8;
-      if (field != 3 || type != Thrift::record) return false;
-      thrift.structure(of_metadata, 3);
-      return true;
-    });
-  };
-  const auto read_group = [&] {
-    out.emplace_back();
-    thrift.structure([&](std::int64_t field, unsigned type) {
-      if (field == 3) return number_to(type, out.back().rows);
-      if (field != 1 || type != Thrift::list) return false;
-      thrift.list_of_structures([&] { read_chunk(out.back().columns.emplace_back()); });
-      return true;
-    });
-  };
-  thrift.structure([&](std::int64_t field, unsigned type) {
-    if (field != 4 || type != Thrift::list) return false;
-    thrift.list_of_structures(read_group);
-    return true;
-  });
-  return thrift.good();
-}
-
-bool HybridNumbers::next_run() {
-  std::uint64_t head = 0;
-  for (unsigned shift = 0;; shift += 7) {
-    if (at_ == end_ || shift > 28) return false;
-    const std::uint64_t next = *at_++;
-    head |= (next & 127) << shift;
-    if (next < 128) break;
-  }
-  const std::size_t available = static_cast<std::size_t>(end_ - at_);
-  packed_ = (head & 1) != 0;
-  done_ = 0;
-  if (packed_) {
-    const std::size_t bytes = static_cast<std::size_t>(head >> 1) * width_;
-    if (bytes > available) return false;
-    left_ = static_cast<std::size_t>(head >> 1) * 8;
-    group_ = at_;
-    at_ += bytes;
-  } else {
-    const std::size_t bytes = (width_ + 7) / 8;
-    if (bytes > available) return false;
-    left_ = static_cast<std::size_t>(head >> 1);
-    value_ = 0;
-    for (std::size_t i = 0; i < bytes; ++i) value_ |= static_cast<std::uint32_t>(*at_++) << 8 * i;
-  }
-  return left_ > 0;
-}
-
-bool HybridNumbers::read(std::uint32_t* out, std::size_t n) {
-  while (n > 0) {
-    if (left_ == 0 && !next_run()) return false;
-    std::size_t count = std::min(left_, n);
-    if (!packed_) {
-      std::fill_n(out, count, value_);
-    } else {
-      const std::uint8_t* const p = group_ + done_ / 8 * width_;
-      const std::size_t beyond = static_cast<std::size_t>(end_ - p);
-      const std::size_t safe = beyond < 8 ? 0 : (beyond - 8) / std::max(width_, 1u);
-      if (done_ % 8 == 0 && count >= 8 && safe > 0) {
-        const std::size_t groups = std::min(count / 8, safe);
-        unpack_by_width[width_](p, groups, out);
-        count = 8 * groups;
-      } else {  // a group that is not read as a whole, or that ends with the data
-        std::uint8_t group[widest + 8] = {};
-        std::uint32_t numbers[8];
-        std::memcpy(group, p, std::min<std::size_t>(beyond, width_));
-        unpack_by_width[width_](group, 1, numbers);
-        count = std::min(count, 8 - done_ % 8);
-        std::copy_n(numbers + done_ % 8, count, out);
-      }
-      done_ += count;
-    }
-    left_ -= count;
-    out += count;
-    n -= count;
-  }
-  return true;
-}
-
-bool HybridNumbers::pass(std::uint32_t value, std::size_t n) {
-  if (n == 0) return true;
-  if (left_ == 0 && !next_run()) return false;
-  if (packed_ || value_ != value || left_ < n) return false;
-  left_ -= n;
-  return true;
-}
-
 const std::uint8_t* PageTexts::append(const std::uint8_t* p, const std::uint8_t* end,
                                       std::size_t n) {
   constexpr std::size_t most = 0x7FFFFFFF;  // what an offset can hold
-  if (n > static_cast<std::size_t>(end - p) / 4) return nullptr;
-  offsets.reserve(offsets.size() + n);
-  std::size_t to = bytes.size();
-  if (static_cast<std::size_t>(end - p) - 4 * n > most - to) return nullptr;
-  bytes.resize(to + static_cast<std::size_t>(end - p) - 4 * n);
+  std::size_t left = static_cast<std::size_t>(end - p), to = bytes.size();
+  std::size_t room = most - to;
+  const std::uint8_t* text = p;
   for (std::size_t i = 0; i < n; ++i) {
-    if (end - p < 4) return nullptr;
+    if (left < 4) return nullptr;
+    const std::size_t length = load32(text);
+    left -= 4;
+    if (length > left || length > room) return nullptr;
+    left -= length;
+    room -= length;
+    text += 4 + length;
+  }
+  bytes.resize(most - room);
+  offsets.reserve(offsets.size() + n);
+  for (std::size_t i = 0; i < n; ++i) {
     const std::size_t length = load32(p);
-    p += 4;
-    if (length > static_cast<std::size_t>(end - p) || length > bytes.size() - to) return nullptr;
-    std::memcpy(bytes.data() + to, p, length);
-    p += length;
+    if (length > 0) std::memcpy(bytes.data() + to, p + 4, length);
+    p += 4 + length;
     to += length;
     offsets.push_back(static_cast<std::int32_t>(to));
   }
-  bytes.resize(to);
   return p;
 }
 
@@ -344,6 +91,7 @@ void PageCollector::begin() {
   words64_.clear();
   values_->clear();
   left_ = 0;
+  at_ = end_ = nullptr;
 }
 
 bool PageCollector::set_dictionary(const std::uint8_t* data, std::size_t size, std::size_t n) {
@@ -355,6 +103,7 @@ bool PageCollector::set_dictionary(const std::uint8_t* data, std::size_t size, s
 
 bool PageCollector::set_page(const std::uint8_t* data, std::size_t size, std::size_t n,
                              bool indexed, const std::uint8_t* levels, std::size_t level_bytes) {
+  left_ = 0;
   if (nullable_) {
     if (levels == nullptr) {
       if (size < 4) return false;
@@ -366,7 +115,8 @@ bool PageCollector::set_page(const std::uint8_t* data, std::size_t size, std::si
     }
     levels_ = HybridNumbers(levels, levels + level_bytes, 1);
   }
-  if (indexed && (kind_ == PageKind::texts || size == 0 || *data > widest)) return false;
+  if (indexed && (kind_ == PageKind::texts || size == 0 || *data > HybridNumbers::widest))
+    return false;
   if (indexed) indices_ = HybridNumbers(data + 1, data + size, *data);
   indexed_ = indexed;
   at_ = data;
@@ -376,8 +126,16 @@ bool PageCollector::set_page(const std::uint8_t* data, std::size_t size, std::si
 }
 
 bool PageCollector::append(std::size_t n) {
-  if (n > left_) return false;
+  if (n > left_ || !append_some(n)) {
+    left_ = 0;
+    return false;
+  }
   left_ -= n;
+  return true;
+}
+
+bool PageCollector::append_some(std::size_t n) {
+  if (n == 0) return true;
   const std::size_t before = values_->rows;
   if (!nullable_ || levels_.pass(1, n)) {
     values_->rows += n;

@@ -10,57 +10,9 @@
 #include <memory>
 #include <vector>
 
+#include "hybrid_numbers.hpp"
+
 namespace adagrad {
-
-struct PageHeader {
-  std::int64_t type = -1, uncompressed = -1, compressed = -1;
-  std::int64_t values = -1, encoding = -1, level_encoding = -1;
-  std::int64_t level_bytes = 0, repetition_bytes = 0;  // of a page of the second version
-  bool is_compressed = true, has_checksum = false;
-  std::uint32_t checksum = 0;
-  std::size_t size = 0;  // of the header itself
-};
-
-// Reads the header at the beginning of the data; false if there is none.
-bool read_header(const std::uint8_t* data, std::size_t size, PageHeader& out);
-
-// Where the pages of a column of a row group lie. What a file does not say is -1.
-struct PageChunk {
-  std::int64_t codec = -1, values = -1, size = -1, data_at = -1, dictionary_at = -1;
-  bool elsewhere = false;  // in another file, or encrypted
-};
-
-struct RowGroup {
-  std::int64_t rows = -1;
-  std::vector<PageChunk> columns;
-};
-
-// Reads the row groups from the footer of a file; false if it is damaged.
-bool read_footer(const std::uint8_t* data, std::size_t size, std::vector<RowGroup>& out);
-
-// Numbers of a fixed width in bits, in Parquet's hybrid of runs and packed groups.
-class HybridNumbers {
- public:
-  HybridNumbers() = default;
-  HybridNumbers(const std::uint8_t* data, const std::uint8_t* end, unsigned width)
-      : at_(data), end_(end), width_(width) {}
-
-  // Reads n numbers; false if there are fewer.
-  bool read(std::uint32_t* out, std::size_t n);
-
-  // Passes over n numbers if all are `value` and in one run.
-  bool pass(std::uint32_t value, std::size_t n);
-
- private:
-  bool next_run();
-
-  const std::uint8_t *at_ = nullptr, *end_ = nullptr;
-  unsigned width_ = 0;
-  std::size_t left_ = 0, done_ = 0;  // numbers of the current run
-  bool packed_ = false;
-  std::uint32_t value_ = 0;              // of a run
-  const std::uint8_t* group_ = nullptr;  // where a packed run begins
-};
 
 // Texts in Arrow's layout.
 struct PageTexts {
@@ -69,7 +21,8 @@ struct PageTexts {
 
   std::size_t size() const { return offsets.size() - 1; }
 
-  // Appends n texts, each after its length; returns where they end, or null if they do not fit.
+  // Appends n texts, each after its length; returns where they end. Appends none, and returns null,
+  // if they do not fit.
   const std::uint8_t* append(const std::uint8_t* p, const std::uint8_t* end, std::size_t n);
 };
 
@@ -83,7 +36,7 @@ class PageCollector {
 
   // Forgets everything, before the pages of another row group.
   void begin();
-  // The functions return false for data that do not fit; nothing but begin() is of use then.
+  // The functions return false for data that do not fit. No values are left in the page then.
   bool set_dictionary(const std::uint8_t* data, std::size_t size, std::size_t n);
   // Begins a page of n values. The memory must outlive its use. `levels` is null for a page of the
   // first version, which holds them.
@@ -114,6 +67,7 @@ class PageCollector {
  private:
   class Pool;
 
+  bool append_some(std::size_t n);
   bool append_present(std::size_t n);
   template <class Word>
   bool append_words(std::vector<Word>& to, const std::vector<Word>& dictionary, std::size_t n);

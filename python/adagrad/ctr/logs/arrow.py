@@ -50,7 +50,7 @@ class ColumnReader:
         try:
             open_ = self._open_parquet if source.format == "parquet" else self._open_arrow
             schema = open_(source, request)
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:  # of a column's name
             self.close()
             reason = f"not a readable {source.format} file: {one_line(error)}"
             raise LogError(self._path, 1, reason) from None
@@ -102,9 +102,8 @@ class ColumnReader:
             ]
             names = list(dict.fromkeys(wanted))
             file = parquet.ParquetFile(self._raw, read_dictionary=dictionaries, **options)
-            plain = PlainPages.for_columns(file, groups, names)
             done = 0
-            for batch in self._in_groups(file, plain, names, rows):
+            for batch in self._in_groups(file, groups, names, rows):
                 done += batch.num_rows
                 self._done = done / total
                 yield batch
@@ -118,22 +117,29 @@ class ColumnReader:
         )
 
     def _in_groups(
-        self, file: parquet.ParquetFile, plain: PlainPages | None, names: list[str], rows: int
+        self,
+        file: parquet.ParquetFile,
+        groups: list[tuple[int, list[Place]]],
+        names: list[str],
+        rows: int,
     ) -> Iterator[pa.RecordBatch]:
-        """Read the row groups one by one, each by the fast path as far as it can."""
+        """Read the row groups one by one, each by the fast path as far as it can.
+
+        pyarrow takes a column whose pages are damaged for one that has ended, so rows are counted.
+        """
+        plain = PlainPages.for_columns(file, groups, names)
+        options = {"batch_size": max(rows, READ), "columns": names, "use_threads": False}
         if plain is None:
-            yield from file.iter_batches(max(rows, READ), columns=names, use_threads=False)
+            yield from _counted(file.iter_batches(**options), sum(rows for rows, _ in groups))
             return
-        for group in range(file.num_row_groups):
+        for group, (total, _) in enumerate(groups):
             given = 0
             try:
                 for batch in plain.batches(self._raw, group, rows):
                     given += batch.num_rows
                     yield batch
             except Unusual:
-                for batch in file.iter_batches(
-                    max(rows, READ), row_groups=[group], columns=names, use_threads=False
-                ):
+                for batch in _counted(file.iter_batches(row_groups=[group], **options), total):
                     known = min(given, batch.num_rows)
                     given -= known
                     if known < batch.num_rows:
@@ -260,6 +266,16 @@ def _dictionary_columns(
         for path, place in zip(paths, first, strict=False)
         if path in texts and place.has_dictionary
     }
+
+
+def _counted(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield batches; OSError if they do not have so many rows in all."""
+    found = 0
+    for batch in batches:
+        found += batch.num_rows
+        yield batch
+    if found != rows:
+        raise OSError(f"it claims {rows} rows, but has {found}")
 
 
 def _original(names: list[str], wanted: Iterable[str]) -> list[str]:

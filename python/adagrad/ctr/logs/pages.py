@@ -186,7 +186,7 @@ class PlainPages:
                 arrays = [chunk.read(cut - at) for chunk in chunks]
                 at = cut
                 yield pa.RecordBatch.from_arrays(arrays, schema=self._schema)
-        except (OSError, IndexError, OverflowError, ValueError) as error:  # pyarrow has two of them
+        except (OSError, IndexError, ValueError, MemoryError, pa.ArrowException) as error:
             raise Unusual from error
 
 
@@ -207,7 +207,7 @@ class _Chunk:
         start = place.data_at
         if place.dictionary_at > 0:
             start = min(start, place.dictionary_at)
-        if min(start, place.size) < 0:
+        if min(start, place.size) < 0 or start + place.size > raw.size():
             raise Unusual
         self._bytes = memoryview(raw.read_at(place.size, start))
         self._reader.begin()
@@ -227,11 +227,10 @@ class _Chunk:
             header = _Header(*found)
             body = at + header.size
             at = body + header.compressed
-            if min(header.compressed, header.uncompressed, header.values) < 0:
-                raise Unusual
             if at > len(self._bytes):
                 raise Unusual
-            if header.type == DICTIONARY and not pages and header.encoding in (PLAIN, OLD_INDICES):
+            is_first = body == header.size
+            if header.type == DICTIONARY and is_first and header.encoding in (PLAIN, OLD_INDICES):
                 data = self._body(header, body)
                 self._reader.set_dictionary(data, header.values)
                 continue
@@ -239,6 +238,8 @@ class _Chunk:
                 header.type == DATA and (header.level_encoding == RUNS or not self._column.nullable)
             )
             if not is_data or header.encoding not in (PLAIN, OLD_INDICES, INDICES):
+                raise Unusual
+            if header.values == 0:
                 raise Unusual
             is_plain = header.encoding == PLAIN
             if before not in (None, is_plain):
@@ -258,10 +259,12 @@ class _Chunk:
         size = header.uncompressed
         if header.type == DATA_2:
             levels = header.level_bytes
-            if header.repetition_bytes or not 0 <= levels <= min(size, len(body)):
+            if header.repetition_bytes or levels > min(size, len(body)):
                 raise Unusual
             body, size = body[levels:], size - levels
         if self._codec is None or not header.is_compressed:
+            if len(body) != size:
+                raise Unusual
             return body
         return _decompressed(self._codec, body, size)
 
