@@ -232,7 +232,9 @@ class HashingEncoder(ScikitLearnMethods):
         """Encode the rows of X. O(values).
 
         Without `fit`, the columns of X decide the fields, and types alone decide the kinds:
-        integers are numbers, and timestamps are categories.
+        integers are numbers, and timestamps are categories. A `UserWarning` names the first column
+        that looks like ids, once. Until then, calls look at the first 65,536 values of each column;
+        one that is new, or that comes with another type, counts from 0.
 
         Parameters
         ----------
@@ -403,18 +405,26 @@ class HashingEncoder(ScikitLearnMethods):
     def _warn_of_ids(self, table: pa.Table) -> None:
         """Warn, once, that without `fit` columns are numbers that look like ids.
 
-        As many rows are looked at as by `fit`: doing so takes as long as encoding them.
+        Of each column, at least as many values are looked at as by `fit`: doing so takes as long as
+        encoding them. A column that is new, has a new type, or had no values before, is looked at.
         """
         from adagrad.ctr.encoding.looks import LOOK
 
-        looked_at = getattr(self, "_looked_at", 0)  # rows of earlier calls
-        if looked_at >= LOOK or not len(table):
+        seen: dict[tuple[str, str], int] | None = getattr(self, "_looked_at", {})
+        if seen is None or not len(table):
             return
-        self._looked_at = looked_at + len(table)
-        found = self._decisions(table.schema, table, by_types=True)
+        self._looked_at = seen
+        fields = [(field.name, str(field.type)) for field in table.schema]
+        new = [field for field in fields if seen.get(field, 0) < LOOK]
+        if not new:
+            return
+        first = table.select([name for name, _ in new])
+        for field, column in zip(new, first.columns, strict=True):
+            seen[field] = seen.get(field, 0) + len(column) - column.null_count
+        found = self._decisions(table.schema, first, by_types=True)
         ids = [name for name, look in found.looks.items() if look.kind == "ids"]
         if ids := [name for name in ids if name not in found.doubtful]:
-            self._looked_at = LOOK
+            self._looked_at = None
             warnings.warn(
                 f"X[{ids[0]!r}] looks like ids ({found.looks[ids[0]].why}), but the encoder is not"
                 " fitted, so that all integers are numbers: call fit, or give kinds in fields",
