@@ -159,6 +159,7 @@ class HashingEncoder(ScikitLearnMethods):
     """
 
     _found: Decisions | None = None  # by `fit`, in this process
+    _looked_at: dict[tuple[str, str], int] | None  # values of columns; None after a warning
 
     def __init__(
         self,
