@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from adagrad import datasets
 from adagrad.ctr import HashingEncoder, LogisticRegression
 from adagrad.ctr.logs import open_log
+from adagrad.ctr.training.pipeline import encoded
 from bench import clicks
 from bench.harness import Report
 from bench.machine import one_processor, peer
@@ -22,14 +23,29 @@ LOG_ROWS, ROWS = 500_000, 200_000
 BITS = 22
 
 
-def train(path: Path) -> LogisticRegression:
-    """Learn from a file in one pass, as the command line does."""
-    encoder, model = HashingEncoder(BITS), LogisticRegression(n_jobs=1)
+FIXED, AUTO, SCORING = f"{US}, fixed rate", US, "adagrad predict"
+
+
+def train(path: Path, lr: float | str = "auto") -> LogisticRegression:
+    """Learn from a file in one pass, by the calls that a user makes."""
+    encoder, model = HashingEncoder(BITS), LogisticRegression(lr, n_jobs=1)
     with open_log(path, label="click") as log:
         for batch in log:
             x = encoder.transform(batch.drop_columns(["click"]))
             model.partial_fit(x, batch.column("click").to_numpy(), classes=[0.0, 1.0])
     return model
+
+
+def score(path: Path, model: LogisticRegression, encoder: HashingEncoder) -> None:
+    """Predict every row of a file."""
+    with open_log(path, label=None, ignore=["click"]) as log:
+        for batch in encoded(log, encoder):
+            model.predict_proba(batch.x)
+
+
+def name(ours: str, kind: str) -> str:
+    """Return the name of a variant on a log of a kind."""
+    return ours if (ours, kind) == (US, "parquet") else f"{ours}, {kind}"
 
 
 def write_logs(folder: Path, rows: int) -> dict[str, Path]:
@@ -60,23 +76,42 @@ def write_logs(folder: Path, rows: int) -> dict[str, Path]:
 def end_to_end(report: Report) -> None:
     """Measure a pass from a file to a trained model."""
     rows = 4096 if report.quick else LOG_ROWS
-    with TemporaryDirectory() as name:
-        paths = write_logs(Path(name), rows)
-        variants = [
-            Variant(f"{US}, TSV", lambda _: train(paths["log.tsv"]), group=END_TO_END),
-            Variant(US, lambda _: train(paths["log.parquet"]), group=END_TO_END),
-        ]
+    with TemporaryDirectory() as folder:
+        paths = write_logs(Path(folder), rows)
+        variants = []
+        for kind in ("tsv", "parquet"):
+            path = paths[f"log.{kind}"]
+            with one_processor():
+                model = train(path, "auto")
+            variants += [
+                Variant(name(FIXED, kind), lambda _, path=path: train(path, 0.1), group=END_TO_END),
+                Variant(
+                    name(AUTO, kind), lambda _, path=path: train(path, "auto"), group=END_TO_END
+                ),
+                Variant(
+                    name(SCORING, kind),
+                    lambda _, path=path, model=model: score(path, model, HashingEncoder(BITS)),
+                    group=END_TO_END,
+                ),
+            ]
         if peer("vowpalwabbit") is not None:
             call = lambda _: clicks.vw_pass(f"-d {paths['log.vw']}", BITS)  # noqa: E731
             variants.append(Variant("VW, text", call, group=END_TO_END))
         with one_processor():
             report.measure(Shape("synthetic log", rows), variants, repeat=False, budget=15)
-    of_text = report.ratio("synthetic log", "VW, text", END_TO_END, of=f"{US}, TSV")
-    of_parquet = report.ratio("synthetic log", "VW, text", END_TO_END)
-    report.claims += [
-        Claim("from TSV, VW from its text", of_text, ">=", 4),
-        Claim("from dictionaries in Parquet, VW from its text", of_parquet, ">=", 8),
-    ]
+    for kind, words, target in (
+        ("tsv", "from TSV", 6),
+        ("parquet", "from dictionaries in Parquet", 8),
+    ):
+        for ours, rate in ((FIXED, "a fixed rate"), (AUTO, "lr='auto'")):
+            ratio = report.ratio("synthetic log", "VW, text", END_TO_END, of=name(ours, kind))
+            claim = f"{words}, {rate}, VW from its text"
+            report.claims.append(Claim(claim, ratio, ">=", target))
+        # The model that is scored is the one that lr='auto' trains.
+        for ours, rate in ((AUTO, "training it"), (FIXED, "training with a fixed rate")):
+            of = name(ours, kind)
+            ratio = report.ratio("synthetic log", name(SCORING, kind), END_TO_END, of=of)
+            report.claims.append(Claim(f"{words}, predicting over {rate}", ratio, "<=", 1))
     report.by_shape(f"{END_TO_END}: ns a row", END_TO_END)
 
 

@@ -15,6 +15,7 @@
 
 #include "../ctr/delimited.hpp"
 #include "../ctr/encode.hpp"
+#include "held_array.hpp"
 #include "module.hpp"
 
 namespace py = pybind11;
@@ -36,20 +37,6 @@ TextKind text_kind_of(const std::string& name) {
   if (name == "real") return TextKind::real;
   throw py::value_error("the kind of a column must be 'text', 'integer' or 'real', got '" + name +
                         "'");
-}
-
-// An array of memory that `held` keeps alive.
-template <class T>
-py::array array_of(const T* data, std::size_t size, std::shared_ptr<const void> held) {
-  using Held = std::shared_ptr<const void>;
-  const py::capsule owner(new Held(std::move(held)), [](void* p) { delete static_cast<Held*>(p); });
-  return py::array_t<T>(static_cast<py::ssize_t>(size), data, owner);
-}
-
-template <class T>
-py::array array_of(std::vector<T>&& values) {
-  const auto held = std::make_shared<const std::vector<T>>(std::move(values));
-  return array_of(held->data(), held->size(), held);
 }
 
 class LineSplitter {

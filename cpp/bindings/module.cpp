@@ -74,6 +74,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bind_table(m);
   bind_examples(m);
   bind_hashing(m);
+  bind_pages(m);
   bind_learners(m);
   bind_matrix(m);
   bind_mixture(m);

@@ -17,6 +17,7 @@ void bind_bucket(pybind11::module_& m);
 void bind_table(pybind11::module_& m);
 void bind_examples(pybind11::module_& m);
 void bind_hashing(pybind11::module_& m);
+void bind_pages(pybind11::module_& m);
 void bind_learners(pybind11::module_& m);
 void bind_matrix(pybind11::module_& m);
 void bind_mixture(pybind11::module_& m);

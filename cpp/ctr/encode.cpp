@@ -52,9 +52,11 @@ inline void read_values(const Field& field, const Column& c, std::size_t begin, 
   const double* const numbers = out.numbers.data();
   read_numbers(c, begin, n, out.numbers.data());
   if (field.kind == Kind::bins) {
+    std::uint64_t* const hashes = out.hashes.data();
+    for (std::size_t i = 0; i < n; ++i) hashes[i] = bin_of(numbers[i]);
+    kernels().ctr->hash_words(hashes, n, field.seed, hashes);
     for (std::size_t i = 0; i < n; ++i) {
-      const std::uint64_t hash = hash_words(field.seed, bin_of(numbers[i]));
-      out.hashes[i] = numbers[i] == numbers[i] ? hash : field.seed;
+      hashes[i] = numbers[i] == numbers[i] ? hashes[i] : field.seed;
     }
     return;
   }
@@ -134,12 +136,12 @@ inline Entries cross(const Entries& a, const Entries& b, std::uint64_t seed, std
   return out;
 }
 
-// Calls emit(entries of each field, number of rows) for each block of rows, in order. Consumes the
-// batches.
-template <class Emit>
+// For each block of rows, in order, calls emit_field(f, entries, number of rows) for each field and
+// then emit_block(entries of each field, number of rows). Consumes the batches.
+template <class EmitField, class EmitBlock>
 void for_each_block(const Plan& plan, std::vector<ColumnBatch>& batches, Dictionaries& known,
-                    bool fixed, Emit emit) {
-  constexpr std::size_t block = 512;  // rows whose hashes and slots fit the second-level cache
+                    bool fixed, EmitField emit_field, EmitBlock emit_block) {
+  constexpr std::size_t block = 256;  // rows whose slots fit the first-level cache
   std::vector<Entries> entries(plan.fields.size());
   const auto read = [&](std::size_t f, const std::vector<Column>& columns, std::size_t begin,
                         std::size_t n) {
@@ -183,18 +185,19 @@ void for_each_block(const Plan& plan, std::vector<ColumnBatch>& batches, Diction
         } catch (const std::invalid_argument& error) {
           throw std::invalid_argument(label(plan.fields[f]) + " " + error.what());
         }
+        emit_field(f, entries[f], n);
       }
-      emit(entries, n);
+      emit_block(entries, n);
     }
     before += batch.rows;
     batch.columns.clear();
   }
 }
 
-// Writes the slots of one entry per row, `width` apart. The home is a copy, because the compiler
-// must assume that `out` aliases the original.
-inline void write_slots(const std::uint64_t* hashes, std::size_t n, Home home, unsigned bits,
-                        std::uint32_t* out, std::size_t width) {
+// Writes the slots of one entry per row, all of one region, `width` apart.
+inline void write_slots(const std::uint64_t* hashes, std::size_t n, std::uint32_t region,
+                        unsigned bits, std::uint32_t* out, std::size_t width) {
+  const Home home{region, 0, 1};
   for (std::size_t i = 0; i < n; ++i) out[i * width] = slot_of(hashes[i], home, bits);
 }
 
@@ -301,19 +304,20 @@ void Encoder::encode_fixed(std::vector<ColumnBatch>& batches, std::uint32_t* slo
                            float* values) const {
   const std::vector<std::uint16_t> order = fixed_fields();
   const std::size_t width = order.size();
-  const auto emit = [&](const std::vector<Entries>& entries, std::size_t n) {
-    for (std::size_t place = 0; place < width; ++place) {
-      const Entries& x = entries[order[place]];
-      write_slots(x.hashes.data(), n, plan_.fields[order[place]].home, plan_.bits, slots + place,
-                  width);
-      for (std::size_t i = 0; values != nullptr && i < n; ++i) {
-        values[i * width + place] = x.value(i);
-      }
+  std::vector<std::size_t> places(width);  // of the fields in a row
+  for (std::size_t place = 0; place < width; ++place) places[order[place]] = place;
+  const auto emit_field = [&](std::size_t f, const Entries& x, std::size_t n) {
+    const std::size_t place = places[f];
+    write_slots(x.hashes.data(), n, plan_.fields[f].home.first, plan_.bits, slots + place, width);
+    for (std::size_t i = 0; values != nullptr && i < n; ++i) {
+      values[i * width + place] = x.value(i);
     }
+  };
+  const auto emit_block = [&](const std::vector<Entries>&, std::size_t n) {
     slots += n * width;
     if (values != nullptr) values += n * width;
   };
-  for_each_block(plan_, batches, *known_, true, emit);
+  for_each_block(plan_, batches, *known_, true, emit_field, emit_block);
 }
 
 Varied Encoder::encode_varied(std::vector<ColumnBatch>& batches) const {
@@ -370,7 +374,7 @@ Varied Encoder::encode_varied(std::vector<ColumnBatch>& batches) const {
       ++at;
     });
   };
-  for_each_block(plan_, batches, *known_, false, emit);
+  for_each_block(plan_, batches, *known_, false, [](auto&&...) {}, emit);
   return out;
 }
 
@@ -388,7 +392,7 @@ std::vector<FieldEntries> Encoder::entries(std::vector<ColumnBatch>& batches) co
       }
     }
   };
-  for_each_block(plan_, batches, *known_, false, emit);
+  for_each_block(plan_, batches, *known_, false, [](auto&&...) {}, emit);
   return all;
 }
 

@@ -65,6 +65,10 @@ struct CtrKernels {
                        std::size_t linear_units, float* scales, float* margins);
   void (*pair_steps)(const FieldModel&, const Round&, PairBlock, const float* scales,
                      const float* g, const Params<float>&);
+
+  // out[i] = the XXH64 of words[i], 8 bytes in little-endian order. The two may be one array.
+  void (*hash_words)(const std::uint64_t* words, std::size_t n, std::uint64_t seed,
+                     std::uint64_t* out);
 };
 
 }  // namespace adagrad

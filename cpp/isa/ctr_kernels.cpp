@@ -7,6 +7,7 @@
 
 #include "../ctr/ffm.hpp"
 #include "../ctr/fm.hpp"
+#include "../ctr/hashing.hpp"
 #include "../ctr/logistic.hpp"
 #include "../ctr/margins.hpp"
 #include "../ctr/mixture.hpp"
@@ -160,6 +161,11 @@ void pair_steps_entry(const FieldModel& model, const Round& round, PairBlock pai
   });
 }
 
+void hash_words_entry(const std::uint64_t* words, std::size_t n, std::uint64_t seed,
+                      std::uint64_t* out) {
+  for (std::size_t i = 0; i < n; ++i) out[i] = hash_words(seed, words[i]);
+}
+
 }  // namespace
 
 extern const CtrKernels ADAGRAD_CTR_KERNELS;
@@ -187,6 +193,7 @@ const CtrKernels ADAGRAD_CTR_KERNELS = {linear_weights_entry,
                                         factor_steps_entry,
                                         pair_sums_entry,
                                         pair_margins,
-                                        pair_steps_entry};
+                                        pair_steps_entry,
+                                        hash_words_entry};
 
 }  // namespace adagrad

@@ -15,4 +15,9 @@ KNOWN = [793, 18689, 20171, 61966, 62905, 60070]
 
 
 def test_damaged_files():
-    assert failures(seeds(300, KNOWN)) == []
+    assert failures("any", seeds(300, KNOWN)) == []
+
+
+def test_damaged_pages():
+    """What the compiled module decodes equals what pyarrow does, and both refuse the same files."""
+    assert failures("pages", seeds(600)) == []

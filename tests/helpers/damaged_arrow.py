@@ -1,7 +1,8 @@
 """Read damaged Arrow and Parquet files in a process of its own, which a crash may end.
 
-``python damaged_arrow.py FIRST COUNT KNOWN...`` reads the inputs of seeds in turn. It writes each
-seed to the standard output before it begins, and after it a line about what is wrong, if anything.
+``python damaged_arrow.py KIND FIRST COUNT KNOWN...`` reads the inputs of seeds in turn: files of
+any kind, or pages of Parquet. It writes each seed to the standard output before it begins, and
+after it a line about what is wrong, if anything.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pyarrow import feather, parquet
 from adagrad.ctr import HashingEncoder
 from adagrad.ctr.logs import LogError, open_log
 from fuzz import damaged
+from parquet_files import differences
 
 SECONDS = 20  # that one input may take; far more than it needs, even with a sanitizer
 BYTES = 256 << 20  # that one input may add to the memory of the process
@@ -101,6 +103,53 @@ def intact(number: int) -> tuple[str, bytes]:
 FORMATS = 6
 
 
+@functools.cache
+def pages(number: int) -> bytes:
+    """Return a Parquet file of columns that the compiled module decodes itself."""
+    rng = np.random.default_rng(number)
+    rows = int(rng.integers(1, 120))
+    few, many = rng.integers(0, 5, rows), rng.integers(0, 1 << 40, rows)
+    with_nulls, without = rng.random(rows) < 0.3, np.zeros(rows, np.bool_)
+    columns = {
+        "few": pa.array(few, pa.int32(), mask=with_nulls),
+        "many": pa.array(many, mask=without),
+        "runs": pa.array(np.sort(few), mask=without),
+        "price": pa.array(many / 7, mask=with_nulls),
+        "share": pa.array((few / 7).astype("f4")),
+        "site": pa.array([f"{x:b}" for x in few], mask=with_nulls),
+        "user": pa.array([f"{x:08x}" for x in many], mask=without),
+    }
+    picked = [name for name in columns if rng.random() < 0.5] or ["site"]
+    table = pa.table({name: columns[name] for name in picked})
+    out = io.BytesIO()
+    parquet.write_table(
+        table,
+        out,
+        # Most faults in compressed pages only show that they cannot be decompressed.
+        compression=str(rng.choice(["none", "none", "none", "snappy", "zstd", "gzip"])),
+        data_page_version=str(rng.choice(["1.0", "2.0"])),
+        use_dictionary=bool(rng.random() < 0.6),
+        dictionary_pagesize_limit=int(rng.choice([20, 1 << 20])),
+        row_group_size=int(rng.choice([7, 64, 1000])),
+        data_page_size=int(rng.choice([1, 100, 1 << 20])),
+        write_batch_size=int(rng.choice([1, 10, 1000])),
+        write_statistics=False,
+        store_schema=bool(rng.random() < 0.3),
+    )
+    return out.getvalue()
+
+
+def read_pages(seed: int, path: Path) -> str | None:
+    """Read a damaged file of pages as a log; return how that differs from what pyarrow reads."""
+    data = pages(seed % 500)
+    if seed % 2:
+        end = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+        path.write_bytes(damaged(data[:end], seed) + data[end:])
+    else:
+        path.write_bytes(damaged(data, seed))
+    return "; ".join(differences(path)) or None
+
+
 def read(seed: int, path: Path) -> str | None:
     """Read one damaged file as a log and as columns; return what is wrong with the outcome."""
     format, data = intact(seed % FORMATS)
@@ -143,7 +192,10 @@ def _not_one_line(error: Exception) -> str | None:
     return None
 
 
-def main(first: int, count: int, known: list[int]) -> None:
+READERS = {"any": read, "pages": read_pages}
+
+
+def main(kind: str, first: int, count: int, known: list[int]) -> None:
     """Read the inputs of the known seeds, then of the seeds from `first`."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     pa.set_cpu_count(1)
@@ -153,7 +205,9 @@ def main(first: int, count: int, known: list[int]) -> None:
             before = _peak()
             faulthandler.dump_traceback_later(SECONDS, exit=True)
             try:
-                wrong = read(seed, Path(folder, "log"))
+                wrong = READERS[kind](
+                    seed, Path(folder, "log.parquet" if kind == "pages" else "log")
+                )
             except Exception as error:
                 wrong = f"{type(error).__name__}: {error}".replace("\n", " ")
             if _peak() > before + BYTES:
@@ -167,7 +221,7 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
-def failures(seeds: list[int]) -> list[str]:
+def failures(kind: str, seeds: list[int]) -> list[str]:
     """Read the inputs of seeds in child processes; return a line about each that fails."""
     found = []
     environment = {
@@ -177,7 +231,7 @@ def failures(seeds: list[int]) -> list[str]:
         "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=512",
     }
     while seeds:
-        command = [sys.executable, __file__, *_arguments(seeds)]
+        command = [sys.executable, __file__, kind, *_arguments(seeds)]
         child = subprocess.run(command, capture_output=True, text=True, env=environment)
         lines = child.stdout.split("\n")[:-1]
         found += [line for line in lines if ":" in line]
@@ -200,4 +254,4 @@ def _arguments(seeds: list[int]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), [int(seed) for seed in sys.argv[3:]])
+    main(sys.argv[1], *map(int, sys.argv[2:4]), [int(seed) for seed in sys.argv[4:]])

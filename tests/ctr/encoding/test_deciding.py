@@ -229,6 +229,62 @@ def test_without_fit_integers_are_numbers_and_ids_raise_a_warning(rng):
     assert found == entries_of(by_types)
 
 
+def test_without_fit_only_the_first_rows_are_looked_at(rng, monkeypatch):
+    x = {"clicks": columns(rng)["clicks"]}
+    looks = []
+    encoder = HashingEncoder(10)
+    decide = encoder._decisions
+    monkeypatch.setattr(
+        encoder, "_decisions", lambda *a, **k: looks.append(a[1]) or decide(*a, **k)
+    )
+    rows = len(x["clicks"])
+    for _ in range(LOOK // rows + 3):
+        encoder.transform(x)
+    seen = [len(first) for first in looks if first is not None]
+    assert sum(seen) >= LOOK
+    assert sum(seen[:-1]) < LOOK
+
+
+@pytest.mark.parametrize("before", ["no column", "another type", "no values", "ids in a text"])
+def test_without_fit_a_column_that_turns_into_ids_raises_a_warning(rng, before):
+    """Though other columns have been looked at in full."""
+    x = columns(rng)
+    rows = len(x["clicks"])
+    earlier = {"clicks": x["clicks"]}
+    if before == "another type":
+        earlier["user"] = pa.array(np.arange(rows) % 2 == 0)
+    elif before == "no values":
+        earlier["user"] = pa.nulls(rows, pa.int64())
+    elif before == "ids in a text":
+        earlier["user"] = pa.array(x["user"]).cast(pa.string())
+    encoder = HashingEncoder(10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(LOOK // rows + 2):
+            encoder.transform(earlier)
+    later = {"clicks": x["clicks"], "user": pa.array(x["user"], pa.int64())}
+    with pytest.warns(UserWarning, match=r"X\['user'\] looks like ids"):
+        encoder.transform(later)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encoder.transform(later)  # said once
+
+
+def test_without_fit_only_columns_with_few_values_are_looked_at_again(rng, monkeypatch):
+    rows = 10_000
+    x = {"clicks": rng.integers(0, 100, rows), "rare": pa.array([1] + [None] * (rows - 1))}
+    encoder = HashingEncoder(10)
+    for _ in range(LOOK // rows + 1):
+        encoder.transform(x)
+    looks = []
+    decide = encoder._decisions
+    monkeypatch.setattr(
+        encoder, "_decisions", lambda *a, **k: looks.append(a[1]) or decide(*a, **k)
+    )
+    encoder.transform(x)
+    assert [first.column_names for first in looks if first is not None] == [["rare"]]
+
+
 def test_an_encoder_of_version_0_1_keeps_its_meaning(rng):
     x = {**columns(rng), "at": np.array(["2026-11-28"] * ROWS, "M8[s]")}
     new = HashingEncoder(10, kinds="types")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import adagrad
 import hashing_reference as reference
 from adagrad import _core
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from checks import need_packages
+from isas import using
 
 # Published by the author of xxHash: no bytes, one byte, and one input for each branch on length.
 VECTORS = [
@@ -32,8 +35,6 @@ PINNED_MOMENTS = [42578, 53579, 57936, 1836, 12121, 48001, 21581, 40051, 54296]
 
 def test_moments_and_flags_are_pinned():
     """Dates and times have the same slots in every unit."""
-    need_packages("pyarrow")
-    import pyarrow as pa
 
     at = np.array(["2026-01-31T12:30:00.5", "2026-01-31", "NaT"], "datetime64[ns]")
     for unit in ("ms", "us", "ns"):
@@ -149,3 +150,40 @@ def test_bins_begin_at_powers_of_two_and_half_way():
     apart = [0.0, *limits, *(-x for x in limits), np.inf, -np.inf, 0.5]
     assert len(set(slots(apart))) == len(apart)
     assert slots([0.0]) == slots([-0.0])
+
+
+def slots_of(values, kind, *, isa):
+    """Return the slots of one field, of the encoder and of the reference."""
+    column = pa.table({"x": values})
+    with using(isa):
+        got = HashingEncoder(bits=20, fields={"x": kind}).transform(column).slots.tolist()
+    seed = reference.xxh64(b"x", 0)
+    hashes = [
+        seed if reference.is_missing(x) else reference.hash_of(x, kind, seed)
+        for x in values.to_pylist()
+    ]
+    return got, [reference.slot_of(h, 0, 1, False, 20) for h in hashes]
+
+
+texts = st.one_of(
+    st.none(),
+    st.text(max_size=12),
+    st.text("0123456789abcdef", min_size=8, max_size=8),
+    st.text(min_size=30, max_size=70),
+)
+
+
+@pytest.mark.parametrize("isa", adagrad.isas())
+@given(values=st.lists(texts, max_size=600), first=st.integers(0, 9), is_large=st.booleans())
+def test_texts_of_any_length_hash_as_xxh64(values, first, is_large, isa):
+    """Texts of 8 bytes are hashed several at a time, all others one by one."""
+    column = pa.array(values, pa.large_string() if is_large else pa.string())[first:]
+    got, expected = slots_of(column, "categorical", isa=isa)
+    assert got == expected
+
+
+@pytest.mark.parametrize("isa", adagrad.isas())
+@given(values=st.lists(st.one_of(st.none(), st.floats(), st.integers(-9, 9)), max_size=600))
+def test_bins_hash_as_xxh64(values, isa):
+    got, expected = slots_of(pa.array(values, pa.float64()), "log2-bins", isa=isa)
+    assert got == expected

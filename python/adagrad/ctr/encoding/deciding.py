@@ -97,7 +97,7 @@ def decide(
     numeric : str
         Kind of numbers.
     first : pyarrow.Table or None
-        The first rows. Without them, integers are numbers.
+        The first rows, of some columns. In others, integers are numbers.
     by_types : bool
         Whether types alone decide: moments without a kind are categories then, and not left out.
     """
@@ -133,10 +133,13 @@ def decide(
 
 def _looks(schema: pa.Schema, given: Mapping[str, str | None], first: pa.Table) -> dict[str, Look]:
     """Look at the columns of numbers that may be ids."""
+    present = set(first.column_names)
     numbers = [
         name
         for name, kind in given.items()
-        if kind not in ("categorical", CALENDAR) and is_number_type(schema.field(name).type)
+        if name in present
+        and kind not in ("categorical", CALENDAR)
+        and is_number_type(schema.field(name).type)
     ]
     if not numbers:
         return {}

@@ -159,6 +159,7 @@ class HashingEncoder(ScikitLearnMethods):
     """
 
     _found: Decisions | None = None  # by `fit`, in this process
+    _looked_at: dict[tuple[str, str], int] | None  # values of columns; None after a warning
 
     def __init__(
         self,
@@ -232,7 +233,9 @@ class HashingEncoder(ScikitLearnMethods):
         """Encode the rows of X. O(values).
 
         Without `fit`, the columns of X decide the fields, and types alone decide the kinds:
-        integers are numbers, and timestamps are categories.
+        integers are numbers, and timestamps are categories. A `UserWarning` names the first column
+        that looks like ids, once. Until then, calls look at the first 65,536 values of each column;
+        one that is new, or that comes with another type, counts from 0.
 
         Parameters
         ----------
@@ -401,13 +404,28 @@ class HashingEncoder(ScikitLearnMethods):
         return hasher, encodable(table, kinds, checked=checked), derived(kinds)
 
     def _warn_of_ids(self, table: pa.Table) -> None:
-        """Warn, once, that without `fit` columns are numbers that look like ids."""
-        if getattr(self, "_has_warned", False) or not len(table):
+        """Warn, once, that without `fit` columns are numbers that look like ids.
+
+        Of each column, at least as many values are looked at as by `fit`: doing so takes as long as
+        encoding them. A column that is new, has a new type, or had no values before, is looked at.
+        """
+        from adagrad.ctr.encoding.looks import LOOK
+
+        seen: dict[tuple[str, str], int] | None = getattr(self, "_looked_at", {})
+        if seen is None or not len(table):
             return
-        found = self._decisions(table.schema, table, by_types=True)
+        self._looked_at = seen
+        fields = [(field.name, str(field.type)) for field in table.schema]
+        new = [field for field in fields if seen.get(field, 0) < LOOK]
+        if not new:
+            return
+        first = table.select([name for name, _ in new])
+        for field, column in zip(new, first.columns, strict=True):
+            seen[field] = seen.get(field, 0) + len(column) - column.null_count
+        found = self._decisions(table.schema, first, by_types=True)
         ids = [name for name, look in found.looks.items() if look.kind == "ids"]
         if ids := [name for name in ids if name not in found.doubtful]:
-            self._has_warned = True
+            self._looked_at = None
             warnings.warn(
                 f"X[{ids[0]!r}] looks like ids ({found.looks[ids[0]].why}), but the encoder is not"
                 " fitted, so that all integers are numbers: call fit, or give kinds in fields",
@@ -462,6 +480,5 @@ class HashingEncoder(ScikitLearnMethods):
         return hasher
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            name: value for name, value in vars(self).items() if name not in ("_last", "_found")
-        }
+        own = ("_last", "_found", "_looked_at")  # of this object alone
+        return {name: value for name, value in vars(self).items() if name not in own}

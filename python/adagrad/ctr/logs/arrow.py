@@ -17,6 +17,7 @@ from pyarrow import parquet
 from adagrad._arrow import opaque, type_name, without
 from adagrad._text import one_line, shortened
 from adagrad.ctr.logs.memory import checked
+from adagrad.ctr.logs.pages import PlainPages, Unusual, row_groups
 from adagrad.ctr.logs.request import distinct_names
 from adagrad.ctr.logs.rows import Fault, LogError
 from adagrad.ctr.logs.types import CannotConvert, convert, has_single_values, readable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
     from typing import Any
 
+    from adagrad.ctr.logs.pages import Place
     from adagrad.ctr.logs.request import Request
     from adagrad.ctr.logs.rows import ParsedRows
     from adagrad.ctr.logs.sources import Source
@@ -48,7 +50,7 @@ class ColumnReader:
         try:
             open_ = self._open_parquet if source.format == "parquet" else self._open_arrow
             schema = open_(source, request)
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:  # of a column's name
             self.close()
             reason = f"not a readable {source.format} file: {one_line(error)}"
             raise LogError(self._path, 1, reason) from None
@@ -86,7 +88,9 @@ class ColumnReader:
         features = request.features()
         wanted = None if features is None else {*features, request.label}
         schema = file.schema_arrow
-        encoded = _dictionary_columns(file, schema, wanted, look=request.is_first)
+        groups = row_groups(self._raw)
+        first = groups[0][1] if groups and request.is_first else None
+        encoded = _dictionary_columns(file, schema, wanted, first)
         total = max(file.metadata.num_rows, 1)
 
         def batches(schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
@@ -96,10 +100,10 @@ class ColumnReader:
                 for field, original in zip(schema, wanted, strict=True)
                 if original in encoded and pa.types.is_dictionary(field.type)
             ]
+            names = list(dict.fromkeys(wanted))
+            file = parquet.ParquetFile(self._raw, read_dictionary=dictionaries, **options)
             done = 0
-            for batch in parquet.ParquetFile(
-                self._raw, read_dictionary=dictionaries, **options
-            ).iter_batches(max(rows, READ), columns=list(dict.fromkeys(wanted)), use_threads=False):
+            for batch in self._in_groups(file, groups, names, rows):
                 done += batch.num_rows
                 self._done = done / total
                 yield batch
@@ -111,6 +115,35 @@ class ColumnReader:
             else field
             for field in schema
         )
+
+    def _in_groups(
+        self,
+        file: parquet.ParquetFile,
+        groups: list[tuple[int, list[Place]]],
+        names: list[str],
+        rows: int,
+    ) -> Iterator[pa.RecordBatch]:
+        """Read the row groups one by one, each by the fast path as far as it can.
+
+        pyarrow takes a column whose pages are damaged for one that has ended, so rows are counted.
+        """
+        plain = PlainPages.for_columns(file, groups, names)
+        options = {"batch_size": max(rows, READ), "columns": names, "use_threads": False}
+        if plain is None:
+            yield from _counted(file.iter_batches(**options), sum(rows for rows, _ in groups))
+            return
+        for group, (total, _) in enumerate(groups):
+            given = 0
+            try:
+                for batch in plain.batches(self._raw, group, rows):
+                    given += batch.num_rows
+                    yield batch
+            except Unusual:
+                for batch in _counted(file.iter_batches(row_groups=[group], **options), total):
+                    known = min(given, batch.num_rows)
+                    given -= known
+                    if known < batch.num_rows:
+                        yield batch.slice(known)
 
     def _open_arrow(self, source: Source, request: Request) -> pa.Schema:
         if source.pipe is None:
@@ -211,18 +244,13 @@ def _dictionary_columns(
     file: parquet.ParquetFile,
     schema: pa.Schema,
     wanted: Collection[str | None] | None,
-    *,
-    look: bool,
+    first: list[Place] | None,
 ) -> set[str]:
     """Return the string columns to read as dictionaries, which are hashed once per distinct value.
 
-    Those are the columns that the writer of the first file dictionary-encoded. Any other file, and
-    one without rows, can be read in the same way, so there is no need to `look` at it.
-
-    Raises
-    ------
-    OSError, pyarrow.ArrowException
-        A column is damaged.
+    Those are the columns that the writer of the first file dictionary-encoded, as the places of the
+    columns of its `first` row group say. Any other file, and one without rows, can be read in the
+    same way.
     """
     kinds = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
     texts = {
@@ -230,17 +258,24 @@ def _dictionary_columns(
         for field in schema
         if field.type in kinds and (wanted is None or field.name in wanted)
     }
-    if not (look and file.metadata.num_row_groups and texts):
+    if first is None:
         return texts
-    # Damaged metadata of a column is an error of a reader; pyarrow 26 aborts where it shows it.
-    next(file.iter_batches(1, row_groups=[0], columns=list(texts), use_threads=False), None)
-    group = file.metadata.row_group(0)
     paths = [file.schema.column(index).path for index in range(len(file.schema))]
     return {
         path
-        for index, path in enumerate(paths)
-        if path in texts and group.column(index).has_dictionary_page
+        for path, place in zip(paths, first, strict=False)
+        if path in texts and place.has_dictionary
     }
+
+
+def _counted(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield batches; OSError if they do not have so many rows in all."""
+    found = 0
+    for batch in batches:
+        found += batch.num_rows
+        yield batch
+    if found != rows:
+        raise OSError(f"it claims {rows} rows, but has {found}")
 
 
 def _original(names: list[str], wanted: Iterable[str]) -> list[str]:
