@@ -19,8 +19,8 @@ std::size_t dense_entry(T* w, const T* g, T* s, std::size_t n, const Params<T>& 
 }
 
 // Tells the processor that the upper halves of vector registers are empty. While they are not, each
-// SSE instruction of the caller waits for the one before it, and compilers forget to tell after some
-// loops over hand-written vectors.
+// SSE instruction of the caller waits for the one before it, and compilers forget to tell after
+// some loops over hand-written vectors.
 inline void clear_upper_halves() {
 #if defined(__GNUC__) && defined(__AVX__)
   _mm256_zeroupper();
