@@ -4,6 +4,7 @@
 
    Rows are named by ids. `ahead` is how many ids (or examples) before its turn a row is prefetched.
  */
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -374,5 +375,37 @@ void learn_rows(float* const* tables, const size_t* widths, size_t count, const 
     for (size_t lane = 0; lane < LINE; ++lane) sum += sums[lane];
     for (size_t lane = 0; lane < 4; ++lane) sum += rest[lane];
     margins[i] = sum;
+  }
+}
+
+/* -- a learner --------------------------------------------------------------------------------- */
+
+/* No limit, but what one writes at first: logistic regression by AdaGrad, one example at a time,
+   without a vector or a thread. The bias has a pair of its own. */
+void learn_logistic(float* pairs, float* bias, const examples* given, const float* y, float lr,
+                    float eps, float* margins, size_t ahead) {
+  const examples x = *given;
+  size_t next = 0;
+  for (size_t i = 0; i < x.n; ++i) {
+    const size_t until = i + ahead < x.n ? i + ahead : x.n - 1;
+    for (const size_t stop = start_of(&x, until + 1); next < stop; ++next) {
+      __builtin_prefetch(pairs + 2 * (size_t)x.slots[next], 1);
+    }
+    const size_t stop = start_of(&x, i + 1);
+    float margin = bias[0];
+    for (size_t k = start_of(&x, i); k < stop; ++k) {
+      const float w = pairs[2 * (size_t)x.slots[k]];
+      margin += x.values == NULL ? w : w * x.values[k];
+    }
+    margins[i] = margin;
+    const float g = 1.0f / (1.0f + expf(-margin)) - y[i];
+    for (size_t k = start_of(&x, i); k < stop; ++k) {
+      float* const at = pairs + 2 * (size_t)x.slots[k];
+      const float by = x.values == NULL ? g : g * x.values[k];
+      at[1] += by * by;
+      at[0] -= lr * by / sqrtf(at[1] + eps);
+    }
+    bias[1] += g * g;
+    bias[0] -= lr * g / sqrtf(bias[1] + eps);
   }
 }

@@ -34,6 +34,7 @@ EXAMPLES_AHEAD = 4
 
 Call = Callable[[], object]
 Size = ctypes.c_size_t
+Float = ctypes.c_float
 Pointer = ctypes.c_void_p
 
 
@@ -75,6 +76,7 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "scan": (Pointer, Size, Pointer),
     "learn_pairs": (Pointer, Pointer, Pointer, Pointer, Size),
     "learn_rows": (Pointer, Pointer, Size, Pointer, Pointer, Pointer, Size),
+    "learn_logistic": (Pointer, Pointer, Pointer, Pointer, Float, Float, Pointer, Size),
 }
 
 
@@ -111,7 +113,7 @@ def build(folder: Path | None = None) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             made = Path(scratch) / library.name
-            command = [*compiler, *FLAGS, str(SOURCE), "-o", str(made)]
+            command = [*compiler, *FLAGS, str(SOURCE), "-o", str(made), "-lm"]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 first = next((line for line in done.stderr.splitlines() if "error" in line), "")
@@ -243,18 +245,8 @@ class Limits:
         n = len(x)
         for name, a in (("g", g), ("margins", margins)):
             _check(name, a, np.float32, (n,), writes=name == "margins")
-        layouts = [_table(w, s) for w, s in tables]
-        for (w, _), table in zip(tables, layouts, strict=True):
-            joined = table.s == table.w + 4 * table.dim and table.state == table.dim
-            if not joined or not table.w_stride == table.s_stride == 2 * table.dim:
-                raise ValueError("each row of s must lie right behind its row of w")
-            if len(w) != x.n_slots:
-                raise ValueError(f"a table has {len(w)} rows, x has {x.n_slots} slots")
-        fixed = len(x.bounds) == 9 and n != 1
-        entries = int(x.bounds[8]) if fixed else 0
-        values = None if x.values is None else x.values.ctypes.data
-        starts = None if fixed else x.bounds.ctypes.data
-        of = _Examples(x.slots.ctypes.data, starts, values, n, entries, 8)
+        layouts = [_joined(w, s, x) for w, s in tables]
+        of = _examples(x)
         rest = (ctypes.addressof(of), g.ctypes.data, margins.ctypes.data, examples)
         arrays = (tables, x, g, margins, of)
         if [table.dim for table in layouts] == [1]:
@@ -264,6 +256,32 @@ class Limits:
         widths = (Size * count)(*(table.dim for table in layouts))
         first = (ctypes.addressof(pointers), ctypes.addressof(widths), count)
         return self._call("learn_rows", (*first, *rest), (*arrays, pointers, widths))
+
+    def learn_logistic(
+        self,
+        w: np.ndarray,
+        s: np.ndarray,
+        x: Any,
+        y: np.ndarray,
+        lr: float,
+        eps: float,
+        margins: np.ndarray,
+        examples: int = EXAMPLES_AHEAD,
+    ) -> Call:
+        """Return a pass of logistic regression over examples, one at a time; see `learn`.
+
+        It learns labels `y` by AdaGrad with a bias from zero, and writes the margin of each example
+        before it learns from it.
+        """
+        for name, a in (("y", y), ("margins", margins)):
+            _check(name, a, np.float32, (len(x),), writes=name == "margins")
+        table = _joined(w, s, x)
+        if table.dim != 1:
+            raise ValueError(f"w must have one param a row, got {table.dim}")
+        of, bias = _examples(x), np.zeros(2, np.float32)
+        pointers = (table.w, bias.ctypes.data, ctypes.addressof(of), y.ctypes.data)
+        rest = (lr, eps, margins.ctypes.data, examples)
+        return self._call("learn_logistic", (*pointers, *rest), (w, s, x, y, margins, of, bias))
 
 
 @functools.cache
@@ -323,6 +341,25 @@ def _table(w: np.ndarray, s: np.ndarray) -> _Table:
         raise ValueError(f"s must have shape {w.shape} or {w.shape[:1]}, got {s.shape}")
     dim, state = (a.shape[1] if a.ndim == 2 else 1 for a in (w, s))
     return _Table(w.ctypes.data, s.ctypes.data, w.strides[0] // 4, s.strides[0] // 4, dim, state)
+
+
+def _joined(w: np.ndarray, s: np.ndarray, x: Any) -> _Table:
+    """Return a table whose rows are params and then as many accumulators, for the slots of `x`."""
+    table = _table(w, s)
+    joined = table.s == table.w + 4 * table.dim and table.state == table.dim
+    if not joined or not table.w_stride == table.s_stride == 2 * table.dim:
+        raise ValueError("each row of s must lie right behind its row of w")
+    if len(w) != x.n_slots:
+        raise ValueError(f"a table has {len(w)} rows, x has {x.n_slots} slots")
+    return table
+
+
+def _examples(x: Any) -> _Examples:
+    fixed = len(x.bounds) == 9 and len(x) != 1
+    entries = int(x.bounds[8]) if fixed else 0
+    values = None if x.values is None else x.values.ctypes.data
+    starts = None if fixed else x.bounds.ctypes.data
+    return _Examples(x.slots.ctypes.data, starts, values, len(x), entries, 8)
 
 
 def _rows_ahead(table: _Table, lines: int = LINES_AHEAD, reads_only: bool = False) -> int:

@@ -17,7 +17,8 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "../adagrad/rows.hpp"
+#include "gathered.hpp"
+#include "pairs.hpp"
 #include "proximal.hpp"
 #include "sigmoid.hpp"
 #include "types.hpp"
@@ -89,11 +90,10 @@ inline float region_sum(const Examples& x, Weights<proximal>& weights, std::size
   return sum;
 }
 
-// Writes the sum over the entries of example i in each region of `of` to
-// partial[region * stride + i - begin].
+// The sums of linear_sums() without the bias, one after the other.
 template <bool proximal, bool fixed>
-void linear_sums(const LinearModel& model, const Round& round, const Units& of, float* partial,
-                 std::size_t stride) {
+void sums_one_by_one(const LinearModel& model, const Round& round, const Units& of, float* partial,
+                     std::size_t stride) {
   const Examples x = *round.x;
   const float* const table = model.table;
   Weights<proximal> weights{model};
@@ -113,6 +113,37 @@ void linear_sums(const LinearModel& model, const Round& round, const Units& of, 
     for (std::size_t region = of.first; region < of.last; ++region) {
       to[region * stride] = region_sum<proximal, fixed>(x, weights, i, region, stop);
     }
+  }
+}
+
+// The same where the lengths of runs vary and there are no penalties.
+inline void sums_of_any_shape(const LinearModel& model, const Round& round, const Units& of,
+                              float* partial, std::size_t stride) {
+#if defined(__GNUC__) && defined(__AVX2__)
+  for (std::size_t i = round.begin; i < round.end;) {
+    float* const to = partial + (i - round.begin);
+    const std::size_t end = sums_of_block(model.table, round, of, i, to, stride);
+    const Round one{round.x, i, i + 1};
+    if (end == i) sums_one_by_one<false, false>(model, one, of, to, stride);
+    i = end == i ? i + 1 : end;
+  }
+#else
+  sums_one_by_one<false, false>(model, round, of, partial, stride);
+#endif
+}
+
+// Writes the sum over the entries of example i in each region of `of` to
+// partial[region * stride + i - begin].
+template <bool proximal, bool fixed>
+void linear_sums(const LinearModel& model, const Round& round, const Units& of, float* partial,
+                 std::size_t stride) {
+  if constexpr (proximal) {
+    sums_one_by_one<proximal, fixed>(model, round, of, partial, stride);
+  } else if constexpr (fixed) {
+    round.x->values == nullptr ? sums_of_same_shape<false>(model.table, round, of, partial, stride)
+                               : sums_of_same_shape<true>(model.table, round, of, partial, stride);
+  } else {
+    sums_of_any_shape(model, round, of, partial, stride);
   }
   if (of.last != regions || model.bias == nullptr) return;
   float* const with_bias = partial + (regions - 1) * stride;
@@ -153,6 +184,8 @@ void step_pairs(float* pairs, const std::uint32_t* ids, const float* g, std::siz
                 const Params<float>& p) {
   if constexpr (std::is_same_v<Form, Sum>) {
     for (std::size_t i = 0; i < n; ++i) pairs[2 * std::size_t{ids[i]} + 1] += g[i];
+  } else if constexpr (Form::plain) {
+    plain_pairs<Form>(pairs, ids, g, n, p);
   } else {
     resident_pairs<Form>(pairs, ids, g, n, p);
   }
@@ -181,41 +214,67 @@ inline Params<float> without_decay(const Params<float>& p) {
   return of_bias;
 }
 
+// Steps the bias by n gradients in order, n <= round_size.
+template <class Form>
+void step_bias(float* bias, const float* g, std::size_t n, const Params<float>& params) {
+  const Params<float> p = without_decay(params);
+  if constexpr (Form::plain && !std::is_same_v<Form, Sum>) {
+    // Only the sums wait for each other, so the roots and the quotients vectorize.
+    float w = bias[0], s = bias[1], sums[round_size], changes[round_size];
+    for (std::size_t i = 0; i < n; ++i) sums[i] = s = accumulated<Form>(p, s, g[i]);
+    for (std::size_t i = 0; i < n; ++i) changes[i] = step<Form>(p, g[i], sums[i]);
+    for (std::size_t i = 0; i < n; ++i) w -= changes[i];
+    bias[0] = w;
+    bias[1] = s;
+  } else {
+    constexpr std::uint32_t zeros[round_size] = {};
+    step_pairs<Form>(bias, zeros, g, n, p);
+  }
+}
+
 constexpr std::size_t step_block = 1024;
-constexpr std::uint32_t zeros[step_block] = {};
 
 // Steps the params of the regions `of`; g[i - begin] is the gradient in the margin of example i.
 template <class Form, bool fixed>
 void linear_steps(const LinearModel& model, const Round& round, const Units& of, const float* g,
                   const Params<float>& params) {
   const Examples x = *round.x;
-  std::uint32_t slots[step_block];
-  float gradients_of[step_block];
-  std::size_t count = 0;
+  const bool all = of.first == 0 && of.last == regions;
+  const std::size_t total = first<fixed>(x, x.n, 0);
+  const Collector collect(round, of);
+  std::uint32_t slots[step_block + most_past];
+  float gradients_of[step_block + most_past];
+  std::size_t count = 0, first_of_block = first<fixed>(x, round.begin, 0);
+  const auto step_collected = [&](std::size_t next) {
+    const std::uint32_t* const of_block = all ? x.slots + first_of_block : slots;
+    step_slots<Form>(model, of_block, gradients_of, count, params);
+    first_of_block = next;
+    count = 0;
+  };
   // The entries of several examples are collected into blocks, which fill the vectors of
   // step_slots(). A block keeps the order of the entries, so repeated slots are stepped in order.
   // Gradients come from `g` alone, so steps between two entries of an example do not change them.
   for (std::size_t i = round.begin; i < round.end; ++i) {
     const float of_margin = g[i - round.begin];
     const std::size_t last = first<fixed>(x, i, of.last);
-    for (std::size_t k = first<fixed>(x, i, of.first); k < last; ++k) {
-      if (count == step_block) {
-        step_slots<Form>(model, slots, gradients_of, count, params);
-        count = 0;
+    for (std::size_t k = first<fixed>(x, i, of.first); k < last;) {
+      if (count == step_block) step_collected(k);
+      const std::size_t left = last - k, room = step_block - count;
+      const std::size_t n = left < room ? left : room;
+      float* const to = gradients_of + count;
+      if (x.values == nullptr) {
+        collect.fill(of_margin, n, to);
+      } else {
+        for (std::size_t j = 0; j < n; ++j) to[j] = of_margin * x.values[k + j];
       }
-      slots[count] = x.slots[k];
-      gradients_of[count++] = x.values == nullptr ? of_margin : of_margin * x.values[k];
+      if (!all) collect(x.slots, {k, k + n}, total, slots + count);
+      count += n;
+      k += n;
     }
   }
-  step_slots<Form>(model, slots, gradients_of, count, params);
+  step_collected(0);
   if (of.last != regions || model.bias == nullptr) return;
-  // The bias takes one step per example, in order.
-  const Params<float> of_bias = without_decay(params);
-  for (std::size_t i = round.begin; i < round.end; i += step_block) {
-    const std::size_t left = round.end - i;
-    step_pairs<OfBias<Form>>(model.bias, zeros, g + (i - round.begin),
-                             left < step_block ? left : step_block, of_bias);
-  }
+  step_bias<OfBias<Form>>(model.bias, g, round.end - round.begin, params);
 }
 
 // Rounds of one example each, all regions at once. The bits are those of linear_sums(),
@@ -227,7 +286,6 @@ void linear_each(const LinearModel& model, const Round& round, const Targets& ta
   constexpr bool proximal = std::is_same_v<Form, Proximal>;
   const Examples x = *round.x;
   Weights<proximal> weights{model};
-  const Params<float> of_bias = without_decay(params);
   float g[step_block];
   // An example is prefetched `ahead` examples before its turn. Prefetching early is safe: it reads
   // no value, so steps in between are seen.
@@ -257,7 +315,7 @@ void linear_each(const LinearModel& model, const Round& round, const Targets& ta
       step_slots<Form>(model, x.slots + k, g, count, params);
     }
     if (model.bias != nullptr) {
-      step_pairs<OfBias<Form>>(model.bias, zeros, &of_margin, 1, of_bias);
+      step_bias<OfBias<Form>>(model.bias, &of_margin, 1, params);
     }
   }
 }

@@ -116,6 +116,19 @@ inline void learn_mixing(MixingState& state, const double* u, const double* righ
   store_eight(state.theta, load_eight(state.theta) + step * (largest_move / most));
 }
 
+constexpr std::int32_t is_expert[lanes] = {-1, -1, -1, -1, -1, 0, 0, 0};
+constexpr std::int32_t is_mixture[lanes] = {0, 0, 0, 0, 0, -1, 0, 0};
+
+// The inputs of the mixture: the margins of the experts, clipped, and the constant.
+inline Eight inputs_of(const float* margins, bool has_bias) {
+  float clipped[lanes];
+  for (std::size_t k = 0; k < lanes; ++k) {
+    clipped[k] = margins[k] < -30.0f ? -30.0f : margins[k] > 30.0f ? 30.0f : margins[k];
+  }
+  const Eight constant = joined(all(has_bias ? 1.0f : 0.0f), Eight{}, load_mask(is_mixture));
+  return joined(load_eight(clipped), constant, load_mask(is_expert));
+}
+
 // Writes the guarded margin of n <= round_size examples, and that of the mixture, and learns from
 // them. z has eight floats for each example; lanes 5 to 7 are overwritten.
 inline void mix(MixingState& state, float* z, bool has_bias, const Targets& targets, std::size_t n,
@@ -125,19 +138,20 @@ inline void mix(MixingState& state, float* z, bool has_bias, const Targets& targ
   // best one, and the probabilities of the label and of the other one.
   float m[most], e[most], behind[most];
   double u[most], loss[most], right[most], wrong[most];
+  // Whole vectors are written and read: one that is read after its lanes were written waits.
+  for (std::size_t i = 0; i < n; ++i)
+    store_eight(m + lanes * i, inputs_of(z + lanes * i, has_bias));
+  for (std::size_t j = 0; j < lanes * n; ++j) u[j] = static_cast<double>(m[j]);
   for (std::size_t i = 0; i < n; ++i) {
-    const bool positive = targets.y[i] > 0.0f;
-    float* const own = z + lanes * i;
-    double* const input = u + lanes * i;
-    for (std::size_t k = 0; k < lanes; ++k) {
-      const float clipped = own[k] < -30.0f ? -30.0f : own[k] > 30.0f ? 30.0f : own[k];
-      input[k] = k < experts ? static_cast<double>(clipped) : 0.0;
-    }
-    input[experts] = has_bias ? 1.0 : 0.0;
-    const double total = sum_of_inputs(load_eight(state.theta) * load_eight(input));
-    mixed[i] = own[experts] = static_cast<float>(total);
-    own[6] = own[7] = 0.0f;
-    for (std::size_t k = 0; k < lanes; ++k) m[lanes * i + k] = positive ? own[k] : -own[k];
+    const double total = sum_of_inputs(load_eight(state.theta) * load_eight(u + lanes * i));
+    mixed[i] = static_cast<float>(total);
+  }
+  for (std::size_t i = 0; i < n; ++i) {
+    const Eight own = load_eight(z + lanes * i);
+    const Eight of_all =
+        joined(own, joined(all(mixed[i]), Eight{}, load_mask(is_mixture)), load_mask(is_expert));
+    store_eight(z + lanes * i, of_all);
+    store_eight(m + lanes * i, targets.y[i] > 0.0f ? of_all : of_all * -1.0f);
   }
   // These loops are independent of each other and vectorize; a loop of both types would not.
   for (std::size_t j = 0; j < lanes * n; ++j) e[j] = exp_of_minus(magnitude_of(m[j]));
@@ -152,22 +166,28 @@ inline void mix(MixingState& state, float* z, bool has_bias, const Targets& targ
     loss[j] = logarithm(1.0 + static_cast<double>(e[j])) + loss[j];
   }
   learn_mixing(state, u, right, wrong, targets, n, lambda);
+  double distance[most], weight = state.weight, largest = state.largest_weight;
+  Lanes8<double> evidence = load_eight(state.evidence), losses = load_eight(state.losses);
   for (std::size_t i = 0; i < n; ++i) {
     const double o = static_cast<double>(weight_of(targets, i));
-    const double* const of_example = loss + lanes * i;
-    double least = state.evidence[0];
-    for (std::size_t k = 1; k < inputs; ++k) {
-      least = state.evidence[k] < least ? state.evidence[k] : least;
-    }
-    state.weight += o;
-    state.largest_weight = o > state.largest_weight ? o : state.largest_weight;
+    double lane[lanes];
+    store_eight(lane, evidence);
+    double least = lane[0];
+    for (std::size_t k = 1; k < inputs; ++k) least = lane[k] < least ? lane[k] : least;
+    weight += o;
+    largest = o > largest ? o : largest;
     for (std::size_t k = 0; k < lanes; ++k) {
-      behind[lanes * i + k] =
-          static_cast<float>((state.evidence[k] - least) / state.largest_weight);
-      state.evidence[k] = lambda * state.evidence[k] + o * of_example[k];
-      state.losses[k] += o * of_example[k];
+      distance[lanes * i + k] = (lane[k] - least) / largest;
     }
+    const Lanes8<double> lost = load_eight(loss + lanes * i) * o;
+    evidence = evidence * lambda + lost;
+    losses = losses + lost;
   }
+  store_eight(state.evidence, evidence);
+  store_eight(state.losses, losses);
+  state.weight = weight;
+  state.largest_weight = largest;
+  for (std::size_t j = 0; j < lanes * n; ++j) behind[j] = static_cast<float>(distance[j]);
   for (std::size_t j = 0; j < lanes * n; ++j) {
     behind[j] = prior_share[j % lanes] * exp_of_minus(behind[j]);
   }

@@ -54,6 +54,7 @@
 #include "eight.hpp"
 #include "logistic.hpp"
 #include "mixing.hpp"
+#include "runs.hpp"
 
 namespace adagrad {
 namespace {
@@ -76,6 +77,17 @@ inline Eight rates_of(const Eight& s, const Eight& gain, const Eight& start, con
                       float inverse) {
   const Eight d = start + (s + gain) * inverse;
   return rate / first_roots(d);
+}
+
+// Calls f with the regions that are prefetched and visited at a time: one of them, or all where
+// loops of varying lengths mispredict more branches than a few prefetches at a time are worth.
+template <bool fixed, class F>
+ADAGRAD_INLINE void by_pieces(const Units& of, F f) {
+  constexpr std::size_t regions_of_piece = fixed ? 1 : regions;
+  for (std::size_t first = of.first; first < of.last; first += regions_of_piece) {
+    const std::size_t end = first + regions_of_piece;
+    f(Units{first, end < of.last ? end : of.last});
+  }
 }
 
 // Prefetches the rows of a part of the entries that an example has in some regions, if there is
@@ -146,6 +158,19 @@ inline void add_regions(const float* partial, std::size_t stride, std::size_t n,
   add_units(partial, stride, regions, lanes * n, sums);
 }
 
+// The labels and weights of examples, once for each lane: loops over all lanes of all examples
+// vectorize, whatever the width of a vector.
+struct EachLane {
+  float y[lanes * round_size], o[lanes * round_size];
+
+  EachLane(const Targets& targets, std::size_t n) {
+    for (std::size_t i = 0; i < n; ++i) {
+      store_eight(y + lanes * i, all(targets.y[i]));
+      store_eight(o + lanes * i, all(weight_of(targets, i)));
+    }
+  }
+};
+
 // The margins of a round, and what its steps need: see MixtureRound.
 inline void mixture_margins(const MixtureModel& model, const Targets& targets, std::size_t n,
                             const float* partial, std::size_t stride, std::uint64_t t,
@@ -162,13 +187,14 @@ inline void mixture_margins(const MixtureModel& model, const Targets& targets, s
     store_eight(to.rate + lanes * i, eight(expert_rate) * shared + eight(fixed_rate));
     if (model.bias != nullptr) store_eight(z, load_eight(z) + load_eight(model.bias));
   }
+  const EachLane each(targets, n);
+  for (std::size_t k = 0; k < lanes * n; ++k) {
+    const float p = to.p[k] = sigmoid(to.z[k]), g = (p - each.y[k]) * each.o[k];
+    to.gain[k] = (g * g) * scale;
+  }
   for (std::size_t i = 0; i < n; ++i) {
-    const float y = targets.y[i], o = weight_of(targets, i);
-    for (std::size_t j = 0; j < lanes; ++j) {
-      const std::size_t k = lanes * i + j;
-      const float p = to.p[k] = sigmoid(to.z[k]), g = (p - y) * o;
-      to.gain[k] = (g * g) * scale * is_adaptive[j];
-    }
+    float* const gain = to.gain + lanes * i;
+    store_eight(gain, load_eight(gain) * eight(is_adaptive));
   }
   for (std::size_t i = 0; i < n && model.bias != nullptr; ++i) {
     const std::size_t k = lanes * i;
@@ -188,26 +214,28 @@ void mixture_rates(const MixtureModel& model, const MixtureEntries& entries, con
   for (std::size_t i = round.begin; i < round.end; ++i) {
     const std::size_t at = lanes * (i - round.begin);
     const Eight rate = load_eight(has.rate + at), gain = load_eight(has.gain + at);
-    for (std::size_t region = of.first; region < of.last; ++region) {
-      prefetch_rows<fixed>(model, x, i + (round.end - round.begin), {region, region + 1}, 0, 2);
-      Eight sum{};
-      const std::size_t last = first<fixed>(x, i, region + 1);
-      for (std::size_t k = first<fixed>(x, i, region); k < last; ++k) {
-        const Eight s = load_eight(model.table + mixture_row * x.slots[k] + lanes);
-        const std::size_t place = k - entries.first;
-        if constexpr (scaled) {
-          const float square = entries.values[place] * entries.values[place];
-          const Eight r = rates_of(s, gain * square, start, rate, has.inverse);
-          store_eight(entries.rates + lanes * place, r);
-          sum = sum + r * square;
-        } else {
-          const Eight r = rates_of(s, gain, start, rate, has.inverse);
-          store_eight(entries.rates + lanes * place, r);
-          sum = sum + r;
+    by_pieces<fixed>(of, [&](const Units& piece) {
+      prefetch_rows<fixed>(model, x, i + (round.end - round.begin), piece, 0, 2);
+      std::size_t k = first<fixed>(x, i, piece.first);
+      for (std::size_t region = piece.first; region < piece.last; ++region) {
+        Eight sum{};
+        for (const std::size_t last = first<fixed>(x, i, region + 1); k < last; ++k) {
+          const Eight s = load_eight(model.table + mixture_row * x.slots[k] + lanes);
+          const std::size_t place = k - entries.first;
+          if constexpr (scaled) {
+            const float square = entries.values[place] * entries.values[place];
+            const Eight r = rates_of(s, gain * square, start, rate, has.inverse);
+            store_eight(entries.rates + lanes * place, r);
+            sum = sum + r * square;
+          } else {
+            const Eight r = rates_of(s, gain, start, rate, has.inverse);
+            store_eight(entries.rates + lanes * place, r);
+            sum = sum + r;
+          }
         }
+        store_eight(partial + region * stride + at, sum);
       }
-      store_eight(partial + region * stride + at, sum);
-    }
+    });
   }
 }
 
@@ -218,15 +246,13 @@ inline void mixture_residuals(bool has_bias, const Targets& targets, std::size_t
   constexpr float tiny = 1e-30f;  // instead of 0 / 0 for an example without entries
   float k_sum[most], a[most], m[most], rho[most];
   add_regions(partial, stride, n, k_sum);
-  for (std::size_t i = 0; i < n; ++i) {
-    const float y = targets.y[i], o = weight_of(targets, i);
-    for (std::size_t j = lanes * i; j < lanes * (i + 1); ++j) {
-      if (has_bias) k_sum[j] += to.of_bias[j];
-      a[j] = o * k_sum[j];
-      m[j] = y > 0.0f ? to.z[j] : -to.z[j];
-      const float from = -m[j] / (a[j] + tiny);
-      rho[j] = from > 0.0f ? from < 1.0f ? from : 1.0f : 0.0f;
-    }
+  const EachLane each(targets, n);
+  for (std::size_t j = 0; j < lanes * n && has_bias; ++j) k_sum[j] += to.of_bias[j];
+  for (std::size_t j = 0; j < lanes * n; ++j) {
+    a[j] = each.o[j] * k_sum[j];
+    m[j] = each.y[j] > 0.0f ? to.z[j] : -to.z[j];
+    const float from = -m[j] / (a[j] + tiny);
+    rho[j] = from > 0.0f ? from < 1.0f ? from : 1.0f : 0.0f;
   }
   for (int iteration = 0; iteration < 3; ++iteration) {
     for (std::size_t j = 0; j < lanes * n; ++j) {
@@ -234,15 +260,18 @@ inline void mixture_residuals(bool has_bias, const Targets& targets, std::size_t
       rho[j] -= (rho[j] - s) / (1.0f + a[j] * (s * (1.0f - s)));
     }
   }
+  float learned[most];
+  const float unit = to.unit;
+  for (std::size_t k = 0; k < lanes * n; ++k) {
+    const float after = rho[k] * (1.0f - rho[k]), before = to.p[k] * (1.0f - to.p[k]) * 0.5f;
+    const float h = each.o[k] * (after > before ? after : before);
+    const float step = each.o[k] * rho[k];
+    to.step[k] = each.y[k] > 0.0f ? step : -step;
+    learned[k] = h / (1.0f + h * k_sum[k]) * unit;
+  }
   for (std::size_t i = 0; i < n; ++i) {
-    const float y = targets.y[i], o = weight_of(targets, i);
-    for (std::size_t j = 0; j < lanes; ++j) {
-      const std::size_t k = lanes * i + j;
-      const float after = rho[k] * (1.0f - rho[k]), before = to.p[k] * (1.0f - to.p[k]) * 0.5f;
-      const float h = o * (after > before ? after : before);
-      to.step[k] = y > 0.0f ? o * rho[k] : -(o * rho[k]);
-      to.gain[k] += h / (1.0f + h * k_sum[k]) * to.unit * is_bayesian[j];
-    }
+    float* const gain = to.gain + lanes * i;
+    store_eight(gain, load_eight(gain) + load_eight(learned + lanes * i) * eight(is_bayesian));
   }
 }
 
@@ -254,10 +283,10 @@ void mixture_steps(const MixtureModel& model, const MixtureEntries& entries, con
   for (std::size_t i = round.begin; i < round.end; ++i) {
     const std::size_t at = lanes * (i - round.begin);
     const Eight step = load_eight(has.step + at), gain = load_eight(has.gain + at);
-    for (std::size_t region = of.first; region < of.last; ++region) {
-      prefetch_rows<fixed>(model, x, i + (round.end - round.begin), {region, region + 1}, 1, 2);
-      const std::size_t last = first<fixed>(x, i, region + 1);
-      for (std::size_t k = first<fixed>(x, i, region); k < last; ++k) {
+    by_pieces<fixed>(of, [&](const Units& piece) {
+      prefetch_rows<fixed>(model, x, i + (round.end - round.begin), piece, 1, 2);
+      const Run run = run_of<fixed>(x, i, piece);
+      for (std::size_t k = run.first; k < run.last; ++k) {
         float* const row = model.table + mixture_row * x.slots[k];
         const std::size_t place = k - entries.first;
         const Eight w = load_eight(row), s = load_eight(row + lanes);
@@ -272,7 +301,7 @@ void mixture_steps(const MixtureModel& model, const MixtureEntries& entries, con
           store_eight(row + lanes, s + gain);
         }
       }
-    }
+    });
     if (of.last != regions || model.bias == nullptr) continue;
     const Eight w = load_eight(model.bias), s = load_eight(model.bias + lanes);
     store_eight(model.bias, w + load_eight(has.of_bias + at) * step);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 
 import numpy as np
@@ -122,6 +123,31 @@ def test_learners(loops, rng, widths, fixed, values):
         assert margins[i] == margin, i
     for found, expected in zip(both, start, strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+@pytest.mark.parametrize("values", [True, False])
+def test_a_plain_learner(loops, rng, fixed, values):
+    """In double precision, as the exponential function of a C library has no bits to promise."""
+    slots, lr, eps = 100, 0.5, 1.0
+    x = ctr_data.batch(rng, 60, slots, fixed=fixed, values=values)
+    y = (rng.random(60) < 0.3).astype(np.float32)
+    pairs, margins = np.zeros((slots, 2), np.float32), np.full(60, np.nan, np.float32)
+    loops.learn_logistic(pairs[:, 0], pairs[:, 1], x, y, lr, eps, margins)()
+    w, s, b, sb = np.zeros(slots), np.zeros(slots), 0.0, 0.0
+    for i, (begin, end) in enumerate(itertools.pairwise(x.indptr)):
+        at = x.slots[begin:end]
+        of = np.ones(end - begin) if x.values is None else x.values[begin:end]
+        margin = b + w[at] @ of
+        assert margins[i] == pytest.approx(margin, rel=1e-4, abs=1e-4)
+        g = 1 / (1 + np.exp(-margin)) - y[i]
+        for slot, value in zip(at, of, strict=True):
+            s[slot] += (g * value) ** 2
+            w[slot] -= lr * g * value / np.sqrt(s[slot] + eps)
+        sb += g * g
+        b -= lr * g / np.sqrt(sb + eps)
+    np.testing.assert_allclose(pairs[:, 0], w, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(pairs[:, 1], s, rtol=1e-3, atol=1e-4)
 
 
 def test_refuses_what_it_would_misread(loops):

@@ -70,6 +70,7 @@ ASKING = (
 STEPPING_LEARNERS = ("linear_steps", "linear_each", "factor_steps", "pair_steps")
 # The operations that a loop of these entries has as vectors. The roots of a mixture are four wide.
 VECTOR_LOOPS = {
+    "mixture_margins": [("f32", "div"), ("f32", "mul")],
     "mixture_rates": [("f32", "div"), ("f32", "add")],
     "mixture_steps": [("f32", "mul"), ("f32", "add")],
     "mixture_residuals": [("f32", "div"), ("f32", "mul")],

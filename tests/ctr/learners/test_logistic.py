@@ -12,6 +12,7 @@ import adagrad
 import ctr_reference as oracle
 from adagrad import Rule, preset
 from adagrad.ctr import Examples, HashingEncoder, LogisticRegression
+from adagrad.ctr.encoding.examples import region_size
 from adagrad.ctr.learners.model import Model
 from adagrad.ctr.learners.settings import Settings
 from checks import assert_same_bits
@@ -115,6 +116,29 @@ def test_short_calls(rng, n, examples):
     x = batch(rng, n, 200)
     model, expected = pair(200, examples=examples)
     learn_both(model, expected, x, labels(rng, x) if n else np.zeros(0, np.float32), threads=4)
+
+
+@pytest.mark.parametrize("values", [False, True], ids=["ones", "values"])
+@pytest.mark.parametrize("n_slots", [128, 8192], ids=["repeated", "distinct"])
+@pytest.mark.parametrize("fixed", [False, True], ids=["varying", "fixed"])
+def test_examples_of_any_length(rng, fixed, n_slots, values):
+    """Around the lengths of vectors, and beyond those of the buffers between a table and a sum."""
+    edges = np.array([0, 1, 4, 7, 8, 9, 127, 129, 1023, 1024, 1025, 2500])
+    n, size = 70, region_size(n_slots)
+    lengths = np.where(rng.random(n) < 0.2, rng.choice(edges, n), 9)
+    if fixed:
+        runs = np.tile([0, 1, 2, 7, 20, 0, 140, 0], (n, 1))
+    else:  # all in one region, or dealt to them
+        runs = np.stack([rng.multinomial(k, rng.dirichlet(np.full(8, 0.3))) for k in lengths])
+    counts = np.concatenate([[0], np.cumsum(runs[0] if fixed else runs.reshape(-1))])
+    regions = np.repeat(np.tile(np.arange(8), n), runs.reshape(-1))
+    slots = regions * size + rng.integers(0, 2 if n_slots == 128 else size - 100, len(regions))
+    numbers = rng.standard_normal(len(slots)).astype(np.float32) if values else None
+    x = Examples(slots.astype(np.uint32), counts.astype(np.uint32), n_slots, n, values=numbers)
+    y = labels(rng, x)
+    for threads in (1, 3, 8):
+        model, expected = pair(n_slots, examples=64 * 512)
+        learn_both(model, expected, x, y, threads=threads, isas=adagrad.isas())
 
 
 def test_examples_without_entries(rng):
