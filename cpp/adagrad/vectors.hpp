@@ -29,6 +29,13 @@ constexpr std::size_t vector_bytes = 16;
 #else
 constexpr std::size_t vector_bytes = 0;
 #endif
+// The width of the vectors that divide and take roots of several factors at once: a processor may
+// take as long for a wide one as for a narrow one.
+#if defined(__GNUC__) && defined(__AVX512F__) && defined(__AVX512DQ__)
+constexpr std::size_t widest_bytes = 64;
+#else
+constexpr std::size_t widest_bytes = vector_bytes;
+#endif
 
 namespace {
 
@@ -114,6 +121,64 @@ inline F8 square_root(F8 x) {
 inline D4 square_root(D4 x) {
   return reinterpret_cast<D4>(_mm256_sqrt_pd(reinterpret_cast<__m256d>(x)));
 }
+
+// A vector of two, and its halves.
+inline F8 joined(F4 low, F4 high) {
+  const __m256 both = _mm256_castps128_ps256(reinterpret_cast<__m128>(low));
+  return reinterpret_cast<F8>(_mm256_insertf128_ps(both, reinterpret_cast<__m128>(high), 1));
+}
+inline F4 low_half(F8 x) {
+  return reinterpret_cast<F4>(_mm256_castps256_ps128(reinterpret_cast<__m256>(x)));
+}
+inline F4 high_half(F8 x) {
+  return reinterpret_cast<F4>(_mm256_extractf128_ps(reinterpret_cast<__m256>(x), 1));
+}
+
+// x as a square of groups of lanes, rows and columns exchanged.
+inline void transpose(F8 (&x)[2]) {
+  const F8 first = joined(low_half(x[0]), low_half(x[1]));
+  x[1] = joined(high_half(x[0]), high_half(x[1]));
+  x[0] = first;
+}
+
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+using F16 = Lanes<float, 64>::type;
+// The intrinsics without a mask read an uninitialized vector, at which g++ warns.
+constexpr __mmask16 every_lane = 0xffff;
+inline F16 square_root(F16 x) {
+  return reinterpret_cast<F16>(_mm512_maskz_sqrt_ps(every_lane, reinterpret_cast<__m512>(x)));
+}
+inline F16 joined(F8 low, F8 high) {
+  const __m512 both = _mm512_castps256_ps512(reinterpret_cast<__m256>(low));
+  return reinterpret_cast<F16>(_mm512_insertf32x8(both, reinterpret_cast<__m256>(high), 1));
+}
+inline F8 low_half(F16 x) {
+  return reinterpret_cast<F8>(_mm512_maskz_extractf32x8_ps(0xff, reinterpret_cast<__m512>(x), 0));
+}
+inline F8 high_half(F16 x) {
+  return reinterpret_cast<F8>(_mm512_extractf32x8_ps(reinterpret_cast<__m512>(x), 1));
+}
+
+// Groups of four lanes of a and b, of which `chosen` names two each.
+template <int chosen>
+inline F16 shuffled(F16 a, F16 b) {
+  return reinterpret_cast<F16>(_mm512_maskz_shuffle_f32x4(every_lane, reinterpret_cast<__m512>(a),
+                                                          reinterpret_cast<__m512>(b), chosen));
+}
+inline void transpose(F16 (&x)[2]) {
+  const F16 first = shuffled<0x44>(x[0], x[1]);
+  x[1] = shuffled<0xee>(x[0], x[1]);
+  x[0] = first;
+}
+inline void transpose(F16 (&x)[4]) {
+  const F16 even[2] = {shuffled<0x88>(x[0], x[1]), shuffled<0x88>(x[2], x[3])};
+  const F16 odd[2] = {shuffled<0xdd>(x[0], x[1]), shuffled<0xdd>(x[2], x[3])};
+  x[0] = shuffled<0x88>(even[0], even[1]);
+  x[1] = shuffled<0x88>(odd[0], odd[1]);
+  x[2] = shuffled<0xdd>(even[0], even[1]);
+  x[3] = shuffled<0xdd>(odd[0], odd[1]);
+}
+#endif
 
 // The low halves of eight ids.
 inline __m256i low_halves(const std::uint32_t* ids) {

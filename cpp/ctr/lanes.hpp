@@ -17,6 +17,8 @@ struct FactorLanes {
   using type = V;
   static constexpr std::size_t width = sizeof(V) / sizeof(float);
   static constexpr std::size_t factors(std::size_t given) { return known != 0 ? known : given; }
+  // How many times all factors of a slot fit the widest vector; 1 if they are not one V.
+  static constexpr std::size_t times = known == width && known != 0 ? widest_bytes / sizeof(V) : 1;
 };
 
 #if defined(__GNUC__)

@@ -97,6 +97,10 @@ FFM::FFM(const FieldLayout& fields, const std::vector<float*>& tables, std::size
     factors_.tables[part] = tables[part];
     factors_.widths[part] = factors * fields.fields_in_part[part];
   }
+  for (std::size_t a = 0; a < tables.size(); ++a) blocks_.push_back({a, a});
+  for (std::size_t a = 0; a < tables.size(); ++a) {
+    for (std::size_t b = a + 1; b < tables.size(); ++b) blocks_.push_back({a, b});
+  }
 }
 
 Units FFM::linear_of(const Units& of) const {
@@ -118,8 +122,11 @@ void FFM::sum(const CtrKernels& kernels, const Round& round, const Units& of, fl
               std::size_t stride) const {
   const Units linear = linear_of(of);
   if (linear.first < linear.last) kernels.linear_sums(*linear_, round, linear, partial, stride);
+  // The sums of blocks lie in the order in which they are added.
+  float* const of_blocks = partial + linear_units() * stride;
   for (std::size_t unit = linear.last; unit < of.last; ++unit) {
-    kernels.pair_sums(factors_, round, block(unit), partial + unit * stride);
+    const PairBlock pairs = block(unit);
+    kernels.pair_sums(factors_, round, pairs, of_blocks + index_of(factors_.parts, pairs) * stride);
   }
 }
 

@@ -190,15 +190,16 @@ class FFM final : public Model {
             std::uint64_t t) override;
 
  private:
-  // The units of the linear part are regions, and come first. The other units are blocks of pairs.
+  // The units of the linear part are regions, and come first. The other units are blocks of pairs:
+  // those within a part, and then those of two parts. With two parts either kind is half of the
+  // pairs, so two threads, which get neighboring units, have as much to do.
   std::size_t linear_units() const { return linear_ ? regions : 0; }
   Units linear_of(const Units& of) const;
-  PairBlock block(std::size_t unit) const {
-    return block_at(factors_.parts, unit - linear_units());
-  }
+  PairBlock block(std::size_t unit) const { return blocks_[unit - linear_units()]; }
 
   std::optional<LinearModel> linear_;
   std::vector<std::uint32_t> places_;  // what factors_ points to
+  std::vector<PairBlock> blocks_;      // in the order of the units
   FieldModel factors_;
   Schedule schedule_;
 };

@@ -107,10 +107,9 @@ namespace {
 
 inline std::size_t count_blocks(std::size_t parts) { return parts * (parts + 1) / 2; }
 
-inline PairBlock block_at(std::size_t parts, std::size_t index) {
-  std::size_t a = 0;
-  for (; index >= parts - a; ++a) index -= parts - a;
-  return {a, a + index};
+// The index of a block in the order (0, 0), (0, 1), .. (0, parts - 1), (1, 1) and so on.
+inline std::size_t index_of(std::size_t parts, PairBlock pairs) {
+  return pairs.a * (2 * parts - pairs.a - 1) / 2 + pairs.b;
 }
 
 // The entries of an example that a block pairs: [begin_a, end_a) with [begin_b, end_b).
