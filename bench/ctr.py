@@ -1,40 +1,31 @@
-"""The click learners beside Vowpal Wabbit, scikit-learn and libffm, and beside the limit.
+"""The click learners beside Vowpal Wabbit, scikit-learn and libffm, and beside their limits.
 
 Learners start from hashed examples in memory; the end-to-end shapes start from a file. Each pass
-starts from a new model. The limit reads and writes the same rows in the same order, each once per
-entry: it does not wait for the margin before it takes a step. Vowpal Wabbit reads its text, or its
-binary cache.
+starts from a new model. Vowpal Wabbit reads its text, or its binary cache.
 """
 
 from __future__ import annotations
 
 import functools
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 import adagrad
-from adagrad.ctr import (
-    FactorizationMachine,
-    FieldAwareFactorizationMachine,
-    LogisticRegression,
-)
+from adagrad.ctr import LogisticRegression
 from adagrad.ctr.learners.model import Model
 from adagrad.ctr.learners.settings import Settings
-from bench import clicks, drift, endtoend, l1, limits, matrices
-from bench.clicks import FIELDS, Clicks, logloss
+from bench import bounds, clicks, drift, endtoend, factors, l1, limits, matrices
+from bench.clicks import Clicks, logloss
 from bench.harness import Report
 from bench.machine import peer
 from bench.picture import Panel
-from bench.results import LIMIT, US, Claim, Shape, Variant, table
+from bench.results import US, Claim, Shape, Variant
 
 EXAMPLES = 1_000_000
 GENERIC_EXAMPLES = 400_000
@@ -50,6 +41,7 @@ LEARN, GENERIC, BUSY, AUTO, PREDICT = (
 QUICK = (f"{LEARN}, 2^22", f"{GENERIC}, 2^22", BUSY, AUTO, "machines", "end to end", PREDICT)
 BURN = "print(flush=True)\nwhile True: sum(range(10_000))"
 VW_CACHE, VW_TEXT, SGD = "VW, cache", "VW, text", "SGDClassifier"
+EXPERT_LANES = 8  # floats of the params of a mixture in a row, and as many of its sums
 PLAIN = "plain C, one example at a time"
 
 
@@ -71,15 +63,11 @@ def us(of: Clicks, threads: int) -> Variant:
     return Variant(name, call, lambda _: new_model(bits), LEARN)
 
 
-def limit(of: Clicks, new: Callable[[], Model], group: str) -> list[Variant]:
-    """Return the limit of a pass: the params of a new model's tables, each entry visited once."""
-    g, margins = np.full(len(of), 2.0**-10, np.float32), np.empty(len(of), np.float32)
-
-    def bind(loops: limits.Limits, _: int) -> limits.Call:
-        tables = [(t.weights, t.state) for t in new().tables.values()]
-        return loops.learn(tables, of.x, g, margins)
-
-    return limits.variant(bind, group)
+def limits_of(of: Clicks, group: str) -> list[Variant]:
+    """Return both limits of a pass, and the loop in C that one writes at first."""
+    bits = of.x.n_slots.bit_length() - 1
+    memory = bounds.memory(of, lambda: list(new_model(bits).tables.values()), group)
+    return memory + bounds.arithmetic(of.entries, group) + plain(of, group)
 
 
 def plain(of: Clicks, group: str) -> list[Variant]:
@@ -100,8 +88,7 @@ def plain(of: Clicks, group: str) -> list[Variant]:
 
 def claim_of_limits(report: Report, of: Clicks, group: str) -> None:
     """Claim how near the limit a pass is, and how far from a plain loop."""
-    over = report.ratio(of.name, US, group, of=LIMIT)
-    report.claims.append(Claim(f"{of.name}: over the limit", over, "<=", 1.3))
+    bounds.claim(report, of.name, of.name, group, 1.3)
     beaten = report.ratio(of.name, PLAIN, group)
     report.claims.append(Claim(f"{of.name}: {PLAIN}", beaten, ">=", 1.1))
 
@@ -126,7 +113,7 @@ def check_bits(of: Clicks, threads: int) -> None:
 
 def show_loss(report: Report, of: Clicks) -> None:
     """Claim how little logloss rounds cost beside one example a call."""
-    bits, n = of.x.n_slots.bit_length() - 1, min(len(of), 200_000)
+    bits, n = of.x.n_slots.bit_length() - 1, min(len(of), 50_000 if report.short else 200_000)
     model = new_model(bits)
     one_by_one = [model.learn(of.x[i : i + 1], of.y[i : i + 1])[0] for i in range(n)]
     margins = new_model(bits).learn(of.x[:n], of.y[:n])
@@ -138,20 +125,20 @@ def show_loss(report: Report, of: Clicks) -> None:
 
 def fielded(report: Report, bits: int, peers: bool) -> None:
     """Measure one pass over 39 fields."""
-    n = 4096 if report.smoke else EXAMPLES // 4 if report.short else EXAMPLES
+    n = 4096 if report.smoke else EXAMPLES // 8 if report.short else EXAMPLES
     of = clicks.fielded(n, bits)
     shape = Shape(of.name, of.entries)
     threads = max(2, report.args.threads)
     check_bits(of, threads)
     variants = [us(of, 1), us(of, threads)]
-    variants += limit(of, lambda: new_model(bits), LEARN) + plain(of, LEARN)
+    variants += limits_of(of, LEARN)
     with ExitStack() as stack:
         if peers and peer("vowpalwabbit") is not None:
             text, cache = stack.enter_context(clicks.vw_files(of))
-            for name, source in (
-                (VW_CACHE, f"-d {text} --cache_file {cache}"),
-                (VW_TEXT, f"-d {text}"),
-            ):
+            sources = {VW_CACHE: f"-d {text} --cache_file {cache}", VW_TEXT: f"-d {text}"}
+            if report.short:
+                del sources[VW_TEXT]
+            for name, source in sources.items():
                 call = lambda _, s=source: clicks.vw_pass(s, bits)  # noqa: E731
                 variants.append(Variant(name, call, group=LEARN))
         if peers and peer("sklearn") is not None:
@@ -162,7 +149,7 @@ def fielded(report: Report, bits: int, peers: bool) -> None:
     show_loss(report, of)
     gained = report.ratio(of.name, US, LEARN, of=f"{US}, {threads} threads")
     claims = [
-        Claim(f"{of.name}: {threads} threads against one", gained, ">=", 1.4),
+        Claim(f"{of.name}: {threads} threads against one", gained, ">=", 1.5),
         Claim(f"{of.name}: VW from its cache", report.ratio(of.name, VW_CACHE, LEARN), ">=", 7),
         Claim(f"{of.name}: {SGD}", report.ratio(of.name, SGD, LEARN), ">=", 4),
     ]
@@ -177,7 +164,7 @@ def sparse_matrix(report: Report, bits: int) -> None:
     threads = max(2, report.args.threads)
     check_bits(of, threads)
     variants = [us(of, 1), us(of, threads)]
-    variants += limit(of, lambda: new_model(bits), LEARN) + plain(of, LEARN)
+    variants += limits_of(of, LEARN)
     if peer("sklearn") is not None and bits == 22:
         matrix = of.x.to_csr()
         call = lambda _: clicks.sgd_pass(matrix, of.y)  # noqa: E731
@@ -186,7 +173,7 @@ def sparse_matrix(report: Report, bits: int) -> None:
     report.measure(Shape(of.name, of.entries), variants, repeat=False, budget=15)
     show_loss(report, of)
     gained = report.ratio(of.name, US, GENERIC, of=f"{US}, {threads} threads")
-    report.claims.append(Claim(f"{of.name}: {threads} threads against one", gained, ">=", 1.25))
+    report.claims.append(Claim(f"{of.name}: {threads} threads against one", gained, ">=", 1.5))
     claim_of_limits(report, of, GENERIC)
     if bits == 22:
         beaten = report.ratio(of.name, SGD, GENERIC)
@@ -215,115 +202,22 @@ def auto(report: Report, bits: int) -> None:
     n = 32_768 if report.smoke else EXAMPLES // 4 if report.short else EXAMPLES
     of = clicks.fielded(n, bits)
 
-    def fit(lr: Any) -> LogisticRegression:
-        return LogisticRegression(lr, n_jobs=1).fit(of.x, of.y)
+    def begun(lr: Any) -> Any:
+        return LogisticRegression(lr, n_jobs=1).partial_fit(of.x[:1], of.y[:1], classes=[0.0, 1.0])
+
+    def learn(model: LogisticRegression) -> None:
+        model.partial_fit(of.x, of.y)
 
     variants = [
-        Variant(US, lambda _: fit(0.05), group=AUTO),
-        Variant(f"{US}, auto", lambda _: fit("auto"), group=AUTO),
+        Variant(US, learn, lambda _: begun(0.05), AUTO),
+        Variant(f"{US}, auto", learn, lambda _: begun("auto"), AUTO),
+        *bounds.memory(of, lambda: [adagrad.Table(1 << bits, EXPERT_LANES, RULE)], AUTO),
+        *bounds.arithmetic(EXPERT_LANES * of.entries, AUTO),
     ]
     report.measure(Shape(of.name, of.entries), variants, repeat=False, budget=10)
     cost = report.ratio(of.name, f"{US}, auto", AUTO)
     report.claims.append(Claim(f"{of.name}: lr='auto' over a fixed rate", cost, "<=", 2.2))
-
-
-def machines(report: Report) -> None:
-    """Measure the factorization machines, beside libffm if it is on PATH."""
-    n = 512 if report.smoke else 30_000 if report.short else 100_000
-    of = clicks.fielded(n, 12 if report.smoke else 18)
-    shape = Shape(of.name, len(of))
-    kinds: dict[str, Callable[[int], Any]] = {
-        "FM, k = 8": lambda jobs: FactorizationMachine(8, lr=0.05, n_jobs=jobs),
-        "FFM, k = 4": lambda jobs: FieldAwareFactorizationMachine(4, lr=0.1, n_jobs=jobs),
-        "FFM, k = 8": lambda jobs: FieldAwareFactorizationMachine(8, lr=0.1, n_jobs=jobs),
-    }
-    threads = max(2, report.args.threads)
-    for group, make in kinds.items():
-        if report.quick and group == "FFM, k = 8":
-            continue
-        variants = []
-        for jobs in (1, threads):
-            name = US if jobs == 1 else f"{US}, {jobs} threads"
-
-            def prepare(_: int, make: Any = make, jobs: int = jobs) -> Any:
-                return make(jobs).partial_fit(of.x[:1], of.y[:1], classes=[0.0, 1.0])
-
-            variants.append(
-                Variant(name, lambda model: model.partial_fit(of.x, of.y), prepare, group)
-            )
-        variants += limit(of, lambda p=prepare: p(0)._model, group)
-        with TemporaryDirectory() as folder:
-            path = shutil.which("ffm-train")
-            if path is not None and group.startswith("FFM"):
-                file = Path(folder) / "log.ffm"
-                clicks_to_libffm(of, file)
-                variants += libffm(path, file, group, threads)
-            report.measure(shape, variants, repeat=False, budget=15)
-        gained = report.ratio(shape.label, US, group, of=f"{US}, {threads} threads")
-        if group.startswith("FFM"):
-            report.claims.append(
-                Claim(f"{group}: {threads} threads against one", gained, ">=", 1.5)
-            )
-    if shutil.which("ffm-train") is not None:
-        first_pass(report, of)
-    losses = {}
-    for group, make in kinds.items():
-        if not report.quick:
-            losses[group] = make(None).fit(of.x, of.y).progressive_["logloss"]
-    if losses:
-        lr = LogisticRegression(0.05).fit(of.x, of.y).progressive_["logloss"]
-        table(
-            f"Progressive logloss of {len(of)} examples in 2^18 slots",
-            ["model", "logloss"],
-            [["LR", f"{lr:.5f}"], *([name, f"{loss:.5f}"] for name, loss in losses.items())],
-        )
-
-
-def clicks_to_libffm(of: Clicks, path: Path) -> None:
-    """Write examples as libffm reads them."""
-    slots = of.x.slots.reshape(-1, FIELDS)
-    fields = of.x.fields
-    with path.open("w") as file:
-        for row, label in zip(slots, of.y, strict=True):
-            entries = " ".join(f"{f}:{s}:1" for f, s in zip(fields, row, strict=True))
-            file.write(f"{label:.0f} {entries}\n")
-
-
-def first_pass(report: Report, of: Clicks) -> None:
-    """Claim that one pass over four fifths predicts the rest as well as libffm, by defaults."""
-    n = len(of) * 4 // 5
-    parts = [Clicks(of.name, of.x[part], of.y[part]) for part in (slice(n), slice(n, None))]
-    with TemporaryDirectory() as folder:
-        for part, name in zip(parts, ("learned", "held_out"), strict=True):
-            clicks_to_libffm(part, Path(folder) / name)
-        command = ["ffm-train", "-k", "4", "-t", "1", "-p", "held_out", "learned", "model"]
-        run = subprocess.run(command, check=True, capture_output=True, cwd=folder, text=True)
-    theirs = float(run.stdout.splitlines()[-1].split()[2])  # iter, tr_logloss, va_logloss, tr_time
-    model = FieldAwareFactorizationMachine(4).fit(parts[0].x, parts[0].y)
-    ours = logloss(model.decision_function(parts[1].x), parts[1].y)
-    text = "FFM, k = 4: held-out logloss of one pass, over libffm's"
-    report.claims.append(Claim(text, 100 * (ours / theirs - 1), "<=", 0.5, "%"))
-
-
-def libffm(path: str, file: Path, group: str, threads: int) -> list[Variant]:
-    """Return libffm's runs of one pass, from its binary form of the log."""
-
-    def run(iterations: int, count: int) -> None:
-        subprocess.run(
-            [path, "-k", group[-1], "-t", str(iterations), "-s", str(count), str(file), os.devnull],
-            check=True,
-            capture_output=True,
-            cwd=file.parent,  # it leaves its binary form of the log there
-        )
-
-    def passes(count: int) -> Callable[[Any], None]:
-        return lambda _: run(1, count)
-
-    run(1, 1)  # writes its binary form
-    return [
-        Variant(f"libffm, {count} threads, with reading", passes(count), group=group)
-        for count in (1, threads)
-    ]
+    bounds.claim(report, of.name, f"{of.name}: lr='auto'", AUTO, 1.3, f"{US}, auto")
 
 
 def predict(report: Report, bits: int) -> None:
@@ -359,7 +253,7 @@ def run(report: Report) -> list[Panel]:
     bits = 18 if report.quick else 22
     questions[BUSY] = functools.partial(busy, report, bits)
     questions[AUTO] = functools.partial(auto, report, bits)
-    questions["machines: FM, FFM"] = functools.partial(machines, report)
+    questions["machines: FM, FFM"] = functools.partial(factors.machines, report)
     questions[endtoend.END_TO_END] = functools.partial(endtoend.end_to_end, report)
     if hasattr(os, "wait4"):
         questions[endtoend.MEMORY] = functools.partial(endtoend.memory, report)
@@ -374,7 +268,7 @@ def run(report: Report) -> list[Panel]:
             clicks.generic.cache_clear()
     for group in (LEARN, GENERIC, BUSY, AUTO):
         report.by_shape(f"{group}: ns an entry", group)
-    for group in ("FM, k = 8", "FFM, k = 4", "FFM, k = 8", PREDICT):
+    for group in (*factors.GROUPS, PREDICT):
         report.by_shape(f"{group}: ns an example", group)
     panels = []
     for group in (LEARN, GENERIC):

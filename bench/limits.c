@@ -2,7 +2,8 @@
    ahead of their turn, and do one addition for each number that they store. They check nothing and
    copy nothing. An update is always s += g, w -= g, so that its result is easy to verify.
 
-   Rows are named by ids. `ahead` is how many ids (or examples) before its turn a row is prefetched.
+   Rows are named by ids, or by the slots of entries. `ahead` is how many ids or entries before its
+   turn a row is prefetched.
  */
 #include <math.h>
 #include <stddef.h>
@@ -300,9 +301,11 @@ ALWAYS_INLINE size_t start_of(const examples* x, size_t i) {
 }
 
 /* A margin is the sum of the params of an example; then each of its entries takes g[i] times its
-   value. Both happen in one visit, which learning cannot do: a step needs the margin. */
+   value. Both happen in one visit, which learning cannot do: a step needs the margin. `ahead` is in
+   entries, and each entry asks for one: more at a time would wait for one another. */
 #define VISIT(k, margin)                                                                           \
   do {                                                                                             \
+    if ((k) < asked) __builtin_prefetch(pairs + 2 * (size_t)x.slots[(k) + ahead], 1);              \
     pair* const at_ = (pair*)(pairs + 2 * (size_t)x.slots[k]);                                     \
     const pair old_ = *at_;                                                                        \
     const float by_ = x.values == NULL ? g[i] : g[i] * x.values[k];                                \
@@ -313,12 +316,11 @@ ALWAYS_INLINE size_t start_of(const examples* x, size_t i) {
 void learn_pairs(float* pairs, const examples* given, const float* g, float* margins,
                  size_t ahead) {
   const examples x = *given;
-  size_t next = 0; /* the entry to ask for */
+  const size_t entries = start_of(&x, x.n), asked = entries > ahead ? entries - ahead : 0;
+  for (size_t k = 0; k < entries && k < ahead; ++k) {
+    __builtin_prefetch(pairs + 2 * (size_t)x.slots[k], 1);
+  }
   for (size_t i = 0; i < x.n; ++i) {
-    const size_t until = i + ahead < x.n ? i + ahead : x.n - 1;
-    for (const size_t stop = start_of(&x, until + 1); next < stop; ++next) {
-      __builtin_prefetch(pairs + 2 * (size_t)x.slots[next], 1);
-    }
     float even = 0.0f, odd = 0.0f; /* two sums: an addition waits for the one before */
     size_t k = start_of(&x, i);
     const size_t stop = start_of(&x, i + 1);
@@ -331,50 +333,80 @@ void learn_pairs(float* pairs, const examples* given, const float* g, float* mar
   }
 }
 
+/* Adds what a row has from float j on to `sum`, and asks for the same of a row that comes later. */
+#define TAKE(V, j, sum)                                                                            \
+  do {                                                                                             \
+    V *const v_ = (V*)(row + (j)), *const s_ = (V*)(row + width + (j));                            \
+    __builtin_prefetch(later + (j), 1);                                                            \
+    if (width >= LINE) __builtin_prefetch(later + width + (j), 1);                                 \
+    sum += *v_;                                                                                    \
+    *v_ -= by;                                                                                     \
+    *s_ += by;                                                                                     \
+  } while (0)
+
 /* The same for rows of params and then as many accumulators, in each of `count` tables. */
-void learn_rows(float* const* tables, const size_t* widths, size_t count, const examples* given,
-                const float* g, float* margins, size_t ahead) {
+ALWAYS_INLINE void learn_any(float* const* tables, const size_t* widths, const size_t count,
+                             const examples* given, const float* g, float* margins, size_t ahead) {
   const examples x = *given;
-  size_t next = 0;
+  const size_t entries = start_of(&x, x.n), asked = entries > ahead ? entries - ahead : 0;
   for (size_t i = 0; i < x.n; ++i) {
-    const size_t until = i + ahead < x.n ? i + ahead : x.n - 1;
-    for (const size_t stop = start_of(&x, until + 1); next < stop; ++next) {
-      for (size_t t = 0; t < count; ++t) {
-        PREFETCH_ROW(tables[t] + 2 * widths[t] * x.slots[next], 2 * widths[t], 1);
-      }
-    }
-    float16 sums = {0.0f};
+    float16 even = {0.0f}, odd = {0.0f};
+    float8 half = {0.0f};
     float4 rest = {0.0f};
     float sum = 0.0f;
     const size_t stop = start_of(&x, i + 1);
     for (size_t k = start_of(&x, i); k < stop; ++k) {
       const float by = x.values == NULL ? g[i] : g[i] * x.values[k];
+      const size_t next = k < asked ? k + ahead : k;
+#pragma GCC unroll 8
       for (size_t t = 0; t < count; ++t) {
         const size_t width = widths[t];
         float* const row = tables[t] + 2 * width * x.slots[k];
+        const float* const later = tables[t] + 2 * width * x.slots[next];
         size_t j = 0;
-        for (; j + LINE <= width; j += LINE) {
-          float16 *const v = (float16*)(row + j), *const s = (float16*)(row + width + j);
-          sums += *v;
-          *v -= by;
-          *s += by;
+        for (; j + 2 * LINE <= width; j += 2 * LINE) {
+          TAKE(float16, j, even);
+          TAKE(float16, j + LINE, odd);
         }
-        for (; j + 4 <= width; j += 4) {
-          float4 *const v = (float4*)(row + j), *const s = (float4*)(row + width + j);
-          rest += *v;
-          *v -= by;
-          *s += by;
-        }
-        for (; j < width; ++j) {
-          sum += row[j];
-          row[j] -= by;
-          row[width + j] += by;
-        }
+        for (; j + LINE <= width; j += LINE) TAKE(float16, j, even);
+        for (; j + 8 <= width; j += 8) TAKE(float8, j, half);
+        for (; j + 4 <= width; j += 4) TAKE(float4, j, rest);
+        for (; j < width; ++j) TAKE(float, j, sum);
       }
     }
-    for (size_t lane = 0; lane < LINE; ++lane) sum += sums[lane];
+    even += odd;
+    for (size_t lane = 0; lane < LINE; ++lane) sum += even[lane];
+    for (size_t lane = 0; lane < 8; ++lane) sum += half[lane];
     for (size_t lane = 0; lane < 4; ++lane) sum += rest[lane];
     margins[i] = sum;
+  }
+}
+
+/* One loop for each of the usual layouts, in which the compiler knows it. */
+void learn_rows(float* const* tables, const size_t* widths, size_t count, const examples* given,
+                const float* g, float* margins, size_t ahead) {
+  static const size_t one_line[] = {8}, linear_and_line[] = {1, 8};
+  if (count == 1 && widths[0] == 8) {
+    learn_any(tables, one_line, 1, given, g, margins, ahead);
+  } else if (count == 2 && widths[0] == 1 && widths[1] == 8) {
+    learn_any(tables, linear_and_line, 2, given, g, margins, ahead);
+  } else {
+    learn_any(tables, widths, count, given, g, margins, ahead);
+  }
+}
+
+/* -- arithmetic -------------------------------------------------------------------------------- */
+
+/* Steps of AdaGrad on arrays of n elements in L1, round and round, `steps` of them in all: what the
+   root and the division of a step cost where memory costs nothing. */
+void roots(float* restrict w, float* restrict s, const float* restrict g, size_t n, size_t steps,
+           float lr, float eps) {
+  for (size_t done = 0; done < steps; done += n) {
+    const size_t stop = steps - done < n ? steps - done : n;
+    for (size_t j = 0; j < stop; ++j) {
+      s[j] += g[j] * g[j];
+      w[j] -= lr * g[j] / sqrtf(s[j] + eps);
+    }
   }
 }
 

@@ -30,7 +30,8 @@ FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fPIC"
 
 LINES_AHEAD = 128  # cache lines on their way: as many as fill a quarter of a small L1
 DENSE_LINES_AHEAD = 16  # of each array
-EXAMPLES_AHEAD = 4
+ENTRY_LINES_AHEAD = 256  # of entries of examples, whose slots lie anywhere
+EXAMPLES_AHEAD = 4  # of the plain learner
 
 Call = Callable[[], object]
 Size = ctypes.c_size_t
@@ -76,6 +77,7 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "scan": (Pointer, Size, Pointer),
     "learn_pairs": (Pointer, Pointer, Pointer, Pointer, Size),
     "learn_rows": (Pointer, Pointer, Size, Pointer, Pointer, Pointer, Size),
+    "roots": (Pointer, Pointer, Pointer, Size, Size, Float, Float),
     "learn_logistic": (Pointer, Pointer, Pointer, Pointer, Float, Float, Pointer, Size),
 }
 
@@ -226,7 +228,7 @@ class Limits:
         x: Any,
         g: np.ndarray,
         margins: np.ndarray,
-        examples: int = EXAMPLES_AHEAD,
+        lines: int = ENTRY_LINES_AHEAD,
     ) -> Call:
         """Return a pass over examples, the rows of each entry visited once.
 
@@ -239,15 +241,16 @@ class Limits:
             An entry of example ``i`` moves by ``g[i]`` times its value.
         margins : ndarray of float32, shape [examples]
             Receives the sum of all params of each example, as they are at its turn.
-        examples : int
-            How many examples to prefetch.
+        lines : int
+            Cache lines to prefetch.
         """
         n = len(x)
         for name, a in (("g", g), ("margins", margins)):
             _check(name, a, np.float32, (n,), writes=name == "margins")
         layouts = [_joined(w, s, x) for w, s in tables]
         of = _examples(x)
-        rest = (ctypes.addressof(of), g.ctypes.data, margins.ctypes.data, examples)
+        ahead = max(8, lines // sum(-(-2 * table.dim * 4 // 64) for table in layouts))
+        rest = (ctypes.addressof(of), g.ctypes.data, margins.ctypes.data, ahead)
         arrays = (tables, x, g, margins, of)
         if [table.dim for table in layouts] == [1]:
             return self._call("learn_pairs", (layouts[0].w, *rest), arrays)
@@ -256,6 +259,15 @@ class Limits:
         widths = (Size * count)(*(table.dim for table in layouts))
         first = (ctypes.addressof(pointers), ctypes.addressof(widths), count)
         return self._call("learn_rows", (*first, *rest), (*arrays, pointers, widths))
+
+    def roots(
+        self, w: np.ndarray, s: np.ndarray, g: np.ndarray, steps: int, lr: float, eps: float
+    ) -> Call:
+        """Return `steps` steps of AdaGrad, round and round on arrays that should fit into L1."""
+        for name, a in (("w", w), ("s", s), ("g", g)):
+            _check(name, a, np.float32, (w.size,), writes=name != "g")
+        pointers = (a.ctypes.data for a in (w, s, g))
+        return self._call("roots", (*pointers, w.size, steps, lr, eps), (w, s, g))
 
     def learn_logistic(
         self,

@@ -94,7 +94,7 @@ def test_scan(loops):
         assert found[0] == text.count(b"\t") + text.count(b"\n")
 
 
-@pytest.mark.parametrize("widths", [[1], [1, 8], [1, 6, 20, 4]])
+@pytest.mark.parametrize("widths", [[1], [8], [1, 8], [1, 6, 20, 4], [1, 80, 76]])
 @pytest.mark.parametrize("fixed", [True, False])
 @pytest.mark.parametrize("values", [True, False])
 def test_learners(loops, rng, widths, fixed, values):
@@ -123,6 +123,21 @@ def test_learners(loops, rng, widths, fixed, values):
         assert margins[i] == margin, i
     for found, expected in zip(both, start, strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 16, 100])
+def test_roots(loops, steps):
+    w, s = np.zeros(16, np.float32), np.ones(16, np.float32)
+    g = np.linspace(-1, 1, 16, dtype=np.float32)
+    lr, eps = np.float32(0.5), np.float32(0.25)
+    expected_w, expected_s = w.copy(), s.copy()
+    for k in range(steps):
+        j = k % 16
+        expected_s[j] += g[j] * g[j]
+        expected_w[j] -= lr * g[j] / np.sqrt(expected_s[j] + eps)
+    loops.roots(w, s, g, steps, 0.5, 0.25)()
+    np.testing.assert_array_equal(s, expected_s)
+    np.testing.assert_allclose(w, expected_w, rtol=1e-6)
 
 
 @pytest.mark.parametrize("fixed", [True, False])
