@@ -213,7 +213,7 @@ class TableEmbeddingBag(torch.nn.Module):
         """Return where each bag begins, and the end of the last; their values are not checked."""
         if offsets.ndim != 1:
             raise ValueError(f"offsets must have one dimension, got shape {tuple(offsets.shape)}")
-        ends = offsets.contiguous().numpy()
+        ends: Array = offsets.contiguous().numpy()
         if not self.include_last_offset:
             if len(ends) == 0 and n:
                 raise ValueError(f"offsets is empty, but input has {n} ids")
