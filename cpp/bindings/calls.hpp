@@ -46,7 +46,7 @@ std::size_t threads_argument(py::handle threads);
 // Raises ValueError unless `duplicates` is None or the name of a policy.
 void check_policy(py::handle duplicates);
 
-// Anything but a bool raises TypeError.
+// The truth of a flag. What has none, such as a string, raises TypeError.
 bool flag_argument(const char* name, py::handle flag);
 
 // Defines a function that takes exactly `count` arguments, by position, in m. pybind11's own
