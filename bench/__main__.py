@@ -21,6 +21,7 @@ QUESTIONS = {
     "bags": "Table.step on longer rows; bags of rows, forward and backward, beside fbgemm",
     "embedding": "TableEmbeddingBag through autograd, beside fbgemm and torch.nn.EmbeddingBag",
     "threads": "two threads, or --threads N, beside one: tables, step_rows and the dense step",
+    "beside": "two threads beside one, on a quiet machine and beside a busy processor",
     "precision": "tables and arrays of 16 bits: bytes, time and loss beside float32",
     "coalesce": "coalesce alone, beside np.unique and torch",
     "ctr": "click learners: one pass, threads, FM and FFM, from files, beside VW, libffm",

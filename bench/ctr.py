@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import functools
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -31,15 +29,13 @@ EXAMPLES = 1_000_000
 GENERIC_EXAMPLES = 400_000
 SIZES = (18, 22, 24)
 RULE = adagrad.Rule(lr=0.05)
-LEARN, GENERIC, BUSY, AUTO, PREDICT = (
+LEARN, GENERIC, AUTO, PREDICT = (
     "one pass, 39 fields",
     "one pass, sparse matrix of 5 to 119 entries",
-    "one pass, 39 fields, a busy process beside",
     "lr='auto'",
     "predict_proba",
 )
-QUICK = (f"{LEARN}, 2^22", f"{GENERIC}, 2^22", BUSY, AUTO, "machines", "end to end", PREDICT)
-BURN = "print(flush=True)\nwhile True: sum(range(10_000))"
+QUICK = (f"{LEARN}, 2^22", f"{GENERIC}, 2^22", AUTO, "machines", "end to end", PREDICT)
 VW_CACHE, VW_TEXT, SGD = "VW, cache", "VW, text", "SGDClassifier"
 EXPERT_LANES = 8  # floats of the params of a mixture in a row, and as many of its sums
 PLAIN = "plain C, one example at a time"
@@ -180,23 +176,6 @@ def sparse_matrix(report: Report, bits: int) -> None:
         report.claims.append(Claim(f"{of.name}: {SGD}", beaten, ">=", 3))
 
 
-def busy(report: Report, bits: int) -> None:
-    """Measure two threads while another process keeps a processor busy."""
-    of = clicks.fielded(4096 if report.quick else EXAMPLES // 4, bits)
-    variants = [regroup(us(of, threads), BUSY) for threads in (1, 2)]
-    with subprocess.Popen([sys.executable, "-c", BURN], stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout is not None
-            process.stdout.readline()  # it has begun
-            report.measure(Shape(of.name, of.entries), variants, repeat=False, budget=10)
-        finally:
-            process.kill()
-    kept = report.ratio(of.name, US, BUSY, of=f"{US}, 2 threads")
-    report.claims.append(
-        Claim(f"{of.name}: two threads beside a busy core, against one", kept, ">=", 0.35)
-    )
-
-
 def auto(report: Report, bits: int) -> None:
     """Measure the cost of having no rate to choose."""
     n = 32_768 if report.smoke else EXAMPLES // 4 if report.short else EXAMPLES
@@ -251,7 +230,6 @@ def run(report: Report) -> list[Panel]:
     for bits in (18,) if report.quick else SIZES:
         questions[f"{GENERIC}, 2^{bits}"] = functools.partial(sparse_matrix, report, bits)
     bits = 18 if report.quick else 22
-    questions[BUSY] = functools.partial(busy, report, bits)
     questions[AUTO] = functools.partial(auto, report, bits)
     questions["machines: FM, FFM"] = functools.partial(factors.machines, report)
     questions[endtoend.END_TO_END] = functools.partial(endtoend.end_to_end, report)
@@ -266,7 +244,7 @@ def run(report: Report) -> list[Panel]:
             ask()
             clicks.fielded.cache_clear()
             clicks.generic.cache_clear()
-    for group in (LEARN, GENERIC, BUSY, AUTO):
+    for group in (LEARN, GENERIC, AUTO):
         report.by_shape(f"{group}: ns an entry", group)
     for group in (*factors.GROUPS, PREDICT):
         report.by_shape(f"{group}: ns an example", group)

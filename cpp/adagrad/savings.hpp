@@ -116,6 +116,37 @@ class Savings {
   std::atomic<std::size_t> most_{1024};
 };
 
+// What calls of one kind take on one thread and on several, of late. Sparse steps need it: each
+// thread also looks for the ids that belong to it, so several may take longer though none waits.
+// Python threads may lose an update of each other, which does no harm.
+class Rates {
+ public:
+  // Whether the next call is to use several threads: if that has been faster, except now and then.
+  bool pays() {
+    const unsigned turn = turns_.fetch_add(1, std::memory_order_relaxed);
+    if (turn < 4) return turn % 2 == 0;
+    const bool faster =
+        of_[1].load(std::memory_order_relaxed) < of_[0].load(std::memory_order_relaxed);
+    return turn % often == 0 ? !faster : faster;
+  }
+
+  // Adds the nanoseconds of a unit of work.
+  void add(bool several, float rate) {
+    std::atomic<float>& of = of_[several ? 1 : 0];
+    const float before = of.load(std::memory_order_relaxed);
+    // Rates fall at once and rise slowly: the first call of a kind finds nothing in the caches, and
+    // any may have lost its processor. How often that happens is what the account is for.
+    const float slower = before + 0.125f * (std::min(rate, 2.0f * before) - before);
+    of.store(before == 0.0f || rate < before ? rate : slower, std::memory_order_relaxed);
+  }
+
+ private:
+  static constexpr unsigned often = 32;
+
+  std::atomic<unsigned> turns_{0};
+  std::atomic<float> of_[2] = {0.0f, 0.0f};  // on one thread, on several
+};
+
 // The accounts of this process: of calls that are divided into parts, and of teams (ctr/team.hpp).
 inline Savings of_parts, of_teams;
 

@@ -82,6 +82,22 @@ std::size_t update_threads(const SparseCall& call, std::size_t n) {
   return in_cache ? 1 : sparse_threads(n, call.dim, call.threads, call.grain);
 }
 
+// The rates of calls like this one: of its policy, and within a factor of two of its rows, their
+// length and the bytes of the table.
+Rates& rates_of(const SparseCall& call, std::size_t n) {
+  constexpr std::size_t policies = 4, sizes = 24, lengths = 8, counts = 8;
+  static Rates rates[policies * sizes * lengths * counts];
+  const auto place = [](std::uint64_t x, unsigned least, std::size_t places) {
+    const unsigned width = bit_width(x);
+    return std::min<std::size_t>(width < least ? 0 : width - least, places - 1);
+  };
+  std::size_t at = static_cast<std::size_t>(call.duplicates);
+  at = at * sizes + place(call.table_rows * call.row_bytes, 16, sizes);
+  at = at * lengths + place(call.dim, 1, lengths);
+  at = at * counts + place(n * (call.dim + 8) / call.grain, 1, counts);
+  return rates[at];
+}
+
 template <class Key, class T, class Id>
 std::size_t sum_scalars(const Id* ids, const T* g, std::size_t n, unsigned bits, Id* to_ids,
                         T* to_sums) {
@@ -108,8 +124,8 @@ std::uint64_t largest_id(const I* ids, std::size_t n, std::size_t threads, std::
 }
 
 template <class T, class Id>
-SparseOutcome step_sparse(const SparseCall& call, Occurrences<T, Id> all,
-                          TableKernels<T>& kernels) {
+SparseOutcome step_on(std::size_t threads, const SparseCall& call, Occurrences<T, Id> all,
+                      TableKernels<T>& kernels) {
   const unsigned bits = bit_width(call.largest);
   all.distinct = call.duplicates == Duplicates::unique;
   // A row that may be updated several times is rounded differently each time.
@@ -120,7 +136,6 @@ SparseOutcome step_sparse(const SparseCall& call, Occurrences<T, Id> all,
     if (found.fault != SparseOutcome::Fault::none) return found;
   }
   if (call.dim == 0) return {};
-  const std::size_t threads = update_threads(call, all.n);
   const bool in_order =
       call.duplicates == Duplicates::sequential || call.duplicates == Duplicates::unique;
   if (in_order && threads == 1 && all.source == nullptr && !call.decay_all_rows) {
@@ -142,6 +157,21 @@ SparseOutcome step_sparse(const SparseCall& call, Occurrences<T, Id> all,
   if (call.decay_all_rows) kernels.decay_rows(call.table_rows, call.threads, call.grain);
   SparseOutcome done;
   if (all.n != 0) done.skipped = rows.run(lagged);
+  return done;
+}
+
+template <class T, class Id>
+SparseOutcome step_sparse(const SparseCall& call, Occurrences<T, Id> all,
+                          TableKernels<T>& kernels) {
+  const std::size_t threads = update_threads(call, all.n);
+  if (threads == 1 || Savings::sharing() != Sharing::by_account) {
+    return step_on(threads, call, all, kernels);
+  }
+  Rates& rates = rates_of(call, all.n);
+  const bool several = rates.pays();
+  const Nanoseconds begin = now();
+  const SparseOutcome done = step_on(several ? threads : 1, call, all, kernels);
+  rates.add(several, static_cast<float>(now() - begin) / static_cast<float>(all.n));
   return done;
 }
 

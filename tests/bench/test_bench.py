@@ -17,6 +17,7 @@ QUESTIONS = (
     "bags",
     "embedding",
     "threads",
+    "beside",
     "precision",
     "coalesce",
     "ctr",
@@ -29,7 +30,7 @@ QUESTIONS = (
 # SciPy, which the learners need, looks into torch where that is there at all; adagrad.torch is made
 # of it.
 PEERS = dict.fromkeys(QUESTIONS, "torch,numba,fbgemm_gpu")
-PEERS |= {"ctr": "vowpalwabbit,numba", "keras_fit": "keras,torch,numba", "drop_in": "numba"}
+PEERS |= {"ctr": "vowpalwabbit,numba", "beside": "numba", "keras_fit": "keras,torch,numba", "drop_in": "numba"}
 PEERS["door"] = ""  # it has none
 
 

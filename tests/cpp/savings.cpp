@@ -48,6 +48,22 @@ void test_savings() {
   check(forced.worthwhile(2) == 2, "and the account does not count it");
 }
 
+void test_rates() {
+  for (const bool faster : {false, true}) {
+    adagrad::Rates rates;
+    int several = 0, tried = 0;
+    for (int call = 0; call < 128; ++call) {
+      const bool on_several = rates.pays();
+      const float cold = call == 0 ? 9.0f : 1.0f;
+      rates.add(on_several, cold * (on_several && !faster ? 1.3f : on_several ? 0.7f : 1.0f));
+      several += on_several ? 1 : 0;
+      tried += on_several == faster ? 0 : 1;
+    }
+    check(faster ? several > 120 : several < 8, "the faster way is taken");
+    check(tried > 2, "and the other one is tried");
+  }
+}
+
 void test_parts() {
   std::vector<int> done(64);
   adagrad::for_each_part(done.size(), [&](std::size_t part) { ++done[part]; });
@@ -71,6 +87,7 @@ void test_parts() {
 
 int main() {
   test_savings();
+  test_rates();
   test_parts();
   return failures;
 }
