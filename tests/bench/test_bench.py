@@ -30,7 +30,8 @@ QUESTIONS = (
 # SciPy, which the learners need, looks into torch where that is there at all; adagrad.torch is made
 # of it.
 PEERS = dict.fromkeys(QUESTIONS, "torch,numba,fbgemm_gpu")
-PEERS |= {"ctr": "vowpalwabbit,numba", "beside": "numba", "keras_fit": "keras,torch,numba", "drop_in": "numba"}
+PEERS |= {"ctr": "vowpalwabbit,numba", "keras_fit": "keras,torch,numba"}
+PEERS |= dict.fromkeys(("beside", "drop_in"), "numba")
 PEERS["door"] = ""  # it has none
 
 
