@@ -106,26 +106,47 @@ constexpr std::size_t sum_lanes = 8, sum_leaf = 128;
 
 inline std::size_t pairwise_half(std::size_t n) { return n / 2 - n / 2 % sum_lanes; }
 
+// Of up to sum_leaf elements. The lanes are a vector where one holds them: g++ 12 makes none of an
+// array.
 template <class Form, class T>
-T sum_statistic(const Params<T>& p, const T* g, const T* w, std::size_t n) {
+ADAGRAD_INLINE T sum_short(const Params<T>& p, const T* g, const T* w, std::size_t n) {
   const auto at = [&](std::size_t i) { return statistic<Form>(p, gradient<Form>(p, g[i], w[i])); };
-  if (n > sum_leaf) {
-    const std::size_t half = pairwise_half(n);
-    return sum_statistic<Form>(p, g, w, half) +
-           sum_statistic<Form>(p, g + half, w + half, n - half);
-  }
+  const auto folded = [](const auto& x) {
+    return ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]));
+  };
+  const std::size_t whole = n - n % sum_lanes;
   T sum = T(0);
-  std::size_t i = 0;
-  if (n >= sum_lanes) {
+#if defined(__GNUC__)
+  if constexpr (Form::plain && sum_lanes * sizeof(T) <= widest_bytes) {
+    using V = typename Lanes<T, sum_lanes * sizeof(T)>::type;
+    if (whole != 0) {
+      V lane = statistic<Form>(p, load<V>(g));
+      for (std::size_t i = sum_lanes; i < whole; i += sum_lanes) {
+        lane += statistic<Form>(p, load<V>(g + i));
+      }
+      sum = folded(lane);
+    }
+    for (std::size_t i = whole; i < n; ++i) sum += at(i);
+    return sum;
+  }
+#endif
+  if (whole != 0) {
     T lane[sum_lanes];
     for (std::size_t j = 0; j < sum_lanes; ++j) lane[j] = at(j);
-    for (i = sum_lanes; i + sum_lanes <= n; i += sum_lanes) {
+    for (std::size_t i = sum_lanes; i < whole; i += sum_lanes) {
       for (std::size_t j = 0; j < sum_lanes; ++j) lane[j] += at(i + j);
     }
-    sum = ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+    sum = folded(lane);
   }
-  for (; i < n; ++i) sum += at(i);
+  for (std::size_t i = whole; i < n; ++i) sum += at(i);
   return sum;
+}
+
+template <class Form, class T>
+T sum_statistic(const Params<T>& p, const T* g, const T* w, std::size_t n) {
+  if (n <= sum_leaf) return sum_short<Form>(p, g, w, n);
+  const std::size_t half = pairwise_half(n);
+  return sum_statistic<Form>(p, g, w, half) + sum_statistic<Form>(p, g + half, w + half, n - half);
 }
 
 // A NaN counts as larger than any number, as in NumPy's max().

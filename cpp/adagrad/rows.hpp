@@ -15,6 +15,7 @@
 #include "loops.hpp"
 #include "plain_rows.hpp"
 #include "random.hpp"
+#include "shared_rows.hpp"
 #include "vectors.hpp"
 
 namespace adagrad {
@@ -232,6 +233,10 @@ std::size_t visit_rows(const Target<T>& table, const Batch<T, Ids>& batch, const
     if constexpr (Form::plain && vector_bytes != 0) {
       if (visit == Visit::update && !table.row_state && is_wide<T>(table.dim)) {
         update_plain<Form>(table, batch, p);
+        return 0;
+      }
+      if (visit == Visit::update && table.row_state && is_short<T>(table.dim)) {
+        update_shared<Form>(table, batch, p);
         return 0;
       }
     }

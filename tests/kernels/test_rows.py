@@ -69,6 +69,43 @@ def test_every_dim(dim, ids, isa, rng):
             check(adagrad.Rule(duplicates=policy), w, g, s, rows, (dim, ids, row_state, policy))
 
 
+@given(
+    dim=st.integers(1, 70),
+    dtype=st.sampled_from(DTYPES),
+    statistic=st.sampled_from(["mean", "max"]),
+    evaluation=st.sampled_from(["lr*g/d", "lr/d*g", "g/d*lr"]),
+    interleaved=st.booleans(),
+    rows=st.lists(st.integers(0, 5), max_size=20)
+    | st.lists(st.integers(0, 5), min_size=60, max_size=140),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_one_accumulator_per_row(dim, dtype, statistic, evaluation, interleaved, rows, seed):
+    """Rows repeat, next to each other as well, and one gradient in eight has a NaN or infinity."""
+    rng = np.random.default_rng(seed)
+    rule = adagrad.Rule(
+        duplicates="sequential",
+        accumulator="row",
+        row_statistic=statistic,
+        evaluation=evaluation,
+    )
+    ids = np.array(rows, np.int64)
+    g = wide_range(rng, (len(ids), dim), dtype)
+    bad = rng.random(len(ids)) < 0.125
+    g[bad, rng.integers(0, dim)] = rng.choice([np.nan, np.inf])
+    w, s = table(rng, 6, dim, dtype, True, 0.5)
+    with np.errstate(all="ignore"):
+        expected = reference.step_rows(rule, w, g, s, ids)
+    if interleaved:
+        rowwise = adagrad.Table(6, dim, rule, dtype=dtype)
+        rowwise.weights.reshape(w.shape)[:], rowwise.state[:] = w, s
+        rowwise.step(ids, g if dim > 1 else g[:, 0])
+        w, s = rowwise.weights.reshape(w.shape), rowwise.state
+    else:
+        adagrad.step_rows(w, g, s, ids, rule=rule)
+    assert_same_bits(np.array(w), expected[0], "w")
+    assert_same_bits(np.array(s), expected[1], "s")
+
+
 @pytest.mark.parametrize("dim", [None, 4])
 @pytest.mark.parametrize("policy", POLICIES[:3])
 def test_nonfinite_rows_are_skipped_whole(policy, dim, rng):
