@@ -17,6 +17,7 @@
 #include "distinct.hpp"
 #include "owners.hpp"
 #include "parallel.hpp"
+#include "singles.hpp"
 #include "types.hpp"
 
 namespace adagrad {
@@ -305,7 +306,9 @@ class RowsCall {
     return Found::bytes(n) + Appearances<Key, Position>::bytes(room, n) +
            Arena::bytes<Position>(room + 1) + Arena::bytes<Position>(n) +
            Arena::bytes<Key>(groups) + Arena::bytes<const T*>(groups) +
-           Arena::bytes<T>(sums() * dim_);
+           Arena::bytes<T>(sums() * dim_) +
+           (Singles::pay_for(n) ? Singles::bytes(n) + Arena::bytes<typename Found::Entry>(n + 1)
+                                : 0);
   }
 
   // at(i) is where the gradient of ids[i] is among all gradients: i, if they are in_place.
@@ -316,13 +319,16 @@ class RowsCall {
                   Sink& sink) const {
     using Found = Distinct<Key, Position>;
     using Out = Appearances<Key, Position>;
+    using Entry = typename Found::Entry;
     const std::size_t room = Found::room(n, batch());
-    Found distinct(n, bits_, batch(), kernels_.memory(), arena);
     Out found(room, n, arena);
     Position *const ends = arena.take<Position>(room + 1), *const grouped = arena.take<Position>(n);
     Key* const keys = arena.take<Key>(groups);
     const T** const gradients = arena.take<const T*>(groups);
     T* const sum = arena.take<T>(sums() * dim_);
+    const auto step_singles = [&](std::size_t count) {
+      sink.take(Batch<T, const Key*>{keys, nullptr, gradients, nullptr, count, true, false});
+    };
     const auto sum_few = [&](Out& out) {
       kernels_.add(all_.g, out.first, out.count, out.at, out.of, out.repeats, dim_, sum);
       sink.take(Batch<T, const Key*>{out.keys, sum, nullptr, nullptr, out.count, true, false});
@@ -338,9 +344,7 @@ class RowsCall {
         gradients[count] = gradient(out.first[j]);
         count += ends[j] == 0 ? 1 : 0;
         if (count < groups && j + 1 < out.count) continue;
-        if (count != 0) {
-          sink.take(Batch<T, const Key*>{keys, nullptr, gradients, nullptr, count, true, false});
-        }
+        if (count != 0) step_singles(count);
         count = 0;
       }
       if (out.repeats != 0) {
@@ -384,11 +388,24 @@ class RowsCall {
         sum_many(out);
       }
     };
-    distinct.run(
-        [&](std::size_t i) {
-          return Item<Key, Position>{static_cast<Key>(ids[i]), static_cast<Position>(at(i))};
-        },
-        n, found, flush, flush);
+    const auto item = [=](std::size_t i) {
+      return Entry{static_cast<Key>(ids[i]), static_cast<Position>(at(i))};
+    };
+    if (Singles::pay_for(n)) {
+      Singles singles(n, arena);
+      Entry* const rest = arena.take<Entry>(n + 1);
+      if (singles.count(item, n)) {
+        const auto put = [=](std::size_t k, const Entry& entry) {
+          keys[k] = entry.key;
+          gradients[k] = gradient(entry.value);
+        };
+        const std::size_t left = singles.split(item, n, groups, rest, put, step_singles);
+        Found distinct(left, bits_, batch(), kernels_.memory(), arena);
+        return distinct.run([=](std::size_t i) { return rest[i]; }, left, found, flush, flush);
+      }
+    }
+    Found distinct(n, bits_, batch(), kernels_.memory(), arena);
+    distinct.run(item, n, found, flush, flush);
   }
 
   All all_;

@@ -153,3 +153,16 @@ def test_an_id_out_of_range_changes_nothing(threads, n, dim, fine_grain, rng):
             adagrad.step_rows(w, g, s, bad, duplicates="sum", threads=threads)
         assert (w == 1).all()
         assert (s == 1).all()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dim", [2, 4, 7])
+@pytest.mark.parametrize("n", [2048, 2049, 10_000, (1 << 18) - 1, 1 << 18])
+def test_few_ids_that_repeat(fine_grain_once, n, dim, threads, rng):
+    # From no repeat to as many as are too many to tell single ids apart, at the end or anywhere.
+    rows = 1 << 19
+    for repeats in (0, 1, n // 20, n // 4):
+        ids = rng.permutation(rows)[:n]
+        ids[n - repeats :] = ids[:repeats]
+        for chosen in (ids, rng.permutation(ids)) if n < 20_000 else (ids,):
+            check(rng, chosen, rows, dim, threads=threads, context=repeats)
