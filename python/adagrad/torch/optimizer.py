@@ -229,8 +229,8 @@ class Adagrad(torch.optim.Optimizer):
             rule, compiled = self._rule_of(number, group)
             grads = [p.grad for p in params]
             triples = plain_triples(params, self.state, slots, grads)
-            for i, (g, triple) in enumerate(zip(grads, triples, strict=True)):
-                if g is None or triple is not None:
+            for i, g in enumerate(grads) if None in triples else ():
+                if g is None or triples[i] is not None:
                     continue
                 slot, name = slots[i], _name(group, i, first)
                 if slot is None or not slot.is_current(params[i], self.state[params[i]]):
@@ -246,13 +246,12 @@ class Adagrad(torch.optim.Optimizer):
                     sparse.append(sparse_call(slot, g, rule, compiled, rate, first + i, name))
                     updated.append(slot)
                     times.append(t)
-            ready = [i for i, triple in enumerate(triples) if triple is not None]
             used = [slot for slot, triple in zip(slots, triples, strict=True) if slot and triple]
             steps = [slot.counter[0] + 1.0 for slot in used]
-            dense.triples += [triple for triple in triples if triple is not None]
+            dense.triples += filter(None, triples)
             dense.rules += [compiled] * len(used)
             dense.rates += _rates(rule, used, steps)
-            dense.numbers += [first + i for i in ready]
+            dense.numbers += [first + i for i, triple in enumerate(triples) if triple]
             updated += used
             times += steps
             first += len(params)
