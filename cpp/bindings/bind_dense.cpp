@@ -119,11 +119,37 @@ py::object step(Arguments given) {
   return how.result(t.real == Real::f64 ? run(0.0) : run(0.0f));
 }
 
+// The rule of each tensor: one for all, or a list of one per tensor.
+class Rules {
+ public:
+  Rules(const py::object& rules, std::size_t tensors) {
+    if (!py::isinstance<py::list>(rules)) {
+      one_ = &rules.cast<const Hyperparameters&>();
+      return;
+    }
+    list_ = rules;
+    if (list_.size() != tensors) throw py::value_error("step_many: one rule per tensor is needed");
+  }
+  const Hyperparameters& operator[](std::size_t i) {
+    if (!list_) return *one_;
+    const py::handle rule = PyList_GET_ITEM(list_.ptr(), static_cast<py::ssize_t>(i));
+    if (!rule.is(last_)) one_ = &rule.cast<const Hyperparameters&>();
+    last_ = rule;
+    return *one_;
+  }
+
+ private:
+  py::list list_{py::reinterpret_steal<py::list>(nullptr)};
+  const Hyperparameters* one_ = nullptr;
+  py::handle last_;
+};
+
 // lrs[i] is the rate of tensor i: params may have taken different numbers of steps. Adagrad.step
 // passes the index of each tensor among its params as numbers[i], for the messages of errors.
-std::size_t step_many(const py::sequence& tensors, const Hyperparameters& rule,
+std::size_t step_many(const py::sequence& tensors, const py::object& rule,
                       const std::vector<double>& lrs, const std::vector<py::ssize_t>& numbers,
                       std::size_t threads) {
+  Rules rules(rule, tensors.size());
   std::vector<Tensor> checked;
   std::vector<Span> spans;
   std::vector<std::variant<Params<float>, Params<double>>> params;
@@ -142,13 +168,14 @@ std::size_t step_many(const py::sequence& tensors, const Hyperparameters& rule,
     checked.push_back(check_tensor(at_w, w, g, s));
     const Tensor& t = checked.back();
     add_spans(spans, at_w, t);
+    const Hyperparameters& of = rules[i];
     if (t.real == Real::f64) {
-      params.emplace_back(rule.params<double>(lrs[i]));
+      params.emplace_back(of.params<double>(lrs[i]));
     } else {
-      params.emplace_back(rule.params<float>(lrs[i]));
+      params.emplace_back(of.params<float>(lrs[i]));
     }
     total += t.size();
-    if (rule.on_nonfinite == NonFinite::raise) check_gradient(at_w.other("g"), t);
+    if (of.on_nonfinite == NonFinite::raise) check_gradient(at_w.other("g"), t);
   }
   check_all_disjoint(std::move(spans));
   threads = num_threads(threads);

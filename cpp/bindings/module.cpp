@@ -72,6 +72,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bind_coalesce(m);
   bind_bucket(m);
   bind_table(m);
+  bind_tensors(m);
   bind_examples(m);
   bind_hashing(m);
   bind_pages(m);

@@ -15,6 +15,7 @@ void bind_rows(pybind11::module_& m);
 void bind_coalesce(pybind11::module_& m);
 void bind_bucket(pybind11::module_& m);
 void bind_table(pybind11::module_& m);
+void bind_tensors(pybind11::module_& m);
 void bind_examples(pybind11::module_& m);
 void bind_hashing(pybind11::module_& m);
 void bind_pages(pybind11::module_& m);

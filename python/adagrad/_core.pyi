@@ -41,11 +41,20 @@ def step(
 ) -> int | None: ...
 def step_many(
     tensors: Sequence[Any],
-    rule: Hyperparameters,
+    rule: Hyperparameters | list[Hyperparameters],
     lrs: Sequence[float],
     numbers: Sequence[int] = [],
     threads: int = 0,
 ) -> int: ...
+def tensor_triples(
+    api: object,
+    types: tuple[type, type],
+    strided: object,
+    params: list[Any],
+    state: object,
+    arrays: list[tuple[Any, Any, Any] | None],
+    grads: list[Any],
+) -> list[tuple[Any, Any, Any] | None]: ...
 def step_rows(
     w: object,
     g: object,

@@ -22,6 +22,12 @@ from adagrad.rule import Rule
 # scalar type and the number of bits, so ml_dtypes is not needed.
 _BFLOAT16 = np.dtype((type("bfloat", (np.void,), {}), 2))
 
+# How other libraries read tensors, since torch 2.10.
+_EXCHANGE = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
+# Tensors of subclasses may consist of other memory.
+_TYPES = (torch.nn.Parameter, torch.Tensor)
+
+Triple = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
 # Address of some memory, its bytes, whether it is written, and the number of its param.
 Span = tuple[int, int, bool, int]
 
@@ -54,7 +60,17 @@ class Slot:
     """A checked param and its state as arrays, valid while `is_current` is True."""
 
     __slots__ = (
-        *("common_dtype", "contiguous", "counter", "dtypes", "order", "param", "s", "step"),
+        *(
+            "arrays",
+            "common_dtype",
+            "contiguous",
+            "counter",
+            "dtypes",
+            "order",
+            "param",
+            "s",
+            "step",
+        ),
         *("step_at", "strides", "sum", "sum_at", "w", "w_at"),
     )
 
@@ -85,8 +101,9 @@ class Slot:
             step = state["step"] = torch.tensor(float(step), dtype=torch.float64, device="cpu")
         self.step: torch.Tensor = step
         self.step_at = step.data_ptr()
-        counter: Any = step.numpy().reshape(1)
-        self.counter: Any = memoryview(counter)  # three times as fast as a tensor
+        self.arrays = (self.w, self.s, step.numpy())
+        # Three times as fast as a tensor.
+        self.counter: Any = memoryview(self.arrays[2].reshape(1))
 
     def in_order(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor if self.order is None else tensor.permute(self.order)
@@ -104,7 +121,7 @@ class Slot:
             and state.get("step") is self.step
         )
 
-    def gradient(self, g: torch.Tensor) -> tuple[torch.Tensor, npt.NDArray[Any]]:
+    def gradient(self, g: torch.Tensor) -> npt.NDArray[Any]:
         """Return a dense gradient in the memory order of the param, copied if it has another."""
         if (  # a shortcut: the rest would return the same in twice the time
             g.dtype is self.common_dtype
@@ -112,7 +129,8 @@ class Slot:
             and not g.requires_grad
             and not g.is_neg()
         ):
-            return g, g.numpy()
+            array: npt.NDArray[Any] = g.numpy()
+            return array
         if g.dtype not in self.dtypes:
             wanted = " or ".join(map(str, self.dtypes))
             raise TypeError(
@@ -124,37 +142,54 @@ class Slot:
             g = g.permute(self.order)
         if g.is_neg():
             g = g.resolve_neg()
-        g = g.contiguous()
-        return g, array_of(g)
+        return array_of(g.contiguous())
+
+
+def plain_triples(
+    params: list[torch.Tensor],
+    state: dict[torch.Tensor, Any],
+    slots: list[Slot | None],
+    grads: list[torch.Tensor | None],
+) -> list[Triple | None]:
+    """Return the arrays of dense steps; None for a param that needs a look of its own.
+
+    Nothing kept is trusted: one call of the core compares addresses, shapes, strides and dtypes of
+    params and states with those of the slots.
+    """
+    if _EXCHANGE is None:
+        return [None] * len(grads)
+    arrays = [None if slot is None else slot.arrays for slot in slots]
+    return _core.tensor_triples(_EXCHANGE, _TYPES, torch.strided, params, state, arrays, grads)
 
 
 @dataclasses.dataclass
 class Dense:
-    """The arguments of one call of step_many."""
+    """The arguments of one call of step_many, which checks all of them before it updates any."""
 
     rule: Rule
-    compiled: _core.Hyperparameters
-    triples: list[tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]]
-    rates: list[float]
-    numbers: list[int]
-    slots: list[Slot]
-    grads: list[torch.Tensor]
+    rules: list[_core.Hyperparameters] = dataclasses.field(default_factory=list)
+    triples: list[Triple] = dataclasses.field(default_factory=list)
+    rates: list[float] = dataclasses.field(default_factory=list)
+    numbers: list[int] = dataclasses.field(default_factory=list)
 
     def run(self) -> int:
-        return _core.step_many(self.triples, self.compiled, self.rates, self.numbers)
+        return _core.step_many(self.triples, self.rules, self.rates, self.numbers)
 
     def check(self) -> None:
         """Raise what the call would raise, except for overlaps."""
         kinds: dict[Any, Any] = {}
-        for number, rate, (w, g, s) in zip(self.numbers, self.rates, self.triples, strict=True):
+        for number, rule, rate, (w, g, s) in zip(
+            self.numbers, self.rules, self.rates, self.triples, strict=True
+        ):
             if g.shape != w.shape:
                 raise ValueError(
                     f"Adagrad.step: g of params[{number}] has shape {g.shape}, but w has {w.shape}"
                 )
-            kinds.setdefault((w.dtype.num, g.dtype.num, s.dtype.num, rate), (number, w, g, s))
-        empty = [tuple(x.reshape(-1)[:0] for x in kind[1:]) for kind in kinds.values()]
-        rates = [rate for *_, rate in kinds]
-        _core.step_many(empty, self.compiled, rates, [kind[0] for kind in kinds.values()])
+            kind = (w.dtype.num, g.dtype.num, s.dtype.num, id(rule), rate)
+            kinds.setdefault(kind, (rule, rate, number, w, g, s))
+        rules, rates, numbers, *arrays = zip(*kinds.values(), strict=True) if kinds else [[]] * 6
+        empty = [tuple(x.reshape(-1)[:0] for x in triple) for triple in zip(*arrays, strict=True)]
+        _core.step_many(empty, list(rules), rates, numbers)
         if self.rule.on_nonfinite == "raise":
             for number, (_, g, _) in zip(self.numbers, self.triples, strict=True):
                 if not np.isfinite(_as_numbers(g)).all():
@@ -164,10 +199,9 @@ class Dense:
                     )
 
     def spans(self) -> Iterable[Span]:
-        for number, slot, g in zip(self.numbers, self.slots, self.grads, strict=True):
-            yield slot.w_at, slot.w.nbytes, True, number
-            yield g.data_ptr(), g.nbytes, False, number
-            yield slot.sum_at, slot.s.nbytes, True, number
+        for number, triple in zip(self.numbers, self.triples, strict=True):
+            for array, written in zip(triple, (True, False, True), strict=True):
+                yield array.ctypes.data, array.nbytes, written, number
 
 
 @dataclasses.dataclass

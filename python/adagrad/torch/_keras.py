@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -12,22 +12,12 @@ from adagrad.rule import Rule
 from adagrad.torch._calls import (
     Dense,
     Slot,
-    Span,
     Sparse,
     array_of,
     check_apart,
     dense_order,
     sparse_call,
 )
-
-
-class _Dense(Dense):
-    """A dense call without slots, which Keras has no place to cache."""
-
-    def spans(self) -> Iterable[Span]:
-        for number, triple in zip(self.numbers, self.triples, strict=True):
-            for array, written in zip(triple, (True, False, True), strict=True):
-                yield array.ctypes.data, array.nbytes, written, number
 
 
 def update(
@@ -37,7 +27,7 @@ def update(
     rate: float,
 ) -> None:
     """Update all variables and accumulators of triples ``(w, g, s)``, or none if one is refused."""
-    dense = _Dense(rule, rule._compiled, [], [], [], [], [])
+    dense = Dense(rule)
     calls: list[Dense | Sparse] = [dense]
     with _naming(paths):
         for number, (variable, gradient, accumulator) in enumerate(tensors):
@@ -54,7 +44,8 @@ def update(
                 w, g, s = w.permute(order), g.permute(order), s.permute(order)
             dense.triples.append((array_of(w), array_of(g.contiguous()), array_of(s)))
             dense.numbers.append(number)
-        dense.rates += [rate] * len(dense.triples)
+        dense.rules = [rule._compiled] * len(dense.triples)
+        dense.rates = [rate] * len(dense.triples)
         if len(calls) > 1:  # a single call checks everything itself
             for call in calls:
                 call.check()

@@ -1,4 +1,4 @@
-"""Checks of a state that `adagrad.torch.Adagrad` loads: entries of params, groups and rule."""
+"""Accumulators of `adagrad.torch.Adagrad`: new ones, and the checks of a state that it loads."""
 
 from __future__ import annotations
 
@@ -11,16 +11,25 @@ import torch
 from adagrad.convert import TORCH as OF_TORCH
 from adagrad.presets import preset
 from adagrad.rule import Rule
+from adagrad.torch._calls import dense_order
 
 __all__ = [
     "as_number",
     "check_group",
     "check_rule",
     "check_sum",
+    "new_sum",
     "read_entries",
     "rule_entry",
 ]
 
+# Dtypes of params, and of their accumulators.
+_SUM_DTYPES = {
+    torch.float32: torch.float32,
+    torch.float64: torch.float64,
+    torch.bfloat16: torch.float32,
+    torch.float16: torch.float32,
+}
 # Fields that may differ between the optimizer that saved a state and the one that loads it, because
 # accumulators do not depend on them.
 _FREE = ("scale", "clip_value", "duplicates", "on_nonfinite")
@@ -35,6 +44,37 @@ def as_number(name: str, value: float | torch.Tensor | None) -> Any:
     if value.numel() != 1:
         raise ValueError(f"{name} must have one element, got shape {tuple(value.shape)}")
     return value.item()
+
+
+def new_sum(p: torch.Tensor, name: str, rule: Rule) -> torch.Tensor:
+    """Return memory for the accumulators of a param, or raise if the param is not supported."""
+    if p.device.type != "cpu":
+        raise ValueError(
+            f"{name} is on device {p.device}: adagrad.torch.Adagrad updates CPU tensors only,"
+            " torch.optim.Adagrad others too"
+        )
+    if p.layout is not torch.strided or p.dtype not in _SUM_DTYPES:
+        raise TypeError(
+            f"{name} must be a strided tensor of float32, float64, bfloat16 or float16, got"
+            f" dtype {p.dtype} and layout {p.layout}"
+        )
+    if p.is_inference():
+        raise ValueError(f"{name} was created in inference mode, so it cannot be trained")
+    if p.is_neg():
+        raise ValueError(f"{name} is a negative view, so it cannot be updated in place")
+    try:
+        order = dense_order(p)
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None
+    dtype = _SUM_DTYPES[p.dtype]
+    if rule.accumulator == "row" and p.dim() == 2:
+        if order is not None:
+            raise ValueError(
+                f"{name} has strides {p.stride()} for shape {tuple(p.shape)}; a param with"
+                " accumulators per row must be contiguous"
+            )
+        return torch.empty(p.shape[:1], dtype=dtype, device="cpu")
+    return torch.empty_like(p, dtype=dtype, requires_grad=False)
 
 
 def check_sum(name: str, s: torch.Tensor) -> None:

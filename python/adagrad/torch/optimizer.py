@@ -15,25 +15,19 @@ import adagrad._core as _core
 from adagrad.convert import TORCH as OF_TORCH
 from adagrad.presets import preset as preset_rule
 from adagrad.rule import Rule
-from adagrad.torch._calls import Dense, Slot, Sparse, check_apart, dense_order, sparse_call
+from adagrad.torch._calls import Dense, Slot, Sparse, check_apart, plain_triples, sparse_call
 from adagrad.torch._optimizer_state import (
     as_number,
     check_group,
     check_rule,
     check_sum,
+    new_sum,
     read_entries,
     rule_entry,
 )
 
 __all__ = ["Adagrad"]
 
-# Dtypes of params, and of their accumulators.
-_SUM_DTYPES = {
-    torch.float32: torch.float32,
-    torch.float64: torch.float64,
-    torch.bfloat16: torch.float32,
-    torch.float16: torch.float32,
-}
 # Rates up to this are 0 in float32. The core refuses them; torch steps by 0.
 _ROUNDS_TO_0 = 2.0**-150
 _DIFFERENTIABLE = "differentiable must be False, because autograd does not record a step"
@@ -173,38 +167,8 @@ class Adagrad(torch.optim.Optimizer):
 
     def _new_state(self, group: dict[str, Any], p: torch.Tensor, name: str) -> dict[str, Any]:
         state = {"step": torch.zeros((), dtype=torch.float64, device="cpu")}
-        state["sum"] = self._new_sum(p, name).fill_(group["initial_accumulator_value"])
+        state["sum"] = new_sum(p, name, self.rule).fill_(group["initial_accumulator_value"])
         return state
-
-    def _new_sum(self, p: torch.Tensor, name: str) -> torch.Tensor:
-        """Return memory for the accumulators of a param, or raise if the param is not supported."""
-        if p.device.type != "cpu":
-            raise ValueError(
-                f"{name} is on device {p.device}: adagrad.torch.Adagrad updates CPU tensors only,"
-                " torch.optim.Adagrad others too"
-            )
-        if p.layout is not torch.strided or p.dtype not in _SUM_DTYPES:
-            raise TypeError(
-                f"{name} must be a strided tensor of float32, float64, bfloat16 or float16, got"
-                f" dtype {p.dtype} and layout {p.layout}"
-            )
-        if p.is_inference():
-            raise ValueError(f"{name} was created in inference mode, so it cannot be trained")
-        if p.is_neg():
-            raise ValueError(f"{name} is a negative view, so it cannot be updated in place")
-        try:
-            order = dense_order(p)
-        except ValueError as error:
-            raise ValueError(f"{name} {error}") from None
-        dtype = _SUM_DTYPES[p.dtype]
-        if self.rule.accumulator == "row" and p.dim() == 2:
-            if order is not None:
-                raise ValueError(
-                    f"{name} has strides {p.stride()} for shape {tuple(p.shape)}; a param with"
-                    " accumulators per row must be contiguous"
-                )
-            return torch.empty(p.shape[:1], dtype=dtype, device="cpu")
-        return torch.empty_like(p, dtype=dtype, requires_grad=False)
 
     def _rule_of(self, number: int, group: dict[str, Any]) -> tuple[Rule, _core.Hyperparameters]:
         names = ("lr", "lr_decay", "weight_decay", "eps", "maximize")
@@ -240,59 +204,58 @@ class Adagrad(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        calls, updated = self._collect()
+        calls, updated, times = self._collect()
         if len(calls) > 1:  # a single call checks everything itself
             for call in calls:
                 call.check()
             check_apart(calls)
         for call in calls:
             self.skipped += call.run()
-        for slot, t in updated:
+        for slot, t in zip(updated, times, strict=True):
             slot.counter[0] = t
         # Autograd does not see writes through NumPy.
-        torch.autograd.graph.increment_version([slot.param for slot, _ in updated])
+        torch.autograd.graph.increment_version([slot.param for slot in updated])
         return loss
 
-    def _collect(self) -> tuple[list[Dense | Sparse], list[tuple[Slot, float]]]:
-        """Return the calls of a step, and the params it updates with their new step numbers."""
-        dense: dict[tuple[Any, ...], Dense] = {}
+    def _collect(self) -> tuple[list[Dense | Sparse], list[Slot], list[float]]:
+        """Return the calls of a step, and the slots it updates with their new step numbers."""
+        dense = Dense(self.rule)
         sparse: list[Dense | Sparse] = []
-        updated = []
+        updated: list[Slot] = []
+        times: list[float] = []
         first = 0
         for number, group in enumerate(self.param_groups):
             params, slots = group["params"], self._slots_of(number, group)
             rule, compiled = self._rule_of(number, group)
-            key = self._rules[number][0][2:]
-            for i, p in enumerate(params):
-                g = p.grad
-                if g is None:
+            grads = [p.grad for p in params]
+            triples = plain_triples(params, self.state, slots, grads)
+            for i, g in enumerate(grads) if None in triples else ():
+                if g is None or triples[i] is not None:
                     continue
-                slot = slots[i]
-                if slot is None or not slot.is_current(p, self.state[p]):
+                slot, name = slots[i], _name(group, i, first)
+                if slot is None or not slot.is_current(params[i], self.state[params[i]]):
                     slot = slots[i] = self._new_slot(group, i, first)
-                t = slot.counter[0] + 1.0
-                rate = rule.lr_at(int(t)) if rule.lr_decay else rule.lr
-                if rate <= _ROUNDS_TO_0 and p.dtype is not torch.float64:
-                    rate = 0.0
-                updated.append((slot, t))
-                if g.layout is not torch.strided:
-                    name = _name(group, i, first)
+                if g.layout is torch.strided:
+                    try:
+                        triples[i] = (slot.w, slot.gradient(g), slot.s)
+                    except TypeError as error:
+                        raise TypeError(f"{name} {error}") from None
+                else:
+                    t = slot.counter[0] + 1.0
+                    (rate,) = _rates(rule, [slot], [t])
                     sparse.append(sparse_call(slot, g, rule, compiled, rate, first + i, name))
-                    continue
-                bucket = dense.get(key)
-                if bucket is None:
-                    bucket = dense[key] = Dense(rule, compiled, [], [], [], [], [])
-                try:
-                    g, array = slot.gradient(g)
-                except TypeError as error:
-                    raise TypeError(f"{_name(group, i, first)} {error}") from None
-                bucket.triples.append((slot.w, array, slot.s))
-                bucket.rates.append(rate)
-                bucket.numbers.append(first + i)
-                bucket.slots.append(slot)
-                bucket.grads.append(g)
+                    updated.append(slot)
+                    times.append(t)
+            used = [slot for slot, triple in zip(slots, triples, strict=True) if slot and triple]
+            steps = [slot.counter[0] + 1.0 for slot in used]
+            dense.triples += filter(None, triples)
+            dense.rules += [compiled] * len(used)
+            dense.rates += _rates(rule, used, steps)
+            dense.numbers += [first + i for i, triple in enumerate(triples) if triple]
+            updated += used
+            times += steps
             first += len(params)
-        return [*dense.values(), *sparse], updated
+        return [dense, *sparse] if dense.triples else sparse, updated, times
 
     def _slots_of(self, number: int, group: dict[str, Any]) -> list[Slot | None]:
         while len(self._slots) <= number:
@@ -308,7 +271,7 @@ class Adagrad(torch.optim.Optimizer):
         if not state:
             state.update(self._new_state(group, p, name))
         else:  # p.data may not be the tensor that was checked
-            dtype = self._new_sum(p, name).dtype
+            dtype = new_sum(p, name, self.rule).dtype
             # For example after model.double(). Harmless if the step is refused later.
             if state["sum"].dtype is not dtype:
                 new = state["sum"].to(dtype)
@@ -383,7 +346,7 @@ class Adagrad(torch.optim.Optimizer):
                 if not entries:
                     continue
                 name = _name(group, i, first)
-                loaded[p] = read_entries(name, entries, self._new_sum(p, name))
+                loaded[p] = read_entries(name, entries, new_sum(p, name, self.rule))
             first += len(group["params"])
         return loaded
 
@@ -402,6 +365,17 @@ class Adagrad(torch.optim.Optimizer):
         for state in self.state.values():
             state["sum"].share_memory_()
             state["step"].share_memory_()
+
+
+def _rates(rule: Rule, slots: list[Slot], times: list[float]) -> list[float]:
+    """Return the rates of some params at their steps."""
+    rates = [rule.lr_at(int(t)) for t in times] if rule.lr_decay else [rule.lr] * len(times)
+    if min(rates, default=1.0) > _ROUNDS_TO_0:
+        return rates
+    return [
+        rate if rate > _ROUNDS_TO_0 or slot.param.dtype is torch.float64 else 0.0
+        for rate, slot in zip(rates, slots, strict=True)
+    ]
 
 
 def _name(group: dict[str, Any], i: int, first: int) -> str:
