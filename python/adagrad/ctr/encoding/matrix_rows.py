@@ -92,7 +92,7 @@ class MatrixRows:
         indices, indptr, data = arrays
         if not {indices.dtype, indptr.dtype} <= _INDICES or data.dtype.kind not in "buif":
             return None
-        if data.dtype.kind in "bui":
+        if data.dtype.kind != "f":
             data = data.astype(np.float64)
         if data.dtype not in _FLOATS or type(n_slots) is not int or not columns:
             return None
