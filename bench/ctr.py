@@ -35,7 +35,15 @@ LEARN, GENERIC, AUTO, PREDICT = (
     "lr='auto'",
     "predict_proba",
 )
-QUICK = (f"{LEARN}, 2^22", f"{GENERIC}, 2^22", AUTO, "machines", "end to end", PREDICT)
+QUICK = (
+    f"{LEARN}, 2^22",
+    f"{GENERIC}, 2^22",
+    AUTO,
+    "machines",
+    "end to end",
+    matrices.FIT,
+    PREDICT,
+)
 VW_CACHE, VW_TEXT, SGD = "VW, cache", "VW, text", "SGDClassifier"
 EXPERT_LANES = 8  # floats of the params of a mixture in a row, and as many of its sums
 PLAIN = "plain C, one example at a time"

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+import adagrad
 from bench.harness import Report
 from bench.machine import peer
 from bench.picture import Panel
@@ -22,6 +23,7 @@ PARAMS, ELEMENTS = 200, 64
 ROWS, DIM, IDS = 2_000_000, 16, 65_536
 DENSE = {"1 x 64": 64, "1 x 64 k": 1 << 16, "1 x 1 M": 1 << 20, "1 x 16 M": 1 << 24}
 DEFAULT, FUSED, FOREACH = "torch", "torch fused", "torch foreach"
+MANY = f"{US}.step_many"
 
 
 def variants(torch: Any, params: list[Any], groups: Any, dense: bool) -> list[Variant]:
@@ -64,7 +66,18 @@ def dense(report: Report, torch: Any, label: str, count: int, n: int, split: boo
     shape = Shape(label, count if count > 1 else n, {"params": count, "elements": n})
     in_cache = count * n < 1 << 18
     budget = 1.0 if in_cache else 4.0
-    report.measure(shape, variants(torch, params, groups, True), in_cache, budget)
+    made = variants(torch, params, groups, True)
+    if count > 1 and not split:
+        made.append(many(params))
+    report.measure(shape, made, in_cache, budget)
+
+
+def many(params: list[Any]) -> Variant:
+    """Return one call of step_many on the memory of the params."""
+    rule = adagrad.Rule(lr=LR)
+    arrays = [(p.detach().numpy(), p.grad.numpy()) for p in params]
+    triples = [(w, g, np.zeros_like(w)) for w, g in arrays]
+    return Variant(MANY, lambda _: adagrad.step_many(triples, rule))
 
 
 def embedding(report: Report, torch: Any, label: str, rows: int, n: int, zipf: bool) -> None:
@@ -114,6 +127,8 @@ def run(report: Report) -> list[Panel]:
     ):
         value = report.ratio(label, name)
         report.claims.append(Claim(f"{label}: {name} / {US}", value, ">=", target))
+    value = report.ratio(small, DEFAULT, of=MANY)
+    report.claims.append(Claim(f"{small}: {DEFAULT} / {MANY}", value, ">=", 8.0))
     x = list(sizes.values())
     series = {
         name: (x, [report.ratio(label, name) for label in sizes])

@@ -8,14 +8,16 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
 from adagrad import datasets
 from adagrad.ctr import HashingEncoder, LogisticRegression
 from adagrad.ctr.logs import open_log
 from adagrad.ctr.training.pipeline import encoded
-from bench import clicks
+from bench import clicks, limits
 from bench.harness import Report
 from bench.machine import one_processor, peer
-from bench.results import US, Claim, Shape, Variant, table
+from bench.results import LIMIT, US, Claim, Shape, Variant, table
 
 END_TO_END = "end to end, on one processor"
 MEMORY = "memory of a long log"
@@ -24,6 +26,7 @@ BITS = 22
 
 
 FIXED, AUTO, SCORING = f"{US}, fixed rate", US, "adagrad predict"
+PARSING = f"{LIMIT} of TSV"
 
 
 def train(path: Path, lr: float | str = "auto") -> LogisticRegression:
@@ -73,6 +76,16 @@ def write_logs(folder: Path, rows: int) -> dict[str, Path]:
     return paths
 
 
+def parsing(path: Path) -> list[Variant]:
+    """Return the limit of a pass over a text: it is read, and each byte is looked at once."""
+    loops = limits.load()
+    if loops is None:
+        return []
+    found = np.zeros(1, np.uint64)
+    call = lambda _: loops.scan(path.read_bytes(), found)()  # noqa: E731
+    return [Variant(PARSING, call, group=END_TO_END)]
+
+
 def end_to_end(report: Report) -> None:
     """Measure a pass from a file to a trained model."""
     rows = 4096 if report.quick else LOG_ROWS
@@ -94,6 +107,7 @@ def end_to_end(report: Report) -> None:
                     group=END_TO_END,
                 ),
             ]
+        variants += parsing(paths["log.tsv"])
         if peer("vowpalwabbit") is not None:
             call = lambda _: clicks.vw_pass(f"-d {paths['log.vw']}", BITS)  # noqa: E731
             variants.append(Variant("VW, text", call, group=END_TO_END))

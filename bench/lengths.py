@@ -1,22 +1,21 @@
 """Time of a Table at every length of a row, from L1 to DRAM, beside the plain loops of limits.c.
 
-Sequential steps, gather and pool, with batches from 256 ids on. A table takes as many bytes at each
-length. Both sides are called from Python, with arguments that are made before, so a small batch
-counts what its call costs. A sample is several batches, each of other ids.
+Sequential steps, sums, gather and pool, with batches from 256 ids on. A table takes as many bytes
+at each length. Both sides are called from Python, with arguments that are made before, so a small
+batch counts what its call costs. A sample is several batches, each of other ids.
 
 A step has a root and a division for each element, and the limit none. So in a cache the time of
-dense steps on as many elements in L1 is a second limit: what arithmetic alone takes on this
-processor.
+as many roots and divisions in L1 is a second limit: what arithmetic alone takes on this processor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 import adagrad
-from bench import data, limits
+from bench import bounds, data, limits
 from bench.harness import Report
 from bench.results import LIMIT, US, Claim, Shape, Variant, check, number, table
 from bench.rows import EPS, LR, START
@@ -25,36 +24,51 @@ DIMS = (1, 2, 3, 4, 5, 7, 8, 12, 16, 24, 31, 32, 48, 64, 100, 128)
 HOMES = {"L1": 1 << 14, "L2": 1 << 19, "L3": 1 << 24, "DRAM": 1 << 30}  # bytes of a table
 NS = (256, 1000, 10**4, 65536, 10**6)
 QUICK_DIMS, QUICK_HOMES, QUICK_NS = (1, 4, 31), ("L1", "L3"), (256, 10**4)
+SHORT_DIMS, SHORT_HOMES, SHORT_NS = (1, 4, 31, 128), ("L2", "DRAM"), (256, 10**4)
 QUICK_POOL = 1 << 16
 MOST = 1 << 24  # elements of a batch
 POOL = 1 << 22  # ids, before they repeat
 SAMPLE = 1 << 15  # ids of a sample, at least one batch
 BAG = 16
-STEP, GATHER, SINGLES, BAGS = "step", "gather", "pool of single rows", f"pool of bags of {BAG}"
-DENSE, DENSE_ELEMENTS = "limit of arithmetic", 2048
-TARGET = 1.25
+STEP, SUM, GATHER, SINGLES, BAGS = GROUPS = (
+    "step",
+    "step, sum",
+    "gather",
+    "pool of single rows",
+    f"pool of bags of {BAG}",
+)
+SEQUENTIAL = f"{US} sequential"
+ARITHMETIC, IN_L1 = bounds.ARITHMETIC, bounds.IN_L1
+TARGETS = dict.fromkeys(GROUPS, 1.25) | {SUM: 1.5}
+MINI_BATCH, MOST_DEARER = 10**4, 1.25  # of "sum" than "sequential"
 
 Make = Callable[[np.ndarray], Callable[[], object]]
 
 
 def run(report: Report) -> None:
     """Measure, print the ratio of every cell, and judge the worst of each kind."""
-    homes = {home: HOMES[home] for home in (QUICK_HOMES if report.quick else HOMES)}
-    for dim in QUICK_DIMS if report.quick else DIMS:
-        for home, size in homes.items():
-            measure_table(report, dim, home, max(4, size // (8 * dim)))
-    for group in (STEP, GATHER, SINGLES, BAGS):
+    dims, names, ns = DIMS, tuple(HOMES), NS
+    if report.quick:
+        dims, names, ns = QUICK_DIMS, QUICK_HOMES, QUICK_NS
+    elif report.short:
+        dims, names, ns = SHORT_DIMS, SHORT_HOMES, SHORT_NS
+    for dim in dims:
+        for home in names:
+            measure_table(report, dim, home, max(4, HOMES[home] // (8 * dim)), ns)
+    for group in GROUPS:
         show(report, group)
-        for home in homes:
+        for home in names:
             judge(report, group, home)
+    for home in names:
+        judge_sums(report, home)
 
 
-def measure_table(report: Report, dim: int, home: str, rows: int) -> None:
+def measure_table(report: Report, dim: int, home: str, rows: int, ns: Sequence[int]) -> None:
     """Measure every operation and batch on one table."""
     rule = adagrad.Rule(lr=LR, eps=EPS, initial_accumulator=START)
     ours = adagrad.Table(rows, dim, rule)
     ids = np.random.default_rng(1).integers(0, rows, QUICK_POOL if report.quick else POOL)
-    for n in QUICK_NS if report.quick else NS:
+    for n in ns:
         if n * dim > MOST or not report.wants(label_of(dim, home, n)):
             continue
         count = max(1, SAMPLE // n)
@@ -89,12 +103,17 @@ def make(
         lambda ids: lambda: ours.step(ids, g, "sequential"),
         lambda loops: lambda ids: loops.step_rows(w, s, ids, g),
     )
+    summing = both(
+        SUM,
+        lambda ids: lambda: ours.step(ids, g, "sum"),
+        lambda loops: lambda ids: loops.step_rows(w, s, ids, g),
+    )
+    summing.append(of(SUM, SEQUENTIAL, lambda ids: lambda: ours.step(ids, g, "sequential")))
     if home in ("L1", "L2"):
-        arrays = [np.full(DENSE_ELEMENTS, x, np.float32) for x in (1.0, 0.5, START)]
-        calls = range(count * n * dim // DENSE_ELEMENTS)  # as many elements as the sample has
-        dense = lambda _: [adagrad.step(*arrays, ours.rule) for _ in calls]  # noqa: E731
-        stepping.append(Variant(DENSE, dense, group=STEP))
+        for variants in (stepping, summing):
+            variants += bounds.arithmetic(count * n * dim, variants[0].group)
     yield stepping
+    yield summing
 
     def check_read(group: str, got: np.ndarray, limit: Callable[[], object]) -> None:
         limit()
@@ -128,7 +147,7 @@ def label_of(dim: int, home: str, n: int) -> str:
 
 def limit_of(report: Report, shape: Shape, group: str) -> float | None:
     """Return ns per id of the limit, or of arithmetic where that takes longer."""
-    found = [report.get(shape.label, name, group) for name in (LIMIT, DENSE)]
+    found = [report.get(shape.label, name, group) for name in (LIMIT, ARITHMETIC)]
     times = [r.ns for r in found if r is not None]
     return None if found[0] is None else max(times)
 
@@ -145,7 +164,7 @@ def show(report: Report, group: str) -> None:
         text = number(ours.ns)
         if limit is not None:
             text += f" {number(ours.ns / limit.ns):>5}x"
-        arithmetic = report.get(shape.label, DENSE, group)
+        arithmetic = report.get(shape.label, ARITHMETIC, group)
         if arithmetic is not None:
             text += f" {number(ours.ns / arithmetic.ns):>5}x"
         key = shape.facts["dim"], shape.facts["home"]
@@ -155,7 +174,7 @@ def show(report: Report, group: str) -> None:
         for (dim, home), cells in lines.items()
     ]
     title = f"{group}: ns per id, and {US} / {LIMIT}"
-    title += ", and / dense steps in L1" if group == STEP else ""
+    title += ", and / roots in L1" if group in (STEP, SUM) else ""
     table(title, ["", *(f"{n} ids" for n in ns)], rows)
 
 
@@ -167,6 +186,19 @@ def judge(report: Report, group: str, home: str) -> None:
         if shape.facts["home"] == home and ours is not None and limit is not None:
             ratios[shape.label] = ours.ns / limit
     worst = max(ratios, key=lambda label: ratios[label], default="")
-    missed = sum(ratio > TARGET for ratio in ratios.values())
+    target = TARGETS[group]
+    missed = sum(ratio > target for ratio in ratios.values())
     text = f"{group}, {home}, the worst of {len(ratios)} cells ({worst}; {missed} above)"
-    report.claims.append(Claim(text, ratios.get(worst), "<=", TARGET))
+    report.claims.append(Claim(text, ratios.get(worst), "<=", target))
+
+
+def judge_sums(report: Report, home: str) -> None:
+    """Judge how much dearer sums are than sequential steps, in the worst batch that is small."""
+    ratios = {}
+    for shape in report.shapes(SUM):
+        found = [report.get(shape.label, name, SUM) for name in (US, SEQUENTIAL)]
+        if shape.facts["home"] == home and shape.facts["ids"] <= MINI_BATCH and all(found):
+            ratios[shape.label] = report.ratio(shape.label, US, SUM, SEQUENTIAL)
+    worst = max(ratios, key=lambda label: ratios[label] or 0.0, default="")
+    text = f"Table.step, {home}, at most 10 k ids: sum / sequential, worst ({worst})"
+    report.claims.append(Claim(text, ratios.get(worst), "<=", MOST_DEARER))

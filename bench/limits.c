@@ -194,7 +194,7 @@ ALWAYS_INLINE void step_any(const table* t, const size_t dim, const size_t state
   }
 }
 
-/* One loop for each of the usual lengths, in which the compiler knows it. */
+/* One loop for each length that is measured, in which the compiler knows it. */
 #define STEP_KNOWN(known)                                                                          \
   case known:                                                                                      \
     if (t->state == 1)                                                                             \
@@ -206,10 +206,18 @@ ALWAYS_INLINE void step_any(const table* t, const size_t dim, const size_t state
 ALWAYS_INLINE void step_known(const table* t, const int64_t* ids, const int64_t* offsets,
                               const float* g, size_t n, size_t ahead) {
   switch (t->dim) {
+    STEP_KNOWN(2);
+    STEP_KNOWN(3);
     STEP_KNOWN(4);
+    STEP_KNOWN(5);
+    STEP_KNOWN(7);
     STEP_KNOWN(8);
+    STEP_KNOWN(12);
     STEP_KNOWN(16);
+    STEP_KNOWN(24);
+    STEP_KNOWN(31);
     STEP_KNOWN(32);
+    STEP_KNOWN(48);
     default: step_any(t, t->dim, t->state, ids, offsets, g, n, ahead);
   }
 }
@@ -255,16 +263,28 @@ ALWAYS_INLINE void read_any(const table* t, const size_t dim, const int64_t* ids
   }
 }
 
+#define READ_KNOWN(known)                                                                          \
+  case known: read_any(t, known, ids, offsets, n, out, ahead); return
+
 ALWAYS_INLINE void read_known(const table* t, const int64_t* ids, const int64_t* offsets, size_t n,
                               float* out, size_t ahead) {
   switch (t->dim) {
-    case 1: read_any(t, 1, ids, offsets, n, out, ahead); return;
-    case 4: read_any(t, 4, ids, offsets, n, out, ahead); return;
-    case 8: read_any(t, 8, ids, offsets, n, out, ahead); return;
-    case 16: read_any(t, 16, ids, offsets, n, out, ahead); return;
-    case 32: read_any(t, 32, ids, offsets, n, out, ahead); return;
-    case 64: read_any(t, 64, ids, offsets, n, out, ahead); return;
-    case 128: read_any(t, 128, ids, offsets, n, out, ahead); return;
+    READ_KNOWN(1);
+    READ_KNOWN(2);
+    READ_KNOWN(3);
+    READ_KNOWN(4);
+    READ_KNOWN(5);
+    READ_KNOWN(7);
+    READ_KNOWN(8);
+    READ_KNOWN(12);
+    READ_KNOWN(16);
+    READ_KNOWN(24);
+    READ_KNOWN(31);
+    READ_KNOWN(32);
+    READ_KNOWN(48);
+    READ_KNOWN(64);
+    READ_KNOWN(100);
+    READ_KNOWN(128);
     default: read_any(t, t->dim, ids, offsets, n, out, ahead);
   }
 }

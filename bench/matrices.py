@@ -20,6 +20,7 @@ from bench.results import US, Claim, Shape, Variant
 FIT, PREDICT = "partial_fit of a matrix", "predict_proba of a matrix"
 SGD = "SGDClassifier"
 BITS, ROWS = 22, 300_000
+HASHED, MIXED = "39 a row", "5 to 119 a row"
 RATES: dict[str, Any] = {"": 0.05, ", auto": "auto"}
 
 
@@ -36,18 +37,21 @@ def _hashed(rows: int) -> tuple[Any, np.ndarray]:
     return matrix, (random.random(rows) < 0.2).astype(np.int64)
 
 
-def _matrices(rows: int) -> dict[str, tuple[Any, np.ndarray]]:
-    """Return the matrices and labels by name."""
+def _matrices(rows: int, short: bool) -> dict[str, tuple[Any, np.ndarray]]:
+    """Return the matrices and labels by name; those of the quick form if `short`."""
+    log = clicks.generic(rows, BITS)
+    mixed = log.x.to_csr(), log.y.astype(np.int64)
     hashed, y = _hashed(rows)
+    if short:
+        return {HASHED: (hashed, y), MIXED: mixed}
     ordered = hashed.copy()
     ordered.sort_indices()
     precise = hashed.astype(np.float64)
-    log = clicks.generic(rows, BITS)
     return {
-        "39 a row": (hashed, y),
+        HASHED: (hashed, y),
         "39 a row, sorted": (ordered, y),
         "39 a row, float64": (precise, y),
-        "5 to 119 a row": (log.x.to_csr(), log.y.astype(np.int64)),
+        MIXED: mixed,
     }
 
 
@@ -95,7 +99,7 @@ def _measure(report: Report, name: str, matrix: Any, y: np.ndarray, threads: int
 def run(report: Report) -> None:
     """Measure both calls on each matrix, and claim what they take less than scikit-learn."""
     threads = max(2, report.args.threads)
-    for name, (matrix, y) in _matrices(4096 if report.quick else ROWS).items():
+    for name, (matrix, y) in _matrices(4096 if report.smoke else ROWS, report.short).items():
         _measure(report, name, matrix, y, threads)
         ours = f"{US}, {threads} threads"
         auto = f"{US}, auto, {threads} threads"
