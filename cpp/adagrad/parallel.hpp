@@ -120,7 +120,8 @@ class Parts {
   // Waits for the parts that are still running; throws what one of them has thrown.
   void finish() {
     for (Waiting waiting; left_.load(std::memory_order_acquire) != 0;) waiting.wait();
-    if (error_ != nullptr) std::rethrow_exception(error_);
+    // Moved out, so that it does not live until the last thread has begun.
+    if (error_ != nullptr) std::rethrow_exception(std::move(error_));
   }
 
  private:

@@ -1,6 +1,7 @@
 // Rows of a sparse matrix: checked, and made examples by sorting entries by region.
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -33,7 +34,10 @@ std::optional<bool> check_matrix(py::handle slots, py::handle values, std::uint6
       ids.data(), numbers.data(), nullptr, 0, 0, type == IdType::i64 || type == IdType::u64,
       precise};
   const std::size_t n = static_cast<std::size_t>(ids.size()), most = num_threads(threads);
-  const Entries found = unlocked(n, [&] { return check_entries(rows, n, n_slots, most); });
+  // The kernels read no sign: as a number of 32 bits, -1 could be a slot.
+  constexpr std::uint64_t positive = std::uint64_t{1} << 31;
+  const std::uint64_t limit = type == IdType::i32 ? std::min(n_slots, positive) : n_slots;
+  const Entries found = unlocked(n, [&] { return check_entries(rows, n, limit, most); });
   if (found == Entries::wrong) return std::nullopt;
   return found == Entries::ones;
 }

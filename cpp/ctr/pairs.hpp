@@ -30,7 +30,9 @@ inline bool are_distinct(__m256i eight) {
 // The pairs of one half of a vector each.
 inline __m256 load_pairs(const float* a, const float* b, const float* c, const float* d) {
   const auto both = [](const float* low, const float* high) {
-    const __m128 first = _mm_castpd_ps(_mm_load_sd(reinterpret_cast<const double*>(low)));
+    // Not _mm_load_sd(), which reads a double: its address would have to be a multiple of 8, and a
+    // compiler might move it before a store of a float there.
+    const __m128 first = _mm_castsi128_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(low)));
     return _mm_loadh_pi(first, reinterpret_cast<const __m64*>(high));
   };
   return _mm256_insertf128_ps(_mm256_castps128_ps256(both(a, b)), both(c, d), 1);

@@ -20,8 +20,11 @@ namespace adagrad {
 // Makes every thread wait for the last one.
 class Barrier {
  public:
-  // Whoever calls it is alone at the barrier.
-  void open(std::size_t threads) { threads_ = threads; }
+  // Whoever calls it is alone at the barrier. Others may have had the same places before.
+  void open(std::size_t threads) {
+    threads_ = threads;
+    late_ = 0;
+  }
 
   // Waits as the thread with this place, from 0 on.
   void wait(std::size_t place) {
@@ -38,7 +41,7 @@ class Barrier {
     if (place == 0 && waiting.is_long()) late_ = last_.load(std::memory_order_relaxed);
   }
 
-  // The place of a thread for which the first one has waited long; 0 if there is none.
+  // The place of a thread for which the first one has waited long since open(); 0 if there is none.
   std::size_t late() const { return late_; }
 
  private:
@@ -203,7 +206,8 @@ class Team {
 
 // Cuts the examples [begin, end) into shifts and learns them with at most `threads` threads:
 // calls f(shift, place, its units, barrier) on each. A shift ends where f may begin anew:
-// `end_of(example)` is the first such place after that one.
+// `end_of(example)` is the first such place after that one. f throws nothing where several threads
+// work: the others would wait for it at the barrier.
 template <class End, class F>
 void work_as_team(const std::vector<std::size_t>& work, std::size_t threads, std::size_t begin,
                   std::size_t end, End end_of, F f) {
@@ -220,6 +224,11 @@ void work_as_team(const std::vector<std::size_t>& work, std::size_t threads, std
   const bool is_test = Savings::sharing() != Sharing::by_account;
   const bool restless = Savings::sharing() == Sharing::restless;
   const auto team = std::make_shared<Team>(work);
+  // Also if an allocation fails: helpers would wait for work for ever.
+  const struct Dismissal {
+    Team& team;
+    ~Dismissal() { team.dismiss_all(); }
+  } at_the_end{*team};
   std::size_t length = 1;
   double alone = 0.0;  // nanoseconds that the leader takes for an example
   bool known = false;
@@ -249,7 +258,6 @@ void work_as_team(const std::vector<std::size_t>& work, std::size_t threads, std
     }
     begin = to;
   }
-  team->dismiss_all();
 }
 
 }  // namespace adagrad

@@ -1,7 +1,13 @@
-// The account of what threads save: adagrad/savings.hpp. Ends with 0 if all of it holds.
+// The account of what threads save, and the threads: adagrad/savings.hpp, adagrad/parallel.hpp and
+// ctr/team.hpp. Ends with 0 if all of it holds.
+#include <chrono>
 #include <cstdio>
+#include <filesystem>
+#include <iterator>
+#include <thread>
 
 #include "../../cpp/adagrad/parallel.hpp"
+#include "../../cpp/ctr/team.hpp"
 
 using adagrad::Savings;
 
@@ -83,11 +89,41 @@ void test_parts() {
   }
 }
 
+#if defined(__linux__)
+std::size_t count_threads() {
+  const std::filesystem::directory_iterator tasks("/proc/self/task");
+  return static_cast<std::size_t>(std::distance(begin(tasks), end(tasks)));
+}
+
+// The leader works alone in the first shift, after it has hired.
+void test_a_leader_that_fails() {
+  bool thrown = false;
+  try {
+    adagrad::work_as_team(
+        {1, 1}, 2, 0, 10'000, [](std::size_t from) { return from + 1; },
+        [](const adagrad::Shift&, std::size_t, const adagrad::Units&, adagrad::Barrier&) {
+          std::this_thread::sleep_for(std::chrono::milliseconds(20));  // the helper is present
+          throw 1;
+        });
+  } catch (int) {
+    thrown = true;
+  }
+  check(thrown, "what the leader throws arrives");
+  for (int k = 0; k < 10'000 && count_threads() > 1; ++k) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  check(count_threads() == 1, "and the helpers go home");
+}
+#endif
+
 }  // namespace
 
 int main() {
   test_savings();
   test_rates();
   test_parts();
+#if defined(__linux__)
+  test_a_leader_that_fails();
+#endif
   return failures;
 }

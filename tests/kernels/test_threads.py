@@ -161,6 +161,7 @@ except RuntimeError as error:
     assert said == "True\nno thread: can't start new thread\n"
 
 
+@pytest.mark.unsanitized
 def test_the_account_of_what_threads_save(tmp_path):
     program = tmp_path / "savings"
     source = toolchain.ROOT / "tests" / "cpp" / "savings.cpp"

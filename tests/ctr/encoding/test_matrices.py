@@ -97,6 +97,18 @@ def test_ids_of_any_integer_dtype(dtype):
         Examples.from_csr(matrix)
 
 
+@pytest.mark.parametrize(("dtype", "columns"), [("i1", 300), ("i2", 70_000), ("i4", 2**32)])
+def test_negative_ids_of_dtypes_that_hold_no_other_wrong_id(dtype, columns):
+    """As unsigned numbers, they are columns."""
+    matrix = scipy.sparse.csr_array((1, columns))
+    matrix.data, matrix.indptr = np.ones(2), np.array([0, 2])
+    matrix.indices = np.array([3, -1], dtype)
+    with pytest.raises(IndexError, match=r"X.indices\[1\] = -1, in row 0, is no column"):
+        Examples.from_csr(matrix)
+    matrix.indices = np.array([3, -1], dtype).view(f"u{dtype[1]}")
+    assert Examples.from_csr(matrix).slots.tolist() == matrix.indices.tolist()
+
+
 def test_the_largest_unsigned_ids():
     wrong = np.array([1, 3, 0, 2**63 + 5, 5, 2], np.uint64)
     with pytest.raises(IndexError, match=r"X.indices\[3\] = 9223372036854775813, in row 2"):

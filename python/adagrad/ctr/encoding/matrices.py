@@ -182,7 +182,9 @@ def _first_beyond(ids: Array, limit: int) -> int | None:
     """Return the position of the first id that is not in [0, limit)."""
     if not ids.dtype.isnative:
         ids = ids.astype(ids.dtype.newbyteorder("="))
-    # As unsigned integers negative ids are large, so that one pass finds both.
+    # As unsigned integers negative ids are large, so that one pass finds both. They are beyond the
+    # largest id of their dtype, though not beyond every limit.
+    limit = min(limit, int(np.iinfo(ids.dtype).max) + 1)
     ids = ids.view(f"u{ids.dtype.itemsize}")
     if not len(ids) or int(ids.max()) < limit:
         return None
