@@ -24,8 +24,8 @@ from bench.rows import EPS, LR, START
 DIMS = (1, 2, 3, 4, 5, 7, 8, 12, 16, 24, 31, 32, 48, 64, 100, 128)
 HOMES = {"L1": 1 << 14, "L2": 1 << 19, "L3": 1 << 24, "DRAM": 1 << 30}  # bytes of a table
 NS = (256, 1000, 10**4, 65536, 10**6)
-QUICK_DIMS, QUICK_HOMES, QUICK_NS = (1, 4, 31), ("L1", "L3"), (256, 10**4)
-QUICK_POOL = 1 << 16
+SMOKE_DIMS, SMOKE_HOMES, SMOKE_NS = (1, 4, 31), ("L1", "L3"), (256, 10**4)
+SMOKE_POOL = 1 << 16
 MOST = 1 << 24  # elements of a batch
 POOL = 1 << 22  # ids, before they repeat
 SAMPLE = 1 << 15  # ids of a sample, at least one batch
@@ -39,8 +39,8 @@ Make = Callable[[np.ndarray], Callable[[], object]]
 
 def run(report: Report) -> None:
     """Measure, print the ratio of every cell, and judge the worst of each kind."""
-    homes = {home: HOMES[home] for home in (QUICK_HOMES if report.quick else HOMES)}
-    for dim in QUICK_DIMS if report.quick else DIMS:
+    homes = {home: HOMES[home] for home in (SMOKE_HOMES if report.smoke else HOMES)}
+    for dim in SMOKE_DIMS if report.smoke else DIMS:
         for home, size in homes.items():
             measure_table(report, dim, home, max(4, size // (8 * dim)))
     for group in (STEP, GATHER, SINGLES, BAGS):
@@ -53,8 +53,8 @@ def measure_table(report: Report, dim: int, home: str, rows: int) -> None:
     """Measure every operation and batch on one table."""
     rule = adagrad.Rule(lr=LR, eps=EPS, initial_accumulator=START)
     ours = adagrad.Table(rows, dim, rule)
-    ids = np.random.default_rng(1).integers(0, rows, QUICK_POOL if report.quick else POOL)
-    for n in QUICK_NS if report.quick else NS:
+    ids = np.random.default_rng(1).integers(0, rows, SMOKE_POOL if report.smoke else POOL)
+    for n in SMOKE_NS if report.smoke else NS:
         if n * dim > MOST or not report.wants(label_of(dim, home, n)):
             continue
         count = max(1, SAMPLE // n)
