@@ -115,7 +115,7 @@ def main() -> None:
     if name not in QUESTIONS and not name.startswith("-"):
         near = difflib.get_close_matches(name, [*QUESTIONS, *COMMANDS], n=1)
         hint = f"did you mean {near[0]!r}?" if near else "--help lists them"
-        print(f"python -m bench: no question or command {name!r}: {hint}", file=sys.stderr)
+        print(f"python -m bench: invalid choice: {name!r}: {hint}", file=sys.stderr)
         sys.exit(2)
     ask(parse([name, *rest]))
 
