@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import sys
 from pathlib import Path
@@ -108,10 +109,15 @@ def ask(args: argparse.Namespace) -> None:
 
 def main() -> None:
     """Run a command, or one benchmark."""
-    name, *rest = sys.argv[1:] or [""]
+    name, *rest = sys.argv[1:] or ["--help"]
     if name in COMMANDS:
         sys.exit(COMMANDS[name][0].main(rest))
-    ask(parse(sys.argv[1:]))
+    if name not in QUESTIONS and not name.startswith("-"):
+        near = difflib.get_close_matches(name, [*QUESTIONS, *COMMANDS], n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "--help lists them"
+        print(f"python -m bench: invalid choice: {name!r}: {hint}", file=sys.stderr)
+        sys.exit(2)
+    ask(parse([name, *rest]))
 
 
 if __name__ == "__main__":

@@ -229,8 +229,8 @@ def make_step(table: adagrad.Table, batches: data.Batches, state: str) -> list[V
 
 def run(report: Report) -> list[Panel]:
     """Measure, print a table per kind of accumulator, and judge the claims."""
-    bits, n, bags = (16, 500, 128) if report.quick else (BITS, N, BAGS)
-    pool = data.QUICK_POOL if report.quick else data.POOL
+    bits, n, bags = (16, 500, 128) if report.smoke else (BITS, N, BAGS)
+    pool = data.SMOKE_POOL if report.smoke else data.POOL
     torch, fb = peer("torch"), peer("fbgemm_gpu")
     for state in (ELEMENT, ROW):
         for dim in DIMS:
@@ -295,7 +295,7 @@ def judge(report: Report) -> None:
     ) -> None:
         law = data.DISTINCT if group.startswith("step") else data.UNIFORM
         ratios = [report.ratio(label_of(dim, law), name, group, of) for dim in dims]
-        found = [ratio for ratio in ratios if ratio is not None and not report.quick]
+        found = [ratio for ratio in ratios if ratio is not None and not report.smoke]
         worst = (max if relation == "<=" else min)(found) if len(found) == len(dims) else None
         which = ", ".join(map(str, dims))
         text = f"{text}, D {which}: {name} / {of}" + (", worst" if len(dims) > 1 else "")

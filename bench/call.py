@@ -22,7 +22,7 @@ from bench.picture import Panel
 from bench.results import US, Claim, Shape, Variant, check
 
 SIZES = (1, 8, 32, 64, 512, 2048, 4096)
-PAIRS, QUICK_PAIRS = 15, 3
+PAIRS, SMOKE_PAIRS = 15, 3
 
 
 def make(n: int, loop: Any) -> list[Variant]:
@@ -70,11 +70,11 @@ def run(report: Report) -> list[Panel]:
     """Measure calls and imports, and judge the claims."""
     numba = peer("numba")
     loop = numba_step(numba) if numba is not None else None
-    for n in SIZES[:4] if report.quick else SIZES:
+    for n in SIZES[:4] if report.smoke else SIZES:
         # Counted in calls, so that ns are those of a call.
         report.measure(Shape(f"{n}", 1, {"elements": n}), make(n, loop), repeat=True, budget=1.0)
     report.by_shape("elements: ns per call, and time / adagrad's")
-    imports = import_times(QUICK_PAIRS if report.quick else PAIRS)
+    imports = import_times(SMOKE_PAIRS if report.smoke else PAIRS)
     low, median, high = np.percentile(imports, [25, 50, 75]) * 1e3
     print(f"\nimport adagrad after NumPy: {median:.0f} ms ({low:.0f} to {high:.0f})")
 

@@ -60,8 +60,8 @@ def make(batches: data.Batches, size: int) -> list[Variant]:
 
 def run(report: Report) -> list[Panel]:
     """Measure, print the table, and judge the claims."""
-    tables, ns = ((20,), NS[:1]) if report.quick else (TABLES, NS)
-    pool = data.QUICK_POOL if report.quick else data.POOL
+    tables, ns = ((20,), NS[:1]) if report.smoke else (TABLES, NS)
+    pool = data.SMOKE_POOL if report.smoke else data.POOL
     for bits in tables:
         for law in data.LAWS:
             ids = data.draw(law, bits, pool)

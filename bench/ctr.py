@@ -209,7 +209,7 @@ def auto(report: Report, bits: int) -> None:
 
 def predict(report: Report, bits: int) -> None:
     """Measure predictions of one example and of many."""
-    of = clicks.fielded(4096 if report.quick else 100_000, bits)
+    of = clicks.fielded(4096 if report.smoke else 100_000, bits)
     model = LogisticRegression(0.05, n_jobs=1).fit(of.x, of.y)
     for count in (1, 100, len(of)):
         x = of.x[:count]
@@ -233,11 +233,11 @@ def predict(report: Report, bits: int) -> None:
 def run(report: Report) -> list[Panel]:
     """Measure everything that --only selects."""
     questions: dict[str, Callable[[], None]] = {}
-    for bits in (18,) if report.quick else SIZES:
+    for bits in (18,) if report.smoke else SIZES:
         questions[f"{LEARN}, 2^{bits}"] = functools.partial(fielded, report, bits, True)
-    for bits in (18,) if report.quick else SIZES:
+    for bits in (18,) if report.smoke else SIZES:
         questions[f"{GENERIC}, 2^{bits}"] = functools.partial(sparse_matrix, report, bits)
-    bits = 18 if report.quick else 22
+    bits = 18 if report.smoke else 22
     questions[AUTO] = functools.partial(auto, report, bits)
     questions["machines: FM, FFM"] = functools.partial(factors.machines, report)
     questions[endtoend.END_TO_END] = functools.partial(endtoend.end_to_end, report)

@@ -9,7 +9,7 @@ import numpy as np
 
 # A batch repeats only after 8 M other ids, so that no cache holds any of it by then.
 POOL = 1 << 23
-QUICK_POOL = 1 << 17
+SMOKE_POOL = 1 << 17
 # Knuth's multiplicative hash (The Art of Computer Programming 3, 6.4): odd, so that it permutes the
 # ids of a table of 2^k rows, and neighboring ranks of a Zipf law end up far apart.
 KNUTH = 2654435769

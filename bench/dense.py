@@ -146,10 +146,10 @@ def run(report: Report) -> list[Panel]:
     """Measure, print the table, and judge the claims."""
     numba = peer("numba")
     loop = numba_step(numba) if numba is not None else None
-    sizes = SIZES | ({} if report.quick else LARGE) | (HUGE if report.args.large else {})
+    sizes = SIZES | ({} if report.smoke else LARGE) | (HUGE if report.args.large else {})
     cells = [(label, n, "float32") for label, n in sizes.items()]
     cells.append(("4 k f64", SIZES["4 k"], "float64"))
-    if not report.quick:
+    if not report.smoke:
         cells.append(("16 M f64", LARGE["16 M"], "float64"))
     for label, n, dtype in cells:
         if not report.wants(label):

@@ -109,7 +109,7 @@ def same_bits(report: Report) -> None:
 
 def quality(report: Report) -> None:
     """Measure the logloss of each batch size and staleness against one process."""
-    rows = clicks(200_000 if report.quick else 1_000_000)
+    rows = clicks(200_000 if report.smoke else 1_000_000)
     features, y = rows.drop_columns([LABEL]), rows[LABEL].to_numpy()
     alone = LogisticRegression(lr=0.1, encoder=HashingEncoder(BITS)).fit(features, y)
     best = alone.progressive_["logloss"]
@@ -176,8 +176,8 @@ def failures(report: Report, cluster: Any) -> None:
     """Kill something at random moments, in both modes; count examples and compare bits."""
     if not any(report.wants(f"{FAILURES}, {mode}") for mode in ("sync", "async")):
         return
-    rows = clicks(100_000 if report.quick else 400_000)
-    deaths = 2 if report.quick else DEATHS
+    rows = clicks(100_000 if report.smoke else 400_000)
+    deaths = 2 if report.smoke else DEATHS
     random = np.random.default_rng(1)
     how = {"workers": 3, "shards": 3, "batch_size": 2048, "checkpoint_every": 50_000}
     start = time.perf_counter()

@@ -30,10 +30,10 @@ from bench.results import US, Claim, Shape, Variant
 
 WIDE = "open a log of many columns"
 MANY = "open a log of many files"
-COLUMNS, QUICK_COLUMNS = 20_000, 200
-FILES, QUICK_FILES = 1_500, 100
+COLUMNS, SMOKE_COLUMNS = 20_000, 200
+FILES, SMOKE_FILES = 1_500, 100
 DESCRIPTORS = 64
-ROWS, QUICK_ROWS = 500_000, 4_096
+ROWS, SMOKE_ROWS = 500_000, 4_096
 PASSES = 5
 
 
@@ -58,7 +58,7 @@ def share_of(report: Report, owner: Any, name: str, run: Callable[[], object]) -
     """Return the median share of a function, in percent, with all threads on one processor."""
     with one_processor():
         run()
-        passes = range(1 if report.quick else PASSES)
+        passes = range(1 if report.smoke else PASSES)
         return 100 * float(np.median([spent_in(owner, name, run) for _ in passes]))
 
 
@@ -81,7 +81,7 @@ def wide_logs(folder: Path, columns: int) -> dict[str, Path]:
 
 def wide(report: Report) -> None:
     """Open logs of many columns."""
-    columns = QUICK_COLUMNS if report.quick else COLUMNS
+    columns = SMOKE_COLUMNS if report.smoke else COLUMNS
     with TemporaryDirectory() as name:
         for kind, path in wide_logs(Path(name), columns).items():
             label = f"{kind}, {columns:,} columns"
@@ -118,7 +118,7 @@ def many_files(report: Report) -> None:
     import pyarrow as pa
     import pyarrow.parquet
 
-    count = QUICK_FILES if report.quick else FILES
+    count = SMOKE_FILES if report.smoke else FILES
     with TemporaryDirectory() as name:
         for k in range(count):
             table = pa.table({"click": [0, 1], "site": ["a", f"b{k}"]})
@@ -162,7 +162,7 @@ def mistaken_type(report: Report) -> None:
     if sys.platform == "win32":
         leave_out("processor times of commands")
         return
-    rows = QUICK_ROWS if report.quick else ROWS
+    rows = SMOKE_ROWS if report.smoke else ROWS
     with TemporaryDirectory() as name:
         model, short, wrong = (Path(name) / end for end in ("model", "short.csv", "wrong.csv"))
         lines = [f"{k % 2},{k % 97},s{k % 31}\n" for k in range(1_000)]
@@ -185,7 +185,7 @@ def mistaken_type(report: Report) -> None:
 def checks(report: Report) -> None:
     """Measure the share of the check of memory in a pass, and of the digest in a training."""
     with TemporaryDirectory() as name:
-        paths = endtoend.write_logs(Path(name), QUICK_ROWS if report.quick else ROWS)
+        paths = endtoend.write_logs(Path(name), SMOKE_ROWS if report.smoke else ROWS)
         model = Path(name) / "model"
 
         def train(path: Path) -> None:

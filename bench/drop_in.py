@@ -105,13 +105,13 @@ def run(report: Report) -> list[Panel]:
     if torch is None:
         print("\nadagrad.torch needs torch: nothing to measure.")
         return []
-    sizes = dict(list(DENSE.items())[: 2 if report.quick else None])
+    sizes = dict(list(DENSE.items())[: 2 if report.smoke else None])
     for label, n in sizes.items():
         dense(report, torch, label, 1, n)
     small, split = f"{PARAMS} x {ELEMENTS}", f"{PARAMS} x {ELEMENTS}, two weight decays"
     dense(report, torch, small, PARAMS, ELEMENTS)
     dense(report, torch, split, PARAMS, ELEMENTS, split=True)
-    rows, n = (20_000, 4_096) if report.quick else (ROWS, IDS)
+    rows, n = (20_000, 4_096) if report.smoke else (ROWS, IDS)
     uniform, zipf = (f"[{rows:,}, {DIM}], {n:,} {law} ids" for law in ("uniform", "Zipf 1.2"))
     embedding(report, torch, uniform, rows, n, zipf=False)
     embedding(report, torch, zipf, rows, n, zipf=True)

@@ -101,12 +101,12 @@ def many(report: Report, torch: Any) -> None:
     """Measure a step of many tables, checked: all give the same results and tables."""
     from adagrad.torch import TableEmbeddingBag
 
-    count, rows_each = (4, 1000) if report.quick else (TABLES, ROWS)
+    count, rows_each = (4, 1000) if report.smoke else (TABLES, ROWS)
     rule = adagrad.preset("fbgemm", lr=bags.LR, eps=bags.EPS, initial_accumulator=bags.START)
     tables = [adagrad.Table(rows_each, DIM, rule) for _ in range(count)]
     together = TableEmbeddingBag(tables, "sum", include_last_offset=True)
     alone = [TableEmbeddingBag(table, "sum", include_last_offset=True) for table in tables]
-    for examples in EXAMPLES[:1] if report.quick else EXAMPLES:
+    for examples in EXAMPLES[:1] if report.smoke else EXAMPLES:
         label = f"{count} tables x {examples} ids"
         if not report.wants(label):
             continue
@@ -147,8 +147,8 @@ def many(report: Report, torch: Any) -> None:
 
 def run(report: Report) -> list[Panel]:
     """Measure, print a table per kind of accumulator, and judge the claims."""
-    bits, n = (16, 1 << 10) if report.quick else (bags.BITS, IDS)
-    pool = data.QUICK_POOL if report.quick else data.POOL
+    bits, n = (16, 1 << 10) if report.smoke else (bags.BITS, IDS)
+    pool = data.SMOKE_POOL if report.smoke else data.POOL
     for state in PRESETS:
         for dim in DIMS:
             rows_bits = bits - dim.bit_length() + 1
@@ -197,7 +197,7 @@ def judge(report: Report) -> None:
             for law in (data.UNIFORM, data.ZIPF_12)
         ]
         ratios = [report.ratio(label, name, state, of) for label in labels]
-        found = [ratio for ratio in ratios if ratio is not None and not report.quick]
+        found = [ratio for ratio in ratios if ratio is not None and not report.smoke]
         worst = min(found) if len(found) == len(labels) else None
         which = ", ".join(map(str, dims))
         text = f"{state}, D {which}: {name} / {of}, worst"
@@ -214,7 +214,7 @@ def judge(report: Report) -> None:
         label = f"{TABLES} tables x {examples} ids"
         for name in (EACH, FBGEMM):
             target = 1 if name == EACH else 4
-            ratio = None if report.quick else report.ratio(label, name, MANY)
+            ratio = None if report.smoke else report.ratio(label, name, MANY)
             report.claims.append(Claim(f"{label}: {name} / {US}", ratio, ">=", target))
 
 

@@ -88,7 +88,7 @@ def parsing(path: Path) -> list[Variant]:
 
 def end_to_end(report: Report) -> None:
     """Measure a pass from a file to a trained model."""
-    rows = 4096 if report.quick else LOG_ROWS
+    rows = 4096 if report.smoke else LOG_ROWS
     with TemporaryDirectory() as folder:
         paths = write_logs(Path(folder), rows)
         variants = []
@@ -166,7 +166,7 @@ def peak(rows: int, folder: Path) -> float:
 
 def memory(report: Report) -> None:
     """Compare the peak memory of ``adagrad train`` on a log and on one ten times as long."""
-    rows = 512 if report.quick else 1_000_000
+    rows = 512 if report.smoke else 1_000_000
     with TemporaryDirectory() as name:
         peaks = {n: peak(n, Path(name)) for n in (rows, 10 * rows)}
     table(

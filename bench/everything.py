@@ -62,7 +62,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--budget", type=float, metavar="S", help="seconds for each measurement")
     parser.add_argument("--json", type=Path, metavar="FILE", help="default: bench-MACHINE.json")
     parser.add_argument(
-        "--questions", nargs="+", choices=QUESTIONS, metavar="NAME", help="these, not all"
+        "--questions",
+        nargs="+",
+        choices=QUESTIONS,
+        metavar="NAME",
+        help=f"these, not all of {', '.join(QUESTIONS)}",
     )
     args = parser.parse_args(arguments)
     form = "smoke" if args.smoke else "quick" if args.quick else "long"

@@ -40,7 +40,6 @@ class Report:
         self.args = args
         self.smoke: bool = args.smoke
         self.short: bool = args.quick and not args.smoke
-        self.quick = self.smoke  # its former name
         self.only: Sequence[str] = args.only or ("",)
         self.selected: set[str] = set()  # those of `only` that are in the label of a shape
         self.began = time.perf_counter()

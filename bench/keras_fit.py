@@ -33,10 +33,10 @@ LAYERS, WIDTH = 20, 64  # the small model: kernels and biases
 TABLE_DIM, IDS = 16, 65_536
 
 
-def sizes(quick: bool) -> dict[str, list[tuple[int, ...]]]:
+def sizes(smoke: bool) -> dict[str, list[tuple[int, ...]]]:
     """Return the shapes of the params of each model."""
-    small = [(WIDTH, WIDTH), (WIDTH,)] * (2 if quick else LAYERS)
-    width, rows = (64, 2000) if quick else (2048, 1 << 20)
+    small = [(WIDTH, WIDTH), (WIDTH,)] * (2 if smoke else LAYERS)
+    width, rows = (64, 2000) if smoke else (2048, 1 << 20)
     return {"small": small, "large": [(width, width)] * 4, "table": [(rows, TABLE_DIM)]}
 
 
@@ -61,7 +61,7 @@ def facts(name: str, shapes: list[tuple[int, ...]]) -> Shape:
 def bare(report: Report) -> None:
     """Measure the core on the same arrays."""
     rule = adagrad.preset("keras", lr=LR)
-    for name, shapes in sizes(report.quick).items():
+    for name, shapes in sizes(report.smoke).items():
         w, g = arrays(shapes, 1), arrays(shapes, 2)
         s = [np.full_like(x, 0.1) for x in w]
         if name == "table":
@@ -122,7 +122,7 @@ def child(backend: str, report: Report) -> None:
 
     kinds = {US: Adagrad, KERAS: keras.optimizers.Adagrad}
     array = keras.ops.convert_to_numpy
-    for name, shapes in sizes(report.quick).items():
+    for name, shapes in sizes(report.smoke).items():
         g = gradients(backend, name, shapes)
         variants, after = [], {}
         for label, kind in kinds.items():
@@ -138,7 +138,7 @@ def child(backend: str, report: Report) -> None:
             for ours, theirs in zip(after[US], after[KERAS], strict=True):
                 np.testing.assert_allclose(theirs, ours, rtol=1e-5, atol=1e-6)
         report.measure(facts(name, shapes), variants, repeat=True)
-    shapes = sizes(report.quick)["small"]
+    shapes = sizes(report.smoke)["small"]
     x, y = arrays([(64, WIDTH), (64, 1)], 5)
     variants = []
     for label, kind in kinds.items():

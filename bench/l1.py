@@ -55,7 +55,7 @@ def encoded(rows: int, seed: int = 0) -> tuple[Examples, np.ndarray]:
 
 def run(report: Report) -> None:
     """Print weights and progressive logloss by strength, and claim the best trade."""
-    x, y = encoded(20_000 if report.quick else ROWS)
+    x, y = encoded(20_000 if report.smoke else ROWS)
     lines, kept = [], []
     for l1 in STRENGTHS:
         model = LogisticRegression(LR, l1=l1).fit(x, y)

@@ -23,9 +23,9 @@ from bench.rows import EPS, LR, START
 DIMS = (1, 2, 3, 4, 5, 7, 8, 12, 16, 24, 31, 32, 48, 64, 100, 128)
 HOMES = {"L1": 1 << 14, "L2": 1 << 19, "L3": 1 << 24, "DRAM": 1 << 30}  # bytes of a table
 NS = (256, 1000, 10**4, 65536, 10**6)
-QUICK_DIMS, QUICK_HOMES, QUICK_NS = (1, 4, 31), ("L1", "L3"), (256, 10**4)
+SMOKE_DIMS, SMOKE_HOMES, SMOKE_NS = (1, 4, 31), ("L1", "L3"), (256, 10**4)
 SHORT_DIMS, SHORT_HOMES, SHORT_NS = (1, 4, 31, 128), ("L2", "DRAM"), (256, 10**4)
-QUICK_POOL = 1 << 16
+SMOKE_POOL = 1 << 16
 MOST = 1 << 24  # elements of a batch
 POOL = 1 << 22  # ids, before they repeat
 SAMPLE = 1 << 15  # ids of a sample, at least one batch
@@ -48,8 +48,8 @@ Make = Callable[[np.ndarray], Callable[[], object]]
 def run(report: Report) -> None:
     """Measure, print the ratio of every cell, and judge the worst of each kind."""
     dims, names, ns = DIMS, tuple(HOMES), NS
-    if report.quick:
-        dims, names, ns = QUICK_DIMS, QUICK_HOMES, QUICK_NS
+    if report.smoke:
+        dims, names, ns = SMOKE_DIMS, SMOKE_HOMES, SMOKE_NS
     elif report.short:
         dims, names, ns = SHORT_DIMS, SHORT_HOMES, SHORT_NS
     for dim in dims:
@@ -67,7 +67,7 @@ def measure_table(report: Report, dim: int, home: str, rows: int, ns: Sequence[i
     """Measure every operation and batch on one table."""
     rule = adagrad.Rule(lr=LR, eps=EPS, initial_accumulator=START)
     ours = adagrad.Table(rows, dim, rule)
-    ids = np.random.default_rng(1).integers(0, rows, QUICK_POOL if report.quick else POOL)
+    ids = np.random.default_rng(1).integers(0, rows, SMOKE_POOL if report.smoke else POOL)
     for n in ns:
         if n * dim > MOST or not report.wants(label_of(dim, home, n)):
             continue

@@ -177,8 +177,8 @@ def logloss(clicks: Clicks, storage: Storage, seed: int) -> float:
 
 def show_losses(report: Report) -> None:
     """Print bytes and losses, and bound the cost of 16 bits."""
-    streams = [made_up(1 << 12 if report.quick else EXAMPLES), shipped()]
-    seeds = 1 if report.quick else SEEDS
+    streams = [made_up(1 << 12 if report.smoke else EXAMPLES), shipped()]
+    seeds = 1 if report.smoke else SEEDS
     lines, first = [], []
     for storage in STORAGES:
         if not report.wants(storage.name):
@@ -191,7 +191,7 @@ def show_losses(report: Report) -> None:
                 first.append(mean)
             over = f"{mean / first[k]:.5f}" if first else "-"
             line += [f"{mean:.5f}", over, f"{spread:.5f}" if storage.rtol > 1e-4 else "-"]
-            if first and k == 0 and storage.rtol > 1e-4 and not report.quick:
+            if first and k == 0 and storage.rtol > 1e-4 and not report.smoke:
                 name = storage.name.removeprefix(US).strip()
                 text = f"{clicks.name}: logloss of {name} over float32's"
                 report.claims.append(Claim(text, 100 * (mean / first[0] - 1), "<=", 0.5, "%"))
@@ -208,8 +208,8 @@ def show_losses(report: Report) -> None:
 
 def run(report: Report) -> list[Panel]:
     """Measure, print times, bytes and losses."""
-    bits_of_tables, n = ((20,), 10**4) if report.quick else (BITS, N)
-    pool = data.QUICK_POOL if report.quick else data.POOL
+    bits_of_tables, n = ((20,), 10**4) if report.smoke else (BITS, N)
+    pool = data.SMOKE_POOL if report.smoke else data.POOL
     for storage in STORAGES[1:]:
         check_storage(storage)
     for bits in bits_of_tables:
@@ -220,11 +220,11 @@ def run(report: Report) -> list[Panel]:
             shape = Shape(label, n, {"table": 1 << bits})
             report.measure(shape, make(tables, batches), repeat=False, budget=16.0)
             del tables
-    elements = 1 << 16 if report.quick else DENSE_N
+    elements = 1 << 16 if report.smoke else DENSE_N
     label = f"dense 2^{elements.bit_length() - 1}"
     if report.wants(label):
         shape = Shape(label, elements)
-        report.measure(shape, make_dense(elements), repeat=report.quick, budget=8.0)
+        report.measure(shape, make_dense(elements), repeat=report.smoke, budget=8.0)
     for group in (*POLICIES, GATHER):
         title = f"Table.{group}" if group == GATHER else f"Table.step, {group}"
         report.by_shape(f"{title}: ns per id, and time / float32's", group)

@@ -54,12 +54,12 @@ ASKED = {
 
 def all_logs(report: Report) -> Iterator[Log]:
     """Yield the logs at hand that --only selects."""
-    rows, later = (512, 128) if report.quick else (SYNTHETIC, LATER)
+    rows, later = (512, 128) if report.smoke else (SYNTHETIC, LATER)
     found = [
-        Log("hive", lambda: logs.shipped(512 if report.quick else None)),
+        Log("hive", lambda: logs.shipped(512 if report.smoke else None)),
         Log("synthetic", lambda: logs.synthetic(rows, later)),
     ]
-    for folder in report.args.logs or ([] if report.quick else [DATA]):
+    for folder in report.args.logs or ([] if report.smoke else [DATA]):
         found += logs.in_folder(folder)
     return (log for log in found if report.wants(log.name))
 
@@ -68,8 +68,8 @@ def learn(report: Report, log: Log) -> tuple[Clicks, Clicks | None, dict[str, Lo
     """Let every learner make one pass over a log."""
     of, test = log.load()
     found: dict[str, Losses] = {}
-    rates = (0.1, 0.2) if report.quick else RATES
-    for source in (all_of_ours(of, test, rates), peers(of, test, report.quick)):
+    rates = (0.1, 0.2) if report.smoke else RATES
+    for source in (all_of_ours(of, test, rates), peers(of, test, report.smoke)):
         for name, losses in source:
             found[name] = losses
             if sys.stderr.isatty():
@@ -123,7 +123,7 @@ def claims_of(report: Report, log: str, of: Clicks, found: dict[str, Losses]) ->
         return None if mean is None or b is None else 100 * (mean / b - 1)
 
     auto = found[AUTO].mean()
-    if log in ASKED and not report.quick:
+    if log in ASKED and not report.smoke:
         report.claims.append(
             Claim(f"{log}: {AUTO} over {ASKED[log]} nats", over(AUTO, ASKED[log]), "<=", 0, "%")
         )
@@ -192,7 +192,7 @@ def run(report: Report) -> list[Panel]:
                 laws.sorted_log(report, of, test)
         if log.name in ("hive", "a9a", "synthetic"):
             laws.one_by_one(report, of, 0.3 if len(of) < 100_000 else 0.02)
-        if log.name == "synthetic" and not report.quick:
+        if log.name == "synthetic" and not report.smoke:
             machines = {name: found[name] for name in (FM, FFM)}
             laws.interactions(report, of, found[AUTO], machines)
     units = f"{AUTO} in nats, the others less {AUTO}, in 1e-5 nats ± standard error"
@@ -203,5 +203,5 @@ def run(report: Report) -> list[Panel]:
         print(f"{name}: the best are {', '.join(settings)}")
     from_files(report, files)
     if report.wants("calibration"):
-        laws.calibration(report, 4096 if report.quick else 300_000)
+        laws.calibration(report, 4096 if report.smoke else 300_000)
     return []

@@ -236,15 +236,15 @@ def libffm(of: Clicks, test: Clicks) -> Losses:
     return Losses(None, nats(np.log(p / (1 - p)), test.y))
 
 
-def peers(of: Clicks, test: Clicks | None, quick: bool) -> Iterator[Any]:
+def peers(of: Clicks, test: Clicks | None, smoke: bool) -> Iterator[Any]:
     """Yield the names and losses of the peers that are installed."""
     if peer("vowpalwabbit") is not None:
-        yield from vowpal_wabbit(of, test, VW_OPTIONS[:1] if quick else VW_OPTIONS)
+        yield from vowpal_wabbit(of, test, VW_OPTIONS[:1] if smoke else VW_OPTIONS)
     if peer("river") is not None:
         yield RIVER, river(of, test)
     if peer("sklearn") is not None:
         yield SGD, sgd(of, test, None)
-        rates = SGD_RATES[:1] if quick else SGD_RATES
+        rates = SGD_RATES[:1] if smoke else SGD_RATES
         yield SGD_BEST, best({f"{rate:g}": sgd(of, test, rate) for rate in rates})
     if shutil.which("ffm-train") is None or shutil.which("ffm-predict") is None:
         leave_out("libffm")

@@ -80,7 +80,9 @@ def read(path: Path) -> dict[str, Any]:
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from error
+    except json.JSONDecodeError as error:
         raise ValueError(f"{path}: {error}") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise ValueError(f"{path} is not a result of `python -m bench`, format {FORMAT}")
@@ -89,6 +91,6 @@ def read(path: Path) -> dict[str, Any]:
 
 def source(record: dict[str, Any]) -> str:
     """Return date, commit and form of a run as text."""
-    commit = (record["commit"] or "an unknown commit")[:12]
+    commit = (record["commit"] or "")[:12] or "an unknown commit"
     state = {True: " with changes", False: "", None: ""}[record["dirty"]]
     return f"{record['date'][:10]}, {commit}{state}, {record['how']} run"

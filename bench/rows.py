@@ -162,13 +162,13 @@ def run(report: Report) -> list[Panel]:
     """Measure, print a table per policy, and judge the claims."""
     numba = peer("numba")
     loop = numba_sequential(numba) if numba is not None else None
-    tables = (20,) if report.quick else (*TABLES, *((28,) if report.args.large else ()))
-    pool = data.QUICK_POOL if report.quick else data.POOL
+    tables = (20,) if report.smoke else (*TABLES, *((28,) if report.args.large else ()))
+    pool = data.SMOKE_POOL if report.smoke else data.POOL
     for bits in tables:
         table = Table((1 << bits,))
         for law in (*data.LAWS, data.DISTINCT):
             ids = data.draw(law, bits, pool)
-            for n in NS[:1] if report.quick else NS[2:] if law == data.DISTINCT else NS:
+            for n in NS[:1] if report.smoke else NS[2:] if law == data.DISTINCT else NS:
                 label = label_of(bits, law, n)
                 if not report.wants(label):
                     continue

@@ -144,7 +144,7 @@ def simulate_all(report: Report, costs: dict[int, Costs], load: Load) -> dict[st
     """Simulate each setup on each number of nodes, and print the outcomes."""
     from bench.scale_sim import simulate
 
-    nodes = NODES[:3] if report.quick else NODES
+    nodes = NODES[:3] if report.smoke else NODES
     found: dict[str, list[Outcome]] = {}
     lines = []
     for setup in SETUPS:
@@ -197,13 +197,13 @@ def run(report: Report) -> list[Panel]:
         return []
     from bench import scale_costs, scale_ray
 
-    rows, files = (1 << 13, 4) if report.quick else (FILE_ROWS, FILES)
+    rows, files = (1 << 13, 4) if report.smoke else (FILE_ROWS, FILES)
     with TemporaryDirectory() as name, scale_ray.cluster():
         paths = write_log(Path(name), files, rows)
         passes: dict[int, list[Any]] = {}
         if report.wants(COSTS) or report.wants(SIMULATION):
-            sizes = SIZES[:2] if report.quick else SIZES
-            sample = paths if report.quick else paths[:SAMPLE]
+            sizes = SIZES[:2] if report.smoke else SIZES
+            sample = paths if report.smoke else paths[:SAMPLE]
             costs, slots = scale_costs.measure(report, sample, sizes)
             load = Load(slots, 1 << scale_costs.BITS)
             load.show()
@@ -213,7 +213,7 @@ def run(report: Report) -> list[Panel]:
             passes = scale_ray.throughput(report, paths, files * rows)
     if report.wants(SIMULATION):
         size = scale_ray.OURS["batch_size"]
-        if passes and not report.quick:  # a quick pass ends before batches reach their full size
+        if passes and not report.smoke:  # a quick pass ends before batches reach their full size
             check(report, costs[size], load, size, passes[scale_costs.BITS])
         outcomes = simulate_all(report, costs, load)
         if report.args.picture:

@@ -158,7 +158,7 @@ class Stages:
 
 def processor_time(report: Report, shape: Shape, variants: list[Variant]) -> None:
     """Time variants in rotation, in processor time: other processes may be running."""
-    budget = report.args.budget or (0.1 if report.quick else 2.0)
+    budget = report.args.budget or (0.1 if report.smoke else 2.0)
     samples: list[list[float]] = [[] for _ in variants]
     start, rounds = time.perf_counter(), 0
     while rounds < MIN_ROUNDS or time.perf_counter() - start < budget:

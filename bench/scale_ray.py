@@ -59,7 +59,7 @@ class Other:
 def calls(report: Report) -> Call:
     """Measure the duration of single calls that carry an array, and their cost at both ends."""
     other = ray.remote(num_cpus=0)(Other).remote()
-    rounds = 20 if report.quick else 100
+    rounds = 20 if report.smoke else 100
     lines, caller, callee = [], [], []
     for nbytes in CALL_BYTES:
         array = np.zeros(nbytes, np.uint8)
@@ -213,9 +213,9 @@ def throughput(report: Report, paths: list[Path], rows: int) -> dict[int, list[P
     """Compare trainings that run in turn; return the sharded passes by bits."""
     kinds = {US: sharded, SINGLE: single, ALONE: alone, DENSE: dense}
     ours = {}
-    for bits in (18,) if report.quick else (20, 22, 24):
+    for bits in (18,) if report.smoke else (20, 22, 24):
         passes: dict[str, list[Pass]] = {name: [] for name in kinds}
-        for _ in range(1 if report.quick else 3):
+        for _ in range(1 if report.smoke else 3):
             for name, learn in kinds.items():
                 passes[name].append(Pass(rows))
                 run = learn(paths, bits, passes[name][-1])

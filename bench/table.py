@@ -95,12 +95,12 @@ def run(report: Report) -> list[Panel]:
     """Measure, print a table per policy, and judge the claims."""
     numba = peer("numba")
     loop = numba_pairs(numba) if numba is not None else None
-    tables = (12, 20) if report.quick else (*BITS, LARGE_BITS)
-    pool = data.QUICK_POOL if report.quick else data.POOL
+    tables = (12, 20) if report.smoke else (*BITS, LARGE_BITS)
+    pool = data.SMOKE_POOL if report.smoke else data.POOL
     for bits in tables:
-        ns = (10**4,) if report.quick else (*SMALL_NS, N, 4 * N) if bits in (24, 26) else (N,)
+        ns = (10**4,) if report.smoke else (*SMALL_NS, N, 4 * N) if bits in (24, 26) else (N,)
         cells = [(law, n) for law in data.LAWS for n in ns]
-        cells.append((data.DISTINCT, min(10**4 if report.quick else N, 1 << bits)))
+        cells.append((data.DISTINCT, min(10**4 if report.smoke else N, 1 << bits)))
         cells = [cell for cell in cells if report.wants(label_of(bits, *cell))]
         if not cells:
             continue

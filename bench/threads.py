@@ -153,8 +153,8 @@ def label_of(bits: int, law: str, n: int) -> str:
 
 def measure_table(report: Report, bits: int, threads: int, pool: int) -> None:
     """Measure all sparse steps on tables of 2^bits elements."""
-    laws = (data.UNIFORM, data.ZIPF_12) if report.quick else data.LAWS
-    ns = (10**4, 10**5) if report.quick else GRAIN_NS if report.args.grain else NS
+    laws = (data.UNIFORM, data.ZIPF_12) if report.smoke else data.LAWS
+    ns = (10**4, 10**5) if report.smoke else GRAIN_NS if report.args.grain else NS
     cells = [(law, n) for law in laws for n in ns if report.wants(label_of(bits, law, n))]
     if not cells:
         return
@@ -196,12 +196,12 @@ def run(report: Report) -> list[Panel]:
         loop = numba_parallel(numba)
     if torch is not None:
         torch.set_num_threads(threads)
-    pool = data.QUICK_POOL if report.quick else data.POOL
-    tables = BITS[:1] if report.quick else (*BITS, *((LARGE_BITS,) if report.args.large else ()))
+    pool = data.SMOKE_POOL if report.smoke else data.POOL
+    tables = BITS[:1] if report.smoke else (*BITS, *((LARGE_BITS,) if report.args.large else ()))
     for bits in tables:
         measure_table(report, bits, threads, pool)
     for label, n in DENSE.items():
-        if report.wants(f"dense {label}") and not (report.quick and n > 10**6):
+        if report.wants(f"dense {label}") and not (report.smoke and n > 10**6):
             in_cache = home(12 * n) != "DRAM"
             shape = Shape(f"dense {label}", n, {"dtype": "float32"})
             report.measure(shape, make_dense(n, threads, loop), in_cache, 1.0 if in_cache else 4.0)

@@ -78,8 +78,8 @@ def make(table: WideTable, batches: data.Batches, group: str) -> list[Variant]:
 
 def run(report: Report) -> list[Panel]:
     """Measure, and print a table per kind of accumulator."""
-    bits, n = (20, 2000) if report.quick else (BITS, N)
-    pool = data.QUICK_POOL if report.quick else data.POOL
+    bits, n = (20, 2000) if report.smoke else (BITS, N)
+    pool = data.SMOKE_POOL if report.smoke else data.POOL
     for group in (ELEMENT, ROW):
         for dim in DIMS:
             shift = dim.bit_length() - 1
