@@ -143,7 +143,9 @@ SparseOutcome step_on(std::size_t threads, const SparseCall& call, Occurrences<T
     SparseOutcome done;
     const Batch<T, const Id*> batch{all.ids, all.g,        nullptr,        all.positions,
                                     all.n,   all.distinct, all.by_position};
+    const Nanoseconds begin = of_parts.is_overdrawn() ? now() : 0;
     if (all.n != 0) done.skipped = kernels.apply(batch, Visit::update, 0);
+    if (begin != 0) of_parts.recover(now() - begin);
     return done;
   }
   RowsCall<T, Id, TableKernels<T>> rows(all, call.dim, bits, call.duplicates, threads,

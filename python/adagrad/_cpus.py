@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Iterator
@@ -26,10 +27,21 @@ def available_cpus(proc: Path = _PROC, root: Path = _ROOT) -> int:
         What names the cgroups of this process.
     root : Path
         Where the cgroups are mounted.
+
+    Notes
+    -----
+    Quotas are read once in a process, because that takes as long as learning from a thousand rows;
+    the affinity is asked for in each call.
     """
     affinity = getattr(os, "sched_getaffinity", None)
     cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, min([cpus, *(math.ceil(quota) for quota in _quotas(proc, root))]))
+    return max(1, int(min(cpus, _least_quota(proc, root))))
+
+
+@functools.cache
+def _least_quota(proc: Path, root: Path) -> float:
+    """Return the least quota, rounded up; infinity if there is none."""
+    return min((math.ceil(quota) for quota in _quotas(proc, root)), default=math.inf)
 
 
 def _quotas(proc: Path, root: Path) -> Iterator[float]:
