@@ -124,7 +124,7 @@ class Rates {
   // Whether the next call is to use several threads: if that has been faster, except now and then.
   bool pays() {
     const unsigned turn = turns_.fetch_add(1, std::memory_order_relaxed);
-    if (turn < 4) return turn % 2 == 0;
+    if (turn < 3) return turn == 1;
     const bool faster =
         of_[1].load(std::memory_order_relaxed) < of_[0].load(std::memory_order_relaxed);
     return turn % often == 0 ? !faster : faster;

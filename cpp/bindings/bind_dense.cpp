@@ -16,7 +16,7 @@ namespace adagrad {
 namespace {
 
 // Below this many elements a thread costs more to start than it saves (bench/dense.py).
-constexpr std::size_t grain = std::size_t{1} << 18;
+constexpr std::size_t grain = std::size_t{1} << 19;
 
 // A param, its gradient and its accumulator, checked.
 struct Tensor {
