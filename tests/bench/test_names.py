@@ -9,7 +9,7 @@ from bench import __main__ as bench_main
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("dens", "did you mean 'dense'"), ("compre", "'compare'"), ("zzz", "--help")]
+    ("name", "hint"), [("dens", "did you mean 'dense'"), ("compar", "'compare'"), ("zzz", "--help")]
 )
 def test_misspelled_names_get_the_nearest(
     name: str, hint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
