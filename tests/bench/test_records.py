@@ -166,10 +166,12 @@ def test_all_reports_what_fails(tmp_path, capfd, monkeypatch):
 
 def test_a_missing_package_is_no_failure(tmp_path):
     path = tmp_path / "door.json"
-    printed = benchmark.smoke("door", "--json", str(path), without="pyarrow")
+    # Without numba too, which is asked for first and may be missing anyway.
+    printed = benchmark.smoke("door", "--json", str(path), without="pyarrow,numba")
     assert "door needs pyarrow" in printed
     found = record.read(path)["questions"]["door"]
-    assert (found["left_out"], found["results"]) == (["pyarrow"], [])
+    assert {"pyarrow", "numba"} <= set(found["left_out"])
+    assert found["results"] == []
 
 
 def test_shapes_that_no_label_names_are_said(tmp_path):
