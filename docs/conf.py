@@ -1,16 +1,15 @@
 """Configure the site: ``pip install '.[docs]' && sphinx-build -W docs docs/_build/html`` builds it.
 
-Pages are Markdown that a code host can show too. The pages in textbook/ are generated from the
-programs in examples/textbook, which the build runs. Formulas are plain text, so that the site loads
-nothing from other servers.
+Guides are Markdown that a code host can show too. The pages in textbook/ are copies of those that
+the package has; the build runs them. MathJax is a part of the site, which loads nothing from other
+servers.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-import re
-import sys
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,22 +18,27 @@ import adagrad
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-sys.path.insert(0, str(Path(__file__).with_name("_extensions")))
+HERE = Path(__file__).parent
+PAGES = Path(adagrad.__file__).parent / "textbook" / "pages"
+# Sphinx reads only what is below its own folder.
+shutil.rmtree(HERE / "textbook", ignore_errors=True)
+shutil.copytree(PAGES, HERE / "textbook", ignore=shutil.ignore_patterns("__pycache__"))
 
 project = "adagrad"
 release = version = adagrad.__version__
 project_copyright = "the authors of adagrad"
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "numpydoc",
-    "sphinx_gallery.gen_gallery",
+    "sphinx-mathjax-offline",
 ]
 # Keras needs a backend, and its default may not be installed.
 os.environ.setdefault("KERAS_BACKEND", "torch")
 FRAMEWORKS = {"distributed": ["ray"], "torch": ["torch"], "keras": ["keras", "torch"]}
 exclude_patterns = [
     "_build",
+    "conf.py",
     # The reference of an adapter can only be built where its framework is installed.
     *(
         f"api/{page}.rst"
@@ -42,6 +46,8 @@ exclude_patterns = [
         if not all(map(importlib.util.find_spec, needed))
     ),
 ]
+
+REPOSITORY = "https://github.com/adagrad/adagrad"
 
 html_theme = "furo"
 html_title = f"adagrad {release}"
@@ -53,6 +59,8 @@ pygments_dark_style = "github-dark"
 
 # Anchors of headings as GitHub generates them, so that links work there and here.
 myst_heading_anchors = 3
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_dmath_double_inline = True
 
 autodoc_typehints = "none"  # the docstrings state types, with shapes and ranges
 autodoc_member_order = "groupwise"
@@ -61,30 +69,20 @@ default_role = "py:obj"
 numpydoc_show_class_members = False  # autodoc shows them
 numpydoc_class_members_toctree = False
 
-sphinx_gallery_conf = {
-    "examples_dirs": "../examples/textbook",
-    "gallery_dirs": "textbook",
-    "filename_pattern": "/",
-    "within_subsection_order": "FileNameSortKey",
-    "image_scrapers": ("pictures.scrape",),
-    "reset_modules": (),
-    "abort_on_example_error": True,
-    "min_reported_time": 1e9,
-    "write_computation_times": False,
-    "download_all_examples": False,
-    "show_signature": False,
-    "remove_config_comments": True,
-}
+nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+nb_merge_streams = True
+suppress_warnings = ["mystnb.unknown_mime_type"]
+# A page says nothing of its kernel: any Python that has the package will do.
+nb_kernel_rgx_aliases = {".*": "python3"}
 
 
-def link_gallery(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Replace links to the gallery's programs, which work on a code host, by links to its pages."""
-    source[0] = (
-        source[0]
-        .replace("](../examples/textbook/GALLERY_HEADER.rst)", "](/textbook/index.rst)")
-        .replace("](../examples/textbook/", "](/textbook/")
-    )
-    source[0] = re.sub(r"(\]\(/textbook/[^)]*)\.py\)", r"\1.rst)", source[0])
+def link_sources(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Lead links to files to the pages of the textbook and to the repository."""
+    source[0] = source[0].replace("](../python/adagrad/textbook/pages/", "](textbook/")
+    source[0] = source[0].replace("](../examples/", f"]({REPOSITORY}/blob/main/examples/")
 
 
 def skip_foreign(
@@ -96,5 +94,5 @@ def skip_foreign(
 
 def setup(app: Sphinx) -> None:
     """Register the two handlers above."""
-    app.connect("source-read", link_gallery)
+    app.connect("source-read", link_sources)
     app.connect("autodoc-skip-member", skip_foreign)

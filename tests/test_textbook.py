@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 
 from adagrad import datasets, textbook
-from adagrad.textbook import CLOCKS, airfoil_from_scratch, airfoil_with_optimizer, rare_features
+from adagrad.textbook import (
+    CLOCKS,
+    airfoil_from_scratch,
+    airfoil_with_optimizer,
+    experiments,
+    rare_features,
+)
 from checks import assert_same_bits
 
 PUBLISHED = (0.242, 0.244)
@@ -142,7 +148,7 @@ def test_clocks_follow_their_formulas():
                 np.sqrt(t) if clock == "global 1/√t" else np.sqrt(np.where(s > 0, s, 1) + 1e-6)
             )
             w -= 0.3 * g / divisor
-        found, *_ = textbook._pass(clock, 0.3, rows, y, 6, 2)
+        found, *_ = experiments._pass(clock, 0.3, rows, y, 6, 2)
         np.testing.assert_allclose(found, w, rtol=1e-5, atol=1e-9)
 
 

@@ -18,7 +18,7 @@ ABOVE = {
     "distributed",
     "keras.py",
     "plotting",
-    "textbook.py",
+    "textbook",
     "torch",
 }
 MODULES = [

@@ -1,27 +1,28 @@
-"""
-6. Less aggressive decay
-========================
+# %% [markdown]
+r"""
+# 6. Less aggressive decay
 
 *How would you need to modify AdaGrad to achieve a less aggressive decay in learning rate?*
 
-The rate is ``lr / √s``, where ``s`` sums over the whole past. With gradients of constant size,
-``|g| = 1``, the rate after ``t`` steps is ``lr / √t``. Four changes make it fall more slowly:
+The rate is `lr / √s`, where `s` sums over the whole past. With gradients of constant size,
+`|g| = 1`, the rate after `t` steps is `lr / √t`. Four changes make it fall more slowly:
 
 =======================  =============================================  =====================
 change                   how                                            rate after t steps
 =======================  =============================================  =====================
-a smaller power          ``Rule(power=p)``                              ``lr / t^p``
-forget slowly            ``Rule(accumulator_decay=a)``                  ``→ lr √(1 - a)``
-a window of W steps      sum of the last ``W`` squares                  ``lr / √min(t, W)``
-a larger start           ``Rule(initial_accumulator=s0)``               ``lr / √(s0 + t)``
+a smaller power          `Rule(power=p)`                              `lr / t^p`
+forget slowly            `Rule(accumulator_decay=a)`                  `→ lr √(1 - a)`
+a window of W steps      sum of the last `W` squares                  `lr / √min(t, W)`
+a larger start           `Rule(initial_accumulator=s0)`               `lr / √(s0 + t)`
 =======================  =============================================  =====================
 
 With a smaller power, the rate falls more slowly forever. With forgetting or a window, it stops
 falling. Forgetting is the idea of RMSProp and Adadelta, and needs no extra memory; a window needs
-``W`` arrays. A larger start only delays the decay: until ``t`` is about ``s0``, the rate hardly
+`W` arrays. A larger start only delays the decay: until `t` is about `s0`, the rate hardly
 changes.
 """
 
+# %%
 import numpy as np
 
 import adagrad
@@ -61,9 +62,12 @@ WAYS = {
     "start at 1000": lambda lr, d: Kernel(d, lr=lr, initial_accumulator=1000.0),
 }
 
-# %%
-# **We check the table** with gradients of 1, for which the length of a step is the rate.
+# %% [markdown]
+r"""
+**We check the table** with gradients of 1, for which the length of a step is the rate.
+"""
 
+# %%
 EXPECTED = {
     "AdaGrad": lambda t: t**-0.5,
     "power 1/4": lambda t: t**-0.25,
@@ -82,12 +86,15 @@ for name, way in WAYS.items():
         assert np.isclose(rates[-1], EXPECTED[name](t), rtol=1e-5)
     print(f"{name:14}", "  ".join(f"{rates[t - 1]:.5f}" for t in (1, 10, 100, 1000, 3000)))
 
-# %%
-# **When is this worth it?** When the truth changes. A sum over the whole past suits a future that
-# is like the past. We run a regression on a stream of 3,000 examples with 20 features and noise of
-# standard deviation 0.3. After half of the examples, new true weights are drawn. Each method uses
-# the best of ten rates by its mean loss. Every example is predicted before it is learned.
+# %% [markdown]
+r"""
+**When is this worth it?** When the truth changes. A sum over the whole past suits a future that
+is like the past. We run a regression on a stream of 3,000 examples with 20 features and noise of
+standard deviation 0.3. After half of the examples, new true weights are drawn. Each method uses
+the best of ten rates by its mean loss. Every example is predicted before it is learned.
+"""
 
+# %%
 D, EXAMPLES, RATES = 20, 3000, np.geomspace(0.005, 20, 10)
 rng = np.random.default_rng(1)
 truths = rng.standard_normal((2, D))
@@ -121,34 +128,40 @@ for name, (loss, lr) in best.items():
     parts = (loss[half - 300 : half], loss[half : half + 300], loss[-300:])
     print(f"{name:20}{lr:9.3g}", *(f"{part.mean():14.3f}" for part in parts))
 
-# %%
-# The picture shows the errors over time. The peak is the change.
+# %% [markdown]
+r"""
+The picture shows the errors over time. The peak is the change.
+"""
 
+# %%
 figure = loss_figure(
     {name: (np.arange(100, EXAMPLES + 1), running(loss)) for name, (loss, _) in best.items()},
     title="The truth changes after 1,500 examples",
     ylabel="squared error, mean of 100",
     reference=("noise", 0.09),
 )
-figure.savefig("slower-decay.png", dpi=120)
+figure
 
+# %%
 after = {name: loss[half : half + 300].mean() for name, (loss, _) in best.items()}
 end = {name: loss[-300:].mean() for name, (loss, _) in best.items()}
 assert max(after, key=after.__getitem__) == "AdaGrad"
 assert min(end, key=end.__getitem__) == "AdaGrad"
 
-# %%
-# Every method adapts faster than AdaGrad after the change, and every method pays for it. When
-# nothing changes any more, AdaGrad's small rates average the noise out best. Methods whose rates
-# stop falling never average it out. A smaller power is a compromise that loses little on either
-# side.
-#
-# For tables on long streams, ``Table.decay(gamma, floor)`` forgets between steps, whenever you call
-# it, and adds no cost to the steps themselves (:doc:`/tables`).
-#
-# References
-# ----------
-# - Zhang et al., *Dive into Deep Learning*, section 12.7.7, exercise 6.
-# - Zeiler, "ADADELTA: An Adaptive Learning Rate Method", arXiv:1212.5701 (2012). Section 3.1 goes
-#   from a window to forgetting.
-# - Tieleman and Hinton, "Lecture 6.5: rmsprop", Coursera (2012).
+# %% [markdown]
+r"""
+Every method adapts faster than AdaGrad after the change, and every method pays for it. When
+nothing changes any more, AdaGrad's small rates average the noise out best. Methods whose rates
+stop falling never average it out. A smaller power is a compromise that loses little on either
+side.
+
+For tables on long streams, `Table.decay(gamma, floor)` forgets between steps, whenever you call
+it, and adds no cost to the steps themselves ([tables](https://adagrad.readthedocs.io/en/latest/tables.html)).
+
+## References
+
+- Zhang et al., *Dive into Deep Learning*, section 12.7.7, exercise 6.
+- Zeiler, "ADADELTA: An Adaptive Learning Rate Method", arXiv:1212.5701 (2012). Section 3.1 goes
+  from a window to forgetting.
+- Tieleman and Hinton, "Lecture 6.5: rmsprop", Coursera (2012).
+"""

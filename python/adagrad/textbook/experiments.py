@@ -1,10 +1,4 @@
-"""The experiments of the textbook chapter on AdaGrad, as functions.
-
-The chapter is section 12.7, "Adagrad", of *Dive into Deep Learning* (Zhang et al.). This module has
-the quadratic of its figures, the airfoil regression from scratch and with an optimizer, and three
-learning-rate schedules on features of very different frequency (section 12.7.1).
-`adagrad.plotting` draws the results.
-"""
+"""The chapter's bowl, its airfoil regression, and three schedules on features of Zipf's law."""
 
 from __future__ import annotations
 

@@ -1,0 +1,33 @@
+"""The experiments of the textbook chapter on AdaGrad, as functions.
+
+The chapter is section 12.7, "Adagrad", of *Dive into Deep Learning* (Zhang et al.). This module has
+the quadratic of its figures, the airfoil regression from scratch and with an optimizer, and three
+learning-rate schedules on features of very different frequency (section 12.7.1).
+`adagrad.plotting` draws the results.
+
+The pages that explain them are programs in the folder ``pages``.
+"""
+
+from adagrad.textbook.experiments import (
+    BOWL,
+    BOWL_START,
+    CLOCKS,
+    RATES,
+    RareFeatures,
+    Regression,
+    airfoil_from_scratch,
+    airfoil_with_optimizer,
+    rare_features,
+)
+
+__all__ = [
+    "BOWL",
+    "BOWL_START",
+    "CLOCKS",
+    "RATES",
+    "RareFeatures",
+    "Regression",
+    "airfoil_from_scratch",
+    "airfoil_with_optimizer",
+    "rare_features",
+]
