@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,24 @@ def test_texts_stay_apart_and_inside(name, drawn):
         inside = figure.bbox.padded(1)
         assert inside.contains(box.x0, box.y0), text
         assert inside.contains(box.x1, box.y1), text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_shows_the_figure_as_svg(name, drawn):
+    formatter = pytest.importorskip("IPython.core.formatters").DisplayFormatter()
+    data, _ = formatter.format(drawn[name])
+    assert set(data) == {"image/svg+xml", "text/plain"}
+    root = ElementTree.fromstring(data["image/svg+xml"])
+    assert root.tag.endswith("}svg")
+    assert root.get("viewBox").split()[2:] == [
+        f"{72 * inch:g}" for inch in drawn[name].bbox_inches.size
+    ]
+
+
+def test_the_svg_depends_on_the_figure_alone():
+    first, again = (plotting.bowl_figure()._repr_svg_() for _ in range(2))
+    assert first == again
+    assert first != plotting.bowl_figure(3)._repr_svg_()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,8 +1,8 @@
 """Pictures as matplotlib figures that need no window and no backend.
 
-Save a figure with ``figure.savefig(path)``, or return it from a notebook cell to show it. The
-global state of ``pyplot`` is not used, so drawing works in threads and on servers. Series differ in
-marker or line style as well as in color; the colors are those of Okabe and Ito.
+A notebook shows a figure that is the value of a cell, as SVG; ``figure.savefig(path)`` writes it to
+a file. The global state of ``pyplot`` is not used, so drawing works in threads and on servers.
+Series differ in marker or line style as well as in color; the colors are those of Okabe and Ito.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from adagrad._text import printable
@@ -17,6 +16,7 @@ from adagrad.plotting._style import (
     LABEL_POINTS,
     SKY,
     VERMILION,
+    Picture,
     label_logarithmic,
     label_right_edge,
     number,
@@ -25,6 +25,7 @@ from adagrad.rule import Rule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from adagrad.demo import Comparison
 
@@ -53,7 +54,7 @@ def demo_figure(comparison: Comparison) -> Figure:
     log = comparison.log
     name = printable(log.name)
     name = name if len(name) <= 60 else f"{name[:57]}..."
-    figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+    figure = Picture(figsize=SIZE_INCHES, layout="constrained")
     figure.suptitle(
         f"{name}: {len(log):,} examples, {100 * comparison.base_rate:.3g} % positive",
         x=0.01,

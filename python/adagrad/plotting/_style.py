@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import threading
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
@@ -26,13 +29,27 @@ SERIES = (
     (SKY, "P", (0, (2, 2))),
 )
 LABEL_POINTS = 9.0
+SVG_DOTS_PER_INCH = 200  # of the parts of an SVG file that are drawn as pixels
+
+_settings = threading.Lock()  # matplotlib has one salt for all threads
+
+
+class Picture(Figure):
+    """A figure that a notebook shows when it is the value of a cell, without ``pyplot``."""
+
+    def _repr_svg_(self) -> str:
+        """Return the figure as SVG: the same text for the same figure, whenever it is drawn."""
+        text = io.StringIO()
+        with _settings, rc_context({"svg.hashsalt": "adagrad"}):
+            self.savefig(text, format="svg", dpi=SVG_DOTS_PER_INCH, metadata={"Date": None})
+        return text.getvalue()
 
 
 def new_figure(
     title: str, width: float, height: float, rows: int = 1, columns: int = 1
-) -> tuple[Figure, list[Axes]]:
+) -> tuple[Picture, list[Axes]]:
     """Return a figure with a title and its axes, row by row."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Picture(figsize=(width, height), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     panels = [*figure.subplots(rows, columns, squeeze=False).flat]
     for axes in panels:
