@@ -179,15 +179,11 @@ void split(std::size_t n, std::size_t threads, std::size_t grain, std::size_t al
     for_each_part(parts, [=](std::size_t part) { f(edge(part), edge(part + 1)); });
   };
   const std::size_t parts = share(n, threads, grain);
-  if (parts == 1 || Savings::sharing() != Sharing::by_account) return run(parts);
+  if (parts == 1) return run(1);
   static Rates of_sizes[8 * sizeof n];
   std::size_t size = 0;
   for (std::size_t left = n; left > 1; left /= 2) ++size;
-  Rates& rates = of_sizes[size];
-  const bool several = rates.pays();
-  const Nanoseconds begin = now();
-  run(several ? parts : 1);
-  rates.add(several, static_cast<float>(now() - begin) / static_cast<float>(n));
+  of_sizes[size].choose(parts, n, run);
 }
 
 }  // namespace adagrad

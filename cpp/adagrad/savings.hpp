@@ -121,7 +121,17 @@ class Savings {
 // Python threads may lose an update of each other, which does no harm.
 class Rates {
  public:
-  // Whether the next call is to use several threads: if that has been faster, except now and then.
+  // Calls f(threads), or f(1) if that has been faster of late. What f does is counted in `work`.
+  template <class F>
+  void choose(std::size_t threads, std::size_t work, F f) {
+    if (threads == 1 || Savings::sharing() != Sharing::by_account) return f(threads);
+    const bool several = pays();
+    const Nanoseconds begin = now();
+    f(several ? threads : 1);
+    add(several, static_cast<float>(now() - begin) / static_cast<float>(work));
+  }
+
+  // Whether several threads have been faster; now and then, the opposite.
   bool pays() {
     const unsigned turn = turns_.fetch_add(1, std::memory_order_relaxed);
     if (turn < 3) return turn == 1;

@@ -165,15 +165,9 @@ SparseOutcome step_on(std::size_t threads, const SparseCall& call, Occurrences<T
 template <class T, class Id>
 SparseOutcome step_sparse(const SparseCall& call, Occurrences<T, Id> all,
                           TableKernels<T>& kernels) {
-  const std::size_t threads = update_threads(call, all.n);
-  if (threads == 1 || Savings::sharing() != Sharing::by_account) {
-    return step_on(threads, call, all, kernels);
-  }
-  Rates& rates = rates_of(call, all.n);
-  const bool several = rates.pays();
-  const Nanoseconds begin = now();
-  const SparseOutcome done = step_on(several ? threads : 1, call, all, kernels);
-  rates.add(several, static_cast<float>(now() - begin) / static_cast<float>(all.n));
+  SparseOutcome done;
+  const auto step = [&](std::size_t threads) { done = step_on(threads, call, all, kernels); };
+  rates_of(call, all.n).choose(update_threads(call, all.n), all.n, step);
   return done;
 }
 
