@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-# Okabe and Ito, "Color universal design" (2008): eight colors that the color-blind tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A7A00")
 MARKERS = "osD^vPX*"
+LONGEST_LABEL = 14  # characters in a line of text beside a line of the plot
+DPI = 180
 
 
 @dataclass(frozen=True)
@@ -32,99 +31,76 @@ class Panel:
         return {"title": self.title, "x": self.x, "series": {k: v for k, v in series.items() if v}}
 
 
-def _spread(values: Sequence[float], gap: float) -> np.ndarray:
-    """Move sorted positions apart until none is nearer than `gap` to the next."""
-    y = np.sort(np.asarray(values, dtype=float))
-    for _ in range(200):
-        close = np.diff(y) < gap
-        if not close.any():
-            break
-        y[:-1][close] -= gap / 8
-        y[1:][close] += gap / 8
-    return y
-
-
 def _tick(x: float) -> str:
     """Return a number as text: sizes of tables as powers of two."""
     bits = int(x).bit_length() - 1
     return f"$2^{{{bits}}}$" if x == 1 << bits and bits >= 10 else f"{x:g}"
 
 
+def looks() -> list[tuple[str, str]]:
+    """Return the color and marker of each line."""
+    from adagrad.plotting import _style
+
+    colours = [colour for colour, _, _ in _style.SERIES] + ["#000000", "#8A7A00"]
+    return [
+        (colours[i % len(colours)], MARKERS[(i + i // len(colours)) % len(MARKERS)])
+        for i in range(len(colours) * len(MARKERS))
+    ]
+
+
 def draw(
     panels: Sequence[Panel], path: str, title: str, facts: dict[str, Any] | None = None
 ) -> None:
-    """Draw panels two or three to a row, with one vertical axis; `facts` go into the file."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    """Draw panels above each other, with one vertical scale; `facts` go into the file."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-    columns = 2 if len(panels) == 4 else min(3, len(panels))
-    rows = -(-len(panels) // columns)
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(4.2 * columns + 1.6, (3.4 if rows > 1 else 4.2) * rows + 0.5),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    from adagrad.plotting import _style
+
+    heading = f"{title}: time relative to adagrad's\n(gray: adagrad is slower)"
+    height = (2.2 if len(panels) > 1 else 3.4) * len(panels) + 0.5
+    figure, every_axes = _style.new_figure(heading, _style.WIDTH, height, len(panels))
     names = list(dict.fromkeys(name for panel in panels for name in panel.series))
     names.sort(key=lambda name: name.endswith("limit"))  # gray, so that they use up no color
     every = [r for panel in panels for _, ratios in panel.series.values() for r in ratios]
     low, high = min([*every, 0.7]) / 1.15, max([*every, 1.5]) * 1.15
-    for k, ax in enumerate(axes.flat):
-        if k >= len(panels):
-            ax.set_axis_off()
-            continue
-        panel = panels[k]
+    labels = []
+    for ax, panel in zip(every_axes, panels, strict=True):
         ax.set_xscale("log")
         ax.set_yscale("log")
         ax.set_ylim(low, high)
         ax.axhspan(low, 1.0, color="0.93", lw=0, zorder=0)
         ax.axhline(1.0, color="0.2", lw=1)
-        ax.text(0.02, 0.015, "adagrad is slower", transform=ax.transAxes, color="0.5", zorder=1)
-        ends = []
+        ends = [(1.0, "adagrad", "0.2")]
         for name, (x, y) in panel.series.items():
-            i = names.index(name)
-            colour = "0.45" if name.endswith("limit") else COLOURS[i % 8]
+            colour, marker = looks()[names.index(name)]
+            colour = "0.45" if name.endswith("limit") else colour
             ax.plot(
                 x,
                 y,
                 color=colour,
-                marker=MARKERS[(i + i // 8) % 8],
+                marker=marker,
                 linestyle="--" if name.endswith("limit") else "-",
                 markersize=4,
                 linewidth=1.3,
             )
-            ends.append((np.log(y[-1]), x[-1], name, colour))
-        ends.sort()
-        places = _spread([end[0] for end in ends], 0.05 * np.log(high / low))
-        for (_, x_end, name, colour), y_text in zip(ends, places, strict=True):
-            ax.annotate(
-                name,
-                (x_end, np.exp(y_text)),
-                xytext=(7, 0),
-                textcoords="offset points",
-                va="center",
-                color=colour,
-                fontsize=8,
-                annotation_clip=False,
-            )
-        ax.set_title(panel.title, fontsize=10)
-        ax.set_xlabel(panel.x)
+            ends.append((y[-1], textwrap.fill(name, LONGEST_LABEL), colour))
+        labels.append(ends)
+        _style.set_title(ax, panel.title)
         ax.grid(True, which="major", color="0.88", lw=0.6)
-        points = sorted({x for xs, _ in panel.series.values() for x in xs})
-        if points[-1] < 100 * points[0]:  # too short for powers of ten
-            ax.set_xticks(points, [_tick(x) for x in points])
-            ax.xaxis.set_minor_locator(NullLocator())
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}x"))
         ax.yaxis.set_minor_formatter(NullFormatter())
-        ax.spines[["top", "right"]].set_visible(False)
-    for ax in axes[:, 0]:
-        ax.set_ylabel("time / adagrad's (above 1: adagrad is faster)")
-    figure.suptitle(title, fontsize=11)
-    figure.savefig(path, dpi=120, metadata=facts)
-    plt.close(figure)
+    for x in dict.fromkeys(panel.x for panel in panels):
+        alike = [k for k, panel in enumerate(panels) if panel.x == x]
+        points = sorted({x for k in alike for xs, _ in panels[k].series.values() for x in xs})
+        for k in alike:
+            ax = every_axes[k]
+            if k != alike[0]:
+                ax.sharex(every_axes[alike[0]])
+            if points[-1] < 100 * points[0]:  # too short for powers of ten
+                ax.set_xticks(points, [_tick(x) for x in points])
+                ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xlabel(x)
+    for ax, ends in zip(every_axes, labels, strict=True):
+        _style.label_right_edge(ax, ends)
+    figure.savefig(path, dpi=DPI, metadata=facts)

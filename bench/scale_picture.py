@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
-from bench.picture import COLOURS, MARKERS
+from bench.picture import DPI, LONGEST_LABEL, looks
 from bench.scale_model import Outcome
 
 
@@ -16,36 +17,31 @@ def draw(panels: dict[str, dict[str, list[Outcome]]], nodes: Sequence[int], path
     panels : dict of str to dict of str to list of Outcome
         Outcomes by panel title and line name, one for each of the first `nodes`.
     """
-    import matplotlib
+    from matplotlib.ticker import FuncFormatter, NullLocator
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from adagrad.plotting import _style
 
-    figure, axes = plt.subplots(
-        1, len(panels), figsize=(4.4 * len(panels), 4.2), sharey=True, layout="constrained"
-    )
-    for ax, (title, lines) in zip(axes, panels.items(), strict=True):
+    title = "Simulated examples per second, and what limits them"
+    figure, every_axes = _style.new_figure(title, _style.WIDTH, 8.4, len(panels))
+    labels = []
+    for ax, (name, lines) in zip(every_axes, panels.items(), strict=True):
         best = max(outcomes[0].rate for outcomes in lines.values())
-        ax.plot(nodes, [best * n / 1e6 for n in nodes], color="0.6", lw=1, ls=":", label="linear")
-        for k, (name, outcomes) in enumerate(lines.items()):
+        ends = [(best * nodes[-1] / 1e6, "linear", "0.45")]
+        ax.plot(nodes, [best * n / 1e6 for n in nodes], color="0.45", lw=1, ls=":")
+        for (line, outcomes), (colour, marker) in zip(lines.items(), looks(), strict=False):
             rates = [outcome.rate / 1e6 for outcome in outcomes]
-            ax.plot(
-                nodes[: len(rates)],
-                rates,
-                color=COLOURS[k],
-                marker=MARKERS[k],
-                markersize=4,
-                lw=1.3,
-                label=f"{name} ({outcomes[-1].bottleneck})",
-            )
+            ax.plot(nodes[: len(rates)], rates, color=colour, marker=marker, markersize=4, lw=1.3)
+            text = textwrap.fill(f"{line}: {outcomes[-1].bottleneck}", LONGEST_LABEL)
+            ends.append((rates[-1], text, colour))
+        labels.append(ends)
         ax.set_xscale("log", base=2)
-        ax.set_yscale("log", base=2)
+        ax.set_yscale("log", base=4)
         ax.set_xticks(nodes, [str(n) for n in nodes])
-        ax.yaxis.set_major_formatter(lambda v, _: f"{v:g} M")
-        ax.set_title(title, fontsize=10)
-        ax.set_xlabel("nodes")
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g} M"))
+        ax.yaxis.set_minor_locator(NullLocator())
         ax.grid(color="0.9", lw=0.6)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.legend(fontsize=7, frameon=False, loc="upper left")
-    axes[0].set_ylabel("examples a second, simulated")
-    figure.savefig(path, dpi=110)
+        _style.set_title(ax, name)
+    every_axes[-1].set_xlabel("nodes")
+    for ax, ends in zip(every_axes, labels, strict=True):
+        _style.label_right_edge(ax, ends)
+    figure.savefig(path, dpi=DPI)

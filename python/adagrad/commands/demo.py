@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
-DPI = 120
+DPI = 180
 
 
 @click.command()

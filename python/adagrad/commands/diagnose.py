@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["diagnose"]
 
-DPI = 120
+DPI = 180
 HASH_BITS = 32  # values are told apart by this many bits of their hash
 
 _COLUMN_OPTIONS = {

@@ -10,11 +10,16 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from adagrad._text import printable, three_digits
 from adagrad.plotting._style import (
     BLUE,
+    DASHES,
     GREY,
     LABEL_POINTS,
+    TITLE_POINTS,
     VERMILION,
+    WIDTH,
     label_logarithmic,
+    legend_below,
     new_figure,
+    set_title,
 )
 
 if TYPE_CHECKING:
@@ -24,14 +29,15 @@ if TYPE_CHECKING:
     from adagrad.ctr.diagnosis.conditioning import Spectrum
     from adagrad.ctr.diagnosis.diagnosis import Diagnosis
 
+LONGEST_NAME = 28
 FEW = 50  # up to this many features, each has a visible marker
 
 
 def diagnosis_figure(diagnosis: Diagnosis, name: str) -> Figure:
     """Draw a diagnosis.
 
-    Left: occurrences of each feature, by rank. Middle: the root mean square of each feature's
-    gradient at w = 0, against its occurrences. Right: the eigenvalues of ``X^T X / n`` before and
+    Top: occurrences of each feature, by rank. Middle: the root mean square of each feature's
+    gradient at w = 0, against its occurrences. Bottom: the eigenvalues of ``X^T X / n`` before and
     after rescaling to ones on its diagonal, with the bounds that Gershgorin's discs give.
 
     Parameters
@@ -44,33 +50,34 @@ def diagnosis_figure(diagnosis: Diagnosis, name: str) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        13.5 x 4.6 inches.
+        5.2 x 8.4 inches.
     """
     name = printable(name)
-    name = name if len(name) <= 60 else f"...{name[-57:]}"
-    figure, panels = new_figure("", 13.5, 4.6, 1, 3)
+    name = name if len(name) <= LONGEST_NAME else f"...{name[3 - LONGEST_NAME :]}"
+    figure, panels = new_figure("", WIDTH, 8.4, 3)
     figure.suptitle(
         f"{name}: {diagnosis.rows:,} rows, {diagnosis.features.value:,.0f} features",
         x=0.01,
         ha="left",
-        fontsize=12,
+        fontsize=TITLE_POINTS,
         parse_math=False,
     )
     _frequencies(panels[0], diagnosis)
     _scales(panels[1], diagnosis)
     _eigenvalues(panels[2], diagnosis)
+    legend_below(figure, 1, panels[2])
     return figure
 
 
 def _frequencies(axes: Axes, diagnosis: Diagnosis) -> None:
-    _logarithmic(axes)
+    axes.loglog()
     ranks, counts = diagnosis.ranks, diagnosis.counts
     few = len(ranks) <= FEW
     axes.plot(ranks, counts, color=BLUE, linewidth=1.8, marker="o" if few else "", markersize=5)
     axes.set_xlim(0.8, max(10, int(ranks[-1])) * 1.3)
     rare = diagnosis.RARE
     axes.set_ylim(0.7, max(int(counts.max()), 2 * rare) * 1.6)
-    axes.axhline(rare, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
+    axes.axhline(rare, color=GREY, linewidth=1, linestyle=DASHES)
     share = 100 * diagnosis.rare.value
     axes.annotate(
         f"{share:.0f} % of the features: {rare} times or fewer",
@@ -82,13 +89,14 @@ def _frequencies(axes: Axes, diagnosis: Diagnosis) -> None:
         color=GREY,
         fontsize=LABEL_POINTS,
     )
+    label_logarithmic(axes.xaxis, axes.yaxis)
     axes.set_xlabel("rank of the feature, most frequent first")
     axes.set_ylabel("occurrences")
-    axes.set_title("How often features occur", loc="left", fontsize=11)
+    set_title(axes, "How often features occur")
 
 
 def _scales(axes: Axes, diagnosis: Diagnosis) -> None:
-    _logarithmic(axes)
+    axes.loglog()
     axes.plot(
         diagnosis.counts,
         diagnosis.rms,
@@ -101,9 +109,9 @@ def _scales(axes: Axes, diagnosis: Diagnosis) -> None:
     )
     low, _, high = diagnosis.scales
     least, most = float(diagnosis.rms.min()), float(diagnosis.rms.max())
-    axes.set_ylim(least / 1.6, most * 1.6)
+    axes.set_ylim(min(least, low / 2) / 1.6, most * 1.6)
     axes.set_xlim(0.8, max(10, int(diagnosis.counts.max())) * 1.3)
-    for place, text, up in ((high, "99 % of the features are below", True), (low, "1 %", False)):
+    for place, text, up in ((high, "99 % are below", True), (low, "1 % are below", False)):
         axes.axhline(place, color=VERMILION, linewidth=1.2, linestyle=(0, (5, 2)))
         axes.annotate(
             text,
@@ -115,11 +123,10 @@ def _scales(axes: Axes, diagnosis: Diagnosis) -> None:
             color=VERMILION,
             fontsize=LABEL_POINTS,
         )
+    label_logarithmic(axes.xaxis, axes.yaxis)
     axes.set_xlabel("occurrences")
-    axes.set_ylabel("root mean square of the gradient at w = 0")
-    axes.set_title(
-        f"Gradient scales: {three_digits(diagnosis.scale_ratio)} to 1", loc="left", fontsize=11
-    )
+    axes.set_ylabel("gradient at w = 0\n(root mean square)")
+    set_title(axes, f"Gradient scales: {three_digits(diagnosis.scale_ratio)} to 1")
 
 
 def _eigenvalues(axes: Axes, diagnosis: Diagnosis) -> None:
@@ -146,20 +153,12 @@ def _eigenvalues(axes: Axes, diagnosis: Diagnosis) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.yaxis.set_major_locator(LogLocator(numticks=8))
     label_logarithmic(axes.yaxis)
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high * (high / low) ** 0.3)  # room for the legend
-    axes.set_xlabel(f"eigenvalue of X'X / n, {at.features} most frequent features")
-    axes.set_title("Conditioning", loc="left", fontsize=11)
-    axes.legend(loc="upper right", frameon=False, fontsize=LABEL_POINTS, borderaxespad=0)
+    axes.set_xlabel("rank of the eigenvalue of X'X / n, largest first")
+    axes.set_ylabel("eigenvalue")
+    set_title(axes, f"Conditioning of the {at.features} most frequent features")
 
 
 def _bounds(axes: Axes, spectrum: Spectrum, colour: str) -> None:
     for bound in (spectrum.discs.lower, spectrum.discs.upper):
         if bound > 0:
             axes.axhline(bound, color=colour, linewidth=1, linestyle=(0, (1, 1.5)))
-
-
-def _logarithmic(axes: Axes) -> None:
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    label_logarithmic(axes.xaxis, axes.yaxis)

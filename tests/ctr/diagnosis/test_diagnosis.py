@@ -13,6 +13,8 @@ from checks import need_packages
 
 need_packages("matplotlib", "sklearn")
 
+from matplotlib.text import Text
+
 from adagrad import analysis, plotting
 from adagrad.ctr import LogisticRegression
 from adagrad.ctr.diagnosis import Diagnoser, diagnosis, verdict
@@ -149,18 +151,21 @@ def test_more_features_than_the_table_can_tell():
 def test_the_figure_shows_the_numbers(kind):
     found = diagnosed(planted(kind))
     figure = plotting.diagnosis_figure(found, "a $file_ with a long name" * 5)
-    left, middle, right = figure.axes
-    assert left.lines[0].get_xydata()[0].tolist() == [1, found.counts[0]]
+    top, middle, bottom = figure.axes
+    assert top.lines[0].get_xydata()[0].tolist() == [1, found.counts[0]]
     assert middle.lines[0].get_ydata().tolist() == found.rms.tolist()
     rank = found.conditioning.rank
     before = found.conditioning.before.eigenvalues[-rank:][::-1]
-    assert right.lines[0].get_ydata().tolist() == before.tolist()
-    figure.canvas.draw()
+    assert bottom.lines[0].get_ydata().tolist() == before.tolist()
+    figure.draw_without_rendering()
     width, height = figure.canvas.get_width_height()
     for axes in figure.axes:
         box = axes.get_tightbbox()
         assert 0 <= box.x0 <= box.x1 <= width
         assert 0 <= box.y0 <= box.y1 <= height
+    assert figure.get_size_inches()[0] <= 5.6
+    texts = [text for text in figure.findobj(Text) if text.get_text()]
+    assert min(text.get_fontsize() for text in texts) >= 9.5
 
 
 def test_the_page_lists_the_verdicts():
