@@ -168,12 +168,13 @@ def test_the_picture_has_no_overlapping_text(comparison: demo.Comparison, tmp_pa
     figure = plotting.demo_figure(comparison)
     figure.savefig(tmp_path / "demo.png", dpi=100)
     texts = [text for axes in figure.axes for text in axes.texts]
-    shown = " ".join(text.get_text() for text in texts)
+    shown = " ".join(text.get_text().replace("\n", " ") for text in texts)
     for word in ("AdaGrad", "constant-rate SGD", "global-rate SGD", "global rate"):
         assert word in shown
     boxes = [text.get_window_extent() for text in texts]
-    legend = figure.axes[1].get_legend()
-    assert legend is not None
+    assert figure.get_size_inches()[0] <= 5.6
+    boxes += [axes.title.get_window_extent() for axes in figure.axes]
+    (legend,) = figure.legends
     boxes.append(legend.get_window_extent())
     for i, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[:i])

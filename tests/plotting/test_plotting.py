@@ -10,15 +10,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from checks import need_packages
 
 need_packages("matplotlib")
 
+from matplotlib.text import Text
+
 import adagrad
 from adagrad import plotting, textbook
 from adagrad.analysis import SGD, Adadelta, Momentum, Quadratic, RMSProp, trace
 from adagrad.plotting import _style
+from adagrad.plotting._landscape import contour_levels
 
 MATRIX = [[4.0, 1.0, 0.3], [1.0, 10.0, 0.6], [0.3, 0.6, 1.0]]
 
@@ -41,6 +46,12 @@ def paths() -> dict[str, Any]:
     }
 
 
+def rotated() -> tuple[Quadratic, dict[str, Any]]:
+    f = textbook.BOWL.rotated(math.pi / 4)
+    rates = (0.4, 2.0)
+    return f, {f"lr = {lr}": trace(adagrad.Rule(lr=lr), f, [-2.1, -4.9], 20) for lr in rates}
+
+
 def losses(result: textbook.RareFeatures) -> dict[str, Any]:
     return {clock: (result.examples, result.losses[clock]) for clock in textbook.CLOCKS}
 
@@ -49,6 +60,7 @@ def figures(rare: textbook.RareFeatures) -> dict[str, Any]:
     return {
         "bowl": plotting.bowl_figure(),
         "paths": plotting.path_figure(textbook.BOWL, paths(), title="Five rules"),
+        "steep": plotting.path_figure(*rotated(), title="Rotated by 45°"),
         "discs": plotting.gershgorin_figure(MATRIX),
         "rates": plotting.rates_figure(rare),
         "deciles": plotting.decile_figure(rare),
@@ -56,7 +68,7 @@ def figures(rare: textbook.RareFeatures) -> dict[str, Any]:
     }
 
 
-NAMES = ["bowl", "paths", "discs", "rates", "deciles", "losses"]
+NAMES = ["bowl", "paths", "steep", "discs", "rates", "deciles", "losses"]
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +112,8 @@ def test_a_notebook_shows_the_figure_as_svg(name, drawn):
     assert set(data) == {"image/svg+xml", "text/plain"}
     root = ElementTree.fromstring(data["image/svg+xml"])
     assert root.tag.endswith("}svg")
-    assert root.get("viewBox").split()[2:] == [
-        f"{72 * inch:g}" for inch in drawn[name].bbox_inches.size
-    ]
+    size = [float(number) for number in root.get("viewBox").split()[2:]]
+    assert size == pytest.approx(72 * drawn[name].get_size_inches(), abs=1e-3)
 
 
 def test_the_svg_depends_on_the_figure_alone():
@@ -129,15 +140,72 @@ def test_series_differ_in_more_than_colour(name, drawn):
     assert len({colour for *_, colour in looks}) == len(looks)
 
 
-def test_the_legend_never_covers_a_point(drawn):
-    for name in ("rates", "deciles", "losses"):
-        (axes,) = drawn[name].axes
-        box = axes.get_legend().get_window_extent()
-        for line in axes.get_lines():
-            if line.get_transform() != axes.transData:
-                continue
-            points = axes.transData.transform(np.column_stack(line.get_data()))
-            assert not any(box.contains(x, y) for x, y in points), (name, line.get_label())
+@pytest.mark.parametrize("name", NAMES)
+def test_legends_are_outside_the_axes(name, drawn):
+    legends = drawn[name].legends
+    assert all(axes.get_legend() is None for axes in drawn[name].axes)
+    for legend in legends:
+        box = legend.get_window_extent()
+        assert not any(box.overlaps(axes.get_window_extent()) for axes in drawn[name].axes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_phone_shows_legible_text(name, drawn):
+    figure = drawn[name]
+    assert figure.get_size_inches()[0] <= 5.6
+    texts = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+    assert len(texts) > 5
+    assert min(text.get_fontsize() for text in texts) >= 9.5
+
+
+@pytest.mark.parametrize("name", ["bowl", "paths", "steep"])
+def test_contours_fill_axes_of_equal_scale(name, drawn):
+    figure = drawn[name]
+    for axes in figure.axes:
+        free, used = axes.get_position(original=True), axes.get_position()
+        assert used.width == pytest.approx(free.width, rel=0.05)
+        assert used.height == pytest.approx(free.height, rel=0.05)
+        scale = axes.transData.transform([(0, 0), (1, 1)])
+        assert np.ptp(scale[:, 0]) == pytest.approx(np.ptp(scale[:, 1]), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["bowl", "paths", "steep"])
+def test_texts_of_a_landscape_cover_no_path(name, drawn):
+    for axes in drawn[name].axes:
+        paths = [line for line in axes.get_lines() if len(line.get_xdata()) > 1]
+        texts = {text.get_text(): text for text in axes.texts}
+        assert {"start", "minimum"} <= set(texts)
+        assert len(texts) >= 4  # and some contours
+        for line in paths:
+            points = axes.transData.transform(line.get_xydata())
+            middle = (points[1:] + points[:-1]) / 2
+            for text in axes.texts:
+                box = text.get_window_extent()
+                assert not any(box.contains(*at) for at in [*points, *middle]), text.get_text()
+
+
+@given(
+    st.lists(st.tuples(st.floats(-0.5, 1.5), st.floats(0.01, 0.1)), min_size=1, max_size=9),
+)
+def test_places_at_the_right_edge_are_apart_inside_and_no_farther_than_needed(labels):
+    wanted, rooms = np.array(sorted(labels)).T
+    places = _style.apart(wanted, rooms)
+    low, high = places - rooms / 2, places + rooms / 2
+    assert (low[1:] >= high[:-1] - 1e-9).all()
+    assert low[0] >= -1e-9
+    assert high[-1] <= 1 + 1e-9
+    ends = np.stack([wanted - rooms / 2, wanted + rooms / 2], axis=1).ravel()
+    if (np.diff([0, *ends, 1]) >= 0).all():  # nothing needs to move
+        np.testing.assert_allclose(places, wanted, atol=1e-9)
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e9))
+def test_contours_are_at_round_heights_above_the_lowest_point(bottom, height):
+    levels = contour_levels(bottom, bottom + height)
+    heights = levels - bottom
+    assert 6 <= len(levels) <= 9 or bottom + height == bottom
+    assert ((heights >= 0) & (levels <= bottom + height)).all()
+    assert len(contour_levels(bottom, bottom)) == 0
 
 
 def test_the_bowl_has_the_chapters_paths(drawn):

@@ -7,6 +7,7 @@ Series differ in marker or line style as well as in color; the colors are those 
 
 from __future__ import annotations
 
+from adagrad.plotting._animation import Animation, descent_animation
 from adagrad.plotting._demo import demo_figure
 from adagrad.plotting._descent import bowl_figure, loss_figure, path_figure
 from adagrad.plotting._diagnosis import diagnosis_figure
@@ -14,9 +15,11 @@ from adagrad.plotting._spectrum import gershgorin_figure
 from adagrad.plotting._textbook import decile_figure, rates_figure
 
 __all__ = [
+    "Animation",
     "bowl_figure",
     "decile_figure",
     "demo_figure",
+    "descent_animation",
     "diagnosis_figure",
     "gershgorin_figure",
     "loss_figure",

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from adagrad._text import printable
+from adagrad._text import printable, shortened
 from adagrad.metrics import learning_curve
 from adagrad.plotting._style import (
     BLUE,
+    DASHES,
     GREEN,
     GREY,
-    LABEL_POINTS,
     SKY,
+    TITLE_POINTS,
     VERMILION,
-    Picture,
+    WIDTH,
     label_logarithmic,
     label_right_edge,
+    legend_below,
+    new_figure,
     number,
+    set_title,
 )
 from adagrad.rule import Rule
 
@@ -29,7 +34,8 @@ if TYPE_CHECKING:
 
     from adagrad.demo import Comparison
 
-SIZE_INCHES = (12.0, 5.2)
+HEIGHT = 6.4
+LONGEST_LABEL = 13  # characters in a line of text at the right edge
 # Before this share of the log, a learning curve is mostly noise that would stretch the axis.
 SETTLED = 0.05
 
@@ -37,8 +43,8 @@ SETTLED = 0.05
 def demo_figure(comparison: Comparison) -> Figure:
     """Draw the result of :func:`adagrad.demo.compare`.
 
-    Left: learning curves, the normalized entropy of all examples so far against the number of
-    examples, from 5 % of the log on. Right: AdaGrad's effective rate of every feature against its
+    Top: learning curves, the normalized entropy of all examples so far against the number of
+    examples, from 5 % of the log on. Bottom: AdaGrad's effective rate of every feature against its
     number of occurrences, with the rates that the two kinds of SGD use for all features.
 
     Parameters
@@ -49,29 +55,28 @@ def demo_figure(comparison: Comparison) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        12 x 5.2 inches; ``savefig(path, dpi=120)`` gives 1440 x 624 pixels.
+        5.2 x 6.4 inches; ``savefig(path, dpi=180)`` gives 936 x 1152 pixels.
     """
     log = comparison.log
-    name = printable(log.name)
-    name = name if len(name) <= 60 else f"{name[:57]}..."
-    figure = Picture(figsize=SIZE_INCHES, layout="constrained")
+    name = shortened(printable(log.name), 30)
+    figure, (top, bottom) = new_figure("", WIDTH, HEIGHT, 2)
     figure.suptitle(
         f"{name}: {len(log):,} examples, {100 * comparison.base_rate:.3g} % positive",
         x=0.01,
         ha="left",
-        fontsize=12,
+        fontsize=TITLE_POINTS,
         parse_math=False,
     )
-    left, right = figure.subplots(1, 2)
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(labelsize=LABEL_POINTS)
-    _learning_curves(left, comparison)
-    _effective_rates(right, comparison)
+    curves = _learning_curves(top, comparison)
+    rates = _effective_rates(bottom, comparison)
+    legend_below(figure, 1, bottom)
+    label_right_edge(top, curves)
+    label_right_edge(bottom, rates)
     return figure
 
 
-def _learning_curves(axes: Axes, comparison: Comparison) -> None:
+def _learning_curves(axes: Axes, comparison: Comparison) -> list[tuple[float, str, str]]:
+    """Draw the curves, and return what to write at their ends."""
     log = comparison.log
     curves = []
     for run, colour in zip(comparison.runs, (BLUE, VERMILION, GREEN), strict=True):
@@ -82,13 +87,19 @@ def _learning_curves(axes: Axes, comparison: Comparison) -> None:
     labels = []
     for title, colour, seen, entropy in curves:
         axes.plot(seen, entropy, color=colour, linewidth=1.8)
-        labels.append((float(entropy[-1]), f"{title} {entropy[-1]:.3f}", colour))
+        labels.append(
+            (
+                float(entropy[-1]),
+                textwrap.fill(f"{title} {entropy[-1]:.3f}", LONGEST_LABEL),
+                colour,
+            )
+        )
     low = min((float(entropy.min()) for *_, entropy in curves), default=0.9)
     high = max((float(entropy.max()) for *_, entropy in curves), default=1.1)
     # Show the base rate only if that does not flatten the curves.
     if low - (high - low) <= 1 <= high + (high - low):
         low, high = min(low, 1.0), max(high, 1.0)
-        axes.axhline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        axes.axhline(1, color=GREY, linewidth=1, linestyle=DASHES, zorder=1)
         labels.append((1.0, "base rate 1", GREY))
     margin = 0.05 * (high - low) + 1e-4
     axes.set_ylim(low - margin, high + margin)
@@ -96,12 +107,13 @@ def _learning_curves(axes: Axes, comparison: Comparison) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(number))
     axes.set_xlabel("examples seen")
-    axes.set_ylabel("normalized entropy so far\n(logloss / entropy of the base rate)")
-    axes.set_title("Learning curves (lower is better)", loc="left", fontsize=11)
-    label_right_edge(axes, labels, SIZE_INCHES[1])
+    axes.set_ylabel("normalized entropy so far")
+    set_title(axes, "Learning curves (lower is better)")
+    return labels
 
 
-def _effective_rates(axes: Axes, comparison: Comparison) -> None:
+def _effective_rates(axes: Axes, comparison: Comparison) -> list[tuple[float, str, str]]:
+    """Draw a dot for each feature, and return what to write beside the lines."""
     from adagrad.demo import EPS  # imported here because it needs the extra "ctr"
 
     adagrad, constant, decaying = (run.learner for run in comparison.runs)
@@ -111,8 +123,8 @@ def _effective_rates(axes: Axes, comparison: Comparison) -> None:
     axes.set_yscale("log")
     alpha = float(np.clip(10 / np.sqrt(max(len(counts), 1)), 0.25, 0.8))
     for met, colour, text in (
-        (False, SKY, "AdaGrad, feature in negatives only"),
-        (True, BLUE, "AdaGrad, feature in a positive"),
+        (False, SKY, "AdaGrad, feature that occurs in negatives only"),
+        (True, BLUE, "AdaGrad, feature that occurs in a positive"),
     ):
         chosen = comparison.met_positive == met
         # As vectors, so many dots would make an SVG or PDF of megabytes.
@@ -130,8 +142,7 @@ def _effective_rates(axes: Axes, comparison: Comparison) -> None:
     everything = np.array([*rates, constant.lr, last])
     low, high = float(everything.min()), float(everything.max())
     most = int(counts.max(initial=10))
-    # The legend needs room above the highest dot.
-    axes.set_ylim(low / 1.6, high * (high / low) ** 0.2)
+    axes.set_ylim(low / 1.6, high * 1.6)
     axes.set_xlim(0.8, most * 1.3)
     steps = np.array([1, most])
     axes.plot(
@@ -140,20 +151,15 @@ def _effective_rates(axes: Axes, comparison: Comparison) -> None:
         color="black",
         linewidth=1,
         linestyle=(0, (1, 2)),
-        label=f"{adagrad.lr:g} / √occurrences, if every |g| were 1",
+        label=f"{adagrad.lr:g} / √occurrences: AdaGrad, if every |g| were 1",
     )
     axes.axhline(constant.lr, color=VERMILION, linewidth=1.8)
     axes.axhline(last, color=GREEN, linewidth=1.8)
     label_logarithmic(axes.xaxis, axes.yaxis)
     axes.set_xlabel("occurrences of the feature in the log")
-    axes.set_ylabel("effective learning rate at the end, lr / √(s + ε)")
-    axes.set_title("AdaGrad's step size for each feature", loc="left", fontsize=11)
-    axes.legend(loc="upper right", frameon=False, fontsize=LABEL_POINTS, borderaxespad=0)
-    label_right_edge(
-        axes,
-        [
-            (constant.lr, f"constant rate {constant.lr:.2g}", VERMILION),
-            (last, f"global rate {last:.2g}", GREEN),
-        ],
-        SIZE_INCHES[1],
-    )
+    axes.set_ylabel("learning rate at the end\nlr / √(s + ε)")
+    set_title(axes, "AdaGrad's learning rate of each feature")
+    return [
+        (constant.lr, f"constant\nrate {constant.lr:.2g}", VERMILION),
+        (last, f"global\nrate {last:.2g}", GREEN),
+    ]

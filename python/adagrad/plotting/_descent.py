@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from adagrad.analysis import trace
+from adagrad.plotting._landscape import Landscape, checked_paths, window
 from adagrad.plotting._style import (
+    DASHES,
     GREY,
-    LABEL_POINTS,
     SERIES,
+    WIDTH,
+    check_series,
+    fit_height,
     label_logarithmic,
+    label_right_edge,
+    legend_below,
     new_figure,
     number,
+    set_title,
 )
 from adagrad.rule import Rule
 from adagrad.textbook import BOWL, BOWL_START
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-GRID = 201
-LEVELS = 12
+LONGEST_LABEL = 14  # characters in a line of text at the right edge
 
 
 def path_figure(
@@ -51,7 +57,8 @@ def path_figure(
     Returns
     -------
     matplotlib.figure.Figure
-        6.4 x 5.2 inches. Points that are not finite are left out.
+        5.2 inches wide, and as high as equal axes need around the paths and the minimum. Every
+        other contour shows its value. Points that are not finite are left out.
 
     Raises
     ------
@@ -60,10 +67,15 @@ def path_figure(
     TypeError
         `paths` is not a mapping.
     """
-    _check_series("paths", paths)
-    figure, (axes,) = new_figure(title, 6.4, 5.2)
-    _draw_paths(axes, f, paths)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=LABEL_POINTS)
+    check_series("paths", paths)
+    arrays = checked_paths(paths)
+    figure, (axes,) = new_figure(title, WIDTH, WIDTH)
+    landscape = Landscape.draw(axes, f, *window(f, np.concatenate(list(arrays.values()))))
+    for (name, path), look in zip(arrays.items(), SERIES, strict=False):
+        landscape.draw_path(path, look, name)
+    legend_below(figure, 3)
+    fit_height(figure)
+    landscape.write_texts()
     return figure
 
 
@@ -71,7 +83,7 @@ def bowl_figure(steps: int = 20) -> Figure:
     """Draw AdaGrad on the quadratic bowl of the textbook chapter, and on the rotated bowl.
 
     The rates are 0.4 and 2.0, the bowl is ``0.1 x1**2 + 2 x2**2`` and the start (-5, -2). In the
-    second row, bowl and start are rotated by 45 degrees.
+    lower row, bowl and start are rotated by 45 degrees.
 
     Parameters
     ----------
@@ -81,105 +93,35 @@ def bowl_figure(steps: int = 20) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        9 x 9.4 inches, two by two panels, all with the same axes.
+        5.2 x 5.5 inches, two by two panels; those of a row have the same, equal axes.
     """
-    figure, panels = new_figure("AdaGrad on an ellipse, and on its rotation", 9.0, 9.4, 2, 2)
     angle = math.pi / 4
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    cases = [
-        ("axes aligned", BOWL, np.array(BOWL_START)),
-        ("rotated by 45°", BOWL.rotated(angle), turn @ BOWL_START),
-    ]
-    for row, (name, f, start) in enumerate(cases):
-        for column, lr in enumerate((0.4, 2.0)):
-            axes = panels[2 * row + column]
-            path = trace(Rule(lr=lr), f, start, steps)
-            _draw_paths(axes, f, {"AdaGrad": path}, window=(np.full(2, -6.0), np.full(2, 1.5)))
-            axes.set_title(
-                f"lr = {lr}, {name}\nf = {f(path[-1]):.2g} after {steps} steps",
-                loc="left",
-                fontsize=10,
-            )
+    rows = []
+    for name, f, start in (
+        ("", BOWL, np.array(BOWL_START)),
+        (", rotated by 45°", BOWL.rotated(angle), turn @ BOWL_START),
+    ):
+        paths = {lr: trace(Rule(lr=lr), f, start, steps) for lr in (0.4, 2.0)}
+        rows.append((name, f, paths, window(f, np.concatenate(list(paths.values())))))
+    figure, panels = new_figure(
+        f"AdaGrad on an ellipse, {steps} steps",
+        WIDTH,
+        WIDTH,
+        2,
+        2,
+        [(high - low)[1] / (high - low)[0] for *_, (low, high) in rows],
+    )
+    landscapes = []
+    for (name, f, paths, corners), row in zip(rows, (panels[:2], panels[2:]), strict=True):
+        for (lr, path), axes in zip(paths.items(), row, strict=True):
+            landscapes.append(Landscape.draw(axes, f, *corners))
+            landscapes[-1].draw_path(path, SERIES[0], "AdaGrad")
+            set_title(axes, f"lr = {lr}{name}\nf = {f(path[-1]):.2g} at the end")
+    fit_height(figure, 2)
+    for landscape in landscapes:
+        landscape.write_texts()
     return figure
-
-
-def _check_series(name: str, given: object) -> None:
-    if not isinstance(given, Mapping):
-        raise TypeError(
-            f"{name} must be a mapping from the name of each to its points, got"
-            f" {type(given).__name__}"
-        )
-    if not 1 <= len(given) <= len(SERIES):
-        raise ValueError(f"{name} must have 1 to {len(SERIES)} entries, got {len(given)}")
-
-
-def _draw_paths(
-    axes: Axes,
-    f: Any,
-    paths: Mapping[str, npt.ArrayLike],
-    window: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None,
-) -> None:
-    """Draw paths over contours, in a window (lower left, upper right) that fits by default."""
-    arrays = {}
-    for name, given in paths.items():
-        path = np.asarray(given, np.float64)
-        if path.ndim != 2 or path.shape[1] != 2:
-            raise ValueError(f"path {name!r} must have shape [steps + 1, 2], got {path.shape}")
-        arrays[name] = path[np.isfinite(path).all(axis=1)]
-        if not len(arrays[name]):
-            raise ValueError(f"path {name!r} has no finite point")
-    low, high = _window(np.concatenate(list(arrays.values()))) if window is None else window
-    grid = np.stack(np.meshgrid(*np.linspace(low, high, GRID, axis=-1)), axis=-1)
-    values = np.asarray(f(grid), np.float64)
-    bottom = float(values.min())
-    height = float(values.max()) - bottom or 1.0
-    # Contours are denser near the bottom, where the paths end.
-    levels = bottom + height * np.linspace(0, 1, LEVELS + 1)[1:] ** 2
-    axes.contour(*grid.transpose(2, 0, 1), values, levels, colors=GREY, linewidths=0.6, alpha=0.6)
-    for (name, path), (colour, marker, line) in zip(arrays.items(), SERIES, strict=False):
-        axes.plot(
-            *path.T,
-            color=colour,
-            marker=marker,
-            linestyle=line,
-            markersize=4.5,
-            linewidth=1.5,
-            label=name,
-        )
-    start = next(iter(arrays.values()))[0]
-    axes.annotate(
-        "start",
-        start,
-        xytext=(0, -7),
-        textcoords="offset points",
-        ha="center",
-        va="top",
-        fontsize=LABEL_POINTS,
-    )
-    lowest = grid.reshape(-1, 2)[values.argmin()]
-    axes.plot(*lowest, "x", color="black", markersize=7)
-    axes.annotate(
-        "lowest",
-        lowest,
-        xytext=(0, 7),
-        textcoords="offset points",
-        ha="center",
-        fontsize=LABEL_POINTS,
-    )
-    axes.set_aspect("equal")
-    axes.set_xlabel("x₁")
-    axes.set_ylabel("x₂")
-
-
-def _window(
-    points: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the corners of a rectangle around the points and the origin, not too narrow."""
-    low, high = np.minimum(points.min(axis=0), 0), np.maximum(points.max(axis=0), 0)
-    longest = max(float((high - low).max()), 1e-9)
-    missing = np.maximum(0.4 * longest - (high - low), 0)
-    margin = 0.12 * longest + missing / 2
-    return low - margin, high + margin
 
 
 def loss_figure(
@@ -208,7 +150,7 @@ def loss_figure(
     Returns
     -------
     matplotlib.figure.Figure
-        7.2 x 4.6 inches. The loss axis is logarithmic if the losses span more than a decade.
+        5.2 x 3.2 inches. The loss axis is logarithmic if the losses span more than a decade.
 
     Raises
     ------
@@ -217,9 +159,9 @@ def loss_figure(
     TypeError
         `curves` is not a mapping.
     """
-    _check_series("curves", curves)
-    figure, (axes,) = new_figure(title, 7.2, 4.6)
-    finite = []
+    check_series("curves", curves)
+    figure, (axes,) = new_figure(title, WIDTH, 3.2)
+    finite, labels = [], []
     for (name, points), (colour, marker, line) in zip(curves.items(), SERIES, strict=False):
         examples, losses = _points(name, points)
         axes.plot(
@@ -231,21 +173,34 @@ def loss_figure(
             marker=marker,
             markersize=5,
             markevery=max(1, len(losses) // 12),
-            label=f"{name}: {losses[-1]:.4g} at the end",
+            label=name,
         )
         finite.append(losses[np.isfinite(losses) & (losses > 0)])
+        labels.append((_last(losses), f"{_wrapped(name)}\n{losses[-1]:.4g}", colour))
     spread = np.concatenate(finite)
     if len(spread) and spread.max() > 10 * spread.min():
         axes.set_yscale("log")
         label_logarithmic(axes.yaxis)
     if reference is not None:
         name, level = reference
-        axes.axhline(level, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1, label=name)
+        axes.axhline(level, color=GREY, linewidth=1, linestyle=DASHES, zorder=1, label=name)
+        labels.append((level, _wrapped(name), GREY))
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(number))
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
-    axes.legend(loc="upper right", frameon=False, fontsize=LABEL_POINTS)
+    label_right_edge(axes, labels)
     return figure
+
+
+def _last(losses: npt.NDArray[np.float64]) -> float:
+    """Return the last loss that is drawn."""
+    drawn = losses[np.isfinite(losses)]
+    return float(drawn[-1]) if len(drawn) else math.nan
+
+
+def _wrapped(name: str) -> str:
+    return textwrap.fill(name, LONGEST_LABEL)
 
 
 def _points(name: str, curve: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

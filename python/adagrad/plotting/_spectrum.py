@@ -10,7 +10,15 @@ import numpy.typing as npt
 from matplotlib.patches import Circle
 
 from adagrad.analysis import Quadratic, condition_number, gershgorin_discs, jacobi_precondition
-from adagrad.plotting._style import BLUE, LABEL_POINTS, SKY, VERMILION, new_figure
+from adagrad.plotting._style import (
+    BLUE,
+    SKY,
+    VERMILION,
+    WIDTH,
+    legend_below,
+    new_figure,
+    set_title,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +38,8 @@ def gershgorin_figure(Q: npt.ArrayLike) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        9.6 x 4.6 inches. Each panel shows the condition number and the bound that the discs give.
+        5.2 x 6 inches, before above after. Each panel has equal axes and shows the condition number
+        and the bound that the discs give.
 
     Raises
     ------
@@ -41,13 +50,10 @@ def gershgorin_figure(Q: npt.ArrayLike) -> Figure:
     if len(before) > MOST_DISCS:
         raise ValueError(f"Q has {len(before)} rows; at most {MOST_DISCS} discs are legible")
     after = jacobi_precondition(before)
-    figure, panels = new_figure("Gershgorin's discs contain every eigenvalue", 9.6, 4.6, 1, 2)
+    figure, panels = new_figure("Gershgorin's discs contain every eigenvalue", WIDTH, 6.0, 2)
     for axes, matrix, name in zip(panels, (before, after), ("Q", "scaled Q"), strict=True):
         _draw_discs(axes, matrix, name)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=LABEL_POINTS
-    )
+    legend_below(figure, 3)
     return figure
 
 
@@ -76,11 +82,10 @@ def _draw_discs(axes: Axes, matrix: npt.NDArray[np.float64], name: str) -> None:
     axes.set_aspect("equal", adjustable="datalim")
     axes.axvline(0, color="black", linewidth=0.8)
     bound = discs.condition_bound
-    axes.set_title(
+    set_title(
+        axes,
         f"{name}: κ = {condition_number(matrix):.3g}, "
         + (f"the discs give κ ≤ {bound:.3g}" if bound < math.inf else "a disc reaches 0: no bound"),
-        loc="left",
-        fontsize=10,
     )
     axes.set_xlabel("real part")
     axes.set_ylabel("imaginary part")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import threading
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +29,11 @@ SERIES = (
     (ORANGE, "v", (0, (8, 2, 2, 2))),
     (SKY, "P", (0, (2, 2))),
 )
-LABEL_POINTS = 9.0
+# A phone shows a figure of this width, in inches, with about 77 dots per inch: small text would be
+# illegible there.
+WIDTH = 5.2
+TITLE_POINTS, LABEL_POINTS = 11.0, 10.0
+DASHES = (0, (4, 3))  # of lines to compare with
 SVG_DOTS_PER_INCH = 200  # of the parts of an SVG file that are drawn as pixels
 
 _settings = threading.Lock()  # matplotlib has one salt for all threads
@@ -45,17 +50,80 @@ class Picture(Figure):
         return text.getvalue()
 
 
+def check_series(name: str, given: object) -> None:
+    """Refuse what is no mapping with one to six entries, which have looks of their own."""
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f"{name} must be a mapping from the name of each to its points, got"
+            f" {type(given).__name__}"
+        )
+    if not 1 <= len(given) <= len(SERIES):
+        raise ValueError(f"{name} must have 1 to {len(SERIES)} entries, got {len(given)}")
+
+
 def new_figure(
-    title: str, width: float, height: float, rows: int = 1, columns: int = 1
+    title: str,
+    width: float,
+    height: float,
+    rows: int = 1,
+    columns: int = 1,
+    height_ratios: Sequence[float] | None = None,
 ) -> tuple[Picture, list[Axes]]:
     """Return a figure with a title and its axes, row by row."""
     figure = Picture(figsize=(width, height), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
-    panels = [*figure.subplots(rows, columns, squeeze=False).flat]
+    figure.suptitle(title, x=0.01, ha="left", fontsize=TITLE_POINTS)
+    grid = figure.subplots(rows, columns, squeeze=False, height_ratios=height_ratios)
+    panels = [*grid.flat]
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=LABEL_POINTS)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.label.set_fontsize(LABEL_POINTS)
     return figure, panels
+
+
+def set_title(axes: Axes, text: str) -> None:
+    """Give a panel a title."""
+    axes.set_title(text, loc="left", fontsize=LABEL_POINTS)
+
+
+def legend_below(figure: Figure, columns: int, source: Axes | None = None) -> None:
+    """Put the legend of a figure, or of one of its axes, where it can cover no data."""
+    handles, labels = (source or figure.axes[0]).get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower left",
+        ncols=columns,
+        frameon=False,
+        fontsize=LABEL_POINTS,
+        columnspacing=1.2,
+        handlelength=1.6,
+    )
+
+
+def fit_height(figure: Figure, columns: int = 1) -> None:
+    """Change the height of a figure such that its axes, all with an equal aspect, fill it.
+
+    Call it when limits, labels and legends are final.
+    """
+    width, height = figure.get_size_inches()
+    for _ in range(3):  # the space for labels depends on the size of the axes, but weakly
+        figure.draw_without_rendering()
+        for axes in figure.axes[::columns]:
+            box = axes.get_position(original=True)
+            (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+            wanted = width * box.width * (top - bottom) / (right - left)
+            height += wanted - figure.get_size_inches()[1] * box.height
+        figure.set_size_inches(width, height)
+
+
+def laid_out(axes: Axes) -> Figure:
+    """Return the figure of axes, after it has found their places."""
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    figure.draw_without_rendering()
+    return figure
 
 
 def number(value: float, _: object = None) -> str:
@@ -66,31 +134,33 @@ def number(value: float, _: object = None) -> str:
 def label_logarithmic(*axes: Axis) -> None:
     """Label the major ticks of logarithmic axes with plain numbers, and no minor ticks.
 
-    By default matplotlib labels minor ticks with powers of ten, which do not match.
+    By default matplotlib labels minor ticks with powers of ten, which do not match. Short axes have
+    major ticks at 1, 2 and 5 times a power of ten. Call it when the limits are final.
     """
     for axis in axes:
+        low, high = axis.get_view_interval()
+        if high < 300 * low:
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(FuncFormatter(number))
         axis.set_minor_formatter(NullFormatter())
 
 
-def label_right_edge(
-    axes: Axes, labels: list[tuple[float, str, str]], figure_height: float
-) -> None:
+def label_right_edge(axes: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
     """Write labels (height in data units, text, color) to the right of the axes, without overlap.
 
-    Call it when limits and scales are final. The height of the figure is in inches.
+    Call it when limits, scales and the size of the figure are final.
     """
+    if not labels:
+        return
+    figure = laid_out(axes)
+    line = 1.25 * LABEL_POINTS * figure.dpi / 72 / axes.get_window_extent().height
     heights = [axes.transData.transform((1, height))[1] for height, *_ in labels]
-    moved = axes.transAxes.inverted().transform([(0.0, height) for height in heights])[:, 1]
-    order = np.argsort(moved, kind="stable")
-    # The height of a line of text with some space, relative to the approximate height of the axes.
-    gap = 1.5 * LABEL_POINTS / (0.75 * figure_height * 72)
-    for _ in range(100):
-        for lower, upper in pairwise(order):
-            overlap = max(gap - (moved[upper] - moved[lower]), 0.0)
-            moved[lower] -= overlap / 2
-            moved[upper] += overlap / 2
-    for place, (_, text, colour) in zip(moved, labels, strict=True):
+    wanted = axes.transAxes.inverted().transform([(0.0, height) for height in heights])[:, 1]
+    order = np.argsort(wanted, kind="stable")
+    rooms = np.array([line * (1 + labels[i][1].count("\n")) for i in order])
+    places = apart(wanted[order], rooms)
+    for i, place in zip(order, places, strict=True):
+        _, text, colour = labels[i]
         axes.annotate(
             text,
             (1, place),
@@ -100,4 +170,27 @@ def label_right_edge(
             va="center",
             color=colour,
             fontsize=LABEL_POINTS,
+            linespacing=1.0,
         )
+
+
+def apart(
+    wanted: npt.NDArray[np.float64], rooms: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return the places nearest to the wanted, ascending ones at which no two rooms overlap.
+
+    Nearest in the sum of squares: a regression with ascending values, in which neighbors that
+    would overlap move as one block.
+    """
+    ends = np.cumsum(rooms)
+    shifts = ends - rooms / 2
+    blocks: list[tuple[float, int]] = []  # the mean of wanted - shifts, and the number of places
+    for value in wanted - shifts:
+        mean, count = float(value), 1
+        while blocks and blocks[-1][0] > mean:
+            before, size = blocks.pop()
+            mean, count = (mean * count + before * size) / (count + size), count + size
+        blocks.append((mean, count))
+    free = np.repeat([mean for mean, _ in blocks], [count for _, count in blocks])
+    places: npt.NDArray[np.float64] = np.clip(free, 0.0, max(0.0, 1.0 - float(ends[-1]))) + shifts
+    return places

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adagrad.plotting._style import GREY, LABEL_POINTS, SERIES, label_logarithmic, new_figure
+from adagrad.plotting._style import (
+    DASHES,
+    GREY,
+    SERIES,
+    WIDTH,
+    label_logarithmic,
+    legend_below,
+    new_figure,
+)
 from adagrad.textbook import CLOCKS
 
 if TYPE_CHECKING:
@@ -26,9 +34,9 @@ def rates_figure(result: RareFeatures) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        7.2 x 4.8 inches, both axes logarithmic.
+        5.2 x 4 inches, both axes logarithmic.
     """
-    figure, (axes,) = new_figure("Effective learning rate of each feature", 7.2, 4.8)
+    figure, (axes,) = new_figure("Effective learning rate of each feature", WIDTH, 4.0)
     axes.set_xscale("log")
     axes.set_yscale("log")
     for clock, (colour, marker, _) in _series():
@@ -46,8 +54,8 @@ def rates_figure(result: RareFeatures) -> Figure:
         axes.plot([], [], marker, color=colour, markersize=6, label=label)
     label_logarithmic(axes.xaxis, axes.yaxis)
     axes.set_xlabel("occurrences of the feature")
-    axes.set_ylabel("effective learning rate after the last step")
-    axes.legend(loc="upper right", frameon=False, fontsize=LABEL_POINTS)
+    axes.set_ylabel("rate after the last step")
+    legend_below(figure, 1)
     return figure
 
 
@@ -62,12 +70,12 @@ def decile_figure(result: RareFeatures) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        7.2 x 4.8 inches.
+        5.2 x 4 inches.
     """
-    figure, (axes,) = new_figure("A global schedule starves rare features", 7.2, 4.8)
+    figure, (axes,) = new_figure("A global schedule starves rare features", WIDTH, 4.0)
     places = np.arange(1, 11)
     axes.set_yscale("log")
-    axes.axhline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), label="nothing learned")
+    axes.axhline(1, color=GREY, linewidth=1, linestyle=DASHES, label="nothing learned")
     for clock, (colour, marker, line) in _series():
         axes.plot(
             places,
@@ -82,9 +90,9 @@ def decile_figure(result: RareFeatures) -> Figure:
     mean_counts = result.by_decile(result.counts.astype(np.float64))
     axes.set_xticks(places, [f"{count:,.0f}" for count in mean_counts])
     label_logarithmic(axes.yaxis)
-    axes.set_xlabel("mean occurrences in each tenth of the features, from frequent to rare")
-    axes.set_ylabel("mean squared error of the weights\n(the true weights have variance 1)")
-    axes.legend(loc="lower right", frameon=False, fontsize=LABEL_POINTS)
+    axes.set_xlabel("mean occurrences in each tenth of the features")
+    axes.set_ylabel("squared error of the weights")
+    legend_below(figure, 1)
     return figure
 
 
