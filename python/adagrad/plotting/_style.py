@@ -132,7 +132,7 @@ def laid_out(axes: Axes) -> Figure:
 
 def number(value: float, _: object = None) -> str:
     """Return the label of a tick: 10,000 rather than 1e4."""
-    return f"{value:,.0f}" if 1 <= value < 1e6 else f"{value:g}"
+    return f"{value:,.0f}" if 1 <= value < 1e7 else f"{value:g}"
 
 
 def label_logarithmic(*axes: Axis) -> None:

@@ -24,7 +24,7 @@ from collections.abc import Callable
 import numpy as np
 
 import adagrad
-from adagrad.plotting import bowl_figure, curves_figure
+from adagrad.plotting import curves_figure, descent_animation
 from adagrad.textbook import BOWL, BOWL_START
 
 
@@ -82,7 +82,7 @@ def descend(
     gradient: Callable[[np.ndarray], np.ndarray], start: tuple[float, ...], lr: float, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the params and the accumulators before the first and after each step."""
-    w, s = np.array(start), np.zeros(len(start))
+    w, s = np.array(start, dtype=np.float64), np.zeros(len(start))
     path, accumulators = [w.copy()], [s.copy()]
     for _ in range(steps):
         adagrad.step(w, gradient(w), s, lr)
@@ -107,15 +107,11 @@ The textbook prints the last points, $(-2.382563, -0.158591)$ and $(-0.002295, -
 assert [f"{x:.6f}" for x in slow[20]] == ["-2.382563", "-0.158591"]
 assert [f"{x:.6f}" for x in fast[20]] == ["-0.002295", "-0.000000"]
 
-# %% mystnb={"image": {"alt": "Four descents over contours. On the bowl with lr 0.4, 20 steps stop halfway; with lr 2 they reach the minimum. On the bowl rotated by 45 degrees both paths go down the valley more slowly."}}
-bowl_figure()
+# %% mystnb={"image": {"alt": "Two descents over the contours of the bowl, step by step. With lr 0.4 the path curves and ends halfway along x1. With lr 2 the first step reaches x2 = 0, and the others follow that axis to the minimum."}}
+descent_animation(BOWL, {"lr = 0.4": slow, "lr = 2": fast}, title="AdaGrad on the chapter's bowl")
 
 # %% [markdown]
 r"""
-The lower pictures show the same bowl, rotated by 45 degrees. [An
-exercise](../exercises/2_rotated_objective.py) explains them. The upper ones are the textbook's, and
-the tables explain those.
-
 **The first step has length $\eta$ along both axes**, because $g / \sqrt{g^2}$ is ±1 whatever the
 slopes. This is preconditioning at work.
 
@@ -139,6 +135,38 @@ assert abs(fast[1, 1]) < 1e-7
 unlucky, _ = descend(BOWL.gradient, (-5.0, -3.0), lr=2.0, steps=20)
 print(f"from (-5, -3), lr = 2 leads to ({unlucky[20, 0]:.6f}, {unlucky[20, 1]:.6f})")
 assert BOWL(unlucky[20]) < 1e-5
+
+# %% [markdown]
+r"""
+**AdaGrad depends on the axes.** Rotate the bowl and the start by 45 degrees. To gradient descent
+this makes no difference. But now the steep direction and the flat one have equal shares in both
+coordinates, whose rates differ by less than a factor of two, and no rate suits both directions. [An
+exercise](../exercises/2_rotated_objective.py) explains it.
+"""
+
+# %%
+turn = np.array([[1.0, -1.0], [1.0, 1.0]]) / np.sqrt(2)
+rotated = BOWL.rotated(np.pi / 4)
+start = tuple(turn @ BOWL_START)
+rotated_slow, rotated_slow_s = descend(rotated.gradient, start, lr=0.4, steps=20)
+rotated_fast, rotated_fast_s = descend(rotated.gradient, start, lr=2.0, steps=20)
+for lr, x, s, other, other_s in (
+    (0.4, slow, slow_s, rotated_slow, rotated_slow_s),
+    (2.0, fast, fast_s, rotated_fast, rotated_fast_s),
+):
+    ratios = [np.sqrt(sums[20].max() / sums[20].min()) for sums in (s, other_s)]
+    print(f"lr = {lr}: f = {BOWL(x[20]):.1e}, rates differ by a factor of {ratios[0]:.1f}")
+    print(f"  rotated: f = {rotated(other[20]):.1e}, rates differ by a factor of {ratios[1]:.1f}")
+    assert np.isclose(BOWL(x[0]), rotated(other[0]))
+    assert BOWL(x[20]) < rotated(other[20]) / 2
+    assert ratios[1] < 2 < 4 < ratios[0]
+
+# %% mystnb={"image": {"alt": "Two descents over the contours of the rotated bowl, step by step. Both first go diagonally across the valley. With lr 2 the path overshoots its floor, returns and follows it toward the minimum. With lr 0.4 it has just reached the floor after 20 steps."}}
+descent_animation(
+    rotated,
+    {"lr = 0.4": rotated_slow, "lr = 2": rotated_fast},
+    title="The same bowl, rotated by 45 degrees",
+)
 
 # %% [markdown]
 r"""
