@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
@@ -89,10 +90,13 @@ def set_title(axes: Axes, text: str) -> None:
 
 def legend_below(figure: Figure, columns: int, source: Axes | None = None) -> None:
     """Put the legend of a figure, or of one of its axes, where it can cover no data."""
-    handles, labels = (source or figure.axes[0]).get_legend_handles_labels()
+    entries: dict[str, Artist] = {}
+    for axes in figure.axes if source is None else [source]:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
     figure.legend(
-        handles,
-        labels,
+        list(entries.values()),
+        list(entries),
         loc="outside lower left",
         ncols=columns,
         frameon=False,
@@ -128,7 +132,7 @@ def laid_out(axes: Axes) -> Figure:
 
 def number(value: float, _: object = None) -> str:
     """Return the label of a tick: 10,000 rather than 1e4."""
-    return f"{value:,.0f}" if 1 <= value < 1e6 else f"{value:g}"
+    return f"{value:,.0f}" if 1 <= value < 1e7 else f"{value:g}"
 
 
 def label_logarithmic(*axes: Axis) -> None:

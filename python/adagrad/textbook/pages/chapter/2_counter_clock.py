@@ -2,33 +2,72 @@
 r"""
 # A counter as the clock
 
-The simplest way to give each feature its own clock is to count. Let `n` be the number of steps in
-which a feature has had a gradient, and use the rate `lr / √n`. The library has this rule:
-`Rule(statistic="count")`. AdaGrad replaces the count with the sum of the squares of the
-gradients, `s = g₁² + g₂² + …`. This page shows what that changes.
+The simplest way to give each feature its own clock is to count. Let $s(i, t)$ be the number of the
+first $t$ steps in which feature $i$ has a gradient, $g_i \ne 0$. Its rate is
+
+$$\eta_i = \frac{\eta_0}{\sqrt{s(i, t) + c}}.$$
+
+AdaGrad replaces the count with a sum of squares:
+
+$$s(i, t) = s(i, t - 1) + g_{t,i}^2.$$
+
+This page shows what that changes. The library has both rules. `Rule(statistic="count")` is the
+counter, with $\eta_0$ = `lr` and $c$ = `eps`. The count includes the current step.
 """
 
 # %%
 import numpy as np
 
 import adagrad
-from adagrad.plotting import rates_figure
+from adagrad.plotting import curves_figure, decile_figure, rates_figure
 from adagrad.textbook import rare_features
 
-count = adagrad.Rule(lr=0.1, statistic="count")
+counter = adagrad.Rule(lr=0.1, statistic="count")
 square = adagrad.Rule(lr=0.1)
 
 
 def descend(gradients: np.ndarray, rule: adagrad.Rule) -> np.ndarray:
-    """Return the params after one step per row of the gradients, [steps, d], starting from 0."""
+    """Return the params after each step, [steps, d], given its gradient; they start from 0."""
     w, s = np.zeros(gradients.shape[1]), np.zeros(gradients.shape[1])
-    for g in gradients:
+    path = np.empty_like(gradients)
+    for t, g in enumerate(gradients):
         adagrad.step(w, g, s, rule)
-    return w
+        path[t] = w
+    return path
 
+
+g = np.full((3, 1), -1.0)
+steps = np.diff(descend(g, counter.replace(eps=9.0)), axis=0, prepend=0.0)
+assert np.allclose(steps[:, 0], 0.1 / np.sqrt([1 + 9, 2 + 9, 3 + 9]), rtol=1e-14)
 
 # %% [markdown]
 r"""
+**The constant $c$ delays the fall.** Up to $c$ occurrences the rate hardly changes, and then it
+falls as if there were no $c$. The default is $10^{-6}$, which only prevents a division by 0. In
+AdaGrad, `eps` does the same, in units of squared gradients.
+"""
+
+# %% mystnb={"image": {"alt": "Three rates against the number of occurrences, with logarithmic axes. Each is flat up to c = 1, 10 or 100 and then joins one line of slope -1/2."}}
+counts = np.arange(1.0, 10_001.0)
+curves_figure(
+    {
+        "rate / η₀": {
+            **{
+                f"c = {c}": (counts, counter.replace(eps=c).rate(counts) / 0.1)
+                for c in (1, 10, 100)
+            },
+            "no c": (counts, 1 / np.sqrt(counts)),
+        }
+    },
+    title="The constant c delays the fall",
+    xlabel="occurrences of the feature",
+    references=["no c"],
+)
+
+# %% [markdown]
+r"""
+## Where the two agree
+
 **If every gradient is -1, 0 or +1, nothing changes.** The square of a nonzero gradient is then 1,
 so the sum of squares is the count. The params are equal to the last bit.
 """
@@ -36,57 +75,138 @@ so the sum of squares is the count. The params are equal to the last bit.
 # %%
 rng = np.random.default_rng(0)
 g = rng.integers(-1, 2, size=(500, 20)).astype(np.float64)
-assert (descend(g, count) == descend(g, square)).all()
+assert (descend(g, counter) == descend(g, square)).all()
 
 # %% [markdown]
 r"""
-**A sum of squares needs no threshold.** Unless someone chooses a threshold, a counter ticks for a
-tiny gradient as for any other. Its rate is used up before the gradients matter.
+## Where the counter fails
+
+**Gradients that are often tiny and rarely large** advance the counter in every step. Take
+coordinates with a gradient of -1 in one percent of the steps, which tells them where to go, and of
+±0.001 in the others, which is noise. When a large gradient comes, the noise has used up the
+counter's rate. AdaGrad's accumulator has hardly noticed it: a thousand squares of 0.001 add up to
+0.001.
+
+With a share $p$ of large gradients, the counter has counted $T$ steps where AdaGrad has summed
+about $pT$. The argument of [the first page](1_sparse_features.py) applies: the counter moves the
+param only $\sqrt p$ times as far. For $p$ = 1 % that is a tenth of the way, as if the clock were
+global.
 """
 
 # %%
-small = np.ones((100, 2))
-small[:50, 1] = 1e-3  # the second coordinate hardly matters in the first half
-for name, rule in (("counter", count), ("AdaGrad", square)):
-    w = descend(small, rule)
-    print(f"{name}: the second coordinate has moved {w[1] / w[0]:.2f} times as far as the first")
+free = {"AdaGrad": square.replace(eps=0.0), "counter clock": counter.replace(eps=0.0)}
+number = np.arange(1, 10_001)
+large = rng.random((10_000, 200)) < 0.01  # 200 coordinates
+often_tiny = np.where(large, -1.0, rng.choice([-1e-3, 1e-3], large.shape))
+way = {name: descend(often_tiny, rule).mean(axis=1) for name, rule in free.items()}
+ratio = way["counter clock"][-1] / way["AdaGrad"][-1]
+print(f"the counter has moved the params {ratio:.3f} times as far as AdaGrad, in the mean")
+assert np.isclose(ratio, 0.01**0.5, rtol=0.1)
+
+# %% mystnb={"image": {"alt": "The mean distance that the params have moved against the number of steps. After 10,000 steps, AdaGrad is at 1.9 and the counter clock at 0.2."}}
+curves_figure(
+    {"mean distance from the start": {name: (number, path) for name, path in way.items()}},
+    title="99 % of the gradients are tiny",
+    xlabel="steps",
+    logarithmic=False,
+)
 
 # %% [markdown]
 r"""
-With the counter, the second coordinate has covered only part of the distance. To AdaGrad, small
-gradients are just another scale. It takes its usual steps in the first half, and starts the
-second half with a rate that is as good as new.
+Such gradients are common. A feature that is absent is not always exactly 0: sensors have noise,
+counts are smoothed, columns are centered. Repeat the experiment of the first page, but let each
+feature have the value 0.001 where it is absent. Every weight now has a gradient in every step.
 """
 
+# %% mystnb={"image": {"alt": "The error of the weights in each tenth of the features, above a background of 0.001. The curve of the counter clock lies on that of the global clock and rises to 0.9. AdaGrad's stays at 0.1 or below."}}
+background = rare_features(background=1e-3)
+decile_figure(background)
+
+# %%
+clean = rare_features()
+counted, by_steps = (background.errors[name] for name in ("counter clock", "global 1/√t"))
+assert np.allclose(counted, by_steps, rtol=1e-3)  # the counter counts steps
+rarest = {
+    "AdaGrad": background.by_decile(background.errors["AdaGrad"])[-1],
+    "AdaGrad without the background": clean.by_decile(clean.errors["AdaGrad"])[-1],
+    "counter": background.by_decile(counted)[-1],
+    "counter without the background": clean.by_decile(clean.errors["counter clock"])[-1],
+}
+for name, error in rarest.items():
+    print(f"error of the rarest features, {name}: {error:.2f}")
+assert rarest["counter"] > 0.7
+assert max(error for name, error in rarest.items() if name != "counter") < 0.25
+
 # %% [markdown]
 r"""
-**AdaGrad adapts to the scale of a coordinate.** Multiply the gradients of a coordinate by a
-factor `c`, for example by changing the unit of its feature. With `eps = 0`, AdaGrad's steps
-do not change, because `lr·(c·g) / √(c²·s)` is `lr·g / √s`. If the factor is a power of 2, the
-result is the same to the last bit.
+The counter has become the global clock, and the rare features starve again. A threshold would
+help: count only gradients above 0.01, say. But someone has to choose it, for each feature, in the
+unit of its gradients. A sum of squares needs no threshold.
+
+## Where AdaGrad pays
+
+**One outsize gradient** is the opposite case. All gradients are -1 except for a single -1000, the
+work of a typing error, perhaps. AdaGrad takes this step as any other, no longer than $\eta_0$. But
+its accumulator does not forget: a million gradients of size 1 have to come before they outweigh the
+one. The counter's rate is unharmed. Its step, however, is not bounded: it throws the param
+$\eta_0 \cdot 1000 / \sqrt{101}$ away.
+"""
+
+# %% mystnb={"image": {"alt": "The distance that the param has moved against the number of steps, with logarithmic axes. Both clocks agree for 100 steps. Then the counter clock jumps from 2 to 12 and rises to 30. AdaGrad stays near 2 for a thousand steps and ends at 3."}}
+outsize = np.full((10_000, 1), -1.0)
+outsize[100] = -1000.0
+way = {name: descend(outsize, rule)[:, 0] for name, rule in free.items()}
+curves_figure(
+    {"distance from the start": {name: (number, path) for name, path in way.items()}},
+    title="One gradient is 1000 times as large",
+    xlabel="steps",
+)
+
+# %%
+for name, path in way.items():
+    jump, afterwards = path[100] - path[99], path[-1] - path[100]
+    print(f"{name}: {jump:.3f} in the outsize step, {afterwards:.3f} in the 9,899 steps after it")
+assert (way["AdaGrad"][:100] == way["counter clock"][:100]).all()
+assert way["AdaGrad"][100] - way["AdaGrad"][99] <= 0.1
+assert way["AdaGrad"][-1] - way["AdaGrad"][100] < 1.0
+assert way["counter clock"][100] - way["counter clock"][99] > 9.9
+
+# %% [markdown]
+r"""
+The cure is to clip gradients: `Rule(clip_value=1.0)` limits both the step and what it adds to the
+accumulator.
+
+## Scale and frequency
+
+**AdaGrad adapts to the scale of a coordinate.** Multiply its gradients by a factor $a > 0$, for
+example by changing the unit of the feature. With $\epsilon = 0$, the steps do not change:
+
+$$\eta\,\frac{a\,g_t}{\sqrt{a^2 s_t}} = \eta\,\frac{g_t}{\sqrt{s_t}}.$$
+
+If the factor is a power of 2, the result is the same to the last bit. The steps of the counter
+grow by the factor.
 """
 
 # %%
-free = square.replace(eps=0.0)
 g = rng.standard_normal((500, 20))
-assert (descend(1024 * g, free) == descend(g, free)).all()
-assert not np.allclose(descend(1024 * g, count), descend(g, count))
+assert (descend(1024 * g, free["AdaGrad"]) == descend(g, free["AdaGrad"])).all()
+assert np.allclose(descend(1024 * g, counter), 1024 * descend(g, counter))
 
 # %% [markdown]
 r"""
-**The rate of a feature still follows its frequency.** On the sparse features of
-[Sparse features and learning rates](1_sparse_features.py), the counter's rates form a line, which bends only for
-features that occur more than once in a step. AdaGrad's rates form a cloud with the same slope: of
-two equally frequent features, the one with smaller gradients has the larger rate.
+**The rate still follows the frequency.** On the sparse features without a background, the
+counter's rates form a line, which bends only for features that occur more than once in a step.
+AdaGrad's rates form a cloud with about the same slope: of two equally frequent features, the one
+with smaller gradients has the larger rate.
 """
 
-# %%
-result = rare_features(examples=8000)
+# %% mystnb={"image": {"alt": "The rate of each feature after the last step against its occurrences, with logarithmic axes. The counter's rates lie on a line of slope -1/2, AdaGrad's scatter around a parallel line, and the global rate is the same for all."}}
 for clock in ("counter clock", "AdaGrad"):
-    slope, _ = np.polyfit(np.log(result.counts), np.log(result.rates[clock]), 1)
+    slope, _ = np.polyfit(np.log(clean.counts), np.log(clean.rates[clock]), 1)
     print(f"{clock}: the rate is roughly proportional to occurrences ** {slope:.2f}")
+    assert -0.55 < slope < -0.3
 
-rates_figure(result)
+rates_figure(clean)
 
 # %% [markdown]
 r"""
