@@ -8,14 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+import adagrad
 from adagrad import datasets, textbook
 from adagrad.textbook import (
     CLOCKS,
     airfoil_from_scratch,
     airfoil_with_optimizer,
+    batches,
     experiments,
     rare_features,
+    standardized_airfoil,
 )
 from checks import assert_same_bits
 
@@ -74,6 +79,43 @@ def test_airfoil_follows_the_formula():
     assert airfoil_from_scratch(3).losses[-1] == pytest.approx(plain_airfoil(3), rel=1e-5)
 
 
+def test_standardized_airfoil():
+    x, y = standardized_airfoil()
+    assert (x.shape, y.shape, x.dtype, y.dtype) == ((1500, 5), (1500,), np.float32, np.float32)
+    # Not exactly 0 and 1: the statistics are those of all 1,503 examples.
+    for column in (*x.T, y):
+        assert column.mean(dtype=np.float64) == pytest.approx(0, abs=0.01)
+        assert column.std(dtype=np.float64) == pytest.approx(1, abs=0.01)
+
+
+@given(
+    examples=st.integers(0, 50),
+    epochs=st.integers(0, 3),
+    batch=st.integers(1, 60),
+    seed=st.integers(0, 99),
+)
+def test_each_pass_has_each_example_once(examples, epochs, batch, seed):
+    steps = batches(examples, seed=seed, epochs=epochs, batch=batch)
+    per_pass = math.ceil(examples / batch)
+    assert len(steps) == epochs * per_pass
+    for start in range(0, len(steps), per_pass or 1):
+        one = steps[start : start + per_pass]
+        assert sorted(np.concatenate(one)) == [*range(examples)]
+        assert all(len(step) == batch for step in one[:-1])
+
+
+def test_the_steps_are_those_of_the_regression():
+    x, y = standardized_airfoil()
+    first = airfoil_from_scratch(8, epochs=0)
+    w, b = first.w, first.b
+    s_w, s_b = np.zeros_like(w), np.zeros_like(b)
+    for chosen in batches(len(x), seed=8, epochs=1):
+        error = x[chosen] @ w + b - y[chosen]
+        adagrad.step(w, error @ x[chosen] / np.float32(10), s_w)
+        adagrad.step(b, error.mean(keepdims=True), s_b)
+    assert_same_bits(w, airfoil_from_scratch(8, epochs=1).w)
+
+
 def test_from_scratch_and_by_the_optimizer_are_one():
     scratch, optimizer = airfoil_from_scratch(5), airfoil_with_optimizer(5)
     assert_same_bits(scratch.w, optimizer.w)
@@ -110,6 +152,25 @@ def test_it_is_frequency_that_starves():
     errors = even.by_decile(even.errors["global 1/√t"])
     assert errors.max() < 0.1
     assert even.counts.min() > 50
+
+
+def test_a_background_turns_the_counter_into_a_global_clock():
+    """A gradient below 1e-299 counts as a step, but its square and its step vanish."""
+    size = {"features": 50, "examples": 1000}
+    clean, faint = rare_features(3, **size), rare_features(3, **size, background=1e-300)
+    np.testing.assert_allclose(faint.errors["AdaGrad"], clean.errors["AdaGrad"], rtol=1e-9)
+    np.testing.assert_allclose(faint.rates["AdaGrad"], clean.rates["AdaGrad"], rtol=1e-12)
+    for values in (faint.errors, faint.rates):
+        np.testing.assert_allclose(values["counter clock"], values["global 1/√t"], rtol=1e-4)
+    assert (clean.rates["counter clock"] > clean.rates["global 1/√t"]).mean() > 0.9
+
+
+def test_only_adagrad_learns_rare_features_above_a_background():
+    result = rare_features(0, background=1e-3)
+    rarest = {clock: result.by_decile(result.errors[clock])[-1] for clock in CLOCKS}
+    assert rarest["counter clock"] == pytest.approx(rarest["global 1/√t"], rel=1e-3)
+    assert rarest["counter clock"] > 0.7
+    assert rarest["AdaGrad"] < 0.25
 
 
 def test_rates_and_counts(rare):
@@ -160,6 +221,7 @@ def test_clocks_follow_their_formulas():
         ({"exponent": math.nan}, "exponent must be finite"),
         ({"examples": 0}, "examples must be at least 1"),
         ({"batch": 0}, "batch must be at least 1"),
+        ({"background": -1e-3}, "background must not be negative, got -0.001"),
     ],
 )
 def test_bad_numbers_are_named(arguments, message):

@@ -17,7 +17,9 @@ from adagrad.textbook.experiments import (
     Regression,
     airfoil_from_scratch,
     airfoil_with_optimizer,
+    batches,
     rare_features,
+    standardized_airfoil,
 )
 
 __all__ = [
@@ -29,5 +31,7 @@ __all__ = [
     "Regression",
     "airfoil_from_scratch",
     "airfoil_with_optimizer",
+    "batches",
     "rare_features",
+    "standardized_airfoil",
 ]

@@ -23,7 +23,9 @@ __all__ = [
     "Regression",
     "airfoil_from_scratch",
     "airfoil_with_optimizer",
+    "batches",
     "rare_features",
+    "standardized_airfoil",
 ]
 
 Array = npt.NDArray[Any]
@@ -35,6 +37,57 @@ BOWL_START = (-5.0, -2.0)
 
 AIRFOIL_EXAMPLES = 1500
 REPORT_EVERY = 200
+
+
+def standardized_airfoil() -> tuple[Array, Array]:
+    """Return the examples of the chapter's regression.
+
+    Returns
+    -------
+    features : ndarray of float32, shape [1500, 5]
+    targets : ndarray of float32, shape [1500]
+        The first 1,500 of the 1,503 examples of `adagrad.datasets.airfoil`. Over all 1,503 examples
+        each column has mean 0 and standard deviation 1.
+    """
+    table = np.column_stack(airfoil())
+    table = ((table - table.mean(axis=0)) / table.std(axis=0)).astype(np.float32)
+    return table[:AIRFOIL_EXAMPLES, :5], table[:AIRFOIL_EXAMPLES, 5]
+
+
+def batches(
+    examples: int, *, seed: int = 0, epochs: int = 2, batch: int = 10
+) -> list[npt.NDArray[np.int64]]:
+    """Return the places of the examples of each step, in the order of `airfoil_from_scratch`.
+
+    Parameters
+    ----------
+    examples : int
+        Number of examples.
+    seed : int, default 0
+        Seeds the order.
+    epochs : int, default 2
+        Number of passes, each in another order.
+    batch : int, default 10
+        Number of examples per step, at least 1. The last step of a pass has what is left.
+
+    Returns
+    -------
+    list of ndarray of int64, shape [batch]
+        One array per step.
+
+    Raises
+    ------
+    TypeError
+        If a number is not an integer.
+    ValueError
+        If `examples` or `epochs` is negative, or `batch` is below 1.
+    """
+    check_integer("examples", examples, 0)
+    check_integer("epochs", epochs, 0)
+    check_integer("batch", batch, 1)
+    rng = np.random.default_rng([seed, 1])
+    orders = [rng.permutation(examples) for _ in range(epochs)]
+    return [order[at : at + batch] for order in orders for at in range(0, examples, batch)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,27 +176,20 @@ def _first_params(seed: int) -> tuple[Array, Array]:
 def _train(
     w: Array, b: Array, update: Callable[[Array, Array], None], seed: int, epochs: int, batch: int
 ) -> Regression:
-    check_integer("epochs", epochs, 0)
-    check_integer("batch", batch, 1)
-    table = np.column_stack(airfoil())
-    table = ((table - table.mean(axis=0)) / table.std(axis=0)).astype(np.float32)
-    x, y = table[:AIRFOIL_EXAMPLES, :5], table[:AIRFOIL_EXAMPLES, 5]
+    x, y = standardized_airfoil()
+    steps = batches(len(x), seed=seed, epochs=epochs, batch=batch)
 
     def loss() -> float:
         return float(np.mean((x @ w + b - y) ** 2, dtype=np.float64)) / 2
 
-    rng = np.random.default_rng([seed, 1])
     seen, examples, losses = 0, [0], [loss()]
-    for _ in range(epochs):
-        order = rng.permutation(len(x))
-        for start in range(0, len(x), batch):
-            chosen = order[start : start + batch]
-            error = x[chosen] @ w + b - y[chosen]
-            update(error @ x[chosen] / np.float32(len(chosen)), error.mean(keepdims=True))
-            seen += len(chosen)
-            if seen % REPORT_EVERY == 0 or seen == epochs * len(x):
-                examples.append(seen)
-                losses.append(loss())
+    for chosen in steps:
+        error = x[chosen] @ w + b - y[chosen]
+        update(error @ x[chosen] / np.float32(len(chosen)), error.mean(keepdims=True))
+        seen += len(chosen)
+        if seen % REPORT_EVERY == 0 or seen == epochs * len(x):
+            examples.append(seen)
+            losses.append(loss())
     return Regression(w, b, np.array(examples), np.array(losses))
 
 
@@ -195,6 +241,7 @@ def rare_features(
     examples: int = 20_000,
     exponent: float = 1.1,
     batch: int = 10,
+    background: float = 0.0,
 ) -> RareFeatures:
     """Train a linear model of sparse features whose frequencies follow Zipf's law.
 
@@ -217,6 +264,9 @@ def rare_features(
         Exponent of Zipf's law, not negative. With 0 all features are equally frequent.
     batch : int, default 10
         Number of examples per step.
+    background : float, default 0.0
+        Value of each feature where it does not occur, not negative; an occurrence adds 1. If it is
+        not 0, every feature has a gradient in every step, and the counter counts steps.
 
     Returns
     -------
@@ -232,24 +282,25 @@ def rare_features(
     Notes
     -----
     Under the global schedule, the rate has already fallen when a feature occurs late or rarely, so
-    that its weight hardly moves. All three schedules are rules of `adagrad.step_rows`. Takes about
-    2 s.
+    that its weight hardly moves. All three schedules are rules of `adagrad.step_rows` or, with a
+    background, of `adagrad.step`. Takes about 2 s.
     """
     check_integer("features", features, 10)
     check_integer("examples", examples, 1)
     check_integer("batch", batch, 1)
     exponent = check_real("exponent", exponent)
+    background = check_real("background", background)
     rng = np.random.default_rng(seed)
     chance = np.arange(1, features + 1) ** -exponent
     rows = rng.choice(features, size=(examples, 5), p=chance / chance.sum())
     truth = rng.standard_normal(features)
-    y = truth[rows].sum(axis=1) + rng.normal(0.0, 0.5, examples)
+    y = truth[rows].sum(axis=1) + background * truth.sum() + rng.normal(0.0, 0.5, examples)
     counts = np.bincount(rows.ravel(), minlength=features)
     order = np.argsort(-counts, kind="stable")
     order = order[counts[order] > 0]
     best = {}
     for clock in CLOCKS:
-        passes = [(_pass(clock, lr, rows, y, features, batch), lr) for lr in RATES]
+        passes = [(_pass(clock, lr, rows, y, features, batch, background), lr) for lr in RATES]
         best[clock] = min(passes, key=lambda run: np.nan_to_num(run[0][2].mean(), nan=np.inf))
     steps = np.minimum(np.arange(batch, examples + batch, batch), examples)
     return RareFeatures(
@@ -263,7 +314,13 @@ def rare_features(
 
 
 def _pass(
-    clock: str, lr: float, rows: Array, y: Array, features: int, batch: int
+    clock: str,
+    lr: float,
+    rows: Array,
+    y: Array,
+    features: int,
+    batch: int,
+    background: float = 0.0,
 ) -> tuple[Array, Array, Array]:
     """Make one pass: return the weights, the rates at the end and the squared errors."""
     w, s = np.zeros(features), np.zeros(features)
@@ -271,13 +328,17 @@ def _pass(
     losses = []
     with np.errstate(over="ignore", invalid="ignore"):
         for t, start in enumerate(range(0, len(rows), batch), start=1):
-            chosen = slice(start, start + batch)
-            error = w[rows[chosen]].sum(axis=1) - y[chosen]
+            ids = rows[start : start + batch]
+            error = w[ids].sum(axis=1) + background * w.sum() - y[start : start + batch]
             losses.append(float(np.mean(error**2)))
             if clock == "global 1/√t":
                 rule = adagrad.Rule(lr=lr / t**0.5, power=0.0)
             g = np.repeat(error / len(error), rows.shape[1])
-            adagrad.step_rows(w, g, s, rows[chosen].ravel(), rule)
+            if background:
+                dense = np.bincount(ids.ravel(), g, features) + background * error.mean()
+                adagrad.step(w, dense, s, rule)
+            else:
+                adagrad.step_rows(w, g, s, ids.ravel(), rule)
     return w, rule.rate(s), np.array(losses)
 
 
