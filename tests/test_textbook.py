@@ -17,6 +17,7 @@ from adagrad.textbook import (
     CLOCKS,
     airfoil_from_scratch,
     airfoil_with_optimizer,
+    airfoil_with_program,
     batches,
     experiments,
     rare_features,
@@ -126,6 +127,49 @@ def test_from_scratch_and_by_the_optimizer_are_one():
     other = airfoil_from_scratch(5, epochs=1, batch=7)
     assert other.examples[-1] == 1500
     assert other.losses[-1] != scratch.losses[-1]
+
+
+def test_a_program_of_ones_own():
+    """Programs get params that are theirs, and the examples of the other runs."""
+    seen, starts = [], []
+
+    def program(w, b):
+        starts.append((w.copy(), b.copy()))
+        s = np.zeros(6, np.float32)
+
+        def step(x, y):
+            nonlocal w, b
+            seen.append((x, y))
+            error = x @ w + b - y
+            g = np.append(error @ x / np.float32(len(y)), error.mean(keepdims=True))
+            s[:] += g * g
+            change = np.float32(0.2) * g / np.sqrt(s + np.float32(1e-6))
+            w, b = w - change[:5], b - change[5:]
+            return w, b
+
+        return step
+
+    run = airfoil_with_program(program, 9, epochs=3, batch=7)
+    expected = airfoil_from_scratch(9, lr=0.2, epochs=3, batch=7)
+    assert_same_bits(run.w, expected.w)
+    assert_same_bits(run.b, expected.b)
+    assert run.losses.tolist() == expected.losses.tolist()
+    assert run.examples.tolist() == expected.examples.tolist()
+    nothing = airfoil_with_program(program, 9, epochs=0)
+    for start in starts:
+        assert_same_bits(start[0], nothing.w)
+        assert_same_bits(start[1], nothing.b)
+    x, y = standardized_airfoil()
+    for (some, targets), chosen in zip(seen, batches(1500, seed=9, epochs=3, batch=7), strict=True):
+        assert_same_bits(some, x[chosen])
+        assert_same_bits(targets, y[chosen])
+
+
+def test_the_optimizer_takes_a_rule():
+    rule = adagrad.preset("keras", lr=0.1)
+    assert airfoil_with_optimizer(5, lr=rule).losses[1] > airfoil_with_optimizer(5).losses[1]
+    same = airfoil_with_optimizer(5, lr=adagrad.Rule(lr=0.3))
+    assert same.losses.tolist() == airfoil_with_optimizer(5, lr=0.3).losses.tolist()
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,13 @@ import doctest
 import importlib
 import importlib.util
 import inspect
+import os
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -29,6 +33,8 @@ CODE = {
 PACKAGE = Path(adagrad.__file__).parent
 TEXTBOOK = PACKAGE / "textbook" / "pages"
 PAGES = sorted(TEXTBOOK.rglob("*.py"))
+# Runs with any of these, or with none.
+PROGRAMS, FRAMEWORKS = TEXTBOOK / "chapter" / "6_programs.py", ("torch", "tensorflow", "keras")
 # Modules whose docstrings have examples. Examples of Keras and Ray run in the tests of those.
 MODULES = sorted(
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
@@ -98,7 +104,11 @@ def test_textbook_page(page, tmp_path, monkeypatch, capsys):
     needed = ("matplotlib", "scipy", "sklearn")
     need_packages(*needed)
     monkeypatch.chdir(tmp_path)
-    runpy.run_path(str(page))  # which asserts what its text says
+    if page == PROGRAMS:
+        for name in FRAMEWORKS:
+            monkeypatch.setitem(sys.modules, name, None)
+    with mock.patch.dict(os.environ):
+        runpy.run_path(str(page))  # which asserts what its text says
     assert capsys.readouterr().out
     assert not list(tmp_path.iterdir())
     source = page.read_text(encoding="utf-8")
@@ -106,10 +116,22 @@ def test_textbook_page(page, tmp_path, monkeypatch, capsys):
     assert "\n## References\n" in source
 
 
+def test_programs_of_the_frameworks(tmp_path):
+    """In a process of its own: Keras has one backend in each. The test above has none of them."""
+    need_packages("matplotlib", *FRAMEWORKS)
+    done = subprocess.run(
+        [sys.executable, PROGRAMS], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    assert "left out" not in done.stdout
+    assert len(re.findall(r" ==  ", done.stdout)) == 5
+
+
 def test_textbook_has_every_part():
     names = [page.relative_to(TEXTBOOK).with_suffix("").as_posix() for page in PAGES]
     assert [name.split("_")[0] for name in names] == [
-        *(f"chapter/{number}" for number in range(1, 6)),
+        *(f"chapter/{number}" for number in range(1, 7)),
         *(f"exercises/{number}" for number in range(1, 7)),
     ]
 

@@ -91,6 +91,7 @@ def test_sdist_is_small(sdist):
         "LICENSE-Apache-2.0",
         "NOTICE",
         "adam_test_10000.tsv.gz",
+        "airfoil_mxnet.npz",
         "airfoil_self_noise.tsv.gz",
     }
 

@@ -23,12 +23,14 @@ __all__ = [
     "Regression",
     "airfoil_from_scratch",
     "airfoil_with_optimizer",
+    "airfoil_with_program",
     "batches",
     "rare_features",
     "standardized_airfoil",
 ]
 
 Array = npt.NDArray[Any]
+Step = Callable[[Array, Array], tuple[Array, Array]]
 
 BOWL = Quadratic([[0.2, 0.0], [0.0, 4.0]])
 """The chapter's ``0.1 x1**2 + 2 x2**2``."""
@@ -146,51 +148,105 @@ def airfoil_from_scratch(
     Uses the first 1,500 examples of `adagrad.datasets.airfoil`, each column standardized. Takes
     about 10 ms.
     """
-    w, b = _first_params(seed)
-    s_w, s_b = np.zeros_like(w), np.zeros_like(b)
 
-    def update(g_w: Array, g_b: Array) -> None:
-        adagrad.step(w, g_w, s_w, lr)
-        adagrad.step(b, g_b, s_b, lr)
+    def program(w: Array, b: Array) -> Step:
+        s_w, s_b = np.zeros_like(w), np.zeros_like(b)
 
-    return _train(w, b, update, seed, epochs, batch)
+        def step(x: Array, y: Array) -> tuple[Array, Array]:
+            g_w, g_b = _gradient(w, b, x, y)
+            adagrad.step(w, g_w, s_w, lr)
+            adagrad.step(b, g_b, s_b, lr)
+            return w, b
+
+        return step
+
+    return airfoil_with_program(program, seed, epochs=epochs, batch=batch)
 
 
 def airfoil_with_optimizer(
-    seed: int = 0, *, lr: float = 0.1, epochs: int = 2, batch: int = 10
+    seed: int = 0, *, lr: float | adagrad.Rule = 0.1, epochs: int = 2, batch: int = 10
 ) -> Regression:
     """Run the regression of the chapter with `adagrad.Adagrad`, which keeps the accumulators.
 
     The parameters are those of `airfoil_from_scratch`, and the result equals its result bit by bit.
+    `lr` may also be the whole rule.
     """
-    w, b = _first_params(seed)
-    optimizer = adagrad.Adagrad([w, b], lr=lr)
-    return _train(w, b, lambda *grads: optimizer.step(grads), seed, epochs, batch)
+    rule = lr if isinstance(lr, adagrad.Rule) else adagrad.Rule(lr=lr)
+
+    def program(w: Array, b: Array) -> Step:
+        optimizer = adagrad.Adagrad([w, b], rule=rule)
+
+        def step(x: Array, y: Array) -> tuple[Array, Array]:
+            optimizer.step(_gradient(w, b, x, y))
+            return w, b
+
+        return step
+
+    return airfoil_with_program(program, seed, epochs=epochs, batch=batch)
 
 
-def _first_params(seed: int) -> tuple[Array, Array]:
-    w = np.random.default_rng([seed, 0]).normal(0.0, 0.01, 5)
-    return w.astype(np.float32), np.zeros(1, np.float32)
-
-
-def _train(
-    w: Array, b: Array, update: Callable[[Array, Array], None], seed: int, epochs: int, batch: int
+def airfoil_with_program(
+    program: Callable[[Array, Array], Step], seed: int = 0, *, epochs: int = 2, batch: int = 10
 ) -> Regression:
+    """Run the regression of the chapter with a program of your own, in any framework.
+
+    Parameters
+    ----------
+    program : callable
+        ``program(w, b)`` gets the initial params, float32 arrays of shapes [5] and [1] that it may
+        keep and change. It returns a function ``step``: ``step(x, y)`` takes one step on the
+        examples `x` [batch, 5] with the targets `y` [batch], and returns the params after it.
+    seed, epochs, batch
+        As for `airfoil_from_scratch`, which starts from the same params and sees the examples in
+        the same order.
+
+    Returns
+    -------
+    Regression
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `airfoil_from_scratch`.
+
+    Examples
+    --------
+    Gradient descent, with a rate that does not change:
+
+    >>> from adagrad.textbook import airfoil_with_program
+    >>> def program(w, b):
+    ...     def step(x, y):
+    ...         error = x @ w + b - y
+    ...         w[:] -= 0.05 * (error @ x) / len(y)
+    ...         b[:] -= 0.05 * error.mean()
+    ...         return w, b
+    ...
+    ...     return step
+    >>> print(f"{airfoil_with_program(program).losses[-1]:.3f}")
+    0.247
+    """
     x, y = standardized_airfoil()
     steps = batches(len(x), seed=seed, epochs=epochs, batch=batch)
+    w = np.random.default_rng([seed, 0]).normal(0.0, 0.01, 5).astype(np.float32)
+    b = np.zeros(1, np.float32)
 
     def loss() -> float:
         return float(np.mean((x @ w + b - y) ** 2, dtype=np.float64)) / 2
 
+    step = program(w.copy(), b.copy())
     seen, examples, losses = 0, [0], [loss()]
     for chosen in steps:
-        error = x[chosen] @ w + b - y[chosen]
-        update(error @ x[chosen] / np.float32(len(chosen)), error.mean(keepdims=True))
+        w, b = step(x[chosen], y[chosen])
         seen += len(chosen)
         if seen % REPORT_EVERY == 0 or seen == epochs * len(x):
             examples.append(seen)
             losses.append(loss())
-    return Regression(w, b, np.array(examples), np.array(losses))
+    return Regression(np.array(w), np.array(b), np.array(examples), np.array(losses))
+
+
+def _gradient(w: Array, b: Array, x: Array, y: Array) -> tuple[Array, Array]:
+    error = x @ w + b - y
+    return error @ x / np.float32(len(y)), error.mean(keepdims=True)
 
 
 CLOCKS = ("global 1/√t", "counter clock", "AdaGrad")
