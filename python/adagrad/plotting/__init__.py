@@ -10,6 +10,7 @@ from __future__ import annotations
 from adagrad.plotting._demo import demo_figure
 from adagrad.plotting._descent import bowl_figure, loss_figure, path_figure
 from adagrad.plotting._diagnosis import diagnosis_figure
+from adagrad.plotting._quadratics import loglog_figure, quadratic_figure, sensitivity_figure
 from adagrad.plotting._spectrum import gershgorin_figure
 from adagrad.plotting._textbook import decile_figure, rates_figure
 
@@ -19,7 +20,10 @@ __all__ = [
     "demo_figure",
     "diagnosis_figure",
     "gershgorin_figure",
+    "loglog_figure",
     "loss_figure",
     "path_figure",
+    "quadratic_figure",
     "rates_figure",
+    "sensitivity_figure",
 ]
