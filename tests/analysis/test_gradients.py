@@ -147,7 +147,7 @@ SPD = np.diag([1.0, 2.0])
         ),
         (lambda: gradient_scales([[1.0, 0.0]], gram=True), ValueError, "column 1 is zero"),
         (lambda: power_law([1.0], [1.0]), ValueError, "x is constant"),
-        (lambda: power_law([2.0, 2.0], [1.0, 2.0]), ValueError, "x is constant"),
+        (lambda: power_law([2.0, 2.0 + 1e-15], [1.0, 2.0]), ValueError, "x is constant"),
         (lambda: power_law([1.0, 2.0], [1.0]), ValueError, "x has 2 entries, y has 1"),
         (lambda: power_law([1.0, 0.0], [1.0, 2.0]), ValueError, r"x\[1\] must be positive, got 0"),
         (lambda: power_law([1.0, 2.0], [1.0, -2.0]), ValueError, r"y\[1\] must be positive"),

@@ -19,6 +19,8 @@ from adagrad.analysis.spectrum import Array, is_sparse, matrix, real, squared_no
 
 __all__ = ["GradientScales", "PowerLaw", "gradient_scales", "power_law"]
 
+# Logarithms that differ by less are equal up to rounding.
+CONSTANT = 1e-9
 NOISES = ("residuals", "minimizers")
 
 
@@ -233,8 +235,8 @@ def power_law(x: npt.ArrayLike, y: npt.ArrayLike) -> PowerLaw:
     if len(a) != len(b):
         raise ValueError(f"x has {len(a)} entries, y has {len(b)}")
     spread, other = float(a @ a), float(b @ b)
-    if not np.ptp(a) > 0:
+    if not np.ptp(a) > CONSTANT:
         raise ValueError("x is constant: no power can be seen")
     product = float(a @ b)
-    correlation = product / (spread * other) ** 0.5 if np.ptp(b) > 0 else float("nan")
+    correlation = product / (spread * other) ** 0.5 if np.ptp(b) > CONSTANT else float("nan")
     return PowerLaw(product / spread, min(max(correlation, -1.0), 1.0))
