@@ -30,7 +30,7 @@ def gershgorin_figure(Q: npt.ArrayLike) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        9.6 x 4.6 inches. Each panel shows the condition number and the bound that the discs give.
+        5.6 x 5 inches. Each panel shows the condition number and the bound that the discs give.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def gershgorin_figure(Q: npt.ArrayLike) -> Figure:
     if len(before) > MOST_DISCS:
         raise ValueError(f"Q has {len(before)} rows; at most {MOST_DISCS} discs are legible")
     after = jacobi_precondition(before)
-    figure, panels = new_figure("Gershgorin's discs contain every eigenvalue", 9.6, 4.6, 1, 2)
+    figure, panels = new_figure("Gershgorin's discs contain every eigenvalue", 5.6, 5.0, 2, 1)
     for axes, matrix, name in zip(panels, (before, after), ("Q", "scaled Q"), strict=True):
         _draw_discs(axes, matrix, name)
     handles, labels = panels[0].get_legend_handles_labels()
@@ -68,7 +68,7 @@ def _draw_discs(axes: Axes, matrix: npt.NDArray[np.float64], name: str) -> None:
         )
     values = np.linalg.eigvalsh(matrix)
     zeros = np.zeros_like(values)
-    axes.plot(discs.centres, zeros, "+", color=BLUE, markersize=9, label="centre")
+    axes.plot(discs.centres, zeros, "+", color=BLUE, markersize=9, label="center")
     axes.plot(values, zeros, "D", color=VERMILION, markersize=5, mfc="none", label="eigenvalue")
     low, high = min(discs.lower, 0.0), discs.upper
     margin = 0.06 * (high - low)

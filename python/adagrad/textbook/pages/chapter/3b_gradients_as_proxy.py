@@ -18,7 +18,7 @@ import math
 import numpy as np
 
 import adagrad
-from adagrad.analysis import Quadratic, condition_number, gradient_scales, power_law, trace
+from adagrad.analysis import SGD, Quadratic, condition_number, gradient_scales, power_law, trace
 from adagrad.datasets import airfoil
 from adagrad.plotting import loglog_figure
 
@@ -92,7 +92,7 @@ In the eigenbasis of a quadratic with the minimizer $x^*$, the gradient is
 $$\nabla \bar f(\bar x) = \Lambda \bar x + \bar c = \Lambda\, (\bar x - \bar x^*) .$$
 
 Its entries have the ratios of the curvatures if all coordinates are *equally far* from the minimum.
-That they stay where they are is not enough. A flat coordinate that is far away looks steep:
+It is not enough that they stay where they are: a flat coordinate that is far away looks steep.
 """
 
 # %%
@@ -126,8 +126,16 @@ loglog_figure(
 # %% [markdown]
 r"""
 The second case is not contrived. A descent soon arrives along steep coordinates, and is still far
-from the minimum along flat ones.
+from the minimum along flat ones. The flattest then has the largest gradient of all:
+"""
 
+# %%
+late = trace(SGD(1 / 200), Quadratic(Q), np.ones(9), 20_000)[-1]
+assert np.argmax(Q @ late) == 0
+print("gradients late in a descent, from flat to steep", (Q @ late).round(4))
+
+# %% [markdown]
+r"""
 What does AdaGrad make of such gradients? On a quadratic with a diagonal $Q$ and without `eps`, the
 curvature cancels. With the distance $\delta_t$ to go at step $t$, a coordinate moves by
 
@@ -151,7 +159,7 @@ steps = {}
 for distance in (1.0, 10.0, 100.0):
     way = trace(rule, Quadratic([[1.0]]), [distance], 20_000)[:, 0]
     steps[distance] = int(np.argmax(np.abs(way) < distance / 2))
-    print(f"half of the distance {distance:g} takes {steps[distance]:,} steps")
+    print(f"steps for half of the distance {distance:g}: {steps[distance]:,}")
 assert steps[100.0] > 50 * steps[10.0] > 500 * steps[1.0]
 
 # %% [markdown]
@@ -164,8 +172,10 @@ the features $x$ and the residual $r$ has the gradient $-r x$. If the residuals 
 $\sigma^2$ and are independent of the features,
 
 $$
-\operatorname{Cov} g = \sigma^2 \operatorname{E} x x^\top = \sigma^2 Q,
-\qquad \operatorname{Var} g_i = \sigma^2 Q_{ii} .
+\begin{aligned}
+\operatorname{Cov} g &= \sigma^2 \operatorname{E} x x^\top = \sigma^2 Q \\
+\operatorname{Var} g_i &= \sigma^2 Q_{ii}
+\end{aligned}
 $$
 
 This is no accident of least squares. If the loss is the negative logarithm of a likelihood, and the
