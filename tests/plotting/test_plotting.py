@@ -25,6 +25,7 @@ from adagrad.analysis import SGD, Adadelta, Momentum, Quadratic, RMSProp, trace
 from adagrad.plotting import _style
 from adagrad.plotting._landscape import contour_levels
 
+FLAT = Quadratic([[0.5, 0.0], [0.0, 4.0]], c=[1.0, 2.0])
 MATRIX = [[4.0, 1.0, 0.3], [1.0, 10.0, 0.6], [0.3, 0.6, 1.0]]
 
 
@@ -65,10 +66,22 @@ def figures(rare: textbook.RareFeatures) -> dict[str, Any]:
         "rates": plotting.rates_figure(rare),
         "deciles": plotting.decile_figure(rare),
         "losses": plotting.loss_figure(losses(rare), reference=("noise", 0.25)),
+        "levels": plotting.quadratic_figure({"x": FLAT, "z": FLAT.rotated(0.5)}),
+        "sensitivity": plotting.sensitivity_figure(FLAT),
+        "powers": plotting.loglog_figure(
+            {"measured": ([1.0, 1e4], [3.0, 0.1])},
+            title="A power law",
+            xlabel="examples",
+            ylabel="rate",
+            slopes={"power -1/2": -0.5},
+        ),
     }
 
 
-NAMES = ["bowl", "paths", "steep", "discs", "rates", "deciles", "losses"]
+NAMES = [
+    *("bowl", "paths", "steep", "discs", "rates", "deciles", "losses"),
+    *("levels", "sensitivity", "powers"),
+]
 
 
 @pytest.fixture(scope="module")

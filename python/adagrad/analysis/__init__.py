@@ -5,6 +5,7 @@ runs on the caller's own matrices and data.
 """
 
 from adagrad.analysis.descents import SGD, Adadelta, Momentum, RMSProp, trace
+from adagrad.analysis.gradients import GradientScales, PowerLaw, gradient_scales, power_law
 from adagrad.analysis.quadratics import (
     GershgorinDiscs,
     Quadratic,
@@ -17,11 +18,15 @@ __all__ = [
     "SGD",
     "Adadelta",
     "GershgorinDiscs",
+    "GradientScales",
     "Momentum",
+    "PowerLaw",
     "Quadratic",
     "RMSProp",
     "condition_number",
     "gershgorin_discs",
+    "gradient_scales",
     "jacobi_precondition",
+    "power_law",
     "trace",
 ]

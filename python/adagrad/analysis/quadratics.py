@@ -35,6 +35,8 @@ __all__ = ["GershgorinDiscs", "Quadratic", "gershgorin_discs", "jacobi_precondit
 
 # The largest difference between an entry of U.U^T and the identity, for a rotation U.
 ORTHOGONAL = 1e-10
+# The largest difference between an entry of T^-1.T and the identity, for a change of coordinates T.
+INVERTIBLE = 1e-6
 
 
 class Quadratic:
@@ -170,6 +172,56 @@ class Quadratic:
                 f"rotation is not orthogonal: U.U^T differs from the identity by {defect:g}"
             )
         return Quadratic(u @ self.Q @ u.T, u @ self.c, self.b)
+
+    def in_coordinates(self, T: npt.ArrayLike) -> Quadratic:
+        r"""Return :math:`z \mapsto f(T^{-1} z)`: the same function in the coordinates ``z = T.x``.
+
+        Parameters
+        ----------
+        T : array_like, shape [d, d] or [d]
+            An invertible matrix; or the diagonal of one.
+
+        Returns
+        -------
+        Quadratic
+            With :math:`T^{-\top} Q\, T^{-1}`, :math:`T^{-\top} c` and the same `b`. The minimum
+            stays the same, and ``T`` maps the minimizer. Unless ``T`` is orthogonal, the
+            eigenvalues change: that is what preconditioning is for.
+
+        Raises
+        ------
+        ValueError
+            If ``T`` has the wrong shape, is not finite, or is too close to singular to be inverted.
+
+        Notes
+        -----
+        With the eigenvectors as rows, ``T = f.eigenvectors.T``, the new matrix is diagonal. With
+        these rows times ``sqrt(f.eigenvalues)``, it is the identity. With ``sqrt(diag(Q))``, it is
+        that of `jacobi_precondition`. A step of gradient descent in ``z`` is, in ``x``, a step that
+        multiplies the gradient by :math:`T^{-1} T^{-\top}`.
+
+        Examples
+        --------
+        >>> from adagrad.analysis import Quadratic
+        >>> f = Quadratic([[0.2, 0.0], [0.0, 4.0]], c=[0.4, 4.0])
+        >>> f.in_coordinates([1.0, 2.0])
+        Quadratic([[0.2, 0.0], [0.0, 1.0]], c=[0.4, 2.0], b=0.0)
+        """
+        d = len(self.Q)
+        t = real(T, "T")
+        t = np.diag(matrix(t, "T", ndim=1)) if t.ndim == 1 else matrix(t, "T")
+        if t.shape != (d, d):
+            raise ValueError(f"T has shape {np.shape(T)}, Q has {self.Q.shape}")
+        try:
+            inverse = np.linalg.inv(t)
+            defect = float(np.abs(inverse @ t - np.eye(d)).max())
+        except np.linalg.LinAlgError:
+            defect = math.inf
+        if not defect <= INVERTIBLE:
+            raise ValueError(f"T is singular: T^-1.T differs from the identity by {defect:g}")
+        q = inverse.T @ self.Q @ inverse
+        # Rounding may leave it less symmetric than the constructor accepts.
+        return Quadratic(q / 2 + q.T / 2, self.c @ inverse, self.b)
 
 
 def jacobi_precondition(A: Any, *, gram: bool = False) -> Any:

@@ -11,6 +11,7 @@ from adagrad.plotting._animation import Animation, descent_animation
 from adagrad.plotting._demo import demo_figure
 from adagrad.plotting._descent import bowl_figure, loss_figure, path_figure
 from adagrad.plotting._diagnosis import diagnosis_figure
+from adagrad.plotting._quadratics import loglog_figure, quadratic_figure, sensitivity_figure
 from adagrad.plotting._spectrum import gershgorin_figure
 from adagrad.plotting._textbook import curves_figure, decile_figure, rates_figure
 
@@ -23,7 +24,10 @@ __all__ = [
     "descent_animation",
     "diagnosis_figure",
     "gershgorin_figure",
+    "loglog_figure",
     "loss_figure",
     "path_figure",
+    "quadratic_figure",
     "rates_figure",
+    "sensitivity_figure",
 ]
