@@ -7,6 +7,7 @@ Series differ in marker or line style as well as in color; the colors are those 
 
 from __future__ import annotations
 
+from adagrad.plotting._clusters import growing_discs_figure
 from adagrad.plotting._demo import demo_figure
 from adagrad.plotting._descent import bowl_figure, loss_figure, path_figure
 from adagrad.plotting._diagnosis import diagnosis_figure
@@ -19,6 +20,7 @@ __all__ = [
     "demo_figure",
     "diagnosis_figure",
     "gershgorin_figure",
+    "growing_discs_figure",
     "loss_figure",
     "path_figure",
     "rates_figure",
