@@ -337,6 +337,17 @@ class GershgorinDiscs:
         inside: npt.NDArray[np.bool_] = np.any(distances <= self.radii + slack, axis=1)
         return inside
 
+    def clusters(self) -> list[npt.NDArray[np.intp]]:
+        """Return the discs of each cluster, by index, from left to right.
+
+        Discs that overlap or touch, directly or through others, are in one cluster. The union of
+        the ``k`` discs of a cluster contains exactly ``k`` eigenvalues, counted with multiplicity.
+        """
+        order = np.argsort(self.centres - self.radii, kind="stable")
+        left = (self.centres - self.radii)[order]
+        right = np.maximum.accumulate((self.centres + self.radii)[order])
+        return np.split(order, np.flatnonzero(left[1:] > right[:-1]) + 1)
+
 
 def gershgorin_discs(A: Any, *, gram: bool = False) -> GershgorinDiscs:
     """Return the Gershgorin disc of each row: its diagonal entry and the sum of the others' sizes.
@@ -369,7 +380,8 @@ def gershgorin_discs(A: Any, *, gram: bool = False) -> GershgorinDiscs:
 
     References
     ----------
-    Gershgorin, "Über die Abgrenzung der Eigenwerte einer Matrix", Izv. Akad. Nauk SSSR 6 (1931).
+    Gershgorin, "Über die Abgrenzung der Eigenwerte einer Matrix", Izv. Akad. Nauk SSSR, 7th
+    series, 1931, no. 6.
 
     Examples
     --------

@@ -8,6 +8,7 @@ Series differ in marker or line style as well as in color; the colors are those 
 from __future__ import annotations
 
 from adagrad.plotting._animation import Animation, descent_animation
+from adagrad.plotting._clusters import growing_discs_figure
 from adagrad.plotting._demo import demo_figure
 from adagrad.plotting._descent import bowl_figure, loss_figure, path_figure
 from adagrad.plotting._diagnosis import diagnosis_figure
@@ -24,6 +25,7 @@ __all__ = [
     "descent_animation",
     "diagnosis_figure",
     "gershgorin_figure",
+    "growing_discs_figure",
     "loglog_figure",
     "loss_figure",
     "path_figure",
