@@ -19,15 +19,18 @@ from adagrad.textbook.experiments import (
     airfoil_with_optimizer,
     rare_features,
 )
+from adagrad.textbook.playground import Playground, playground
 
 __all__ = [
     "BOWL",
     "BOWL_START",
     "CLOCKS",
     "RATES",
+    "Playground",
     "RareFeatures",
     "Regression",
     "airfoil_from_scratch",
     "airfoil_with_optimizer",
+    "playground",
     "rare_features",
 ]
