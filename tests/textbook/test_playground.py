@@ -149,6 +149,12 @@ def test_the_second_on_a_page_is_another(fresh):
     np.testing.assert_allclose(numbers(fresh, number=1), expected(adagrad.Rule(lr=2.0), 30)[-1])
 
 
+def test_jupyterlab_leaves_the_keys_to_it(page):
+    # In its command mode the arrow keys select another cell, except in elements that say so.
+    host = page.find_element("css selector", "adagrad-playground")
+    assert host.get_attribute("data-lm-suppress-shortcuts") == "true"
+
+
 def test_the_keyboard_reaches_and_moves_everything(fresh):
     def focused(number: int) -> Any:
         return fresh.execute_script(

@@ -163,6 +163,7 @@ if (!customElements.get("adagrad-playground")) {
   class Playground extends HTMLElement {
     connectedCallback() {
       if (this.shadowRoot) return; // it was only moved
+      this.dataset.lmSuppressShortcuts = "true"; // otherwise JupyterLab takes the arrow keys
       this.attachShadow({ mode: "open" }).innerHTML = TEMPLATE;
       this.calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
       this.inputs = {};
