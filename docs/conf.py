@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ PAGES = Path(adagrad.__file__).parent / "textbook" / "pages"
 # Sphinx reads only what is below its own folder.
 shutil.rmtree(HERE / "textbook", ignore_errors=True)
 shutil.copytree(PAGES, HERE / "textbook", ignore=shutil.ignore_patterns("__pycache__"))
+
+sys.path.insert(0, str(HERE / "_extensions"))
 
 project = "adagrad"
 release = version = adagrad.__version__
@@ -38,6 +41,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 FRAMEWORKS = {"distributed": ["ray"], "torch": ["torch"], "keras": ["keras", "torch"]}
 exclude_patterns = [
     "_build",
+    "_extensions",
     "conf.py",
     # The reference of an adapter can only be built where its framework is installed.
     *(
@@ -94,5 +98,6 @@ def skip_foreign(
 
 def setup(app: Sphinx) -> None:
     """Register the two handlers above."""
+    app.setup_extension("notebook_downloads")
     app.connect("source-read", link_sources)
     app.connect("autodoc-skip-member", skip_foreign)

@@ -22,18 +22,21 @@ from adagrad.textbook.experiments import (
     rare_features,
     standardized_airfoil,
 )
+from adagrad.textbook.playground import Playground, playground
 
 __all__ = [
     "BOWL",
     "BOWL_START",
     "CLOCKS",
     "RATES",
+    "Playground",
     "RareFeatures",
     "Regression",
     "airfoil_from_scratch",
     "airfoil_with_optimizer",
     "airfoil_with_program",
     "batches",
+    "playground",
     "rare_features",
     "standardized_airfoil",
 ]
