@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ PAGES = Path(adagrad.__file__).parent / "textbook" / "pages"
 shutil.rmtree(HERE / "textbook", ignore_errors=True)
 shutil.copytree(PAGES, HERE / "textbook", ignore=shutil.ignore_patterns("__pycache__"))
 
+sys.path.insert(0, str(HERE / "_extensions"))
+
 project = "adagrad"
 release = version = adagrad.__version__
 project_copyright = "the authors of adagrad"
@@ -32,12 +35,14 @@ extensions = [
     "sphinx.ext.autodoc",
     "numpydoc",
     "sphinx-mathjax-offline",
+    "reference_pages",
 ]
 # Keras needs a backend, and its default may not be installed.
 os.environ.setdefault("KERAS_BACKEND", "torch")
 FRAMEWORKS = {"distributed": ["ray"], "torch": ["torch"], "keras": ["keras", "torch"]}
 exclude_patterns = [
     "_build",
+    "_extensions",
     "conf.py",
     # The reference of an adapter can only be built where its framework is installed.
     *(
