@@ -35,6 +35,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "numpydoc",
     "sphinx-mathjax-offline",
+    "command_pages",
     "reference_pages",
 ]
 # Keras needs a backend, and its default may not be installed.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import importlib
+import re
 import shutil
 from pathlib import Path
 
@@ -81,3 +83,16 @@ def test_the_command_lines_of_a_page_have_options_that_exist(page: Path) -> None
     for block in console.blocks(page.read_text(encoding="utf-8")):
         for line in console.lines(block):
             console.parse(line)
+
+
+def test_every_command_has_a_page() -> None:
+    pages = {
+        page.stem: page.read_text(encoding="utf-8")
+        for page in (ROOT / "docs" / "commands").glob("*.rst")
+    }
+    assert "adagrad.commands.group:adagrad\n" in pages.pop("index")
+    assert set(pages) == set(command.command.commands)
+    for name, page in pages.items():
+        home, function = re.search(r"\.\. click:: (.*):(.*)", page).groups()
+        assert getattr(importlib.import_module(home), function) is COMMANDS[name]
+        assert f":prog: adagrad {name}\n" in page
