@@ -35,6 +35,8 @@ extensions = [
     "sphinx.ext.autodoc",
     "numpydoc",
     "sphinx-mathjax-offline",
+    "command_pages",
+    "reference_pages",
 ]
 # Keras needs a backend, and its default may not be installed.
 os.environ.setdefault("KERAS_BACKEND", "torch")

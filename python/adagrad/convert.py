@@ -18,6 +18,8 @@ from adagrad.optimizer import STATE_VERSION
 from adagrad.presets import preset
 from adagrad.rule import Rule
 
+__all__ = ["from_keras", "from_mxnet", "from_torch", "to_keras", "to_mxnet", "to_torch"]
+
 Array = npt.NDArray[Any]
 State = dict[str, Any]
 

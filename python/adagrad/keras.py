@@ -20,6 +20,8 @@ import adagrad._core as _core
 from adagrad.presets import preset
 from adagrad.rule import Duplicates, Rule
 
+__all__ = ["Adagrad"]
+
 Array = npt.NDArray[Any]
 # (w, g, s) in the backend's own types.
 Triple = tuple[Any, Any, Any]

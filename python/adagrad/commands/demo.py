@@ -22,10 +22,17 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
+EXAMPLES = """\b
+Examples:
+  # The click log that ships with adagrad
+  adagrad demo
+  adagrad demo a9a.libsvm --output a9a.png
+"""
+
 DPI = 180
 
 
-@click.command()
+@click.command(epilog=EXAMPLES)
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option(
     "-o",

@@ -36,6 +36,14 @@ if TYPE_CHECKING:
 
 __all__ = ["diagnose"]
 
+EXAMPLES = """\b
+Examples:
+  # The click log that ships with adagrad
+  adagrad diagnose
+  adagrad diagnose clicks.tsv.gz --label click --picture clicks.png
+  adagrad diagnose a9a.libsvm --json a9a.json
+"""
+
 DPI = 180
 HASH_BITS = 32  # values are told apart by this many bits of their hash
 
@@ -81,7 +89,9 @@ class Found(NamedTuple):
     skipped: dict[str, int]
 
 
-@click.command(cls=LogCommand, short_help="Find out whether AdaGrad will help on a log.")
+@click.command(
+    cls=LogCommand, short_help="Find out whether AdaGrad will help on a log.", epilog=EXAMPLES
+)
 @click.argument("file", required=False)
 @click.option(
     "-l",
@@ -129,13 +139,9 @@ def diagnose(file: str | None, **given: Any) -> None:
     libsvm, a directory, a quoted glob, or - for the standard input. The default is the click log
     that ships with adagrad. The log is read once, in constant memory.
 
-    \b
-      adagrad diagnose clicks.tsv.gz --label click --picture clicks.png
-      adagrad diagnose a9a.libsvm --json a9a.json
-
     A first model is trained only for labels of 0/1, -1/+1 or 1/2; everything else is found
     without a label. A CSV or TSV file without a label needs a header or --names.
-    """  # noqa: D301 (click looks for the character itself)
+    """
     from adagrad.ctr.diagnosis.words import show
 
     if given["picture"] is not None:

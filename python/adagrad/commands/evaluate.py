@@ -23,8 +23,19 @@ from adagrad.commands.terminal import echo
 
 __all__ = ["evaluate"]
 
+EXAMPLES = """\b
+Examples:
+  adagrad evaluate ctr.safetensors today.parquet
+  # For a program to read
+  adagrad evaluate ctr.safetensors today.parquet --json
+  # Another label, or a model that was trained in Python
+  adagrad evaluate ctr.safetensors today.tsv --label click
+"""
 
-@click.command(cls=LogCommand, short_help="Measure the predictions of a model on a log.")
+
+@click.command(
+    cls=LogCommand, short_help="Measure the predictions of a model on a log.", epilog=EXAMPLES
+)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("logs", metavar="LOG...", nargs=-1, required=True)
 @click.option(

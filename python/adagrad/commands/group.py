@@ -14,9 +14,20 @@ from adagrad.commands.errors import Commands
 
 __all__ = ["adagrad"]
 
+EXAMPLES = """\b
+Examples:
+  # Will AdaGrad help on this log?
+  adagrad diagnose clicks.tsv.gz --label click
+  # Train, measure, predict
+  adagrad train clicks.tsv.gz --label click --model ctr.safetensors
+  adagrad evaluate ctr.safetensors today.parquet
+  adagrad predict ctr.safetensors today.parquet > p.txt
+"""
+
 
 @click.group(
     cls=Commands,
+    epilog=EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package.__version__, prog_name="adagrad")

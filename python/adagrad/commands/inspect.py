@@ -30,11 +30,22 @@ if TYPE_CHECKING:
 
 __all__ = ["inspect"]
 
+EXAMPLES = """\b
+Examples:
+  adagrad inspect ctr.safetensors
+  # With the names of the features, and what each column contributes
+  adagrad inspect ctr.safetensors --log today.parquet --top 20
+  # For a program to read
+  adagrad inspect ctr.safetensors --json
+"""
+
 Line = tuple[str, str]  # name and text
 
 
 @click.command(
-    cls=LogCommand, short_help="Show the settings and the strongest features of a model."
+    cls=LogCommand,
+    short_help="Show the settings and the strongest features of a model.",
+    epilog=EXAMPLES,
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(

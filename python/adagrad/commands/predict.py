@@ -34,9 +34,21 @@ if TYPE_CHECKING:
 
 __all__ = ["predict"]
 
+EXAMPLES = """\b
+Examples:
+  # One number per line
+  adagrad predict ctr.safetensors today.parquet > p.txt
+  # A table, with a column of the log
+  adagrad predict ctr.safetensors today.parquet -o p.parquet --keep user
+  # A pipe
+  adagrad predict ctr.safetensors --format tsv < today.tsv > p.txt
+"""
+
 
 @click.command(
-    cls=LogCommand, short_help="Predict the probability of a positive for every row of a log."
+    cls=LogCommand,
+    short_help="Predict the probability of a positive for every row of a log.",
+    epilog=EXAMPLES,
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("logs", metavar="[LOG...]", nargs=-1)
@@ -67,11 +79,7 @@ def predict(
     MODEL was trained on, in any order and any format, and no label. MODEL may also be the file of
     a learner that was trained in Python: with an encoder, the log needs its columns; without one,
     the log is libsvm and its ids are the columns of the matrix, counted from 0.
-
-    \b
-      adagrad predict ctr.safetensors today.parquet -o p.parquet --keep user
-      adagrad predict ctr.safetensors --format tsv < today.tsv > p.txt
-    """  # noqa: D301 (click looks for the character itself)
+    """
     import adagrad._core as _core
     from adagrad.commands.columns import warn_if_unfinished, warn_of_empty
     from adagrad.ctr.learners import files

@@ -36,6 +36,29 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
+EXAMPLES = """\b
+Examples:
+  # The logs of some days
+  adagrad train 'day_*.tsv.gz' --label click --model ctr.safetensors
+  # A directory; measure on another day, and write a page with pictures
+  adagrad train logs/ -l click -m ctr.safetensors \\
+    --validate today.parquet --report ctr.html
+  # A pipe
+  zcat day_1.tsv.gz | adagrad train - --format tsv -l click -m ctr.safetensors
+  # After an interruption: the same options and --resume
+  adagrad train logs/ -l click -m ctr.safetensors --resume
+  # Numbers that are ids, combinations of columns, and the hour of a moment
+  adagrad train logs/ -l click -m ctr.safetensors \\
+    --categorical ad --cross 'site*ad' --calendar at
+  # Few weights other than 0, by FTRL-proximal
+  adagrad train logs/ -l click -m ctr.safetensors --lr 0.1 --l1 0.3
+  # A field-aware factorization machine, in up to five passes
+  adagrad train logs/ -l click -m ctr.safetensors --model-type ffm \\
+    --bits 18 --passes 5 --validate today.parquet --early-stop 1
+  # The Ray cluster that this machine belongs to
+  adagrad train /shared/logs/ -l click -m ctr.safetensors --ray auto
+"""
+
 NOTHING_SAVED = "interrupted before the first batch was learned: nothing to save"
 
 
@@ -52,7 +75,7 @@ def rate(text: str) -> float | str:
     return number
 
 
-@click.command(cls=LogCommand, short_help="Train a model on a click log.")
+@click.command(cls=LogCommand, short_help="Train a model on a click log.", epilog=EXAMPLES)
 @click.argument("logs", metavar="LOG...", nargs=-1)
 @click.option("-l", "--label", metavar="COLUMN", help="Column to predict.  [required]")
 @click.option(
@@ -203,12 +226,6 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
     column is a feature, hashed into a slot of the model; the ids in a libsvm log are the slots
     themselves.
 
-    \b
-      adagrad train 'day_*.tsv.gz' --label click --model ctr.safetensors
-      adagrad train logs/ -l click -m ctr.safetensors --validate day_8.parquet
-      zcat log.gz | adagrad train - --format csv -l click -m ctr.safetensors
-      adagrad train /shared/logs/ -l click -m ctr.safetensors --ray auto
-
     It prints how it reads each column, and warns of likely mistakes in the first rows: numbers read
     as text, a column of row ids, a missing header.
 
@@ -226,7 +243,7 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
     through. In the first pass, only the rows that it has learned must be unchanged: a broken row
     may be repaired or skipped, and rows and files may be added. From the second pass on, the names,
     the sizes and the first and last 64 KiB of all files must be.
-    """  # noqa: D301 (click looks for the character itself)
+    """
     from adagrad.commands import terminal
     from adagrad.commands.cluster import check_cluster, training_on_ray
     from adagrad.commands.columns import column_lines, doubts

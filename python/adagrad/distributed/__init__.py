@@ -51,3 +51,7 @@ def __getattr__(name: str) -> Any:
         if error.name != "ray":
             raise
         raise ImportError("adagrad.distributed needs Ray: pip install 'adagrad[ray]'") from error
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,77 @@
+"""Each recipe of the documentation runs, after the program at the head of its page."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import toolchain
+from checks import ROOT, need_packages
+
+need_packages("click", "rich", "sklearn", "pyarrow", "safetensors")
+
+import console
+
+HEAD, *RECIPES = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8").split("\n## ")
+
+pytestmark = [
+    pytest.mark.unsanitized,
+    pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
+]
+
+
+def play(text: str, names: dict[str, Any]) -> None:
+    """Run the blocks of a recipe in the working directory."""
+    for language, block in re.findall(r"```(python|console)\n(.*?)```", text, re.DOTALL):
+        if language == "python":
+            exec(compile(block, text.splitlines()[0], "exec"), names)
+            continue
+        for line in console.lines(block):
+            if line.startswith("adagrad "):
+                console.run(line)
+            else:
+                line = re.sub(r"^c\+\+", toolchain.compiler(), line)
+                subprocess.run(line, shell=True, check=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The files and names that the head of the page makes."""
+    folder, names = tmp_path_factory.mktemp("recipes"), {"__name__": "recipe"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        play(HEAD, names)
+    return folder, names
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.splitlines()[0])
+def test_a_recipe_runs(
+    recipe: str,
+    logs: tuple[Path, dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if "import torch" in recipe:
+        need_packages("torch")
+        importlib.import_module("torch").sparse.check_sparse_tensor_invariants.disable()
+    folder, names = logs
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    play(recipe, dict(names))
+
+
+def test_every_recipe_has_its_parts() -> None:
+    assert len(RECIPES) == 11
+    for recipe in RECIPES:
+        title, *_ = recipe.splitlines()
+        assert re.match(r"How do I .*\?$", title)
+        assert "**Expect** " in recipe
+        assert "**Why" in recipe
+        assert "```python" in recipe or "```console" in recipe
