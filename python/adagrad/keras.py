@@ -43,7 +43,7 @@ def _not_compiled(method: Callable[..., None]) -> Callable[..., None]:
 
 @keras.saving.register_keras_serializable(package="adagrad")
 class Adagrad(keras.optimizers.Adagrad):  # type: ignore[misc]
-    """`keras.optimizers.Adagrad` with its update computed by the compiled core.
+    r"""`keras.optimizers.Adagrad` with its update computed by the compiled core.
 
     The arguments, state and files are those of Keras' own optimizer. Schedules, clipping, weight
     decay, moving averages and gradient accumulation are Keras' own code, which runs before and
@@ -57,8 +57,9 @@ class Adagrad(keras.optimizers.Adagrad):  # type: ignore[misc]
         Initial value of the accumulators; not negative.
     epsilon : float, default 1e-7
         Added to the accumulator under the root; not negative.
-    weight_decay, clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum, \
-ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name
+    weight_decay, clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum
+        As for every optimizer of Keras.
+    ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name
         As for every optimizer of Keras.
     duplicates : {"each", "sum", "sequential", "unique"}, default "each"
         Policy for repeated ids in a sparse gradient: a `tf.IndexedSlices`, or on torch a sparse COO
@@ -75,7 +76,13 @@ ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name
 
     Notes
     -----
-    The update is that of ``adagrad.preset("keras")``, ``s += g*g; w -= (lr*g) / sqrt(s + eps)``.
+    The update is that of ``adagrad.preset("keras")``:
+
+    .. math::
+
+        s &\leftarrow s + g^2 \\
+        w &\leftarrow w - \frac{\eta}{\sqrt{s + \epsilon}}\, g
+
     Variables are float32, float64, float16 or bfloat16, on the CPU. Accumulators of 16-bit
     variables are float32, and the update is computed in float32 and rounded once. Keras' own
     accumulators have 16 bits, in which a sum of squares soon stops growing.
