@@ -91,7 +91,7 @@ class Adagrad(keras.optimizers.Adagrad):  # type: ignore[misc]
     dense gradient take one call, without a copy. A variable may have any dense order in memory, and
     its accumulator has the same. TensorFlow owns its memory, so there the update is a callback that
     copies variables and accumulators once; for a sparse gradient it copies only the rows that have
-    one. XLA cannot compile the callback (``jit_compile=True``). docs/keras.md has the cost.
+    one. XLA cannot compile the callback (``jit_compile=True``). ``docs/keras.md`` has the cost.
 
     An update is all or nothing: if one gradient is refused, the update writes no variable. What
     Keras has done before, such as `weight_decay`, is not undone.
