@@ -95,7 +95,7 @@ class HashingEncoder(ScikitLearnMethods):
         of values. Its value is the product of the values. Lists are combined element by element,
         each with each.
     wide : sequence of str or tuples of str, default ()
-        Fields and crosses with a very large number of values. They use the slots of all regions.
+        Fields and crosses with millions of values. They use the slots of all regions.
     null : {"value", "skip"}, default "value"
         Whether a missing value (null, or NaN) is a value of its own or gives no entry. A missing
         element of a list gives no entry.
