@@ -56,6 +56,7 @@ html_theme = "furo"
 html_title = f"adagrad {release}"
 html_static_path = ["_static"]
 html_css_files = ["adagrad.css"]
+html_favicon = "_static/icon.svg"
 html_copy_source = False
 pygments_style = "tango"
 pygments_dark_style = "github-dark"
@@ -80,6 +81,9 @@ nb_merge_streams = True
 suppress_warnings = ["mystnb.unknown_mime_type"]
 # A page says nothing of its kernel: any Python that has the package will do.
 nb_kernel_rgx_aliases = {".*": "python3"}
+
+linkcheck_ignore = [REPOSITORY]  # a page may lead to a file that is not published yet
+linkcheck_retries = 3
 
 spelling_lang = "en_US"
 spelling_word_list_filename = "words.txt"
