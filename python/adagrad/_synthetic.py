@@ -102,9 +102,9 @@ def synthetic_clicks(
     dictionary : bool
         Whether the categories are dictionaries (int32 to string).
     probability : bool
-        Whether to add a last column ``probability`` (float64), the probability :math:`p` with which
-        each click :math:`y` was drawn. Its logloss, the mean of
-        :math:`-y \log p - (1 - y) \log (1 - p)`, is the best that any learner can reach in the long
+        Whether to add a last column ``probability`` (float64), the probability p with which each
+        click was drawn. Its logloss, the mean of :math:`-\log p` for a click and
+        :math:`-\log (1 - p)` for any other row, is the best that any learner can reach in the long
         run.
 
     Returns

@@ -48,7 +48,8 @@ class FactorizationMachine(_FactorLearner):
 
     .. math::
 
-        m = b + \sum_i w_i x_i + \sum_{i<j} \langle v_i, v_j \rangle\, x_i x_j
+        m = b &+ \sum_i w_i x_i \\
+              &+ \sum_{i<j} \langle v_i, v_j \rangle\, x_i x_j
 
     It takes time linear in the number of entries (Rendle 2010, equation 5).
 
