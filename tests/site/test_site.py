@@ -1,7 +1,7 @@
 """The built site in a browser: pages fit a phone, formulas are typeset, links lead somewhere.
 
-The environment variable ADAGRAD_SITE names the folder of the site, which this process serves. What a
-page asks of any other host is a fault.
+The environment variable ADAGRAD_SITE names the folder of the site, which this process serves. A
+page that asks another host for anything is at fault.
 """
 
 from __future__ import annotations
