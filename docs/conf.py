@@ -38,6 +38,9 @@ extensions = [
     "command_pages",
     "reference_pages",
 ]
+# `sphinx-build -b spelling` checks the words of all pages where its extension is installed.
+if importlib.util.find_spec("sphinxcontrib.spelling"):
+    extensions.append("sphinxcontrib.spelling")
 # Keras needs a backend, and its default may not be installed.
 os.environ.setdefault("KERAS_BACKEND", "torch")
 FRAMEWORKS = {"distributed": ["ray"], "torch": ["torch"], "keras": ["keras", "torch"]}
@@ -59,6 +62,7 @@ html_theme = "furo"
 html_title = f"adagrad {release}"
 html_static_path = ["_static"]
 html_css_files = ["adagrad.css"]
+html_favicon = "_static/icon.svg"
 html_copy_source = False
 pygments_style = "tango"
 pygments_dark_style = "github-dark"
@@ -83,6 +87,16 @@ nb_merge_streams = True
 suppress_warnings = ["mystnb.unknown_mime_type"]
 # A page says nothing of its kernel: any Python that has the package will do.
 nb_kernel_rgx_aliases = {".*": "python3"}
+
+linkcheck_ignore = [REPOSITORY]  # a page may lead to a file that is not published yet
+linkcheck_retries = 3
+
+spelling_lang = "en_US"
+spelling_word_list_filename = "words.txt"
+spelling_show_suggestions = True
+spelling_warning = True
+# Output of a cell counts as code there.
+nb_mime_priority_overrides = [("spelling", "text/plain", 0)]
 
 
 def link_sources(app: Sphinx, docname: str, source: list[str]) -> None:

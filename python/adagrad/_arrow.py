@@ -34,7 +34,7 @@ _DEPTH = 32
 
 
 def type_name(kind: pa.DataType) -> str:
-    """Return the name of a type for an error message; that of a struct may be very long."""
+    """Return the name of a type for an error message; that of a struct may be long."""
     return shortened(one_line(kind), 100)
 
 

@@ -30,11 +30,12 @@ SCATTER = 0x9E3779B1
 
 
 class Tail(NamedTuple):
-    """Frequencies of the values of a field.
+    r"""Frequencies of the values of a field.
 
     A share ``1 - fresh`` of the rows has the value of rank r in ``[0, size)`` with a density
-    proportional to ``(r + shift) ** -power`` (the Zipf-Mandelbrot law). Each of the other rows has
-    one of 2**31 further values, which hardly ever occurs again.
+    proportional to :math:`(r + a)^{-b}`, where a is ``shift`` and b is ``power`` (the
+    Zipf-Mandelbrot law). Each of the other rows has one of :math:`2^{31}` further values, which
+    hardly ever occurs again.
     """
 
     power: float
@@ -82,7 +83,7 @@ def synthetic_clicks(
     dictionary: bool = False,
     probability: bool = False,
 ) -> pa.RecordBatchReader:
-    """Generate a click log as a stream of record batches, in constant memory.
+    r"""Generate a click log as a stream of record batches, in constant memory.
 
     The columns resemble those of the Criteo logs: ``click`` (float32, 0 or 1), ``I1`` to ``I13``
     (int64, not negative) and ``C1`` to ``C26`` (strings of 8 hexadecimal digits). Some integers
@@ -101,9 +102,10 @@ def synthetic_clicks(
     dictionary : bool
         Whether the categories are dictionaries (int32 to string).
     probability : bool
-        Whether to add a last column ``probability`` (float64), the probability with which each
-        click was drawn. Its logloss, ``-mean(click * log(p) + (1 - click) * log(1 - p))``, is the
-        best that any learner can reach in the long run.
+        Whether to add a last column ``probability`` (float64), the probability p with which each
+        click was drawn. Its logloss, the mean of :math:`-\log p` for a click and
+        :math:`-\log (1 - p)` for any other row, is the best that any learner can reach in the long
+        run.
 
     Returns
     -------

@@ -102,7 +102,7 @@ def broken_rows(skipped: dict[str, int]) -> str:
 def listed(names: Sequence[str], most: int = 20) -> str:
     """Return names with commas, the first ones if there are many: "a, b and 1,002 more".
 
-    An empty name is shown as ``''``, and the end of a very long one as dots.
+    An empty name is shown as ``''``, and the end of a long one as dots.
     """
     left = len(names) - most
     shown = [name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}..." for name in names[:most]]

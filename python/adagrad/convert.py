@@ -233,8 +233,8 @@ def from_mxnet(
     Parameters
     ----------
     config : dict
-        Its arguments learning_rate, eps, wd, rescale_grad and clip_gradient, with MXNet's defaults
-        for those that are missing.
+        Its arguments ``learning_rate``, ``eps``, ``wd``, ``rescale_grad`` and ``clip_gradient``,
+        with MXNet's defaults for those that are missing.
     states : dict of array
         History by index, as in the `states` of its updater, as arrays (``.asnumpy()``).
     index_update_count : dict of int

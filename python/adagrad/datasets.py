@@ -100,9 +100,9 @@ def click_log() -> Log:
     -------
     Log
         10,000 examples, 435 of them clicks, with 16 or 18 features each and 7,062 distinct
-        features. The ids are hashes below 2**24 and serve as rows. Values are 1 or the logarithm
-        of a count, in [0, 5.51]. Row 0 has the value 1 in every example, so the log includes a
-        bias.
+        features. The ids are hashes below :math:`2^{24}` and serve as rows. Values are 1 or the
+        logarithm of a count, in [0, 5.51]. Row 0 has the value 1 in every example, so the log
+        includes a bias.
 
     Notes
     -----
@@ -151,16 +151,16 @@ def airfoil() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def libsvm(path: str | os.PathLike[str]) -> Log:
     """Read a file in libsvm (svmlight) format: ``label id:value id:value ...``.
 
-    If all ids are below 2**24, they serve as rows. Otherwise every id is hashed to the row
-    ``(id * 0x9E3779B97F4A7C15 mod 2**64) >> 42``, which is below 2**22; ids with the same hash
-    share a weight.
+    If all ids are below :math:`2^{24}`, they serve as rows. Otherwise every id is hashed to the row
+    ``(id * 0x9E3779B97F4A7C15 mod 2**64) >> 42``, which is below :math:`2^{22}`; ids with the same
+    hash share a weight.
 
     Parameters
     ----------
     path : str or os.PathLike
         The file, plain or compressed (``.gz``, ``.bz2``). Labels are 0 and 1, -1 and +1, or
         1 and 2; the larger one is the positive class and becomes 1. The ids of an example increase.
-        They start at 0 or 1 and are below 2**31, a limit of scikit-learn's parser.
+        They start at 0 or 1 and are below :math:`2^{31}`, a limit of scikit-learn's parser.
 
     Returns
     -------

@@ -161,7 +161,7 @@ class LearnerRun:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of :func:`compare`.
+    r"""The result of :func:`compare`.
 
     Attributes
     ----------
@@ -180,7 +180,8 @@ class Comparison:
     counts : numpy.ndarray of int64, shape [features]
         Occurrences of each row of the log whose accumulator is above 0.
     effective_rates : numpy.ndarray of float64, shape [features]
-        Effective rate ``lr / sqrt(s + eps)`` of AdaGrad for these rows, after the last example.
+        Effective rate :math:`\eta / \sqrt{s + \epsilon}` of AdaGrad for these rows, after the last
+        example.
     met_positive : numpy.ndarray of bool, shape [features]
         Whether each of these rows occurred in a positive example.
     """

@@ -99,7 +99,14 @@ def step(
     t: int | None = None,
     threads: int | None = None,
 ) -> int | None:
-    """Take one AdaGrad step in place: ``s += g*g; w -= (lr*g) / sqrt(s + eps)``.
+    r"""Take one AdaGrad step in place: ``s += g*g; w -= (lr*g) / sqrt(s + eps)``.
+
+    In mathematical notation, element by element,
+
+    .. math::
+
+        s &\leftarrow s + g^2 \\
+        w &\leftarrow w - \frac{\eta}{\sqrt{s + \epsilon}}\, g
 
     Parameters
     ----------
@@ -109,8 +116,8 @@ def step(
     g : ndarray, dtype and shape of `w`; float32 is also accepted if `w` has 16 bits
         Gradient. Never modified.
     s : ndarray, dtype as for `g`; shape of `w`, or [N] for a `w` of shape [N, D]
-        Accumulator. Updated in place. With one entry per row, it accumulates the mean of ``g*g``
-        over the row, summed in NumPy's pairwise order.
+        Accumulator. Updated in place. With one entry per row, it accumulates the mean of
+        :math:`g^2` over the row, summed in NumPy's pairwise order.
     lr : float or Rule, default 0.1
         Step size of the textbook rule, or the rule itself.
     eps : float, default 1e-6
@@ -141,7 +148,7 @@ def step(
     -----
     The result equals NumPy's ``s += g*g; w -= (lr*g) / np.sqrt(s + eps)`` with ``==``, for every
     instruction set, length, alignment and number of threads. The GIL is released for 4,096 elements
-    or more. Takes O(size) time and allocates nothing.
+    or more. Takes time linear in the size and allocates nothing.
 
     Examples
     --------
@@ -224,7 +231,8 @@ def step_rows(
     s : ndarray, dtype of `w`, shape of `w`, or [N] for a `w` of shape [N, D]
         Accumulators, per element or per row. The rows in `rows` are updated.
     rows : ndarray of int32, int64, uint32 or uint64, shape [n]
-        Row numbers in [0, N), in any order. N may exceed 2**31, and the table may exceed 4 GiB.
+        Row numbers in [0, N), in any order. N may exceed :math:`2^{31}`, and the table may exceed
+        4 GiB.
     lr : float or Rule, default 0.1
         Step size of the textbook rule, or the rule itself.
     duplicates : {"sum", "sequential", "each", "unique"}, optional
@@ -233,7 +241,7 @@ def step_rows(
     eps, rule, t, threads
         As for `step`.
     check_unique : bool, default False
-        Check that no id repeats before anything is written. O(n) time and memory.
+        Check that no id repeats before anything is written. :math:`O(n)` time and memory.
 
     Returns
     -------
@@ -250,7 +258,8 @@ def step_rows(
 
     Notes
     -----
-    Takes O(n D) time. "sum" needs 8 to 16 bytes of memory per id; the other policies need none.
+    Takes :math:`O(n D)` time. "sum" needs 8 to 16 bytes of memory per id; the other policies need
+    none.
 
     Examples
     --------
@@ -291,7 +300,7 @@ def coalesce(
 
     Notes
     -----
-    Takes O(n D) time for ids that are spread out, and 8 to 16 bytes of memory per id.
+    Takes :math:`O(n D)` time for ids that are spread out, and 8 to 16 bytes of memory per id.
 
     Examples
     --------

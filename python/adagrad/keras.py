@@ -45,7 +45,7 @@ def _not_compiled(method: Callable[..., None]) -> Callable[..., None]:
 
 @keras.saving.register_keras_serializable(package="adagrad")
 class Adagrad(keras.optimizers.Adagrad):  # type: ignore[misc]
-    """`keras.optimizers.Adagrad` with its update computed by the compiled core.
+    r"""`keras.optimizers.Adagrad` with its update computed by the compiled core.
 
     The arguments, state and files are those of Keras' own optimizer. Schedules, clipping, weight
     decay, moving averages and gradient accumulation are Keras' own code, which runs before and
@@ -59,8 +59,9 @@ class Adagrad(keras.optimizers.Adagrad):  # type: ignore[misc]
         Initial value of the accumulators; not negative.
     epsilon : float, default 1e-7
         Added to the accumulator under the root; not negative.
-    weight_decay, clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum, \
-ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name
+    weight_decay, clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum
+        As for every optimizer of Keras.
+    ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name
         As for every optimizer of Keras.
     duplicates : {"each", "sum", "sequential", "unique"}, default "each"
         Policy for repeated ids in a sparse gradient: a `tf.IndexedSlices`, or on torch a sparse COO
@@ -77,7 +78,13 @@ ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name
 
     Notes
     -----
-    The update is that of ``adagrad.preset("keras")``, ``s += g*g; w -= (lr*g) / sqrt(s + eps)``.
+    The update is that of ``adagrad.preset("keras")``:
+
+    .. math::
+
+        s &\leftarrow s + g^2 \\
+        w &\leftarrow w - \frac{\eta}{\sqrt{s + \epsilon}}\, g
+
     Variables are float32, float64, float16 or bfloat16, on the CPU. Accumulators of 16-bit
     variables are float32, and the update is computed in float32 and rounded once. Keras' own
     accumulators have 16 bits, in which a sum of squares soon stops growing.
@@ -86,7 +93,7 @@ ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name
     dense gradient take one call, without a copy. A variable may have any dense order in memory, and
     its accumulator has the same. TensorFlow owns its memory, so there the update is a callback that
     copies variables and accumulators once; for a sparse gradient it copies only the rows that have
-    one. XLA cannot compile the callback (``jit_compile=True``). docs/keras.md has the cost.
+    one. XLA cannot compile the callback (``jit_compile=True``). ``docs/keras.md`` has the cost.
 
     An update is all or nothing: if one gradient is refused, the update writes no variable. What
     Keras has done before, such as `weight_decay`, is not undone.

@@ -19,15 +19,16 @@ __all__ = ["Metrics", "entropy", "learning_curve", "measure"]
 
 @dataclass(frozen=True)
 class Metrics:
-    """Quality of predicted probabilities. All metrics are NaN if a prediction is not finite.
+    r"""Quality of predicted probabilities. All metrics are NaN if a prediction is not finite.
 
     Attributes
     ----------
     logloss : float
-        Mean of ``-log(predicted probability of the label)``, in nats per example, at least 0.
+        Mean of :math:`-\log p`, where p is the predicted probability of the label, in nats per
+        example, at least 0.
     normalized_entropy : float
-        ``logloss`` divided by the entropy of the base rate. Below 1 is better than always
-        predicting the share of positives. NaN if all labels are the same.
+        ``logloss`` divided by the entropy :math:`-q \log q - (1 - q) \log (1 - q)` of the share q
+        of positives. Below 1 is better than always predicting q. NaN if all labels are the same.
     auc : float
         Probability that a random positive ranks above a random negative, in [0, 1]; NaN if all
         labels are the same.

@@ -20,7 +20,14 @@ STATE_VERSION = 1
 
 
 class Adagrad:
-    """AdaGrad over a list of arrays.
+    r"""AdaGrad over a list of arrays.
+
+    Each param has an accumulator of its own. By default a step is, element by element,
+
+    .. math::
+
+        s &\leftarrow s + g^2 \\
+        w &\leftarrow w - \frac{\eta}{\sqrt{s + \epsilon}}\, g
 
     Parameters
     ----------
@@ -103,7 +110,8 @@ class Adagrad:
         Parameters
         ----------
         grads : ndarray or sequence of ndarray or None
-            XX
+            A gradient for each param, in order, with its shape and dtype; None leaves the param
+            and its step count alone. A single array for a single param.
 
         Raises
         ------

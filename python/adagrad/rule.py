@@ -44,7 +44,16 @@ _SMALLEST_POWER = 2.0**-11
 class Rule:
     r"""An AdaGrad update rule.
 
-    Step number ``t`` = 1, 2, ... of a param ``w`` with gradient ``g`` and accumulator ``s`` is::
+    The textbook rule, which the defaults give, updates a param :math:`w` with gradient :math:`g`
+    and accumulator :math:`s` by
+
+    .. math::
+
+        s &\leftarrow s + g^2 \\
+        w &\leftarrow w - \frac{\eta}{\sqrt{s + \epsilon}}\, g
+
+    or ``s += g*g; w -= (lr*g) / sqrt(s + eps)``. The parameters below change every part of it.
+    Step number ``t`` = 1, 2, ... is::
 
         eta = lr / (1 + (t - 1) * lr_decay)
         h = clip(scale * g, clip_value)          # -g instead of g if maximize
@@ -54,8 +63,8 @@ class Rule:
         d = (s_new + eps) ** power               # eps_position="inside"; s, not s_new, if lagged
         w = w - eta * h / d
 
-    The defaults are the textbook rule, ``s += g*g; w -= (lr*g) / sqrt(s + eps)``. Hyperparameters
-    are cast to the dtype of the arrays, and every operation is rounded once in that dtype.
+    Hyperparameters are cast to the dtype of the arrays, and every operation is rounded once in that
+    dtype.
 
     Parameters
     ----------
@@ -64,11 +73,12 @@ class Rule:
     eps : float, default 1e-6
         Finite and not negative. `eps_position` says where it is added.
     eps_position : {"inside", "outside"}, default "inside"
-        The divisor is ``(s + eps) ** power`` or ``s ** power + eps``.
+        The divisor is :math:`(s + \epsilon)^p` or :math:`s^p + \epsilon`, where p is `power`.
     initial_accumulator : float, default 0.0
         Initial value of the accumulators that `adagrad.Adagrad` and `adagrad.Table` allocate.
     lr_decay : float, default 0.0
-        ``eta = lr / (1 + (t - 1) * lr_decay)``, computed in double precision.
+        With decay :math:`\delta`, step t has the rate :math:`\eta / (1 + (t - 1)\,\delta)`,
+        computed in double precision.
     weight_decay : float, default 0.0
         L2 penalty, finite and not negative.
     weight_decay_mode : {"coupled", "decoupled"}, default "coupled"
@@ -78,10 +88,11 @@ class Rule:
     weight_decay_rows : {"touched", "all"}, default "touched"
         Which rows decay in a sparse step. ``"touched"``: rows that have a gradient, once per
         update. ``"all"``: every row of the table, before the step, including rows whose update is
-        skipped; decoupled only, not with `evaluation` ``"g/d*lr"``, O(N) per step.
+        skipped; decoupled only, not with `evaluation` ``"g/d*lr"``, :math:`O(N)` per step.
     power : float, default 0.5
-        Exponent of the divisor: 0 (a constant rate), or from 2**-11 to 1. A power is computed as a
-        product of square roots, one per binary digit, so that every machine gets the same bits.
+        Exponent p of the divisor: 0 (a constant rate), or from :math:`2^{-11}` to 1. A power is
+        computed as a product of square roots, one per binary digit, so that every machine gets the
+        same bits.
     accumulator_decay : float, default 1.0
         Factor of the old accumulator, in (0, 1]. Below 1 the accumulator forgets.
     lagged : bool, default False
@@ -93,8 +104,8 @@ class Rule:
     clip_value : float or None, default None
         Clip the scaled gradient to ``[-clip_value, clip_value]``. Positive.
     statistic : {"square", "scaled_square", "count"}, default "square"
-        What a coordinate accumulates: ``h*h``; ``(eta*h)**2``; or 1 if ``h != 0``, which gives the
-        counter clock ``eta / sqrt(count + eps)``.
+        What a coordinate accumulates: :math:`h^2`; :math:`(\eta h)^2`; or 1 if :math:`h \ne 0`,
+        which gives the counter clock :math:`\eta / \sqrt{n + \epsilon}` after n such gradients.
     row_statistic : {"mean", "max"}, default "mean"
         What a row with one accumulator accumulates: the mean or the maximum of the statistics of
         its elements. With `statistic` "count" it is 1 in both cases if any element is not zero.
@@ -237,7 +248,7 @@ class Rule:
         return dataclasses.replace(self, **changes)
 
     def lr_at(self, t: int) -> float:
-        """Return the step size of step number `t`, counted from 1.
+        r"""Return the step size of step number `t`, counted from 1.
 
         Parameters
         ----------
@@ -247,15 +258,16 @@ class Rule:
         Returns
         -------
         float
-            ``lr / (1 + (t - 1) * lr_decay)``.
+            :math:`\eta / (1 + (t - 1)\,\delta)` for the rate `lr` and the decay `lr_decay`.
         """
         return self.lr / (1 + (t - 1) * self.lr_decay)
 
     def rate(self, s: npt.ArrayLike, lr: float | None = None) -> Array:
-        """Return the effective rate ``lr / q(s)`` of each coordinate.
+        r"""Return the effective rate of each coordinate, ``lr / sqrt(s + eps)`` by default.
 
         It is what a step multiplies the gradient by, up to the rounding that `evaluation` names:
-        ``lr / (s + eps) ** power``, or ``lr / (s ** power + eps)`` if the eps is outside.
+        :math:`\eta / (s + \epsilon)^p` with the exponent `power`, or :math:`\eta / (s^p +
+        \epsilon)` if `eps_position` is "outside".
 
         Parameters
         ----------

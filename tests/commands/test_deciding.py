@@ -166,7 +166,7 @@ def test_a_row_that_is_repaired_may_change_what_the_first_rows_say(
     for broken, restarts in ((66, True), (2_900, False)):  # in few rows, each day is rare
         log.write_bytes(b"".join([*lines[:broken], b"oops\n", *lines[broken + 1 :]]))
         code, _, err = invoke(*options, "--overwrite")
-        assert (code, "go on with --resume" in err) == (1, True)
+        assert (code, "continue with --resume" in err) == (1, True)
         was_code = ctr.load(tmp_path / "m").encoder.fields_["day"] == "categorical"
         assert was_code != restarts
         log.write_bytes(b"".join(lines))

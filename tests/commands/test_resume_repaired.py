@@ -45,7 +45,7 @@ def test_a_broken_row_that_is_repaired(tmp_path: Path, name: str, model_type: st
     learned = (BROKEN - 1) // 64 * 64
     assert code == 1
     assert f"line {BROKEN + 1}: 1 column instead of 5; {learned:,} examples before it" in err
-    assert "go on with --resume" in err
+    assert "continue with --resume" in err
     assert err.count("\n") == 1
     assert ctr.load(tmp_path / "m").n_examples_ == learned
     write(log, LINES)

@@ -22,11 +22,16 @@ Mode = Literal["sum", "mean"]
 
 
 class Table(StoredTable):
-    """The params of a sparse model and their accumulators, trained in place.
+    r"""The params of a sparse model and their accumulators, trained in place.
 
     Each param lies beside its accumulator, so that an update of a row touches one place in memory
     instead of two. Large tables use huge pages if the system has them. The result does not depend
-    on the number of threads.
+    on the number of threads. By default a step updates every element of a row that has a gradient:
+
+    .. math::
+
+        s &\leftarrow s + g^2 \\
+        w &\leftarrow w - \frac{\eta}{\sqrt{s + \epsilon}}\, g
 
     Parameters
     ----------
@@ -46,7 +51,7 @@ class Table(StoredTable):
         or uniform in ``[-init_scale, init_scale)``. Accumulators start at
         ``rule.initial_accumulator``. If both are 0, no memory is touched.
     seed : int, default 0
-        From 0 to 2**64 - 1. Seeds the initial params and stochastic rounding.
+        From 0 to :math:`2^{64} - 1`. Seeds the initial params and stochastic rounding.
     path : str or PathLike, optional
         Map this file instead of allocating memory, so that the table may be larger than memory. A
         new file is sparse: pages that are never touched take no disk space. An existing file is
@@ -171,7 +176,7 @@ class Table(StoredTable):
         lr : float, optional
             Step size of this step, for your own schedule; by default ``rule.lr_at(steps + 1)``.
         check_unique : bool, default False
-            Check that no id repeats before anything is written. O(n) time and memory.
+            Check that no id repeats before anything is written. :math:`O(n)` time and memory.
         threads : int, optional
             The most threads that the call may use; by default `adagrad.get_num_threads()`. Each
             thread owns some rows, so the result does not depend on the number. Small calls use
@@ -191,8 +196,8 @@ class Table(StoredTable):
 
         Notes
         -----
-        Takes O(n dim) time. "sum" needs 16 bytes of memory per id, and 28 more with several
-        threads.
+        Takes :math:`O(n D)` time for rows of D elements. "sum" needs 16 bytes of memory per id, and
+        28 more with several threads.
         """
         if self._memory is None or self._mapping is not None:
             self._writeable()
@@ -357,7 +362,8 @@ class Table(StoredTable):
 
         Notes
         -----
-        Takes O(rows) time. 16-bit accumulators are rounded stochastically.
+        Takes time proportional to the number of rows. 16-bit accumulators are rounded
+        stochastically.
         """
         self._writeable()
         if not 0.0 <= check_real("gamma", gamma) <= 1.0:
@@ -371,7 +377,7 @@ class Table(StoredTable):
 
     @staticmethod
     def merge(tables: Sequence[Table], weights: Literal["state", "equal"] = "state") -> Table:
-        """Merge replicas that were trained separately from the same start.
+        r"""Merge replicas that were trained separately from the same start.
 
         Parameters
         ----------
@@ -381,6 +387,7 @@ class Table(StoredTable):
             "state" averages each param over the replicas, weighted by how much the accumulator has
             grown from ``rule.initial_accumulator``, so that a replica that saw a feature often
             counts for more. "equal" takes the plain mean; so does "state" if no accumulator grew.
+            See Notes.
 
         Returns
         -------
@@ -394,6 +401,17 @@ class Table(StoredTable):
             If there is no table, one is not a Table, or layouts or rules differ.
         OverflowError
             If 16-bit accumulators cannot hold the sum.
+
+        Notes
+        -----
+        For replicas :math:`(w_k, s_k)` whose accumulators started at :math:`s_0`, "state" gives
+
+        .. math::
+
+            s &= s_0 + \sum_k (s_k - s_0) \\
+            w &= \frac{\sum_k (s_k - s_0)\, w_k}{\sum_k (s_k - s_0)}
+
+        An accumulator that has decayed below :math:`s_0` counts as one that has not grown.
 
         References
         ----------

@@ -38,7 +38,12 @@ class Adagrad(torch.optim.Optimizer):
 
     It has the same arguments, param groups and state, and takes the same steps up to the last bits:
     it rounds each operation, and torch fuses some. All dense params take one call of the core.
-    Sparse gradients need not be coalesced.
+    Sparse gradients need not be coalesced. A step is, element by element,
+
+    .. math::
+
+        s &\leftarrow s + g^2 \\
+        w &\leftarrow w - \frac{\eta}{\sqrt{s} + \epsilon}\, g
 
     Parameters
     ----------
@@ -81,8 +86,8 @@ class Adagrad(torch.optim.Optimizer):
 
     Notes
     -----
-    The state of a param has ``"step"``, a float64 tensor, exact up to 2**53 steps, and ``"sum"``,
-    the accumulator. Checkpoints of `torch.optim.Adagrad` load here, and the reverse.
+    The state of a param has ``"step"``, a float64 tensor, exact up to :math:`2^{53}` steps, and
+    ``"sum"``, the accumulator. Checkpoints of `torch.optim.Adagrad` load here, and the reverse.
 
     A step is all or nothing: if a gradient is refused, no param has changed.
 

@@ -196,8 +196,14 @@ def test_params_may_change_between_calls(rng):
         ({"fit_intercept": False}, "intercept was True when the model began"),
         ({"lr": "auto"}, "lr was a number when the model began and cannot become auto"),
         ({"rule": Rule(eps=1e-8)}, "eps was 1.0 when the model began and cannot become 1e-08"),
-        ({"l1": 0.5}, "the model began with no penalty and cannot go on with l1=0.5 and l2=0.0,"),
-        ({"l2": 2.0}, "the model began with no penalty and cannot go on with l1=0.0 and l2=2.0,"),
+        (
+            {"l1": 0.5},
+            "the model began with no penalty and cannot continue with l1=0.5 and l2=0.0,",
+        ),
+        (
+            {"l2": 2.0},
+            "the model began with no penalty and cannot continue with l1=0.0 and l2=2.0,",
+        ),
         ({"encoder__bits": 12}, r"began with HashingEncoder\(bits=10\), which cannot become"),
     ],
 )

@@ -43,7 +43,10 @@ class Spectrum:
 
 @dataclass(frozen=True, eq=False)
 class Conditioning:
-    """Spectra of ``X^T X / n`` for some rows and features, as it is and with a unit diagonal.
+    r"""Spectra of ``X.T @ X / n`` for some rows and features, as it is and with a unit diagonal.
+
+    That is :math:`H = \frac1n X^\top X` and :math:`D^{-1/2} H D^{-1/2}` with
+    :math:`D = \operatorname{diag}(H)`.
 
     Attributes
     ----------
@@ -74,7 +77,9 @@ def conditioning(
     values: npt.NDArray[np.float32] | None,
     shape: tuple[int, int],
 ) -> Conditioning:
-    """Return the conditioning of an n x d matrix, in time O(n d^2 + d^3) and memory O(d^2).
+    """Return the conditioning of a matrix of n rows and d columns.
+
+    Takes :math:`O(n d^2 + d^3)` time and :math:`O(d^2)` memory.
 
     Parameters
     ----------

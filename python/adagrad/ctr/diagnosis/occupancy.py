@@ -27,13 +27,13 @@ class Estimate(NamedTuple):
 def expected_sharing(features: float, slots: int) -> float:
     """Return the expected share of features that share their slot, for a uniform hash.
 
-    This is ``1 - (1 - 1/m)^(n-1)`` for n features in m slots.
+    This is :math:`1 - (1 - 1/m)^{n-1}` for n features in m slots.
     """
     return -math.expm1(max(features - 1, 0.0) * math.log1p(-1 / slots)) if slots > 1 else 1.0
 
 
 class Occupancy:
-    """Estimated numbers of features with 1, 2, ... occurrences, from the counts of slots.
+    r"""Estimated numbers of features with 1, 2, ... occurrences, from the counts of slots.
 
     Parameters
     ----------
@@ -44,16 +44,24 @@ class Occupancy:
 
     Notes
     -----
-    Let ``m p_k`` slots have k occurrences, and ``m l_k`` features have k. A uniform hash makes the
-    count of a slot compound Poisson: ``sum p_k z^k = exp(sum l_k (z^k - 1))``. Its logarithm
-    recovers the features term by term (Panjer's recursion, solved for l):
+    Let :math:`m p_k` of the m slots have k occurrences, and :math:`m \lambda_k` features have k. A
+    uniform hash makes the count of a slot compound Poisson:
 
-        features = -m log p_0
-        k p_0 l_k = k p_k - sum of j l_j p_{k-j} over j < k
+    .. math::
+
+        \sum_k p_k z^k = \exp \sum_k \lambda_k (z^k - 1)
+
+    Its logarithm recovers the number n of features, and then the features term by term (Panjer's
+    recursion, solved for :math:`\lambda`):
+
+    .. math::
+
+        n &= -m \log p_0 \\
+        k p_0 \lambda_k &= k p_k - \sum_{j<k} j \lambda_j p_{k-j}
 
     The first line is linear counting (Whang et al. 1990). Standard errors follow from the delta
     method, with the features fixed and only the hash random. For the number of features this
-    gives the known ``sqrt(m (e^t - t - 1))`` with ``t`` features per slot.
+    gives the known :math:`\sqrt{m (e^t - t - 1)}` with :math:`t = n / m` features per slot.
 
     References
     ----------

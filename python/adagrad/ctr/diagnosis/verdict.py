@@ -48,7 +48,7 @@ class TableSize:
         tenth of the features share a slot, or in which every id of a libsvm log is its own slot.
     sharing : float
         Share of the features that share a slot, expected for a uniform hash:
-        ``1 - (1 - 1/m)^(n-1)`` for n features in m slots; 0 if ids are slots.
+        :math:`1 - (1 - 1/m)^{n-1}` for n features in m slots; 0 if ids are slots.
     bytes : dict of str to int
         Size of an `adagrad.Table` with one param and one accumulator per slot, by their dtypes.
     """
@@ -130,14 +130,14 @@ class Diagnosis:
         than 20 features.
     scales : tuple of float
         The 1 %, 50 % and 99 % quantiles, over the features, of the root mean square of their
-        gradient. This is the gradient of the logloss at w = 0 over all rows. Every prediction is
-        1/2 there, so it is ``x / 2`` or ``-x / 2``, depending on the label, and 0 in rows without
-        the feature.
+        gradient. This is the gradient of the logloss at :math:`w = 0` over all rows. Every
+        prediction is 1/2 there, so it is :math:`x / 2` or :math:`-x / 2`, depending on the label,
+        and 0 in rows without the feature.
     conditioning : Conditioning
         Curvature along the most frequent features, at most 256, of the rows 0, `sample_stride`,
         2 `sample_stride`, and so on.
     sample_stride : int
-        The least power of two that gives at most 32,768 rows and 2^22 entries.
+        The least power of two that gives at most 32,768 rows and :math:`2^{22}` entries.
     table : TableSize
         The suggested table.
     quality : Quality or None

@@ -95,7 +95,7 @@ class HashingEncoder(ScikitLearnMethods):
         of values. Its value is the product of the values. Lists are combined element by element,
         each with each.
     wide : sequence of str or tuples of str, default ()
-        Fields and crosses with a very large number of values. They use the slots of all regions.
+        Fields and crosses with millions of values. They use the slots of all regions.
     null : {"value", "skip"}, default "value"
         Whether a missing value (null, or NaN) is a value of its own or gives no entry. A missing
         element of a list gives no entry.
@@ -230,7 +230,7 @@ class HashingEncoder(ScikitLearnMethods):
         return found
 
     def transform(self, X: Columns) -> Examples:
-        """Encode the rows of X. O(values).
+        """Encode the rows of X, in time linear in the number of values.
 
         Without `fit`, the columns of X decide the fields, and types alone decide the kinds:
         integers are numbers, and timestamps are categories. A `UserWarning` names the first column
@@ -257,8 +257,8 @@ class HashingEncoder(ScikitLearnMethods):
             periods and intervals of pandas, and extension types that are unknown and not text.
         ValueError
             A column is missing or occurs twice; a parameter is out of range; a text is not a
-            number, but its kind needs one; a number of kind "value" is not finite or exceeds 2**48
-            in magnitude; or the memory of an Arrow array is damaged.
+            number, but its kind needs one; a number of kind "value" is not finite or exceeds
+            :math:`2^{48}` in magnitude; or the memory of an Arrow array is damaged.
         """
         hasher, table, kinds = self._read(X)
         bounds, fields, slots, values = hasher.encode(table.to_batches())
@@ -275,9 +275,9 @@ class HashingEncoder(ScikitLearnMethods):
         return self.fit(table).transform(table)
 
     def collisions(self, X: Columns) -> dict[str, dict[str, float]]:
-        """Count the values of each field in a sample, and those that share a slot.
+        r"""Count the values of each field in a sample, and those that share a slot.
 
-        Takes O(n log n) time for n values.
+        Takes :math:`O(n \log n)` time for n values.
 
         Parameters
         ----------
@@ -302,9 +302,9 @@ class HashingEncoder(ScikitLearnMethods):
         return collisions(hasher, table, self._names(kinds), 2 ** (int(self.bits) - 3))
 
     def inverse(self, X: Columns) -> dict[int, list[tuple[str, Any]]]:
-        """Return the values in each slot, for the values of a sample.
+        r"""Return the values in each slot, for the values of a sample.
 
-        Takes O(n log n) time for n values, and a Python loop over the distinct ones.
+        Takes :math:`O(n \log n)` time for n values, and a Python loop over the distinct ones.
 
         Parameters
         ----------

@@ -59,11 +59,11 @@ class Examples:
         are enough. Then `n_examples` is required, and example ``i`` starts at entry
         ``i * bounds[8]``.
     n_slots : int
-        Number of slots of the model, from 1 to 2**32.
+        Number of slots of the model, from 1 to :math:`2^{32}`.
     n_examples : int, optional
         Number of examples; required if `bounds` are those of one example.
     values : ndarray of float32, shape [entries], optional
-        Finite values of at most 2**48 in magnitude. By default every value is 1.
+        Finite values of at most :math:`2^{48}` in magnitude. By default every value is 1.
     fields : ndarray of uint16, shape [entries] or [bounds[8]], optional
         Field of each entry, in ``[0, n_fields)``; if `bounds` are those of one example, so are the
         fields.
@@ -145,8 +145,8 @@ class Examples:
             `matrix` is not a two-dimensional matrix of real numbers, or its indices are not
             integers.
         ValueError
-            A value is not finite in float32 or exceeds 2**48 in magnitude, there are more than
-            2**32 - 1 entries, or the arrays of a sparse matrix do not fit together.
+            A value is not finite in float32 or exceeds :math:`2^{48}` in magnitude, there are more
+            than :math:`2^{32} - 1` entries, or the arrays of a sparse matrix do not fit together.
         IndexError
             An entry has a row or a column that the matrix does not have, or a column that is not
             below `n_slots`. Indices are checked before they are converted.

@@ -21,7 +21,7 @@ LOOK = 65_536
 """Rows to look at: as many as decide what the labels of a log mean."""
 
 CELLS = 1 << 23
-"""Values to look at, in all columns: of a very wide table, fewer rows are looked at."""
+"""Values to look at, in all columns: of a table with many columns, fewer rows are looked at."""
 
 FEWEST = 50
 """Values that a column must have to be judged."""

@@ -37,9 +37,9 @@ class MatrixRows:
     slots : ndarray of 32 or 64-bit integers, shape [entries]
         In ``[0, n_slots)``.
     values : ndarray of float32 or float64, shape [entries], or None
-        Finite in float32, and of at most 2**48 in magnitude. None if all are 1 in float32.
+        Finite in float32, and of at most :math:`2^{48}` in magnitude. None if all are 1 in float32.
     n_slots : int
-        From 1 to 2**32.
+        From 1 to :math:`2^{32}`.
     threads : int, default 0
         The most threads that make examples of them; 0 means `adagrad.get_num_threads()`.
     """

@@ -54,8 +54,8 @@ class ScikitLearnMethods:
         Raises
         ------
         ValueError
-            `fit` was not called, other features are given, or there are more than 2**24 slots,
-            whose names would take gigabytes.
+            `fit` was not called, other features are given, or there are more than :math:`2^{24}`
+            slots, whose names would take gigabytes.
         """
         regions = self.regions()
         known = self.feature_names_in_

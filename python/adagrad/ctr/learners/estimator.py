@@ -69,12 +69,12 @@ class ClickLearner(Predictions):
             are taken as amounts; a warning says so if all of them are integers, which may be ids.
         y : array-like, shape [n]
             Labels of two classes; the larger one is the positive class. Text is compared as text:
-            "yes" is larger than "no", but "noclick" is larger than "click". A warning says which
-            one is positive if it is probably the other one.
+            ``"yes"`` is larger than ``"no"``, but ``"noclick"`` is larger than ``"click"``. A
+            warning says which one is positive if it is probably the other one.
         sample_weight : array-like, shape [n], optional
-            Factors of the gradients, from 0 to 2**48, also after multiplication with any value of
-            the example. An example of weight 0 teaches nothing: the model has the bits of one that
-            has not seen it.
+            Factors of the gradients, from 0 to :math:`2^{48}`, also after multiplication with any
+            value of the example. An example of weight 0 teaches nothing: the model has the bits of
+            one that has not seen it.
         validation : tuple of X and y, optional
             Stop after the first pass that does not lower the logloss on these examples, and keep
             the model of the pass before.

@@ -41,19 +41,25 @@ class _FactorLearner(ClickLearner):
 
 
 class FactorizationMachine(_FactorLearner):
-    """Factorization machine for rare features: logistic regression plus all pairs of entries.
+    r"""Factorization machine for rare features: logistic regression plus all pairs of entries.
 
-    The margin of an example is that of `LogisticRegression` plus the sum of
-    ``<v_i, v_j> * x_i * x_j`` over all pairs of its entries, with a vector of `factors` numbers for
-    each slot. It takes time linear in the number of entries (Rendle 2010, equation 5).
+    The margin of an example is that of `LogisticRegression` plus a sum over all pairs of its
+    entries, with a vector :math:`v_i` of `factors` numbers for each slot:
+
+    .. math::
+
+        m = b &+ \sum_i w_i x_i \\
+              &+ \sum_{i<j} \langle v_i, v_j \rangle\, x_i x_j
+
+    It takes time linear in the number of entries (Rendle 2010, equation 5).
 
     With ``lr="auto"`` the linear part is the mixture of experts that `LogisticRegression` is; see
     its Notes. The pairs learn beside it, from what it does not explain, at a rate of their own:
     ``Rule(lr=0.1, eps=1e-4)``. A second mixture finds the weight of both, and a guard compares it
-    with the linear part alone, so that pairs cost at most log 2 nats in all progressive predictions
-    together. What predicts is the linear part and the pairs with these weights, or the linear part
-    alone if it was better so far. Later passes do not train these weights. Training takes
-    ``64 + 8 * factors`` bytes per slot, or ``8 + 8 * factors`` at a fixed rate.
+    with the linear part alone, so that pairs cost at most :math:`\log 2` nats in all progressive
+    predictions together. What predicts is the linear part and the pairs with these weights, or the
+    linear part alone if it was better so far. Later passes do not train these weights. Training
+    takes ``64 + 8 * factors`` bytes per slot, or ``8 + 8 * factors`` at a fixed rate.
 
     Parameters
     ----------
@@ -160,13 +166,18 @@ class FactorizationMachine(_FactorLearner):
 
 
 class FieldAwareFactorizationMachine(_FactorLearner):
-    """Field-aware factorization machine: each slot has a vector for every field.
+    r"""Field-aware factorization machine: each slot has a vector for every field.
 
-    The margin of an example is that of `LogisticRegression` plus the sum of
-    ``<v_{i, f_j}, v_{j, f_i}> * x_i * x_j`` over all pairs of its entries, where f_i is the field
-    of entry i (Juan et al. 2016, equation 4). It takes time quadratic in the number of entries, and
-    ``8 * factors * n_fields`` bytes per slot beside those of `LogisticRegression`. With
-    ``lr="auto"`` the pairs learn beside a mixture of experts, as in `FactorizationMachine`.
+    The margin of an example is that of `LogisticRegression` plus a sum over all pairs of its
+    entries, where :math:`f_i` is the field of entry i (Juan et al. 2016, equation 4):
+
+    .. math::
+
+        \sum_{i<j} \langle v_{i, f_j}, v_{j, f_i} \rangle\, x_i x_j
+
+    It takes time quadratic in the number of entries, and ``8 * factors * n_fields`` bytes per slot
+    beside those of `LogisticRegression`. With ``lr="auto"`` the pairs learn beside a mixture of
+    experts, as in `FactorizationMachine`.
 
     Parameters
     ----------

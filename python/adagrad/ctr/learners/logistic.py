@@ -16,11 +16,17 @@ __all__ = ["LogisticRegression"]
 
 
 class LogisticRegression(ClickLearner):
-    """Logistic regression for rare features, in one pass, with a rate for every coordinate.
+    r"""Logistic regression for rare features, in one pass, with a rate for every coordinate.
 
-    The margin of an example is the bias plus the sum of ``w * x`` over its entries. By default
-    there is no learning rate to choose: five learners train side by side and are mixed. All
-    arithmetic is in a fixed order, so a model has the same bits on any number of threads.
+    The probability of a positive is :math:`1 / (1 + e^{-m})`, and the margin of an example is the
+    bias plus a sum over its entries:
+
+    .. math::
+
+        m = b + \sum_i w_i x_i
+
+    By default there is no learning rate to choose: five learners train side by side and are mixed.
+    All arithmetic is in a fixed order, so a model has the same bits on any number of threads.
 
     Parameters
     ----------
@@ -37,8 +43,8 @@ class LogisticRegression(ClickLearner):
         Try 0.01 to 1. `l1` and `l2` need a fixed rate, and a rule without options but ``eps``,
         ``eps_position``, ``initial_accumulator`` and ``evaluation``; see Notes.
     l2 : float, default 0.0
-        L2 penalty: a param is divided by ``sqrt(s + eps) / lr + l2``, which keeps the params of
-        rare features small. Try 1 to 100.
+        L2 penalty: the divisor of a param, :math:`\sqrt{s + \epsilon} / \eta`, grows by `l2`, which
+        keeps the params of rare features small; see Notes. Try 1 to 100.
     half_life : float or None, default None
         Number of examples, at least 64, after which what was learned from an example counts half,
         for logs that drift. None forgets nothing. It needs ``lr="auto"``; at a fixed rate, the
@@ -107,8 +113,8 @@ class LogisticRegression(ClickLearner):
     -----
     The slots are divided into eight regions, whatever the number of threads, and each region
     belongs to one thread. After n examples, predictions use the params from before a round of
-    ``n / 512`` examples, rounded down to a power of two, from 1 to 64. The entries of a region are
-    summed in order, then the regions in order.
+    :math:`n / 512` examples, rounded down to a power of two, from 1 to 64. The entries of a region
+    are summed in order, then the regions in order.
 
     With ``lr="auto"``, four of the experts are AdaGrad learners whose accumulators start at 1 or
     0.01 and grow by the squared gradients, at rates from 0.25 to 2; one of them divides by the
@@ -122,13 +128,22 @@ class LogisticRegression(ClickLearner):
 
     The predictions that `progressive_` measures are an average over the mixture and the single
     experts, weighted by how likely each made the labels so far. The total loss of this average
-    exceeds that of the best of them by at most ``log(10)`` nats. Later passes train the experts,
-    but not their weights. Training takes 64 bytes per slot, instead of 8 at a fixed rate.
+    exceeds that of the best of them by at most :math:`\log 10` nats. Later passes train the
+    experts, but not their weights. Training takes 64 bytes per slot, instead of 8 at a fixed rate.
 
     With `l1` or `l2`, params are learned by FTRL-proximal (McMahan et al. 2013, algorithm 1) on the
-    accumulators of AdaGrad, at one rate: a slot keeps z and s, and a gradient g adds ``g - (change
-    of sqrt(s + eps)) / lr * w`` to z. The param is ``-(z - sign(z) * l1) / (sqrt(s + eps) / lr +
-    l2)``, or 0 where ``|z| <= l1``. With both 0 that is AdaGrad.
+    accumulators of AdaGrad, at one rate :math:`\eta`. A slot keeps z and s. A gradient g changes
+    them, and with the penalties :math:`\lambda_1` and :math:`\lambda_2` the param follows from
+    them:
+
+    .. math::
+
+        s' &= s + g^2 \\
+        z' &= z + g - (d' - d)\, w \\
+        w' &= -\frac{z' - \lambda_1 \operatorname{sign}(z')}{d' + \lambda_2}
+
+    Here :math:`d = \sqrt{s + \epsilon} / \eta` before the step, and :math:`d'` after it. The param
+    is 0 where :math:`|z'| \le \lambda_1`. With both penalties 0 that is AdaGrad.
 
     References
     ----------

@@ -152,7 +152,7 @@ class Predictions(InputValidation):
         return classes
 
     def uncertainty(self, X: Features) -> Floats:
-        """Return how uncertain the model is about each example, for exploring rare ads.
+        r"""Return how uncertain the model is about each example, for exploring rare ads.
 
         Parameters
         ----------
@@ -162,14 +162,16 @@ class Predictions(InputValidation):
         Returns
         -------
         ndarray of float32, shape [n]
-            With ``lr="auto"``, the variance of the margin under the Bayesian expert: the sum of
-            ``v * x**2`` over the entries, of values as the expert scales them, plus the variance of
-            the bias. It is large if features are rare.
+            With ``lr="auto"``, the variance of the margin under the Bayesian expert:
+            :math:`v_0 + \sum_i v_i x_i^2` over the entries, of values as the expert scales them,
+            with the variances :math:`v_0` of the bias and :math:`v_i` of the params. It is large if
+            features are rare.
 
-            At a fixed rate, the sum of ``rate * x**2`` over the entries, where rate is the
-            effective rate of the entry's linear param: ``lr / sqrt(s + eps)`` for the textbook
-            rule, ``lr / (sqrt(s + eps) + lr * l2)`` with `l2`. It bounds how far one more example
-            could move the linear part of the margin. It is not a variance: it scales with the rate.
+            At a fixed rate, :math:`\sum_i r_i x_i^2` over the entries, where :math:`r_i` is the
+            effective rate of the entry's linear param: :math:`\eta / \sqrt{s_i + \epsilon}` for the
+            textbook rule, :math:`\eta / (\sqrt{s_i + \epsilon} + \eta \lambda_2)` with an `l2` of
+            :math:`\lambda_2`. It bounds how far one more example could move the linear part of the
+            margin. It is not a variance: it scales with the rate.
 
         Notes
         -----

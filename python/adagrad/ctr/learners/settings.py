@@ -108,7 +108,7 @@ class Settings:
                 for x in (self, wanted)
             )
             raise ValueError(
-                f"the model began with {before} and cannot go on with {after}, because penalties"
+                f"the model began with {before} and cannot continue with {after}, because penalties"
                 " need another state of every slot: fit a new model, or a clone"
             )
         pairs: list[tuple[Any, Any]] = [(self, wanted)]

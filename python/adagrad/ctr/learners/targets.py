@@ -115,7 +115,7 @@ def weights_of(given: Any, n: int) -> Floats | None:
     Raises
     ------
     TypeError, ValueError
-        There are not n weights, or one is not a number from 0 to 2**48.
+        There are not n weights, or one is not a number from 0 to :math:`2^{48}`.
     """
     if given is None:
         return None
@@ -190,7 +190,7 @@ def class_weighted(given: Any, classes: Array, y: Floats, weights: Floats | None
     Raises
     ------
     TypeError, ValueError
-        A class is unknown, or a weight is not a number from 0 to 2**48.
+        A class is unknown, or a weight is not a number from 0 to :math:`2^{48}`.
     """
     check_class_weight(given)
     if given is None:

@@ -146,7 +146,7 @@ class LineFaults:
         return None
 
     def _not_utf8(self, line: bytes) -> Fault | None:
-        """Return the fault of a line whose width or whose cells to be read cannot be told."""
+        """Return the fault of a line whose width or whose cells to be read are unknown."""
         try:
             line.decode()
         except UnicodeDecodeError as error:

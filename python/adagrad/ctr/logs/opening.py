@@ -140,8 +140,8 @@ def open_log(
     are float64, dates and naive timestamps are timestamps, each of the finest unit, and a column
     without values takes the type that it has elsewhere. Text beside numbers, bools beside integers,
     other time zones and other scales of decimals are errors that name both files. A value that the
-    common type cannot hold, such as an integer above 2**53 in float64, makes its row broken. In
-    a column of integers, ``5.0`` and ``5e0`` are 5.
+    common type cannot hold, such as an integer above :math:`2^{53}` in float64, makes its row
+    broken. In a column of integers, ``5.0`` and ``5e0`` are 5.
 
     The samples of CSV and TSV files are the first MiB of the first file and 64 KiB of up to 31
     others, spread evenly over the log. The standard input is sampled only if it comes first.

@@ -254,7 +254,7 @@ class Training:
                 self.save()
                 way_on = (
                     f"; {counted(self.examples, 'example')} before it are saved in {self.path}:"
-                    " repair it or give --skip-bad, and go on with --resume"
+                    " repair it or give --skip-bad, and continue with --resume"
                 )
                 raise LogError(error.path, error.line, error.reason + way_on, error.label) from None
             finally:

@@ -1,0 +1,145 @@
+"""The built site in a browser: pages fit a phone, formulas are typeset, links lead somewhere.
+
+The environment variable ADAGRAD_SITE names the folder of the site, which this process serves. A
+page that asks another host for anything is at fault.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import os
+import shutil
+import threading
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+
+import pytest
+
+from checks import need, need_packages
+
+if "ADAGRAD_SITE" not in os.environ:
+    pytest.skip("ADAGRAD_SITE does not name a built site", allow_module_level=True)
+need_packages("selenium")
+need(shutil.which("chromedriver") is not None, "chromedriver")
+
+from selenium import webdriver
+from selenium.webdriver.support.wait import WebDriverWait
+
+SITE = Path(os.environ["ADAGRAD_SITE"]).resolve()
+PAGES = sorted(
+    path.relative_to(SITE).as_posix()
+    for path in SITE.rglob("*.html")
+    if "_static" not in path.relative_to(SITE).parts
+)
+PHONE, DESKTOP = 360, 1280
+LOOK = Path(__file__).with_name("look.js").read_text(encoding="utf-8")
+pytestmark = [pytest.mark.unsanitized, pytest.mark.xdist_group("site")]
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def origin():
+    """The address of a server of the site."""
+    handler = functools.partial(Handler, directory=SITE)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    options = webdriver.ChromeOptions()
+    for option in ("headless", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
+        options.add_argument(f"--{option}")
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = webdriver.ChromeService(shutil.which("chromedriver"))
+    driver = webdriver.Chrome(options=options, service=service)
+    driver.set_script_timeout(30)
+    yield driver
+    driver.quit()
+
+
+def resize(browser, width):
+    # A window is never narrower than 500 pixels, but the screen of an emulated device is.
+    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width == PHONE}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def requests(browser):
+    """The addresses on the web that the browser has asked for since the last call."""
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    urls = [
+        message["params"]["request"]["url"]
+        for message in messages
+        if message["method"] == "Network.requestWillBeSent"
+    ]
+    return [url for url in urls if url.startswith(("http:", "https:"))]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page(browser, origin, page):
+    requests(browser)
+    browser.get_log("browser")
+    faults = {}
+    for width in (PHONE, DESKTOP):
+        resize(browser, width)
+        if width == PHONE:
+            browser.get(f"{origin}/{page}")
+        for fault, where in browser.execute_async_script(LOOK).items():
+            faults[f"{fault} at {width} px"] = where
+    faults["console"] = [entry["message"] for entry in browser.get_log("browser")]
+    faults["other hosts"] = [url for url in requests(browser) if not url.startswith(origin)]
+    assert {fault: where for fault, where in faults.items() if where} == {}
+
+
+@pytest.mark.parametrize("words", ["d2l", "Vowpal Wabbit", "libffm"])
+def test_search(browser, origin, words):
+    resize(browser, DESKTOP)
+    browser.get(f"{origin}/search.html?q={words.replace(' ', '+')}")
+    links = "return [...document.querySelectorAll('#search-results li a')].map(a => a.href)"
+    found = WebDriverWait(browser, 10).until(lambda driver: driver.execute_script(links))
+    assert all(url.startswith(origin) for url in found)
+
+
+class Page(HTMLParser):
+    """The anchors of a page, and the addresses that it refers to."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.anchors, self.addresses = {""}, set()
+        self.feed((SITE / name).read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        for name, value in attributes:
+            if name == "id" or (tag == "a" and name == "name"):
+                self.anchors.add(value)
+            elif name in ("href", "src"):
+                self.addresses.add(value)
+
+
+def test_links():
+    pages = {name: Page(name) for name in PAGES}
+    broken = []
+    for name, page in pages.items():
+        for address in page.addresses:
+            target, anchor = urldefrag(urljoin(name, address))
+            path = unquote(urlsplit(target).path)
+            if urlsplit(target).scheme:
+                continue
+            if path in pages:
+                exists = unquote(anchor) in pages[path].anchors
+            else:
+                exists = (SITE / path).is_file()
+            if not exists:
+                broken.append(f"{name}: {address}")
+    assert broken == []
+    assert sum(len(page.addresses) for page in pages.values()) > 100
