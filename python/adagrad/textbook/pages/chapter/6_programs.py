@@ -143,13 +143,13 @@ torch fuses a multiplication with an addition, which saves a rounding.
 
 
 # %%
-def torch_concise(optimizer_class, **options):
+def torch_concise(optimizer_class):
     def program(w, b):
         net = torch.nn.Linear(5, 1)
         with torch.no_grad():
             net.weight.copy_(torch.from_numpy(w))
             net.bias.copy_(torch.from_numpy(b))
-        optimizer = optimizer_class(net.parameters(), lr=LR, **options)
+        optimizer = optimizer_class(net.parameters(), lr=LR)
         loss = torch.nn.MSELoss()
 
         def step(x, y):
@@ -365,9 +365,9 @@ rules = {
     "MXNet": adagrad.preset("mxnet", lr=LR),
 }
 runs = {name: airfoil_with_optimizer(seed=0, lr=rule) for name, rule in rules.items()}
-print("loss after  ", *(f"{examples:>7}" for examples in plain.examples[[1, 5, 15]]), "examples")
+print("examples seen", *(f"{seen:>7}" for seen in plain.examples[[1, 5, 15]]))
 for name, run in runs.items():
-    print(f"{name:<12}", *(f"{loss:>7.4f}" for loss in run.losses[[1, 5, 15]]))
+    print(f"{name:<13}", *(f"{loss:>7.4f}" for loss in run.losses[[1, 5, 15]]))
 
 assert distance(runs["MXNet"], mxnet_run) <= 1e-6
 assert torch is None or distance(runs["PyTorch"], torch_run) <= 1e-6
@@ -376,19 +376,19 @@ assert tf is None or distance(runs["Keras"], keras_run) <= 1e-6
 # %% [markdown]
 r"""
 Keras is behind at first, because its accumulators start at 0.1. Until the squared gradients of a
-coordinate add up to more, its steps are shorter than the others'. The first step shows this best:
-without the start and without $\epsilon$, its length is `lr` for any gradient.
+coordinate add up to more, its steps are much shorter than the others'. The first step shows this
+best: if $s$ starts at 0 and there is no $\epsilon$, its length is `lr` for any gradient.
 """
 
 # %%
 first = np.array([0.1, 0.01, 0.001])
-print("gradient    ", *(f"{g:>7}" for g in first))
+print("gradient     ", *(f"{g:>7}" for g in first))
 print("first step / lr")
 for name, rule in rules.items():
     p, s = np.zeros(3), np.full(3, rule.initial_accumulator)
     adagrad.step(p, first, s, rule)
     steps = -p / LR
-    print(f"{name:<12}", *(f"{step:>7.4f}" for step in steps))
+    print(f"{name:<13}", *(f"{step:>7.4f}" for step in steps))
     if name == "Keras":
         assert np.allclose(steps, 2 * first / np.sqrt(0.1 + 4 * first**2), rtol=1e-6)
     else:
@@ -404,7 +404,7 @@ loss_figure(
 # %% [markdown]
 r"""
 The place of $\epsilon$ hardly matters here, because no gradient stays tiny. For a rare feature with
-tiny gradients, it decides whether anything is learned
+tiny gradients, it decides how soon the weight moves
 ([presets](https://adagrad.readthedocs.io/en/latest/presets.html#why-the-choice-matters)).
 
 **The factor two cancels**, as long as $\epsilon$ and $s_0$ are 0: doubled gradients double the root
