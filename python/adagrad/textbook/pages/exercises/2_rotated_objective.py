@@ -14,13 +14,9 @@ the same on both.
 The second derivatives of the first function are $Q = \operatorname{diag}(0.2,\ 4)$. The rotation
 by 45 degrees about the origin,
 
-$$
-U = \frac{1}{\sqrt 2} \begin{pmatrix} 1 & -1 \\ 1 & 1 \end{pmatrix} ,
-\qquad
-f_U(x) = f(U^\top x) ,
-$$
+$$U = \frac{1}{\sqrt 2} \begin{pmatrix} 1 & -1 \\ 1 & 1 \end{pmatrix} ,$$
 
-turns them into
+makes $f_U(x) = f(U^\top x)$ of the function, with the second derivatives
 
 $$
 Q_U = U Q\, U^\top = \begin{pmatrix} 2.1 & -1.9 \\ -1.9 & 2.1 \end{pmatrix} .
@@ -156,12 +152,12 @@ The *whole spectrum* matters, and so does the *start*. A rotation of bowl and st
 the $\lambda_i$ nor the $a_i$, because it turns the eigenvectors along. The condition number
 $\kappa = \lambda_{\max} / \lambda_{\min}$ is what remains if we ask for the worst start and the
 best rate. The size of the factor, $|1 - \eta\lambda|$, is a convex function of $\lambda$, so it is
-largest at one of the extreme eigenvalues. The best rate makes both equal:
+largest at one of the extreme eigenvalues. The best rate, $\eta = 2 / (\lambda_{\min} +
+\lambda_{\max})$, makes both equal:
 
 $$
-\eta = \frac{2}{\lambda_{\min} + \lambda_{\max}}
-\quad\text{gives}\quad
-\max_i |1 - \eta \lambda_i| = \frac{\kappa - 1}{\kappa + 1} .
+\max_i |1 - \eta \lambda_i| = \frac{\lambda_{\max} - \lambda_{\min}}{\lambda_{\max} + \lambda_{\min}}
+= \frac{\kappa - 1}{\kappa + 1} .
 $$
 
 **Three descents with the same κ.** All matrices below have $\kappa = 20$, and every descent has the
@@ -224,7 +220,10 @@ AdaGrad keeps only the diagonal of $G_t$. The full method *is* equivariant under
 gradients $U g_t$ give the matrix $U G_t U^\top$, and
 
 $$
-(U G_t U^\top + \epsilon I)^{-1/2}\, U g_t = U\, (G_t + \epsilon I)^{-1/2} g_t ,
+\begin{aligned}
+(U G_t U^\top &+ \epsilon I)^{-1/2}\, U g_t \\
+  &= U\, (G_t + \epsilon I)^{-1/2} g_t ,
+\end{aligned}
 $$
 
 because $U (G_t + \epsilon I)^{-1/2} U^\top$ is positive definite and its square is the inverse of

@@ -13,7 +13,7 @@ eigenvalue $\lambda$ of $M$ lies in at least one of the discs.
 ## The proof
 
 Let $M v = \lambda v$ with $v \ne 0$. Choose $j$ such that $|v_j|$ is the largest of all $|v_k|$.
-Then $v_j \ne 0$, because otherwise all entries of $v$ were $0$. Row $j$ of $Mv = \lambda v$ is
+Then $v_j \ne 0$, because otherwise all entries of $v$ would be $0$. Row $j$ of $Mv = \lambda v$ is
 $\sum_k M_{jk} v_k = \lambda v_j$. Move the term $k = j$ to the right:
 
 $$\sum_{k \ne j} M_{jk} v_k = (\lambda - M_{jj})\, v_j .$$
@@ -165,10 +165,10 @@ complex $z$, along the subsequence,
 
 $$
 \begin{aligned}
-\prod_{l=1}^{d} (z - \mu_l)
-  &= \lim_{i \to \infty} \prod_{l=1}^{d} \bigl(z - \lambda_l(t_i)\bigr) && \text{(1)} \\
-  &= \lim_{i \to \infty} \det\bigl(zI - M(t_i)\bigr) && \text{(2)} \\
-  &= \det\bigl(zI - M(t)\bigr) && \text{(3)}
+&\prod_{l=1}^{d} (z - \mu_l) \\
+&\quad = \lim_{i \to \infty} \prod_{l=1}^{d} \bigl(z - \lambda_l(t_i)\bigr) && \text{(1)} \\
+&\quad = \lim_{i \to \infty} \det\bigl(zI - M(t_i)\bigr) && \text{(2)} \\
+&\quad = \det\bigl(zI - M(t)\bigr) && \text{(3)}
 \end{aligned}
 $$
 

@@ -66,7 +66,7 @@ because $S$ cancels from each entry. For every $x$,
 
 $$
 \begin{aligned}
-x^\top \tilde M x = (Ex)^\top B\, (Ex)
+x^\top \tilde M x &= (Ex)^\top B\, (Ex) \\
   &\ge \beta_1\, \|Ex\|^2 && \text{(1)} \\
   &\ge \frac{\beta_1}{\max_j B_{jj}}\, \|x\|^2 && \text{(2)} \\
   &\ge \frac{\beta_1}{\beta_d}\, \|x\|^2 && \text{(3)}
