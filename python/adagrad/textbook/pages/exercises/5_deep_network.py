@@ -15,8 +15,8 @@ This page first trains a small network in NumPy, with gradients computed by hand
 
 ## The network
 
-It classifies handwritten digits of 8 x 8 pixels with three layers. Let $h_0 = x$ be the pixels, a row, and
-for the layers $l = 1, 2, 3$ let
+It classifies handwritten digits of 8 x 8 pixels with three layers. Let $h_0 = x$ be the pixels, a
+row, and for the layers $l = 1, 2, 3$ let
 
 $$z_l = h_{l-1} W_l + b_l , \qquad h_l = \max(z_l, 0) .$$
 
@@ -201,18 +201,18 @@ LeNet takes the same loop, with convolutions and a framework that computes the g
 256 images. `python examples/lenet.py --epochs 10` prints the same digits for both. Beside them are
 those of `torch.optim.SGD(lr=0.9)` in the same program:
 
-| epoch | AdaGrad, lr 0.02 | SGD, lr 0.9 |
+| epoch | AdaGrad, 0.02 | SGD, 0.9 |
 |---|---|---|
 | 1 | 1.059, 71.5 % | 2.309, 11.5 % |
 | 2 | 0.697, 73.7 % | 1.198, 66.6 % |
 | 5 | 0.591, 73.9 % | 0.634, 62.5 % |
 | 10 | 0.509, 79.8 % | 0.471, 80.9 % |
 
-Each cell has the mean loss of the epoch and the share of test images that are right after it.
-AdaGrad leads at first. Its falling rates slow it down, and after ten epochs SGD with a constant rate
-is ahead: this is the decay that the [next exercise](6_slower_decay.py) makes less aggressive. In
-the first five epochs, the losses of no batch differ between the two AdaGrads by more than
-$10^{-6}$.
+Each column has its `lr`. Each cell has the mean loss of the epoch and the share of test images that
+are right after it. AdaGrad leads at first. Its falling rates slow it down, and after ten epochs SGD
+with a constant rate is ahead: this is the decay that the [next exercise](6_slower_decay.py) makes
+less aggressive. In the first five epochs, the losses of no batch differ between the two AdaGrads by
+more than $10^{-6}$.
 
 With $\eta = 0.05$, both AdaGrads stay at chance, 10 %, for two epochs. The first step moves *every*
 weight that has a gradient by $\eta$, however small the gradient is. For the sigmoids of 1998,
@@ -221,9 +221,9 @@ this is a long way. A larger `eps` or `initial_accumulator` makes the first step
 ## References
 
 - Zhang et al., *Dive into Deep Learning*, section 12.7.7, exercise 5.
-- LeCun, Bottou, Bengio and Haffner, "Gradient-Based Learning Applied to Document Recognition",
+- LeCun et al., "Gradient-Based Learning Applied to Document Recognition",
   Proceedings of the IEEE 86 (1998).
-- He, Zhang, Ren and Sun, "Delving Deep into Rectifiers", ICCV 2015, on the initial weights.
+- He et al., "Delving Deep into Rectifiers", ICCV 2015, on the initial weights.
 - Xiao, Rasul and Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
   Algorithms", arXiv:1708.07747 (2017).
 """
