@@ -29,8 +29,9 @@ equality of the squares gives the equality of the norms. ∎
 
 **The converse** holds as well: a matrix that preserves all norms is orthogonal. If
 $\|Ux\|_2 = \|x\|_2$ for every $x$, then $x^\top (U^\top U - I)\, x = 0$ for every $x$. Take for $x$
-a unit eigenvector of the symmetric matrix $U^\top U - I$: its eigenvalue is $0$. So all eigenvalues
-are $0$, and a symmetric matrix without other eigenvalues is the zero matrix.
+a unit eigenvector of $U^\top U - I$: the left side is its eigenvalue, which is therefore $0$. A
+symmetric matrix has a basis of eigenvectors, so one whose eigenvalues are all $0$ is the zero
+matrix, and $U^\top U = I$.
 
 ## What it means
 
@@ -52,8 +53,10 @@ $0 < \lambda_{\min} \le \lambda_i \le \lambda_{\max}$,
 
 $$\sqrt{\lambda_{\min}}\; \|x\|_2 \;\le\; \|z\|_2 \;\le\; \sqrt{\lambda_{\max}}\; \|x\|_2 ,$$
 
-with equality if $x$ is an eigenvector of the smallest or largest eigenvalue. Two errors of equal size in $x$ may differ in $z$ by the
-factor $\sqrt{\kappa}$, where $\kappa = \lambda_{\max} / \lambda_{\min}$ is the condition number.
+because $\|z\|_2^2 = \sum_i \lambda_i\, \bar x_i^2$, and $\sum_i \bar x_i^2 = \|x\|_2^2$ by the
+exercise. Equality holds on the left for eigenvectors of $\lambda_{\min}$, and on the right for
+those of $\lambda_{\max}$. Two errors of equal size in $x$ may differ in $z$ by the factor
+$\sqrt{\kappa}$, where $\kappa = \lambda_{\max} / \lambda_{\min}$ is the condition number.
 """
 
 # %% [markdown]
@@ -101,8 +104,8 @@ assert math.isclose(lengths[-1] / lengths[0], math.sqrt(high / low))
 
 # %% [markdown]
 r"""
-**Check of the perturbation.** We move the linear term by $0.01$ along each eigenvector. It moves
-as far in the eigenbasis, and the minimizer moves by $0.01 / \lambda_i$ in both.
+**Check of the perturbation.** We move the linear term by $0.01$ along each eigenvector. It moves as
+far in the eigenbasis, and the minimizer moves by $0.01 / \lambda_i$ in both.
 """
 
 # %%
@@ -146,12 +149,13 @@ $-1$ in each row and column, and zeros elsewhere.
 $(Pg)_i = \sigma_i\, g_{\pi(i)}$. The square is $g_{\pi(i)}^2$: the accumulators are permuted, and
 so are the divisors. Step $i$ of the turned problem is therefore $\sigma_i$ times step $\pi(i)$ of
 the original, and the induction goes through as above. Changing a sign and moving a number to
-another place involve no rounding, so the two paths agree to the last bit.
+another place involve no rounding, and rounding to the nearest number treats both signs alike. If
+the turned gradient is computed as $P\, \nabla f(P^\top y)$, the two paths agree to the last bit.
 
-*They are necessary.* The first step for a gradient $g$ is $-\eta\, \varphi(g)$, where
-$\varphi(g)_i = g_i / \sqrt{g_i^2 + \epsilon}$. If AdaGrad is equivariant under $U$ for every $f$,
-then $\varphi(U g) = U \varphi(g)$ for every $g$, because every $g$ is the gradient of a linear
-function. Put $g = t e_i$ with a unit vector $e_i$, and let $t \to \infty$. On the right,
+*They are necessary.* The first step for a gradient $g$ is $-\eta\, \varphi(g)$, where $\varphi(g)_i
+= g_i / \sqrt{g_i^2 + \epsilon}$ with $\eta, \epsilon > 0$. If AdaGrad is equivariant under $U$ for
+every $f$, then $\varphi(U g) = U \varphi(g)$ for every $g$, because every $g$ is the gradient of a
+linear function. Put $g = t e_i$ with a unit vector $e_i$, and let $t \to \infty$. On the right,
 $\varphi(t e_i) \to e_i$. On the left, each entry of $\varphi(t\, U e_i)$ tends to the sign of that
 entry of $U e_i$, or is $0$ where the entry is. In the limit,
 
@@ -232,7 +236,7 @@ the eigenvectors.
 ## References
 
 - Zhang et al., *Dive into Deep Learning*, section 12.7.7, exercise 1.
-- Golub and Van Loan, *Matrix Computations*, 4th edition (2013), section 2.3.5, on the norms that
+- Golub and Van Loan, *Matrix Computations*, fourth edition (2013), section 2.3.5, on the norms that
   orthogonal matrices preserve.
 - Duchi, Hazan and Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic
   Optimization", JMLR 12 (2011), for the diagonal method and the full-matrix method, which is

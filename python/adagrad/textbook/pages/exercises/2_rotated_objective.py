@@ -14,13 +14,9 @@ the same on both.
 The second derivatives of the first function are $Q = \operatorname{diag}(0.2,\ 4)$. The rotation
 by 45 degrees about the origin,
 
-$$
-U = \frac{1}{\sqrt 2} \begin{pmatrix} 1 & -1 \\ 1 & 1 \end{pmatrix} ,
-\qquad
-f_U(x) = f(U^\top x) ,
-$$
+$$U = \frac{1}{\sqrt 2} \begin{pmatrix} 1 & -1 \\ 1 & 1 \end{pmatrix} ,$$
 
-turns them into
+makes $f_U(x) = f(U^\top x)$ of the function, with the second derivatives
 
 $$
 Q_U = U Q\, U^\top = \begin{pmatrix} 2.1 & -1.9 \\ -1.9 & 2.1 \end{pmatrix} .
@@ -143,12 +139,12 @@ r"""
 Gradient descent is equivariant under rotations ([exercise 1](1_orthogonal_invariance.py)): its path
 on the turned bowl is the turned path, so it has the same values.
 
-It is tempting to argue that a rotation leaves the condition number as it is. That is true but
-proves nothing, because the condition number does not determine the descent. Let $x^*$ be the
-minimizer, $v_i$ the unit eigenvectors of $Q$ and $\lambda_i$ its eigenvalues. Write
-$a_i = v_i^\top (x_0 - x^*)$ for the coordinates of the start in the eigenbasis. The gradient is
-$Q(x - x^*)$, so one step with the rate $\eta$ multiplies coordinate $i$ by $1 - \eta\lambda_i$.
-After $t$ steps,
+A rotation also leaves the condition number as it is, but this is not the reason, because the
+condition number does not determine the descent. Let $x^*$ be the minimizer, $v_i$ the orthonormal
+eigenvectors of $Q$ and $\lambda_i$ its eigenvalues. Write $a_i = v_i^\top (x_0 - x^*)$ for the
+coordinates of the start in the eigenbasis. The gradient is $Q\,(x - x^*)$, so one step with the
+rate $\eta$ multiplies $x - x^*$ by $I - \eta Q$, and its coordinate $i$ by $1 - \eta\lambda_i$.
+With $f(x) - f(x^*) = \tfrac12 (x - x^*)^\top Q\, (x - x^*)$, we have after $t$ steps
 
 $$f(x_t) - f(x^*) = \frac12 \sum_{i=1}^{d} \lambda_i\, (1 - \eta \lambda_i)^{2t}\, a_i^2 .$$
 
@@ -156,12 +152,15 @@ The *whole spectrum* matters, and so does the *start*. A rotation of bowl and st
 the $\lambda_i$ nor the $a_i$, because it turns the eigenvectors along. The condition number
 $\kappa = \lambda_{\max} / \lambda_{\min}$ is what remains if we ask for the worst start and the
 best rate. The size of the factor, $|1 - \eta\lambda|$, is a convex function of $\lambda$, so it is
-largest at one of the extreme eigenvalues. The best rate makes both equal:
+largest at one of the extreme eigenvalues. A larger $\eta$ lowers the factor at $\lambda_{\min}$ and
+raises that at $\lambda_{\max}$ once it is past $0$, so the best rate makes the two equal in size:
+$1 - \eta\lambda_{\min} = \eta\lambda_{\max} - 1$. Then
 
 $$
-\eta = \frac{2}{\lambda_{\min} + \lambda_{\max}}
-\quad\text{gives}\quad
-\max_i |1 - \eta \lambda_i| = \frac{\kappa - 1}{\kappa + 1} .
+\begin{aligned}
+\eta &= \frac{2}{\lambda_{\min} + \lambda_{\max}} , \\
+\max_i |1 - \eta \lambda_i| &= \frac{\kappa - 1}{\kappa + 1} .
+\end{aligned}
 $$
 
 **Three descents with the same κ.** All matrices below have $\kappa = 20$, and every descent has the
@@ -224,12 +223,15 @@ AdaGrad keeps only the diagonal of $G_t$. The full method *is* equivariant under
 gradients $U g_t$ give the matrix $U G_t U^\top$, and
 
 $$
-(U G_t U^\top + \epsilon I)^{-1/2}\, U g_t = U\, (G_t + \epsilon I)^{-1/2} g_t ,
+\begin{aligned}
+(U G_t U^\top &+ \epsilon I)^{-1/2}\, U g_t \\
+  &= U\, (G_t + \epsilon I)^{-1/2} g_t ,
+\end{aligned}
 $$
 
-because $U (G_t + \epsilon I)^{-1/2} U^\top$ is positive definite and its square is the inverse of
-$U (G_t + \epsilon I)\, U^\top$. Its price is $d^2$ numbers of memory and, for the root, about $d^3$
-operations per step.
+because $U (G_t + \epsilon I)^{-1/2} U^\top$ is positive definite, its square is the inverse of
+$U (G_t + \epsilon I)\, U^\top$, and a positive definite root is unique. By induction, the paths
+agree. The price is $d^2$ numbers of memory and, for the root, about $d^3$ operations per step.
 """
 
 

@@ -13,7 +13,7 @@ eigenvalue $\lambda$ of $M$ lies in at least one of the discs.
 ## The proof
 
 Let $M v = \lambda v$ with $v \ne 0$. Choose $j$ such that $|v_j|$ is the largest of all $|v_k|$.
-Then $v_j \ne 0$, because otherwise all entries of $v$ were $0$. Row $j$ of $Mv = \lambda v$ is
+Then $v_j \ne 0$, because otherwise all entries of $v$ would be $0$. Row $j$ of $Mv = \lambda v$ is
 $\sum_k M_{jk} v_k = \lambda v_j$. Move the term $k = j$ to the right:
 
 $$\sum_{k \ne j} M_{jk} v_k = (\lambda - M_{jj})\, v_j .$$
@@ -153,8 +153,8 @@ in $B$.
 *No eigenvalue changes sides.* We show that $n$ is constant near every $t$. Suppose it is not. Then
 there are $t_1, t_2, \dots$ with $t_i \to t$ and $n(t_i) \ne n(t)$. There are finitely many values
 from $0$ to $d$, so some value $m \ne n(t)$ occurs infinitely often. Keep only those $t_i$ with
-$n(t_i) = m$. List the eigenvalues of each $M(t_i)$ such that the first $m$ are in $A$ and the others
-in $B$:
+$n(t_i) = m$. List the eigenvalues of each $M(t_i)$ such that the first $m$ are in $A$ and the
+others in $B$:
 
 $$\lambda_1(t_i),\ \dots,\ \lambda_d(t_i) .$$
 
@@ -165,10 +165,10 @@ complex $z$, along the subsequence,
 
 $$
 \begin{aligned}
-\prod_{l=1}^{d} (z - \mu_l)
-  &= \lim_{i \to \infty} \prod_{l=1}^{d} \bigl(z - \lambda_l(t_i)\bigr) && \text{(1)} \\
-  &= \lim_{i \to \infty} \det\bigl(zI - M(t_i)\bigr) && \text{(2)} \\
-  &= \det\bigl(zI - M(t)\bigr) && \text{(3)}
+&\prod_{l=1}^{d} (z - \mu_l) \\
+&\quad = \lim_{i \to \infty} \prod_{l=1}^{d} \bigl(z - \lambda_l(t_i)\bigr) && \text{(1)} \\
+&\quad = \lim_{i \to \infty} \det\bigl(zI - M(t_i)\bigr) && \text{(2)} \\
+&\quad = \det\bigl(zI - M(t)\bigr) && \text{(3)}
 \end{aligned}
 $$
 
@@ -237,15 +237,15 @@ r"""
 ## Consequences
 
 1. **An isolated disc has exactly one eigenvalue**, by the cluster form with $k = 1$. If all $d$
-   discs are disjoint, the eigenvalues are distinct, one in each disc, and $M$ can be diagonalized,
-   because eigenvectors of distinct eigenvalues are linearly independent.
-2. **If $M$ is real, the eigenvalue of an isolated disc is real.** The characteristic polynomial has
-   real coefficients, so with $\lambda$ also its conjugate $\bar\lambda$ is an eigenvalue. The center
-   is real, so the disc contains $\bar\lambda$ as well. There is only one eigenvalue in it, and so
-   $\bar\lambda = \lambda$. With $d$ disjoint discs, all eigenvalues are real.
-3. **If $M$ is real, a cluster with an odd number of discs has a real eigenvalue.** The cluster
-   contains $\bar\lambda$ whenever it contains $\lambda$, with the same multiplicity. So the
-   eigenvalues in it that are not real come in pairs, and an odd number does not consist of pairs.
+discs are disjoint, the eigenvalues are distinct, one in each disc, and $M$ can be diagonalized,
+because eigenvectors of distinct eigenvalues are linearly independent. 2. **If $M$ is real, the
+eigenvalue of an isolated disc is real.** The characteristic polynomial has    real coefficients, so
+with $\lambda$ also its conjugate $\bar\lambda$ is an eigenvalue. The center    is real, so the disc
+contains $\bar\lambda$ as well. There is only one eigenvalue in it, and so    $\bar\lambda =
+\lambda$. With $d$ disjoint discs, all eigenvalues are real. 3. **If $M$ is real, a cluster with an
+odd number of discs has a real eigenvalue.** The cluster    contains $\bar\lambda$ whenever it
+contains $\lambda$, with the same multiplicity. So the    eigenvalues in it that are not real come
+in pairs, and an odd number does not consist of pairs.
 """
 
 # %%
@@ -273,7 +273,7 @@ r"""
 - Zhang et al., *Dive into Deep Learning*, section 12.7.7, exercise 3.
 - Gershgorin, "Über die Abgrenzung der Eigenwerte einer Matrix", Izv. Akad. Nauk SSSR, 7th series,
   1931, no. 6, pages 749-754. It has both forms of the theorem.
-- Horn and Johnson, *Matrix Analysis*, 2nd edition (2013), theorem 6.1.1.
+- Horn and Johnson, *Matrix Analysis*, second edition (2013), theorem 6.1.1.
 - Li and Zhang, "Eigenvalue continuity and Geršgorin's theorem", Electronic Journal of Linear
   Algebra 35 (2019), on what the proof by continuity needs.
 - Varga, *Geršgorin and His Circles*, Springer (2004).

@@ -8,8 +8,8 @@ diagonally preconditioned matrix
 $$\tilde M = \operatorname{diag}(M)^{-1/2}\; M \;\operatorname{diag}(M)^{-1/2} \;?$$
 
 **The setting.** Let $M$ be real, symmetric and positive definite, $d \times d$, such as the Hessian
-of a function at a minimum where it is not singular. Its diagonal is positive, because $M_{jj} = e_j^\top M e_j$
-for the unit vector $e_j$. So $\tilde M$ is defined, and its entries are
+of a function at a minimum where it is not singular. Its diagonal is positive, because
+$M_{jj} = e_j^\top M e_j$ for the unit vector $e_j$. So $\tilde M$ is defined, and its entries are
 
 $$\tilde M_{jk} = \frac{M_{jk}}{\sqrt{M_{jj}\, M_{kk}}} .$$
 
@@ -49,8 +49,8 @@ So $\lambda_1 \le 1 \le \lambda_d$.
 
 ## What it does not say
 
-- **It does not promise a small $r$.** If coordinates are strongly coupled, $r \ge 1$, the discs
-  reach 0, and the theorem gives no bound of $\lambda_1$ beyond $\lambda_1 > 0$.
+- **It does not promise a small $r$.** If coordinates are so strongly coupled that $r \ge 1$, a disc
+  reaches 0, and the theorem gives no bound of $\lambda_1$ beyond $\lambda_1 > 0$.
 - **It does not separate the eigenvalues.** Concentric discs form a single cluster, so the cluster
   form of the theorem adds nothing.
 - **It does not compare $\tilde M$ with $M$.** Usually the condition number falls, but it can rise.
@@ -61,20 +61,20 @@ $$\kappa(\tilde M) \le d\;\kappa(S M S) .$$
 
 So no diagonal scaling is better than ours by more than the factor $d$, and with $S = I$, ours is
 worse than none by at most this factor. *Proof.* Let $B = SMS$, with the smallest and largest
-eigenvalues $\beta_1$ and $\beta_d$. Then $\tilde M = E B E$ with $E = \operatorname{diag}(B)^{-1/2}$,
-because $S$ cancels from each entry. For every $x$,
+eigenvalues $\beta_1$ and $\beta_d$. Then $\tilde M = E B E$ with $E =
+\operatorname{diag}(B)^{-1/2}$, because $S$ cancels from each entry. For every $x$,
 
 $$
 \begin{aligned}
-x^\top \tilde M x = (Ex)^\top B\, (Ex)
+x^\top \tilde M x &= (Ex)^\top B\, (Ex) \\
   &\ge \beta_1\, \|Ex\|^2 && \text{(1)} \\
   &\ge \frac{\beta_1}{\max_j B_{jj}}\, \|x\|^2 && \text{(2)} \\
   &\ge \frac{\beta_1}{\beta_d}\, \|x\|^2 && \text{(3)}
 \end{aligned}
 $$
 
-Step 1 holds because $\beta_1$ is the minimum of $y^\top B y / y^\top y$, step 2 because
-$E_{jj}^2 = 1 / B_{jj}$, and step 3 because $B_{jj} = e_j^\top B e_j$ is at most the maximum
+Step 1 holds because $\beta_1$ is the minimum of $y^\top B y / y^\top y$, step 2 because $E_{jj}^2 =
+1 / B_{jj}$ and $\beta_1 > 0$, and step 3 because $B_{jj} = e_j^\top B e_j$ is at most the maximum
 $\beta_d$. Hence $\lambda_1 \ge 1 / \kappa(B)$. With $\lambda_d \le d$, the claim follows. ∎
 """
 
@@ -144,11 +144,10 @@ gershgorin_figure(M)
 r"""
 ## Semidefinite matrices
 
-Let $M$ be positive *semidefinite*, as $X^\top X$ always is. If $M_{jj} = 0$, then
-$x^\top M x = 0$ for $x = e_j$. A point where a semidefinite form is 0 is a minimum of the form, so
-its gradient is 0 there: $2 M e_j = 0$. Row and column $j$ are zero, the form does not depend on
-coordinate $j$, and we leave it out. For the others, $\tilde M$ is defined, and the statements become
-weaker:
+Let $M$ be positive *semidefinite*, as $X^\top X$ always is. If $M_{jj} = 0$, then $x^\top M x = 0$
+for $x = e_j$. A point where a semidefinite form is 0 is a minimum of the form, so its gradient is 0
+there: $2 M e_j = 0$. Row and column $j$ are zero, the form does not depend on coordinate $j$, and
+we leave it out. For the others, $\tilde M$ is defined, and the statements become weaker:
 
 - The Cauchy-Schwarz inequality is no longer strict: $|\tilde M_{jk}| \le 1$, $r \le d - 1$ and
   $\lambda_d \le d$.
@@ -206,8 +205,8 @@ r"""
 **Sparse features** are the opposite case. Let feature $j$ be 1 in a share $p_j$ of the examples and
 0 in the others. Then $(X^\top X)_{jj} / n \approx p_j$, and if the features are independent,
 $(X^\top X)_{jk} / n \approx p_j p_k$. The coupling is about $\sqrt{p_j\, p_k}$: small if both are
-rare. The shares themselves may differ by orders of magnitude, and this is just what the diagonal
-scaling removes. Below are 30 such features, the first in one of 50 examples and the last in one of
+rare. The shares themselves may differ by orders of magnitude, and this the diagonal scaling
+removes. Below are 30 such features, the first in one of 50 examples and the last in one of
 5,000:
 """
 
@@ -231,6 +230,6 @@ r"""
 - Zhang et al., *Dive into Deep Learning*, section 12.7.7, exercise 4.
 - van der Sluis, "Condition numbers and equilibration of matrices", Numerische Mathematik 14 (1969),
   pages 14-23.
-- Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd edition (2002), section 7.3, on
+- Higham, *Accuracy and Stability of Numerical Algorithms*, second edition (2002), section 7.3, on
   scaling to minimize the condition number.
 """

@@ -136,7 +136,8 @@ loss_figure(
 # %% [markdown]
 r"""
 **RMSProp is forgetting in other units.** With $a$ for its decay and $r = \sqrt{1 - a}$, it takes
-the same path as our rule with the rate $\eta / r$ and the constant $\epsilon / r^2$, up to rounding.
+the same path as our rule with the rate $\eta / r$ and the constant $\epsilon / r^2$, up to
+rounding.
 """
 
 # %%
