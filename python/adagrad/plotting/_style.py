@@ -1,4 +1,4 @@
-"""The style that the pictures share: colors, markers, axes without a box, ticks."""
+"""The style that the figures share: sizes, axes without a box, ticks, labels beside the data."""
 
 from __future__ import annotations
 
@@ -13,28 +13,54 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from adagrad._looks import (
+    BLUE,
+    DASHES,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SERIES,
+    SKY,
+    VERMILION,
+    logarithmic_digits,
+)
+
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-# The colors of Okabe and Ito, which can be told apart with any kind of color vision.
-BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
-SKY, ORANGE, PURPLE, GREY = "#56B4E9", "#E69F00", "#CC79A7", "#595959"
-# Color, marker and line style of each series, so that nobody needs the color to tell them apart.
-SERIES = (
-    (BLUE, "o", "-"),
-    (VERMILION, "s", (0, (5, 2))),
-    (GREEN, "^", (0, (3, 1, 1, 1))),
-    (PURPLE, "D", (0, (1, 1))),
-    (ORANGE, "v", (0, (8, 2, 2, 2))),
-    (SKY, "P", (0, (2, 2))),
-)
+__all__ = [
+    "BLUE",
+    "DASHES",
+    "GREEN",
+    "GREY",
+    "LABEL_POINTS",
+    "ORANGE",
+    "PURPLE",
+    "SERIES",
+    "SKY",
+    "TITLE_POINTS",
+    "VERMILION",
+    "WIDTH",
+    "Picture",
+    "apart",
+    "check_series",
+    "fit_height",
+    "label_logarithmic",
+    "label_right_edge",
+    "laid_out",
+    "legend_below",
+    "new_figure",
+    "number",
+    "set_title",
+]
+
 # A phone shows a figure of this width, in inches, with about 77 dots per inch: small text would be
 # illegible there.
 WIDTH = 5.2
 TITLE_POINTS, LABEL_POINTS = 11.0, 10.0
-DASHES = (0, (4, 3))  # of lines to compare with
 SVG_DOTS_PER_INCH = 200  # of the parts of an SVG file that are drawn as pixels
 
 _settings = threading.Lock()  # matplotlib has one salt for all threads
@@ -142,9 +168,7 @@ def label_logarithmic(*axes: Axis) -> None:
     major ticks at 1, 2 and 5 times a power of ten. Call it when the limits are final.
     """
     for axis in axes:
-        low, high = axis.get_view_interval()
-        if high < 300 * low:
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_locator(LogLocator(subs=logarithmic_digits(*axis.get_view_interval())))
         axis.set_major_formatter(FuncFormatter(number))
         axis.set_minor_formatter(NullFormatter())
 
