@@ -115,21 +115,28 @@ def set_title(axes: Axes, text: str) -> None:
 
 
 def legend_below(figure: Figure, columns: int, source: Axes | None = None) -> None:
-    """Put the legend of a figure, or of one of its axes, where it can cover no data."""
+    """Put the legend of a figure, or of one of its axes, where it can cover no data.
+
+    It has fewer columns where so many would be wider than the figure.
+    """
     entries: dict[str, Artist] = {}
     for axes in figure.axes if source is None else [source]:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    figure.legend(
-        list(entries.values()),
-        list(entries),
-        loc="outside lower left",
-        ncols=columns,
-        frameon=False,
-        fontsize=LABEL_POINTS,
-        columnspacing=1.2,
-        handlelength=1.6,
-    )
+    for count in range(columns, 0, -1):
+        legend = figure.legend(
+            list(entries.values()),
+            list(entries),
+            loc="outside lower left",
+            ncols=count,
+            frameon=False,
+            fontsize=LABEL_POINTS,
+            columnspacing=1.2,
+            handlelength=1.6,
+        )
+        if count == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def fit_height(figure: Figure, columns: int = 1) -> None:
@@ -157,8 +164,11 @@ def laid_out(axes: Axes) -> Figure:
 
 
 def number(value: float, _: object = None) -> str:
-    """Return the label of a tick: 10,000 rather than 1e4."""
-    return f"{value:,.0f}" if 1 <= value < 1e7 else f"{value:g}"
+    """Return the label of a tick: 10,000 rather than 1e4, and 10 M rather than 1e7."""
+    for unit, letter in ((1e9, "G"), (1e6, "M")):
+        if unit <= abs(value) < 1e12:
+            return f"{value / unit:g} {letter}"
+    return f"{value:,.0f}" if 1 <= value < 1e6 else f"{value:g}"
 
 
 def label_logarithmic(*axes: Axis) -> None:
