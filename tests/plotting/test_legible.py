@@ -67,7 +67,10 @@ FIGURES = {
         SERIES, title="Powers", xlabel="steps", ylabel="sums", slopes={"slope 1": 1}
     ),
     "loss": lambda: plotting.loss_figure(
-        {name: (X, 1 / X + k) for k, name in enumerate(("AdaGrad", "SGD", "a longer name of one"))},
+        {
+            name: (X, 1 / X + k / 100)
+            for k, name in enumerate(("AdaGrad", "SGD", "a longer name of one"))
+        },
         ylabel="mean squared error of 100 examples",
         reference=("noise in the labels", 0.25),
     ),
