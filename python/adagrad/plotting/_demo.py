@@ -38,6 +38,7 @@ HEIGHT = 6.4
 LONGEST_LABEL = 13  # characters in a line of text at the right edge
 # Before this share of the log, a learning curve is mostly noise that would stretch the axis.
 SETTLED = 0.05
+FEW = 20  # up to this many points of a curve, each has a marker
 
 
 def demo_figure(comparison: Comparison) -> Figure:
@@ -86,7 +87,8 @@ def _learning_curves(axes: Axes, comparison: Comparison) -> list[tuple[float, st
             curves.append((run.learner.title, colour, seen[settled], entropy[settled]))
     labels = []
     for title, colour, seen, entropy in curves:
-        axes.plot(seen, entropy, color=colour, linewidth=1.8)
+        marker = "o" if len(seen) <= FEW else ""
+        axes.plot(seen, entropy, color=colour, linewidth=1.8, marker=marker, markersize=4)
         labels.append(
             (
                 float(entropy[-1]),

@@ -33,7 +33,7 @@ from adagrad.textbook import BOWL, BOWL_START
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LONGEST_LABEL = 14  # characters in a line of text at the right edge
+LONGEST_LABEL, LONGEST_SIDE = 14, 28  # characters in a line of text at the right and left edge
 
 
 def path_figure(
@@ -188,7 +188,7 @@ def loss_figure(
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(number))
     axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
+    axes.set_ylabel(textwrap.fill(ylabel, LONGEST_SIDE))
     label_right_edge(axes, labels)
     return figure
 

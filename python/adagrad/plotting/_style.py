@@ -1,4 +1,4 @@
-"""The style that the pictures share: colors, markers, axes without a box, ticks."""
+"""The style that the figures share: sizes, axes without a box, ticks, labels beside the data."""
 
 from __future__ import annotations
 
@@ -13,28 +13,54 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from adagrad._looks import (
+    BLUE,
+    DASHES,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SERIES,
+    SKY,
+    VERMILION,
+    logarithmic_digits,
+)
+
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-# The colors of Okabe and Ito, which can be told apart with any kind of color vision.
-BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
-SKY, ORANGE, PURPLE, GREY = "#56B4E9", "#E69F00", "#CC79A7", "#595959"
-# Color, marker and line style of each series, so that nobody needs the color to tell them apart.
-SERIES = (
-    (BLUE, "o", "-"),
-    (VERMILION, "s", (0, (5, 2))),
-    (GREEN, "^", (0, (3, 1, 1, 1))),
-    (PURPLE, "D", (0, (1, 1))),
-    (ORANGE, "v", (0, (8, 2, 2, 2))),
-    (SKY, "P", (0, (2, 2))),
-)
+__all__ = [
+    "BLUE",
+    "DASHES",
+    "GREEN",
+    "GREY",
+    "LABEL_POINTS",
+    "ORANGE",
+    "PURPLE",
+    "SERIES",
+    "SKY",
+    "TITLE_POINTS",
+    "VERMILION",
+    "WIDTH",
+    "Picture",
+    "apart",
+    "check_series",
+    "fit_height",
+    "label_logarithmic",
+    "label_right_edge",
+    "laid_out",
+    "legend_below",
+    "new_figure",
+    "number",
+    "set_title",
+]
+
 # A phone shows a figure of this width, in inches, with about 77 dots per inch: small text would be
 # illegible there.
 WIDTH = 5.2
 TITLE_POINTS, LABEL_POINTS = 11.0, 10.0
-DASHES = (0, (4, 3))  # of lines to compare with
 SVG_DOTS_PER_INCH = 200  # of the parts of an SVG file that are drawn as pixels
 
 _settings = threading.Lock()  # matplotlib has one salt for all threads
@@ -89,21 +115,28 @@ def set_title(axes: Axes, text: str) -> None:
 
 
 def legend_below(figure: Figure, columns: int, source: Axes | None = None) -> None:
-    """Put the legend of a figure, or of one of its axes, where it can cover no data."""
+    """Put the legend of a figure, or of one of its axes, where it can cover no data.
+
+    It has fewer columns where so many would be wider than the figure.
+    """
     entries: dict[str, Artist] = {}
     for axes in figure.axes if source is None else [source]:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    figure.legend(
-        list(entries.values()),
-        list(entries),
-        loc="outside lower left",
-        ncols=columns,
-        frameon=False,
-        fontsize=LABEL_POINTS,
-        columnspacing=1.2,
-        handlelength=1.6,
-    )
+    for count in range(columns, 0, -1):
+        legend = figure.legend(
+            list(entries.values()),
+            list(entries),
+            loc="outside lower left",
+            ncols=count,
+            frameon=False,
+            fontsize=LABEL_POINTS,
+            columnspacing=1.2,
+            handlelength=1.6,
+        )
+        if count == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def fit_height(figure: Figure, columns: int = 1) -> None:
@@ -131,8 +164,11 @@ def laid_out(axes: Axes) -> Figure:
 
 
 def number(value: float, _: object = None) -> str:
-    """Return the label of a tick: 10,000 rather than 1e4."""
-    return f"{value:,.0f}" if 1 <= value < 1e7 else f"{value:g}"
+    """Return the label of a tick: 10,000 rather than 1e4, and 10 M rather than 1e7."""
+    for unit, letter in ((1e9, "G"), (1e6, "M")):
+        if unit <= abs(value) < 1e12:
+            return f"{value / unit:g} {letter}"
+    return f"{value:,.0f}" if 1 <= value < 1e6 else f"{value:g}"
 
 
 def label_logarithmic(*axes: Axis) -> None:
@@ -142,9 +178,7 @@ def label_logarithmic(*axes: Axis) -> None:
     major ticks at 1, 2 and 5 times a power of ten. Call it when the limits are final.
     """
     for axis in axes:
-        low, high = axis.get_view_interval()
-        if high < 300 * low:
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_locator(LogLocator(subs=logarithmic_digits(*axis.get_view_interval())))
         axis.set_major_formatter(FuncFormatter(number))
         axis.set_minor_formatter(NullFormatter())
 

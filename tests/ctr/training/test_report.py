@@ -205,6 +205,32 @@ def test_a_training_that_was_resumed_without_points_of_experts() -> None:
     assert pictures.experts([[4.0, 1.0, 2.0, 1.0, 0.5]]) == ""
 
 
+def test_a_curve_of_one_point_is_no_picture() -> None:
+    point = [3.0, 0.0, 2.0, 1.0, np.nan]
+    assert "too few examples" in pictures.curves([point])
+    assert "<svg" not in pictures.curves([point])
+    assert pictures.experts([[*point, *np.linspace(0, 0.4, 5), *np.linspace(0.5, 0.6, 6)]]) == ""
+    # Labels that are all alike have a logloss only.
+    assert pictures.curves([point, [6.0, 0.0, 3.0, 1.0, np.nan]]).count("<svg") == 1
+
+
+def test_a_log_without_positives_has_no_gains() -> None:
+    progressive = Progressive()
+    progressive.add(np.linspace(-2, 1, 50, dtype=np.float32), np.zeros(50, np.float32))
+    assert pictures.lift(progressive) == "<p>There are no positives.</p>"
+    assert pictures.reliability(progressive).count("<svg") == 1
+
+
+def test_a_phone_shows_legible_text(page: Path) -> None:
+    for svg in re.findall(r"<svg.*?</svg>", page.read_text(encoding="utf-8"), re.DOTALL):
+        box = re.search(r'viewBox="0 0 ([.0-9]+) ', svg)
+        assert box
+        sizes = [float(size) for size in re.findall(r"font-size: ([.0-9]+)px", svg)]
+        assert "DejaVu" not in svg
+        assert sizes
+        assert min(sizes) * 360 / float(box[1]) >= 11
+
+
 def test_features_as_text() -> None:
     assert feature_text([("site", "a"), ("site*ad", ("b", None))]) == "site=a | site*ad=b*(missing)"
     assert (

@@ -15,6 +15,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from adagrad._looks import BLUE, DASHES, SERIES, VERMILION, logarithmic_digits
 from adagrad._text import printable, shortened
 from adagrad.ctr.learners.mixture import EXPERTS
 from adagrad.ctr.learners.progressive import Progressive
@@ -25,14 +26,14 @@ from adagrad.metrics import entropy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 __all__ = ["GROUPS", "contributed", "curves", "experts", "gains", "lift", "rates", "reliability"]
 
-BLUE, VERMILION = "#0072B2", "#D55E00"  # from Okabe and Ito; readable on white and on black
-COLORS = (BLUE, "#009E73", VERMILION, "#CC79A7", "#E69F00")
 GROUPS = 20
 MAX_DOTS = 3_000
 MAX_BARS = 24
+SQUARE = 4.0  # height in inches of a picture whose axes have one unit
 OCTAVES = 12  # of a learning curve that are drawn: the last ones
 
 # Text and axes take the color of the page's text, light or dark. matplotlib has no such color, so
@@ -92,7 +93,10 @@ def _inline(svg: str, prefix: str, figure: Figure) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
     svg = svg.replace("xlink:href", "href")
-    svg = re.sub(r'font: [^;"]*?(\d+(\.\d+)?)px [^;"]*', r"font: \1px system-ui, sans-serif", svg)
+    # The name of the font is a property of its own since matplotlib 3.11.
+    svg = re.sub(r'font: [^;"]*?(\d+(\.\d+)?)px [^;"]*', r"font-size: \1px", svg)
+    svg = re.sub(r' font-family: [^;"]*;', "", svg)
+    svg = svg.replace("<svg", '<svg font-family="system-ui, sans-serif"', 1)
     # Identifiers must be unique in the page, and matplotlib's are unique in one picture only.
     svg = re.sub(r'\bid="', f'id="{prefix}', svg)
     svg = re.sub(r'href="#', f'href="#{prefix}', svg)
@@ -104,22 +108,27 @@ def _inline(svg: str, prefix: str, figure: Figure) -> str:
 
 
 def curves(curve: list[list[float]]) -> str:
-    """Draw NE, logloss and AUC against the examples of the first pass."""
+    """Draw NE, logloss and AUC against the examples of the first pass, of two or more points."""
     points = np.array([point[:PLAIN] for point in curve], np.float64)
     windows = np.diff(points[:, :3], axis=0, prepend=0.0)
     late = points[:, 0] >= points[-1, 0] / 2**OCTAVES
     points, windows = points[late], windows[late]
     examples, positive, loss, _, auc = points.T
-    with _drawing("curve", 3) as (axes, pictures):
-        for ax, name in zip(axes, ("NE", "logloss", "AUC"), strict=True):
-            total = auc
-            if name != "AUC":
-                loss_of = _normalized_entropy if name == "NE" else _mean_loss
-                total = loss_of(examples, positive, loss)
-                ax.plot(examples, loss_of(*windows.T), color=BLUE, alpha=0.45, linewidth=1)
+    drawn: list[tuple[str, Floats, Floats | None]] = []
+    for name, loss_of in (("NE", _normalized_entropy), ("logloss", _mean_loss)):
+        drawn.append((name, loss_of(examples, positive, loss), loss_of(*windows.T)))
+    drawn.append(("AUC", auc, None))
+    # Labels that are all alike have no NE and no AUC; and one point is no curve.
+    drawn = [line for line in drawn if np.isfinite(line[1]).sum() > 1]
+    if not drawn:
+        return "<p>There are too few examples for a curve.</p>"
+    with _drawing("curve", len(drawn), 2.6) as (axes, pictures):
+        for ax, (name, total, window) in zip(axes, drawn, strict=True):
+            if window is not None:
+                ax.plot(examples, window, color=BLUE, alpha=0.45, linewidth=1)
             ax.plot(examples, total, color=BLUE, linewidth=2, marker="o", markersize=2.5)
             if name == "NE":
-                ax.axhline(1, color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
+                ax.axhline(1, color=VERMILION, linewidth=1, linestyle=DASHES)
             _count_axis(ax, examples)
             ax.set_ylabel(f"{name} so far")
     return _figures(pictures)
@@ -128,16 +137,16 @@ def curves(curve: list[list[float]]) -> str:
 def experts(curve: list[list[float]]) -> str:
     """Draw the weights of the experts of a mixture, and their losses beside its own."""
     points = [point for point in curve if len(point) > PLAIN]
-    if not points:
+    if len(points) < 2:
         return ""
     points = [point for point in points if point[0] >= points[-1][0] / 2**OCTAVES]
     examples = np.array([point[0] for point in points])
     weights, losses = (np.array(x) for x in zip(*map(mixed_at, points), strict=True))
-    with _drawing("experts", 2, 3.6) as (axes, pictures):
-        for e, expert in enumerate(EXPERTS):
+    with _drawing("experts", 2, 3.4) as (axes, pictures):
+        for e, (expert, (color, _, line)) in enumerate(zip(EXPERTS, SERIES, strict=False)):
             for ax, values in zip(axes, (weights, losses), strict=True):
-                ax.plot(examples, values[:, e], color=COLORS[e], lw=1.4, label=expert.name)
-        axes[0].axhline(0, color=PALE, linewidth=1, linestyle=(0, (4, 3)))
+                ax.plot(examples, values[:, e], color=color, ls=line, lw=1.4, label=expert.name)
+        axes[0].axhline(0, color=PALE, linewidth=1, linestyle=DASHES)
         axes[0].set_ylabel("weight in the mixture")
         axes[1].plot(examples, losses[:, -1], color=INK, lw=2, label="mixture")
         axes[1].set_ylabel("logloss so far")
@@ -149,9 +158,7 @@ def experts(curve: list[list[float]]) -> str:
         for ax in axes:
             _count_axis(ax, examples)
             handles, labels = ax.get_legend_handles_labels()
-            ax.figure.legend(
-                handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=8
-            )
+            ax.figure.legend(handles, labels, loc="outside upper left", ncols=2, frameon=False)
     return _figures(pictures)
 
 
@@ -166,19 +173,23 @@ def _normalized_entropy(examples: Floats, positive: Floats, loss: Floats) -> Flo
 
 
 def _count_axis(ax: Axes, counts: Floats) -> None:
-    if len(counts) > 1:
-        # matplotlib finds no limits where nothing is to be drawn: labels that are all alike have no
-        # NE and no AUC.
-        ax.set_xlim(counts[0] / 1.2, counts[-1] * 1.2)
-        ax.set_xscale("log", base=10)
-        ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.xaxis.set_major_formatter(FuncFormatter(_short))
-    if len(counts) > 1 and counts[-1] < 10 * counts[0]:
-        ax.set_xscale("linear")
+    if counts[-1] < 10 * counts[0]:
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         ax.xaxis.set_major_formatter(FuncFormatter(_short))
+    else:
+        ax.set_xlim(counts[0] / 1.2, counts[-1] * 1.2)
+        ax.set_xscale("log")
+        _plain_ticks(ax.xaxis)
     ax.yaxis.set_major_locator(MaxNLocator(5))
     ax.set_xlabel("examples seen")
+
+
+def _plain_ticks(*axes: Axis) -> None:
+    """Label logarithmic axes, whose limits are final, with plain numbers."""
+    for axis in axes:
+        axis.set_major_locator(LogLocator(subs=logarithmic_digits(*axis.get_view_interval())))
+        axis.set_major_formatter(FuncFormatter(_short))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _short(value: float, _: object = None) -> str:
@@ -191,40 +202,47 @@ def _short(value: float, _: object = None) -> str:
 def reliability(board: Progressive) -> str:
     """Draw the share of positives against the mean prediction, and the ratio of the two."""
     predicted, observed, weight = insight.calibration_groups(board, GROUPS)
-    with _drawing("calibration", 2) as (axes, pictures):
+    some = observed > 0
+    with _drawing("calibration", 2 if some.sum() > 1 else 1, SQUARE) as (axes, pictures):
         ends = [0.0, 1.08 * max(float(predicted.max()), float(observed.max()), 1e-6)]
-        axes[0].plot(ends, ends, color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
+        axes[0].plot(ends, ends, color=VERMILION, linewidth=1, linestyle=DASHES)
         error = np.sqrt(observed * (1 - observed) / weight)
         axes[0].errorbar(predicted, observed, error, fmt="o-", color=BLUE, markersize=4, lw=1.2)
         axes[0].set_xlim(*ends)
         axes[0].set_ylim(*ends)
+        axes[0].set_aspect("equal")
         axes[0].set_xlabel("mean prediction")
         axes[0].set_ylabel("share of positives ± 1 σ")
-        some = observed > 0
-        axes[1].axhline(1, color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
-        ratio = predicted[some] / observed[some]
-        axes[1].plot(predicted[some], ratio, "o-", color=BLUE, markersize=4, lw=1.2)
-        if not some.any():
-            axes[1].set_xlim(1e-6, 1)
-        axes[1].set_xscale("log")
-        axes[1].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes[1].xaxis.set_major_formatter(FuncFormatter(_short))
-        axes[1].xaxis.set_minor_formatter(NullFormatter())
-        axes[1].set_xlabel("mean prediction")
-        axes[1].set_ylabel("mean prediction / share")
+        for ax in axes[1:]:
+            ax.axhline(1, color=VERMILION, linewidth=1, linestyle=DASHES)
+            ax.plot(
+                predicted[some],
+                predicted[some] / observed[some],
+                "o-",
+                color=BLUE,
+                markersize=4,
+                lw=1.2,
+            )
+            ax.set_xscale("log")
+            _plain_ticks(ax.xaxis)
+            ax.set_xlabel("mean prediction")
+            ax.set_ylabel("mean prediction / share")
     return _figures(pictures)
 
 
 def lift(board: Progressive) -> str:
     """Draw gains and lift: the share of positives among the likeliest examples, and its ratio."""
     shown, hit = gains(board)
+    if not hit.any():
+        return "<p>There are no positives.</p>"
     grid = np.linspace(0, 1, 201)
     share = np.interp(grid, shown, hit)
-    with _drawing("gains", 2) as (axes, pictures):
-        axes[0].plot([0, 1], [0, 1], color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
+    with _drawing("gains", 2, SQUARE) as (axes, pictures):
+        axes[0].plot([0, 1], [0, 1], color=VERMILION, linewidth=1, linestyle=DASHES)
         axes[0].plot(grid, share, color=BLUE, linewidth=2)
+        axes[0].set_aspect("equal")
         axes[0].set_ylabel("share of positives")
-        axes[1].axhline(1, color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
+        axes[1].axhline(1, color=VERMILION, linewidth=1, linestyle=DASHES)
         axes[1].plot(grid[2:], share[2:] / grid[2:], color=BLUE, linewidth=2)
         axes[1].set_ylabel("lift")
         axes[1].set_ylim(bottom=0)
@@ -245,11 +263,11 @@ def rates(found: insight.Slots, name: str) -> str:
         sizes = np.abs(found.weights[order])
         axes[1].plot(counts[order], sizes, "o", color=BLUE, ms=2.5, alpha=0.5, mew=0)
         axes[1].set_ylabel("absolute weight")
+        _plain_ticks(axes[0].yaxis)
+        axes[1].yaxis.set_major_formatter(FuncFormatter(_short))
         for ax in axes:
             ax.set_xscale("log")
-            for axis in (ax.xaxis, ax.yaxis):
-                axis.set_minor_formatter(NullFormatter())
-                axis.set_major_formatter(FuncFormatter(_short))
+            _plain_ticks(ax.xaxis)
             ax.set_xlabel("occurrences in the sample")
     return _figures(pictures)
 
@@ -260,7 +278,7 @@ def contributed(found: Contributions) -> str:
     rises = [one.rise for one in shown]
     with _drawing("contribution", 1, 0.8 + 0.24 * max(6, len(shown))) as (axes, pictures):
         ax = axes[0]
-        ax.axvline(0, color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
+        ax.axvline(0, color=VERMILION, linewidth=1, linestyle=DASHES)
         ax.barh(
             range(len(shown)),
             rises,
