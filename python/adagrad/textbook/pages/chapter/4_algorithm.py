@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 import adagrad
-from adagrad.plotting import curves_figure, descent_animation
+from adagrad.plotting import descent_animation, loglog_figure
 from adagrad.textbook import BOWL, BOWL_START
 
 
@@ -189,8 +189,9 @@ s_{t,i} &\approx t\, \sigma^2\, \mathbb{E}\, x_i^2 = t\, \sigma^2 Q_{ii}, \\
 $$
 
 This is the classical schedule, scaled for each coordinate. $Q = \mathbb{E}\, x x^\top$ is the
-matrix of second derivatives of the mean loss: the accumulators measure its diagonal, which
-[preconditioning](3_preconditioning.py) needs. The large gradients of the start add a constant to
+matrix of second derivatives of the mean loss. The accumulators measure its diagonal, which
+[preconditioning](3_preconditioning.py) needs; [the last page](3b_gradients_as_proxy.py) looks
+closer. The large gradients of the start add a constant to
 $s$. Until it is outweighed, the growth looks slower than linear. The program takes the mean of 30
 runs.
 
@@ -232,24 +233,25 @@ print(f"bowl: rates {rates}, the distance shrinks by {shrinkage} per step")
 assert np.allclose(bowl_s[1000], bowl_s[-1], rtol=1e-6)
 assert np.allclose(shrinkage, 1 - rates * np.diag(BOWL.Q), rtol=1e-3)
 
-# %% mystnb={"image": {"alt": "Two panels with logarithmic axes. Upper: the accumulators of three weights of the noisy regression rise along lines of slope 1, the bowl's stays flat after ten steps. Lower: the rates of the three weights fall with slope -1/2, the bowl's stays flat."}}
-sums = {f"noise, scale {scale:g}": noisy_s[1:, i] for i, scale in enumerate(scales)}
-sums["bowl, x₂"] = bowl_s[1:, 1]
-t = np.arange(1, STEPS + 1)
-curves_figure(
-    {
-        "accumulator s": {
-            **{name: (t, s) for name, s in sums.items()},
-            "slope 1 and -1/2": (t, 2.0 * t),
-        },
-        "rate lr / √(s + eps)": {
-            **{name: (t, 0.4 / np.sqrt(s + 1e-6)) for name, s in sums.items()},
-            "slope 1 and -1/2": (t, 0.3 / np.sqrt(t)),
-        },
-    },
-    title="Noise keeps the accumulators growing",
+# %% mystnb={"image": {"alt": "Accumulators against steps, with logarithmic axes. Those of three weights of the noisy regression approach lines of slope 1. That of the bowl is flat after ten steps."}}
+shown = np.unique(np.geomspace(1, STEPS, 20).astype(int))
+sums = {f"noise, scale {scale:g}": noisy_s[shown, i] for i, scale in enumerate(scales)}
+sums["bowl, x₂"] = bowl_s[shown, 1]
+loglog_figure(
+    {name: (shown, s) for name, s in sums.items()},
+    title="With noise, accumulators grow as t",
     xlabel="steps",
-    references=["slope 1 and -1/2"],
+    ylabel="accumulator s",
+    slopes={"slope 1": 1.0},
+)
+
+# %% mystnb={"image": {"alt": "Rates against steps, with logarithmic axes. Those of the noisy regression fall along lines of slope -1/2. That of the bowl is constant after ten steps."}}
+loglog_figure(
+    {name: (shown, 0.4 / np.sqrt(s + 1e-6)) for name, s in sums.items()},
+    title="With noise, rates fall as 1/√t",
+    xlabel="steps",
+    ylabel="rate lr / √(s + eps)",
+    slopes={"slope -1/2": -0.5},
 )
 
 # %% [markdown]
@@ -318,10 +320,11 @@ for name, ns in times.items():
     print(f"{name:17}{best[name][-1]:5.2f} ns {ratio[0]:5.1f} (median {ratio[1]:.1f})")
 
 # %% mystnb={"image": {"alt": "Nanoseconds per param against the number of params, with logarithmic axes, for adagrad.step, two forms of SGD and AdaGrad in NumPy. Small arrays cost most per param, because a call has a fixed cost. AdaGrad in NumPy is the slowest at every size."}}
-curves_figure(
-    {"nanoseconds per param": {name: (SIZES, ns) for name, ns in best.items()}},
+loglog_figure(
+    {name: (SIZES / 1000, ns) for name, ns in best.items()},
     title="Time of a step, the fastest of nine",
-    xlabel="params",
+    xlabel="thousands of params",
+    ylabel="nanoseconds per param",
 )
 
 # %% [markdown]
