@@ -121,10 +121,10 @@ slopes. This is preconditioning at work.
 does not grow, $s_t \ge t\, g_t^2$, and step $t$ is at most $\eta / \sqrt t$ long. All 20 together
 are at most 3.04 long, and the way along $x_1$ is 5.
 
-**With $\eta = 2$, $x_2$ is in luck.** Its first step ends at the minimum, because the start is as far
-away as $\eta$. A large $\eta$ does no harm elsewhere either. A coordinate that steps too far has a
-large gradient there, which slows it down. Gradient descent has no such brake, and diverges from
-$\eta = 2 / \lambda_{\max} = 0.5$ on.
+**With $\eta = 2$, $x_2$ is in luck.** Its first step ends at the minimum, because the start is as
+far away as $\eta$. A large $\eta$ does no harm elsewhere either. A coordinate that steps too far
+has a large gradient there, which slows it down. Gradient descent has no such brake, and does not
+converge with $\eta \ge 2 / \lambda_{\max} = 0.5$.
 """
 
 # %%
@@ -178,8 +178,9 @@ The rate of a coordinate is $\eta / \sqrt{s_t + \epsilon}$. Two cases differ.
 
 **With noise, accumulators grow linearly.** Learn a linear model from single examples whose labels
 have noise of variance $\sigma^2$. The loss is half the squared error. Gradients are large at first,
-and become smaller as $w$ approaches the truth. But they do not vanish, because the noise stays. Once $w$ is near the truth,
-the mean square of $g_i = \text{noise} \cdot x_i$ is $\sigma^2$ times that of $x_i$, so that
+and become smaller as $w$ approaches the truth. But they do not vanish, because the noise stays.
+Once $w$ is near the truth, the mean square of $g_i \approx -\text{noise} \cdot x_i$ is $\sigma^2$
+times that of $x_i$, so that
 
 $$
 \begin{aligned}
@@ -191,9 +192,8 @@ $$
 This is the classical schedule, scaled for each coordinate. $Q = \mathbb{E}\, x x^\top$ is the
 matrix of second derivatives of the mean loss. The accumulators measure its diagonal, which
 [preconditioning](3_preconditioning.py) needs; [the last page](3b_gradients_as_proxy.py) looks
-closer. The large gradients of the start add a constant to
-$s$. Until it is outweighed, the growth looks slower than linear. The program takes the mean of 30
-runs.
+closer. The large gradients of the start add a constant to $s$. Until it is outweighed, the growth
+looks slower than linear. The program takes the mean of 30 runs.
 
 **Without noise, they converge.** On the bowl, gradients vanish so quickly that the sum of their
 squares is finite. The rates settle at a constant. From then on AdaGrad is gradient descent with one
@@ -275,9 +275,9 @@ step. Where the arrays do fit, the root and the division show.
 
 The next cell measures this on the machine that runs the page. `w -= g` is SGD with $\eta$ already
 in the gradient, and the least that any rule must do. NumPy writes `w -= lr * g` in two passes, with
-a temporary array between them, and AdaGrad in seven. All run in one thread, in single precision. The
-fastest of nine runs counts, because other programs can only slow a run down. The printed ratios are
-those of the largest arrays.
+a temporary array between them, and AdaGrad in seven. All run in one thread, in single precision.
+The fastest of nine runs counts, because other programs can only slow a run down. The printed ratios
+are those of the largest arrays.
 """
 
 # %%
@@ -330,8 +330,8 @@ loglog_figure(
 # %% [markdown]
 r"""
 **The gradient costs more than the update.** For a linear model with $d$ params and ten examples per
-step, it takes $40\,d$ operations and reads $10\,d$ numbers twice. The larger the batch, the less the
-update matters.
+step, it takes $40\,d$ operations and reads $10\,d$ numbers twice. The larger the batch, the less
+the update matters.
 """
 
 # %%
