@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike
 
 import adagrad
 from adagrad.plotting import descent_animation, loglog_figure
-from adagrad.textbook import BOWL, BOWL_START
+from adagrad.textbook import BOWL, BOWL_START, playground
 
 
 def step(w: np.ndarray, g: np.ndarray, s: np.ndarray, lr: float, eps: float = 1e-6) -> None:
@@ -48,7 +48,7 @@ Three details matter.
   minimum $\mu$ vanishes, and $s_t / t$ does estimate the variance.
 
 `adagrad.step` is the function above in one pass over memory, without temporaries. It computes in
-the same order with the same roundings, so the results are equal, not just close.
+the same order with the same roundings, so the results are equal, not only close.
 """
 
 # %%
@@ -163,12 +163,21 @@ for lr, x, s, other, other_s in (
     assert BOWL(x[20]) < rotated(other[20]) / 2
     assert ratios[1] < 2 < 4 < ratios[0]
 
-# %% mystnb={"image": {"alt": "Two descents over the contours of the rotated bowl, step by step. Both first go diagonally across the valley. With lr 2 the path overshoots its floor, returns and follows it toward the minimum. With lr 0.4 it has just reached the floor after 20 steps."}}
+# %% mystnb={"image": {"alt": "Two descents over the contours of the rotated bowl, step by step. Both first go diagonally across the valley. With lr 2 the path overshoots its floor, returns and follows it toward the minimum. With lr 0.4 it reaches the floor after 20 steps."}}
 descent_animation(
     rotated,
     {"lr = 0.4": rotated_slow, "lr = 2": rotated_fast},
     title="The same bowl, rotated by 45 degrees",
 )
+
+# %% [markdown]
+r"""
+**Try it.** The sliders set the rate and the angle. The browser computes the steps, and they are
+those of the tables.
+"""
+
+# %%
+playground()
 
 # %% [markdown]
 r"""
