@@ -14,12 +14,11 @@ from adagrad.plotting._descent import bowl_figure, loss_figure, path_figure
 from adagrad.plotting._diagnosis import diagnosis_figure
 from adagrad.plotting._quadratics import loglog_figure, quadratic_figure, sensitivity_figure
 from adagrad.plotting._spectrum import gershgorin_figure
-from adagrad.plotting._textbook import curves_figure, decile_figure, rates_figure
+from adagrad.plotting._textbook import decile_figure, rates_figure
 
 __all__ = [
     "Animation",
     "bowl_figure",
-    "curves_figure",
     "decile_figure",
     "demo_figure",
     "descent_animation",

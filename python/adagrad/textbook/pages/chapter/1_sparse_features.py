@@ -27,7 +27,7 @@ $$\eta_i = \frac{\eta_0}{\sqrt{s(i, t) + c}}$$
 
 falls only when the feature occurs. How much does that change? The rates at the occurrences of a
 feature, added up, are the distance that gradients of size 1 can move its weight. If it occurs with
-probability $p$ in each of $T$ steps, that distance is, for large $T$ and $c = 0$,
+probability $p$ in each of $T$ steps, that distance is on average, for large $pT$ and $c = 0$,
 
 $$
 \begin{aligned}
@@ -53,7 +53,7 @@ for p in (0.1, 0.01, 0.001):
     occurs = rng.random((50, len(steps))) < p  # 50 features
     global_clock = np.sum(occurs * rates, axis=1).mean()
     own_clock = np.mean([rates[:n].sum() for n in occurs.sum(axis=1)])
-    print(f"p = {p}: {global_clock / own_clock:.3f} times as far; √p is {p**0.5:.3f}")
+    print(f"p = {p}: ratio {global_clock / own_clock:.3f}, √p = {p**0.5:.3f}")
     assert np.isclose(global_clock / own_clock, p**0.5, rtol=0.1)
 
 # %% [markdown]
@@ -76,12 +76,11 @@ Each clock uses the best of nine values of $\eta_0$, from 0.02 to 10, so the com
 # %%
 result = rare_features()
 occurrences = result.by_decile(result.counts)
-print(f"{'':16}{'lr':>6}{'error, frequent':>18}{'error, rare':>14}")
+print("error in the most frequent tenth\nof the features and in the rarest")
 for clock in CLOCKS:
     error = result.by_decile(result.errors[clock])
-    print(f"{clock:16}{result.lr[clock]:6g}{error[0]:18.4f}{error[-1]:14.4f}")
-print(f"occurrences of a feature: {occurrences[0]:.0f} in the most frequent tenth,", end=" ")
-print(f"{occurrences[-1]:.0f} in the rarest")
+    print(f"{clock:14}{error[0]:8.4f}{error[-1]:8.4f}  (lr {result.lr[clock]:g})")
+print(f"{'occurrences':14}{occurrences[0]:8.0f}{occurrences[-1]:8.0f}")
 
 # %% [markdown]
 r"""

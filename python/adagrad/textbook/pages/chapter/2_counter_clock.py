@@ -19,7 +19,7 @@ counter, with $\eta_0$ = `lr` and $c$ = `eps`. The count includes the current st
 import numpy as np
 
 import adagrad
-from adagrad.plotting import curves_figure, decile_figure, rates_figure
+from adagrad.plotting import decile_figure, loglog_figure, rates_figure
 from adagrad.textbook import rare_features
 
 counter = adagrad.Rule(lr=0.1, statistic="count")
@@ -47,21 +47,14 @@ falls as if there were no $c$. The default is $10^{-6}$, which only prevents a d
 AdaGrad, `eps` does the same, in units of squared gradients.
 """
 
-# %% mystnb={"image": {"alt": "Three rates against the number of occurrences, with logarithmic axes. Each is flat up to c = 1, 10 or 100 and then joins one line of slope -1/2."}}
-counts = np.arange(1.0, 10_001.0)
-curves_figure(
-    {
-        "rate / η₀": {
-            **{
-                f"c = {c}": (counts, counter.replace(eps=c).rate(counts) / 0.1)
-                for c in (1, 10, 100)
-            },
-            "no c": (counts, 1 / np.sqrt(counts)),
-        }
-    },
+# %% mystnb={"image": {"alt": "Three rates against the number of occurrences, with logarithmic axes. Each is flat up to c = 1, 10 or 100 and then falls with slope -1/2."}}
+counts = np.geomspace(1, 10_000, 17)
+loglog_figure(
+    {f"c = {c}": (counts, counter.replace(eps=c).rate(counts) / 0.1) for c in (1, 10, 100)},
     title="The constant c delays the fall",
     xlabel="occurrences of the feature",
-    references=["no c"],
+    ylabel="rate / η₀",
+    slopes={"slope -1/2": -0.5},
 )
 
 # %% [markdown]
@@ -95,7 +88,6 @@ global.
 
 # %%
 free = {"AdaGrad": square.replace(eps=0.0), "counter clock": counter.replace(eps=0.0)}
-number = np.arange(1, 10_001)
 large = rng.random((10_000, 200)) < 0.01  # 200 coordinates
 often_tiny = np.where(large, -1.0, rng.choice([-1e-3, 1e-3], large.shape))
 way = {name: descend(often_tiny, rule).mean(axis=1) for name, rule in free.items()}
@@ -103,12 +95,14 @@ ratio = way["counter clock"][-1] / way["AdaGrad"][-1]
 print(f"the counter has moved the params {ratio:.3f} times as far as AdaGrad, in the mean")
 assert np.isclose(ratio, 0.01**0.5, rtol=0.1)
 
-# %% mystnb={"image": {"alt": "The mean distance that the params have moved against the number of steps. After 10,000 steps, AdaGrad is at 1.9 and the counter clock at 0.2."}}
-curves_figure(
-    {"mean distance from the start": {name: (number, path) for name, path in way.items()}},
+# %% mystnb={"image": {"alt": "The mean distance that the params have moved against the number of steps, with logarithmic axes. AdaGrad and the counter clock end on parallel lines of slope 1/2, and AdaGrad is ten times as far, at 1.9 instead of 0.2."}}
+shown = np.geomspace(10, 10_000, 25).astype(int)
+loglog_figure(
+    {name: (shown, path[shown - 1]) for name, path in way.items()},
     title="99 % of the gradients are tiny",
     xlabel="steps",
-    logarithmic=False,
+    ylabel="mean distance from the start",
+    slopes={"slope 1/2": 0.5},
 )
 
 # %% [markdown]
@@ -156,10 +150,12 @@ $\eta_0 \cdot 1000 / \sqrt{101}$ away.
 outsize = np.full((10_000, 1), -1.0)
 outsize[100] = -1000.0
 way = {name: descend(outsize, rule)[:, 0] for name, rule in free.items()}
-curves_figure(
-    {"distance from the start": {name: (number, path) for name, path in way.items()}},
+shown = np.union1d([*range(1, 10), 100, 101], shown)
+loglog_figure(
+    {name: (shown, path[shown - 1]) for name, path in way.items()},
     title="One gradient is 1000 times as large",
     xlabel="steps",
+    ylabel="distance from the start",
 )
 
 # %%

@@ -22,10 +22,11 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 import adagrad
-from adagrad.plotting import curves_figure, descent_animation
-from adagrad.textbook import BOWL, BOWL_START
+from adagrad.plotting import descent_animation, loglog_figure
+from adagrad.textbook import BOWL, BOWL_START, playground
 
 
 def step(w: np.ndarray, g: np.ndarray, s: np.ndarray, lr: float, eps: float = 1e-6) -> None:
@@ -47,7 +48,7 @@ Three details matter.
   minimum $\mu$ vanishes, and $s_t / t$ does estimate the variance.
 
 `adagrad.step` is the function above in one pass over memory, without temporaries. It computes in
-the same order with the same roundings, so the results are equal, not just close.
+the same order with the same roundings, so the results are equal, not only close.
 """
 
 # %%
@@ -79,10 +80,11 @@ the chapter's $\epsilon = 10^{-6}$.
 
 # %%
 def descend(
-    gradient: Callable[[np.ndarray], np.ndarray], start: tuple[float, ...], lr: float, steps: int
+    gradient: Callable[[np.ndarray], np.ndarray], start: ArrayLike, lr: float, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the params and the accumulators before the first and after each step."""
-    w, s = np.array(start, dtype=np.float64), np.zeros(len(start))
+    w = np.array(start, dtype=np.float64)
+    s = np.zeros_like(w)
     path, accumulators = [w.copy()], [s.copy()]
     for _ in range(steps):
         adagrad.step(w, gradient(w), s, lr)
@@ -119,10 +121,10 @@ slopes. This is preconditioning at work.
 does not grow, $s_t \ge t\, g_t^2$, and step $t$ is at most $\eta / \sqrt t$ long. All 20 together
 are at most 3.04 long, and the way along $x_1$ is 5.
 
-**With $\eta = 2$, $x_2$ is in luck.** Its first step ends at the minimum, because the start is as far
-away as $\eta$. A large $\eta$ does no harm elsewhere either. A coordinate that steps too far has a
-large gradient there, which slows it down. Gradient descent has no such brake, and diverges from
-$\eta = 2 / \lambda_{\max} = 0.5$ on.
+**With $\eta = 2$, $x_2$ is in luck.** Its first step ends at the minimum, because the start is as
+far away as $\eta$. A large $\eta$ does no harm elsewhere either. A coordinate that steps too far
+has a large gradient there, which slows it down. Gradient descent has no such brake, and does not
+converge with $\eta \ge 2 / \lambda_{\max} = 0.5$.
 """
 
 # %%
@@ -147,7 +149,7 @@ exercise](../exercises/2_rotated_objective.py) explains it.
 # %%
 turn = np.array([[1.0, -1.0], [1.0, 1.0]]) / np.sqrt(2)
 rotated = BOWL.rotated(np.pi / 4)
-start = tuple(turn @ BOWL_START)
+start = turn @ BOWL_START
 rotated_slow, rotated_slow_s = descend(rotated.gradient, start, lr=0.4, steps=20)
 rotated_fast, rotated_fast_s = descend(rotated.gradient, start, lr=2.0, steps=20)
 for lr, x, s, other, other_s in (
@@ -161,12 +163,21 @@ for lr, x, s, other, other_s in (
     assert BOWL(x[20]) < rotated(other[20]) / 2
     assert ratios[1] < 2 < 4 < ratios[0]
 
-# %% mystnb={"image": {"alt": "Two descents over the contours of the rotated bowl, step by step. Both first go diagonally across the valley. With lr 2 the path overshoots its floor, returns and follows it toward the minimum. With lr 0.4 it has just reached the floor after 20 steps."}}
+# %% mystnb={"image": {"alt": "Two descents over the contours of the rotated bowl, step by step. Both first go diagonally across the valley. With lr 2 the path overshoots its floor, returns and follows it toward the minimum. With lr 0.4 it reaches the floor after 20 steps."}}
 descent_animation(
     rotated,
     {"lr = 0.4": rotated_slow, "lr = 2": rotated_fast},
     title="The same bowl, rotated by 45 degrees",
 )
+
+# %% [markdown]
+r"""
+**Try it.** The sliders set the rate and the angle. The browser computes the steps, and they are
+those of the tables.
+"""
+
+# %%
+playground()
 
 # %% [markdown]
 r"""
@@ -176,8 +187,9 @@ The rate of a coordinate is $\eta / \sqrt{s_t + \epsilon}$. Two cases differ.
 
 **With noise, accumulators grow linearly.** Learn a linear model from single examples whose labels
 have noise of variance $\sigma^2$. The loss is half the squared error. Gradients are large at first,
-and become smaller as $w$ approaches the truth. But they do not vanish, because the noise stays. Once $w$ is near the truth,
-the mean square of $g_i = \text{noise} \cdot x_i$ is $\sigma^2$ times that of $x_i$, so that
+and become smaller as $w$ approaches the truth. But they do not vanish, because the noise stays.
+Once $w$ is near the truth, the mean square of $g_i \approx -\text{noise} \cdot x_i$ is $\sigma^2$
+times that of $x_i$, so that
 
 $$
 \begin{aligned}
@@ -187,8 +199,10 @@ s_{t,i} &\approx t\, \sigma^2\, \mathbb{E}\, x_i^2 = t\, \sigma^2 Q_{ii}, \\
 $$
 
 This is the classical schedule, scaled for each coordinate. $Q = \mathbb{E}\, x x^\top$ is the
-matrix of second derivatives of the mean loss: the accumulators measure its diagonal, which
-[preconditioning](3_preconditioning.py) needs.
+matrix of second derivatives of the mean loss. The accumulators measure its diagonal, which
+[preconditioning](3_preconditioning.py) needs; [the last page](3b_gradients_as_proxy.py) looks
+closer. The large gradients of the start add a constant to $s$. Until it is outweighed, the growth
+looks slower than linear. The program takes the mean of 30 runs.
 
 **Without noise, they converge.** On the bowl, gradients vanish so quickly that the sum of their
 squares is finite. The rates settle at a constant. From then on AdaGrad is gradient descent with one
@@ -197,25 +211,29 @@ constant factor per step.
 """
 
 # %%
-scales = np.array([0.3, 1.0, 3.0])
-STEPS = 20_000
-stream = np.random.default_rng(1)
+scales = np.array([0.3, 1.0, 3.0])  # of the features
+STEPS, RUNS = 20_000, 30
 
 
 def noisy_gradient(w: np.ndarray) -> np.ndarray:
-    """Return the gradient of half the squared error of an example; the true weights are 1."""
-    x = scales * stream.standard_normal(3)
-    return (x @ (w - 1) - stream.standard_normal()) * x
+    """Return the gradients of half the squared errors of examples; the true weights are 1."""
+    x = scales * rng.standard_normal(w.shape)
+    error = np.sum(x * (w - 1), axis=1) - rng.standard_normal(len(w))
+    return error[:, np.newaxis] * x
 
 
-_, noisy_s = descend(noisy_gradient, (0.0, 0.0, 0.0), lr=0.4, steps=STEPS)
-late = np.arange(STEPS // 10, STEPS + 1)
+_, noisy_s = descend(noisy_gradient, np.zeros((RUNS, 3)), lr=0.4, steps=STEPS)
+noisy_s = noisy_s.mean(axis=1)
+early, late = np.arange(10, 1001), np.arange(STEPS // 10, STEPS + 1)
 for i, scale in enumerate(scales):
-    slope, _ = np.polyfit(np.log(late), np.log(noisy_s[late, i]), 1)
-    measured = noisy_s[-1, i] / STEPS
-    print(f"scale {scale:g}: s grows as t^{slope:.2f}, s / t = {measured:.3f}, Q = {scale**2:.2f}")
-    assert 0.9 < slope < 1.1
-    assert np.isclose(measured, scale**2, rtol=0.1)
+    at_first, slope = (
+        np.polyfit(np.log(part), np.log(noisy_s[part, i]), 1)[0] for part in (early, late)
+    )
+    print(f"scale {scale:g}: s grows as t^{at_first:.2f} at first, later as t^{slope:.2f}")
+    print(f"  s / t = {noisy_s[-1, i] / STEPS:.3f}, Q = {scale**2:.2f}")
+    assert at_first < 0.9
+    assert 0.95 < slope < 1.02
+    assert np.isclose(noisy_s[-1, i] / STEPS, scale**2, rtol=0.1)
 
 bowl, bowl_s = descend(BOWL.gradient, BOWL_START, lr=0.4, steps=STEPS)
 rates = 0.4 / np.sqrt(bowl_s[-1] + 1e-6)
@@ -224,24 +242,25 @@ print(f"bowl: rates {rates}, the distance shrinks by {shrinkage} per step")
 assert np.allclose(bowl_s[1000], bowl_s[-1], rtol=1e-6)
 assert np.allclose(shrinkage, 1 - rates * np.diag(BOWL.Q), rtol=1e-3)
 
-# %% mystnb={"image": {"alt": "Two panels with logarithmic axes. Upper: the accumulators of three weights of the noisy regression rise along lines of slope 1, the bowl's stays flat after ten steps. Lower: the rates of the three weights fall with slope -1/2, the bowl's stays flat."}}
-sums = {f"noise, scale {scale:g}": noisy_s[1:, i] for i, scale in enumerate(scales)}
-sums["bowl, x₂"] = bowl_s[1:, 1]
-t = np.arange(1, STEPS + 1)
-curves_figure(
-    {
-        "accumulator s": {
-            **{name: (t, s) for name, s in sums.items()},
-            "slope 1 and -1/2": (t, 2.0 * t),
-        },
-        "rate lr / √(s + eps)": {
-            **{name: (t, 0.4 / np.sqrt(s + 1e-6)) for name, s in sums.items()},
-            "slope 1 and -1/2": (t, 0.3 / np.sqrt(t)),
-        },
-    },
-    title="Noise keeps the accumulators growing",
+# %% mystnb={"image": {"alt": "Accumulators against steps, with logarithmic axes. Those of three weights of the noisy regression approach lines of slope 1. That of the bowl is flat after ten steps."}}
+shown = np.unique(np.geomspace(1, STEPS, 20).astype(int))
+sums = {f"noise, scale {scale:g}": noisy_s[shown, i] for i, scale in enumerate(scales)}
+sums["bowl, x₂"] = bowl_s[shown, 1]
+loglog_figure(
+    {name: (shown, s) for name, s in sums.items()},
+    title="With noise, accumulators grow as t",
     xlabel="steps",
-    references=["slope 1 and -1/2"],
+    ylabel="accumulator s",
+    slopes={"slope 1": 1.0},
+)
+
+# %% mystnb={"image": {"alt": "Rates against steps, with logarithmic axes. Those of the noisy regression fall along lines of slope -1/2. That of the bowl is constant after ten steps."}}
+loglog_figure(
+    {name: (shown, 0.4 / np.sqrt(s + 1e-6)) for name, s in sums.items()},
+    title="With noise, rates fall as 1/√t",
+    xlabel="steps",
+    ylabel="rate lr / √(s + eps)",
+    slopes={"slope -1/2": -0.5},
 )
 
 # %% [markdown]
@@ -265,9 +284,9 @@ step. Where the arrays do fit, the root and the division show.
 
 The next cell measures this on the machine that runs the page. `w -= g` is SGD with $\eta$ already
 in the gradient, and the least that any rule must do. NumPy writes `w -= lr * g` in two passes, with
-a temporary array between them, and AdaGrad in seven. All run in one thread, in single precision. The
-fastest of nine runs counts, because other programs can only slow a run down. The printed ratios are
-those of the largest arrays.
+a temporary array between them, and AdaGrad in seven. All run in one thread, in single precision.
+The fastest of nine runs counts, because other programs can only slow a run down. The printed ratios
+are those of the largest arrays.
 """
 
 # %%
@@ -310,17 +329,18 @@ for name, ns in times.items():
     print(f"{name:17}{best[name][-1]:5.2f} ns {ratio[0]:5.1f} (median {ratio[1]:.1f})")
 
 # %% mystnb={"image": {"alt": "Nanoseconds per param against the number of params, with logarithmic axes, for adagrad.step, two forms of SGD and AdaGrad in NumPy. Small arrays cost most per param, because a call has a fixed cost. AdaGrad in NumPy is the slowest at every size."}}
-curves_figure(
-    {"nanoseconds per param": {name: (SIZES, ns) for name, ns in best.items()}},
+loglog_figure(
+    {name: (SIZES / 1000, ns) for name, ns in best.items()},
     title="Time of a step, the fastest of nine",
-    xlabel="params",
+    xlabel="thousands of params",
+    ylabel="nanoseconds per param",
 )
 
 # %% [markdown]
 r"""
 **The gradient costs more than the update.** For a linear model with $d$ params and ten examples per
-step, it takes $40\,d$ operations and reads $10\,d$ numbers twice. The larger the batch, the less the
-update matters.
+step, it takes $40\,d$ operations and reads $10\,d$ numbers twice. The larger the batch, the less
+the update matters.
 """
 
 # %%

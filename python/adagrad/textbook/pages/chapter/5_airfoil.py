@@ -74,6 +74,9 @@ assert (b == scratch_b).all()
 
 # %% [markdown]
 r"""
+[The chapter's programs](6_programs.py) have the loops of PyTorch, TensorFlow, Keras and MXNet on the
+same examples, beside ours.
+
 ## What varies
 
 `airfoil_from_scratch` and `airfoil_with_optimizer` are these two loops. They start `w` near 0, as
