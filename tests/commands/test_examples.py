@@ -13,7 +13,7 @@ import pytest
 
 from checks import ROOT, need_packages
 
-need_packages("click", "rich", "matplotlib", "sklearn", "pyarrow", "safetensors")
+need_packages("click", "jupytext", "rich", "matplotlib", "sklearn", "pyarrow", "safetensors")
 
 import pyarrow as pa
 

@@ -135,7 +135,7 @@ def test_the_numbers_are_those_of_trace(page):
         assert (np.abs(found - wanted) <= 1e-9 * np.maximum(scale, 1)).all(), (RATES[k], degrees)
 
 
-def test_without_a_turn_the_path_is_that_of_the_core_bit_by_bit(page):
+def test_without_a_rotation_the_path_is_that_of_the_core_bit_by_bit(page):
     for k, lr in enumerate(RATES):
         found = page.execute_script(READ, 0, k - 40, 0)
         path = trace(adagrad.Rule(lr=lr), BOWL, BOWL_START, STEPS)

@@ -232,7 +232,7 @@ if (!customElements.get("adagrad-playground")) {
       this.one("caption").textContent = `After ${step} ${step === 1 ? "step" : "steps"}`;
       this.one("svg").setAttribute(
         "aria-label",
-        `The path of AdaGrad over the contours of the bowl, turned by ${degrees} degrees, at the` +
+        `The path of AdaGrad over the contours of the bowl, rotated by ${degrees} degrees, at the` +
           ` learning rate ${lr}: f = ${value} after ${step} steps.`,
       );
     }

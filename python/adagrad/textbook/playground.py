@@ -35,8 +35,8 @@ def playground() -> Playground:
     r"""Return an interactive picture of AdaGrad on the bowl of the textbook chapter.
 
     Its sliders set the learning rate, from 0.01 to 10, and the angle by which the bowl
-    :math:`0.1 x_1^2 + 2 x_2^2` is turned, from 0 to 90 degrees. It takes 20 steps with ``eps`` 1e-6
-    and shows the numbers of each; gradient descent can be shown beside it.
+    :math:`0.1 x_1^2 + 2 x_2^2` is rotated, from 0 to 90 degrees. It takes 20 steps with ``eps``
+    1e-6 and shows the numbers of each; gradient descent can be shown beside it.
 
     Returns
     -------
@@ -46,6 +46,6 @@ def playground() -> Playground:
     Notes
     -----
     The numbers are those of `adagrad.analysis.trace` on ``BOWL.rotated(angle)``, from the start
-    that is turned with the bowl.
+    that is rotated with the bowl.
     """
     return Playground()

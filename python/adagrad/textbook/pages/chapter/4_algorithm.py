@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 import adagrad
+from adagrad.analysis import SGD, trace
 from adagrad.plotting import descent_animation, loglog_figure
 from adagrad.textbook import BOWL, BOWL_START, playground
 
@@ -172,12 +173,30 @@ descent_animation(
 
 # %% [markdown]
 r"""
-**Try it.** The sliders set the rate and the angle. The browser computes the steps, and they are
-those of the tables.
+**Try other rates and angles.** The sliders choose them, and the table has the numbers of the step
+that is shown. Which rate ends lowest with the axes aligned, and which at 45 degrees? At which angle
+does gradient descent, at its best rate, overtake AdaGrad at its own?
 """
 
 # %%
 playground()
+
+# %% [markdown]
+r"""
+The answer to the last question is an angle between 20 and 30 degrees. The rates of gradient descent
+stay below its limit, 0.5.
+"""
+
+# %%
+print("f after 20 steps at the best rate")
+for degrees in (0, 20, 30, 45):
+    f = BOWL.rotated(np.radians(degrees))
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    start = np.array([[c, -s], [s, c]]) @ BOWL_START
+    ours = min(f(trace(adagrad.Rule(lr=lr), f, start, 20)[-1]) for lr in np.geomspace(0.01, 10, 61))
+    sgd = min(f(trace(SGD(lr), f, start, 20)[-1]) for lr in np.geomspace(0.01, 0.49, 61))
+    print(f"{degrees:2} degrees: AdaGrad {ours:.1e}, gradient descent {sgd:.1e}")
+    assert (ours < sgd) == (degrees <= 20)
 
 # %% [markdown]
 r"""
