@@ -60,7 +60,7 @@ class Rule:
         h = h + weight_decay * w                 # weight_decay_mode="coupled"
         a = h * h                                # statistic="square"
         s_new = accumulator_decay * s + a
-        d = (s_new + eps) ** power               # eps_position="inside"; s, not s_new, if lagged
+        d = (s_new + eps) ** power               # s instead of s_new if lagged
         w = w - eta * h / d
 
     Hyperparameters are cast to the dtype of the arrays, and every operation is rounded once in that
@@ -73,12 +73,12 @@ class Rule:
     eps : float, default 1e-6
         Finite and not negative. `eps_position` says where it is added.
     eps_position : {"inside", "outside"}, default "inside"
-        The divisor is :math:`(s + \epsilon)^p` or :math:`s^p + \epsilon`, where p is `power`.
+        The divisor is :math:`(s + \epsilon)^p` or :math:`s^p + \epsilon` for :math:`p` = `power`.
     initial_accumulator : float, default 0.0
         Initial value of the accumulators that `adagrad.Adagrad` and `adagrad.Table` allocate.
     lr_decay : float, default 0.0
-        With decay :math:`\delta`, step t has the rate :math:`\eta / (1 + (t - 1)\,\delta)`,
-        computed in double precision.
+        With decay :math:`\delta`, step :math:`t` has the rate
+        :math:`\eta / (1 + (t - 1)\,\delta)`, computed in double precision.
     weight_decay : float, default 0.0
         L2 penalty, finite and not negative.
     weight_decay_mode : {"coupled", "decoupled"}, default "coupled"
@@ -90,9 +90,9 @@ class Rule:
         update. ``"all"``: every row of the table, before the step, including rows whose update is
         skipped; decoupled only, not with `evaluation` ``"g/d*lr"``, :math:`O(N)` per step.
     power : float, default 0.5
-        Exponent p of the divisor: 0 (a constant rate), or from :math:`2^{-11}` to 1. A power is
-        computed as a product of square roots, one per binary digit, so that every machine gets the
-        same bits.
+        Exponent :math:`p` of the divisor: 0 (a constant rate), or from :math:`2^{-11}` to 1. A
+        power is computed as a product of square roots, one per binary digit, so that every machine
+        gets the same bits.
     accumulator_decay : float, default 1.0
         Factor of the old accumulator, in (0, 1]. Below 1 the accumulator forgets.
     lagged : bool, default False
@@ -105,7 +105,8 @@ class Rule:
         Clip the scaled gradient to ``[-clip_value, clip_value]``. Positive.
     statistic : {"square", "scaled_square", "count"}, default "square"
         What a coordinate accumulates: :math:`h^2`; :math:`(\eta h)^2`; or 1 if :math:`h \ne 0`,
-        which gives the counter clock :math:`\eta / \sqrt{n + \epsilon}` after n such gradients.
+        which gives the counter clock :math:`\eta / \sqrt{n + \epsilon}` after :math:`n` such
+        gradients.
     row_statistic : {"mean", "max"}, default "mean"
         What a row with one accumulator accumulates: the mean or the maximum of the statistics of
         its elements. With `statistic` "count" it is 1 in both cases if any element is not zero.
