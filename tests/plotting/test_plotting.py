@@ -66,12 +66,19 @@ def figures(rare: textbook.RareFeatures) -> dict[str, Any]:
         "losses": plotting.loss_figure(losses(rare), reference=("noise", 0.25)),
         "levels": plotting.quadratic_figure({"x": FLAT, "z": FLAT.rotated(0.5)}),
         "sensitivity": plotting.sensitivity_figure(FLAT),
+        "powers": plotting.loglog_figure(
+            {"measured": ([1.0, 1e4], [3.0, 0.1])},
+            title="A power law",
+            xlabel="examples",
+            ylabel="rate",
+            slopes={"power -1/2": -0.5},
+        ),
     }
 
 
 NAMES = [
     *("bowl", "paths", "steep", "discs", "rates", "deciles", "losses"),
-    *("levels", "sensitivity"),
+    *("levels", "sensitivity", "powers"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Level sets have one value each, and the ellipse of minimizers has its axes."""
+"""Level sets have their value, the ellipse of minimizers its axes, and power laws their points."""
 
 from __future__ import annotations
 
@@ -58,6 +58,29 @@ def test_the_ellipse_of_minimizers_has_half_axes_of_the_inverse_eigenvalues():
         np.testing.assert_allclose(sorted(-np.linalg.solve(F.Q, c.T)[0]), sorted(x.T[0]))
 
 
+def test_only_positive_points_are_drawn_and_slopes_pass_through_their_middle(tmp_path):
+    x = np.array([1.0, 10.0, 100.0, 1000.0])
+    figure = plotting.loglog_figure(
+        {"a": (x, [2.0, 20.0, 200.0, 0.0]), "b": (x, x)},
+        title="t",
+        xlabel="x",
+        ylabel="y",
+        slopes={"power 1": 1.0},
+        lines=False,
+    )
+    (axes,) = figure.axes
+    (points,), (guide,) = lines(axes, "a"), lines(axes, "power 1")
+    assert points.tolist() == [[1.0, 2.0], [10.0, 20.0], [100.0, 200.0]]
+    np.testing.assert_allclose(guide, [[1.0, 2.0], [100.0, 200.0]])
+    assert axes.get_xscale() == axes.get_yscale() == "log"
+    assert axes.get_lines()[0].get_linestyle() == "None"
+    figure.savefig(tmp_path / "a.png")
+
+
+TEXTS = {"title": "t", "xlabel": "x", "ylabel": "y"}
+PAIR = ([1.0], [1.0])
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -86,6 +109,24 @@ def test_the_ellipse_of_minimizers_has_half_axes_of_the_inverse_eigenvalues():
         (lambda: plotting.sensitivity_figure(F, 0), ValueError, "radius must be positive, got 0"),
         (lambda: plotting.sensitivity_figure(F, -1), ValueError, "radius must not be negative"),
         (lambda: plotting.sensitivity_figure(Quadratic([[1.0]])), ValueError, "of 2 variables"),
+        (lambda: plotting.loglog_figure([PAIR], **TEXTS), TypeError, "series must be a mapping"),
+        (lambda: plotting.loglog_figure({}, **TEXTS), ValueError, "1 to 6 entries, got 0"),
+        (lambda: plotting.loglog_figure({"a": 1}, **TEXTS), ValueError, "must be a pair"),
+        (
+            lambda: plotting.loglog_figure({"a": ([1], [1, 2])}, **TEXTS),
+            ValueError,
+            r"of one length, got \(1,\), \(2,\)",
+        ),
+        (
+            lambda: plotting.loglog_figure({"a": ([1], [0])}, **TEXTS),
+            ValueError,
+            "has no positive point",
+        ),
+        (
+            lambda: plotting.loglog_figure({"a": PAIR}, slopes=dict.fromkeys("abcd", 1), **TEXTS),
+            ValueError,
+            "slopes must have at most 3 entries, got 4",
+        ),
     ],
 )
 def test_bad_input_is_refused(call, error, message):

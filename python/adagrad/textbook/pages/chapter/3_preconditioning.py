@@ -44,7 +44,7 @@ from adagrad.analysis import (
     trace,
 )
 from adagrad.datasets import airfoil
-from adagrad.plotting import curves_figure, gershgorin_figure, quadratic_figure, sensitivity_figure
+from adagrad.plotting import gershgorin_figure, loglog_figure, quadratic_figure, sensitivity_figure
 
 rng = np.random.default_rng(0)
 features = rng.standard_normal((300, 2))
@@ -90,17 +90,12 @@ the two: most eigenvalues of their Hessians are close to 0 (Sagun et al.).
 """
 
 # %% mystnb={"image": {"alt": "On logarithmic axes, the share that the quadratic misses falls in proportion to the distance for the logistic loss, and stays at 1 for the fourth power."}}
-curves_figure(
-    {
-        "share of the rise": {
-            "logistic loss": (radii, logistic),
-            "x⁴: a singular Hessian": (radii, quartic),
-            "in proportion": (radii, logistic[0] * radii / radii[0]),
-        }
-    },
+loglog_figure(
+    {"logistic loss": (radii, logistic), "x⁴: a singular Hessian": (radii, quartic)},
     title="What the quadratic misses",
     xlabel="distance from the minimizer",
-    references=["in proportion"],
+    ylabel="share of the rise",
+    slopes={"power 1": 1.0},
 )
 
 # %% [markdown]
@@ -240,10 +235,11 @@ for kappa, steps, predicted in zip(kappas, measured, theory, strict=True):
     assert steps == math.ceil(predicted)
 
 # %% mystnb={"image": {"alt": "On logarithmic axes, the measured steps lie on the curve of the formula, which is almost a straight line of slope 1."}}
-curves_figure(
-    {"steps": {"log ε / log ρ": (kappas, theory), "measured": (kappas, measured)}},
-    title="Steps of the best rate to a millionth of the distance",
+loglog_figure(
+    {"measured": (kappas, measured), "log ε / log ρ": (kappas, theory)},
+    title="Steps of the best rate to 1e-6 of the distance",
     xlabel="condition number κ",
+    ylabel="steps",
 )
 
 # %% [markdown]

@@ -20,7 +20,7 @@ import numpy as np
 import adagrad
 from adagrad.analysis import SGD, Quadratic, condition_number, gradient_scales, power_law, trace
 from adagrad.datasets import airfoil
-from adagrad.plotting import curves_figure
+from adagrad.plotting import loglog_figure
 
 for name, d in (("the airfoil regression", 6), ("LeNet", 61_706), ("ResNet-50", 25_557_032)):
     print(f"{name}: gradient {4 * d:,} bytes, Hessian {4 * d**2:,} bytes")
@@ -72,16 +72,12 @@ relative = np.array(errors) / np.linalg.norm(np.diag(H))
 print(f"{samples[-1]} products, or {2 * samples[-1]} gradients: {relative[-1]:.0%} off")
 
 # %% mystnb={"image": {"alt": "On logarithmic axes, the relative error of the estimated diagonal falls with the number of products along a line of slope minus one half."}}
-curves_figure(
-    {
-        "relative error": {
-            "logistic loss, d = 20": (samples, relative),
-            "power -1/2": (samples, relative[-1] * (samples / samples[-1]) ** -0.5),
-        }
-    },
+loglog_figure(
+    {"logistic loss, d = 20": (samples, relative)},
     title="Estimates of the diagonal by random signs",
     xlabel="Hessian-vector products",
-    references=["power -1/2"],
+    ylabel="relative error",
+    slopes={"power -1/2": -0.5},
 )
 
 # %% [markdown]
@@ -115,16 +111,16 @@ assert np.allclose(far.signal, 1)
 print(f"random distances: correlation {power_law(curvatures, spread.signal).correlation:.2f}")
 
 # %% mystnb={"image": {"alt": "Gradient against curvature on logarithmic axes. With equal distances the points are on the line of slope 1, with distances that are inversely proportional to the curvature they are on a horizontal line, and with random distances they scatter around the first line."}}
-curves_figure(
+loglog_figure(
     {
-        "size of the gradient": {
-            "equal distances": (curvatures, near.signal),
-            "distances 1 / curvature": (curvatures, far.signal),
-            "random distances": (curvatures, spread.signal),
-        }
+        "equal distances": (curvatures, near.signal),
+        "distances 1 / curvature": (curvatures, far.signal),
+        "random distances": (curvatures, spread.signal),
     },
     title="The gradient without noise",
     xlabel="curvature of the coordinate",
+    ylabel="size of the gradient",
+    lines=False,
 )
 
 # %% [markdown]
@@ -243,22 +239,16 @@ def report(scales):
 
 
 def draw(scales, title):
-    order = np.argsort(scales.curvature)
-    curvature, noise, signal = (
-        part[order] for part in (scales.curvature, scales.noise, scales.signal)
-    )
-    scale = np.exp(np.mean(np.log(noise) - np.log(curvature) / 2))
-    return curves_figure(
+    return loglog_figure(
         {
-            "size of the gradient": {
-                "noise at the minimizer": (curvature, noise),
-                "no noise, from afar": (curvature, signal),
-                "root of the curvature": (curvature, scale * np.sqrt(curvature)),
-            }
+            "noise at the minimizer": (scales.curvature, scales.noise),
+            "no noise, from afar": (scales.curvature, scales.signal),
         },
         title=title,
         xlabel="curvature of the coordinate",
-        references=["root of the curvature"],
+        ylabel="size of the gradient",
+        slopes={"power 1/2": 0.5, "power 1": 1.0},
+        lines=False,
     )
 
 
@@ -345,16 +335,13 @@ assert math.isclose(fit.power, 0.5, abs_tol=0.02)
 assert (np.abs(divisor / np.sqrt(curvatures) - 1) < 0.2).all()
 
 # %% mystnb={"image": {"alt": "AdaGrad's root of s over t against the curvature on logarithmic axes: the points lie on the line of slope one half."}}
-curves_figure(
-    {
-        "root of s / t": {
-            "AdaGrad": (curvatures, divisor),
-            "root of the curvature": (curvatures, np.sqrt(curvatures)),
-        }
-    },
-    title="What AdaGrad divides by, without its growth",
+loglog_figure(
+    {"AdaGrad, √(s / t)": (curvatures, divisor)},
+    title="What AdaGrad divides by, times √t",
     xlabel="curvature of the coordinate",
-    references=["root of the curvature"],
+    ylabel="√(s / t)",
+    slopes={"power 1/2": 0.5, "power 1": 1.0},
+    lines=False,
 )
 
 # %% [markdown]
