@@ -17,6 +17,8 @@ from checks import need_packages
 
 need_packages("matplotlib")
 
+from matplotlib.colors import to_rgb
+
 import adagrad
 from adagrad import plotting, textbook
 from adagrad.analysis import SGD, Adadelta, Momentum, Quadratic, RMSProp, trace
@@ -302,6 +304,22 @@ def test_a_legend_is_as_wide_as_the_figure_at_most(names):
     (legend,) = figure.legends
     assert legend.get_window_extent().x1 <= figure.bbox.width
     assert [text.get_text() for text in legend.get_texts()] == names
+
+
+@given(st.integers(0, 0xFFFFFF))
+def test_text_is_dark_enough_and_keeps_its_hue(code):
+    colour = f"#{code:06x}"
+    dark, given = np.array(_style.readable(colour)), np.array(to_rgb(colour))
+
+    def linear(rgb):
+        return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+
+    luminance = linear(dark) @ [0.2126, 0.7152, 0.0722]
+    assert 1.05 / (luminance + 0.05) >= 4.5 - 1e-6
+    assert (dark <= given + 1e-9).all()
+    if (given > 0).any():
+        share = linear(dark)[given > 0] / linear(given)[given > 0]
+        np.testing.assert_allclose(share, share[0], rtol=1e-6)
 
 
 def test_ticks_are_plain_numbers():

@@ -33,7 +33,7 @@ from adagrad.textbook import BOWL, BOWL_START
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LONGEST_LABEL, LONGEST_SIDE = 14, 28  # characters in a line of text at the right and left edge
+LONGEST_LABEL, LONGEST_SIDE = 15, 28  # characters in a line of text at the right and left edge
 
 
 def path_figure(

@@ -74,7 +74,7 @@ def _draw_discs(axes: Axes, matrix: npt.NDArray[np.float64], name: str) -> None:
         )
     values = np.linalg.eigvalsh(matrix)
     zeros = np.zeros_like(values)
-    axes.plot(discs.centres, zeros, "+", color=BLUE, markersize=9, label="centre")
+    axes.plot(discs.centres, zeros, "+", color=BLUE, markersize=9, label="center")
     axes.plot(values, zeros, "D", color=VERMILION, markersize=5, mfc="none", label="eigenvalue")
     low, high = min(discs.lower, 0.0), discs.upper
     margin = 0.06 * (high - low)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from matplotlib import rc_context
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -54,6 +55,7 @@ __all__ = [
     "legend_below",
     "new_figure",
     "number",
+    "readable",
     "set_title",
 ]
 
@@ -206,10 +208,25 @@ def label_right_edge(axes: Axes, labels: Sequence[tuple[float, str, str]]) -> No
             xytext=(6, 0),
             textcoords="offset points",
             va="center",
-            color=colour,
+            color=readable(colour),
             fontsize=LABEL_POINTS,
             linespacing=1.0,
         )
+
+
+def readable(colour: str) -> tuple[float, float, float]:
+    """Return a color, darkened until text in it has a contrast of 4.5 to 1 with white.
+
+    WCAG 2.2 defines contrast and luminance, and asks for 4.5 in its success criterion 1.4.3.
+    """
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ [0.2126, 0.7152, 0.0722])
+    linear *= min(1.0, (1.05 / 4.5 - 0.05) / max(luminance, 1e-9))
+    red, green, blue = np.where(
+        linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055
+    ).tolist()
+    return red, green, blue
 
 
 def apart(
