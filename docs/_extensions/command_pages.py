@@ -14,7 +14,10 @@ import click
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-CODE = re.compile(r"(?<!\S)(--?[a-z][a-z0-9-]*|'[^' ]*'|[a-z][a-z0-9]*://\S*/)")
+# Options, quoted texts, addresses, and suffixes of files.
+CODE = re.compile(
+    r"(?<![^\s(])(--?[a-z][a-z0-9-]*|'[^' ]*'|[a-z][a-z0-9]*://\S*/|[\w-]*\.[a-z][a-z0-9]*)"
+)
 
 
 def marked(text: str) -> str:
