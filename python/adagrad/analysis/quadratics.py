@@ -1,8 +1,9 @@
 """Quadratic functions, Jacobi preconditioning and Gershgorin discs.
 
 The number of steps of a descent on ``x.Q.x / 2`` grows with the condition number of ``Q``. Dividing
-by the roots of the diagonal (the Jacobi preconditioner) is the cheapest remedy, and AdaGrad's
-accumulator estimates that diagonal (*Dive into Deep Learning*, section 12.7.2).
+by the roots of the diagonal (the Jacobi preconditioner) is the cheapest remedy. With noise, the
+accumulators of AdaGrad are proportional to that diagonal (*Dive into Deep Learning*, section
+12.7.2).
 
 Sparse matrices and sparse data need SciPy, and are never made dense.
 """
@@ -254,7 +255,8 @@ def jacobi_precondition(A: Any, *, gram: bool = False) -> Any:
     a sparse matrix at most as many times as a row has entries (van der Sluis 1969). In the
     coordinates ``diag(A)^1/2 . x`` a descent with one rate for all is, in the old ones, a descent
     with the rates ``lr / A[i, i]``. AdaGrad divides by ``sqrt(sum of g_i^2)`` instead, which
-    gradients give for free. O(entries).
+    gradients give for free; with noise, it is proportional to ``sqrt(A[i, i])``, see
+    `gradient_scales`. O(entries).
 
     References
     ----------

@@ -45,6 +45,7 @@ from adagrad.analysis import (
 )
 from adagrad.datasets import airfoil
 from adagrad.plotting import gershgorin_figure, loglog_figure, quadratic_figure, sensitivity_figure
+from adagrad.textbook import BOWL
 
 rng = np.random.default_rng(0)
 features = rng.standard_normal((300, 2))
@@ -78,8 +79,9 @@ for r in radii:
     missed = np.abs(rise - Quadratic(H)(r * circle))
     assert (missed <= M / 6 * r**3 + 1e-15).all()
     logistic.append((missed / rise).max())
-    quartic.append(1.0)  # f(x) = x**4 has q = 0, which misses everything
+    quartic.append((r**4 - Quadratic([[0.0]])([r])) / r**4)
 assert logistic[0] < 1e-3
+assert quartic == [1.0] * 13
 print(f"at distance {radii[0]:g}, the quadratic misses {logistic[0]:.1g} of the rise")
 
 # %% [markdown]
@@ -178,7 +180,8 @@ $$
 \quad \kappa = \frac{\lambda_{\max}}{\lambda_{\min}} .
 $$
 
-The bound is attained if $c$ is along the steepest and $\delta$ along the flattest eigenvector.
+The reason: $\lVert \delta x^* \rVert \le \lVert \delta \rVert / \lambda_{\min}$, and
+$\lVert c \rVert = \lVert Q x^* \rVert \le \lambda_{\max} \lVert x^* \rVert$. Both are equal if $c$ is along the steepest and $\delta$ along the flattest eigenvector.
 """
 
 # %%
@@ -331,8 +334,19 @@ gershgorin_figure(Q)
 
 # %% [markdown]
 r"""
-**How good is it?** Van der Sluis proved that no other diagonal scaling has a condition number more
-than $d$ times smaller. The next cell looks for the best one, for 50 matrices with $d = 3$.
+**How good is it?** Van der Sluis proved that no diagonal scaling has a condition number more than $d$
+times smaller. The reason is short. The eigenvalues of $\tilde Q$ are positive and
+[add up to $d$](../exercises/4_after_preconditioning.py), so none is larger. Scale $\tilde Q$ again,
+to $B = D \tilde Q D$, and let $m$ be the largest entry of $D$. Then $\lambda_{\max}(B) \ge m^2$,
+which is an entry of its diagonal. With the eigenvector $v$ of the smallest eigenvalue of $\tilde Q$,
+the vector $D^{-1} v$ shows that $\lambda_{\min}(B) \le m^2 \lambda_{\min}(\tilde Q)$. So
+
+$$
+\kappa(B) \ge \frac{1}{\lambda_{\min}(\tilde Q)}
+\ge \frac{\kappa(\tilde Q)}{d} .
+$$
+
+In practice, it is close to the best. The next cell searches for the best scaling of 50 matrices.
 """
 
 
@@ -355,17 +369,20 @@ assert worst <= 3
 
 # %% [markdown]
 r"""
-**When does it not help?** If the difficulty is not in the scales but in the correlations, as when a
-valley runs [between the axes](../exercises/2_rotated_objective.py): with equal entries on the
-diagonal, $\tilde Q$ is a multiple of $Q$. It may even do harm. The eigenvalues of the next matrix
+**When does it help?** Always if the valley is aligned with the axes, as in the chapter's
+$0.1 x_1^2 + 2 x_2^2$: then $\tilde Q$ is the identity. It does not help if the difficulty is in the
+correlations, as when the valley runs [between the axes](../exercises/2_rotated_objective.py): with
+equal entries on the diagonal, $\tilde Q$ is a multiple of $Q$. It may even do harm. The eigenvalues
+of the last matrix
 are 1, 1 and 10, and $\kappa$ rises from 10 to almost 12.
 """
 
 # %%
-turned = Quadratic([[0.2, 0.0], [0.0, 4.0]]).rotated(np.pi / 4)
-print(f"turned: κ = {condition_number(turned.Q):.3g}", end=", ")
-print(f"after scaling {condition_number(jacobi_precondition(turned.Q)):.3g}")
-assert math.isclose(condition_number(jacobi_precondition(turned.Q)), 20)
+for name, f in (("aligned", BOWL), ("turned", BOWL.rotated(np.pi / 4))):
+    before, after = condition_number(f.Q), condition_number(jacobi_precondition(f.Q))
+    print(f"{name}: κ = {before:.3g}, after scaling {after:.3g}")
+    assert math.isclose(before, 20)
+    assert math.isclose(after, 1 if name == "aligned" else 20)
 
 Q = np.array([[2.0, -2.0, -2.0], [-2.0, 5.0, 4.0], [-2.0, 4.0, 5.0]])
 harmed = condition_number(jacobi_precondition(Q))

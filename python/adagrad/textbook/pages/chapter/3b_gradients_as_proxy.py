@@ -28,9 +28,9 @@ assert 4 * 25_557_032**2 > 2.6e15
 
 # %% [markdown]
 r"""
-The Hessian of a network of 25 million params takes 2.6 petabytes in single precision. Is the
-diagonal alone not enough? It has only $d$ entries, but they do not come cheaper. What *is* cheap is
-the product $Hv$ with a vector: it costs about two gradients, for example by their difference,
+The Hessian of a network of 25 million params takes 2.6 petabytes in single precision. The diagonal
+alone has only $d$ entries, but in general no cheap way leads to them. What *is* cheap is the product
+$Hv$ with a vector. It costs about two gradients, for example by their difference,
 
 $$H v \approx \frac{\nabla f(x + h v) - \nabla f(x - h v)}{2h} .$$
 
@@ -180,8 +180,8 @@ $$
 
 This is no accident of least squares. If the loss is the negative logarithm of a likelihood, and the
 data come from the model, then at the true params the covariance of the gradients (Fisher's
-information) *equals* the expected Hessian. So the variance of a coordinate's gradient is its
-curvature. For a logistic regression:
+information) *equals* the expected Hessian, as differentiating $\int p = 1$ twice shows. So the
+variance of a coordinate's gradient is its curvature. For a logistic regression:
 """
 
 
@@ -380,6 +380,9 @@ problem, summed over the steps, is at most
 $$
 \sum_i \left( \frac{D_i^2}{2 \eta_i} + \frac{\eta_i}{2} \sum_{r \le t} g_{i,r}^2 \right) .
 $$
+
+This follows from what a step does to the squared distance: it changes by
+$-2 \eta_i g_i (w_i - w^*_i) + \eta_i^2 g_i^2$. Sum over the steps, and divide by $2 \eta_i$.
 
 The smallest bound has $\eta_i = D_i / \sqrt{s_i}$, which is AdaGrad's rate if all coordinates have
 equally far to go. No curvature is in this bound, only gradients. AdaGrad, which knows $s_i$ only as
