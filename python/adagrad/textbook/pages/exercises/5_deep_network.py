@@ -160,7 +160,7 @@ Both learn the digits, and with a good rate for each there is little difference,
 loss_figure(
     {name: (seen, losses) for name, (seen, losses, _) in best.items()},
     title="Digits, three layers",
-    ylabel="cross-entropy on the digits for choosing",
+    ylabel="cross-entropy, digits for choosing",
 )
 
 # %% [markdown]
@@ -200,7 +200,7 @@ LeNet takes the same loop, with convolutions and a framework that computes the g
 `adagrad.torch.Adagrad` and with torch's own AdaGrad, from the same weights on the same batches of
 256 images. `python examples/lenet.py --epochs 10` prints the same losses for both. The table has the
 mean loss of an epoch, beside those of two other optimizers in the same program: our `Adagrad` with
-`Rule(lr=0.02, accumulator_decay=0.999)`, and `torch.optim.SGD(lr=0.9)`.
+`Rule(lr=0.02, accumulator_decay=0.999)`, and `torch.optim.SGD(lr=0.9)`. Each is a single run.
 
 | epoch | AdaGrad | forgetting | SGD |
 |---|---|---|---|
