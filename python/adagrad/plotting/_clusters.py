@@ -10,12 +10,22 @@ import numpy.typing as npt
 from matplotlib.patches import Circle
 
 from adagrad.analysis import gershgorin_discs
-from adagrad.plotting._style import BLUE, GREY, LABEL_POINTS, SKY, VERMILION, new_figure
+from adagrad.plotting._style import (
+    BLUE,
+    DASHES,
+    GREY,
+    SKY,
+    VERMILION,
+    WIDTH,
+    fit_height,
+    legend_below,
+    new_figure,
+    set_title,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WIDTH = 5.2
 MOMENTS = 400  # of the way from t = 0 to 1, on the trails
 
 
@@ -51,18 +61,12 @@ def growing_discs_figure(M: npt.ArrayLike, times: Sequence[float] = (0.0, 0.3, 0
     margin = 0.05 * max(discs.upper - discs.lower, 1.0)
     left, right = discs.lower - margin, discs.upper + margin
     top = float(discs.radii.max()) + margin
-    panel = 0.9 * WIDTH * 2 * top / (right - left)
     figure, panels = new_figure(
-        "Growing discs, and the eigenvalues in them",
-        WIDTH,
-        1.1 + len(times) * (panel + 0.4),
-        len(times),
+        "Growing discs, and the eigenvalues in them", WIDTH, 2.0 * len(times), len(times)
     )
     for axes, t in zip(panels, times, strict=True):
         for x, radius in zip(discs.centres, discs.radii, strict=True):
-            axes.add_patch(
-                Circle((x, 0), radius, fill=False, edgecolor=GREY, linestyle=(0, (4, 3)))
-            )
+            axes.add_patch(Circle((x, 0), radius, fill=False, edgecolor=GREY, linestyle=DASHES))
             axes.add_patch(
                 Circle((x, 0), t * radius, facecolor=SKY, edgecolor=BLUE, alpha=0.35, linewidth=1.2)
             )
@@ -77,11 +81,9 @@ def growing_discs_figure(M: npt.ArrayLike, times: Sequence[float] = (0.0, 0.3, 0
         axes.set_xlim(left, right)
         axes.set_ylim(-top, top)
         axes.set_aspect("equal")
-        axes.set_title(f"t = {t:g}", loc="left", fontsize=LABEL_POINTS)
-        axes.set_ylabel("imaginary", fontsize=LABEL_POINTS)
-    panels[-1].set_xlabel("real part", fontsize=LABEL_POINTS)
-    handles, labels = panels[-1].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower left", ncols=2, frameon=False, fontsize=LABEL_POINTS
-    )
+        axes.set_ylabel("imaginary part")
+        set_title(axes, f"t = {t:g}")
+    panels[-1].set_xlabel("real part")
+    legend_below(figure, 2)
+    fit_height(figure)
     return figure

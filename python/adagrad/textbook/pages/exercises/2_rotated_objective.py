@@ -172,9 +172,9 @@ values are orders of magnitude apart.
 # %% mystnb={"image": {"alt": "The value of the function against steps, on a logarithmic axis, for three descents with condition number 20. After a few steps the three lines are parallel, at heights that differ by factors of 15 and 100."}}
 lr, steps = 2 / 4.2, 20
 descents = {
-    "λ = 0.2, 0.2, 4": ([0.2, 0.2, 4.0], [1.0, 5.0, 0.2]),
-    "λ = 0.2, 2.1, 4": ([0.2, 2.1, 4.0], [1.0, 5.0, 0.2]),
-    "λ = 0.2, 2.1, 4, other start": ([0.2, 2.1, 4.0], [0.1, 5.0, 0.02]),
+    "middle 0.2": ([0.2, 0.2, 4.0], [1.0, 5.0, 0.2]),
+    "middle 2.1": ([0.2, 2.1, 4.0], [1.0, 5.0, 0.2]),
+    "other start": ([0.2, 2.1, 4.0], [0.1, 5.0, 0.02]),
 }
 t, curves = np.arange(steps + 1), {}
 for name, (eigenvalues, a) in descents.items():

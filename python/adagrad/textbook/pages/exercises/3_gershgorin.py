@@ -237,15 +237,15 @@ r"""
 ## Consequences
 
 1. **An isolated disc has exactly one eigenvalue**, by the cluster form with $k = 1$. If all $d$
-discs are disjoint, the eigenvalues are distinct, one in each disc, and $M$ can be diagonalized,
-because eigenvectors of distinct eigenvalues are linearly independent. 2. **If $M$ is real, the
-eigenvalue of an isolated disc is real.** The characteristic polynomial has    real coefficients, so
-with $\lambda$ also its conjugate $\bar\lambda$ is an eigenvalue. The center    is real, so the disc
-contains $\bar\lambda$ as well. There is only one eigenvalue in it, and so    $\bar\lambda =
-\lambda$. With $d$ disjoint discs, all eigenvalues are real. 3. **If $M$ is real, a cluster with an
-odd number of discs has a real eigenvalue.** The cluster    contains $\bar\lambda$ whenever it
-contains $\lambda$, with the same multiplicity. So the    eigenvalues in it that are not real come
-in pairs, and an odd number does not consist of pairs.
+   discs are disjoint, the eigenvalues are distinct, one in each disc, and $M$ can be diagonalized,
+   because eigenvectors of distinct eigenvalues are linearly independent.
+2. **If $M$ is real, the eigenvalue of an isolated disc is real.** The characteristic polynomial has
+   real coefficients, so with $\lambda$ its conjugate $\bar\lambda$ is an eigenvalue too. The center
+   is real, so the disc contains $\bar\lambda$ as well. There is only one eigenvalue in it, and so
+   $\bar\lambda = \lambda$. With $d$ disjoint discs, all eigenvalues are real.
+3. **If $M$ is real, a cluster with an odd number of discs has a real eigenvalue.** The cluster
+   contains $\bar\lambda$ whenever it contains $\lambda$, with the same multiplicity. So the
+   eigenvalues in it that are not real come in pairs, and an odd number does not consist of pairs.
 """
 
 # %%

@@ -48,7 +48,7 @@ import numpy as np
 
 import adagrad
 from adagrad.analysis import RMSProp, trace
-from adagrad.plotting import loss_figure
+from adagrad.plotting import loglog_figure, loss_figure
 from adagrad.textbook import BOWL, BOWL_START
 
 
@@ -124,9 +124,9 @@ assert np.isclose(rates["start at 1000"][999] / rates["start at 1000"][0], 0.5**
 shares = {name: found[-1] / found[0] for name, found in rates.items()}
 assert min(shares, key=shares.__getitem__) == "AdaGrad"  # all others decay less
 
-# %% mystnb={"image": {"alt": "Learning rates against steps for AdaGrad and five changes. AdaGrad falls fastest and furthest. Forgetting and the window level off, the larger start stays nearly level for the first thousand steps, and the smaller power falls slowly throughout."}}
-chosen = np.unique(np.geomspace(1, STEPS, 200).round().astype(int))
-loss_figure(
+# %% mystnb={"image": {"alt": "Learning rates against steps, on logarithmic axes, for AdaGrad and five changes. AdaGrad is a straight line and falls furthest, the smaller power a line of half its slope. Forgetting and the window follow AdaGrad and then level off. The larger start is level at first and then follows AdaGrad."}}
+chosen = np.unique(np.geomspace(1, STEPS, 25).round().astype(int))
+loglog_figure(
     {name: (chosen, np.array(found)[chosen - 1]) for name, found in rates.items()},
     title="Rates for gradients of size 1",
     xlabel="steps",
@@ -237,7 +237,7 @@ loss_figure(
         for name, loss in best.items()
     },
     title="The truth changes after 1,500 examples",
-    ylabel="squared error, mean of 100 examples",
+    ylabel="squared error, mean of 100",
     reference=("noise", NOISE**2),
 )
 
