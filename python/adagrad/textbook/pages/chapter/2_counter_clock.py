@@ -78,7 +78,8 @@ r"""
 coordinates with a gradient of -1 in one percent of the steps, which tells them where to go, and of
 ±0.001 in the others, which is noise. When a large gradient comes, the noise has used up the
 counter's rate. AdaGrad's accumulator has hardly noticed it: a thousand squares of 0.001 add up to
-0.001.
+0.001. AdaGrad pays only at the start: before the first large gradient it takes the noise for signal,
+and makes large steps in random directions.
 
 With a share $p$ of large gradients, the counter has counted $T$ steps where AdaGrad has summed
 about $pT$. The argument of [the first page](1_sparse_features.py) applies: the counter moves the
