@@ -93,7 +93,7 @@ large = rng.random((10_000, 200)) < 0.01  # 200 coordinates
 often_tiny = np.where(large, -1.0, rng.choice([-1e-3, 1e-3], large.shape))
 way = {name: descend(often_tiny, rule).mean(axis=1) for name, rule in free.items()}
 ratio = way["counter clock"][-1] / way["AdaGrad"][-1]
-print(f"the counter has moved the params {ratio:.3f} times as far as AdaGrad, in the mean")
+print(f"mean distance, counter / AdaGrad: {ratio:.3f}")
 assert np.isclose(ratio, 0.01**0.5, rtol=0.1)
 
 # %% mystnb={"image": {"alt": "The mean distance that the params have moved against the number of steps, with logarithmic axes. AdaGrad and the counter clock end on parallel lines of slope 1/2, and AdaGrad is ten times as far, at 1.9 instead of 0.2."}}
@@ -127,8 +127,9 @@ rarest = {
     "counter": background.by_decile(counted)[-1],
     "counter without the background": clean.by_decile(clean.errors["counter clock"])[-1],
 }
+print("error of the rarest features")
 for name, error in rarest.items():
-    print(f"error of the rarest features, {name}: {error:.2f}")
+    print(f"{error:.2f} {name}")
 assert rarest["counter"] > 0.7
 assert max(error for name, error in rarest.items() if name != "counter") < 0.25
 
@@ -181,7 +182,7 @@ loglog_figure(
 # %%
 for name, path in way.items():
     jump, afterwards = path[100] - path[99], path[-1] - path[100]
-    print(f"{name}: {jump:.3f} in the outsize step, {afterwards:.3f} in the 9,899 steps after it")
+    print(f"{name:13}: outsize step {jump:.2f}, later {afterwards:.2f}")
 assert (way["AdaGrad"][:100] == way["counter clock"][:100]).all()
 assert way["AdaGrad"][100] - way["AdaGrad"][99] <= 0.1
 assert way["AdaGrad"][-1] - way["AdaGrad"][100] < 1.0
@@ -191,7 +192,15 @@ assert way["counter clock"][100] - way["counter clock"][99] > 9.9
 r"""
 The cure is to clip gradients: `Rule(clip_value=1.0)` limits both the step and what it adds to the
 accumulator.
+"""
 
+# %%
+for rule in free.values():
+    clipped = descend(outsize, rule.replace(clip_value=1.0))
+    assert (clipped == descend(np.full_like(outsize, -1.0), rule)).all()
+
+# %% [markdown]
+r"""
 ## Scale and frequency
 
 **AdaGrad adapts to the scale of a coordinate.** Multiply its gradients by a factor $a > 0$, for
@@ -219,7 +228,7 @@ with smaller gradients has the larger rate.
 # %% mystnb={"image": {"alt": "The rate of each feature after the last step against its occurrences, with logarithmic axes. The counter's rates lie on a line of slope -1/2, AdaGrad's scatter around a parallel line, and the global rate is the same for all."}}
 for clock in ("counter clock", "AdaGrad"):
     slope, _ = np.polyfit(np.log(clean.counts), np.log(clean.rates[clock]), 1)
-    print(f"{clock}: the rate is roughly proportional to occurrences ** {slope:.2f}")
+    print(f"{clock:13}: rate ~ occurrences^{slope:.2f}")
     assert -0.55 < slope < -0.3
 
 rates_figure(clean)
