@@ -33,7 +33,7 @@ Array = npt.NDArray[Any]
 Step = Callable[[Array, Array], tuple[Array, Array]]
 
 BOWL = Quadratic([[0.2, 0.0], [0.0, 4.0]])
-"""The chapter's ``0.1 x1**2 + 2 x2**2``."""
+r"""The chapter's :math:`f(x) = 0.1 x_1^2 + 2 x_2^2`."""
 BOWL_START = (-5.0, -2.0)
 """The start of its descents."""
 
@@ -94,7 +94,7 @@ def batches(
 
 @dataclass(frozen=True, eq=False)
 class Regression:
-    """A linear regression and its loss curve.
+    r"""A linear regression and its loss curve.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ class Regression:
     examples : ndarray of int64, shape [k]
         Number of examples seen at each report: 0, 200, 400, ...
     losses : ndarray of float64, shape [k]
-        ``mean((X.w + b - y)**2) / 2`` over all 1,500 examples at each report.
+        Half the mean of :math:`(x_i^\top w + b - y_i)^2` over all 1,500 examples at each report.
     """
 
     w: Array
@@ -257,7 +257,7 @@ RATES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 @dataclass(frozen=True, eq=False)
 class RareFeatures:
-    """The results of three schedules on features of very different frequency.
+    """The results of three schedules on features of widely different frequency.
 
     Attributes
     ----------
@@ -267,7 +267,8 @@ class RareFeatures:
     lr : dict of str to float
         The best learning rate of each schedule, by its name in `CLOCKS`.
     errors : dict of str to ndarray of float64, shape [features]
-        ``(w - truth)**2`` after the last step; 1 on average if nothing was learned.
+        Squared distances of the weights from the true ones after the last step; 1 on average if
+        nothing was learned.
     rates : dict of str to ndarray of float64, shape [features]
         The factor of the next gradient of each feature.
     examples : ndarray of int64, shape [steps]
@@ -299,14 +300,14 @@ def rare_features(
     batch: int = 10,
     background: float = 0.0,
 ) -> RareFeatures:
-    """Train a linear model of sparse features whose frequencies follow Zipf's law.
+    r"""Train a linear model of sparse features whose frequencies follow Zipf's law.
 
-    Each example has five features, drawn with probabilities proportional to ``rank**-exponent``.
-    Its target is the sum of their true weights, which are standard normal, plus normal noise with
-    standard deviation 0.5. Three schedules decide how the rate of a feature falls: with the number
-    of steps, ``lr / sqrt(t)``; with the number of steps in which the feature occurred; or, as in
-    AdaGrad, with the sum of its squared gradients. Each uses the best of `RATES`, by the squared
-    error of predictions before learning.
+    Each example has five features, drawn with probabilities proportional to :math:`k^{-a}` for the
+    k-th most frequent. Its target is the sum of their true weights, which are standard normal, plus
+    normal noise with standard deviation 0.5. Three schedules decide how the rate of a feature
+    falls: with the number of steps, as :math:`\eta / \sqrt t`; with the number of steps in which
+    the feature occurred; or, as in AdaGrad, with the sum of its squared gradients. Each uses the
+    best of `RATES`, by the squared error of predictions before learning.
 
     Parameters
     ----------
@@ -317,7 +318,7 @@ def rare_features(
     examples : int, default 20_000
         Number of examples. Each is used once.
     exponent : float, default 1.1
-        Exponent of Zipf's law, not negative. With 0 all features are equally frequent.
+        Exponent :math:`a` of Zipf's law, not negative. With 0 all features are equally frequent.
     batch : int, default 10
         Number of examples per step.
     background : float, default 0.0

@@ -136,7 +136,7 @@ print(f"20 steps reach {reach:.2f}; x1 has moved {slow[20, 0] - slow[0, 0]:.2f}"
 assert slow[20, 0] - slow[0, 0] < reach < 5
 assert abs(fast[1, 1]) < 1e-7
 unlucky, _ = descend(BOWL.gradient, (-5.0, -3.0), lr=2.0, steps=20)
-print(f"from (-5, -3), lr = 2 leads to ({unlucky[20, 0]:.6f}, {unlucky[20, 1]:.6f})")
+print(f"from (-5, -3) with lr = 2: ({unlucky[20, 0]:.6f}, {unlucky[20, 1]:.6f})")
 assert BOWL(unlucky[20]) < 1e-5
 
 # %% [markdown]
@@ -158,8 +158,8 @@ for lr, x, s, other, other_s in (
     (2.0, fast, fast_s, rotated_fast, rotated_fast_s),
 ):
     ratios = [np.sqrt(sums[20].max() / sums[20].min()) for sums in (s, other_s)]
-    print(f"lr = {lr}: f = {BOWL(x[20]):.1e}, rates differ by a factor of {ratios[0]:.1f}")
-    print(f"  rotated: f = {rotated(other[20]):.1e}, rates differ by a factor of {ratios[1]:.1f}")
+    print(f"lr = {lr}: f = {BOWL(x[20]):.1e}, ratio of rates {ratios[0]:.1f}")
+    print(f"  rotated: f = {rotated(other[20]):.1e}, ratio {ratios[1]:.1f}")
     assert np.isclose(BOWL(x[0]), rotated(other[0]))
     assert BOWL(x[20]) < rotated(other[20]) / 2
     assert ratios[1] < 2 < 4 < ratios[0]
@@ -195,7 +195,7 @@ for degrees in (0, 20, 30, 45):
     start = np.array([[c, -s], [s, c]]) @ BOWL_START
     ours = min(f(trace(adagrad.Rule(lr=lr), f, start, 20)[-1]) for lr in np.geomspace(0.01, 10, 61))
     sgd = min(f(trace(SGD(lr), f, start, 20)[-1]) for lr in np.geomspace(0.01, 0.49, 61))
-    print(f"{degrees:2} degrees: AdaGrad {ours:.1e}, gradient descent {sgd:.1e}")
+    print(f"{degrees:2}°: AdaGrad {ours:.1e}, SGD {sgd:.1e}")
     assert (ours < sgd) == (degrees <= 20)
 
 # %% [markdown]
@@ -248,7 +248,7 @@ for i, scale in enumerate(scales):
     at_first, slope = (
         np.polyfit(np.log(part), np.log(noisy_s[part, i]), 1)[0] for part in (early, late)
     )
-    print(f"scale {scale:g}: s grows as t^{at_first:.2f} at first, later as t^{slope:.2f}")
+    print(f"scale {scale:g}: s ~ t^{at_first:.2f} at first, t^{slope:.2f} later")
     print(f"  s / t = {noisy_s[-1, i] / STEPS:.3f}, Q = {scale**2:.2f}")
     assert at_first < 0.9
     assert 0.95 < slope < 1.02
@@ -257,7 +257,7 @@ for i, scale in enumerate(scales):
 bowl, bowl_s = descend(BOWL.gradient, BOWL_START, lr=0.4, steps=STEPS)
 rates = 0.4 / np.sqrt(bowl_s[-1] + 1e-6)
 shrinkage = bowl[101] / bowl[100]
-print(f"bowl: rates {rates}, the distance shrinks by {shrinkage} per step")
+print(f"bowl: rates {rates}\n  distances shrink by {shrinkage}")
 assert np.allclose(bowl_s[1000], bowl_s[-1], rtol=1e-6)
 assert np.allclose(shrinkage, 1 - rates * np.diag(BOWL.Q), rtol=1e-3)
 

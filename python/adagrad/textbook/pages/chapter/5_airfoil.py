@@ -87,7 +87,7 @@ the final loss varies with the seed:
 # %%
 assert (airfoil_from_scratch(0).losses == airfoil_with_optimizer(0).losses).all()
 last = np.array([airfoil_from_scratch(seed).losses[-1] for seed in range(24)])
-print(f"24 seeds: median {np.median(last):.4f}, from {last.min():.4f} to {last.max():.4f}")
+print(f"24 seeds: median {np.median(last):.4f}, {last.min():.4f} to {last.max():.4f}")
 assert 0.242 <= np.median(last) <= 0.244
 assert last.min() < 0.2437 < last.max()
 
