@@ -55,9 +55,6 @@ def comparison() -> demo.Comparison:
 
 FIGURES = {
     "bowl": lambda: plotting.bowl_figure(),
-    "curves": lambda: plotting.curves_figure(
-        {"growth": SERIES, "mean rate of all": SERIES}, title="Growth of sums", xlabel="steps"
-    ),
     "decile": lambda: plotting.decile_figure(rare()),
     "demo": lambda: plotting.demo_figure(comparison()),
     "diagnosis": lambda: plotting.diagnosis_figure(diagnosed(planted("rare")), "log " * 30),
