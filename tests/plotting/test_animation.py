@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
+from browser import chromium
 from checks import need_packages
 
 need_packages("matplotlib")
@@ -130,3 +131,44 @@ def test_paths_are_checked():
         plotting.descent_animation(textbook.BOWL, {})
     with pytest.raises(TypeError, match="paths must be a mapping"):
         plotting.descent_animation(textbook.BOWL, [[[0.0, 0.0]]])
+
+
+LOOK = """
+const found = {};
+for (const element of document.querySelectorAll('[id^="d"]')) {
+  const match = element.id.match(/^d[0-9a-f]{12}-(.*)$/);
+  if (match) found[match[1]] = getComputedStyle(element).visibility;
+}
+return found;
+"""
+SEEK = """
+for (const animation of document.getAnimations()) {
+  animation.pause();
+  animation.currentTime = 1000 * arguments[0];
+}
+"""
+
+
+def visible(driver) -> set[str]:
+    return {name for name, look in driver.execute_script(LOOK).items() if look == "visible"}
+
+
+def test_a_browser_shows_the_steps_in_turn(animation, tmp_path):
+    animation.save(tmp_path / "bowl.svg")
+    with chromium() as driver:
+        driver.get((tmp_path / "bowl.svg").as_uri())
+        for k in range(STEPS + 1):  # 6 of 8 seconds move
+            driver.execute_script(SEEK, 6 * (k + 0.5) / STEPS)
+            steps = {f"step-{j}-{i}" for j in range(k + 1) for i in range(2)}
+            assert visible(driver) == steps | {f"text-{k}"}
+        driver.execute_script(SEEK, 8.1)
+        assert visible(driver) == {"step-0-0", "step-0-1", "text-0"}
+
+
+def test_a_browser_that_prefers_no_motion_shows_all(animation, tmp_path):
+    animation.save(tmp_path / "bowl.svg")
+    with chromium("--force-prefers-reduced-motion") as driver:
+        driver.get((tmp_path / "bowl.svg").as_uri())
+        assert driver.execute_script("return document.getAnimations().length") == 0
+        steps = {f"step-{k}-{i}" for k in range(STEPS + 1) for i in range(2)}
+        assert visible(driver) == steps | {f"text-{STEPS}"}
