@@ -68,7 +68,7 @@ def textbook(directory: Path, opened: bool, overwrite: bool) -> None:
         )
     _write(new)
     there = f", {len(texts) - len(new)} were there" if len(new) < len(texts) else ""
-    echo(f"{directory}: {len(new)} notebook{'s'[: len(new) != 1]} written{there}")
+    echo(f"{directory}: {len(new)} notebook{'' if len(new) == 1 else 's'} written{there}")
     if opened:
         streams.flush()
         os.execv(sys.executable, [sys.executable, "-m", str(server), str(index)])
