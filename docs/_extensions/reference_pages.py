@@ -3,25 +3,47 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from typing import TYPE_CHECKING, Any
+
+from sphinx.pycode import ModuleAnalyzer
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 
+def comment(module: str, name: str) -> list[str]:
+    """Return the string below a constant, in the module of a package that defines it."""
+    for home in sorted(sys.modules):
+        if f"{home}.".startswith(f"{module}."):
+            lines = ModuleAnalyzer.for_module(home).find_attr_docs().get(("", name))
+            if lines:
+                return lines
+    raise ValueError(f"{module}.{name} has no docstring")
+
+
 def summarize(
     app: Sphinx, what: str, name: str, module: Any, options: object, lines: list[str]
 ) -> None:
-    """Append a table of a module's public names, with the first line of each, to its text."""
+    """Append a table of a module's public names, with the first line of each, to its text.
+
+    Constants follow, because autodoc does not find the strings below those of another module.
+    """
     if what != "module":
         return
     lines += ["", ".. list-table::", "   :class: names", ""]
+    constants = []
     for entry in module.__all__:
         value = getattr(module, entry)
-        if callable(value):
-            first, *_ = inspect.getdoc(value).splitlines()
-            lines += [f"   * - `{entry} <{name}.{entry}>`", f"     - {first}"]
-    lines.append("")
+        if inspect.isclass(value) or inspect.isroutine(value):
+            text = inspect.getdoc(value).splitlines()
+        elif entry.startswith("_"):
+            continue
+        else:
+            text = comment(name, entry)
+            constants += [f".. py:data:: {entry}", "", *(f"   {line}" for line in text), ""]
+        lines += [f"   * - `{entry} <{name}.{entry}>`", f"     - {text[0]}"]
+    lines += ["", *constants]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
