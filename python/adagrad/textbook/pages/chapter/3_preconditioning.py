@@ -346,7 +346,8 @@ $$
 \ge \frac{\kappa(\tilde Q)}{d} .
 $$
 
-In practice, it is close to the best. The next cell searches for the best scaling of 50 matrices.
+Usually it is much closer to the best. The next cell searches for the best scaling of 50 random
+matrices.
 """
 
 
@@ -372,9 +373,8 @@ r"""
 **When does it help?** Always if the valley is aligned with the axes, as in the chapter's
 $0.1 x_1^2 + 2 x_2^2$: then $\tilde Q$ is the identity. It does not help if the difficulty is in the
 correlations, as when the valley runs [between the axes](../exercises/2_rotated_objective.py): with
-equal entries on the diagonal, $\tilde Q$ is a multiple of $Q$. It may even do harm. The eigenvalues
-of the last matrix
-are 1, 1 and 10, and $\kappa$ rises from 10 to almost 12.
+equal entries on the diagonal, $\tilde Q$ is a multiple of $Q$. It may even do harm. The last matrix
+has the eigenvalues 1, 1 and 10, and $\kappa$ rises from 10 to almost 12.
 """
 
 # %%

@@ -233,6 +233,9 @@ assert np.allclose(scales.noise, np.sqrt(np.diag(own)), rtol=0.1)
 
 
 def report(scales):
+    if np.ptp(scales.curvature) < 1e-9 * scales.curvature.max():
+        print("the curvatures are equal")
+        return
     for name in ("signal", "noise"):
         power, correlation = power_law(scales.curvature, getattr(scales, name))
         print(f"{name:6} ~ curvature^{power:.2f}, correlation of the logarithms {correlation:.3f}")
