@@ -340,10 +340,18 @@ class GershgorinDiscs:
         return inside
 
     def clusters(self) -> list[npt.NDArray[np.intp]]:
-        """Return the discs of each cluster, by index, from left to right.
+        r"""Return the discs of each cluster, by index, from left to right.
 
         Discs that overlap or touch, directly or through others, are in one cluster. The union of
-        the ``k`` discs of a cluster contains exactly ``k`` eigenvalues, counted with multiplicity.
+        the :math:`k` discs of a cluster contains exactly :math:`k` eigenvalues, counted with
+        multiplicity (Horn and Johnson, *Matrix Analysis*, theorem 6.1.1). O(d log d).
+
+        Examples
+        --------
+        >>> from adagrad.analysis import gershgorin_discs
+        >>> discs = gershgorin_discs([[0.0, 1.0, 0.0], [1.0, 1.5, 0.0], [0.0, 0.5, 9.0]])
+        >>> [cluster.tolist() for cluster in discs.clusters()]
+        [[0, 1], [2]]
         """
         order = np.argsort(self.centres - self.radii, kind="stable")
         left = (self.centres - self.radii)[order]

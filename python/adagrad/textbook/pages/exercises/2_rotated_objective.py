@@ -126,6 +126,7 @@ for name, f, x in (("axes aligned", BOWL, BOWL_START), ("turned", turned, start)
     for method, runs in SWEEPS.items():
         best[name, method] = min(f(trace(run, f, x, 20)[-1]) for run in runs)
         print(f"{name:13}{method:17} f = {best[name, method]:.2g} after 20 steps")
+assert BOWL(trace(SGD(0.51), BOWL, BOWL_START, 200)[-1]) > 100 * BOWL(BOWL_START)
 assert best["axes aligned", "AdaGrad"] < 1e-6 < best["axes aligned", "gradient descent"]
 assert best["turned", "AdaGrad"] > best["turned", "gradient descent"]
 assert math.isclose(

@@ -205,7 +205,7 @@ growing_discs_figure(M)
 
 # %% [markdown]
 r"""
-**Check.** We count the eigenvalues in the clusters of 2,000 random matrices, and at 20 moments of
+**Check.** We count the eigenvalues in the clusters of 500 random matrices, at 20 moments of
 their growth. `clusters` collects the discs that overlap, directly or through others.
 """
 
@@ -220,7 +220,7 @@ def eigenvalues_inside(values: np.ndarray, M: np.ndarray, cluster: np.ndarray) -
 
 
 sizes = []
-for _ in range(2000):
+for _ in range(500):
     d = rng.integers(2, 9)
     M = np.diag(4 * rng.standard_normal(d)) + 0.3 * rng.standard_normal((d, d))
     D = np.diag(np.diag(M))
