@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from adagrad.demo import Comparison
 
-HEIGHT = 6.4
+HEIGHT = 5.8
 LONGEST_LABEL = 13  # characters in a line of text at the right edge
 # Before this share of the log, a learning curve is mostly noise that would stretch the axis.
 SETTLED = 0.05
@@ -56,7 +56,7 @@ def demo_figure(comparison: Comparison) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        5.2 x 6.4 inches; ``savefig(path, dpi=180)`` gives 936 x 1152 pixels.
+        5.2 x 5.8 inches; ``savefig(path, dpi=180)`` gives 936 x 1044 pixels.
     """
     log = comparison.log
     name = shortened(printable(log.name), 30)
