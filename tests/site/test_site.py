@@ -10,7 +10,6 @@ import functools
 import http.server
 import json
 import os
-import shutil
 import threading
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,14 +17,13 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 import pytest
 
-from checks import need, need_packages
+from browser import chromium, requested
+from checks import need_packages
 
 if "ADAGRAD_SITE" not in os.environ:
     pytest.skip("ADAGRAD_SITE does not name a built site", allow_module_level=True)
 need_packages("selenium")
-need(shutil.which("chromedriver") is not None, "chromedriver")
 
-from selenium import webdriver
 from selenium.webdriver.support.wait import WebDriverWait
 
 SITE = Path(os.environ["ADAGRAD_SITE"]).resolve()
@@ -55,17 +53,10 @@ def origin():
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    for option in ("headless", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
-        options.add_argument(f"--{option}")
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = webdriver.ChromeService(shutil.which("chromedriver"))
-    driver = webdriver.Chrome(options=options, service=service)
-    driver.set_script_timeout(30)
-    yield driver
-    driver.quit()
+def browser():
+    with chromium() as driver:
+        driver.set_script_timeout(30)
+        yield driver
 
 
 def resize(browser, width):
@@ -76,13 +67,7 @@ def resize(browser, width):
 
 def requests(browser):
     """The addresses on the web that the browser has asked for since the last call."""
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    urls = [
-        message["params"]["request"]["url"]
-        for message in messages
-        if message["method"] == "Network.requestWillBeSent"
-    ]
-    return [url for url in urls if url.startswith(("http:", "https:"))]
+    return [url for url in requested(browser) if url.startswith(("http:", "https:"))]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -143,3 +128,22 @@ def test_links():
                 broken.append(f"{name}: {address}")
     assert broken == []
     assert sum(len(page.addresses) for page in pages.values()) > 100
+
+
+def test_every_page_of_the_textbook_offers_its_notebook():
+    pages = [
+        name for name in PAGES if name.startswith("textbook/") and Path(name).stem[0].isdigit()
+    ]
+    assert len(pages) >= 11
+    for name in pages:
+        notebook = f"{Path(name).stem}.ipynb"
+        assert notebook in Page(name).addresses
+        cells = json.loads((SITE / name).with_name(notebook).read_text(encoding="utf-8"))["cells"]
+        assert "%pip install" in "".join(cells[0]["source"])
+
+
+def test_the_page_of_the_algorithm_has_the_playground(browser, origin):
+    browser.get(f"{origin}/textbook/chapter/4_algorithm.html")
+    root = browser.find_element("css selector", "adagrad-playground").shadow_root
+    found = root.find_element("css selector", "data.adagrad.x1").get_attribute("value")
+    assert f"{float(found):.6f}" == "-2.382563"  # printed in the textbook
