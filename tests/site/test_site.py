@@ -6,10 +6,13 @@ page that asks another host for anything is at fault.
 
 from __future__ import annotations
 
+import ast
 import functools
 import http.server
+import importlib.util
 import json
 import os
+import re
 import threading
 from html.parser import HTMLParser
 from pathlib import Path
@@ -86,13 +89,31 @@ def test_page(browser, origin, page):
     assert {fault: where for fault, where in faults.items() if where} == {}
 
 
-@pytest.mark.parametrize("words", ["d2l", "Vowpal Wabbit", "libffm"])
-def test_search(browser, origin, words):
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        ("d2l", "textbook/index.html"),
+        ("Vowpal Wabbit", "recipes.html"),
+        ("libffm", "recipes.html"),
+        ("scikit-learn", "recipes.html"),
+        ("fbgemm", "embedding-bags.html"),
+        ("embedding", "embedding-bags.html"),
+        ("FTRL", "click-logs.html"),
+        ("calibration", "recipes.html"),
+        ("half-life", "commands/train.html"),
+        ("preconditioning", "textbook/chapter/3_preconditioning.html"),
+    ],
+)
+def test_search(browser, origin, words, page):
     resize(browser, DESKTOP)
     browser.get(f"{origin}/search.html?q={words.replace(' ', '+')}")
     links = "return [...document.querySelectorAll('#search-results li a')].map(a => a.href)"
-    found = WebDriverWait(browser, 10).until(lambda driver: driver.execute_script(links))
-    assert all(url.startswith(origin) for url in found)
+
+    def is_found(driver):  # results are shown one after the other
+        return any(url.startswith(f"{origin}/{page}") for url in driver.execute_script(links)[:7])
+
+    WebDriverWait(browser, 10).until(is_found)
+    assert all(url.startswith(origin) for url in browser.execute_script(links))
 
 
 class Page(HTMLParser):
@@ -109,6 +130,17 @@ class Page(HTMLParser):
                 self.anchors.add(value)
             elif name in ("href", "src"):
                 self.addresses.add(value)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("api/")])
+def test_reference(page):
+    home = Path(page).stem
+    name = "adagrad" if home == "adagrad" else f"adagrad.{home}"
+    source = Path(importlib.util.find_spec(name).origin).read_text(encoding="utf-8")
+    names = ast.literal_eval(re.search(r"^__all__ = (\[.*?\])", source, re.M | re.S)[1])
+    shown = {f"{name}.{entry}" for entry in names if entry != "__version__"}
+    assert shown
+    assert shown <= Page(page).anchors
 
 
 def test_links():
