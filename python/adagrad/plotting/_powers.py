@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 
-# Line styles of the grey lines, which the series do not use.
+# Line styles of the gray lines, which the series do not use.
 GUIDES: tuple[tuple[int, tuple[int, ...]], ...] = ((0, (1, 2)), (0, (6, 3)), (0, (6, 2, 1, 2)))
 
 
@@ -46,7 +46,7 @@ def loglog_figure(
     title, xlabel, ylabel : str
         Texts.
     slopes : mapping of str to float, optional
-        Up to 3 powers by name, as grey lines through the middle of the first series.
+        Up to 3 powers by name, as gray lines through the middle of the first series.
     lines : bool, default True
         Whether to join the points. Of more than 30 points that are joined, some are marked.
 
