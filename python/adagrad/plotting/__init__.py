@@ -12,7 +12,8 @@ from adagrad.plotting._clusters import growing_discs_figure
 from adagrad.plotting._demo import demo_figure
 from adagrad.plotting._descent import bowl_figure, loss_figure, path_figure
 from adagrad.plotting._diagnosis import diagnosis_figure
-from adagrad.plotting._quadratics import loglog_figure, quadratic_figure, sensitivity_figure
+from adagrad.plotting._powers import loglog_figure
+from adagrad.plotting._quadratics import quadratic_figure, sensitivity_figure
 from adagrad.plotting._spectrum import gershgorin_figure
 from adagrad.plotting._textbook import decile_figure, rates_figure
 

@@ -1,25 +1,26 @@
-"""Quadratics in the plane: level sets, what moves the minimizer; and power laws of all kinds."""
+"""Quadratics in the plane: their level sets, and what moves their minimizers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from adagrad._arguments import check_real
 from adagrad.analysis import Quadratic, condition_number
+from adagrad.plotting._landscape import checked_paths
 from adagrad.plotting._style import (
     BLUE,
     GREEN,
     GREY,
-    LABEL_POINTS,
-    SERIES,
     SKY,
     VERMILION,
-    label_logarithmic,
+    WIDTH,
+    legend_below,
     new_figure,
+    set_title,
 )
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ MOST_PANELS = 3
 LEVELS = 5
 ANGLES = np.linspace(0, 2 * np.pi, 181)
 CIRCLE = np.stack([np.cos(ANGLES), np.sin(ANGLES)])
-# Line styles of the grey lines, which the series do not use.
-GUIDES: tuple[tuple[int, tuple[int, ...]], ...] = ((0, (1, 2)), (0, (6, 3)), (0, (6, 2, 1, 2)))
 
 
 def quadratic_figure(
@@ -57,7 +56,7 @@ def quadratic_figure(
     Returns
     -------
     matplotlib.figure.Figure
-        5.6 inches wide. The unit has the same length along both axes of a panel, and each panel
+        5.2 inches wide. The unit has the same length along both axes of a panel, and each panel
         shows its condition number. The arrows from the minimizer are the eigenvectors. They end
         at the outermost level, which passes through the start of the path, or else through the
         origin.
@@ -74,37 +73,19 @@ def quadratic_figure(
         raise TypeError(f"functions must be a mapping, got {type(functions).__name__}")
     if not 1 <= len(functions) <= MOST_PANELS:
         raise ValueError(f"functions must have 1 to {MOST_PANELS} entries, got {len(functions)}")
-    arrays = {}
-    for name, path in (paths or {}).items():
-        points = np.asarray(path, np.float64)
+    for name in paths or {}:
         if name not in functions:
             raise ValueError(f"path {name!r} has no function")
-        if points.ndim != 2 or points.shape[1] != 2:
-            raise ValueError(f"path {name!r} must have shape [steps + 1, 2], got {points.shape}")
-        arrays[name] = points
-    figure, panels = new_figure(title, 5.6, 3.3 if len(functions) > 1 else 4.6, 1, len(functions))
+    arrays = checked_paths(paths or {})
+    height = 3.3 if len(functions) > 1 else 4.6
+    figure, panels = new_figure(title, WIDTH, height, columns=len(functions))
     for axes, (name, f) in zip(panels, functions.items(), strict=True):
         _draw_levels(axes, f, arrays.get(name))
-        axes.set_title(f"in {name}: κ = {condition_number(f.Q):.3g}", loc="left", fontsize=10)
+        set_title(axes, f"in {name}: κ = {condition_number(f.Q):.3g}")
         axes.set_xlabel(f"{name}₁")
         axes.set_ylabel(f"{name}₂", rotation=0, labelpad=10)
-    _legend_below(figure, panels[0], 4)
+    legend_below(figure, 4)
     return figure
-
-
-def _legend_below(figure: Figure, axes: Axes, columns: int) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=columns,
-        frameon=False,
-        fontsize=LABEL_POINTS,
-        handlelength=1.6,
-        columnspacing=1.2,
-        borderpad=0.1,
-    )
 
 
 def _draw_levels(axes: Axes, f: Quadratic, path: Array | None) -> None:
@@ -130,7 +111,7 @@ def _draw_levels(axes: Axes, f: Quadratic, path: Array | None) -> None:
     if path is not None:
         axes.plot(*path.T, "o-", color=BLUE, markersize=4, linewidth=1.4, label="descent")
     axes.set_aspect("equal", adjustable="datalim")
-    axes.locator_params(nbins=5)
+    axes.locator_params(nbins=5, steps=[1, 2, 5, 10])
 
 
 def _ellipse(f: Quadratic) -> tuple[Array, Array]:
@@ -153,7 +134,7 @@ def sensitivity_figure(f: Quadratic, radius: float = 1.0) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        5.6 inches wide; two panels with the same scale. The disc becomes an ellipse whose half
+        5.2 inches wide; two panels with the same scale. The disc becomes an ellipse whose half
         axes are ``radius / eigenvalue``, along the eigenvectors.
 
     Raises
@@ -165,7 +146,7 @@ def sensitivity_figure(f: Quadratic, radius: float = 1.0) -> Figure:
     if radius == 0:
         raise ValueError("radius must be positive, got 0")
     center, _ = _ellipse(f)
-    figure, panels = new_figure("What a change of c does to the minimizer", 5.6, 3.4, 1, 2)
+    figure, panels = new_figure("What a change of c does to the minimizer", WIDTH, 3.3, columns=2)
     shapes = (("c", f.c, f.eigenvectors), ("x", center, f.eigenvectors / f.eigenvalues))
     for axes, (letter, place, half_axes) in zip(panels, shapes, strict=True):
         axes.fill(
@@ -182,99 +163,13 @@ def sensitivity_figure(f: Quadratic, radius: float = 1.0) -> Figure:
             axes.plot(*ends.T, color=color, marker=marker, markersize=4, linewidth=1.4, label=label)
         axes.plot(*place, "x", color="black", markersize=6)
         name = "changes of c" if letter == "c" else "minimizers"
-        axes.set_title(name, loc="left", fontsize=10)
+        set_title(axes, name)
         half = 1.15 * radius * max(1.0, 1 / f.eigenvalues[0])
         axes.set_xlim(place[0] - half, place[0] + half)
         axes.set_ylim(place[1] - half, place[1] + half)
         axes.set_aspect("equal")
-        axes.locator_params(nbins=5)
+        axes.locator_params(nbins=5, steps=[1, 2, 5, 10])
         axes.set_xlabel(f"{letter}₁")
         axes.set_ylabel(f"{letter}₂", rotation=0, labelpad=10)
-    _legend_below(figure, panels[0], 2)
+    legend_below(figure, 2)
     return figure
-
-
-def loglog_figure(
-    series: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]],
-    *,
-    title: str,
-    xlabel: str,
-    ylabel: str,
-    slopes: Mapping[str, float] | None = None,
-    lines: bool = True,
-) -> Figure:
-    """Draw positive numbers on logarithmic axes, where powers are straight lines.
-
-    Parameters
-    ----------
-    series : mapping of str to (x, y)
-        1 to 6 series by name, each two arrays of one length. Points that are not positive and
-        finite are left out.
-    title, xlabel, ylabel : str
-        Texts.
-    slopes : mapping of str to float, optional
-        Up to 3 powers by name, as grey lines through the middle of the first series.
-    lines : bool, default True
-        Whether to join the points.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        5.2 x 4.2 inches.
-
-    Raises
-    ------
-    TypeError
-        `series` is not a mapping.
-    ValueError
-        There are no series or more than six, more than three slopes, or arrays that differ in
-        length or have no positive point.
-    """
-    if not isinstance(series, Mapping):
-        raise TypeError(f"series must be a mapping, got {type(series).__name__}")
-    slopes = slopes or {}
-    if not 1 <= len(series) <= len(SERIES):
-        raise ValueError(f"series must have 1 to {len(SERIES)} entries, got {len(series)}")
-    if len(slopes) > len(GUIDES):
-        raise ValueError(f"slopes must have at most {len(GUIDES)} entries, got {len(slopes)}")
-    points = {name: _positive(name, pair) for name, pair in series.items()}
-    figure, (axes,) = new_figure(title, 5.2, 4.2)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    for (name, (x, y)), (color, marker, style) in zip(points.items(), SERIES, strict=False):
-        line = style if lines else "none"
-        axes.plot(
-            x,
-            y,
-            color=color,
-            marker=marker,
-            linestyle=line,
-            markersize=5,
-            linewidth=1.5,
-            label=name,
-        )
-    x, y = next(iter(points.values()))
-    middle = np.exp([np.log(x).mean(), np.log(y).mean()])
-    ends = np.array([x.min(), x.max()])
-    for (name, power), dash in zip(slopes.items(), GUIDES, strict=False):
-        heights = middle[1] * (ends / middle[0]) ** power
-        axes.plot(ends, heights, color=GREY, linestyle=dash, linewidth=1.2, label=name, zorder=1)
-    label_logarithmic(axes.xaxis, axes.yaxis)
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=LABEL_POINTS)
-    return figure
-
-
-def _positive(name: str, pair: Any) -> tuple[Array, Array]:
-    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-        raise ValueError(f"series {name!r} must be a pair (x, y), got {pair!r}")
-    x, y = (np.asarray(given, np.float64) for given in pair)
-    if x.ndim != 1 or x.shape != y.shape:
-        raise ValueError(
-            f"series {name!r} must be two arrays of one length, got {x.shape}, {y.shape}"
-        )
-    shown = np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0)
-    if not shown.any():
-        raise ValueError(f"series {name!r} has no positive point")
-    return x[shown], y[shown]
