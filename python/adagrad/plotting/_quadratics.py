@@ -32,7 +32,7 @@ MOST_PANELS = 3
 LEVELS = 5
 ANGLES = np.linspace(0, 2 * np.pi, 181)
 CIRCLE = np.stack([np.cos(ANGLES), np.sin(ANGLES)])
-# Line styles of the grey lines, which the series do not use.
+# Line styles of the gray lines, which the series do not use.
 GUIDES: tuple[tuple[int, tuple[int, ...]], ...] = ((0, (1, 2)), (0, (6, 3)), (0, (6, 2, 1, 2)))
 
 
@@ -213,7 +213,7 @@ def loglog_figure(
     title, xlabel, ylabel : str
         Texts.
     slopes : mapping of str to float, optional
-        Up to 3 powers by name, as grey lines through the middle of the first series.
+        Up to 3 powers by name, as gray lines through the middle of the first series.
     lines : bool, default True
         Whether to join the points.
 

@@ -257,7 +257,7 @@ RATES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 @dataclass(frozen=True, eq=False)
 class RareFeatures:
-    """The results of three schedules on features of very different frequency.
+    """The results of three schedules on features of different frequency.
 
     Attributes
     ----------
