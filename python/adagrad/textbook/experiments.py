@@ -94,7 +94,7 @@ def batches(
 
 @dataclass(frozen=True, eq=False)
 class Regression:
-    """A linear regression and its loss curve.
+    r"""A linear regression and its loss curve.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ class Regression:
     examples : ndarray of int64, shape [k]
         Number of examples seen at each report: 0, 200, 400, ...
     losses : ndarray of float64, shape [k]
-        ``mean((X.w + b - y)**2) / 2`` over all 1,500 examples at each report.
+        Half the mean of :math:`(x^\top w + b - y)^2` over all 1,500 examples at each report.
     """
 
     w: Array
@@ -267,7 +267,7 @@ class RareFeatures:
     lr : dict of str to float
         The best learning rate of each schedule, by its name in `CLOCKS`.
     errors : dict of str to ndarray of float64, shape [features]
-        ``(w - truth)**2`` after the last step; 1 on average if nothing was learned.
+        Squared error of each weight after the last step; 1 on average if nothing was learned.
     rates : dict of str to ndarray of float64, shape [features]
         The factor of the next gradient of each feature.
     examples : ndarray of int64, shape [steps]
@@ -299,12 +299,13 @@ def rare_features(
     batch: int = 10,
     background: float = 0.0,
 ) -> RareFeatures:
-    """Train a linear model of sparse features whose frequencies follow Zipf's law.
+    r"""Train a linear model of sparse features whose frequencies follow Zipf's law.
 
-    Each example has five features, drawn with probabilities proportional to ``rank**-exponent``.
-    Its target is the sum of their true weights, which are standard normal, plus normal noise with
-    standard deviation 0.5. Three schedules decide how the rate of a feature falls: with the number
-    of steps, ``lr / sqrt(t)``; with the number of steps in which the feature occurred; or, as in
+    Each example has five features. The feature of rank :math:`k` is drawn with a probability
+    proportional to :math:`k^{-a}`, where :math:`a` is `exponent`. The target of an example is the
+    sum of their true weights, which are standard normal, plus normal noise with standard deviation
+    0.5. Three schedules decide how the rate of a feature falls: with the number of steps,
+    :math:`\eta / \sqrt t`; with the number of steps in which the feature occurred; or, as in
     AdaGrad, with the sum of its squared gradients. Each uses the best of `RATES`, by the squared
     error of predictions before learning.
 
