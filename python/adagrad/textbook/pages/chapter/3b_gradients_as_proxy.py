@@ -340,7 +340,7 @@ assert (np.abs(divisor / np.sqrt(curvatures) - 1) < 0.2).all()
 # %% mystnb={"image": {"alt": "AdaGrad's root of s over t against the curvature on logarithmic axes: the points lie on the line of slope one half."}}
 loglog_figure(
     {"AdaGrad, √(s / t)": (curvatures, divisor)},
-    title="What AdaGrad divides by, times √t",
+    title="What AdaGrad divides by, over √t",
     xlabel="curvature of the coordinate",
     ylabel="√(s / t)",
     slopes={"power 1/2": 0.5, "power 1": 1.0},
@@ -372,7 +372,7 @@ for p in (0.0, 0.25, 0.5, 0.75, 1.0):
 r"""
 Why only half? Units tell. If a feature is measured in units that make its numbers $a$ times as large,
 its gradients are $a$ times as large, its curvature $a^2$ times, and its weight has $1/a$ of the way
-to go. The step of Jacobi or Newton becomes shorter by $1/a$, as it should. AdaGrad's step,
+to go. The step of Jacobi or Newton becomes $1/a$ times as long, as it should. AdaGrad's step,
 $\eta\, g / \sqrt{s}$, stays the same: it does not see the gradient's units, but $\eta$ has those of
 the params.
 
