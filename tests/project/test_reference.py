@@ -1,4 +1,4 @@
-"""The API reference: no page is empty, and no public name is left out."""
+"""The reference: every public name is on its page, and every word in the glossary once."""
 
 from __future__ import annotations
 
@@ -31,3 +31,14 @@ def test_a_page_shows_every_public_name(page, monkeypatch):
         if callable(value):
             assert inspect.getdoc(value)
             assert ":imported-members:" in text or value.__module__ == module.__name__
+
+
+def test_glossary():
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    entries = re.search(r"```{glossary}\n(.*)```", text, re.DOTALL)[1].strip().split("\n\n")
+    terms = [[line for line in entry.splitlines() if line[0] != " "] for entry in entries]
+    flat = [term for entry in terms for term in entry]
+    assert len(flat) == len(set(flat))
+    first = [entry[0].lower() for entry in terms]
+    assert first == sorted(first)
+    assert all("\n  " in entry for entry in entries)
