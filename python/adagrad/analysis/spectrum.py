@@ -18,7 +18,7 @@ ASYMMETRY = 1e-6
 LANCZOS_TOLERANCE = 1e-6
 RESTARTS = 500
 # Vectors kept between restarts. SciPy's default of 20 misses the largest eigenvalue of the
-# Laplacian of a path, because its neighbors are very close.
+# Laplacian of a path, because its neighbors are close to it.
 VECTORS = 64
 SOLVE_TOLERANCE = 1e-9
 _INDEFINITE = "A must be positive semidefinite, but x.A.x / x.x is {:g} for some x"

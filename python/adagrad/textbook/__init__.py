@@ -2,7 +2,7 @@
 
 The chapter is section 12.7, "Adagrad", of *Dive into Deep Learning* (Zhang et al.). This module has
 the quadratic of its figures, the airfoil regression from scratch and with an optimizer, and three
-learning-rate schedules on features of very different frequency (section 12.7.1).
+learning-rate schedules on features of different frequency (section 12.7.1).
 `adagrad.plotting` draws the results.
 
 The pages that explain them are programs in the folder ``pages``.

@@ -424,7 +424,7 @@ assert (airfoil_with_optimizer(lr=quarter).w == runs["Keras"].w).all()
 # %% [markdown]
 r"""
 **In the chapter's own listings** two things differ that have nothing to do with the optimizer. The
-helper for the concise program in PyTorch makes four passes unless it is told otherwise, and leaves
+helper for the concise program in PyTorch makes four passes by default, and leaves
 the bias of the layer at its random initial value, where the other helpers start from 0. After four
 passes the loss is smaller:
 """

@@ -147,7 +147,7 @@ coordinates of the start in the eigenbasis. The gradient is $Q\,(x - x^*)$, so o
 rate $\eta$ multiplies $x - x^*$ by $I - \eta Q$, and its coordinate $i$ by $1 - \eta\lambda_i$.
 With $f(x) - f(x^*) = \tfrac12 (x - x^*)^\top Q\, (x - x^*)$, we have after $t$ steps
 
-$$f(x_t) - f(x^*) = \frac12 \sum_{i=1}^{d} \lambda_i\, (1 - \eta \lambda_i)^{2t}\, a_i^2 .$$
+$$f(x_t) - f(x^*) = \frac12 \sum_i \lambda_i (1 - \eta \lambda_i)^{2t} a_i^2 .$$
 
 The *whole spectrum* matters, and so does the *start*. A rotation of bowl and start changes neither
 the $\lambda_i$ nor the $a_i$, because it turns the eigenvectors along. The condition number
