@@ -414,7 +414,7 @@ works without it. How it does is the subject of the [next page](3b_gradients_as_
 - Zhang et al., *Dive into Deep Learning*, section 12.7.2.
 - van der Sluis, "Condition numbers and equilibration of matrices", Numerische Mathematik 14
   (1969), on the best diagonal scaling.
-- Nesterov, *Lectures on Convex Optimization*, 2nd edition (2018), section 2.1, on the factor
+- Nesterov, *Lectures on Convex Optimization*, second edition (2018), section 2.1, on the factor
   $(\kappa - 1) / (\kappa + 1)$ and on $\sqrt\kappa$.
 - Sagun et al., "Empirical Analysis of the Hessian of Over-Parametrized Neural Networks",
   arXiv:1706.04454 (2017).
