@@ -47,15 +47,19 @@ def _check_fraction(name: str, value: object) -> None:
 
 @dataclass(frozen=True)
 class SGD:
-    """Gradient descent with one rate for all coordinates: ``w -= lr / t**power * g``.
+    r"""Gradient descent with one rate for all coordinates: ``w -= lr / t**power * g``.
+
+    .. math::
+
+        w \leftarrow w - \frac{\eta}{t^p}\, g
 
     Parameters
     ----------
     lr : float, default 0.1
-        Step size, finite and not negative.
+        Step size :math:`\eta`, finite and not negative.
     power : float, default 0.0
-        Exponent of the decay with the step number ``t`` = 1, 2, ...: 0 is a constant rate, 0.5 the
-        classical schedule ``lr / sqrt(t)``.
+        Exponent :math:`p` of the decay with the step number :math:`t = 1, 2, \ldots`: 0 is a
+        constant rate, 0.5 the classical schedule :math:`\eta / \sqrt t`.
     """
 
     lr: float = 0.1
@@ -73,14 +77,19 @@ class SGD:
 
 @dataclass(frozen=True)
 class Momentum:
-    """Gradient descent with a velocity: ``v = beta * v + g; w -= lr * v``.
+    r"""Gradient descent with a velocity: ``v = beta * v + g; w -= lr * v``.
+
+    .. math::
+
+        v &\leftarrow \beta v + g \\
+        w &\leftarrow w - \eta v
 
     Parameters
     ----------
     lr : float, default 0.1
-        Step size, finite and not negative.
+        Step size :math:`\eta`, finite and not negative.
     beta : float, default 0.5
-        Fraction of the velocity that a step keeps, in [0, 1).
+        Fraction :math:`\beta` of the velocity that a step keeps, in [0, 1).
 
     References
     ----------
@@ -105,17 +114,22 @@ class Momentum:
 
 @dataclass(frozen=True)
 class RMSProp:
-    """A leaky AdaGrad: ``s = decay * s + (1 - decay) * g*g; w -= lr * g / sqrt(s + eps)``.
+    r"""A leaky AdaGrad: ``s = decay * s + (1 - decay) * g*g; w -= lr * g / sqrt(s + eps)``.
+
+    .. math::
+
+        s &\leftarrow \gamma s + (1 - \gamma)\, g^2 \\
+        w &\leftarrow w - \frac{\eta}{\sqrt{s + \epsilon}}\, g
 
     Up to rounding it equals ``Rule(lr=lr / r, eps=eps / r**2, accumulator_decay=decay)`` with
-    ``r = sqrt(1 - decay)``. With ``decay = 0`` every step has the length `lr`.
+    :math:`r = \sqrt{1 - \gamma}`. With ``decay = 0`` every step has the length `lr`.
 
     Parameters
     ----------
     lr : float, default 0.1
-        Step size, finite and not negative.
+        Step size :math:`\eta`, finite and not negative.
     decay : float, default 0.9
-        Fraction of the mean square that a step keeps, in [0, 1).
+        Fraction :math:`\gamma` of the mean square that a step keeps, in [0, 1).
     eps : float, default 1e-6
         Added under the root, finite and not negative.
 
@@ -144,19 +158,19 @@ class RMSProp:
 
 @dataclass(frozen=True)
 class Adadelta:
-    """RMSProp with the root mean square of its own steps as the rate, so that there is no `lr`.
+    r"""RMSProp with the root mean square of its own steps as the rate, so that there is no `lr`.
 
-    A step is::
+    .. math::
 
-        s = decay * s + (1 - decay) * g*g
-        step = sqrt(d + eps) / sqrt(s + eps) * g
-        w -= step
-        d = decay * d + (1 - decay) * step*step
+        s &\leftarrow \gamma s + (1 - \gamma)\, g^2 \\
+        h &= \frac{\sqrt{d + \epsilon}}{\sqrt{s + \epsilon}}\, g \\
+        w &\leftarrow w - h \\
+        d &\leftarrow \gamma d + (1 - \gamma)\, h^2
 
     Parameters
     ----------
     decay : float, default 0.9
-        Fraction of both means that a step keeps, in [0, 1).
+        Fraction :math:`\gamma` of both means that a step keeps, in [0, 1).
     eps : float, default 1e-5
         Added under the roots, finite and not negative. The first steps are proportional to its
         root.

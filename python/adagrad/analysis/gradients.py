@@ -69,10 +69,10 @@ def gradient_scales(
         Points at which the gradient without noise is taken. By default `samples` points at standard
         normal distances from the minimizer.
     noise : {"residuals", "minimizers"}, default "residuals"
-        Where the noise of a quadratic comes from. "residuals": an example is ``g = r * x``, with a
-        standard normal residual ``r``, and features ``x`` with :math:`\operatorname{E} x x^\top =
-        Q`. "minimizers": each example has a minimizer of its own, at a standard normal distance
-        from the common one. Data have residuals.
+        Where the noise of a quadratic comes from. "residuals": an example is :math:`g = r x`, with
+        a standard normal residual :math:`r`, and features :math:`x` with :math:`\operatorname{E} x
+        x^\top = Q`. "minimizers": each example has a minimizer of its own, at a standard normal
+        distance from the common one. Data have residuals.
     samples : int, default 1000
         Number of random starts, and of random examples of a quadratic, at least 2.
     seed : int, default 0
@@ -99,7 +99,8 @@ def gradient_scales(
     of variance :math:`\sigma^2`, independent of the features, it is :math:`\sigma^2 Q_{ii}`. With
     scattered minimizers, it is :math:`\sum_j Q_{ij}^2`.
 
-    Takes O(samples * entries) time, and memory for `samples` times ``n + d`` numbers.
+    Takes time proportional to `samples` times the number of entries, and memory for `samples` times
+    ``n + d`` numbers.
 
     Examples
     --------
@@ -199,7 +200,7 @@ class PowerLaw(NamedTuple):
 
 
 def power_law(x: npt.ArrayLike, y: npt.ArrayLike) -> PowerLaw:
-    """Fit ``y = constant * x**power`` by least squares on the logarithms.
+    """Fit :math:`y = a x^p` by least squares on the logarithms.
 
     Parameters
     ----------
@@ -209,7 +210,7 @@ def power_law(x: npt.ArrayLike, y: npt.ArrayLike) -> PowerLaw:
     Returns
     -------
     PowerLaw
-        The power and the correlation of the logarithms.
+        The power :math:`p` and the correlation of the logarithms.
 
     Raises
     ------

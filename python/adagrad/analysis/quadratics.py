@@ -1,9 +1,9 @@
-"""Quadratic functions, Jacobi preconditioning and Gershgorin discs.
+r"""Quadratic functions, Jacobi preconditioning and Gershgorin discs.
 
-The number of steps of a descent on ``x.Q.x / 2`` grows with the condition number of ``Q``. Dividing
-by the roots of the diagonal (the Jacobi preconditioner) is the cheapest remedy. With noise, the
-accumulators of AdaGrad are proportional to that diagonal (*Dive into Deep Learning*, section
-12.7.2).
+The number of steps of a descent on :math:`\tfrac12 x^\top Q x` grows with the condition number of
+``Q``. Dividing by the roots of the diagonal (the Jacobi preconditioner) is the cheapest remedy.
+With noise, the accumulators of AdaGrad are proportional to that diagonal (*Dive into Deep
+Learning*, section 12.7.2).
 
 Sparse matrices and sparse data need SciPy, and are never made dense.
 """
@@ -41,7 +41,11 @@ INVERTIBLE = 1e-6
 
 
 class Quadratic:
-    """The function ``f(x) = x.Q.x / 2 + c.x + b``.
+    r"""A quadratic function of d variables.
+
+    .. math::
+
+        f(x) = \tfrac12\, x^\top Q\, x + c^\top x + b
 
     Parameters
     ----------
@@ -95,7 +99,7 @@ class Quadratic:
         return float(value) if value.ndim == 0 else value
 
     def gradient(self, x: npt.ArrayLike) -> Array:
-        """Return ``Q.x + c`` at `x`: [..., d], float64."""
+        """Return :math:`Q x + c` at `x`: [..., d], float64."""
         gradient: Array = self._points(x) @ self.Q + self.c
         return gradient
 
@@ -122,7 +126,7 @@ class Quadratic:
 
     @property
     def minimizer(self) -> Array:
-        """The minimizer ``-Q^-1.c``, [d]. Raises ValueError if `Q` is not positive definite."""
+        """The minimizer :math:`-Q^{-1} c`, [d]; ValueError if `Q` is not positive definite."""
         low, high = self.eigenvalues[0], self.eigenvalues[-1]
         if low <= resolution(len(self.Q), high):
             raise ValueError(
@@ -139,7 +143,7 @@ class Quadratic:
         return float(self(self.minimizer))
 
     def rotated(self, rotation: float | npt.ArrayLike) -> Quadratic:
-        """Return ``x -> f(U^T.x)``: the same function, rotated about the origin.
+        r"""Return :math:`x \mapsto f(U^\top x)`: the same function, rotated about the origin.
 
         Parameters
         ----------
@@ -149,9 +153,9 @@ class Quadratic:
         Returns
         -------
         Quadratic
-            With ``U.Q.U^T``, ``U.c`` and the same `b`. The minimum and the eigenvalues stay the
-            same; ``U`` rotates the minimizer and the eigenvectors. The axes of the valley no longer
-            agree with the coordinates, which every diagonal method relies on.
+            With :math:`U Q U^\top`, :math:`U c` and the same `b`. The minimum and the eigenvalues
+            stay the same; ``U`` rotates the minimizer and the eigenvectors. The axes of the valley
+            no longer agree with the coordinates, which every diagonal method relies on.
 
         Raises
         ------
@@ -226,15 +230,17 @@ class Quadratic:
 
 
 def jacobi_precondition(A: Any, *, gram: bool = False) -> Any:
-    """Scale a matrix to ones on its diagonal: ``diag(A)^-1/2 . A . diag(A)^-1/2``.
+    r"""Scale the rows and columns of a matrix to ones on its diagonal.
+
+    The result is :math:`D^{-1/2} A\, D^{-1/2}` with :math:`D = \operatorname{diag}(A)`.
 
     Parameters
     ----------
     A : array_like or scipy sparse matrix, shape [d, d], or [n, d] with `gram`
         Symmetric with a positive diagonal; or data without zero columns.
     gram : bool, default False
-        Whether `A` is data ``X`` that represents ``X^T.X``. Its columns are then divided by their
-        norms, which has the same effect on ``X^T.X`` without forming it.
+        Whether `A` is data ``X`` that represents :math:`X^\top X`. Its columns are then divided by
+        their norms, which has the same effect on :math:`X^\top X` without forming it.
 
     Returns
     -------
@@ -253,10 +259,10 @@ def jacobi_precondition(A: Any, *, gram: bool = False) -> Any:
     -----
     Among all diagonal scalings this one leaves a condition number at most ``d`` times the best, for
     a sparse matrix at most as many times as a row has entries (van der Sluis 1969). In the
-    coordinates ``diag(A)^1/2 . x`` a descent with one rate for all is, in the old ones, a descent
-    with the rates ``lr / A[i, i]``. AdaGrad divides by ``sqrt(sum of g_i^2)`` instead, which
-    gradients give for free; with noise, it is proportional to ``sqrt(A[i, i])``, see
-    `gradient_scales`. O(entries).
+    coordinates :math:`D^{1/2} x` a descent with one rate :math:`\eta` for all is, in the old ones,
+    a descent with the rates :math:`\eta / A_{ii}`. AdaGrad divides by the root of the sum of
+    :math:`g_i^2` instead, which gradients give for free; with noise, it is proportional to
+    :math:`\sqrt{A_{ii}}`, see `gradient_scales`. Takes time linear in the number of entries.
 
     References
     ----------
@@ -360,16 +366,22 @@ class GershgorinDiscs:
 
 
 def gershgorin_discs(A: Any, *, gram: bool = False) -> GershgorinDiscs:
-    """Return the Gershgorin disc of each row: its diagonal entry and the sum of the others' sizes.
+    r"""Return the Gershgorin disc of each row: its diagonal entry and the sum of the others' sizes.
+
+    The disc of row i contains all complex :math:`z` with
+
+    .. math::
+
+        |z - A_{ii}| \le \sum_{j \ne i} |A_{ij}|
 
     Parameters
     ----------
     A : array_like or scipy sparse matrix, shape [d, d], or [n, d] with `gram`
         A square matrix, symmetric or not; or data.
     gram : bool, default False
-        Whether `A` is data ``X`` that represents ``X^T.X``, which is not formed. The radii are then
-        those of ``|X|^T.|X|``: exact if no entry is negative, otherwise at least as large, so that
-        the discs still contain every eigenvalue.
+        Whether `A` is data ``X`` that represents :math:`X^\top X`, which is not formed. The radii
+        are then those of :math:`|X|^\top |X|`: exact if no entry is negative, otherwise at least as
+        large, so that the discs still contain every eigenvalue.
 
     Returns
     -------
@@ -385,8 +397,9 @@ def gershgorin_discs(A: Any, *, gram: bool = False) -> GershgorinDiscs:
 
     Notes
     -----
-    After `jacobi_precondition` all centers are 1. If the largest radius is ``r < 1``, the condition
-    number is at most ``(1 + r) / (1 - r)``. Takes O(entries) time.
+    After `jacobi_precondition` all centers are 1. If the largest radius is :math:`r < 1`, the
+    condition number is at most :math:`(1 + r) / (1 - r)`. Takes time linear in the number of
+    entries.
 
     References
     ----------

@@ -98,7 +98,7 @@ def diagonal_of(A: Any) -> Array:
 
 
 def squared_norms(X: Any) -> Array:
-    """Return the diagonal of ``X^T.X``: the squared norm of each column."""
+    r"""Return the diagonal of :math:`X^\top X`: the squared norm of each column."""
     return np.asarray((X * X).sum(axis=0)).ravel()
 
 
@@ -115,23 +115,23 @@ def resolution(d: int, largest: float) -> float:
 
 
 def condition_number(A: Any, *, gram: bool = False) -> float:
-    """Return the ratio of the largest to the smallest eigenvalue of a positive semidefinite matrix.
+    r"""Return the largest eigenvalue of a positive semidefinite matrix over the smallest.
 
     Parameters
     ----------
     A : array_like or scipy sparse matrix, shape [d, d], or [n, d] with `gram`
         Symmetric and positive semidefinite; or data.
     gram : bool, default False
-        Whether `A` is data ``X`` that represents ``X^T.X``, which is not formed.
+        Whether `A` is data ``X`` that represents :math:`X^\top X`, which is not formed.
 
     Returns
     -------
     float
         At least 1. ``inf`` if the matrix is singular: its smallest eigenvalue is below
-        ``d * 2.2e-16`` times the largest and cannot be distinguished from 0. ``X^T.X`` is singular
-        if the data have fewer rows than columns, a column of zeros, or linearly dependent columns,
-        as one-hot fields have. An L2 penalty ``l`` adds ``l`` to every eigenvalue; to the data it
-        adds ``d`` rows, ``sqrt(l)`` times the identity.
+        ``d * 2.2e-16`` times the largest and cannot be distinguished from 0. :math:`X^\top X` is
+        singular if the data have fewer rows than columns, a column of zeros, or linearly dependent
+        columns, as one-hot fields have. An L2 penalty :math:`\lambda` adds :math:`\lambda` to every
+        eigenvalue; to the data it adds d rows, :math:`\sqrt\lambda` times the identity.
 
     Raises
     ------
@@ -144,14 +144,15 @@ def condition_number(A: Any, *, gram: bool = False) -> float:
 
     Notes
     -----
-    Dense: LAPACK, O(d^3); with `gram`, the singular values of ``X`` itself, O(n d^2).
+    Dense: LAPACK, :math:`O(d^3)`; with `gram`, the singular values of ``X`` itself,
+    :math:`O(n d^2)`.
 
     Sparse: the largest eigenvalue by Lanczos (``scipy.sparse.linalg.eigsh``), and the smallest by
     Lanczos on the inverse, applied by conjugate gradients with the diagonal as preconditioner. Only
-    products with `A` are computed and nothing is made dense. Each takes O(entries) time and O(d)
-    memory. There are a hundred to some thousands of them, more if the condition number *after*
-    `jacobi_precondition` is larger. The relative error is about 1e-6, or about 1e-16 times the
-    result if that is more.
+    products with `A` are computed and nothing is made dense. Each takes time linear in the number
+    of entries, and :math:`O(d)` memory. There are a hundred to some thousands of them, more if the
+    condition number *after* `jacobi_precondition` is larger. The relative error is about 1e-6, or
+    about 1e-16 times the result if that is more.
 
     Examples
     --------

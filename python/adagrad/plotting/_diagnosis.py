@@ -34,11 +34,12 @@ FEW = 50  # up to this many features, each has a visible marker
 
 
 def diagnosis_figure(diagnosis: Diagnosis, name: str) -> Figure:
-    """Draw a diagnosis.
+    r"""Draw a diagnosis.
 
     Top: occurrences of each feature, by rank. Middle: the root mean square of each feature's
-    gradient at w = 0, against its occurrences. Bottom: the eigenvalues of ``X^T X / n`` before and
-    after rescaling to ones on its diagonal, with the bounds that Gershgorin's discs give.
+    gradient at :math:`w = 0`, against its occurrences. Bottom: the eigenvalues of :math:`X^\top X /
+    n` before and after rescaling to ones on its diagonal, with the bounds that Gershgorin's discs
+    give.
 
     Parameters
     ----------
