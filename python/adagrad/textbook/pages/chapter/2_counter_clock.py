@@ -50,7 +50,10 @@ AdaGrad, `eps` does the same, in units of squared gradients.
 # %% mystnb={"image": {"alt": "Three rates against the number of occurrences, with logarithmic axes. Each is flat up to c = 1, 10 or 100 and then falls with slope -1/2."}}
 counts = np.geomspace(1, 10_000, 17)
 loglog_figure(
-    {f"c = {c}": (counts, counter.replace(eps=c).rate(counts) / 0.1) for c in (1, 10, 100)},
+    {
+        f"c = {c}": (counts, counter.replace(eps=c).rate(counts) / 0.1)
+        for c in (1, 10, 100)
+    },
     title="The constant c delays the fall",
     xlabel="occurrences of the feature",
     ylabel="rate / η₀",
@@ -119,13 +122,17 @@ decile_figure(background)
 
 # %%
 clean = rare_features()
-counted, by_steps = (background.errors[name] for name in ("counter clock", "global 1/√t"))
+counted, by_steps = (
+    background.errors[name] for name in ("counter clock", "global 1/√t")
+)
 assert np.allclose(counted, by_steps, rtol=1e-3)  # the counter counts steps
 rarest = {
     "AdaGrad": background.by_decile(background.errors["AdaGrad"])[-1],
     "AdaGrad without the background": clean.by_decile(clean.errors["AdaGrad"])[-1],
     "counter": background.by_decile(counted)[-1],
-    "counter without the background": clean.by_decile(clean.errors["counter clock"])[-1],
+    "counter without the background": clean.by_decile(clean.errors["counter clock"])[
+        -1
+    ],
 }
 print("error of the rarest features")
 for name, error in rarest.items():
@@ -150,7 +157,9 @@ for unit in (1.0, 1e-3):
         g = unit * often_tiny
         path = descend(np.where(np.abs(g) > threshold, g, 0.0), counter) / unit
         moved[unit, threshold] = path[-1].mean() / way["AdaGrad"][-1]
-        print(f"unit {unit:g}, threshold {threshold:g}: {moved[unit, threshold]:.2f} of AdaGrad")
+        print(
+            f"unit {unit:g}, threshold {threshold:g}: {moved[unit, threshold]:.2f} of AdaGrad"
+        )
 for right in ((1.0, 1e-2), (1e-3, 1e-4)):
     assert moved[right] > 0.95
 assert moved[1.0, 1e-4] < 0.15

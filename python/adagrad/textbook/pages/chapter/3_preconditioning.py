@@ -46,13 +46,20 @@ from adagrad.analysis import (
     trace,
 )
 from adagrad.datasets import airfoil
-from adagrad.plotting import gershgorin_figure, loglog_figure, quadratic_figure, sensitivity_figure
+from adagrad.plotting import (
+    gershgorin_figure,
+    loglog_figure,
+    quadratic_figure,
+    sensitivity_figure,
+)
 from adagrad.textbook import BOWL
 
 rng = np.random.default_rng(0)
 features = rng.standard_normal((300, 2))
 chance = 1 / (1 + np.exp(-features @ [1.0, -2.0]))
-signed = features * np.where(rng.random(300) < chance, 1.0, -1.0)[:, None]  # label times features
+signed = (
+    features * np.where(rng.random(300) < chance, 1.0, -1.0)[:, None]
+)  # label times features
 
 
 def loss(w):
@@ -60,7 +67,9 @@ def loss(w):
 
 
 def gradient_and_hessian(w):
-    p = 1 / (1 + np.exp(signed @ w))  # the chance that the model gives to the wrong label
+    p = 1 / (
+        1 + np.exp(signed @ w)
+    )  # the chance that the model gives to the wrong label
     return -p @ signed / 300, (signed.T * (p * (1 - p))) @ signed / 300
 
 
@@ -160,7 +169,9 @@ ellipse of minimizers with half axes $1/\lambda_i$.
 # %%
 for eigenvalue, direction in zip(eigenvalues, U, strict=True):
     moved = Quadratic(f.Q, f.c + 0.1 * direction).minimizer - f.minimizer
-    print(f"λ = {eigenvalue:.3g}: c moves by 0.1, the minimizer by {np.linalg.norm(moved):.3g}")
+    print(
+        f"λ = {eigenvalue:.3g}: c moves by 0.1, the minimizer by {np.linalg.norm(moved):.3g}"
+    )
     assert np.allclose(moved, -0.1 * direction / eigenvalue)
 
 # %% mystnb={"image": {"alt": "Left, a disc of changes of c. Right, with the same scale, the ellipse of the minimizers: twice as long as the disc along the eigenvector of the small eigenvalue, and a quarter as wide along the other."}}
@@ -194,13 +205,18 @@ for _ in range(1000):
     old, new = Quadratic(f.Q, c), Quadratic(f.Q, c + change)
     moved, change_bar = new.minimizer - old.minimizer, U @ change
     lost = np.sum(change_bar**2 / eigenvalues) / 2
-    assert math.isclose(new.minimum, old.minimum + change @ old.minimizer - lost, abs_tol=1e-9)
+    assert math.isclose(
+        new.minimum, old.minimum + change @ old.minimizer - lost, abs_tol=1e-9
+    )
     assert math.isclose(new(old.minimizer), new.minimum + lost, abs_tol=1e-9)
     ratio = np.linalg.norm(moved) / np.linalg.norm(old.minimizer)
     assert ratio <= kappa * np.linalg.norm(change) / np.linalg.norm(c) * (1 + 1e-12)
 
 flattest, steepest = U
-old, new = Quadratic(f.Q, steepest).minimizer, Quadratic(f.Q, steepest + 0.01 * flattest).minimizer
+old, new = (
+    Quadratic(f.Q, steepest).minimizer,
+    Quadratic(f.Q, steepest + 0.01 * flattest).minimizer,
+)
 worst = np.linalg.norm(new - old) / np.linalg.norm(old)
 print(f"κ = {kappa:.3g}: 1 % of c may move the minimizer by {worst:.0%}")
 assert math.isclose(worst, 0.01 * kappa)
@@ -241,8 +257,12 @@ rates = (kappas - 1) / (kappas + 1)
 theory = np.log(1e-6) / np.log(rates)
 measured = [steps_needed(np.diag([1.0, kappa])) for kappa in kappas]
 helped = [steps_needed(np.diag([1.0, kappa]), momentum=True) for kappa in kappas]
-for kappa, steps, predicted, fewer in zip(kappas, measured, theory, helped, strict=True):
-    print(f"κ = {kappa:5.0f}: {steps:6} steps, formula {predicted:8.1f}, momentum {fewer:4}")
+for kappa, steps, predicted, fewer in zip(
+    kappas, measured, theory, helped, strict=True
+):
+    print(
+        f"κ = {kappa:5.0f}: {steps:6} steps, formula {predicted:8.1f}, momentum {fewer:4}"
+    )
     assert steps == math.ceil(predicted)
 assert math.isclose(power_law(kappas[-3:], measured[-3:]).power, 1.0, abs_tol=0.05)
 assert math.isclose(power_law(kappas[-3:], helped[-3:]).power, 0.5, abs_tol=0.05)
@@ -276,10 +296,14 @@ start = np.array([-4.0, 0.0])
 in_x = trace(SGD(2 / (eigenvalues[0] + eigenvalues[-1])), f, start, 15)
 in_z = trace(SGD(1.0), whitened, T @ start, 1)
 assert np.allclose(in_z[1], whitened.minimizer)
-assert np.allclose(np.linalg.solve(T, in_z[1]), start - np.linalg.solve(f.Q, f.gradient(start)))
+assert np.allclose(
+    np.linalg.solve(T, in_z[1]), start - np.linalg.solve(f.Q, f.gradient(start))
+)
 
 # %% mystnb={"image": {"alt": "Left, a descent zigzags over the ellipses in x. Right, in z, the level sets are circles, and a single step leads to the minimizer."}}
-quadratic_figure({"x": f, "z": whitened}, {"x": in_x, "z": in_z}, title="One step is enough")
+quadratic_figure(
+    {"x": f, "z": whitened}, {"x": in_x, "z": in_z}, title="One step is enough"
+)
 
 # %% [markdown]
 r"""
@@ -372,9 +396,13 @@ for _ in range(50):
     Q = X.T @ X
     ours = condition_number(jacobi_precondition(Q))
     jacobi = -np.log(np.diag(Q)) / 2  # where the search starts
-    best = math.exp(minimize(scaled_condition, jacobi, args=(Q,), method="Nelder-Mead").fun)
+    best = math.exp(
+        minimize(scaled_condition, jacobi, args=(Q,), method="Nelder-Mead").fun
+    )
     worst, improved = max(worst, ours / best), improved + (ours < condition_number(Q))
-print(f"κ falls for {improved} of 50, and is at most {worst:.3g} times that of the best scaling")
+print(
+    f"κ falls for {improved} of 50, and is at most {worst:.3g} times that of the best scaling"
+)
 assert improved >= 48
 assert worst < 1.5
 

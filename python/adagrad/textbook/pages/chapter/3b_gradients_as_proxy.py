@@ -18,11 +18,22 @@ import math
 import numpy as np
 
 import adagrad
-from adagrad.analysis import SGD, Quadratic, condition_number, gradient_scales, power_law, trace
+from adagrad.analysis import (
+    SGD,
+    Quadratic,
+    condition_number,
+    gradient_scales,
+    power_law,
+    trace,
+)
 from adagrad.datasets import airfoil
 from adagrad.plotting import loglog_figure
 
-for name, d in (("the airfoil regression", 6), ("LeNet", 61_706), ("ResNet-50", 25_557_032)):
+for name, d in (
+    ("the airfoil regression", 6),
+    ("LeNet", 61_706),
+    ("ResNet-50", 25_557_032),
+):
     print(f"{name}: gradient {4 * d:,} bytes, Hessian {4 * d**2:,} bytes")
 assert 4 * 25_557_032**2 > 2.6e15
 
@@ -53,7 +64,9 @@ def gradient(w):
 
 w, h = np.zeros(d), 1e-4
 H = signed.T @ signed / (4 * 400)  # at w = 0, where every chance is 1/2
-deviation = np.sqrt(np.sum(H**2) - np.sum(np.diag(H) ** 2))  # of one product, all entries together
+deviation = np.sqrt(
+    np.sum(H**2) - np.sum(np.diag(H) ** 2)
+)  # of one product, all entries together
 
 
 def estimate(samples):
@@ -108,7 +121,9 @@ far = gradient_scales(Q, starts=1 / curvatures)
 spread = gradient_scales(Q, starts=10 ** rng.uniform(-1, 1, 9))
 assert np.allclose(near.signal, curvatures)
 assert np.allclose(far.signal, 1)
-print(f"random distances: correlation {power_law(curvatures, spread.signal).correlation:.2f}")
+print(
+    f"random distances: correlation {power_law(curvatures, spread.signal).correlation:.2f}"
+)
 
 # %% mystnb={"image": {"alt": "Gradient against curvature on logarithmic axes. With equal distances the points are on the line of slope 1, with distances that are inversely proportional to the curvature they are on a horizontal line, and with random distances they scatter around the first line."}}
 loglog_figure(
@@ -205,7 +220,9 @@ models = {
 }
 ratios = {}
 for name, chance in models.items():
-    ratios[name] = variance_over_curvature(X, (rng.random(len(X)) < chance).astype(float))
+    ratios[name] = variance_over_curvature(
+        X, (rng.random(len(X)) < chance).astype(float)
+    )
     print(f"{name}: variance over curvature", ratios[name].round(2))
 assert np.abs(ratios["labels of the model"] - 1).max() < 0.05
 assert np.abs(ratios["labels of another"] - 1).max() > 0.1
@@ -238,7 +255,9 @@ def report(scales):
         return
     for name in ("signal", "noise"):
         power, correlation = power_law(scales.curvature, getattr(scales, name))
-        print(f"{name:6} ~ curvature^{power:.2f}, correlation of the logarithms {correlation:.3f}")
+        print(
+            f"{name:6} ~ curvature^{power:.2f}, correlation of the logarithms {correlation:.3f}"
+        )
 
 
 def draw(scales, title):
@@ -278,7 +297,9 @@ it. The noise does not mix: $\operatorname{Var} g_i = \sigma^2 Q_{ii}$ holds in 
 # %%
 Q = np.diag(np.geomspace(0.01, 100, 12))
 scattered = gradient_scales(Q, noise="minimizers", samples=20_000)
-assert math.isclose(power_law(scattered.curvature, scattered.noise).power, 1.0, abs_tol=0.02)
+assert math.isclose(
+    power_law(scattered.curvature, scattered.noise).power, 1.0, abs_tol=0.02
+)
 
 roots = np.sqrt(np.diag(Q))
 correlated = 0.5 * (np.diag(roots**2) + np.outer(roots, roots))
@@ -332,7 +353,8 @@ for _ in range(steps):
 divisor = np.sqrt(optimizer.accumulators[0] / steps)
 fit = power_law(curvatures, divisor)
 print(
-    f"√(s/t) ~ curvature^{fit.power:.3f}; over the root", (divisor / np.sqrt(curvatures)).round(2)
+    f"√(s/t) ~ curvature^{fit.power:.3f}; over the root",
+    (divisor / np.sqrt(curvatures)).round(2),
 )
 assert math.isclose(fit.power, 0.5, abs_tol=0.02)
 assert (np.abs(divisor / np.sqrt(curvatures) - 1) < 0.2).all()

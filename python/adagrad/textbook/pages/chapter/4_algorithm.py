@@ -30,7 +30,9 @@ from adagrad.plotting import descent_animation, loglog_figure
 from adagrad.textbook import BOWL, BOWL_START, playground
 
 
-def step(w: np.ndarray, g: np.ndarray, s: np.ndarray, lr: float, eps: float = 1e-6) -> None:
+def step(
+    w: np.ndarray, g: np.ndarray, s: np.ndarray, lr: float, eps: float = 1e-6
+) -> None:
     """Update params and accumulator in place."""
     s += g * g
     w -= (lr * g) / np.sqrt(s + eps)
@@ -81,7 +83,10 @@ the chapter's $\epsilon = 10^{-6}$.
 
 # %%
 def descend(
-    gradient: Callable[[np.ndarray], np.ndarray], start: ArrayLike, lr: float, steps: int
+    gradient: Callable[[np.ndarray], np.ndarray],
+    start: ArrayLike,
+    lr: float,
+    steps: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the params and the accumulators before the first and after each step."""
     w = np.array(start, dtype=np.float64)
@@ -111,7 +116,9 @@ assert [f"{x:.6f}" for x in slow[20]] == ["-2.382563", "-0.158591"]
 assert [f"{x:.6f}" for x in fast[20]] == ["-0.002295", "-0.000000"]
 
 # %% mystnb={"image": {"alt": "Two descents over the contours of the bowl, step by step. With lr 0.4 the path curves and ends halfway along x1. With lr 2 the first step reaches x2 = 0, and the others follow that axis to the minimum."}}
-descent_animation(BOWL, {"lr = 0.4": slow, "lr = 2": fast}, title="AdaGrad on the chapter's bowl")
+descent_animation(
+    BOWL, {"lr = 0.4": slow, "lr = 2": fast}, title="AdaGrad on the chapter's bowl"
+)
 
 # %% [markdown]
 r"""
@@ -193,8 +200,13 @@ for degrees in (0, 20, 30, 45):
     f = BOWL.rotated(np.radians(degrees))
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     start = np.array([[c, -s], [s, c]]) @ BOWL_START
-    ours = min(f(trace(adagrad.Rule(lr=lr), f, start, 20)[-1]) for lr in np.geomspace(0.01, 10, 61))
-    sgd = min(f(trace(SGD(lr), f, start, 20)[-1]) for lr in np.geomspace(0.01, 0.49, 61))
+    ours = min(
+        f(trace(adagrad.Rule(lr=lr), f, start, 20)[-1])
+        for lr in np.geomspace(0.01, 10, 61)
+    )
+    sgd = min(
+        f(trace(SGD(lr), f, start, 20)[-1]) for lr in np.geomspace(0.01, 0.49, 61)
+    )
     print(f"{degrees:2}°: AdaGrad {ours:.1e}, SGD {sgd:.1e}")
     assert (ours < sgd) == (degrees <= 20)
 
@@ -246,7 +258,8 @@ noisy_s = noisy_s.mean(axis=1)
 early, late = np.arange(10, 1001), np.arange(STEPS // 10, STEPS + 1)
 for i, scale in enumerate(scales):
     at_first, slope = (
-        np.polyfit(np.log(part), np.log(noisy_s[part, i]), 1)[0] for part in (early, late)
+        np.polyfit(np.log(part), np.log(noisy_s[part, i]), 1)[0]
+        for part in (early, late)
     )
     print(f"scale {scale:g}: s ~ t^{at_first:.2f} at first, t^{slope:.2f} later")
     print(f"  s / t = {noisy_s[-1, i] / STEPS:.3f}, Q = {scale**2:.2f}")
@@ -375,7 +388,10 @@ for _ in range(15):
     gradient_times.append(middle - start)
     update_times.append(time.perf_counter() - middle)
 gradient_time, update_time = min(gradient_times), min(update_times)
-print(f"gradient {1e6 * gradient_time:.0f} µs, update {1e6 * update_time:.0f} µs:", end=" ")
+print(
+    f"gradient {1e6 * gradient_time:.0f} µs, update {1e6 * update_time:.0f} µs:",
+    end=" ",
+)
 print(f"{update_time / (gradient_time + update_time):.0%} of the step")
 
 # %% [markdown]

@@ -33,7 +33,9 @@ def loss(w: np.ndarray, b: np.ndarray) -> float:
     return float(np.mean((X @ w + b - y) ** 2)) / 2
 
 
-def gradients(w: np.ndarray, b: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def gradients(
+    w: np.ndarray, b: np.ndarray, chosen: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the gradients of the loss of some examples."""
     error = X[chosen] @ w + b - y[chosen]
     return error @ X[chosen] / np.float32(len(chosen)), error.mean(keepdims=True)

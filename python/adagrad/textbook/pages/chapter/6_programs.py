@@ -41,14 +41,18 @@ def distance(a: Regression, b: Regression) -> float:
     return float(max(np.abs(a.w - b.w).max(), np.abs(a.b - b.b).max()))
 
 
-def compare(name: str, theirs: Regression, ours: Regression, bound: float = 0.0) -> None:
+def compare(
+    name: str, theirs: Regression, ours: Regression, bound: float = 0.0
+) -> None:
     """Check that two runs agree, in every bit or up to a bound; note it in the table."""
     apart = distance(theirs, ours)
     assert apart <= bound
     assert bound > 0 or (theirs.losses == ours.losses).all()
     agreement = f"{apart:.0e}" if bound else "=="
     from_numpy = distance(theirs, plain)
-    table.append(f"{name:<15} {theirs.losses[-1]:.4f} {agreement:>6} {from_numpy:>7.0e}")
+    table.append(
+        f"{name:<15} {theirs.losses[-1]:.4f} {agreement:>6} {from_numpy:>7.0e}"
+    )
 
 
 # %% [markdown]
@@ -125,7 +129,9 @@ def torch_update_with_nearest_root(p, g, s):
 if torch is not None:
     numbers = np.random.default_rng(0).random(100_000, dtype=np.float32)
     roots, nearest = torch.sqrt(torch.from_numpy(numbers)).numpy(), np.sqrt(numbers)
-    print(f"{np.mean(roots != nearest):.1%} of torch's roots are not the nearest number")
+    print(
+        f"{np.mean(roots != nearest):.1%} of torch's roots are not the nearest number"
+    )
     assert (np.abs(roots.view(np.int32) - nearest.view(np.int32)) <= 1).all()
 
     table.append(f"PyTorch {torch.__version__.split('+')[0]}")
@@ -190,7 +196,9 @@ try:
         raise ImportError("Keras has been imported with another backend")
 except ImportError as error:
     tf = None
-    print(f"TensorFlow is left out: {error}. To run it: pip install keras tensorflow-cpu")
+    print(
+        f"TensorFlow is left out: {error}. To run it: pip install keras tensorflow-cpu"
+    )
 
 
 def tensorflow_from_scratch(update):

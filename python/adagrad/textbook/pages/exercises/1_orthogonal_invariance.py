@@ -185,7 +185,11 @@ RULES = {
 def gap(rule: object, f: Quadratic, start: np.ndarray, U: np.ndarray) -> float:
     """Return the largest distance of the turned path from the path of the turned problem."""
     turned = (None, lambda y: U @ f.gradient(U.T @ y))
-    return float(np.abs(trace(rule, f, start, 50) @ U.T - trace(rule, turned, U @ start, 50)).max())
+    return float(
+        np.abs(
+            trace(rule, f, start, 50) @ U.T - trace(rule, turned, U @ start, 50)
+        ).max()
+    )
 
 
 d, gaps = 6, {name: {"signed permutations": 0.0, "rotations": 0.0} for name in RULES}
@@ -194,7 +198,10 @@ for _ in range(20):
     f, start = Quadratic(half @ half.T, rng.standard_normal(d)), rng.standard_normal(d)
     P = np.eye(d)[rng.permutation(d)] * rng.choice([-1.0, 1.0], d)
     for name, rule in RULES.items():
-        for kind, U in (("signed permutations", P), ("rotations", random_orthogonal(d))):
+        for kind, U in (
+            ("signed permutations", P),
+            ("rotations", random_orthogonal(d)),
+        ):
             gaps[name][kind] = max(gaps[name][kind], gap(rule, f, start, U))
 print(f"{'':20}{'signed permutations':>20}{'rotations':>12}")
 for name, found in gaps.items():

@@ -36,7 +36,13 @@ import math
 import numpy as np
 
 import adagrad
-from adagrad.analysis import SGD, Quadratic, condition_number, jacobi_precondition, trace
+from adagrad.analysis import (
+    SGD,
+    Quadratic,
+    condition_number,
+    jacobi_precondition,
+    trace,
+)
 from adagrad.plotting import bowl_figure, loss_figure, path_figure
 from adagrad.textbook import BOWL, BOWL_START
 
@@ -46,13 +52,17 @@ turned = BOWL.rotated(angle)
 start = U @ BOWL_START  # the same point of the landscape
 for name, f in (("axes aligned", BOWL), ("turned", turned)):
     after = condition_number(jacobi_precondition(f.Q))
-    print(f"{name}: κ = {condition_number(f.Q):.3g}, after diagonal scaling {after:.3g}")
+    print(
+        f"{name}: κ = {condition_number(f.Q):.3g}, after diagonal scaling {after:.3g}"
+    )
 assert np.allclose(turned.Q, [[2.1, -1.9], [-1.9, 2.1]])
 assert math.isclose(condition_number(jacobi_precondition(turned.Q)), 20, rel_tol=1e-12)
 
 chapters = Quadratic([[4.2, -3.8], [-3.8, 4.2]])
 x = np.random.default_rng(0).standard_normal((100, 2))
-assert np.allclose(chapters(x), 0.1 * (x[:, 0] + x[:, 1]) ** 2 + 2 * (x[:, 0] - x[:, 1]) ** 2)
+assert np.allclose(
+    chapters(x), 0.1 * (x[:, 0] + x[:, 1]) ** 2 + 2 * (x[:, 0] - x[:, 1]) ** 2
+)
 assert np.allclose(chapters(x), 2 * turned(x))
 
 # %% [markdown]
@@ -95,7 +105,9 @@ for name, f, x in (("axes aligned", BOWL, BOWL_START), ("turned", turned, start)
     path = trace(rule, f, x, 20)
     s = (f.gradient(path[:-1]) ** 2).sum(axis=0)
     rates[name] = rule.rate(s)[0] if name == "axes aligned" else rule.rate(s).mean()
-    print(f"{name:13} rate along the floor {rates[name]:.2f}, f = {f(path[-1]):.2g} after 20 steps")
+    print(
+        f"{name:13} rate along the floor {rates[name]:.2f}, f = {f(path[-1]):.2g} after 20 steps"
+    )
 assert rates["axes aligned"] > 3 * rates["turned"]
 
 # %% [markdown]
@@ -130,7 +142,9 @@ assert BOWL(trace(SGD(0.51), BOWL, BOWL_START, 200)[-1]) > 100 * BOWL(BOWL_START
 assert best["axes aligned", "AdaGrad"] < 1e-6 < best["axes aligned", "gradient descent"]
 assert best["turned", "AdaGrad"] > best["turned", "gradient descent"]
 assert math.isclose(
-    best["turned", "gradient descent"], best["axes aligned", "gradient descent"], rel_tol=1e-9
+    best["turned", "gradient descent"],
+    best["axes aligned", "gradient descent"],
+    rel_tol=1e-9,
 )
 
 # %% [markdown]
@@ -182,7 +196,9 @@ for name, (eigenvalues, a) in descents.items():
     f = Quadratic(np.diag(eigenvalues))
     values = f(trace(SGD(lr), f, a, steps))
     factors = 1 - lr * np.array(eigenvalues)
-    formula = (eigenvalues * factors ** (2 * t[:, np.newaxis]) * np.square(a)).sum(axis=1) / 2
+    formula = (eigenvalues * factors ** (2 * t[:, np.newaxis]) * np.square(a)).sum(
+        axis=1
+    ) / 2
     assert np.allclose(values, formula, rtol=1e-9)
     assert math.isclose(condition_number(f.Q), 20)
     assert np.isclose(np.abs(factors).max(), (20 - 1) / (20 + 1))
@@ -265,7 +281,10 @@ aligned = trace(rule, BOWL, BOWL_START, 20)
 assert np.allclose(paths["in the eigenvectors"], aligned @ U.T, atol=1e-12)
 full = trace(FullMatrix(2.0, 2), BOWL, np.array(BOWL_START), 20)
 assert np.allclose(paths["full matrix"], full @ U.T, atol=1e-9)  # equivariant
-assert max(turned(paths[name][-1]) for name in ("in the eigenvectors", "full matrix")) < 1e-5
+assert (
+    max(turned(paths[name][-1]) for name in ("in the eigenvectors", "full matrix"))
+    < 1e-5
+)
 
 path_figure(turned, paths, title="AdaGrad on the turned bowl")
 

@@ -93,8 +93,14 @@ such a case.
 Q = np.array([[4.0, 1.0, 0.3], [1.0, 10.0, 0.6], [0.3, 0.6, 2.0]])
 discs = gershgorin_discs(Q)
 values = np.linalg.eigvalsh(Q)
-print("eigenvalues", values.round(3), f"from {discs.lower:.3g} to {discs.upper:.3g} by the discs")
-print(f"κ = {condition_number(Q):.3g}, at most {discs.condition_bound:.3g} by the discs")
+print(
+    "eigenvalues",
+    values.round(3),
+    f"from {discs.lower:.3g} to {discs.upper:.3g} by the discs",
+)
+print(
+    f"κ = {condition_number(Q):.3g}, at most {discs.condition_bound:.3g} by the discs"
+)
 assert discs.lower <= values[0]
 assert values[-1] <= discs.upper
 assert condition_number(Q) <= discs.condition_bound
@@ -200,7 +206,9 @@ M = np.array(
         [0.3, 0.0, 0.2, 0.2, 9.5],
     ]
 )
-print("clusters of M:", [cluster.tolist() for cluster in gershgorin_discs(M).clusters()])
+print(
+    "clusters of M:", [cluster.tolist() for cluster in gershgorin_discs(M).clusters()]
+)
 growing_discs_figure(M)
 
 # %% [markdown]
@@ -227,9 +235,14 @@ for _ in range(500):
     clusters = gershgorin_discs(M).clusters()
     for t in np.linspace(0, 1, 20):
         values = np.linalg.eigvals(D + t * (M - D))
-        assert [eigenvalues_inside(values, M, c) for c in clusters] == [len(c) for c in clusters]
+        assert [eigenvalues_inside(values, M, c) for c in clusters] == [
+            len(c) for c in clusters
+        ]
     sizes += [len(cluster) for cluster in clusters]
-print("clusters by number of discs:", dict(enumerate(np.bincount(sizes)[1:].tolist(), start=1)))
+print(
+    "clusters by number of discs:",
+    dict(enumerate(np.bincount(sizes)[1:].tolist(), start=1)),
+)
 assert max(sizes) >= 5
 
 # %% [markdown]
@@ -263,7 +276,9 @@ for _ in range(2000):
             real_ones = values[values.imag == 0]
             assert eigenvalues_inside(real_ones, M, cluster) >= 1
             odd += 1
-print(f"{isolated} matrices with disjoint discs, {odd} clusters of odd size: all as proved")
+print(
+    f"{isolated} matrices with disjoint discs, {odd} clusters of odd size: all as proved"
+)
 assert min(isolated, odd) > 100
 
 # %% [markdown]

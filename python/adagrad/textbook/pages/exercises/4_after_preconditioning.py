@@ -137,7 +137,9 @@ M = scales[:, np.newaxis] * couplings * scales
 after = gershgorin_discs(jacobi_precondition(M))
 assert gershgorin_discs(M).condition_bound == math.inf
 assert np.allclose(after.radii, 0.48)
-print(f"κ = {condition_number(M):.3g} before, {condition_number(jacobi_precondition(M)):.3g} after")
+print(
+    f"κ = {condition_number(M):.3g} before, {condition_number(jacobi_precondition(M)):.3g} after"
+)
 gershgorin_figure(M)
 
 # %% [markdown]

@@ -145,7 +145,9 @@ for name, rates, fields in (
     best[name] = runs[lr]
     logits = forward(runs[lr][2].params, x[TEST])[-1]
     right = float((logits.argmax(axis=1) == y[TEST]).mean())
-    print(f"{name}: lr = {lr}, {right:.1%} of the test digits are right; losses for all rates:")
+    print(
+        f"{name}: lr = {lr}, {right:.1%} of the test digits are right; losses for all rates:"
+    )
     print("   ", " ".join(f"{losses[-1]:.3f}" for _, losses, _ in runs.values()))
     assert right > 0.93
 last = {name: losses[-1] for name, (_, losses, _) in best.items()}
@@ -176,14 +178,18 @@ accumulators, size = best["AdaGrad"][2].accumulators, []
 for layer, s in enumerate(accumulators[::2], start=1):
     size.append(math.sqrt(s.mean()))
     low, high = np.quantile(np.sqrt(s[s > 0]), (0.05, 0.95))
-    print(f"layer {layer}: {size[-1]:.3f} on average, 90 % from {low:.4f} to {high:.3f}")
+    print(
+        f"layer {layer}: {size[-1]:.3f} on average, 90 % from {low:.4f} to {high:.3f}"
+    )
     assert high > 100 * low
 assert size[-1] > 2 * size[0]
 
 lit = (x[TRAIN] > 0).mean(axis=0)  # the share of digits that have a pixel
 of_pixel = np.sqrt(accumulators[0]).mean(axis=1)
 rare, common = of_pixel[lit < 0.1].mean(), of_pixel[lit > 0.7].mean()
-print(f"pixels in less than 10 % of the digits: √s = {rare:.4f}, in more than 70 %: {common:.3f}")
+print(
+    f"pixels in less than 10 % of the digits: √s = {rare:.4f}, in more than 70 %: {common:.3f}"
+)
 assert common > 10 * rare
 assert np.corrcoef(lit, of_pixel)[0, 1] > 0.8
 

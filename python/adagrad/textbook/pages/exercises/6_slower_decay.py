@@ -117,10 +117,15 @@ for name, way in WAYS.items():
 
 print("rate after        1       10      100     1000     5000 steps")
 for name, found in rates.items():
-    print(f"{name:14}", " ".join(f"{found[t - 1]:8.4f}" for t in (1, 10, 100, 1000, STEPS)))
+    print(
+        f"{name:14}",
+        " ".join(f"{found[t - 1]:8.4f}" for t in (1, 10, 100, 1000, STEPS)),
+    )
 assert np.isclose(rates["decay 0.99"][-1], math.sqrt(1 - 0.99))
 assert np.isclose(rates["window of 1000"][-1], 1000**-0.5)
-assert np.isclose(rates["start at 1000"][999] / rates["start at 1000"][0], 0.5**0.5, rtol=1e-3)
+assert np.isclose(
+    rates["start at 1000"][999] / rates["start at 1000"][0], 0.5**0.5, rtol=1e-3
+)
 shares = {name: found[-1] / found[0] for name, found in rates.items()}
 assert min(shares, key=shares.__getitem__) == "AdaGrad"  # all others decay less
 
@@ -144,7 +149,9 @@ rounding.
 a = 0.9
 r = math.sqrt(1 - a)
 rule = adagrad.Rule(lr=0.1 / r, eps=1e-6 / r**2, accumulator_decay=a)
-ours, theirs = (trace(each, BOWL, BOWL_START, 50) for each in (rule, RMSProp(lr=0.1, decay=a)))
+ours, theirs = (
+    trace(each, BOWL, BOWL_START, 50) for each in (rule, RMSProp(lr=0.1, decay=a))
+)
 print(f"largest difference of the paths: {np.abs(ours - theirs).max():.1g}")
 assert np.allclose(ours, theirs, rtol=1e-10, atol=1e-12)
 
@@ -174,7 +181,9 @@ def walk(c: float, **fields: float) -> np.ndarray:
 for fields in ({}, {"accumulator_decay": 0.9}):
     assert (walk(16.0, **fields) == walk(1.0, **fields)).all()  # not a bit differs
 assert np.allclose(walk(16.0, power=0.25), 16 ** (1 - 2 * 0.25) * walk(1.0, power=0.25))
-assert not np.allclose(walk(16.0, initial_accumulator=10.0), walk(1.0, initial_accumulator=10.0))
+assert not np.allclose(
+    walk(16.0, initial_accumulator=10.0), walk(1.0, initial_accumulator=10.0)
+)
 
 # %% [markdown]
 r"""
@@ -218,7 +227,9 @@ with np.errstate(over="ignore", invalid="ignore"):
         runs = {lr: losses(way, lr) for lr in np.geomspace(0.05, 5, 9)}
         lr = min(runs, key=lambda lr: total(runs[lr]))
         best[name] = runs[lr]
-        parts = [part.mean() for part in (runs[lr], runs[lr][HALF:][:300], runs[lr][-300:])]
+        parts = [
+            part.mean() for part in (runs[lr], runs[lr][HALF:][:300], runs[lr][-300:])
+        ]
         print(f"{name:18}{lr:9.2f}", "{:7.3f}{:11.2f}{:10.3f}".format(*parts))
 
 # %% [markdown]
