@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from adagrad import Rule
-from adagrad.ctr import LogisticRegression
 from checks import need_packages
 
 need_packages("scipy", "sklearn")
 
 import scipy.sparse
+
+from adagrad.ctr import LogisticRegression
 
 # Printed by version 9.11.9 for the examples below, whose ids were the indices of features:
 # vw --loss_function logistic --ftrl --ftrl_alpha 0.1 --ftrl_beta 1 --l1 5 --l2 2 --noconstant
