@@ -188,6 +188,15 @@ def test_texts_of_a_landscape_cover_no_path(name, drawn):
                 assert not any(box.contains(*at) for at in [*points, *middle]), text.get_text()
 
 
+@pytest.mark.parametrize(("name", "f"), [("paths", textbook.BOWL), ("steep", rotated()[0])])
+def test_a_contour_shows_the_value_of_the_function_there(name, f, drawn):
+    (axes,) = drawn[name].axes
+    labels = [text for text in axes.texts if text.get_text() not in ("start", "minimum")]
+    assert len(labels) >= 2
+    for label in labels:
+        assert f(label.get_position()) == pytest.approx(float(label.get_text()), rel=0.02)
+
+
 @given(
     st.lists(st.tuples(st.floats(-0.5, 1.5), st.floats(0.01, 0.1)), min_size=1, max_size=9),
 )

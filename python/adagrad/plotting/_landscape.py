@@ -82,7 +82,13 @@ class Landscape:
         contours = None
         if len(levels):
             contours = axes.contour(
-                *grid.transpose(2, 0, 1), values, levels, colors=GREY, linewidths=0.6, alpha=0.7
+                *grid.transpose(2, 0, 1),
+                values,
+                levels,
+                colors=GREY,
+                linewidths=0.6,
+                alpha=0.7,
+                zorder=1,
             )
         lowest = _minimizer(f)
         if lowest is None:
@@ -165,14 +171,19 @@ class Landscape:
         self, contours: QuadContourSet, drawn: Array, texts: Sequence[Bbox]
     ) -> None:
         """Write every other level where its contour is farthest from the paths and other texts."""
-        axes, levels, texts = self.axes, list(contours.levels)[::-2], list(texts)
+        axes, texts = self.axes, list(texts)
         point = axes.figure.dpi / 72
         gap = LABEL_GAP * point
         inside = axes.get_window_extent().padded(-gap)
-        places = []
-        for level, lines in zip(levels, contours.allsegs[::-2], strict=True):
-            radius = LABEL_POINTS * point * (0.35 * len(_level_text(level)) + 0.3)
-            vertices = axes.transData.transform(np.concatenate([*lines, np.zeros((0, 2))]))
+        levels = list(zip(contours.levels, contours.allsegs, strict=True))
+        for level, lines in levels[::-2]:
+            text = f"{level:.3g}"
+            radius = LABEL_POINTS * point * (0.35 * len(text) + 0.3)
+            lines = [axes.transData.transform(line) for line in lines if len(line) > 1]
+            if not lines:
+                continue
+            vertices = np.concatenate(lines)
+            tangents = np.concatenate([np.gradient(line, axis=0) for line in lines])
             distances = np.hypot(*(vertices[:, None] - drawn).T).min(axis=0)
             for i in np.argsort(-distances, kind="stable"):
                 if distances[i] < radius + gap:
@@ -181,19 +192,21 @@ class Landscape:
                 within = inside.contains(*box.min) and inside.contains(*box.max)
                 if within and not any(box.overlaps(other) for other in texts):
                     texts.append(box)
-                    places.append(vertices[i])
+                    angle = math.degrees(math.atan2(tangents[i][1], tangents[i][0]))
+                    x, y = axes.transData.inverted().transform(vertices[i])
+                    axes.text(
+                        x,
+                        y,
+                        text,
+                        rotation=(angle + 90) % 180 - 90,  # upright
+                        ha="center",
+                        va="center",
+                        color=GREY,
+                        fontsize=LABEL_POINTS,
+                        bbox={"facecolor": axes.get_facecolor(), "lw": 0, "pad": 0.5},
+                        zorder=1.5,
+                    )
                     break
-        if places:
-            labels = axes.clabel(
-                contours,
-                levels,
-                fmt=_level_text,
-                fontsize=LABEL_POINTS,
-                inline_spacing=2,
-                manual=axes.transData.inverted().transform(places),
-            )
-            for label in labels:
-                label.set_alpha(1)
 
 
 def _minimizer(f: Any) -> Array | None:
@@ -203,10 +216,6 @@ def _minimizer(f: Any) -> Array | None:
         return f.minimizer
     except ValueError:  # it has none
         return None
-
-
-def _level_text(level: float) -> str:
-    return f"{level:.3g}"
 
 
 def _dense(path: Array) -> Array:
