@@ -154,7 +154,7 @@ if (!customElements.get("adagrad-playground")) {
           </tr></thead>
           <tbody>${["x1", "x2", "s1", "s2", "f"].map(row).join("")}</tbody>
         </table>
-        <p class="second">Gradient descent diverges above the rate 2/4 = 0.5.</p>
+        <p class="second">Gradient descent diverges above the rate 2/4&nbsp;=&nbsp;0.5.</p>
       </div>
     </div>`;
 
