@@ -103,6 +103,15 @@ inline D2 square_root(D2 x) {
 #elif defined(__aarch64__)
 inline F4 square_root(F4 x) { return vsqrtq_f32(x); }
 inline D2 square_root(D2 x) { return vsqrtq_f64(x); }
+#else
+inline F4 square_root(F4 x) {
+  for (std::size_t lane = 0; lane < 4; ++lane) x[lane] = square_root(x[lane]);
+  return x;
+}
+inline D2 square_root(D2 x) {
+  for (std::size_t lane = 0; lane < 2; ++lane) x[lane] = square_root(x[lane]);
+  return x;
+}
 #endif
 
 // Writes a param and its accumulator by one instruction: whenever the process dies, a table that is

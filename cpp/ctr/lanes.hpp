@@ -24,7 +24,8 @@ struct FactorLanes {
 #if defined(__GNUC__)
 template <std::size_t known>
 constexpr std::size_t bytes_of_lanes =
-    known * sizeof(float) < vector_bytes ? known * sizeof(float) : vector_bytes;
+    vector_bytes == 0 || known * sizeof(float) < vector_bytes ? known * sizeof(float)
+                                                              : vector_bytes;
 template <std::size_t known>
 using KnownLanes = FactorLanes<typename Lanes<float, bytes_of_lanes<known>>::type, known>;
 #endif

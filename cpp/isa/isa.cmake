@@ -53,4 +53,7 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")
   adagrad_isa(neon neon)
 else()
   adagrad_isa(generic generic)
+  if(CMAKE_SYSTEM_PROCESSOR STREQUAL "riscv64")
+    target_link_libraries(adagrad_kernels INTERFACE atomic)  # g++ 12 calls it for atomic bytes
+  endif()
 endif()
