@@ -108,8 +108,10 @@ def link_sources(app: Sphinx, docname: str, source: list[str]) -> None:
 def skip_foreign(
     app: Sphinx, what: str, name: str, member: object, skip: bool, options: object
 ) -> bool | None:
-    """Omit the methods that scikit-learn adds to every estimator."""
-    return True if name.endswith("_request") or name == "get_metadata_routing" else None
+    """Omit what scikit-learn adds to every estimator, and fields of named tuples."""
+    doc = getattr(member, "__doc__", None) or ""
+    foreign = name.endswith("_request") or name == "get_metadata_routing"
+    return True if foreign or doc.startswith("Alias for field number") else None
 
 
 def setup(app: Sphinx) -> None:
