@@ -422,8 +422,10 @@ $-2 \eta_i\, g_i (w_i - w^*_i) + \eta_i^2 g_i^2$. It starts at $D_i^2$ and is ne
 all steps
 
 $$
-\sum_{r \le t} g_{r,i} (w_{r,i} - w^*_i)
-\le \frac{D_i^2}{2 \eta_i} + \frac{\eta_i}{2} \sum_{r \le t} g_{r,i}^2 .
+\begin{aligned}
+&\sum_{r \le t} g_{r,i} (w_{r,i} - w^*_i) \\
+&\quad \le \frac{D_i^2}{2 \eta_i} + \frac{\eta_i}{2} \sum_{r \le t} g_{r,i}^2 .
+\end{aligned}
 $$
 
 A convex function lies above its tangents: $f_r(w_r) - f_r(w^*) \le g_r^\top (w_r - w^*)$. Add up the

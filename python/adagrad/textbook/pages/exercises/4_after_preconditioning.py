@@ -169,8 +169,8 @@ we leave it out. For the others, $\tilde M$ is defined, and the statements becom
   *prove* that $M$ is definite after all.
 
 The last point does not even need a semidefinite $M$: any symmetric matrix with a positive diagonal
-will do. Statements 3 and 4 do need it. With ones on the diagonal and twos beside it, $M$ has the
-eigenvalues $-1$ and $3$, and $\tilde M = M$.
+will do. Statements 3 and 4 do need it: the matrix with the rows $(1, 2)$ and $(2, 1)$ has the
+eigenvalues $-1$ and $3$, and scaling leaves it as it is.
 """
 
 # %%
