@@ -282,8 +282,9 @@ loglog_figure(
 
 # %% [markdown]
 r"""
-With [momentum](https://d2l.ai/chapter_optimization/momentum.html), the number of steps is in
-proportion to $\sqrt\kappa$. Preconditioning reduces $\kappa$ itself, and helps with and without it.
+With [momentum](https://d2l.ai/chapter_optimization/momentum.html) at its best rate and fraction, the
+number of steps is nearly in proportion to $\sqrt\kappa$. Preconditioning reduces $\kappa$ itself, and
+helps with and without it.
 
 ## Coordinates in which every eigenvalue is 1
 
