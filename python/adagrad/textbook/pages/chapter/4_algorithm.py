@@ -241,11 +241,12 @@ step of length $\eta\, |g_t| / \sqrt{S_t}$ changes $h$ to
 
 $$h_t = h_{t-1} - \frac{\eta\, g_t^2}{\sqrt{S_t}} + \frac{\lambda \eta^2 g_t^2}{2 S_t} .$$
 
-The second and the third term have the bounds
+The fractions have the bounds
 
 $$
 \begin{aligned}
-\frac{g_t^2}{\sqrt{S_t}} &\ge \frac{g_t^2}{\sqrt{S_t} + \sqrt{S_{t-1}}} = \sqrt{S_t} - \sqrt{S_{t-1}} , \\
+\frac{g_t^2}{\sqrt{S_t}} &\ge \frac{g_t^2}{\sqrt{S_t} + \sqrt{S_{t-1}}} \\
+  &= \sqrt{S_t} - \sqrt{S_{t-1}} , \\
 \frac{g_t^2}{S_t} &= 1 - \frac{S_{t-1}}{S_t} \le \log \frac{S_t}{S_{t-1}} ,
 \end{aligned}
 $$
