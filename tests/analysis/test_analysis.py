@@ -155,6 +155,7 @@ def test_the_condition_bound_holds_and_is_infinite_where_a_disc_reaches_0():
     assert gershgorin_discs(q).condition_bound == 3.0
     assert condition_number(q) == pytest.approx((1 + 0.25 * 2**0.5) / (1 - 0.25 * 2**0.5))
     assert gershgorin_discs(q + 0.5).condition_bound == math.inf
+    assert gershgorin_discs(-q).condition_bound == math.inf  # negative definite: no disc has 0
 
 
 @given(data)
@@ -256,6 +257,15 @@ def test_results_do_not_depend_on_the_scale(scale):
             np.testing.assert_allclose(found, jacobi_precondition(case, gram=gram), rtol=1e-12)
         with pytest.raises(ValueError, match=rf"A\[1, 1\] is {-scale:g}".replace("+", r"\+")):
             jacobi_precondition(sparse(scale * np.diag([1.0, -1.0])))
+
+
+@pytest.mark.parametrize("exponent", [-1060, -1022, -500, 500, 1020])
+def test_eigenvalues_and_minimizer_do_not_depend_on_the_scale(exponent):
+    q, c, scale = np.array([[4.0, 1.0], [1.0, 3.0]]), np.array([1.0, -2.0]), math.ldexp(1, exponent)
+    f, scaled = Quadratic(q, c), Quadratic(scale * q, scale * c)
+    np.testing.assert_allclose(scaled.minimizer, f.minimizer, rtol=1e-14)
+    np.testing.assert_allclose(scaled.eigenvalues / scale, f.eigenvalues, rtol=1e-4)
+    np.testing.assert_allclose(scaled.minimum / scale, f.minimum, rtol=1e-4)
 
 
 def test_crowded_eigenvalues_are_found():

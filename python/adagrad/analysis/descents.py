@@ -122,7 +122,8 @@ class RMSProp:
         w &\leftarrow w - \frac{\eta}{\sqrt{s + \epsilon}}\, g
 
     Up to rounding it equals ``Rule(lr=lr / r, eps=eps / r**2, accumulator_decay=decay)`` with
-    :math:`r = \sqrt{1 - \gamma}`. With ``decay = 0`` every step has the length `lr`.
+    :math:`r = \sqrt{1 - \gamma}`. With ``decay = 0`` and ``eps = 0`` every step has the length
+    `lr`.
 
     Parameters
     ----------

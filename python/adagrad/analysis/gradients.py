@@ -59,7 +59,7 @@ def gradient_scales(
     ----------
     A : Quadratic, array_like of shape [d, d], or [n, d] with `gram`
         A quadratic with a positive definite ``Q``, or ``Q`` itself; or data ``X``, dense or sparse,
-        which stands for the least-squares loss :math:`\lVert X w - y \rVert^2 / 2n`.
+        which stands for the least-squares loss :math:`\lVert X w - y \rVert^2 / (2n)`.
     y : array_like, shape [n], optional
         Targets of the data. Without them, the residuals at the minimizer, which is then 0, are
         standard normal.
@@ -96,8 +96,9 @@ def gradient_scales(
     :math:`x^*`. At standard normal distances, its mean square is :math:`\sum_j Q_{ij}^2`.
 
     With noise, the variance at the minimizer is a property of the curvature alone: with residuals
-    of variance :math:`\sigma^2`, independent of the features, it is :math:`\sigma^2 Q_{ii}`. With
-    scattered minimizers, it is :math:`\sum_j Q_{ij}^2`.
+    of mean 0 and variance :math:`\sigma^2`, independent of the features, it is
+    :math:`\sigma^2 Q_{ii}`. With minimizers at standard normal distances, it is
+    :math:`\sum_j Q_{ij}^2`.
 
     Takes time proportional to `samples` times the number of entries, and memory for `samples` times
     ``n + d`` numbers.

@@ -1,9 +1,9 @@
 r"""Quadratic functions, Jacobi preconditioning and Gershgorin discs.
 
-The number of steps of a descent on :math:`\tfrac12 x^\top Q x` grows with the condition number of
-``Q``. Dividing by the roots of the diagonal (the Jacobi preconditioner) is the cheapest remedy.
-With noise, the accumulators of AdaGrad are proportional to that diagonal (*Dive into Deep
-Learning*, section 12.7.2).
+The number of steps of gradient descent on :math:`\tfrac12 x^\top Q x` grows with the condition
+number of ``Q``. Dividing rows and columns by the roots of the diagonal (the Jacobi preconditioner)
+is the cheapest remedy. With noise, the accumulators of AdaGrad are proportional to that diagonal
+(*Dive into Deep Learning*, section 12.7.2).
 
 Sparse matrices and sparse data need SciPy, and are never made dense.
 """
@@ -133,8 +133,10 @@ class Quadratic:
                 f"there is no unique minimum: Q is not positive definite, its smallest eigenvalue"
                 f" is {low:g}"
             )
+        # LAPACK loses the digits of subnormal pivots.
+        scale = unit(self.Q)
         # Subtracted from 0 so that no coordinate is -0.
-        minimizer: Array = np.subtract(0.0, np.linalg.solve(self.Q, self.c))
+        minimizer: Array = np.subtract(0.0, np.linalg.solve(self.Q / scale, self.c / scale))
         return minimizer
 
     @property
@@ -257,12 +259,13 @@ def jacobi_precondition(A: Any, *, gram: bool = False) -> Any:
 
     Notes
     -----
-    Among all diagonal scalings this one leaves a condition number at most ``d`` times the best, for
-    a sparse matrix at most as many times as a row has entries (van der Sluis 1969). In the
-    coordinates :math:`D^{1/2} x` a descent with one rate :math:`\eta` for all is, in the old ones,
-    a descent with the rates :math:`\eta / A_{ii}`. AdaGrad divides by the root of the sum of
-    :math:`g_i^2` instead, which gradients give for free; with noise, it is proportional to
-    :math:`\sqrt{A_{ii}}`, see `gradient_scales`. Takes time linear in the number of entries.
+    If `A` is positive definite, this scaling leaves a condition number at most ``d`` times that of
+    the best diagonal scaling, for a sparse matrix at most as many times as a row has entries (van
+    der Sluis 1969). In the coordinates :math:`D^{1/2} x`, a descent with one rate :math:`\eta` for
+    all is, in the old ones, a descent with the rates :math:`\eta / A_{ii}`. AdaGrad divides by the
+    root of the sum of :math:`g_i^2` instead, which gradients give for free; with noise, it is
+    proportional to :math:`\sqrt{A_{ii}}`, see `gradient_scales`. Takes time linear in the number of
+    entries.
 
     References
     ----------
@@ -330,7 +333,7 @@ class GershgorinDiscs:
 
     @property
     def condition_bound(self) -> float:
-        """A bound of the condition number of a symmetric matrix; inf if a disc contains 0."""
+        """A bound of the condition number of a symmetric matrix; inf unless `lower` is positive."""
         return self.upper / self.lower if self.lower > 0 else math.inf
 
     def contain(self, values: npt.ArrayLike, slack: float = 0.0) -> npt.NDArray[np.bool_]:

@@ -42,9 +42,10 @@ assert np.allclose(steps[:, 0], 0.1 / np.sqrt([1 + 9, 2 + 9, 3 + 9]), rtol=1e-14
 
 # %% [markdown]
 r"""
-**The constant $c$ delays the fall.** Up to $c$ occurrences the rate hardly changes, and then it
-falls as if there were no $c$. The default is $10^{-6}$, which only prevents a division by 0. In
-AdaGrad, `eps` does the same, in units of squared gradients.
+**The constant $c$ delays the fall.** Up to $c$ occurrences the rate is at least
+$1 / \sqrt 2 \approx 0.7$ of $\eta_0 / \sqrt c$, and long after them it falls as if there were no $c$.
+The default is $10^{-6}$, which only prevents a division by 0. In AdaGrad, `eps` does the same, in
+units of squared gradients.
 """
 
 # %% mystnb={"image": {"alt": "Three rates against the number of occurrences, with logarithmic axes. Each is flat up to c = 1, 10 or 100 and then falls with slope -1/2."}}

@@ -2,12 +2,12 @@
 r"""
 # Preconditioning
 
-How many steps does a descent need? On a quadratic, the eigenvalues of its matrix answer this
-exactly, and near a minimum, most losses are nearly quadratic. This page follows the chapter's
-argument on quadratics of two variables, which can be drawn: what the eigenvalues do to the minimizer
-and to the number of steps, which change of coordinates removes the difficulty, and how much of that
-a diagonal can do. The [next page](3b_gradients_as_proxy.py) asks what a gradient knows of that
-diagonal.
+How many steps does a descent need? On a quadratic, its start and the eigenvalues of the matrix
+answer this exactly, and near a minimum, many losses are nearly quadratic. This page follows the
+chapter's argument on quadratics of two variables, which can be drawn: what the eigenvalues do to the
+minimizer and to the number of steps, which change of coordinates removes the difficulty, and how much
+of that a diagonal can do. The [next page](3b_gradients_as_proxy.py) asks what a gradient knows of
+that diagonal.
 
 ## Near a minimum
 
@@ -16,14 +16,14 @@ best quadratic there has the Hessian $H$, the matrix of second derivatives at $x
 
 $$q(x) = f(x^*) + \tfrac12\,(x - x^*)^\top H\,(x - x^*)$$
 
-Taylor's theorem says that $f - q$ is small compared with $\lVert x - x^*\rVert^2$. If $f$ has
-bounded third derivatives, the error is even at most $\tfrac{M}{6} \lVert x - x^*\rVert^3$, where $M$
-bounds the third derivative in any direction.
+Taylor's theorem says that $f - q$ is small compared with $\lVert x - x^*\rVert^2$ as $x$ approaches
+$x^*$. If $f$ has bounded third derivatives, the error is even at most
+$\tfrac{M}{6} \lVert x - x^*\rVert^3$, where $M$ bounds the third derivative in any direction.
 
-Is that small compared with what $q$ describes, the rise of $f$ above its minimum? It is if $H$ is
-nonsingular, so that its smallest eigenvalue $\lambda_d$ is positive: then $q$ rises by at least
-$\tfrac12 \lambda_d \lVert x - x^*\rVert^2$. *Near a minimum with a nonsingular Hessian*, a smooth
-function is approximately a quadratic.
+Is that small compared with what $q$ describes, the rise of $f$ above its minimum? At a minimum, $H$
+has no negative eigenvalue. If it is nonsingular as well, its smallest eigenvalue $\lambda_{\min}$ is
+positive, and $q$ rises by at least $\tfrac12 \lambda_{\min} \lVert x - x^*\rVert^2$. So the answer is
+yes: *near a minimum with a nonsingular Hessian*, a smooth function is approximately a quadratic.
 
 As an example, take a logistic loss of two features. The third derivative of $\log(1 + e^{-t})$ is
 at most $1 / (6\sqrt3)$ in size.
@@ -119,15 +119,16 @@ From here on, $f$ is a quadratic with a symmetric, positive definite matrix $Q$:
 
 $$f(x) = \tfrac12\, x^\top Q x + c^\top x + b$$
 
-With the orthonormal eigenvectors of $Q$ as the rows of $U$ and the eigenvalues on the diagonal of
-$\Lambda$, we have $Q = U^\top \Lambda U$. Write $\bar x = U x$ and $\bar c = U c$. Since $U$ is
-orthogonal, $c^\top x = \bar c^\top \bar x$, and
+With orthonormal eigenvectors of $Q$ as the rows of $U$ and their eigenvalues, in the same order, on
+the diagonal of $\Lambda$, we have $Q = U^\top \Lambda U$. (The chapter puts the largest eigenvalue
+first, NumPy the smallest. The order does not matter.) Write $\bar x = U x$ and $\bar c = U c$. Since
+$U$ is orthogonal, $c^\top x = \bar c^\top \bar x$, and
 
 $$f(x) = \bar f(\bar x) = \tfrac12\, \bar x^\top \Lambda \bar x + \bar c^\top \bar x + b$$
 
 is a sum of parabolas, one for each coordinate:
 $\tfrac12 \lambda_i \bar x_i^2 + \bar c_i \bar x_i$. Each has its minimum at
-$-\bar c_i / \lambda_i$, with the value $-\bar c_i^2 / 2 \lambda_i$. Together:
+$-\bar c_i / \lambda_i$, with the value $-\bar c_i^2 / (2 \lambda_i)$. Together:
 
 $$
 \begin{aligned}
@@ -156,8 +157,9 @@ quadratic_figure({"x": f, "x̄": f_bar}, title="The eigenvectors become the axes
 r"""
 ## What a small change does
 
-Change $c$ a little, to $c + \delta$. Errors of the data do this: in least squares, $c$ holds the
-products of features and targets. In the eigenbasis, the change has the same length, because $U$ is
+Change $c$ a little, to $c + \delta$. Errors of the data do this: in least squares, $c$ is
+$-X^\top y$ with the features $X$ and the targets $y$. In the eigenbasis, the change $\bar\delta = U
+\delta$ has the same length, because $U$ is
 [orthogonal](../exercises/1_orthogonal_invariance.py). But the minimizer moves by
 
 $$\delta \bar x^*_i = -\bar\delta_i / \lambda_i .$$
@@ -180,12 +182,13 @@ sensitivity_figure(f)
 # %% [markdown]
 r"""
 What does the change cost? The minimum value moves by
-$\delta^\top x^* - \tfrac12 \bar\delta^\top \Lambda^{-1} \bar\delta$. Staying at the old minimizer
-costs only the last term: $\bar\delta_i^2 / 2\lambda_i$ in each coordinate, which is large if
-$\lambda_i$ is small.
+$\delta^\top x^* - \tfrac12 \bar\delta^\top \Lambda^{-1} \bar\delta$. Whoever stays at the old
+minimizer is above the new minimum by the second term alone,
+$\tfrac12 \bar\delta^\top \Lambda^{-1} \bar\delta$. Coordinate $i$ has the share
+$\bar\delta_i^2 / (2\lambda_i)$ of it, which is large if $\lambda_i$ is small.
 
-Relative to the lengths of $x^*$ and $c$, the change is magnified by at most the **condition number**
-$\kappa$, the ratio of the largest to the smallest eigenvalue:
+Let $c \ne 0$. Relative to the lengths of $x^*$ and $c$, the change is magnified by at most the
+**condition number** $\kappa$, the ratio of the largest to the smallest eigenvalue:
 
 $$
 \frac{\lVert \delta x^* \rVert}{\lVert x^* \rVert}
@@ -225,16 +228,18 @@ assert math.isclose(worst, 0.01 * kappa)
 r"""
 ## What κ costs a descent
 
-A step of gradient descent with the rate $\eta$ multiplies the distance to the minimizer along each
-eigenvector by $1 - \eta \lambda_i$. The rate must suit the steepest and the flattest direction at
-once. The best is $\eta = 2 / (\lambda_{\max} + \lambda_{\min})$, which makes the two factors equal in
-size: each step then shrinks the distance at least by the factor
+A step of gradient descent with the rate $\eta$ multiplies $\bar x_i - \bar x^*_i$ by
+$1 - \eta \lambda_i$. The rate must suit the steepest and the flattest direction at once. The best is
+$\eta = 2 / (\lambda_{\max} + \lambda_{\min})$, which makes the two factors equal in size
+([exercise 2](../exercises/2_rotated_objective.py) has the proof). Each step then multiplies the
+distance by at most
 
-$$\rho = \frac{\kappa - 1}{\kappa + 1} .$$
+$$\rho = \frac{\kappa - 1}{\kappa + 1} ,$$
 
-A start with equal shares of both directions attains it in every step. To come closer by a factor
-$\varepsilon$ takes $\log \varepsilon / \log \rho$ steps, which is nearly
-$\tfrac12 \kappa \log(1/\varepsilon)$ for large $\kappa$: in proportion to it.
+and by exactly that if the start differs from the minimizer only along these two directions. To come
+closer by a factor $\varepsilon < 1$ takes $\log \varepsilon / \log \rho$ steps, rounded up. Since
+$\log \rho \approx -2 / \kappa$ for large $\kappa$, this is nearly
+$\tfrac12 \kappa \log(1/\varepsilon)$: in proportion to $\kappa$.
 """
 
 
@@ -277,21 +282,23 @@ loglog_figure(
 
 # %% [markdown]
 r"""
-With [momentum](https://d2l.ai/chapter_optimization/momentum.html), the number of steps is in
-proportion to $\sqrt\kappa$. Preconditioning reduces $\kappa$ itself, and helps with and without it.
+With [momentum](https://d2l.ai/chapter_optimization/momentum.html) at its best rate and fraction, the
+number of steps is nearly in proportion to $\sqrt\kappa$. Preconditioning reduces $\kappa$ itself, and
+helps with and without it.
 
 ## Coordinates in which every eigenvalue is 1
 
 Stretch the eigenbasis by the roots of the eigenvalues, $z = \Lambda^{1/2} U x$. Then
-$x^\top Q x = \lVert z \rVert^2$: the level sets are circles, and the gradient points away from the
-minimum. *One* step with rate 1 is enough. In the old coordinates, this step is Newton's:
-$x - Q^{-1} \nabla f(x)$.
+$x^\top Q x = \lVert z \rVert^2$: the level sets are circles, and the gradient in $z$ is $z - z^*$,
+straight away from the minimizer $z^*$. *One* step with rate 1 is enough. In the old coordinates, this
+step is Newton's: $x - Q^{-1} \nabla f(x)$.
 """
 
 # %%
 T = np.sqrt(eigenvalues)[:, None] * U
 whitened = f.in_coordinates(T)
 assert np.allclose(whitened.Q, np.eye(2))
+assert np.allclose(f.in_coordinates(np.linalg.cholesky(f.Q).T).Q, np.eye(2))
 start = np.array([-4.0, 0.0])
 in_x = trace(SGD(2 / (eigenvalues[0] + eigenvalues[-1])), f, start, 15)
 in_z = trace(SGD(1.0), whitened, T @ start, 1)
@@ -309,7 +316,8 @@ quadratic_figure(
 r"""
 Why does nobody do this? It needs all of $Q$, that is $d^2$ numbers, and its eigenvectors. They cost
 27 times as much as the *solution* of $Q x = -c$ by Cholesky's method. The remedy is more expensive
-than the problem.
+than the problem. Cholesky's factor is cheaper, and would do: with $Q = L L^\top$ and $z = L^\top x$,
+again $x^\top Q x = \lVert z \rVert^2$. But whoever has the factor has all but solved the problem.
 
 | | operations | $d = 1000$ |
 |---|---|---|
@@ -370,14 +378,18 @@ gershgorin_figure(Q)
 r"""
 **How good is it?** Van der Sluis proved that no diagonal scaling has a condition number more than $d$
 times smaller. The reason is short. The eigenvalues of $\tilde Q$ are positive and
-[add up to $d$](../exercises/4_after_preconditioning.py), so none is larger. Scale $\tilde Q$ again,
-to $B = D \tilde Q D$, and let $m$ be the largest entry of $D$. Then $\lambda_{\max}(B) \ge m^2$,
-which is an entry of its diagonal. With the eigenvector $v$ of the smallest eigenvalue of $\tilde Q$,
-the vector $D^{-1} v$ shows that $\lambda_{\min}(B) \le m^2 \lambda_{\min}(\tilde Q)$. So
+[add up to $d$](../exercises/4_after_preconditioning.py), so none is larger. Any other scaling of $Q$
+is a scaling of $\tilde Q$, $B = D \tilde Q D$ with a positive diagonal $D$. Let $m$ be the largest
+entry of $D$. Then $m^2$ is on the diagonal of $B$, so $\lambda_{\max}(B) \ge m^2$. Let $v$ be an
+eigenvector of the smallest eigenvalue of $\tilde Q$, and $u = D^{-1} v$. Then
+$\lVert v \rVert \le m \lVert u \rVert$, and
 
 $$
-\kappa(B) \ge \frac{1}{\lambda_{\min}(\tilde Q)}
-\ge \frac{\kappa(\tilde Q)}{d} .
+\begin{aligned}
+\lambda_{\min}(B) &\le \frac{u^\top B u}{u^\top u} = \frac{v^\top \tilde Q v}{u^\top u} \\
+&\le m^2\, \lambda_{\min}(\tilde Q) , \\
+\kappa(B) &\ge \frac{1}{\lambda_{\min}(\tilde Q)} \ge \frac{\kappa(\tilde Q)}{d} .
+\end{aligned}
 $$
 
 Usually it is much closer to the best. The next cell searches for the best scaling of 50 random

@@ -47,8 +47,9 @@ $$H v \approx \frac{\nabla f(x + h v) - \nabla f(x - h v)}{2h} .$$
 
 The $d$ unit vectors give the diagonal with $d$ such products. Random signs give an estimate with
 fewer: if the entries of $v$ are independent and $\pm 1$ with equal chance, then
-$\operatorname{E} v_i (Hv)_i = H_{ii}$, because $v_i^2 = 1$ and $\operatorname{E} v_i v_j = 0$. The
-variance of one product is $\sum_{j \ne i} H_{ij}^2$. Here it is for a logistic loss:
+$\operatorname{E} v_i (Hv)_i = H_{ii}$, because $v_i^2 = 1$ and $\operatorname{E} v_i v_j = 0$ for
+$j \ne i$. The variance of one such $v_i (Hv)_i$ is $\sum_{j \ne i} H_{ij}^2$. Here is the estimate
+for a logistic loss:
 """
 
 # %%
@@ -105,7 +106,8 @@ In the eigenbasis of a quadratic with the minimizer $x^*$, the gradient is
 $$\nabla \bar f(\bar x) = \Lambda \bar x + \bar c = \Lambda\, (\bar x - \bar x^*) .$$
 
 Its entries have the ratios of the curvatures if all coordinates are *equally far* from the minimum.
-It is not enough that they stay where they are: a flat coordinate that is far away looks steep.
+The chapter asks only that $\bar x - \bar x^*$ does not change. That is not enough: a flat coordinate
+that stays far away looks steep.
 """
 
 # %%
@@ -151,17 +153,21 @@ print("gradients late in a descent, from flat to steep", (Q @ late).round(4))
 
 # %% [markdown]
 r"""
-What does AdaGrad make of such gradients? On a quadratic with a diagonal $Q$ and without `eps`, the
-curvature cancels. With the distance $\delta_t$ to go at step $t$, a coordinate moves by
+What does AdaGrad make of such gradients? On a quadratic with a positive diagonal $Q$ and without
+`eps`, the curvature cancels. With the distance $\delta_t$ to go at step $t$, a coordinate moves by
 
 $$
 \frac{\eta\, \lambda \delta_t}{\sqrt{\sum_{r \le t} \lambda^2 \delta_r^2}}
 = \frac{\eta\, \delta_t}{\sqrt{\sum_{r \le t} \delta_r^2}} ,
 $$
 
-whatever $\lambda$ is: the path is *the same* for all diagonal matrices. But the formula shows the
-price as well. The first step has the length $\eta$, whether the minimum is near or far, and later
-steps are shorter. The number of steps grows about as the square of the distance.
+whatever $\lambda$ is: from the same start to the same minimizer, the path is *the same* for all such
+matrices. But the formula shows the price as well. The first step has the length $\eta$, whether the
+minimum is near or far, and later steps are shorter. While $\delta$ falls from $D$ to $D/2$, step $t$
+is between $\tfrac12 \eta / \sqrt t$ and $\eta / \sqrt t$ long, and $t$ such steps together are
+between about $\eta \sqrt t$ and $2 \eta \sqrt t$. So half of a long way takes between
+$\tfrac1{16} (D/\eta)^2$ and $\tfrac14 (D/\eta)^2$ steps: their number grows as the square of the
+distance.
 """
 
 # %%
@@ -175,6 +181,8 @@ for distance in (1.0, 10.0, 100.0):
     way = trace(rule, Quadratic([[1.0]]), [distance], 20_000)[:, 0]
     steps[distance] = int(np.argmax(np.abs(way) < distance / 2))
     print(f"steps for half of the distance {distance:g}: {steps[distance]:,}")
+    if distance > 1:  # where rounding to whole steps does not matter
+        assert distance**2 / 16 < steps[distance] < distance**2 / 4
 assert steps[100.0] > 50 * steps[10.0] > 500 * steps[1.0]
 
 # %% [markdown]
@@ -182,8 +190,9 @@ r"""
 ## With noise: the variance knows the curvature
 
 AdaGrad sees the gradients of single examples or small batches. At the minimizer, their mean is zero,
-and the distance no longer plays a part. What is left is noise. Take least squares: an example with
-the features $x$ and the residual $r$ has the gradient $-r x$. If the residuals have the variance
+and the distance no longer plays a part. What is left is noise. Take least squares, with the mean of
+half the squared residuals as the loss: an example with the features $x$ and the residual $r$ has the
+gradient $-r x$, and $Q = \operatorname{E} x x^\top$. If the residuals have mean 0 and variance
 $\sigma^2$ and are independent of the features,
 
 $$
@@ -195,8 +204,9 @@ $$
 
 This is no accident of least squares. If the loss is the negative logarithm of a likelihood, and the
 data come from the model, then at the true params the covariance of the gradients (Fisher's
-information) *equals* the expected Hessian, as differentiating $\int p = 1$ twice shows. So the
-variance of a coordinate's gradient is its curvature. For a logistic regression:
+information) *equals* the expected Hessian, as differentiating $\int p = 1$ twice shows, if
+derivatives and integral may be exchanged. So the variance of a coordinate's gradient is its
+curvature. For a logistic regression:
 """
 
 
@@ -286,12 +296,13 @@ of $m$ examples divides all variances by $m$, and changes no ratio.
 
 Two warnings. First, where the noise comes from matters. Above, an example is a residual times its
 features, as in regression. If instead each example has a *minimizer* of its own, scattered about the
-common one, its gradient at $x^*$ is $-Q \xi$ with the scatter $\xi$, and the deviation is
-proportional to $Q_{ii}$ itself for a diagonal $Q$.
+common one by a random $\xi$, its gradient at $x^*$ is $-Q \xi$. For a diagonal $Q$ and a scatter
+equally wide along all coordinates, the deviation is proportional to $Q_{ii}$ itself.
 
-Second, without a diagonal $Q$, a gradient at a distance mixes the coordinates:
-$\sum_j Q_{ij}^2$ is its mean square, and one steep coordinate shows in all that are correlated with
-it. The noise does not mix: $\operatorname{Var} g_i = \sigma^2 Q_{ii}$ holds in every basis.
+Second, without a diagonal $Q$, a gradient at a distance mixes the coordinates. At standard normal
+distances, $\sum_j Q_{ij}^2$ is its mean square, and one steep coordinate shows in all that are
+correlated with it. The noise does not mix: $\operatorname{Var} g_i = \sigma^2 Q_{ii}$ holds in every
+basis.
 """
 
 # %%
@@ -377,8 +388,8 @@ multiplied by $\operatorname{diag}(Q)^{-1/2}$.
 This is *half* of Jacobi's preconditioner, although its formula has the same power. There, the
 matrix $\operatorname{diag}(Q)^{-1/2}$ is on both sides of $Q$, so that the gradient is multiplied by
 $\operatorname{diag}(Q)^{-1}$. A descent that multiplies it by $\operatorname{diag}(Q)^{-p}$ is plain
-gradient descent in the coordinates $z_i = Q_{ii}^{p/2} x_i$. For a diagonal $Q$, its condition number
-is $\kappa^{1-p}$:
+gradient descent in the coordinates $z_i = Q_{ii}^{p/2} x_i$. For a diagonal $Q$, the condition number
+there is $\kappa^{1-p}$:
 """
 
 # %%
@@ -398,20 +409,32 @@ to go. The step of Jacobi or Newton becomes $1/a$ times as long, as it should. A
 $\eta\, g / \sqrt{s}$, stays the same: it does not see the gradient's units, but $\eta$ has those of
 the params.
 
-And noise is a reason not to go further. With a constant rate $\eta_i$ for each coordinate, the
-distance $D_i$ to go, and the gradients $g_{i,1}, \dots, g_{i,t}$, the excess loss on a convex
-problem, summed over the steps, is at most
+And noise is a reason not to go further. Let step $r$ have a convex loss $f_r$, with the gradient
+$g_r$ at $w_r$. With a constant rate $\eta_i$ for each coordinate and the distance $D_i$ from the
+start to the minimizer $w^*$, the excess loss $f_r(w_r) - f_r(w^*)$, summed over $t$ steps, is at most
 
 $$
-\sum_i \left( \frac{D_i^2}{2 \eta_i} + \frac{\eta_i}{2} \sum_{r \le t} g_{i,r}^2 \right) .
+\sum_i \left( \frac{D_i^2}{2 \eta_i} + \frac{\eta_i}{2} \sum_{r \le t} g_{r,i}^2 \right) .
 $$
 
-This follows from what a step does to the squared distance: it changes by
-$-2 \eta_i g_i (w_i - w^*_i) + \eta_i^2 g_i^2$. Sum over the steps, and divide by $2 \eta_i$.
+The proof looks at the squared distance $(w_i - w^*_i)^2$. A step changes it by
+$-2 \eta_i\, g_i (w_i - w^*_i) + \eta_i^2 g_i^2$. It starts at $D_i^2$ and is never negative, so over
+all steps
 
-The smallest bound has $\eta_i = D_i / \sqrt{s_i}$, which is AdaGrad's rate if all coordinates have
-equally far to go. No curvature is in this bound, only gradients. AdaGrad, which knows $s_i$ only as
-it grows, attains it up to a constant factor if the iterates stay bounded (Duchi et al.).
+$$
+\begin{aligned}
+&\sum_{r \le t} g_{r,i} (w_{r,i} - w^*_i) \\
+&\quad \le \frac{D_i^2}{2 \eta_i} + \frac{\eta_i}{2} \sum_{r \le t} g_{r,i}^2 .
+\end{aligned}
+$$
+
+A convex function lies above its tangents: $f_r(w_r) - f_r(w^*) \le g_r^\top (w_r - w^*)$. Add up the
+coordinates. ∎
+
+With $s_i$ for the sum of squares, the bound is smallest at $\eta_i = D_i / \sqrt{s_i}$. This is
+AdaGrad's rate after the last step if all coordinates have equally far to go. No curvature is in the
+bound, only gradients. AdaGrad, which knows $s_i$ only as it grows, attains the smallest bound up to a
+constant factor if the iterates stay bounded (Duchi et al.).
 
 So the chapter's proxy is two proxies. Far from the minimum, where the signal dominates, $\sqrt{s_i}$
 follows the curvature times the distance. Near it, where noise dominates, it follows the root of the

@@ -75,8 +75,8 @@ The chapter descends the bowl
 
 $$f(x) = 0.1\, x_1^2 + 2\, x_2^2$$
 
-from $(-5, -2)$. The gradient is $(0.2\, x_1, 4\, x_2)$: the bowl is twenty times as steep along
-$x_2$. The tables have every number of the trace, before the first and after each of 20 steps, with
+from $(-5, -2)$. The gradient is $(0.2\, x_1, 4\, x_2)$: at equal distances from the minimum, the bowl
+is twenty times as steep along $x_2$. The tables have every number of the trace, before the first and after each of 20 steps, with
 the chapter's $\epsilon = 10^{-6}$.
 """
 
@@ -122,8 +122,8 @@ descent_animation(
 
 # %% [markdown]
 r"""
-**The first step has length $\eta$ along both axes**, because $g / \sqrt{g^2}$ is ±1 whatever the
-slopes. This is preconditioning at work.
+**The first step has length $\eta$ along both axes**, up to $\epsilon$, because $g / \sqrt{g^2}$ is ±1
+whatever the slopes. This is preconditioning at work.
 
 **With $\eta = 0.4$, 20 steps cannot reach the minimum.** As long as the gradient of a coordinate
 does not grow, $s_t \ge t\, g_t^2$, and step $t$ is at most $\eta / \sqrt t$ long. All 20 together
@@ -131,8 +131,8 @@ are at most 3.04 long, and the way along $x_1$ is 5.
 
 **With $\eta = 2$, $x_2$ is in luck.** Its first step ends at the minimum, because the start is as
 far away as $\eta$. A large $\eta$ does no harm elsewhere either. A coordinate that steps too far
-has a large gradient there, which slows it down. Gradient descent has no such brake, and does not
-converge with $\eta \ge 2 / \lambda_{\max} = 0.5$.
+has a large gradient there, which slows it down. Gradient descent has no such brake. With
+$\eta \ge 2 / \lambda_{\max} = 0.5$ it does not converge from any start with $x_2 \ne 0$.
 """
 
 # %%
@@ -235,10 +235,35 @@ matrix of second derivatives of the mean loss. The accumulators measure its diag
 closer. The large gradients of the start add a constant to $s$. Until it is outweighed, the growth
 looks slower than linear. The program takes the mean of 30 runs.
 
-**Without noise, they converge.** On the bowl, gradients vanish so quickly that the sum of their
-squares is finite. The rates settle at a constant. From then on AdaGrad is gradient descent with one
-rate for each coordinate, and converges as fast as that: its distance to the minimum shrinks by a
-constant factor per step.
+**Without noise, they converge.** On the bowl, each coordinate descends a parabola
+$h = \tfrac12 \lambda x^2$ of its own. Let $S_t = s_t + \epsilon$, so that $g_t^2 = S_t - S_{t-1}$. A
+step of length $\eta\, |g_t| / \sqrt{S_t}$ changes $h$ to
+
+$$h_t = h_{t-1} - \frac{\eta\, g_t^2}{\sqrt{S_t}} + \frac{\lambda \eta^2 g_t^2}{2 S_t} .$$
+
+The fractions have the bounds
+
+$$
+\begin{aligned}
+\frac{g_t^2}{\sqrt{S_t}} &\ge \frac{g_t^2}{\sqrt{S_t} + \sqrt{S_{t-1}}} \\
+  &= \sqrt{S_t} - \sqrt{S_{t-1}} , \\
+\frac{g_t^2}{S_t} &= 1 - \frac{S_{t-1}}{S_t} \le \log \frac{S_t}{S_{t-1}} ,
+\end{aligned}
+$$
+
+the latter because $1 - u \le -\log u$. Add up all steps, with $h_t \ge 0$ and $S_0 = \epsilon$:
+
+$$
+\begin{aligned}
+&\eta\, \bigl(\sqrt{S_t} - \sqrt\epsilon\bigr) \\
+&\quad \le h_0 + \tfrac12 \lambda \eta^2 \log (S_t / \epsilon) .
+\end{aligned}
+$$
+
+A root outgrows every logarithm, so $S_t$ is bounded. The sum of the squares is finite for *every*
+$\eta$, the gradients tend to 0, and the rates settle at a constant. From then on AdaGrad is gradient
+descent with one rate for each coordinate, and converges as fast as that: its distance to the minimum
+shrinks by a constant factor per step.
 """
 
 # %%
@@ -272,6 +297,8 @@ rates = 0.4 / np.sqrt(bowl_s[-1] + 1e-6)
 shrinkage = bowl[101] / bowl[100]
 print(f"bowl: rates {rates}\n  distances shrink by {shrinkage}")
 assert np.allclose(bowl_s[1000], bowl_s[-1], rtol=1e-6)
+curvature, S, h = np.diag(BOWL.Q), bowl_s[-1] + 1e-6, np.diag(BOWL.Q) * np.square(BOWL_START) / 2
+assert (0.4 * (np.sqrt(S) - 1e-3) <= h + 0.4**2 * curvature / 2 * np.log(S / 1e-6)).all()
 assert np.allclose(shrinkage, 1 - rates * np.diag(BOWL.Q), rtol=1e-3)
 
 # %% mystnb={"image": {"alt": "Accumulators against steps, with logarithmic axes. Those of three weights of the noisy regression approach lines of slope 1. That of the bowl is flat after ten steps."}}

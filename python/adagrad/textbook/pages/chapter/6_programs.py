@@ -446,7 +446,7 @@ assert round(four.losses[-1], 3) == 0.242
 r"""
 ## References
 
-- Zhang et al., *Dive into Deep Learning*, sections 12.5.4, 12.7.4 and 12.7.5, and its package d2l,
-  version 1.0.3.
+- Zhang et al., *Dive into Deep Learning*, sections 12.5.3 to 12.5.5, 12.7.4 and 12.7.5, and its
+  package d2l, version 1.0.3.
 - The [numeric contract](https://adagrad.readthedocs.io/en/latest/contract.html) of this package.
 """

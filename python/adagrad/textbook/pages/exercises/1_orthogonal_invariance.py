@@ -27,7 +27,7 @@ Step 1 holds because $U$ is linear, steps 2 and 5 are the definition of the norm
 $(Ux)^\top = x^\top U^\top$, and step 4 is the orthogonality of $U$. Norms are not negative, so the
 equality of the squares gives the equality of the norms. ∎
 
-**The converse** holds as well: a matrix that preserves all norms is orthogonal. If
+**The converse** holds as well: a square matrix that preserves all norms is orthogonal. If
 $\|Ux\|_2 = \|x\|_2$ for every $x$, then $x^\top (U^\top U - I)\, x = 0$ for every $x$. Take for $x$
 a unit eigenvector of $U^\top U - I$: the left side is its eigenvalue, which is therefore $0$. A
 symmetric matrix has a basis of eigenvectors, so one whose eigenvalues are all $0$ is the zero
@@ -48,7 +48,7 @@ An error of size $\varepsilon$ in $\bar c_i$ becomes an error of size $\varepsil
 the minimizer. It is the *problem* that magnifies errors along small eigenvalues, and not the change
 of variables.
 
-A change of variables that stretches is different. For $z = \Lambda^{1/2} U x$ and
+A change of variables that stretches is different. For $z = \Lambda^{1/2} U x$ and eigenvalues
 $0 < \lambda_{\min} \le \lambda_i \le \lambda_{\max}$,
 
 $$\sqrt{\lambda_{\min}}\; \|x\|_2 \;\le\; \|z\|_2 \;\le\; \sqrt{\lambda_{\max}}\; \|x\|_2 ,$$
@@ -124,7 +124,7 @@ r"""
 ## Which descents are equivariant?
 
 Turn the function together with the start: $f_U(y) = f(U^\top y)$ and $y_0 = U x_0$. A method is
-*equivariant* under $U$ if its path turns along, $y_t = U x_t$ for all $t$. The turned problem is
+*equivariant* under $U$ if its path turns along, $y_t = U x_t$ for all $t$, for every $f$ and $x_0$. The turned problem is
 then exactly as easy for it as the original.
 
 **Gradient descent is equivariant under every orthogonal $U$.** By the chain rule,
@@ -153,11 +153,11 @@ another place involve no rounding, and rounding to the nearest number treats bot
 the turned gradient is computed as $P\, \nabla f(P^\top y)$, the two paths agree to the last bit.
 
 *They are necessary.* The first step for a gradient $g$ is $-\eta\, \varphi(g)$, where $\varphi(g)_i
-= g_i / \sqrt{g_i^2 + \epsilon}$ with $\eta, \epsilon > 0$. If AdaGrad is equivariant under $U$ for
-every $f$, then $\varphi(U g) = U \varphi(g)$ for every $g$, because every $g$ is the gradient of a
-linear function. Put $g = t e_i$ with a unit vector $e_i$, and let $t \to \infty$. On the right,
-$\varphi(t e_i) \to e_i$. On the left, each entry of $\varphi(t\, U e_i)$ tends to the sign of that
-entry of $U e_i$, or is $0$ where the entry is. In the limit,
+= g_i / \sqrt{g_i^2 + \epsilon}$ with $\eta, \epsilon > 0$. If AdaGrad is equivariant under $U$,
+then $\varphi(U g) = U \varphi(g)$ for every $g$, because every $g$ is the gradient of a linear
+function. Put $g = t e_i$ with the unit vector $e_i$ of a coordinate, and let $t \to \infty$. On the
+right, $\varphi(t e_i) \to e_i$. On the left, each entry of $\varphi(t\, U e_i)$ tends to the sign of
+that entry of $U e_i$, or is $0$ where the entry is. In the limit,
 
 $$\operatorname{sign}(U e_i) = U e_i .$$
 
@@ -213,7 +213,7 @@ for name, found in gaps.items():
 r"""
 **The picture** shows the chapter's bowl, turned by 45 degrees. Gradient descent takes the turned
 path. AdaGrad parts from the turned path at its first step, which has the same length in both
-coordinates whatever the gradient, and so runs along a diagonal of the plane.
+coordinates if neither entry of the gradient is 0, and so runs along a diagonal of the plane.
 """
 
 # %% mystnb={"image": {"alt": "Three paths on a narrow diagonal valley. Gradient descent zigzags into the valley; AdaGrad's turned path descends directly to the minimum; AdaGrad on the turned bowl leaves the start in another direction and creeps along the floor of the valley."}}

@@ -166,10 +166,18 @@ $$f(x_t) - f(x^*) = \frac12 \sum_i \lambda_i (1 - \eta \lambda_i)^{2t} a_i^2 .$$
 The *whole spectrum* matters, and so does the *start*. A rotation of bowl and start changes neither
 the $\lambda_i$ nor the $a_i$, because it turns the eigenvectors along. The condition number
 $\kappa = \lambda_{\max} / \lambda_{\min}$ is what remains if we ask for the worst start and the
-best rate. The size of the factor, $|1 - \eta\lambda|$, is a convex function of $\lambda$, so it is
-largest at one of the extreme eigenvalues. A larger $\eta$ lowers the factor at $\lambda_{\min}$ and
-raises that at $\lambda_{\max}$ once it is past $0$, so the best rate makes the two equal in size:
-$1 - \eta\lambda_{\min} = \eta\lambda_{\max} - 1$. Then
+best rate. A number is in size the larger of itself and its negative, so $|1 - \eta\lambda_i|$ is the
+larger of $1 - \eta\lambda_i$ and $\eta\lambda_i - 1$, and
+
+$$
+\begin{aligned}
+&\max_i |1 - \eta \lambda_i| \\
+&\quad = \max\,(1 - \eta\lambda_{\min},\ \eta\lambda_{\max} - 1) .
+\end{aligned}
+$$
+
+Of the last two, the first falls with $\eta$ and the second rises. So the larger of them is smallest
+where they are equal. There
 
 $$
 \begin{aligned}
@@ -248,7 +256,8 @@ $$
 
 because $U (G_t + \epsilon I)^{-1/2} U^\top$ is positive definite, its square is the inverse of
 $U (G_t + \epsilon I)\, U^\top$, and a positive definite root is unique. By induction, the paths
-agree. The price is $d^2$ numbers of memory and, for the root, about $d^3$ operations per step.
+agree. The price is $d^2$ numbers of memory and, for the root, a multiple of $d^3$ operations per
+step.
 """
 
 

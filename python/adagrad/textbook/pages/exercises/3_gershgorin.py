@@ -183,8 +183,9 @@ polynomial, and step 3 holds because a determinant is a polynomial in the entrie
 continuous in $t$. So $\mu_1, \dots, \mu_d$ are the eigenvalues of $M(t)$ with their multiplicities.
 Exactly $m$ of them are in $A$, because $A$ and $B$ are disjoint: $n(t) = m$, a contradiction.
 
-*Hence $n(1) = n(0) = k$.* A function that is constant near every point of the interval $[0, 1]$ is
-constant on it: it could leave its first value nowhere. ∎
+*Hence $n(1) = n(0) = k$.* Let $T$ be the supremum of the $t$ such that $n = k$ on $[0, t]$. Near $T$,
+$n$ is constant, and it takes the value $k$ there. So $n(T) = k$. If $T$ were less than 1, $n$ would be
+$k$ somewhat beyond $T$ as well, against the choice of $T$. ∎
 
 The proof needs no order of the complex eigenvalues and no single eigenvalue that moves along a
 curve. It follows their whole list.

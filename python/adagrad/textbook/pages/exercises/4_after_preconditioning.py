@@ -15,8 +15,8 @@ $$\tilde M_{jk} = \frac{M_{jk}}{\sqrt{M_{jj}\, M_{kk}}} .$$
 
 It is symmetric, and positive definite as well: $x^\top \tilde M x = y^\top M y > 0$ with
 $y = \operatorname{diag}(M)^{-1/2} x \ne 0$ for $x \ne 0$. Let
-$0 < \lambda_1 \le \dots \le \lambda_d$ be its eigenvalues, and let $r$ be the largest radius of its
-discs:
+$0 < \lambda_{\min} \le \dots \le \lambda_{\max}$ be its $d$ eigenvalues, and let $r$ be the largest
+radius of its discs, which is 0 for $d = 1$:
 
 $$r = \max_j \sum_{k \ne j} |\tilde M_{jk}| .$$
 
@@ -28,29 +28,26 @@ $$r = \max_j \sum_{k \ne j} |\tilde M_{jk}| .$$
    the coordinates are *coupled*.
 2. **If $r < 1$, the condition number is bounded**, whatever that of $M$ was:
 
-   $$\kappa(\tilde M) = \frac{\lambda_d}{\lambda_1} \le \frac{1 + r}{1 - r} .$$
+   $$\kappa(\tilde M) = \frac{\lambda_{\max}}{\lambda_{\min}} \le \frac{1 + r}{1 - r} .$$
 
-   This follows from statement 1, because $\lambda_1 \ge 1 - r > 0$.
+   This follows from statement 1, because $\lambda_{\min} \ge 1 - r > 0$.
 3. **No off-diagonal entry reaches 1 in size.** For $j \ne k$, the unit vectors $e_j$ and $e_k$ are
    linearly independent, and $x^\top M y$ is a scalar product. By the Cauchy-Schwarz inequality,
    $M_{jk}^2 < M_{jj}\, M_{kk}$, and so $|\tilde M_{jk}| < 1$.
 4. **No eigenvalue reaches $d$, if $d \ge 2$.** Each radius has $d - 1$ terms, at least one, and
-   each is below 1. So $r < d - 1$, and $\lambda_d \le 1 + r < d$.
+   each is below 1. So $r < d - 1$, and $\lambda_{\max} \le 1 + r < d$.
 
 Statement 4 needs $d \ge 2$. For $d = 1$, the matrix is $\tilde M = (1)$, and its only eigenvalue is
 $1 = d$. There is also a proof without the discs. The sum of the eigenvalues is the trace, and the
-trace of $\tilde M$ is $d$, hence
-
-$$\lambda_d = d - (\lambda_1 + \dots + \lambda_{d-1}) .$$
-
-All eigenvalues are positive, so the sum in parentheses is positive if it has a term, that is, if
-$d \ge 2$. It is empty if $d = 1$. This proof also gives the *mean* of the eigenvalues, which is 1.
-So $\lambda_1 \le 1 \le \lambda_d$.
+trace of $\tilde M$ is $d$. So $\lambda_{\max}$ is $d$ less the sum of the other $d - 1$ eigenvalues.
+They are positive, so their sum is positive if it has a term, that is, if $d \ge 2$. This proof also
+gives the *mean* of the eigenvalues, which is 1. So $\lambda_{\min} \le 1 \le \lambda_{\max}$.
 
 ## What it does not say
 
 - **It does not promise a small $r$.** If coordinates are so strongly coupled that $r \ge 1$, a disc
-  reaches 0, and the theorem gives no bound of $\lambda_1$ beyond $\lambda_1 > 0$.
+  reaches 0, and the theorem says no more of $\lambda_{\min}$ than definiteness does:
+  $\lambda_{\min} > 0$.
 - **It does not separate the eigenvalues.** Concentric discs form a single cluster, so the cluster
   form of the theorem adds nothing.
 - **It does not compare $\tilde M$ with $M$.** Usually the condition number falls, but it can rise.
@@ -61,21 +58,25 @@ $$\kappa(\tilde M) \le d\;\kappa(S M S) .$$
 
 So no diagonal scaling is better than ours by more than the factor $d$, and with $S = I$, ours is
 worse than none by at most this factor. *Proof.* Let $B = SMS$, with the smallest and largest
-eigenvalues $\beta_1$ and $\beta_d$. Then $\tilde M = E B E$ with $E =
+eigenvalues $\beta_{\min}$ and $\beta_{\max}$. Then $\tilde M = E B E$ with $E =
 \operatorname{diag}(B)^{-1/2}$, because $S$ cancels from each entry. For every $x$,
 
 $$
 \begin{aligned}
 x^\top \tilde M x &= (Ex)^\top B\, (Ex) \\
-  &\ge \beta_1\, \|Ex\|^2 && \text{(1)} \\
-  &\ge \frac{\beta_1}{\max_j B_{jj}}\, \|x\|^2 && \text{(2)} \\
-  &\ge \frac{\beta_1}{\beta_d}\, \|x\|^2 && \text{(3)}
+  &\ge \beta_{\min}\, \|Ex\|^2 && \text{(1)} \\
+  &\ge \frac{\beta_{\min}}{\max_j B_{jj}}\, \|x\|^2 && \text{(2)} \\
+  &\ge \frac{\beta_{\min}}{\beta_{\max}}\, \|x\|^2 && \text{(3)}
 \end{aligned}
 $$
 
-Step 1 holds because $\beta_1$ is the minimum of $y^\top B y / y^\top y$, step 2 because $E_{jj}^2 =
-1 / B_{jj}$ and $\beta_1 > 0$, and step 3 because $B_{jj} = e_j^\top B e_j$ is at most the maximum
-$\beta_d$. Hence $\lambda_1 \ge 1 / \kappa(B)$. With $\lambda_d \le d$, the claim follows. ∎
+Step 1 holds because $\beta_{\min}$ is the minimum of $y^\top B y / y^\top y$ over $y \ne 0$, step 2
+because $E_{jj}^2 = 1 / B_{jj}$ and $\beta_{\min} > 0$, and step 3 because $B_{jj} = e_j^\top B e_j$ is
+at most the maximum $\beta_{\max}$. Hence $\lambda_{\min} \ge 1 / \kappa(B)$. With
+$\lambda_{\max} \le d$, the claim follows. ∎
+
+If no row of $M$ has more than $q$ entries that are not 0, the factor is even $q$. By statement 3, a
+radius is then at most $q - 1$, so $\lambda_{\max} \le q$, and the rest of the proof stays as it is.
 """
 
 # %%
@@ -90,7 +91,8 @@ from adagrad.textbook import BOWL
 # %% [markdown]
 r"""
 **Check.** We test the four statements on random matrices $X^\top X$, where the columns of $X$
-differ in scale by up to a million, and the theorem of van der Sluis with random $S$.
+differ in scale by up to a million, and the theorem of van der Sluis with random $S$, also for
+matrices with three diagonals, which have $q = 3$.
 """
 
 # %%
@@ -121,6 +123,12 @@ for _ in range(500):
         assert values[-1] == d == 1
     S = np.diag(10.0 ** rng.uniform(-0.5, 0.5, d))
     assert condition_number(S @ scaled @ S) >= kappa / d * (1 - 1e-12)
+
+    B = np.tril(np.triu(rng.standard_normal((20, 20)), 0), 1)  # two diagonals
+    narrow = jacobi_precondition(B @ B.T)
+    S = np.diag(10.0 ** rng.uniform(-0.5, 0.5, 20))
+    assert np.linalg.eigvalsh(narrow)[-1] <= 3 + 1e-12
+    assert condition_number(S @ narrow @ S) >= condition_number(narrow) / 3 * (1 - 1e-6)
 print(f"r < 1, which bounds κ, in {bounded} of 500 matrices")
 print(f"the last: κ = {condition_number(M):.2g} before, {kappa:.3g} after; r = {r:.2f}")
 
@@ -152,13 +160,17 @@ there: $2 M e_j = 0$. Row and column $j$ are zero, the form does not depend on c
 we leave it out. For the others, $\tilde M$ is defined, and the statements become weaker:
 
 - The Cauchy-Schwarz inequality is no longer strict: $|\tilde M_{jk}| \le 1$, $r \le d - 1$ and
-  $\lambda_d \le d$.
-- The trace is still $d$, and now $\lambda_j \ge 0$. So $\lambda_d = d$ **exactly if** all other
-  eigenvalues are 0, which means that $\tilde M$, and with it $M$, has rank 1. A symmetric matrix of
+  $\lambda_{\max} \le d$.
+- The trace is still $d$, and now no eigenvalue is negative. So $\lambda_{\max} = d$ **exactly if** all
+  others are 0, which means that $\tilde M$, and with it $M$, has rank 1. A symmetric matrix of
   rank 1 with a positive diagonal is $m\, m^\top$ for some vector $m$, and then
   $\tilde M_{jk} = \operatorname{sign}(m_j m_k) = \pm 1$: all coordinates are perfectly coupled.
-- Statement 2 holds as it is. If $r < 1$, then $\lambda_1 \ge 1 - r > 0$: the discs *prove* that $M$
-  is definite after all.
+- Statements 1 and 2 hold as they are. If $r < 1$, then $\lambda_{\min} \ge 1 - r > 0$: the discs
+  *prove* that $M$ is definite after all.
+
+The last point does not even need a semidefinite $M$: any symmetric matrix with a positive diagonal
+will do. Statements 3 and 4 do need it: the matrix with the rows $(1, 2)$ and $(2, 1)$ has the
+eigenvalues $-1$ and $3$, and scaling leaves it as it is.
 """
 
 # %%
@@ -173,6 +185,10 @@ singular = jacobi_precondition(X.T @ X)
 print("rank 2:", np.linalg.eigvalsh(singular).round(3) + 0.0)
 assert np.linalg.eigvalsh(singular)[-1] < 4
 assert gershgorin_discs(singular).radii.max() >= 1
+
+indefinite = np.array([[1.0, 2.0], [2.0, 1.0]])
+assert np.allclose(jacobi_precondition(indefinite), indefinite)
+assert np.allclose(np.linalg.eigvalsh(indefinite), [-1, 3])
 
 # %% [markdown]
 r"""

@@ -196,17 +196,17 @@ assert np.corrcoef(lit, of_pixel)[0, 1] > 0.8
 # %% [markdown]
 r"""
 Gradients of the last layer are larger than those of the first. Within each layer, they differ by
-factors of hundreds. In the first layer, $\sqrt s$ follows how often a pixel is lit, and hardly any
-digit reaches the edge of the picture. The rare features are there after all.
+factors of hundreds to thousands. In the first layer, $\sqrt s$ follows how often a pixel is lit, and
+hardly any digit reaches the edge of the picture. The rare features are there after all.
 
 ## LeNet on Fashion-MNIST
 
 LeNet takes the same loop, with convolutions and a framework that computes the gradients.
 [examples/lenet.py](https://github.com/adagrad/adagrad/blob/main/examples/lenet.py) trains it with
 `adagrad.torch.Adagrad` and with torch's own AdaGrad, from the same weights on the same batches of
-256 images. `python examples/lenet.py --epochs 10` prints the same losses for both: no batch has
-losses that differ by more than $10^{-6}$. The table has the mean loss of an epoch, beside those of
-two other optimizers in the same program: our `Adagrad` with `Rule(lr=0.02,
+256 images. `python examples/lenet.py --epochs 10` uses $\eta = 0.02$, and prints the same losses for
+both: no batch has losses that differ by more than $10^{-6}$. The table has the mean loss of an epoch,
+beside those of two other optimizers in the same program: our `Adagrad` with `Rule(lr=0.02,
 accumulator_decay=0.999)`, and `torch.optim.SGD(lr=0.9)`. Each is a single run.
 
 | epoch | AdaGrad | forgetting | SGD |
@@ -221,8 +221,8 @@ spends its first epoch at chance. Then the falling rates slow AdaGrad down. With
 `lr` goes further, and SGD with its constant rate is ahead after ten epochs. How to make the decay
 less aggressive is the [next exercise](6_slower_decay.py).
 
-With $\eta = 0.05$, both AdaGrads stay at chance, 10 %, for two epochs. The first step moves *every*
-weight that has a gradient by $\eta$, however small the gradient is. For the sigmoids of 1998,
+With $\eta = 0.05$, AdaGrad, ours and torch's, stays at chance, 10 %, for two epochs. The first step
+moves *every* weight that has a gradient by $\eta$, however small the gradient is. For the sigmoids of 1998,
 this is a long way. A larger `eps` or `initial_accumulator` makes the first steps shorter.
 
 ## References

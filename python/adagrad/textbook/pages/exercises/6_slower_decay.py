@@ -19,10 +19,10 @@ be changed:
 | a window of $W$ steps | $\eta / \sqrt{\min(t, W)}$ | $\eta / \sqrt{W}$ |
 | a larger start $s_0$ | $\eta / \sqrt{s_0 + t}$ | $0$ |
 
-**A smaller power** divides by $s^p$ with $p < 1/2$, which is `Rule(power=p)`. With $s_t = t$, the
+**A smaller power** divides by $s^p$ with $0 < p < 1/2$, which is `Rule(power=p)`. With $s_t = t$, the
 rate is $\eta\, t^{-p}$. It falls more slowly forever.
 
-**Forgetting** multiplies the old sum by $a < 1$ before it adds the new square:
+**Forgetting** multiplies the old sum by a factor $0 < a < 1$ before it adds the new square:
 $s_t = a\, s_{t-1} + g_t^2$, which is `Rule(accumulator_decay=a)`. With $|g| = 1$ and $s_0 = 0$ it
 is a geometric sum,
 
@@ -36,7 +36,7 @@ $s$ is a mean instead of a sum. It needs no additional memory.
 arrays, which is why the library does not have it.
 
 **A larger start**, `Rule(initial_accumulator=s0)`, only delays the decay: after $s_0$ steps, the
-rate is $1 / \sqrt 2$ of the first one. Long after, it is that of AdaGrad, because
+rate is about $1 / \sqrt 2$ of the first one. Long after, it is that of AdaGrad, because
 $\sqrt{t / (s_0 + t)} \to 1$.
 """
 
