@@ -19,8 +19,8 @@ from adagrad.textbook import (
     airfoil_with_optimizer,
     airfoil_with_program,
     batches,
-    experiments,
     rare_features,
+    schedules,
     standardized_airfoil,
 )
 from checks import assert_same_bits
@@ -253,7 +253,7 @@ def test_clocks_follow_their_formulas():
                 np.sqrt(t) if clock == "global 1/√t" else np.sqrt(np.where(s > 0, s, 1) + 1e-6)
             )
             w -= 0.3 * g / divisor
-        found, *_ = experiments._pass(clock, 0.3, rows, y, 6, 2)
+        found, *_ = schedules._pass(clock, 0.3, rows, y, 6, 2)
         np.testing.assert_allclose(found, w, rtol=1e-5, atol=1e-9)
 
 
