@@ -217,8 +217,9 @@ class Quadratic:
         if t.shape != (d, d):
             raise ValueError(f"T has shape {np.shape(T)}, Q has {self.Q.shape}")
         try:
-            inverse = np.linalg.inv(t)
-            defect = float(np.abs(inverse @ t - np.eye(d)).max())
+            with np.errstate(over="ignore", invalid="ignore"):  # then it is refused
+                inverse = np.linalg.inv(t)
+                defect = float(np.abs(inverse @ t - np.eye(d)).max())
         except np.linalg.LinAlgError:
             defect = math.inf
         if not defect <= INVERTIBLE:

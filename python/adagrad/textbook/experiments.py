@@ -78,12 +78,12 @@ def batches(
     TypeError
         If a number is not an integer.
     ValueError
-        If `examples` or `epochs` is negative, or `batch` is below 1.
+        If `examples`, `epochs` or `seed` is negative, or `batch` is below 1.
     """
     check_integer("examples", examples, 0)
     check_integer("epochs", epochs, 0)
     check_integer("batch", batch, 1)
-    rng = np.random.default_rng([seed, 1])
+    rng = np.random.default_rng([check_integer("seed", seed, 0), 1])
     orders = [rng.permutation(examples) for _ in range(epochs)]
     return [order[at : at + batch] for order in orders for at in range(0, examples, batch)]
 
@@ -135,9 +135,9 @@ def airfoil_from_scratch(
     Raises
     ------
     TypeError
-        If `epochs` or `batch` is not an integer.
+        If `seed`, `epochs` or `batch` is not an integer.
     ValueError
-        If `epochs` is negative, or `batch` is below 1.
+        If `seed` or `epochs` is negative, or `batch` is below 1.
 
     Notes
     -----

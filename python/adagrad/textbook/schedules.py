@@ -113,7 +113,7 @@ def rare_features(
     check_integer("batch", batch, 1)
     exponent = check_real("exponent", exponent)
     background = check_real("background", background)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(check_integer("seed", seed, 0))
     chance = np.arange(1, features + 1) ** -exponent
     rows = rng.choice(features, size=(examples, 5), p=chance / chance.sum())
     truth = rng.standard_normal(features)
