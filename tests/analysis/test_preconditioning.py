@@ -108,6 +108,7 @@ def test_scales_far_apart_are_not_taken_for_singular():
         ([1.0, 0.0], ValueError, "T is singular"),
         (np.ones((2, 2)), ValueError, "T is singular"),
         (np.outer([0.1, 0.7], [0.3, 0.9]), ValueError, "T is singular"),
+        (np.full((2, 2), 5e-324), ValueError, "T is singular"),
         ([1.0, math.nan], ValueError, r"T\[1\] must be finite, got nan"),
         (np.zeros((2, 2, 2)), ValueError, "T must have 2 dimensions"),
         (2.0, ValueError, "T must have 2 dimensions"),

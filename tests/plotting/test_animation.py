@@ -120,9 +120,9 @@ def test_paths_may_end_early_or_be_points():
     assert texts == ["step 0", "step 1", "step 2"]
 
 
-@pytest.mark.parametrize("seconds", [0, -1.0, math.inf, math.nan])
+@pytest.mark.parametrize("seconds", [0, -1.0, math.inf, math.nan, 10**400, "1"])
 def test_a_time_that_is_none_is_refused(seconds):
-    with pytest.raises(ValueError, match="seconds must be positive and finite"):
+    with pytest.raises((TypeError, ValueError), match=r"seconds must (not )?be "):
         plotting.descent_animation(textbook.BOWL, traces(), seconds=seconds)
 
 

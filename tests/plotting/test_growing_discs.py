@@ -43,3 +43,8 @@ def test_a_diagonal_matrix_is_drawn(tmp_path):
 def test_other_times_are_refused(times):
     with pytest.raises(ValueError, match="times must be one or more numbers from 0 to 1"):
         growing_discs_figure(MATRIX, times)
+
+
+def test_more_discs_than_are_legible_are_refused():
+    with pytest.raises(ValueError, match="M has 51 rows"):
+        growing_discs_figure(np.eye(51))

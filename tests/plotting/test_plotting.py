@@ -305,6 +305,27 @@ def test_series_without_names_are_refused():
         plotting.loss_figure(([0, 1], [1.0, 0.5]))
 
 
+@pytest.mark.parametrize("draw", [plotting.path_figure, plotting.descent_animation])
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ([[1j, 0.0]], "path 'a' must hold real numbers"),
+        ([[10**400, 0.0]], "path 'a' must hold real numbers"),
+        (np.ma.masked_equal([[1.0, 0.0]], 0.0), "path 'a' is a masked array"),
+        (None, "path 'a' must hold real numbers"),
+    ],
+)
+def test_a_path_has_real_numbers(draw, path, message):
+    with pytest.raises(TypeError, match=message):
+        draw(textbook.BOWL, {"a": path})
+
+
+@pytest.mark.parametrize("values", [[1j], np.ma.masked_equal([0.0], 0.0), ["a"]])
+def test_a_curve_has_real_numbers(values):
+    with pytest.raises(TypeError, match="curve 'a' "):
+        plotting.loss_figure({"a": ([1], values)})
+
+
 @pytest.mark.parametrize("names", [["a", "b", "c"], ["a", "b" * 30, "c" * 20, "d" * 20]])
 def test_a_legend_is_as_wide_as_the_figure_at_most(names):
     paths = {name: [[1.0, 1.0], [0.5, 0.5]] for name in names}

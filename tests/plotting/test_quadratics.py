@@ -84,7 +84,7 @@ PAIR = ([1.0], [1.0])
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: plotting.quadratic_figure([F]), TypeError, "functions must be a mapping, got"),
+        (lambda: plotting.quadratic_figure([F]), TypeError, "functions must be a mapping"),
         (lambda: plotting.quadratic_figure({}), ValueError, "must have 1 to 3 entries, got 0"),
         (
             lambda: plotting.quadratic_figure({"x": Quadratic(np.eye(3))}),
@@ -125,8 +125,25 @@ PAIR = ([1.0], [1.0])
         (
             lambda: plotting.loglog_figure({"a": PAIR}, slopes=dict.fromkeys("abcd", 1), **TEXTS),
             ValueError,
-            "slopes must have at most 3 entries, got 4",
+            "slopes must have 1 to 3 entries, got 4",
         ),
+        (
+            lambda: plotting.loglog_figure({"a": PAIR}, slopes=["b"], **TEXTS),
+            TypeError,
+            "slopes must be a mapping",
+        ),
+        (
+            lambda: plotting.loglog_figure({"a": PAIR}, slopes={"b": math.nan}, **TEXTS),
+            ValueError,
+            "slope 'b' must be finite",
+        ),
+        (
+            lambda: plotting.loglog_figure({"a": (PAIR[0], 1j * np.ones(len(PAIR[1])))}, **TEXTS),
+            TypeError,
+            "series 'a' must hold real numbers",
+        ),
+        (lambda: plotting.quadratic_figure({"x": F.Q}), TypeError, "a Quadratic .*, got ndarray"),
+        (lambda: plotting.sensitivity_figure(None), TypeError, "a Quadratic .*, got NoneType"),
     ],
 )
 def test_bad_input_is_refused(call, error, message):

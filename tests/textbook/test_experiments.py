@@ -19,8 +19,8 @@ from adagrad.textbook import (
     airfoil_with_optimizer,
     airfoil_with_program,
     batches,
-    experiments,
     rare_features,
+    schedules,
     standardized_airfoil,
 )
 from checks import assert_same_bits
@@ -253,7 +253,7 @@ def test_clocks_follow_their_formulas():
                 np.sqrt(t) if clock == "global 1/√t" else np.sqrt(np.where(s > 0, s, 1) + 1e-6)
             )
             w -= 0.3 * g / divisor
-        found, *_ = experiments._pass(clock, 0.3, rows, y, 6, 2)
+        found, *_ = schedules._pass(clock, 0.3, rows, y, 6, 2)
         np.testing.assert_allclose(found, w, rtol=1e-5, atol=1e-9)
 
 
@@ -281,6 +281,8 @@ def test_bad_numbers_are_named(arguments, message):
         ({"batch": -10}, ValueError, "batch must be at least 1, got -10"),
         ({"epochs": -1}, ValueError, "epochs must be at least 0, got -1"),
         ({"epochs": 1.5}, TypeError, "epochs must be an integer, got 1.5"),
+        ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
+        ({"seed": None}, TypeError, "seed must be an integer, got None"),
     ],
 )
 def test_bad_numbers_of_the_regression_are_named(run, arguments, error, message):
@@ -291,6 +293,8 @@ def test_bad_numbers_of_the_regression_are_named(run, arguments, error, message)
 def test_what_is_no_number_is_named():
     with pytest.raises(TypeError, match="features must be an integer, got 'a'"):
         rare_features(features="a")
+    with pytest.raises(TypeError, match="seed must be an integer, got None"):
+        rare_features(None)
     with pytest.raises(TypeError, match="exponent must be a real number, got None"):
         rare_features(exponent=None)
 

@@ -5,13 +5,9 @@ runs on the caller's own matrices and data.
 """
 
 from adagrad.analysis.descents import SGD, Adadelta, Momentum, RMSProp, trace
+from adagrad.analysis.discs import GershgorinDiscs, gershgorin_discs
 from adagrad.analysis.gradients import GradientScales, PowerLaw, gradient_scales, power_law
-from adagrad.analysis.quadratics import (
-    GershgorinDiscs,
-    Quadratic,
-    gershgorin_discs,
-    jacobi_precondition,
-)
+from adagrad.analysis.quadratics import Quadratic, jacobi_precondition
 from adagrad.analysis.spectrum import condition_number
 
 __all__ = [

@@ -8,13 +8,12 @@ Series differ in marker or line style as well as in color; the colors are those 
 from __future__ import annotations
 
 from adagrad.plotting._animation import Animation, descent_animation
-from adagrad.plotting._clusters import growing_discs_figure
 from adagrad.plotting._demo import demo_figure
 from adagrad.plotting._descent import bowl_figure, loss_figure, path_figure
 from adagrad.plotting._diagnosis import diagnosis_figure
 from adagrad.plotting._powers import loglog_figure
 from adagrad.plotting._quadratics import quadratic_figure, sensitivity_figure
-from adagrad.plotting._spectrum import gershgorin_figure
+from adagrad.plotting._spectrum import gershgorin_figure, growing_discs_figure
 from adagrad.plotting._textbook import decile_figure, rates_figure
 
 __all__ = [

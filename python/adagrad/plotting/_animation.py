@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from adagrad._arguments import check_real
 from adagrad.plotting._landscape import Landscape, checked_paths, window
 from adagrad.plotting._style import (
     LABEL_POINTS,
@@ -90,11 +90,11 @@ def descent_animation(
         There is no path or more than six, or a path has another shape or no finite point, or
         `seconds` is not positive.
     TypeError
-        `paths` is not a mapping.
+        `paths` is not a mapping, or a path or `seconds` has something other than real numbers.
     """
     check_series("paths", paths)
-    if not 0 < seconds < math.inf:
-        raise ValueError(f"seconds must be positive and finite, got {seconds}")
+    if check_real("seconds", seconds) == 0:
+        raise ValueError("seconds must be positive, got 0")
     arrays = checked_paths(paths)
     figure, (axes,) = new_figure(title, WIDTH, WIDTH)
     landscape = Landscape.draw(axes, f, *window(f, np.concatenate(list(arrays.values()))))

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from adagrad.analysis import trace
+from adagrad.analysis.spectrum import real
 from adagrad.plotting._landscape import Landscape, checked_paths, window
 from adagrad.plotting._style import (
     DASHES,
@@ -65,7 +66,7 @@ def path_figure(
     ValueError
         There is no path or more than six, or a path has another shape or no finite point.
     TypeError
-        `paths` is not a mapping.
+        `paths` is not a mapping, or a path has something other than real numbers.
     """
     check_series("paths", paths)
     arrays = checked_paths(paths)
@@ -157,7 +158,7 @@ def loss_figure(
     ValueError
         There is no curve or more than six, or the arrays of a curve are empty or differ in length.
     TypeError
-        `curves` is not a mapping.
+        `curves` is not a mapping, or a curve has something other than real numbers.
     """
     check_series("curves", curves)
     figure, (axes,) = new_figure(title, WIDTH, 3.2)
@@ -206,7 +207,7 @@ def _wrapped(name: str) -> str:
 def _points(name: str, curve: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     if not isinstance(curve, (tuple, list)) or len(curve) != 2:
         raise ValueError(f"curve {name!r} must be a pair (examples, losses), got {curve!r}")
-    examples, losses = (np.asarray(given, np.float64) for given in curve)
+    examples, losses = (real(given, f"curve {name!r}").astype(np.float64) for given in curve)
     if examples.ndim != 1 or examples.shape != losses.shape or not len(losses):
         raise ValueError(
             f"curve {name!r} must be two arrays of one length, at least 1, got shapes"

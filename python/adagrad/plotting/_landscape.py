@@ -13,6 +13,7 @@ import numpy.typing as npt
 from matplotlib.transforms import Bbox
 
 from adagrad.analysis import Quadratic
+from adagrad.analysis.spectrum import real
 from adagrad.plotting._style import GREY, LABEL_POINTS, laid_out
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def checked_paths(paths: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
     """Return the finite points of each path."""
     arrays = {}
     for name, given in paths.items():
-        path = np.asarray(given, np.float64)
+        path = real(given, f"path {name!r}").astype(np.float64)
         if path.ndim != 2 or path.shape[1] != 2:
             raise ValueError(f"path {name!r} must have shape [steps + 1, 2], got {path.shape}")
         arrays[name] = path[np.isfinite(path).all(axis=1)]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from adagrad._arguments import check_real
+from adagrad.analysis.spectrum import real
 from adagrad.plotting._style import (
     GREY,
     SERIES,
@@ -46,7 +48,7 @@ def loglog_figure(
     title, xlabel, ylabel : str
         Texts.
     slopes : mapping of str to float, optional
-        Up to 3 powers by name, as gray lines through the middle of the first series.
+        1 to 3 powers by name, as gray lines through the middle of the first series.
     lines : bool, default True
         Whether to join the points. Of more than 30 points that are joined, some are marked.
 
@@ -58,15 +60,18 @@ def loglog_figure(
     Raises
     ------
     TypeError
-        `series` is not a mapping.
+        `series` or `slopes` is not a mapping, or has something other than real numbers.
     ValueError
-        There are no series or more than six, more than three slopes, or arrays that differ in
-        length or have no positive point.
+        There are no series or more than six, no slopes or more than three, or arrays that differ in
+        length or have no positive point. A slope is not finite.
     """
     check_series("series", series)
-    slopes = slopes or {}
-    if len(slopes) > len(GUIDES):
-        raise ValueError(f"slopes must have at most {len(GUIDES)} entries, got {len(slopes)}")
+    if slopes is not None:
+        check_series("slopes", slopes, len(GUIDES))
+    powers = {
+        name: check_real(f"slope {name!r}", power, negative=True)
+        for name, power in (slopes or {}).items()
+    }
     points = {name: _positive(name, pair) for name, pair in series.items()}
     figure, (axes,) = new_figure(title, WIDTH, 4.2)
     axes.set_xscale("log")
@@ -87,7 +92,7 @@ def loglog_figure(
     x, y = next(iter(points.values()))
     middle = np.exp([np.log(x).mean(), np.log(y).mean()])
     ends = np.array([x.min(), x.max()])
-    for (name, power), dash in zip(slopes.items(), GUIDES, strict=False):
+    for (name, power), dash in zip(powers.items(), GUIDES, strict=False):
         heights = middle[1] * (ends / middle[0]) ** power
         axes.plot(ends, heights, color=GREY, linestyle=dash, linewidth=1.2, label=name, zorder=1)
     label_logarithmic(axes.xaxis, axes.yaxis)
@@ -100,7 +105,7 @@ def loglog_figure(
 def _positive(name: str, pair: Any) -> tuple[Array, Array]:
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise ValueError(f"series {name!r} must be a pair (x, y), got {pair!r}")
-    x, y = (np.asarray(given, np.float64) for given in pair)
+    x, y = (real(given, f"series {name!r}").astype(np.float64) for given in pair)
     if x.ndim != 1 or x.shape != y.shape:
         raise ValueError(
             f"series {name!r} must be two arrays of one length, got {x.shape}, {y.shape}"

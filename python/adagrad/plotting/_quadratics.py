@@ -18,6 +18,7 @@ from adagrad.plotting._style import (
     SKY,
     VERMILION,
     WIDTH,
+    check_series,
     legend_below,
     new_figure,
     set_title,
@@ -64,19 +65,19 @@ def quadratic_figure(
     Raises
     ------
     TypeError
-        `functions` is not a mapping.
+        `functions` or `paths` is not a mapping, or has something other than quadratics or arrays of
+        real numbers.
     ValueError
         There are no functions or more than three, one is not positive definite or not of two
         variables, or a path has another shape or no function.
     """
-    if not isinstance(functions, Mapping):
-        raise TypeError(f"functions must be a mapping, got {type(functions).__name__}")
-    if not 1 <= len(functions) <= MOST_PANELS:
-        raise ValueError(f"functions must have 1 to {MOST_PANELS} entries, got {len(functions)}")
-    for name in paths or {}:
+    check_series("functions", functions, MOST_PANELS)
+    if paths is not None:
+        check_series("paths", paths, MOST_PANELS)
+    arrays = checked_paths(paths or {})
+    for name in arrays:
         if name not in functions:
             raise ValueError(f"path {name!r} has no function")
-    arrays = checked_paths(paths or {})
     height = 3.3 if len(functions) > 1 else 4.6
     figure, panels = new_figure(title, WIDTH, height, columns=len(functions))
     for axes, (name, f) in zip(panels, functions.items(), strict=True):
@@ -116,6 +117,8 @@ def _draw_levels(axes: Axes, f: Quadratic, path: Array | None) -> None:
 
 def _ellipse(f: Quadratic) -> tuple[Array, Array]:
     """Return the center and, as columns, the half axes of the level 1/2 above the minimum."""
+    if not isinstance(f, Quadratic):
+        raise TypeError(f"only a Quadratic can be drawn, got {type(f).__name__}")
     if len(f.c) != 2:
         raise ValueError(f"only functions of 2 variables can be drawn, got {len(f.c)}")
     return f.minimizer, f.eigenvectors / np.sqrt(f.eigenvalues)
@@ -139,6 +142,8 @@ def sensitivity_figure(f: Quadratic, radius: float = 1.0) -> Figure:
 
     Raises
     ------
+    TypeError
+        `f` is not a quadratic, or `radius` is not a real number.
     ValueError
         The function is not positive definite or not of two variables, or `radius` is not positive.
     """

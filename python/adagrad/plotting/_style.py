@@ -79,15 +79,12 @@ class Picture(Figure):
         return text.getvalue()
 
 
-def check_series(name: str, given: object) -> None:
-    """Refuse what is no mapping with one to six entries, which have looks of their own."""
+def check_series(name: str, given: object, most: int = len(SERIES)) -> None:
+    """Refuse what is no mapping with one to `most` entries, by default as many as have looks."""
     if not isinstance(given, Mapping):
-        raise TypeError(
-            f"{name} must be a mapping from the name of each to its points, got"
-            f" {type(given).__name__}"
-        )
-    if not 1 <= len(given) <= len(SERIES):
-        raise ValueError(f"{name} must have 1 to {len(SERIES)} entries, got {len(given)}")
+        raise TypeError(f"{name} must be a mapping with names as keys, got {type(given).__name__}")
+    if not 1 <= len(given) <= most:
+        raise ValueError(f"{name} must have 1 to {most} entries, got {len(given)}")
 
 
 def new_figure(

@@ -11,18 +11,15 @@ The pages that explain them are programs in the folder ``pages``.
 from adagrad.textbook.experiments import (
     BOWL,
     BOWL_START,
-    CLOCKS,
-    RATES,
-    RareFeatures,
     Regression,
     airfoil_from_scratch,
     airfoil_with_optimizer,
     airfoil_with_program,
     batches,
-    rare_features,
     standardized_airfoil,
 )
 from adagrad.textbook.playground import Playground, playground
+from adagrad.textbook.schedules import CLOCKS, RATES, RareFeatures, rare_features
 
 __all__ = [
     "BOWL",
