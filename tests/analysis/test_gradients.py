@@ -93,6 +93,15 @@ def test_data_without_targets_have_residuals_of_variance_one():
     assert power_law(scales.curvature, scales.noise).power == pytest.approx(0.5, abs=0.01)
 
 
+@pytest.mark.parametrize("rows", [1, 3, 40])
+@pytest.mark.parametrize("container", [np.asarray, sp.csr_array])
+def test_what_an_exact_fit_leaves_is_no_noise(rows, container):
+    X = np.random.default_rng(0).standard_normal((rows, 3)) * [0.1, 1.0, 10.0]
+    exact, other = X @ [1.0, 2.0, 3.0], np.arange(40.0)
+    assert gradient_scales(container(X), exact, gram=True).noise.tolist() == [0.0] * 3
+    assert rows <= 3 or (gradient_scales(container(X), other, gram=True).noise > 0).all()
+
+
 def test_the_seed_decides():
     first, again, other = (gradient_scales(np.eye(2), samples=10, seed=s) for s in (3, 3, 4))
     assert first.noise.tolist() == again.noise.tolist() != other.noise.tolist()

@@ -21,6 +21,8 @@ __all__ = ["GradientScales", "PowerLaw", "gradient_scales", "power_law"]
 
 # Logarithms that differ by less are equal up to rounding.
 CONSTANT = 1e-9
+# Residuals of less than this fraction of the targets are rounding.
+EXACT = 1e-10
 NOISES = ("residuals", "minimizers")
 
 
@@ -35,7 +37,8 @@ class GradientScales:
     signal : ndarray of float64, shape [d]
         Root mean square of the gradient without noise, over the starts.
     noise : ndarray of float64, shape [d]
-        Standard deviation at the minimizer of the gradient of a single example.
+        Standard deviation at the minimizer of the gradient of a single example; 0 for data that a
+        linear model fits exactly, such as those with fewer rows than columns.
     """
 
     curvature: Array
@@ -152,6 +155,9 @@ def _scales_of_data(
             raise ValueError(f"y has {len(y)} entries for data of shape {X.shape}")
         minimizer = _least_squares(X, y)
         residuals = X @ minimizer - y
+        # What an exact fit leaves is rounding, which is no noise.
+        if np.linalg.norm(residuals) <= EXACT * np.linalg.norm(y):
+            residuals = np.zeros(n)
     away = _starts(starts, minimizer, samples, rng) - minimizer
     signal = _root_mean_square((X.T @ (X @ away.T)).T / n)
     variance = (X * X).T @ residuals**2 / n - (X.T @ residuals / n) ** 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +44,11 @@ def real(A: Any, name: str) -> Any:
         copy = np.array(A)
     except ValueError:
         raise ValueError(f"{name} must be an array: its rows differ in length") from None
+    if copy.dtype.kind in "OUST":
+        for place, value in np.ndenumerate(copy.astype(object)):
+            if not isinstance(value, numbers.Real):
+                entry = f"{name}[{', '.join(map(str, place))}]" if place else name
+                raise TypeError(f"{name} must hold real numbers, but {entry} is {value!r}")
     check_real(copy.dtype, name)
     return copy
 
