@@ -179,7 +179,7 @@ class Quadratic:
         return Quadratic(u @ self.Q @ u.T, u @ self.c, self.b)
 
     def in_coordinates(self, T: npt.ArrayLike) -> Quadratic:
-        r"""Return :math:`z \mapsto f(T^{-1} z)`: the same function in the coordinates ``z = T.x``.
+        r"""Return :math:`z \mapsto f(T^{-1} z)`: the same function in :math:`z = T x`.
 
         Parameters
         ----------
@@ -350,7 +350,8 @@ class GershgorinDiscs:
 
         Discs that overlap or touch, directly or through others, are in one cluster. The union of
         the :math:`k` discs of a cluster contains exactly :math:`k` eigenvalues, counted with
-        multiplicity (Horn and Johnson, *Matrix Analysis*, theorem 6.1.1). O(d log d).
+        multiplicity (Horn and Johnson, *Matrix Analysis*, theorem 6.1.1). Takes
+        :math:`O(d \log d)` time.
 
         Examples
         --------
