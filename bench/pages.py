@@ -47,14 +47,14 @@ LINES = (
     ),
     Line("`step` on 64 float32", "call", "", "64", {"numba": "numba loop, no checks"}),
     Line(
-        "`step_rows` on 1 M uniform ids of 2^26, duplicates summed",
+        "`step_rows` on 1 M uniform ids of 67 M, duplicates summed",
         "rows",
         "sum",
         "2^26 uniform, 1 M",
         {"NumPy": "NumPy", "torch sparse": "torch, sparse gradient"},
     ),
     Line(
-        "`Table.step` on 1 M uniform ids of 2^26, one update per id",
+        "`Table.step` on 1 M uniform ids of 67 M, one update per id",
         "table",
         "sequential",
         "2^26 uniform, 1 M",
@@ -68,7 +68,7 @@ LINES = (
         {"fbgemm": "fbgemm", "torch EmbeddingBag": "torch, `EmbeddingBag`"},
     ),
     Line(
-        "logistic regression at a fixed rate, 39 hashed fields, 2^22 slots",
+        "logistic regression at a fixed rate, 39 hashed fields, 4 M slots",
         "ctr",
         "one pass, 39 fields",
         "2^22",

@@ -19,14 +19,16 @@ CODE = re.compile(
     r"(?<![^\s(])(--?[a-z][a-z0-9-]*|'[^' ]*'|[a-z][a-z0-9]*://\S*/|[\w-]*\.[a-z][a-z0-9]*)"
 )
 
+POWER = re.compile(r"\b(\d+)\^(\w)\b")
+
 
 def marked(text: str) -> str:
-    """Return plain text as reStructuredText, with options and quoted texts as code."""
+    """Return plain text as reStructuredText, with options and quoted texts as code, and 2^N."""
     parts = CODE.split(text)
-    return "".join(
-        f"``{part}``" if k % 2 else re.sub(r"([\\*`|_])", r"\\\1", part)
-        for k, part in enumerate(parts)
-    )
+    for k, part in enumerate(parts):
+        plain = re.sub(r"([\\*`|_])", r"\\\1", part)
+        parts[k] = f"``{part}``" if k % 2 else POWER.sub(r":math:`\1^\2`", plain)
+    return "".join(parts)
 
 
 def describe(app: Sphinx, ctx: click.Context, lines: list[str]) -> None:

@@ -46,8 +46,16 @@ def summarize(
     lines += ["", *constants]
 
 
+def leave_out_fields(
+    app: Sphinx, what: str, name: str, member: Any, skip: bool, options: object
+) -> bool | None:
+    """Omit the fields of a named tuple, which its own docstring describes."""
+    return True if str(inspect.getdoc(member)).startswith("Alias for field number") else None
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the handler, which has to run after numpydoc's."""
+    """Register the handlers; the first has to run after numpydoc's."""
     app.setup_extension("sphinx.ext.autodoc")
     app.connect("autodoc-process-docstring", summarize, priority=600)
+    app.connect("autodoc-skip-member", leave_out_fields)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -191,6 +191,14 @@ def test_presets_table_has_no_other_rows():
     assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == list(adagrad.presets())
 
 
+@pytest.mark.parametrize(
+    "page", [*(ROOT / "docs").glob("*.md"), *TEXTBOOK.rglob("*.*")], ids=lambda page: page.stem
+)
+def test_no_text_is_a_comment(page):
+    """The site leaves out a line of Markdown that begins with a percent sign."""
+    assert not re.findall(r"^\s*%.*", page.read_text(encoding="utf-8"), re.MULTILINE)
+
+
 def test_changelog_and_links():
     for page in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
         for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):

@@ -104,7 +104,7 @@ def gradient_scales(
     :math:`\sum_j Q_{ij}^2`.
 
     Takes time proportional to `samples` times the number of entries, and memory for `samples` times
-    ``n + d`` numbers.
+    :math:`n + d` numbers.
 
     Examples
     --------

@@ -180,7 +180,7 @@ class Quadratic:
         return Quadratic(u @ self.Q @ u.T, u @ self.c, self.b)
 
     def in_coordinates(self, T: npt.ArrayLike) -> Quadratic:
-        r"""Return :math:`z \mapsto f(T^{-1} z)`: the same function in the coordinates ``z = T.x``.
+        r"""Return :math:`z \mapsto f(T^{-1} z)`: the same function in :math:`z = T x`.
 
         Parameters
         ----------

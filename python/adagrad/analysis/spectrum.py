@@ -134,10 +134,11 @@ def condition_number(A: Any, *, gram: bool = False) -> float:
     -------
     float
         At least 1. ``inf`` if the matrix is singular: its smallest eigenvalue is below
-        ``d * 2.2e-16`` times the largest and cannot be distinguished from 0. :math:`X^\top X` is
-        singular if the data have fewer rows than columns, a column of zeros, or linearly dependent
-        columns, as one-hot fields have. An L2 penalty :math:`\lambda` adds :math:`\lambda` to every
-        eigenvalue; to the data it adds d rows, :math:`\sqrt\lambda` times the identity.
+        :math:`2.2 \cdot 10^{-16} d` times the largest and cannot be distinguished from 0.
+        :math:`X^\top X` is singular if the data have fewer rows than columns, a column of zeros, or
+        linearly dependent columns, as one-hot fields have. An L2 penalty :math:`\lambda`
+        adds :math:`\lambda` to every eigenvalue; to the data it adds d rows,
+        :math:`\sqrt\lambda` times the identity.
 
     Raises
     ------

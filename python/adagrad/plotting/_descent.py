@@ -83,8 +83,8 @@ def path_figure(
 def bowl_figure(steps: int = 20) -> Figure:
     """Draw AdaGrad on the quadratic bowl of the textbook chapter, and on the rotated bowl.
 
-    The rates are 0.4 and 2.0, the bowl is ``0.1 x1**2 + 2 x2**2`` and the start (-5, -2). In the
-    lower row, bowl and start are rotated by 45 degrees.
+    The rates are 0.4 and 2.0, the bowl is :math:`0.1 x_1^2 + 2 x_2^2` and the start (-5, -2). In
+    the lower row, bowl and start are rotated by 45 degrees.
 
     Parameters
     ----------

@@ -137,8 +137,8 @@ def sensitivity_figure(f: Quadratic, radius: float = 1.0) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        5.2 inches wide; two panels with the same scale. The disc becomes an ellipse whose half
-        axes are ``radius / eigenvalue``, along the eigenvectors.
+        5.2 inches wide; two panels with the same scale. The disc becomes an ellipse along the
+        eigenvectors, whose half axes are `radius` divided by the eigenvalues.
 
     Raises
     ------

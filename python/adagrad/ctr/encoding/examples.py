@@ -45,7 +45,8 @@ class Examples:
     """Sparse examples: each is a list of slots with values, ordered by region.
 
     `HashingEncoder.transform` and `from_csr` make them, and the learners take them as ``X``. A
-    slice such as ``examples[100:200]`` is a view. Construction checks all arrays in O(entries).
+    slice such as ``examples[100:200]`` is a view. Construction checks all arrays, in time
+    proportional to the number of entries.
 
     Parameters
     ----------
