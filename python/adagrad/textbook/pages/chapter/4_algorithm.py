@@ -297,8 +297,14 @@ rates = 0.4 / np.sqrt(bowl_s[-1] + 1e-6)
 shrinkage = bowl[101] / bowl[100]
 print(f"bowl: rates {rates}\n  distances shrink by {shrinkage}")
 assert np.allclose(bowl_s[1000], bowl_s[-1], rtol=1e-6)
-curvature, S, h = np.diag(BOWL.Q), bowl_s[-1] + 1e-6, np.diag(BOWL.Q) * np.square(BOWL_START) / 2
-assert (0.4 * (np.sqrt(S) - 1e-3) <= h + 0.4**2 * curvature / 2 * np.log(S / 1e-6)).all()
+curvature, S, h = (
+    np.diag(BOWL.Q),
+    bowl_s[-1] + 1e-6,
+    np.diag(BOWL.Q) * np.square(BOWL_START) / 2,
+)
+assert (
+    0.4 * (np.sqrt(S) - 1e-3) <= h + 0.4**2 * curvature / 2 * np.log(S / 1e-6)
+).all()
 assert np.allclose(shrinkage, 1 - rates * np.diag(BOWL.Q), rtol=1e-3)
 
 # %% mystnb={"image": {"alt": "Accumulators against steps, with logarithmic axes. Those of three weights of the noisy regression approach lines of slope 1. That of the bowl is flat after ten steps."}}
