@@ -64,7 +64,8 @@ class GershgorinDiscs:
 
         Discs that overlap or touch, directly or through others, are in one cluster. The union of
         the :math:`k` discs of a cluster contains exactly :math:`k` eigenvalues, counted with
-        multiplicity (Horn and Johnson, *Matrix Analysis*, theorem 6.1.1). O(d log d).
+        multiplicity (Horn and Johnson, *Matrix Analysis*, theorem 6.1.1). Takes
+        :math:`O(d \log d)` time.
 
         Examples
         --------
