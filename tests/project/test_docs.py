@@ -192,7 +192,9 @@ def test_presets_table_has_no_other_rows():
 
 
 @pytest.mark.parametrize(
-    "page", [*(ROOT / "docs").glob("*.md"), *TEXTBOOK.rglob("*.*")], ids=lambda page: page.stem
+    "page",
+    [*(ROOT / "docs").glob("*.md"), *TEXTBOOK.rglob("*.md"), *TEXTBOOK.rglob("*.py")],
+    ids=lambda page: page.stem,
 )
 def test_no_text_is_a_comment(page):
     """The site leaves out a line of Markdown that begins with a percent sign."""
