@@ -36,6 +36,7 @@ extensions = [
     "numpydoc",
     "sphinx-mathjax-offline",
     "command_pages",
+    "punctuation",
     "reference_pages",
 ]
 # `sphinx-build -b spelling` checks the words of all pages where its extension is installed.

@@ -162,7 +162,7 @@ def test_readme_has_two_commands():
 def test_presets_table(name):
     text = (ROOT / "docs" / "presets.md").read_text(encoding="utf-8")
     row = re.search(rf"^\| `{name}`[^|]*\|(.*)\|$", text, re.MULTILINE).group(1)
-    _, lr, eps, start, duplicates, _ = (cell.strip() for cell in row.split("|"))
+    _, lr, eps, start, duplicates, _ = (cell.strip(" `") for cell in row.split("|"))
     rule = adagrad.preset(name, **({"lr": 1.0} if lr == "required" else {}))
     assert lr == "required" or float(lr) == rule.lr
     assert float(eps) == rule.eps
@@ -192,7 +192,9 @@ def test_presets_table_has_no_other_rows():
 
 
 @pytest.mark.parametrize(
-    "page", [*(ROOT / "docs").glob("*.md"), *TEXTBOOK.rglob("*.*")], ids=lambda page: page.stem
+    "page",
+    [*(ROOT / "docs").glob("*.md"), *TEXTBOOK.rglob("*.md"), *TEXTBOOK.rglob("*.py")],
+    ids=lambda page: page.stem,
 )
 def test_no_text_is_a_comment(page):
     """The site leaves out a line of Markdown that begins with a percent sign."""

@@ -84,6 +84,11 @@ const look = async () => {
         return (wide && !outer.matches(".table-wrapper")) || low;
       })
       .map(name),
+    // A line could begin with the punctuation after these.
+    loose: [...document.querySelectorAll("span.math")]
+      .filter((formula) => /^[.,;:?!)]/.test(formula.nextSibling?.data ?? ""))
+      .filter((formula) => getComputedStyle(formula.parentElement).whiteSpace !== "nowrap")
+      .map(name),
     unnamed: [...document.querySelectorAll("article img")]
       .filter((image) => !image.alt.trim() || image.alt.includes("_images/"))
       .map((image) => image.src),
