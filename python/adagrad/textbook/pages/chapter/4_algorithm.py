@@ -224,12 +224,12 @@ times that of $x_i$, so that
 
 $$
 \begin{aligned}
-s_{t,i} &\approx t\, \sigma^2\, \mathbb{E}\, x_i^2 = t\, \sigma^2 Q_{ii}, \\
+s_{t,i} &\approx t\, \sigma^2\, \operatorname{E}\, x_i^2 = t\, \sigma^2 Q_{ii}, \\
 \frac{\eta}{\sqrt{s_{t,i}}} &\approx \frac{\eta}{\sigma \sqrt{Q_{ii}}} \cdot \frac{1}{\sqrt t}.
 \end{aligned}
 $$
 
-This is the classical schedule, scaled for each coordinate. $Q = \mathbb{E}\, x x^\top$ is the
+This is the classical schedule, scaled for each coordinate. $Q = \operatorname{E}\, x x^\top$ is the
 matrix of second derivatives of the mean loss. The accumulators measure its diagonal, which
 [preconditioning](3_preconditioning.py) needs; [the last page](3b_gradients_as_proxy.py) looks
 closer. The large gradients of the start add a constant to $s$. Until it is outweighed, the growth
