@@ -411,7 +411,8 @@ the params.
 
 And noise is a reason not to go further. Let step $r$ have a convex loss $f_r$, with the gradient
 $g_r$ at $w_r$. With a constant rate $\eta_i$ for each coordinate and the distance $D_i$ from the
-start to the minimizer $w^*$, the excess loss $f_r(w_r) - f_r(w^*)$, summed over $t$ steps, is at most
+start to the minimizer $w^*$ of the mean loss, the excess loss $f_r(w_r) - f_r(w^*)$, summed over $t$
+steps, is at most
 
 $$
 \sum_i \left( \frac{D_i^2}{2 \eta_i} + \frac{\eta_i}{2} \sum_{r \le t} g_{r,i}^2 \right) .

@@ -224,12 +224,12 @@ times that of $x_i$, so that
 
 $$
 \begin{aligned}
-s_{t,i} &\approx t\, \sigma^2\, \mathbb{E}\, x_i^2 = t\, \sigma^2 Q_{ii}, \\
+s_{t,i} &\approx t\, \sigma^2\, \operatorname{E}\, x_i^2 = t\, \sigma^2 Q_{ii}, \\
 \frac{\eta}{\sqrt{s_{t,i}}} &\approx \frac{\eta}{\sigma \sqrt{Q_{ii}}} \cdot \frac{1}{\sqrt t}.
 \end{aligned}
 $$
 
-This is the classical schedule, scaled for each coordinate. $Q = \mathbb{E}\, x x^\top$ is the
+This is the classical schedule, scaled for each coordinate. $Q = \operatorname{E}\, x x^\top$ is the
 matrix of second derivatives of the mean loss. The accumulators measure its diagonal, which
 [preconditioning](3_preconditioning.py) needs; [the last page](3b_gradients_as_proxy.py) looks
 closer. The large gradients of the start add a constant to $s$. Until it is outweighed, the growth
@@ -262,8 +262,8 @@ $$
 
 A root outgrows every logarithm, so $S_t$ is bounded. The sum of the squares is finite for *every*
 $\eta$, the gradients tend to 0, and the rates settle at a constant. From then on AdaGrad is gradient
-descent with one rate for each coordinate, and converges as fast as that: its distance to the minimum
-shrinks by a constant factor per step.
+descent with one rate for each coordinate, and converges as fast as that: the distance to the minimum
+shrinks by a nearly constant factor per step.
 """
 
 # %%
@@ -297,14 +297,9 @@ rates = 0.4 / np.sqrt(bowl_s[-1] + 1e-6)
 shrinkage = bowl[101] / bowl[100]
 print(f"bowl: rates {rates}\n  distances shrink by {shrinkage}")
 assert np.allclose(bowl_s[1000], bowl_s[-1], rtol=1e-6)
-curvature, S, h = (
-    np.diag(BOWL.Q),
-    bowl_s[-1] + 1e-6,
-    np.diag(BOWL.Q) * np.square(BOWL_START) / 2,
-)
-assert (
-    0.4 * (np.sqrt(S) - 1e-3) <= h + 0.4**2 * curvature / 2 * np.log(S / 1e-6)
-).all()
+curvature, S = np.diag(BOWL.Q), bowl_s[-1] + 1e-6
+bound = curvature / 2 * (np.square(BOWL_START) + 0.4**2 * np.log(S / 1e-6))
+assert (0.4 * (np.sqrt(S) - 1e-3) <= bound).all()
 assert np.allclose(shrinkage, 1 - rates * np.diag(BOWL.Q), rtol=1e-3)
 
 # %% mystnb={"image": {"alt": "Accumulators against steps, with logarithmic axes. Those of three weights of the noisy regression approach lines of slope 1. That of the bowl is flat after ten steps."}}

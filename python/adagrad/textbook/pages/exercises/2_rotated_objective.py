@@ -16,7 +16,7 @@ by 45 degrees about the origin,
 
 $$U = \frac{1}{\sqrt 2} \begin{pmatrix} 1 & -1 \\ 1 & 1 \end{pmatrix} ,$$
 
-makes $f_U(x) = f(U^\top x)$ of the function, with the second derivatives
+turns the function into $f_U(x) = f(U^\top x)$, with the second derivatives
 
 $$
 Q_U = U Q\, U^\top = \begin{pmatrix} 2.1 & -1.9 \\ -1.9 & 2.1 \end{pmatrix} .

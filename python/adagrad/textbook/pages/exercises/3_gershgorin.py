@@ -83,7 +83,7 @@ print(f"{found} eigenvalues, {not_real} of them not real, all in their discs")
 r"""
 ## What it is good for
 
-The discs take $d^2$ operations, where eigenvalues take about $d^3$. For a symmetric matrix they
+The discs take about $d^2$ operations, where eigenvalues take a multiple of $d^3$. For a symmetric matrix they
 bound the smallest eigenvalue from below and the largest from above. If all discs are to the right
 of $0$, the ratio of the bounds is a bound of the condition number $\kappa$. The matrix $Q$ below is
 such a case.
