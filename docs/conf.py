@@ -85,9 +85,6 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
 nb_merge_streams = True
-suppress_warnings = ["mystnb.unknown_mime_type"]
-# A page says nothing of its kernel: any Python that has the package will do.
-nb_kernel_rgx_aliases = {".*": "python3"}
 
 linkcheck_ignore = [REPOSITORY]  # a page may lead to a file that is not published yet
 linkcheck_retries = 3

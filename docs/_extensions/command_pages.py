@@ -35,7 +35,7 @@ def describe(app: Sphinx, ctx: click.Context, lines: list[str]) -> None:
     """Mark the description; append the commands of a group, and the examples."""
     lines[:] = [marked(line) for line in lines]
     if isinstance(ctx.command, click.Group):
-        lines += [".. rubric:: Commands", "", ".. list-table::", "   :class: names", ""]
+        lines += [".. rubric:: Commands", "", ".. list-table::", ""]
         for name, command in sorted(ctx.command.commands.items()):
             lines.append(f"   * - :doc:`{ctx.command_path} {name} <{name}>`")
             lines.append(f"     - {marked(command.get_short_help_str(limit=200))}")

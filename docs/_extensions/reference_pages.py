@@ -31,7 +31,7 @@ def summarize(
     """
     if what != "module":
         return
-    lines += ["", ".. list-table::", "   :class: names", ""]
+    lines += ["", ".. list-table::", ""]
     constants = []
     for entry in module.__all__:
         value = getattr(module, entry)
