@@ -455,26 +455,29 @@ assert 11.8 < harmed < 12
 r"""
 **For data** $X$ with one example per row, least squares has $Q = X^\top X$. With `gram=True`, the
 functions take $X$ itself, dense or sparse, without forming the product; the diagonal is then the
-squared norm of each column. The airfoil data mix columns in hertz and in meters.
-
-To try a table of your own, replace the first line, for example by
-`X = np.loadtxt("mine.csv", delimiter=",", skiprows=1)`. Leave out columns of zeros. If columns depend
-on each other, κ is infinite.
+squared norm of each column. The airfoil data mix columns in hertz and in meters:
 """
 
 # %%
 X, _ = airfoil()
 raw = condition_number(X, gram=True)
 scaled = condition_number(jacobi_precondition(X, gram=True), gram=True)
-print(f"κ = {raw:.2g} as measured, {scaled:.2g} after diagonal scaling")
+print(f"airfoil: κ = {raw:.2g} as measured, {scaled:.2g} after diagonal scaling")
+assert scaled < 1e-9 * raw
 
 # %% [markdown]
 r"""
-Different units are nearly the whole difficulty of the airfoil data.
+**For a table of your own**, replace the first line of the next cell, for example by
+`own = np.loadtxt("mine.csv", delimiter=",", skiprows=1)`. Leave out columns of zeros. If columns are
+linearly dependent, κ is infinite.
 """
 
 # %%
-assert scaled < 1e-9 * raw
+own = X
+
+raw = condition_number(own, gram=True)
+scaled = condition_number(jacobi_precondition(own, gram=True), gram=True)
+print(f"κ = {raw:.2g} as measured, {scaled:.2g} after diagonal scaling")
 
 # %% [markdown]
 r"""
