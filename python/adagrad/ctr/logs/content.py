@@ -116,7 +116,7 @@ def format_of_text(head: bytes) -> str:
 LOOKS = {
     "libsvm": "this looks like libsvm (label id:value ...): use --format libsvm?",
     "libffm": "this looks like libffm (label field:id:value ...), which is not read:"
-    " convert it to libsvm (label id:value ...) or to CSV with a column per field",
+    " convert it to Parquet with a column per field, as a recipe of the documentation does",
     "vw": "this looks like Vowpal Wabbit's format (label | features), which is not read:"
-    " convert it to CSV",
+    " convert it to Parquet, as a recipe of the documentation does",
 }

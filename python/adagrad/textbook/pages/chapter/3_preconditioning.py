@@ -3,11 +3,11 @@ r"""
 # Preconditioning
 
 How many steps does a descent need? On a quadratic, its start and the eigenvalues of the matrix
-answer this exactly, and near a minimum, many losses are nearly quadratic. This page follows the
-chapter's argument on quadratics of two variables, which can be drawn: what the eigenvalues do to the
-minimizer and to the number of steps, which change of coordinates removes the difficulty, and how much
-of that a diagonal can do. The [next page](3b_gradients_as_proxy.py) asks what a gradient knows of
-that diagonal.
+answer this exactly, and near a minimum, many losses are nearly quadratic. *Preconditioning* is a
+change of coordinates that makes the steps fewer. This page follows the chapter's argument on
+quadratics of two variables, which can be drawn: what the eigenvalues do to the minimizer and to the
+number of steps, which change of coordinates removes the difficulty, and how much of that a diagonal
+can do. The [next page](3b_gradients_as_proxy.py) asks what a gradient knows of that diagonal.
 
 ## Near a minimum
 
@@ -54,12 +54,19 @@ from adagrad.plotting import (
 )
 from adagrad.textbook import BOWL
 
+# %% [markdown]
+r"""
+The 300 examples have the labels $\pm 1$, drawn with the chances of a logistic model. An example
+enters the loss only through the product of its label and its features. Newton's method finds the
+minimum, where the Hessian is $H$.
+"""
+
+# %%
 rng = np.random.default_rng(0)
 features = rng.standard_normal((300, 2))
 chance = 1 / (1 + np.exp(-features @ [1.0, -2.0]))
-signed = (
-    features * np.where(rng.random(300) < chance, 1.0, -1.0)[:, None]
-)  # label times features
+labels = np.where(rng.random(300) < chance, 1.0, -1.0)
+signed = labels[:, None] * features
 
 
 def loss(w):
@@ -67,23 +74,27 @@ def loss(w):
 
 
 def gradient_and_hessian(w):
-    p = 1 / (
-        1 + np.exp(signed @ w)
-    )  # the chance that the model gives to the wrong label
+    p = 1 / (1 + np.exp(signed @ w))  # the chance of the wrong label, by the model
     return -p @ signed / 300, (signed.T * (p * (1 - p))) @ signed / 300
 
 
 w = np.zeros(2)
-for _ in range(10):  # Newton's method
+for _ in range(10):
     gradient, H = gradient_and_hessian(w)
     w = w - np.linalg.solve(H, gradient)
 assert np.linalg.norm(gradient_and_hessian(w)[0]) < 1e-12
 
+# %% [markdown]
+r"""
+On circles around the minimum, we measure the share of the rise that the quadratic misses, in the
+worst direction.
+"""
+
+# %%
 angles = np.linspace(0, 2 * np.pi, 64)
 circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
 radii = np.geomspace(1e-3, 1, 13)
 M = np.mean(np.linalg.norm(features, axis=1) ** 3) / (6 * math.sqrt(3))
-# The share of the rise that the quadratic misses, in the worst direction.
 logistic, quartic = [], []
 for r in radii:
     rise = loss(w + r * circle) - loss(w)
@@ -451,9 +462,23 @@ squared norm of each column. The airfoil data mix columns in hertz and in meters
 # %%
 X, _ = airfoil()
 raw = condition_number(X, gram=True)
-scaled_data = condition_number(jacobi_precondition(X, gram=True), gram=True)
-print(f"airfoil: κ = {raw:.2g} as measured, {scaled_data:.2g} after diagonal scaling")
-assert scaled_data < 1e-9 * raw
+scaled = condition_number(jacobi_precondition(X, gram=True), gram=True)
+print(f"airfoil: κ = {raw:.2g} as measured, {scaled:.2g} after diagonal scaling")
+assert scaled < 1e-9 * raw
+
+# %% [markdown]
+r"""
+**For a table of your own**, replace the first line of the next cell, for example by
+`own = np.loadtxt("mine.csv", delimiter=",", skiprows=1)`. Leave out columns of zeros. If columns are
+linearly dependent, κ is infinite.
+"""
+
+# %%
+own = X
+
+raw = condition_number(own, gram=True)
+scaled = condition_number(jacobi_precondition(own, gram=True), gram=True)
+print(f"κ = {raw:.2g} as measured, {scaled:.2g} after diagonal scaling")
 
 # %% [markdown]
 r"""
