@@ -1,4 +1,4 @@
-"""Each recipe of the documentation runs, after the program at the head of its page."""
+"""Each recipe of the documentation runs on the files that the head of its page writes."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ pytestmark = [
 ]
 
 
-def play(text: str, names: dict[str, Any]) -> None:
-    """Run the blocks of a recipe in the working directory."""
+def play(text: str) -> None:
+    """Run the blocks of a recipe in the working directory, with no names but its own."""
+    names: dict[str, Any] = {"__name__": "recipe"}
     for language, block in re.findall(r"```(python|console)\n(.*?)```", text, re.DOTALL):
         if language == "python":
             exec(compile(block, text.splitlines()[0], "exec"), names)
@@ -41,30 +42,29 @@ def play(text: str, names: dict[str, Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def logs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """The files and names that the head of the page makes."""
-    folder, names = tmp_path_factory.mktemp("recipes"), {"__name__": "recipe"}
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that the head of the page writes."""
+    folder = tmp_path_factory.mktemp("recipes")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        play(HEAD, names)
-    return folder, names
+        play(HEAD)
+    return folder
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.splitlines()[0])
 def test_a_recipe_runs(
     recipe: str,
-    logs: tuple[Path, dict[str, Any]],
+    logs: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if "import torch" in recipe:
         need_packages("torch")
         importlib.import_module("torch").sparse.check_sparse_tensor_invariants.disable()
-    folder, names = logs
-    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(logs, tmp_path, dirs_exist_ok=True)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
-    play(recipe, dict(names))
+    play(recipe)
 
 
 def test_every_recipe_has_its_parts() -> None:

@@ -162,12 +162,22 @@ def test_readme_has_two_commands():
 def test_presets_table(name):
     text = (ROOT / "docs" / "presets.md").read_text(encoding="utf-8")
     row = re.search(rf"^\| `{name}`[^|]*\|(.*)\|$", text, re.MULTILINE).group(1)
-    _, lr, eps, start, duplicates, _ = (cell.strip(" `") for cell in row.split("|"))
+    update, lr, eps, start, duplicates, _ = (cell.strip(" `") for cell in row.split("|"))
     rule = adagrad.preset(name, **({"lr": 1.0} if lr == "required" else {}))
     assert lr == "required" or float(lr) == rule.lr
     assert float(eps) == rule.eps
     assert float(start) == rule.initial_accumulator
     assert duplicates == rule.duplicates
+    d = r"\sqrt s" if rule.eps == 0 else r"\sqrt{s + \epsilon}"
+    d = d if rule.eps_position == "inside" else r"\sqrt s + \epsilon"
+    orders = {
+        "lr*g/d": rf"w - \frac{{\eta g}}{{{d}}}$",
+        "g/d*lr": rf"w - \eta \frac{{g}}{{{d}}}$",
+        "lr/d*g": rf"w - \frac{{\eta}}{{{d}}} g$",
+    }
+    assert orders[rule.evaluation] in re.sub(r"\\bigl\(| \+ \\lambda w\\bigr\)", "", update)
+    assert ("*lagged*" in update) == rule.lagged
+    assert ("*by row*" in update) == (rule.accumulator == "row")
 
 
 def test_storage_table():
@@ -193,7 +203,7 @@ def test_presets_table_has_no_other_rows():
 
 @pytest.mark.parametrize(
     "page",
-    [*(ROOT / "docs").glob("*.md"), *TEXTBOOK.rglob("*.md"), *TEXTBOOK.rglob("*.py")],
+    [*(ROOT / "docs").glob("*.md"), TEXTBOOK / "index.md", *PAGES],
     ids=lambda page: page.stem,
 )
 def test_no_text_is_a_comment(page):
