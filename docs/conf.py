@@ -36,6 +36,7 @@ extensions = [
     "numpydoc",
     "sphinx-mathjax-offline",
     "command_pages",
+    "notebook_downloads",
     "punctuation",
     "reference_pages",
 ]
@@ -70,7 +71,7 @@ pygments_dark_style = "github-dark"
 
 # Anchors of headings as GitHub generates them, so that links work there and here.
 myst_heading_anchors = 3
-myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_enable_extensions = ["dollarmath"]
 myst_dmath_double_inline = True
 
 autodoc_typehints = "none"  # the docstrings state types, with shapes and ranges
@@ -114,6 +115,5 @@ def skip_foreign(
 
 def setup(app: Sphinx) -> None:
     """Register the two handlers above."""
-    app.setup_extension("notebook_downloads")
     app.connect("source-read", link_sources)
     app.connect("autodoc-skip-member", skip_foreign)

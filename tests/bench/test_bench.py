@@ -39,6 +39,8 @@ PEERS["door"] = ""  # it has none
 def test_smoke_run(question, tmp_path):
     if question == "drop_in":
         need_packages("torch")
+    if question in ("beside", "ctr", "door"):
+        need_packages("pyarrow", "scipy", "sklearn")
     out = tmp_path / "results.json"
     peers, options = PEERS[question], ("--json", str(out))
     printed = benchmark.smoke(question, *options, without=peers, PYTHONWARNINGS="error")

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 import benchmark
+from checks import ROOT, need, need_packages
+
+need_packages("scipy", "sklearn", "pyarrow")
+
 import ctr_data
-from checks import ROOT, need
 
 sys.path.append(str(ROOT))  # bench/ is not part of what is installed
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 import sys
 
 import pytest
+
+from checks import ROOT
+
+sys.path.append(str(ROOT))  # bench/ is not part of what is installed
+
 from bench import __main__ as bench_main
 
 

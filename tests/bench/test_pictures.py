@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import sys
 from types import SimpleNamespace
 
 import pytest
 
-from checks import need_packages
+from checks import ROOT, need_packages
 
 need_packages("matplotlib")
+
+sys.path.append(str(ROOT))  # bench/ is not part of what is installed
 
 from bench import picture, scale_picture
 

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 
 import benchmark
+from checks import ROOT, need_packages
+
+need_packages("scipy", "sklearn", "pyarrow")
+
 from adagrad.ctr import Examples, LogisticRegression
-from checks import ROOT
 
 sys.path.append(str(ROOT))  # bench/ is not part of what is installed
 

@@ -8,18 +8,19 @@ import json
 import sys
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
 import pytest
 
 import benchmark
 from adagrad import Rule
-from adagrad.ctr import HashingEncoder, LogisticRegression
 from adagrad.datasets import synthetic_clicks
 from checks import ROOT, need_packages
 
-need_packages("ray")
+need_packages("pyarrow", "sklearn", "ray")
 
+import pyarrow as pa
+import pyarrow.parquet
+
+from adagrad.ctr import HashingEncoder, LogisticRegression
 from adagrad.distributed._model_shard import edges
 from adagrad.distributed._worker import dealt
 

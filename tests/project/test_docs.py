@@ -30,6 +30,7 @@ CODE = {
     "docs/tables.md": 3,
     "docs/torch.md": 3,
 }
+LEARNERS = ("pyarrow", "scipy", "sklearn")
 PACKAGE = Path(adagrad.__file__).parent
 TEXTBOOK = PACKAGE / "textbook" / "pages"
 PAGES = sorted(TEXTBOOK.rglob("*.py"))
@@ -55,6 +56,8 @@ def need_torch():
 def test_docstring_examples(name):
     if name.startswith("torch."):
         need_torch()
+    if name.startswith("ctr.") or name == "_synthetic":
+        need_packages(*LEARNERS)
     module = importlib.import_module(f"adagrad.{name}")
     finder = doctest.DocTestFinder()
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
@@ -80,6 +83,8 @@ def test_every_public_name_is_documented(name):
 def test_code_runs(page, count, tmp_path, monkeypatch):
     if page in ("docs/embedding-bags.md", "docs/torch.md"):
         need_torch()
+    if page in ("README.md", "docs/click-logs.md"):
+        need_packages(*LEARNERS)
     text = (ROOT / page).read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == count
