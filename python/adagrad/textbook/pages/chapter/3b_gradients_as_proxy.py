@@ -202,11 +202,21 @@ $$
 \end{aligned}
 $$
 
-This is no accident of least squares. If the loss is the negative logarithm of a likelihood, and the
-data come from the model, then at the true params the covariance of the gradients (Fisher's
-information) *equals* the expected Hessian, as differentiating $\int p = 1$ twice shows, if
-derivatives and integral may be exchanged. So the variance of a coordinate's gradient is its
-curvature. For a logistic regression:
+This is no accident of least squares. Let the loss be $\ell_w = -\log p_w$, where $p_w$ is the
+density of the data in a model with the params $w$. Differentiate $\int p_w = 1$ once and twice under
+the integral, with $\nabla p_w = -p_w \nabla \ell_w$. If the data come from the model, the integrals
+are expectations:
+
+$$
+\begin{aligned}
+0 &= \operatorname{E} \nabla \ell_w , \\
+0 &= \operatorname{E} \left[ \nabla \ell_w \nabla \ell_w^\top - \nabla^2 \ell_w \right] .
+\end{aligned}
+$$
+
+So the gradients have mean 0 at the true params, and their covariance (Fisher's information) *equals*
+the expected Hessian. The variance of a coordinate's gradient is its curvature. For a logistic
+regression:
 """
 
 
