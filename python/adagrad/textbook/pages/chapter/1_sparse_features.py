@@ -118,6 +118,22 @@ loss_figure(
 
 # %% [markdown]
 r"""
+## What if no feature is rare?
+
+Then one clock is as good as another. [`rare_features`](https://adagrad.readthedocs.io/en/latest/api/textbook.html)
+takes the exponent of Zipf's law, and other numbers to play with. With the exponent 0, all features
+are equally frequent:
+"""
+
+# %%
+even = rare_features(exponent=0.0)
+ends = {clock: even.losses[clock][-20:].mean() for clock in CLOCKS}
+for clock, loss in ends.items():
+    print(f"{clock:14}{loss:.3f}")
+assert max(ends.values()) < 1.1 * min(ends.values())
+
+# %% [markdown]
+r"""
 **On your own data**, run `adagrad demo FILE`. It draws a similar comparison for a libsvm file
 of clicks.
 

@@ -147,6 +147,8 @@ $$
 f(x^*) &= b - \tfrac12\, \bar c^\top \Lambda^{-1} \bar c
 \end{aligned}
 $$
+
+In code, `Quadratic(Q, c, b)` is the function, and `in_coordinates` changes its coordinates.
 """
 
 # %%
@@ -251,6 +253,8 @@ and by exactly that if the start differs from the minimizer only along these two
 closer by a factor $\varepsilon < 1$ takes $\log \varepsilon / \log \rho$ steps, rounded up. Since
 $\log \rho \approx -2 / \kappa$ for large $\kappa$, this is nearly
 $\tfrac12 \kappa \log(1/\varepsilon)$: in proportion to $\kappa$.
+
+`trace` returns the points of a descent by a rule, such as `SGD(lr)`.
 """
 
 
@@ -454,9 +458,10 @@ assert 11.8 < harmed < 12
 
 # %% [markdown]
 r"""
-**For data** $X$ with one example per row, least squares has $Q = X^\top X$. With `gram=True`, the
-functions take $X$ itself, dense or sparse, without forming the product; the diagonal is then the
-squared norm of each column. The airfoil data mix columns in hertz and in meters:
+**For data** $X$ with one example per row, least squares has $Q = X^\top X$, the *Gram matrix* of the
+columns. With `gram=True`, the functions take $X$ itself, dense or sparse, without forming the
+product; the diagonal is then the squared norm of each column. The airfoil data mix columns in hertz
+and in meters:
 """
 
 # %%

@@ -202,11 +202,21 @@ $$
 \end{aligned}
 $$
 
-This is no accident of least squares. If the loss is the negative logarithm of a likelihood, and the
-data come from the model, then at the true params the covariance of the gradients (Fisher's
-information) *equals* the expected Hessian, as differentiating $\int p = 1$ twice shows, if
-derivatives and integral may be exchanged. So the variance of a coordinate's gradient is its
-curvature. For a logistic regression:
+This is no accident of least squares. Let the loss be $\ell_w = -\log p_w$, where $p_w$ is the
+density of the data in a model with the params $w$. Differentiate $\int p_w = 1$ once and twice under
+the integral, with $\nabla p_w = -p_w \nabla \ell_w$. If the data come from the model, the integrals
+are expectations:
+
+$$
+\begin{aligned}
+0 &= \operatorname{E} \nabla \ell_w , \\
+0 &= \operatorname{E} \left[ \nabla \ell_w \nabla \ell_w^\top - \nabla^2 \ell_w \right] .
+\end{aligned}
+$$
+
+So the gradients have mean 0 at the true params, and their covariance (Fisher's information) *equals*
+the expected Hessian. The variance of a coordinate's gradient is its curvature. For a logistic
+regression:
 """
 
 
@@ -247,18 +257,11 @@ ratio is no longer 1, but the *scale* of the curvature is still there. It is a p
 
 `gradient_scales` takes a matrix $Q$ and measures for each coordinate the curvature $Q_{ii}$, the
 size of the gradient without noise at standard normal distances from the minimizer, and the standard
-deviation of noisy gradients at the minimizer. Replace the first line of the next cell by a positive
-definite matrix of your own, and run it and the one after it.
+deviation of noisy gradients at the minimizer. These functions print and draw the result:
 """
 
+
 # %%
-own = np.diag(np.geomspace(0.01, 100, 12))
-
-scales = gradient_scales(own, samples=20_000)
-assert np.allclose(scales.signal, np.linalg.norm(own, axis=1), rtol=0.1)
-assert np.allclose(scales.noise, np.sqrt(np.diag(own)), rtol=0.1)
-
-
 def report(scales):
     if np.ptp(scales.curvature) < 1e-9 * scales.curvature.max():
         print("the curvatures are equal")
@@ -269,9 +272,7 @@ def report(scales):
             print(f"{name:6} is 0 for some coordinates")
             continue
         power, correlation = power_law(scales.curvature, sizes)
-        print(
-            f"{name:6} ~ curvature^{power:.2f}, correlation of the logarithms {correlation:.3f}"
-        )
+        print(f"{name:6} ~ curvature^{power:.2f}, correlation {correlation:.3f}")
 
 
 def draw(scales, title):
@@ -289,7 +290,19 @@ def draw(scales, title):
     )
 
 
+# %% [markdown]
+r"""
+The correlation is that of the logarithms. Replace the first line of the next cell by a positive
+definite matrix of your own, such as `own = [[2.0, 1.0], [1.0, 3.0]]`, and run it and the one after it.
+"""
+
+# %%
+own = np.diag(np.geomspace(0.01, 100, 12))
+
+scales = gradient_scales(own, samples=20_000)
 report(scales)
+assert np.allclose(scales.signal, np.linalg.norm(own, axis=1), rtol=0.1)
+assert np.allclose(scales.noise, np.sqrt(np.diag(own)), rtol=0.1)
 
 # %% mystnb={"image": {"alt": "The size of the gradient against the curvature on logarithmic axes: with noise along the line of slope one half, without noise along a line of slope one."}}
 draw(scales, "Two proxies for the curvature")

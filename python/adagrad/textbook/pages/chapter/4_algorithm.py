@@ -75,9 +75,10 @@ The chapter descends the bowl
 
 $$f(x) = 0.1\, x_1^2 + 2\, x_2^2$$
 
-from $(-5, -2)$. The gradient is $(0.2\, x_1, 4\, x_2)$: at equal distances from the minimum, the bowl
-is twenty times as steep along $x_2$. The tables have every number of the trace, before the first and after each of 20 steps, with
-the chapter's $\epsilon = 10^{-6}$.
+from $(-5, -2)$; in code, `BOWL` from `BOWL_START`. The gradient is $(0.2\, x_1, 4\, x_2)$: at equal
+distances from the minimum, the bowl is twenty times as steep along $x_2$. The tables have every
+number of the trace, before the first and after each of 20 steps, with the chapter's
+$\epsilon = 10^{-6}$.
 """
 
 

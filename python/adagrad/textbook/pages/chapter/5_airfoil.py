@@ -4,8 +4,8 @@ r"""
 
 This is a real regression. It predicts the noise of an airfoil in a wind tunnel, in dB, from
 frequency, angle of attack, chord length, speed and the thickness of the boundary layer. The data
-are 1,500 measurements, and each column is standardized. A linear model minimizes half the mean
-squared error of the examples of a step,
+are 1,500 measurements, and each column is standardized to mean 0 and deviation 1. A linear model
+minimizes half the mean squared error of the examples of a step,
 
 $$\ell(w, b) = \frac{1}{2n} \sum_{i=1}^{n} \left(x_i^\top w + b - y_i\right)^2,$$
 
