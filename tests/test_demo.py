@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -187,3 +188,11 @@ def test_the_picture_of_a_tiny_log(tmp_path: Path) -> None:
     log = synthetic(4)
     figure = plotting.demo_figure(demo.compare(log, lr=1e38))
     figure.savefig(tmp_path / "tiny.png")
+
+
+def test_one_point_is_no_learning_curve() -> None:
+    labels = np.array([0, 0, 1], np.float32)  # before the third there is no entropy to divide by
+    figure = plotting.demo_figure(demo.compare(dataclasses.replace(synthetic(3), labels=labels)))
+    top, _ = figure.axes
+    assert "too few examples for a curve" in [text.get_text() for text in top.texts]
+    assert {len(np.unique(line.get_xdata())) for line in top.lines} == {2}  # the base rate

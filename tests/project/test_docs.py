@@ -176,11 +176,11 @@ def test_presets_table(name):
     d = r"\sqrt s" if rule.eps == 0 else r"\sqrt{s + \epsilon}"
     d = d if rule.eps_position == "inside" else r"\sqrt s + \epsilon"
     orders = {
-        "lr*g/d": rf"w - \frac{{\eta g}}{{{d}}}$",
-        "g/d*lr": rf"w - \eta \frac{{g}}{{{d}}}$",
-        "lr/d*g": rf"w - \frac{{\eta}}{{{d}}} g$",
+        "lr*g/d": rf"w - \dfrac{{\eta g}}{{{d}}}$",
+        "g/d*lr": rf"w - \eta \dfrac{{g}}{{{d}}}$",
+        "lr/d*g": rf"w - \dfrac{{\eta}}{{{d}}} g$",
     }
-    assert orders[rule.evaluation] in re.sub(r"\\bigl\(| \+ \\lambda w\\bigr\)", "", update)
+    assert orders[rule.evaluation] in re.sub(r"\\Bigl\(| \+ \\lambda w\\Bigr\)", "", update)
     assert ("*lagged*" in update) == rule.lagged
     assert ("*by row*" in update) == (rule.accumulator == "row")
 

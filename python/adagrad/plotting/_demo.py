@@ -83,8 +83,11 @@ def _learning_curves(axes: Axes, comparison: Comparison) -> list[tuple[float, st
     for run, colour in zip(comparison.runs, (BLUE, VERMILION, GREEN), strict=True):
         seen, entropy = learning_curve(log.labels, run.predictions)
         settled = (seen >= SETTLED * len(log)) & np.isfinite(entropy)
-        if settled.any():
+        if settled.sum() > 1:
             curves.append((run.learner.title, colour, seen[settled], entropy[settled]))
+    if not curves:
+        text = "too few examples for a curve"
+        axes.text(0.5, 0.25, text, ha="center", color=GREY, transform=axes.transAxes)
     labels = []
     for title, colour, seen, entropy in curves:
         marker = "o" if len(seen) <= FEW else ""

@@ -94,7 +94,9 @@ good deal: frequent features limit its $\eta_0$.
 decile_figure(result)
 
 # %%
+assert 7 <= occurrences[-1] < 8
 starved = result.by_decile(result.errors["global 1/√t"])
+assert starved[0] < 0.03
 assert starved[-1] > 0.7
 for clock in ("counter clock", "AdaGrad"):
     learned = result.by_decile(result.errors[clock])
@@ -115,6 +117,11 @@ loss_figure(
     ylabel="squared error, mean of 100 steps",
     reference=("noise in the labels: 0.25", 0.25),
 )
+
+# %%
+late = {clock: result.losses[clock][-20:].mean() for clock in CLOCKS}
+assert 0.8 < late["global 1/√t"] < 1.0
+assert 0.25 < late["AdaGrad"] < late["counter clock"] < 0.35
 
 # %% [markdown]
 r"""

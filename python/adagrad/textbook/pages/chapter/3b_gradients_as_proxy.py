@@ -365,6 +365,7 @@ draw(scales, "The airfoil data")
 # %%
 assert power_law(scales.curvature, scales.noise).correlation > 0.99
 assert ratio.max() < 2 * ratio.min()
+assert round(math.log10(scales.curvature.max() / scales.curvature.min())) == 11
 
 # %% [markdown]
 r"""

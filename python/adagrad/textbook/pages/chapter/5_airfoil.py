@@ -111,6 +111,8 @@ loss_figure(
 
 # %%
 final = {lr: run.losses[-1] for lr, run in runs.items()}
+soon = {lr: run.losses[3] for lr, run in runs.items()}  # after 600 examples
+assert max(soon[0.1], soon[1.0]) < 0.26 < 0.4 < soon[0.01]
 assert 1.05 < final[1.0] / final[0.1] < 1.13
 assert final[0.01] > final[1.0]
 
