@@ -19,7 +19,7 @@ CODE = re.compile(
     r"(?<![^\s(])(--?[a-z][a-z0-9-]*|'[^' ]*'|[a-z][a-z0-9]*://\S*/|[\w-]*\.[a-z][a-z0-9]*)"
 )
 
-POWER = re.compile(r"\b(\d+)\^(\w)\b")
+POWER = re.compile(r"\b(\d+)\^(?:(\w)\b|\(([\w-]+)\))")
 
 
 def marked(text: str) -> str:
@@ -27,7 +27,7 @@ def marked(text: str) -> str:
     parts = CODE.split(text)
     for k, part in enumerate(parts):
         plain = re.sub(r"([\\*`|_])", r"\\\1", part)
-        parts[k] = f"``{part}``" if k % 2 else POWER.sub(r":math:`\1^\2`", plain)
+        parts[k] = f"``{part}``" if k % 2 else POWER.sub(r":math:`\1^{\2\3}`", plain)
     return "".join(parts)
 
 

@@ -66,7 +66,7 @@ const look = async () => {
     raw: texts()
       .filter((node) => !node.parentElement.closest("code, pre"))
       .map((node) => node.data.trim())
-      .filter((text) => /\\[()[\]]|\$\$|\\begin\{|\w\^\w/.test(text)),
+      .filter((text) => /\\[()[\]]|\$\$|\\begin\{|\w\^[\w(]/.test(text)),
     // An unknown command becomes red text.
     errors: [
       ...document.querySelectorAll(

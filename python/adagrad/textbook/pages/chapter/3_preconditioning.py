@@ -475,7 +475,7 @@ assert scaled < 1e-9 * raw
 r"""
 **For a table of your own**, replace the first line of the next cell, for example by
 `own = np.loadtxt("mine.csv", delimiter=",", skiprows=1)`. Leave out columns of zeros. If columns are
-linearly dependent, κ is infinite.
+linearly dependent, $\kappa$ is infinite.
 """
 
 # %%

@@ -186,8 +186,8 @@ $$
 \end{aligned}
 $$
 
-**Three descents with the same κ.** All matrices below have $\kappa = 20$, and every descent has the
-best rate for it, $\eta = 2 / 4.2$. The first two start from the same point, and only the middle
+**Three descents with the same $\kappa$.** All matrices below have $\kappa = 20$, and every descent has
+the best rate for it, $\eta = 2 / 4.2$. The first two start from the same point, and only the middle
 eigenvalue differs. The last two share the matrix, and differ in the start. After 20 steps, the
 values are orders of magnitude apart.
 """
