@@ -82,6 +82,11 @@ def test_the_demo_on_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             "bad.svm, line 2: expected 'label id:value ...' with increasing ids: "
             "invalid literal for int() with base 10: b'x'",
         ),
+        (
+            ["table.csv"],
+            "table.csv, line 1: expected 'label id:value ...' with increasing ids: "
+            "could not convert string to float: b'a,b'; for a table, use adagrad diagnose",
+        ),
         (["one.svm"], "one.svm: every label is 1, but learning needs examples of both classes"),
         (["-o", "none/a.png"], "cannot write --output none/a.png: there is no directory none"),
         (["-o", "folder.png"], "cannot write --output folder.png: Is a directory"),
@@ -97,6 +102,7 @@ def test_mistakes_get_one_line(
     monkeypatch.chdir(tmp_path)
     Path("empty.svm").touch()
     Path("bad.svm").write_text("0 1:1\n1 x:1\n")
+    Path("table.csv").write_text("a,b\n1,2\n")
     Path("one.svm").write_text("1 1:1\n1 2:1\n")
     Path("folder.png").mkdir()
     before = sorted(tmp_path.iterdir())

@@ -50,9 +50,11 @@ def test_the_same_version_writes_the_same():
     assert list(notebooks().items()) == list(NOTEBOOKS.items())
 
 
-def test_the_index_has_every_page_once_in_their_order():
+def test_the_index_lists_every_page_once_in_their_order():
     assert sources("index.ipynb", "code") == []
-    assert [link for link in links("index.ipynb") if link.endswith(".ipynb")] == NAMES[1:]
+    (text,) = sources("index.ipynb", "markdown")
+    assert re.findall(r"^- \[.+\]\((.+\.ipynb)\)$", text, re.MULTILINE) == NAMES[1:]
+    assert {link for link in links("index.ipynb") if link.endswith(".ipynb")} == set(NAMES[1:])
     assert "toctree" not in NOTEBOOKS["index.ipynb"]
 
 

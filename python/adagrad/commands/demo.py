@@ -31,6 +31,9 @@ Examples:
 
 DPI = 180
 
+# Suffixes of logs that other commands read.
+TABLES = {".arrow", ".csv", ".feather", ".parquet", ".tsv"}
+
 
 @click.command(epilog=EXAMPLES)
 @click.argument("file", type=click.Path(path_type=Path), required=False)
@@ -100,7 +103,9 @@ def _read(file: Path | None) -> Log:
     except OSError as error:
         raise click.ClickException(f"cannot read {file}: {error.strerror or error}") from None
     except ValueError as error:
-        raise click.ClickException(str(error)) from None
+        table = file is not None and TABLES.intersection(file.suffixes)
+        hint = "; for a table, use adagrad diagnose" if table else ""
+        raise click.ClickException(f"{error}{hint}") from None
 
 
 def _train(log: Log, lr: float | None) -> Comparison:

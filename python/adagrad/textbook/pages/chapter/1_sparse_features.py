@@ -142,7 +142,8 @@ assert max(ends.values()) < 1.1 * min(ends.values())
 # %% [markdown]
 r"""
 **On your own data**, run `adagrad demo FILE`. It draws a similar comparison for a libsvm file
-of clicks.
+of clicks. For a table, such as a CSV file, `adagrad diagnose FILE --label COLUMN` says whether AdaGrad
+will help.
 
 ## References
 
