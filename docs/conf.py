@@ -45,6 +45,8 @@ if importlib.util.find_spec("sphinxcontrib.spelling"):
     extensions.append("sphinxcontrib.spelling")
 # Keras needs a backend, and its default may not be installed.
 os.environ.setdefault("KERAS_BACKEND", "torch")
+# For the matrices of the pages, threads of BLAS wait longer than they compute.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 FRAMEWORKS = {"distributed": ["ray"], "torch": ["torch"], "keras": ["keras", "torch"]}
 exclude_patterns = [
     "_build",
@@ -93,6 +95,7 @@ linkcheck_retries = 3
 spelling_lang = "en_US"
 spelling_word_list_filename = "words.txt"
 spelling_show_suggestions = True
+spelling_ignore_contributor_names = False  # they depend on the history, which an sdist lacks
 spelling_warning = True
 # Output of a cell counts as code there.
 nb_mime_priority_overrides = [("spelling", "text/plain", 0)]

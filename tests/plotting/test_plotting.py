@@ -272,60 +272,6 @@ def test_divergence_and_small_spread_are_drawn(tmp_path):
     wide.savefig(tmp_path / "b.png")
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: plotting.path_figure(textbook.BOWL, {}), "paths must have 1 to 6 entries, got 0"),
-        (
-            lambda: plotting.path_figure(textbook.BOWL, {"a": np.zeros((3, 3))}),
-            r"path 'a' must have shape \[steps \+ 1, 2\], got \(3, 3\)",
-        ),
-        (
-            lambda: plotting.path_figure(textbook.BOWL, {"a": [[math.nan, 1.0]]}),
-            "path 'a' has no finite point",
-        ),
-        (lambda: plotting.loss_figure({"a": ([], [])}), r"curve 'a' .* \(0,\) and \(0,\)"),
-        (lambda: plotting.loss_figure({"a": ([1], [1, 2])}), r"curve 'a' .* \(1,\) and \(2,\)"),
-        (lambda: plotting.loss_figure({"a": [1, 2, 3]}), r"curve 'a' must be a pair"),
-        (lambda: plotting.loss_figure({}), "curves must have 1 to 6 entries, got 0"),
-        (lambda: plotting.gershgorin_figure(np.eye(51)), "Q has 51 rows"),
-        (lambda: plotting.gershgorin_figure([[1.0, 2.0], [0.0, 1.0]]), "Q must be symmetric"),
-        (lambda: plotting.gershgorin_figure(-np.eye(2)), "must be positive"),
-    ],
-)
-def test_bad_input_is_refused(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
-
-
-def test_series_without_names_are_refused():
-    with pytest.raises(TypeError, match=r"paths must be a mapping .*, got list"):
-        plotting.path_figure(textbook.BOWL, [[[0.0, 0.0]]])
-    with pytest.raises(TypeError, match=r"curves must be a mapping .*, got tuple"):
-        plotting.loss_figure(([0, 1], [1.0, 0.5]))
-
-
-@pytest.mark.parametrize("draw", [plotting.path_figure, plotting.descent_animation])
-@pytest.mark.parametrize(
-    ("path", "message"),
-    [
-        ([[1j, 0.0]], "path 'a' must hold real numbers"),
-        ([[10**400, 0.0]], "path 'a' must hold real numbers"),
-        (np.ma.masked_equal([[1.0, 0.0]], 0.0), "path 'a' is a masked array"),
-        (None, "path 'a' must hold real numbers"),
-    ],
-)
-def test_a_path_has_real_numbers(draw, path, message):
-    with pytest.raises(TypeError, match=message):
-        draw(textbook.BOWL, {"a": path})
-
-
-@pytest.mark.parametrize("values", [[1j], np.ma.masked_equal([0.0], 0.0), ["a"]])
-def test_a_curve_has_real_numbers(values):
-    with pytest.raises(TypeError, match="curve 'a' "):
-        plotting.loss_figure({"a": ([1], values)})
-
-
 @pytest.mark.parametrize("names", [["a", "b", "c"], ["a", "b" * 30, "c" * 20, "d" * 20]])
 def test_a_legend_is_as_wide_as_the_figure_at_most(names):
     paths = {name: [[1.0, 1.0], [0.5, 0.5]] for name in names}
