@@ -97,6 +97,7 @@ spelling_word_list_filename = "words.txt"
 spelling_show_suggestions = True
 spelling_ignore_contributor_names = False  # they depend on the history, which an sdist lacks
 spelling_warning = True
+spelling_ignore_importable_modules = False  # which differ from machine to machine
 # Output of a cell counts as code there.
 nb_mime_priority_overrides = [("spelling", "text/plain", 0)]
 
