@@ -21,6 +21,8 @@ from adagrad import _core
 
 hypothesis.settings.register_profile("default", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("default")
+# For sanitizers, which slow every example down: `pytest --hypothesis-profile brief`.
+hypothesis.settings.register_profile("brief", deadline=None, derandomize=True, max_examples=20)
 
 # What the extras of pyproject.toml install, by the names of their modules.
 OPTIONAL = {"click", "matplotlib", "pyarrow", "rich", "safetensors", "scipy", "sklearn"}
