@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 PAGES = Path(adagrad.__file__).parent / "textbook" / "pages"
 # Sphinx reads only what is below its own folder.
 shutil.rmtree(HERE / "textbook", ignore_errors=True)
-shutil.copytree(PAGES, HERE / "textbook", ignore=shutil.ignore_patterns("__pycache__"))
+shutil.copytree(PAGES, HERE / "textbook", ignore=shutil.ignore_patterns("__pycache__", "ruff.toml"))
 
 sys.path.insert(0, str(HERE / "_extensions"))
 
