@@ -14,6 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+# The thread that reads uses them. If they were imported there, Ctrl-C in an import of the main
+# thread could leave that thread waiting for the lock of imports, and the main thread for it.
+import adagrad.ctr.encoding.columns
+import adagrad.ctr.encoding.deciding  # noqa: F401
 from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.logs.log import Log, Position
 from adagrad.ctr.logs.prefetch import Prefetcher
