@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import adagrad
+from adagrad.textbook.notebooks import REPOSITORY
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -59,8 +60,6 @@ exclude_patterns = [
         if not all(map(importlib.util.find_spec, needed))
     ),
 ]
-
-REPOSITORY = "https://github.com/adagrad/adagrad"
 
 html_theme = "furo"
 html_title = f"adagrad {release}"
