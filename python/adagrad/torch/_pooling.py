@@ -30,26 +30,27 @@ class Bags(NamedTuple):
 class _Pool(torch.autograd.Function):
     """The forward pass pools, and the backward pass takes a step of each table.
 
-    The first two tensors are those that the bags are views of: torch raises an error if they change
-    before the backward pass. The last are the weights of the tables, or none if nothing is to be
-    stepped: they ask autograd for a backward pass, and those that require a gradient are stepped.
+    The first tensor asks autograd for a backward pass. The next two are those that the bags are
+    views of: torch raises an error if they change before the backward pass. The weights are those
+    of the tables to step: all, some or none.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
+        anchor: torch.Tensor,
         rows: torch.Tensor,
         offsets: torch.Tensor | None,
         weights: torch.Tensor | None,
         bags: Bags,
         tables: tuple[Table, ...],
         mode: Mode,
-        *params: TableWeight,
+        stepped: list[TableWeight],
     ) -> torch.Tensor:
-        ctx.bags, ctx.tables, ctx.mode, ctx.params = bags, tables, mode, params
+        ctx.bags, ctx.tables, ctx.mode, ctx.stepped = bags, tables, mode, stepped
         out = pool(bags, tables, mode)
         used = []
-        if ctx.needs_input_grad[2]:
+        if ctx.needs_input_grad[3]:
             # Copies, because another backward pass may step the tables before this one.
             for table, own in zip(tables, _by_table(len(tables), bags), strict=True):
                 used.append(torch.from_numpy(table.gather(own.rows).reshape(-1, table.dim)))
@@ -62,17 +63,19 @@ class _Pool(torch.autograd.Function):
         _, _, _, *used = ctx.saved_tensors
         tables: tuple[Table, ...] = ctx.tables
         for_weights = None
-        if ctx.needs_input_grad[2]:
+        if ctx.needs_input_grad[3]:
             bags = _by_table(len(tables), ctx.bags)
             parts = torch.split(g, [table.dim for table in tables], 1)
             for_weights = torch.cat(list(map(_differentiate_weights, used, bags, parts)))
-        trains = ctx.needs_input_grad[6:]
-        if any(trains):
-            stepped = _only(trains, tables, ctx.bags, g.contiguous().numpy(force=True))
-            _step(*stepped, ctx.mode)
+        if ctx.stepped:
+            kept = [weight.table for weight in ctx.stepped]
+            own, columns = ctx.bags, g
+            if len(kept) < len(tables):
+                own, columns = _only(kept, tables, own, g)
+            _step(kept, own, columns.contiguous().numpy(force=True), ctx.mode)
             # Autograd does not see writes through NumPy.
-            torch.autograd.graph.increment_version(list(compress(ctx.params, trains)))
-        return (None, None, for_weights, *([None] * (3 + len(trains))))
+            torch.autograd.graph.increment_version(ctx.stepped)
+        return None, None, None, for_weights, None, None, None, None
 
 
 differentiable_pool: Callable[..., torch.Tensor] = _Pool.apply
@@ -81,7 +84,8 @@ differentiable_pool: Callable[..., torch.Tensor] = _Pool.apply
 def pool(bags: Bags, tables: Sequence[Table], mode: Mode) -> torch.Tensor:
     """Return the results of all bags, those of the tables side by side."""
     for table in tables:
-        table._alive()
+        if table._memory is None or table._mapping is not None:  # saves a call for each table
+            table._alive()
     cores = [table._core for table in tables]
     return torch.from_numpy(_core.pool_tables(cores, *bags[:2], mode == "mean", bags.weights, 0))
 
@@ -89,7 +93,8 @@ def pool(bags: Bags, tables: Sequence[Table], mode: Mode) -> torch.Tensor:
 def _step(tables: Sequence[Table], bags: Bags, g: Array, mode: Mode) -> None:
     """Take one step of each table: all of them, or an error and none."""
     for table in tables:
-        table._writeable()
+        if table._memory is None or table._mapping is not None:
+            table._writeable()
     if len(tables) > 1 and any(table.rule.on_nonfinite == "raise" for table in tables):
         column = 0
         for t, (table, own) in enumerate(zip(tables, _by_table(len(tables), bags), strict=True)):
@@ -109,12 +114,11 @@ def _step(tables: Sequence[Table], bags: Bags, g: Array, mode: Mode) -> None:
 
 
 def _only(
-    kept: Sequence[bool], tables: tuple[Table, ...], bags: Bags, g: Array
-) -> tuple[Sequence[Table], Bags, Array]:
-    """Return some of the tables, with their bags and the gradients of these."""
-    if all(kept):
-        return tables, bags, g
-    parts = list(compress(_by_table(len(tables), bags), kept))
+    kept: Sequence[Table], tables: Sequence[Table], bags: Bags, g: torch.Tensor
+) -> tuple[Bags, torch.Tensor]:
+    """Return the bags of some tables, and the columns of the gradient that are theirs."""
+    chosen = [table in kept for table in tables]
+    parts = list(compress(_by_table(len(tables), bags), chosen))
     ends = np.cumsum([0, *(len(part.rows) for part in parts)])
     offsets = [part.offsets[:-1] + end for part, end in zip(parts, ends, strict=False)]
     weights = None
@@ -125,8 +129,8 @@ def _only(
         np.concatenate([*offsets, ends[-1:]]),
         weights,
     )
-    columns = np.repeat(kept, [table.dim for table in tables])
-    return list(compress(tables, kept)), own, g[:, columns].copy()
+    columns = torch.split(g, [table.dim for table in tables], 1)
+    return own, torch.cat(list(compress(columns, chosen)), 1)
 
 
 def _by_table(tables: int, bags: Bags) -> list[Bags]:

@@ -28,10 +28,12 @@ class TableModule(torch.nn.Module):
     """
 
     _tables: tuple[Table, ...]
-    _weight_names: Sequence[str] = ()
+    _tied: dict[str, TableWeight]
+    _only_read: list[TableWeight]
 
     def __init__(self, tables: Table | Sequence[Table]) -> None:
         super().__init__()
+        self._tied = {}
         self.tables = tables
 
     @property
@@ -42,31 +44,25 @@ class TableModule(torch.nn.Module):
     @tables.setter
     def tables(self, tables: Table | Sequence[Table]) -> None:
         given = _check_tables(tables)
-        trains = [weight.requires_grad for weight in self._registered().values()]
+        trains = [weight.requires_grad for weight in self._tied.values()]
         if trains and len(trains) != len(given):
             raise ValueError(f"tables must be {len(trains)} tables again, got {len(given)}")
         trains = trains or [True] * len(given)
         weights = list(map(weight_of, given, trains))  # raises before the first change
-        self._weight_names = names_of("weight", len(given))
-        self._parameters.update(zip(self._weight_names, weights, strict=True))
         self._tables = given
+        self._tied = dict(zip(names_of("weight", len(given)), weights, strict=True))
+        self._only_read = [weight for weight in weights if weight.is_private]
+        self._parameters.update(self._tied)
 
-    def _registered(self) -> dict[str, TableWeight]:
-        """Return the parameters of the tables that are in their places."""
-        found = {name: self._parameters.get(name) for name in self._weight_names}
-        return {name: p for name, p in found.items() if isinstance(p, TableWeight)}
-
-    def _weights(self) -> list[TableWeight]:
-        """Return the parameters of the tables, or raise if something took their places."""
-        weights = []
-        for name, table in zip(self._weight_names, self._tables, strict=True):
-            weight = self._parameters.get(name)
-            if type(weight) is not TableWeight or weight.table is not table:
+    def _stepped(self) -> list[TableWeight]:
+        """Return the weights that a backward pass will step; raise if any was replaced."""
+        parameters, tied = self._parameters, self._tied
+        for name, weight in tied.items():
+            if parameters.get(name) is not weight:
                 raise self._replaced(name)
-            if weight.memory is not table._memory:
-                weight.check_unwritten()
-            weights.append(weight)
-        return weights
+        for weight in self._only_read:
+            weight.check_unwritten()
+        return [w for w in tied.values() if w.requires_grad] if self.training else []
 
     def _replaced(self, name: str) -> RuntimeError:
         return RuntimeError(
@@ -77,23 +73,23 @@ class TableModule(torch.nn.Module):
 
     def register_parameter(self, name: str, param: torch.nn.Parameter | None) -> None:
         """Add a parameter, as in torch; RuntimeError if it would replace the weight of a table."""
-        if name in self._weight_names:
+        if name in self._tied:
             raise self._replaced(name)
         super().register_parameter(name, param)
 
     @property
     def requires_grad(self) -> bool:
         """Whether any table trains: whether its parameter requires a gradient."""
-        return any(weight.requires_grad for weight in self._registered().values())
+        return any(weight.requires_grad for weight in self._tied.values())
 
     @requires_grad.setter
     def requires_grad(self, requires_grad: bool) -> None:
-        for weight in self._registered().values():
+        for weight in self._tied.values():
             weight.requires_grad_(requires_grad)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
         """Convert all but the tables, for `to`, `half`, `share_memory` and the like."""
-        for name, weight in self._registered().items():
+        for name, weight in self._tied.items():
             probe = fn(torch.empty(1, dtype=weight.dtype, device="cpu"))
             if probe.is_shared():
                 weight.share_memory_()  # raises
@@ -113,8 +109,7 @@ class TableModule(torch.nn.Module):
     def _without_weights(self) -> Iterator[None]:
         """Let a method of torch.nn.Module see the parameters that are not those of tables."""
         whole = self._parameters
-        weights = self._registered()
-        others = {name: p for name, p in whole.items() if name not in weights}
+        others = {name: p for name, p in whole.items() if name not in self._tied}
         self.__dict__["_parameters"] = others
         try:
             yield
@@ -135,6 +130,7 @@ class TableModule(torch.nn.Module):
         tables, trains = state.get("tables"), state.get("requires_grad", True)
         super().__setstate__({k: state[k] for k in state if k not in ("tables", "requires_grad")})
         if tables is not None:
+            self._tied = {}
             self.tables = tables
             self.requires_grad = trains
 

@@ -75,9 +75,14 @@ class TableWeight(torch.nn.Parameter):
             " adagrad.set_num_threads"
         )
 
+    @property
+    def is_private(self) -> bool:
+        """Whether changes do not reach the table, which is only read."""
+        return self.table._is_read_only
+
     def check_unwritten(self) -> None:
         """Raise if it was written although its table is only read."""
-        if self.memory is self.table._memory or self._version == self._seen:
+        if not self.is_private or self._version == self._seen:
             return
         if not np.array_equal(self.memory, self.table._alive()):
             raise ValueError(
@@ -127,7 +132,8 @@ def weight_of(table: Table, requires_grad: bool = True) -> TableWeight:
     if found is not None and found.table is table and table._memory is not None:
         return found
     mapping = table._mapping
-    memory = table._writeable() if mapping is None or mapping.mode == "r+" else mapping.private()
+    is_read = mapping is not None and mapping.mode == "r"
+    memory = mapping.private() if is_read else table._writeable()
     with torch.inference_mode(False):
         data = tensor_over(memory, table, 0, table.dim, table.dtype)
         weight: TableWeight = torch.Tensor._make_subclass(TableWeight, data, requires_grad)

@@ -21,6 +21,11 @@ from adagrad.torch._table_state import read_state, restore_state, state_of
 __all__ = ["TableEmbeddingBag"]
 
 _IDS = (torch.int64, torch.int32)
+# Autograd is asked for a backward pass by one of these, or not: with the weights of the tables in
+# its graph, it would call for a gradient of each, and torch.autograd.grad would take steps.
+with torch.inference_mode(False):
+    _TRAINS = torch.empty(0, device="cpu", requires_grad=True)
+    _FROZEN = torch.empty(0, device="cpu")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -184,16 +189,16 @@ class TableEmbeddingBag(TableModule):
             rows, ends, weights = self._unpad(rows, ends, weights)
         factors = None if weights is None else weights.detach().contiguous().numpy(force=True)
         bags = Bags(rows.contiguous().numpy(), ends, factors)
-        params = self._weights()
-        updates = self.training and any(p.requires_grad for p in params)
-        learns = updates or (weights is not None and weights.requires_grad)
+        stepped = self._stepped()
+        learns = stepped or (weights is not None and weights.requires_grad)
         tables = self._tables
         try:
             if not (learns and torch.is_grad_enabled()):
                 return pool(bags, tables, self.mode)
-            if not updates:
-                params = []
-            return differentiable_pool(rows, offsets, weights, bags, tables, self.mode, *params)
+            anchor = _TRAINS if stepped else _FROZEN
+            return differentiable_pool(
+                anchor, rows, offsets, weights, bags, tables, self.mode, stepped
+            )
         except IndexError:
             raise self._out_of_range(input, given) from None
 
