@@ -6,6 +6,7 @@ Takes bags that `TableEmbeddingBag` has checked.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 
 import adagrad._core as _core
 from adagrad.tables.table import Array, Mode, Table
+from adagrad.torch._table_weight import TableWeight
 
 __all__ = ["Bags", "differentiable_pool", "pool"]
 
@@ -28,25 +30,26 @@ class Bags(NamedTuple):
 class _Pool(torch.autograd.Function):
     """The forward pass pools, and the backward pass takes a step of each table.
 
-    The first tensor asks autograd for a backward pass. The next two are those that the bags are
-    views of: torch raises an error if they change before the backward pass.
+    The first two tensors are those that the bags are views of: torch raises an error if they change
+    before the backward pass. The last are the weights of the tables, or none if nothing is to be
+    stepped: they ask autograd for a backward pass, and those that require a gradient are stepped.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
-        anchor: torch.Tensor,
         rows: torch.Tensor,
         offsets: torch.Tensor | None,
         weights: torch.Tensor | None,
         bags: Bags,
         tables: tuple[Table, ...],
         mode: Mode,
+        *params: TableWeight,
     ) -> torch.Tensor:
-        ctx.bags, ctx.tables, ctx.mode = bags, tables, mode
+        ctx.bags, ctx.tables, ctx.mode, ctx.params = bags, tables, mode, params
         out = pool(bags, tables, mode)
         used = []
-        if ctx.needs_input_grad[3]:
+        if ctx.needs_input_grad[2]:
             # Copies, because another backward pass may step the tables before this one.
             for table, own in zip(tables, _by_table(len(tables), bags), strict=True):
                 used.append(torch.from_numpy(table.gather(own.rows).reshape(-1, table.dim)))
@@ -59,13 +62,17 @@ class _Pool(torch.autograd.Function):
         _, _, _, *used = ctx.saved_tensors
         tables: tuple[Table, ...] = ctx.tables
         for_weights = None
-        if ctx.needs_input_grad[3]:
+        if ctx.needs_input_grad[2]:
             bags = _by_table(len(tables), ctx.bags)
             parts = torch.split(g, [table.dim for table in tables], 1)
             for_weights = torch.cat(list(map(_differentiate_weights, used, bags, parts)))
-        if ctx.needs_input_grad[0]:
-            _step(tables, ctx.bags, g.contiguous().numpy(force=True), ctx.mode)
-        return None, None, None, for_weights, None, None, None
+        trains = ctx.needs_input_grad[6:]
+        if any(trains):
+            stepped = _only(trains, tables, ctx.bags, g.contiguous().numpy(force=True))
+            _step(*stepped, ctx.mode)
+            # Autograd does not see writes through NumPy.
+            torch.autograd.graph.increment_version(list(compress(ctx.params, trains)))
+        return (None, None, for_weights, *([None] * (3 + len(trains))))
 
 
 differentiable_pool: Callable[..., torch.Tensor] = _Pool.apply
@@ -99,6 +106,27 @@ def _step(tables: Sequence[Table], bags: Bags, g: Array, mode: Mode) -> None:
     skipped = _core.step_tables(cores, *bags[:2], g, mode == "mean", bags.weights, steps, 0)
     for table, n in zip(tables, skipped, strict=True):
         table._count(n)
+
+
+def _only(
+    kept: Sequence[bool], tables: tuple[Table, ...], bags: Bags, g: Array
+) -> tuple[Sequence[Table], Bags, Array]:
+    """Return some of the tables, with their bags and the gradients of these."""
+    if all(kept):
+        return tables, bags, g
+    parts = list(compress(_by_table(len(tables), bags), kept))
+    ends = np.cumsum([0, *(len(part.rows) for part in parts)])
+    offsets = [part.offsets[:-1] + end for part, end in zip(parts, ends, strict=False)]
+    weights = None
+    if bags.weights is not None:
+        weights = np.concatenate([part.weights for part in parts if part.weights is not None])
+    own = Bags(
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([*offsets, ends[-1:]]),
+        weights,
+    )
+    columns = np.repeat(kept, [table.dim for table in tables])
+    return list(compress(tables, kept)), own, g[:, columns].copy()
 
 
 def _by_table(tables: int, bags: Bags) -> list[Bags]:

@@ -6,7 +6,7 @@ Checks arguments. The autograd function is in `_pooling`, the state in `_table_s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,18 +15,12 @@ import adagrad._core as _core
 from adagrad._arguments import check_flag, check_integer
 from adagrad.tables.table import Array, Mode, Table
 from adagrad.torch._pooling import Bags, differentiable_pool, pool
+from adagrad.torch._table_module import TableModule, real_dtype
 from adagrad.torch._table_state import read_state, restore_state, state_of
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 __all__ = ["TableEmbeddingBag"]
 
 _IDS = (torch.int64, torch.int32)
-# Tables are not tensors: one of these asks autograd for a backward pass in their place, or not.
-with torch.inference_mode(False):
-    _TRAINS = torch.empty(0, device="cpu", requires_grad=True)
-    _FROZEN = torch.empty(0, device="cpu")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -36,13 +30,13 @@ def _untraced(function: _Function) -> _Function:
     return disable(function)
 
 
-class TableEmbeddingBag(torch.nn.Module):
+class TableEmbeddingBag(TableModule):
     """Sums or means of bags of rows, like `torch.nn.EmbeddingBag`, trained by the backward pass.
 
     The forward pass is `Table.pool`. The backward pass is `Table.step_pooled`: it takes one step of
     AdaGrad, by the rule of the table, on the rows that were used. There is no gradient of the size
     of the table, and no optimizer that visits it; recommendation systems call this a fused
-    optimizer. The module has no parameters.
+    optimizer.
 
     Parameters
     ----------
@@ -63,8 +57,12 @@ class TableEmbeddingBag(torch.nn.Module):
     tables : tuple of Table
     mode, include_last_offset, padding_idx
         As given.
+    weight : Parameter of shape [rows, dim]
+        The params of the table, in its memory: what is written to it is written to the table. With
+        several tables, ``weight_0``, ``weight_1`` and so on. Its `grad` stays None, so that
+        optimizers leave it alone.
     requires_grad : bool
-        Set by `requires_grad_`; initially True.
+        Whether any table trains: whether its weight requires a gradient.
 
     Raises
     ------
@@ -82,8 +80,7 @@ class TableEmbeddingBag(torch.nn.Module):
       of learning rates use ``rule.lr_decay``, or set a new rule between steps:
       ``table.rule = table.rule.replace(lr=lr)``.
     - Nothing is updated in eval mode, after ``requires_grad_(False)``, or when autograd is off.
-      ``requires_grad_`` of an enclosing module reaches only parameters, which tables are not, so
-      call that of this module.
+      Modules that share a table are frozen together.
     - The result cannot be differentiated twice.
     - A step is all or nothing: if the rule or the gradients of one table are refused, no table
       changes. With several tables, ``on_nonfinite="raise"`` takes memory for ``n * dim`` elements
@@ -119,8 +116,7 @@ class TableEmbeddingBag(torch.nn.Module):
         include_last_offset: bool = False,
         padding_idx: int | None = None,
     ) -> None:
-        super().__init__()
-        self.tables = _check_tables(tables)
+        super().__init__(tables)
         if mode not in ("mean", "sum"):
             raise ValueError(f"mode must be 'mean' or 'sum', got {mode!r}")
         if padding_idx is not None:
@@ -131,7 +127,6 @@ class TableEmbeddingBag(torch.nn.Module):
         self.mode = mode
         self.include_last_offset = check_flag("include_last_offset", include_last_offset)
         self.padding_idx = padding_idx
-        self.requires_grad = True
 
     @_untraced
     def forward(
@@ -189,20 +184,23 @@ class TableEmbeddingBag(torch.nn.Module):
             rows, ends, weights = self._unpad(rows, ends, weights)
         factors = None if weights is None else weights.detach().contiguous().numpy(force=True)
         bags = Bags(rows.contiguous().numpy(), ends, factors)
-        updates = self.training and self.requires_grad
+        params = self._weights()
+        updates = self.training and any(p.requires_grad for p in params)
         learns = updates or (weights is not None and weights.requires_grad)
+        tables = self._tables
         try:
             if not (learns and torch.is_grad_enabled()):
-                return pool(bags, self.tables, self.mode)
-            anchor = _TRAINS if updates else _FROZEN
-            return differentiable_pool(anchor, rows, offsets, weights, bags, self.tables, self.mode)
+                return pool(bags, tables, self.mode)
+            if not updates:
+                params = []
+            return differentiable_pool(rows, offsets, weights, bags, tables, self.mode, *params)
         except IndexError:
             raise self._out_of_range(input, given) from None
 
     def _check_weights(self, weights: torch.Tensor, input: torch.Tensor) -> None:
         if self.mode != "sum":
             raise ValueError(f"per_sample_weights needs mode='sum', got mode={self.mode!r}")
-        _check_tensor("per_sample_weights", weights, [_real(self.tables[0])])
+        _check_tensor("per_sample_weights", weights, [real_dtype(self.tables[0])])
         if weights.shape != input.shape:
             raise ValueError(
                 f"per_sample_weights has shape {tuple(weights.shape)}, but input has"
@@ -256,27 +254,6 @@ class TableEmbeddingBag(torch.nn.Module):
                 )
         raise AssertionError("every id is in range")
 
-    def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Freeze the tables, or let them train again.
-
-        Parameters
-        ----------
-        requires_grad : bool, default True
-            Whether backward passes through later outputs update the tables.
-
-        Returns
-        -------
-        TableEmbeddingBag
-            This module.
-
-        Notes
-        -----
-        ``requires_grad_`` of an enclosing module does not reach this one, which has no parameters.
-        """
-        super().requires_grad_(requires_grad)
-        self.requires_grad = requires_grad
-        return self
-
     def get_extra_state(self) -> dict[str, Any]:
         """Return the part of `state_dict` that holds the tables.
 
@@ -317,30 +294,6 @@ class TableEmbeddingBag(torch.nn.Module):
         options += [] if self.padding_idx is None else [f"padding_idx={self.padding_idx}"]
         options += [] if self.requires_grad else ["requires_grad=False"]
         return ", ".join([tables if len(self.tables) == 1 else f"[{tables}]", *options])
-
-
-def _check_tables(tables: object) -> tuple[Table, ...]:
-    given = (tables,) if isinstance(tables, Table) else tables
-    if not isinstance(given, (list, tuple)) or not all(isinstance(t, Table) for t in given):
-        raise TypeError(f"tables must be an adagrad.Table or a sequence of them, got {tables!r}")
-    if not given:
-        raise ValueError("tables must not be empty")
-    for t, table in enumerate(given):
-        if any(table is other for other in given[:t]):
-            raise ValueError(
-                f"tables[{t}] is given twice: to share a table, give it the bags of all features"
-            )
-        if _real(table) != _real(given[0]):
-            raise ValueError(
-                f"tables[{t}] has dtype {table.dtype} and tables[0] {given[0].dtype}, which compute"
-                " in different dtypes"
-            )
-    return tuple(given)
-
-
-def _real(table: Table) -> torch.dtype:
-    """Return the dtype in which a table computes."""
-    return torch.float64 if table.dtype == "float64" else torch.float32
 
 
 def _check_tensor(name: str, tensor: object, dtypes: Sequence[torch.dtype]) -> None:

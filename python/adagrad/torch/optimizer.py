@@ -25,6 +25,7 @@ from adagrad.torch._optimizer_state import (
     read_entries,
     rule_entry,
 )
+from adagrad.torch._table_weight import TableWeight
 
 __all__ = ["Adagrad"]
 
@@ -163,7 +164,8 @@ class Adagrad(torch.optim.Optimizer):
             self.rule.replace(initial_accumulator=group[name])
             first = sum(len(other["params"]) for other in self.param_groups[:number])
             for i, p in enumerate(group["params"]):
-                states[p] = self._new_state(group, p, _name(group, i, first))
+                if not isinstance(p, TableWeight):  # its table has accumulators
+                    states[p] = self._new_state(group, p, _name(group, i, first))
         except BaseException:
             del self.param_groups[number]
             self._rules.pop(number, None)
