@@ -147,7 +147,10 @@ def names_of(name: str, tables: int) -> list[str]:
 def _check_tables(tables: object) -> tuple[Table, ...]:
     given = (tables,) if isinstance(tables, Table) else tables
     if not isinstance(given, (list, tuple)) or not all(isinstance(t, Table) for t in given):
-        raise TypeError(f"tables must be an adagrad.Table or a sequence of them, got {tables!r}")
+        remedy = f": make one with adagrad.Table({tables}, dim)" if isinstance(tables, int) else ""
+        raise TypeError(
+            f"tables must be an adagrad.Table or a sequence of them, got {tables!r}{remedy}"
+        )
     if not given:
         raise ValueError("tables must not be empty")
     for t, table in enumerate(given):
