@@ -13,26 +13,32 @@ import numpy as np
 import torch
 
 import adagrad._core as _core
-from adagrad.tables.table import Array, Mode, Table
+from adagrad.tables.table import Array, Table
+from adagrad.torch._bags import Bags, by_table, frequencies, only
+from adagrad.torch._maxima import maxima, of_each_id
+from adagrad.torch._options import Reduction
 from adagrad.torch._table_weight import TableWeight
 
-__all__ = ["Bags", "differentiable_pool", "pool"]
+__all__ = ["Call", "differentiable_pool", "pool"]
 
 
-class Bags(NamedTuple):
-    """The bags of one or several tables, those of the first table first."""
+_NOT_FINITE = "is not finite, and on_nonfinite is 'raise'"
 
-    rows: Array
-    offsets: Array  # with the number of rows at the end
-    weights: Array | None
+
+class Call(NamedTuple):
+    """What a forward pass has checked."""
+
+    bags: Bags
+    tables: tuple[Table, ...]
+    how: Reduction
+    stepped: list[TableWeight]  # the weights of the tables that a backward pass steps
 
 
 class _Pool(torch.autograd.Function):
     """The forward pass pools, and the backward pass takes a step of each table.
 
     The first tensor asks autograd for a backward pass. The next two are those that the bags are
-    views of: torch raises an error if they change before the backward pass. The weights are those
-    of the tables to step: all, some or none.
+    views of: torch raises an error if they change before the backward pass.
     """
 
     @staticmethod
@@ -42,17 +48,14 @@ class _Pool(torch.autograd.Function):
         rows: torch.Tensor,
         offsets: torch.Tensor | None,
         weights: torch.Tensor | None,
-        bags: Bags,
-        tables: tuple[Table, ...],
-        mode: Mode,
-        stepped: list[TableWeight],
+        call: Call,
     ) -> torch.Tensor:
-        ctx.bags, ctx.tables, ctx.mode, ctx.stepped = bags, tables, mode, stepped
-        out = pool(bags, tables, mode)
-        used = []
+        ctx.call = call
+        bags, tables, how, _ = call
+        out, used = _pool(bags, tables, how)
         if ctx.needs_input_grad[3]:
             # Copies, because another backward pass may step the tables before this one.
-            for table, own in zip(tables, _by_table(len(tables), bags), strict=True):
+            for table, own in zip(tables, by_table(len(tables), bags), strict=True):
                 used.append(torch.from_numpy(table.gather(own.rows).reshape(-1, table.dim)))
         ctx.save_for_backward(rows, offsets, weights, *used)
         return out
@@ -60,100 +63,110 @@ class _Pool(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        _, _, _, *used = ctx.saved_tensors
-        tables: tuple[Table, ...] = ctx.tables
+        _, _, _, *saved = ctx.saved_tensors
+        bags, tables, how, stepped = ctx.call
         for_weights = None
         if ctx.needs_input_grad[3]:
-            bags = _by_table(len(tables), ctx.bags)
             parts = torch.split(g, [table.dim for table in tables], 1)
-            for_weights = torch.cat(list(map(_differentiate_weights, used, bags, parts)))
-        if ctx.stepped:
-            kept = [weight.table for weight in ctx.stepped]
-            own, columns = ctx.bags, g
-            if len(kept) < len(tables):
-                own, columns = _only(kept, tables, own, g)
-            _step(kept, own, columns.contiguous().numpy(force=True), ctx.mode)
+            own = by_table(len(tables), bags)
+            for_weights = torch.cat(list(map(_differentiate_weights, saved, own, parts)))
+        if stepped:
+            trains = [True] * len(tables)
+            if len(stepped) < len(tables):
+                trains = [any(weight.table is table for weight in stepped) for table in tables]
+            kept = only(trains, tables, bags, g.contiguous().numpy(force=True))
+            _step_pooled(*kept, how, list(compress(saved, trains)))
             # Autograd does not see writes through NumPy.
-            torch.autograd.graph.increment_version(ctx.stepped)
-        return None, None, None, for_weights, None, None, None, None
+            torch.autograd.graph.increment_version(stepped)
+        return None, None, None, for_weights, None
 
 
 differentiable_pool: Callable[..., torch.Tensor] = _Pool.apply
 
 
-def pool(bags: Bags, tables: Sequence[Table], mode: Mode) -> torch.Tensor:
+def pool(call: Call) -> torch.Tensor:
     """Return the results of all bags, those of the tables side by side."""
+    return _pool(call.bags, call.tables, call.how)[0]
+
+
+def _pool(
+    bags: Bags, tables: Sequence[Table], how: Reduction
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Return the results, and of maxima also which ids have them."""
     for table in tables:
         if table._memory is None or table._mapping is not None:  # saves a call for each table
             table._alive()
+    if how.mode == "max":
+        return maxima(bags, tables)
+    mean = how.mode == "mean"
     cores = [table._core for table in tables]
-    return torch.from_numpy(_core.pool_tables(cores, *bags[:2], mode == "mean", bags.weights, 0))
+    pooled = _core.pool_tables(cores, *bags[:2], mean, bags.weights, 0)
+    return torch.from_numpy(pooled), []
 
 
-def _step(tables: Sequence[Table], bags: Bags, g: Array, mode: Mode) -> None:
+def _step_pooled(
+    tables: Sequence[Table], bags: Bags, g: Array, how: Reduction, winners: list[torch.Tensor]
+) -> None:
+    """Take one step of each table, by the gradients of the results."""
+    if how.mode == "max":
+        _check_maxima(tables, g)
+        bags, g = of_each_id(bags, tables, winners, torch.from_numpy(g))
+    elif how.scale_grad_by_freq:
+        bags = _by_frequency(tables, bags, g.dtype)
+    _step(tables, bags, g, mean=how.mode == "mean")
+
+
+def _by_frequency(tables: Sequence[Table], bags: Bags, dtype: np.dtype[Any]) -> Bags:
+    """Return bags whose weights are divided by how often their ids occur in the call."""
+    counts = frequencies(len(tables), bags).astype(dtype)
+    return bags._replace(weights=(1 if bags.weights is None else bags.weights) / counts)
+
+
+def _step(tables: Sequence[Table], bags: Bags, g: Array, *, mean: bool) -> None:
     """Take one step of each table: all of them, or an error and none."""
     for table in tables:
         if table._memory is None or table._mapping is not None:
             table._writeable()
     if len(tables) > 1 and any(table.rule.on_nonfinite == "raise" for table in tables):
         column = 0
-        for t, (table, own) in enumerate(zip(tables, _by_table(len(tables), bags), strict=True)):
+        for t, (table, own) in enumerate(zip(tables, by_table(len(tables), bags), strict=True)):
             if table.rule.on_nonfinite == "raise":
                 part = g[:, column : column + table.dim]
                 sums = table.rule.duplicates == "sum"
-                _check_finite(f"tables[{t}]", own, part, column, mode, sums)
+                _check_finite(f"tables[{t}]", own, part, column, mean=mean, sums=sums)
             column += table.dim
     steps = []
     for table in tables:
         rule, t = table.rule, table.steps + 1
         steps.append((rule._compiled, rule.lr_at(t), table.seed, t))
     cores = [table._core for table in tables]
-    skipped = _core.step_tables(cores, *bags[:2], g, mode == "mean", bags.weights, steps, 0)
+    skipped = _core.step_tables(cores, *bags[:2], g, mean, bags.weights, steps, 0)
     for table, n in zip(tables, skipped, strict=True):
         table._count(n)
 
 
-def _only(
-    kept: Sequence[Table], tables: Sequence[Table], bags: Bags, g: torch.Tensor
-) -> tuple[Bags, torch.Tensor]:
-    """Return the bags of some tables, and the columns of the gradient that are theirs."""
-    chosen = [table in kept for table in tables]
-    parts = list(compress(_by_table(len(tables), bags), chosen))
-    ends = np.cumsum([0, *(len(part.rows) for part in parts)])
-    offsets = [part.offsets[:-1] + end for part, end in zip(parts, ends, strict=False)]
-    weights = None
-    if bags.weights is not None:
-        weights = np.concatenate([part.weights for part in parts if part.weights is not None])
-    own = Bags(
-        np.concatenate([part.rows for part in parts]),
-        np.concatenate([*offsets, ends[-1:]]),
-        weights,
-    )
-    columns = torch.split(g, [table.dim for table in tables], 1)
-    return own, torch.cat(list(compress(columns, chosen)), 1)
+def _check_maxima(tables: Sequence[Table], g: Array) -> None:
+    """Raise if a gradient must be finite and is not, while it is still that of a bag."""
+    column = 0
+    for t, table in enumerate(tables):
+        if table.rule.on_nonfinite == "raise":
+            _check_gradients(f"tables[{t}]", g[:, column : column + table.dim], column)
+        column += table.dim
 
 
-def _by_table(tables: int, bags: Bags) -> list[Bags]:
-    """Return the bags of each table."""
-    rows, offsets, weights = bags
-    count, parts = len(offsets) // tables, []
-    for t in range(tables):
-        own = offsets[t * count : (t + 1) * count + 1]
-        part = slice(int(own[0]), int(own[-1]))
-        parts.append(Bags(rows[part], own - own[0], None if weights is None else weights[part]))
-    return parts
-
-
-def _check_finite(name: str, bags: Bags, g: Array, column: int, mode: Mode, sums: bool) -> None:
-    """Raise if a gradient of a table, which begins at a column of the output, is not finite."""
-    why = "is not finite, and on_nonfinite is 'raise'"
+def _check_gradients(name: str, g: Array, column: int) -> None:
     bad = ~np.isfinite(g)
     if bad.any():
         b, j = np.argwhere(bad)[0]
-        raise ValueError(f"the gradient [{b}, {column + j}] = {g[b, j]} of {name} {why}")
+        raise ValueError(f"the gradient [{b}, {column + j}] = {g[b, j]} of {name} {_NOT_FINITE}")
+
+
+def _check_finite(name: str, bags: Bags, g: Array, column: int, *, mean: bool, sums: bool) -> None:
+    """Raise if a gradient of a table, which begins at a column of the output, is not finite."""
+    _check_gradients(name, g, column)
     sizes = np.diff(bags.offsets)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        each = g / sizes[:, None].astype(g.dtype) if mode == "mean" else g
+        each = g / sizes[:, None].astype(g.dtype) if mean else g
         each = each.repeat(sizes, 0)
         if bags.weights is not None:
             each *= bags.weights[:, None]
@@ -162,14 +175,14 @@ def _check_finite(name: str, bags: Bags, g: Array, column: int, mode: Mode, sums
                 i = bad.argmax()
                 raise ValueError(
                     f"the gradient of row {bags.rows[i]} of {name} times its weight"
-                    f" {bags.weights[i]} {why}"
+                    f" {bags.weights[i]} {_NOT_FINITE}"
                 )
     if sums:
         rows, totals = _core.coalesce(bags.rows, each)
         bad = ~np.isfinite(totals).all(1)
         if bad.any():
             row = rows[bad.argmax()]
-            raise ValueError(f"the sum of the gradients of row {row} of {name} {why}")
+            raise ValueError(f"the sum of the gradients of row {row} of {name} {_NOT_FINITE}")
 
 
 def _differentiate_weights(rows: torch.Tensor, bags: Bags, g: torch.Tensor) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from adagrad.tables.table import Table
+from adagrad.torch._table_state import (
+    KINDS,
+    check_state,
+    earlier_state,
+    restore_state,
+    state_of,
+)
 from adagrad.torch._table_weight import TableWeight, weight_of
 
 if TYPE_CHECKING:
@@ -117,13 +125,79 @@ class TableModule(torch.nn.Module):
             whole.update(others)
             self.__dict__["_parameters"] = whole
 
+    def __getattr__(self, name: str) -> Any:
+        # What torch.nn.EmbeddingBag has, and what state_dict has: tools look up its names.
+        tied = self.__dict__.get("_tied", {})
+        if name in ("num_embeddings", "embedding_dim") and len(tied) == 1:
+            return self.tables[0].rows if name == "num_embeddings" else self.tables[0].dim
+        for kind in KINDS[1:]:
+            weight = tied.get(name.replace(kind, "weight", 1))
+            if weight is not None and name.startswith(kind):
+                return state_of(weight, kind)
+        if name in ("num_embeddings", "embedding_dim", *KINDS) and len(tied) > 1:
+            raise AttributeError(
+                f"{type(self).__name__} has {len(tied)} tables, and {name} is that of one: look at"
+                f" tables[0], weight_0 and so on"
+            )
+        return super().__getattr__(name)
+
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        for name, weight in self._tied.items():
+            for kind in KINDS:
+                keeps = kind == "weight" and keep_vars
+                key = prefix + name.replace("weight", kind)
+                destination[key] = weight if keeps else state_of(weight, kind)
         with self._without_weights():
             super()._save_to_state_dict(destination, prefix, keep_vars)
 
-    def _load_from_state_dict(self, *args: Any) -> None:
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        unexpected: list[str] = []
+        rest = (local_metadata, strict, missing_keys, unexpected, error_msgs)
         with self._without_weights():
-            super()._load_from_state_dict(*args)
+            super()._load_from_state_dict(state_dict, prefix, *rest)  # calls hooks
+        names = {name: [name.replace("weight", kind) for kind in KINDS] for name in self._tied}
+        own = {prefix + n for n in itertools.chain(*names.values())}
+        earlier = prefix + "_extra_state"
+        is_earlier = isinstance(state_dict.get(earlier), dict) and own.isdisjoint(state_dict)
+        unexpected_keys += [
+            key for key in unexpected if key not in own and not (is_earlier and key == earlier)
+        ]
+        try:
+            if is_earlier:
+                state_dict = self._in_earlier(state_dict[earlier], earlier, prefix)
+            found = []
+            for name, weight in self._tied.items():
+                keys = dict(zip(KINDS, (prefix + n for n in names[name]), strict=True))
+                state = {kind: state_dict[key] for kind, key in keys.items() if key in state_dict}
+                if set(state) != {"weight"}:  # what a torch.nn.EmbeddingBag has
+                    missing_keys += [key for kind, key in keys.items() if kind not in state]
+                key = prefix + name.replace("weight", "{}")
+                found.append((weight, state, check_state(weight, state, key)))
+        except (TypeError, ValueError, OSError) as error:
+            error_msgs.append(str(error))
+            return
+        for weight, state, read in found:
+            restore_state(weight, state, read)
+
+    def _in_earlier(self, extra: dict[str, Any], key: str, prefix: str) -> dict[str, torch.Tensor]:
+        """Return the tensors in the extra state that this module once had."""
+        states = extra.get("tables")
+        if not isinstance(states, list) or len(states) != len(self._tied):
+            raise ValueError(f"{key} must be that of {len(self._tied)} tables")
+        found = {}
+        for t, (name, state) in enumerate(zip(self._tied, states, strict=True)):
+            for kind, value in earlier_state(f"{key} of tables[{t}]", state).items():
+                found[prefix + name.replace("weight", kind)] = value
+        return found
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Before its tables were parameters, a module had these two attributes.
@@ -143,7 +217,10 @@ def names_of(name: str, tables: int) -> list[str]:
 def _check_tables(tables: object) -> tuple[Table, ...]:
     given = (tables,) if isinstance(tables, Table) else tables
     if not isinstance(given, (list, tuple)) or not all(isinstance(t, Table) for t in given):
-        raise TypeError(f"tables must be an adagrad.Table or a sequence of them, got {tables!r}")
+        remedy = f": make one with adagrad.Table({tables}, dim)" if isinstance(tables, int) else ""
+        raise TypeError(
+            f"tables must be an adagrad.Table or a sequence of them, got {tables!r}{remedy}"
+        )
     if not given:
         raise ValueError("tables must not be empty")
     for t, table in enumerate(given):

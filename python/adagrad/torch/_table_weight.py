@@ -12,7 +12,7 @@ import torch
 from adagrad.tables.layout import BYTES
 from adagrad.tables.table import Table
 
-__all__ = ["TableWeight", "weight_of"]
+__all__ = ["TableWeight", "tensor_over", "weight_of"]
 
 # The dtypes of tables. NumPy has no bfloat16, so that torch looks at its bits as another.
 _DTYPES = {
@@ -132,8 +132,8 @@ def weight_of(table: Table, requires_grad: bool = True) -> TableWeight:
     if found is not None and found.table is table and table._memory is not None:
         return found
     mapping = table._mapping
-    is_read = mapping is not None and mapping.mode == "r"
-    memory = mapping.private() if is_read else table._writeable()
+    is_changed = mapping is None or mapping.mode == "r+"
+    memory = table._writeable() if is_changed else mapping.private()  # type: ignore[union-attr]
     with torch.inference_mode(False):
         data = tensor_over(memory, table, 0, table.dim, table.dtype)
         weight: TableWeight = torch.Tensor._make_subclass(TableWeight, data, requires_grad)

@@ -6,17 +6,23 @@ Checks arguments. The autograd function is in `_pooling`, the state in `_table_s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 
 import adagrad._core as _core
 from adagrad._arguments import check_flag, check_integer
-from adagrad.tables.table import Array, Mode, Table
-from adagrad.torch._pooling import Bags, differentiable_pool, pool
+from adagrad.rule import Rule
+from adagrad.tables.table import Array, Table
+from adagrad.torch._bags import Bags
+from adagrad.torch._options import BagMode, Reduction, check_norm, check_reduction, describe
+from adagrad.torch._params import renormalize, table_of
+from adagrad.torch._pooling import Call, differentiable_pool, pool
 from adagrad.torch._table_module import TableModule, real_dtype
-from adagrad.torch._table_state import read_state, restore_state, state_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["TableEmbeddingBag"]
 
@@ -26,6 +32,7 @@ _IDS = (torch.int64, torch.int32)
 with torch.inference_mode(False):
     _TRAINS = torch.empty(0, device="cpu", requires_grad=True)
     _FROZEN = torch.empty(0, device="cpu")
+_REALS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -36,7 +43,7 @@ def _untraced(function: _Function) -> _Function:
 
 
 class TableEmbeddingBag(TableModule):
-    """Sums or means of bags of rows, like `torch.nn.EmbeddingBag`, trained by the backward pass.
+    """Sums, means or maxima of bags of rows, like `torch.nn.EmbeddingBag`, trained in place.
 
     The forward pass is `Table.pool`. The backward pass is `Table.step_pooled`: it takes one step of
     AdaGrad, by the rule of the table, on the rows that were used. There is no gradient of the size
@@ -49,18 +56,29 @@ class TableEmbeddingBag(TableModule):
         Read, and updated in place. With several tables, each gets the same number of bags. They
         must be distinct, and compute in one dtype. To share a table between features, give it the
         bags of all of them.
-    mode : {"mean", "sum"}, default "mean"
+    mode : {"mean", "sum", "max"}, default "mean"
         How a bag is reduced.
     include_last_offset : bool, default False
         Whether `offsets` ends with the number of ids.
     padding_idx : int, optional
         An id that does not count: bags skip it, and its row is never updated. A negative value
         counts from the end of each table.
+    max_norm : float, optional
+        Each call first scales the rows that it uses to have at most this norm, in the table, in
+        eval mode too.
+    norm_type : float, default 2
+        The p of the p-norm of `max_norm`. Positive, and may be infinite.
+    scale_grad_by_freq : bool, default False
+        Divide the gradients of a row by the number of times that its id occurs in the call. Not
+        with mode "max".
+    sparse : bool, default False
+        Without effect, because no gradient of the table is made. Accepted because
+        `torch.nn.EmbeddingBag` has it.
 
     Attributes
     ----------
     tables : tuple of Table
-    mode, include_last_offset, padding_idx
+    mode, include_last_offset, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse
         As given.
     weight : Parameter of shape [rows, dim]
         The params of the table, in its memory: what is written to it is written to the table. With
@@ -117,21 +135,77 @@ class TableEmbeddingBag(TableModule):
     def __init__(
         self,
         tables: Table | Sequence[Table],
-        mode: Mode = "mean",
+        mode: BagMode = "mean",
         include_last_offset: bool = False,
         padding_idx: int | None = None,
+        *,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        sparse: bool = False,
     ) -> None:
         super().__init__(tables)
-        if mode not in ("mean", "sum"):
-            raise ValueError(f"mode must be 'mean' or 'sum', got {mode!r}")
         if padding_idx is not None:
             padding_idx = check_integer("padding_idx", padding_idx, -(2**63))
             rows = min(table.rows for table in self.tables)
             if not -rows <= padding_idx < rows:
                 raise IndexError(f"padding_idx={padding_idx} is out of range for {rows} rows")
-        self.mode = mode
+        self.mode, self.scale_grad_by_freq = check_reduction(mode, scale_grad_by_freq)
+        self.max_norm, self.norm_type = check_norm(max_norm, norm_type)
+        self.sparse = check_flag("sparse", sparse)
         self.include_last_offset = check_flag("include_last_offset", include_last_offset)
         self.padding_idx = padding_idx
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        embeddings: torch.Tensor,
+        freeze: bool = True,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        mode: BagMode = "mean",
+        sparse: bool = False,
+        include_last_offset: bool = False,
+        padding_idx: int | None = None,
+        *,
+        rule: Rule | None = None,
+    ) -> Self:
+        """Make a table in memory with given params, and a module for it.
+
+        Parameters
+        ----------
+        embeddings : Tensor of float32, float64, bfloat16 or float16, shape [rows, dim]
+            Copied; torch's module shares its memory.
+        freeze : bool, default True
+            Whether the module starts as after ``requires_grad_(False)``.
+        max_norm, norm_type, scale_grad_by_freq, mode, sparse, include_last_offset, padding_idx
+            As for the constructor.
+        rule : Rule, optional
+            That of the table; by default ``Rule()``.
+
+        Returns
+        -------
+        TableEmbeddingBag
+
+        Raises
+        ------
+        TypeError, ValueError, IndexError
+            If an argument is not valid.
+        """
+        _check_tensor("embeddings", embeddings, _REALS)
+        bags = cls(
+            table_of(embeddings.detach(), rule),
+            mode,
+            include_last_offset,
+            padding_idx,
+            max_norm=max_norm,
+            norm_type=norm_type,
+            scale_grad_by_freq=scale_grad_by_freq,
+            sparse=sparse,
+        )
+        bags.requires_grad_(not check_flag("freeze", freeze))
+        return bags
 
     @_untraced
     def forward(
@@ -185,20 +259,22 @@ class TableEmbeddingBag(TableModule):
             self._check_weights(weights, input)
             weights = weights.reshape(-1)
         given = ends
-        if self.padding_idx is not None:
-            rows, ends, weights = self._unpad(rows, ends, weights)
-        factors = None if weights is None else weights.detach().contiguous().numpy(force=True)
-        bags = Bags(rows.contiguous().numpy(), ends, factors)
         stepped = self._stepped()
         learns = stepped or (weights is not None and weights.requires_grad)
-        tables = self._tables
         try:
+            if self.max_norm is not None:
+                bags = Bags(rows.contiguous().numpy(), ends, None)
+                renormalize(bags, list(self._tied.values()), self.max_norm, self.norm_type)
+            if self.padding_idx is not None:
+                rows, ends, weights = self._unpad(rows, ends, weights)
+            factors = None if weights is None else weights.detach().contiguous().numpy(force=True)
+            bags = Bags(rows.contiguous().numpy(), ends, factors)
+            how = Reduction(self.mode, self.scale_grad_by_freq)
+            call = Call(bags, self._tables, how, stepped)
             if not (learns and torch.is_grad_enabled()):
-                return pool(bags, tables, self.mode)
+                return pool(call)
             anchor = _TRAINS if stepped else _FROZEN
-            return differentiable_pool(
-                anchor, rows, offsets, weights, bags, tables, self.mode, stepped
-            )
+            return differentiable_pool(anchor, rows, offsets, weights, call)
         except IndexError:
             raise self._out_of_range(input, given) from None
 
@@ -233,6 +309,8 @@ class TableEmbeddingBag(TableModule):
     ) -> tuple[torch.Tensor, Array, torch.Tensor | None]:
         """Remove the padding ids."""
         assert self.padding_idx is not None
+        for table in self.tables:
+            table._alive()
         _core.check_bags([table._core for table in self.tables], rows.contiguous().numpy(), ends)
         bags = (len(ends) - 1) // len(self.tables)
         kept = torch.empty(len(rows), dtype=torch.bool, device="cpu")
@@ -259,46 +337,9 @@ class TableEmbeddingBag(TableModule):
                 )
         raise AssertionError("every id is in range")
 
-    def get_extra_state(self) -> dict[str, Any]:
-        """Return the part of `state_dict` that holds the tables.
-
-        Returns
-        -------
-        dict
-            "tables" has a dict per table. Its "table" is a tensor [rows, dim + accumulators] that
-            shares the memory of the table; of bytes, if params and accumulators have different
-            dtypes. Its "header" is that of the table's file, in JSON.
-        """
-        return {"tables": [state_of(table) for table in self.tables]}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Load what `get_extra_state` has returned for tables of the same layout.
-
-        Parameters
-        ----------
-        state : dict
-
-        Raises
-        ------
-        TypeError, ValueError
-            If it is not such a state, or of another layout. No table has changed then.
-        """
-        states = state.get("tables") if isinstance(state, dict) else None
-        if not isinstance(states, list) or len(states) != len(self.tables):
-            raise ValueError(f"the state must be that of {len(self.tables)} tables")
-        names = [f"the state of tables[{t}]" for t in range(len(states))]
-        found = list(map(read_state, names, self.tables, states))  # raises before the first change
-        for table, (read, memory) in zip(self.tables, found, strict=True):
-            restore_state(table, read, memory)
-
     def extra_repr(self) -> str:
-        """Return the tables and options for `repr`."""
-        tables = ", ".join(map(repr, self.tables))
-        options = [f"mode={self.mode!r}"]
-        options += ["include_last_offset=True"] if self.include_last_offset else []
-        options += [] if self.padding_idx is None else [f"padding_idx={self.padding_idx}"]
-        options += [] if self.requires_grad else ["requires_grad=False"]
-        return ", ".join([tables if len(self.tables) == 1 else f"[{tables}]", *options])
+        """Return what torch's module shows, and the tables."""
+        return describe(self)
 
 
 def _check_tensor(name: str, tensor: object, dtypes: Sequence[torch.dtype]) -> None:
