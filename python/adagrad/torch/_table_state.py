@@ -1,7 +1,6 @@
 """What a `state_dict` has of a table: params, accumulators and the header of its file, as tensors.
 
-The first two share the memory of the table, but have storages of their own: libraries look for
-tensors that share a storage, and drop or refuse them.
+The first two share the memory of the table.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import torch
 from adagrad.tables import header as file_header
 from adagrad.tables.layout import BYTES
 from adagrad.tables.table import Table
-from adagrad.torch._table_weight import TableWeight, tensor_over
+from adagrad.torch._table_weight import TableWeight, tensor_over, view_or_copy
 
 __all__ = ["KINDS", "StateTensor", "check_state", "earlier_state", "restore_state", "state_of"]
 
@@ -22,12 +21,27 @@ KINDS = ("weight", "accumulator", "header")
 
 
 class StateTensor(torch.Tensor):
-    """A tensor that pickles and copies become a plain, contiguous one of.
+    """A view with gaps that is saved and copied without them.
 
-    torch.save would write all of the memory that a view skips.
+    Its pickles and deep copies are plain, contiguous tensors: torch.save would write all the memory
+    that a view spans.
     """
 
     __torch_function__ = torch._C._disabled_torch_function_impl
+
+    def untyped_storage(self) -> torch.UntypedStorage:
+        """Return a storage at the address of the first element, with the size of all elements.
+
+        safetensors and accelerate look at addresses and sizes of storages for tensors that share
+        memory, or are less than their memory, and drop or refuse these.
+        """
+        whole = self.as_subclass(torch.Tensor).untyped_storage()
+        storage: torch.UntypedStorage = whole[: self.numel() * self.element_size()]
+        return storage
+
+    def view(self, *shape: Any) -> torch.Tensor:
+        """Return the elements in another shape: a copy if a view is impossible."""
+        return view_or_copy(self, *shape)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.as_subclass(torch.Tensor).contiguous().__reduce_ex__(protocol)

@@ -12,7 +12,7 @@ import torch
 from adagrad.tables.layout import BYTES
 from adagrad.tables.table import Table
 
-__all__ = ["TableWeight", "tensor_over", "weight_of"]
+__all__ = ["TableWeight", "tensor_over", "view_or_copy", "weight_of"]
 
 # The dtypes of tables. NumPy has no bfloat16, so that torch looks at its bits as another.
 _DTYPES = {
@@ -63,10 +63,8 @@ class TableWeight(torch.nn.Parameter):
         self.data.copy_(value)
 
     def view(self, *shape: Any) -> torch.Tensor:
-        """Return the elements in another shape: a copy if a view is impossible, as for one row."""
-        if len(shape) == 1 and isinstance(shape[0], torch.dtype):
-            return super().view(*shape)
-        return self.reshape(*shape)  # parameters_to_vector asks for view(-1)
+        """Return the elements in another shape: a copy if a view is impossible."""
+        return view_or_copy(self, *shape)
 
     def share_memory_(self) -> TableWeight:
         """Raise RuntimeError: the memory of a table does not move."""
@@ -140,6 +138,13 @@ def weight_of(table: Table, requires_grad: bool = True) -> TableWeight:
     weight.table, weight.memory, weight._seen = table, memory, weight._version
     _WEIGHTS[id(table)] = weight
     return weight
+
+
+def view_or_copy(tensor: torch.Tensor, *shape: Any) -> torch.Tensor:
+    """Return ``tensor.view(*shape)``, which tools call with -1 to flatten; there are gaps."""
+    if len(shape) == 1 and isinstance(shape[0], torch.dtype):
+        return torch.Tensor.view(tensor, *shape)
+    return tensor.reshape(*shape)
 
 
 def tensor_over(memory: Any, table: Table, begin: int, length: int, dtype: str) -> torch.Tensor:
