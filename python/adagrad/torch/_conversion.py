@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import torch
 
 from adagrad.rule import Rule
-from adagrad.tables.layout import BYTES
-from adagrad.tables.table import Array, Table
+from adagrad.tables.table import Table
 from adagrad.torch._groups import Groups
+from adagrad.torch._table_state import restore_state
 from adagrad.torch.embedding import TableEmbeddingBag
 from adagrad.torch.optimizer import Adagrad
 
@@ -110,12 +110,11 @@ def to_tables(
     while made:  # what is replaced can be freed before the next table is filled
         found, bags, state = made.pop()
         table, weight = bags.tables[0], found.module.weight
-        bags.weight.detach().copy_(weight.detach())
+        tensors = {"weight": weight.detach()}
         if state:
-            sums = state["sum"].detach().to(getattr(torch, table.state_dtype))
-            raw = sums.contiguous().view(torch.uint8).reshape(table.rows, -1)
-            _accumulators(table)[:] = raw.numpy()
+            tensors["accumulator"] = state["sum"].reshape(table.rows, -1)
             table.steps = int(state["step"])
+        restore_state(bags.weight, tensors, None)
         groups.replace(weight, bags.weight)
         model = _replace(model, found, bags)
     return model
@@ -164,7 +163,7 @@ def from_tables(
             freeze=not weight.requires_grad,
             **{name: getattr(last.module, name) for name in _OPTIONS},
         )
-        sums = torch.from_numpy(_accumulators(table).copy()).view(getattr(torch, table.state_dtype))
+        sums = last.module.accumulator
         groups.replace(weight, bag.weight, steps=table.steps, sums=sums)
         model = _replace(model, last, bag.train(last.module.training))
     return model
@@ -214,12 +213,6 @@ def _bags_like(
 
 def _name_of(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def _accumulators(table: Table) -> Array:
-    """Return the bytes of the accumulators, a view: where params have 16 bits, they lie between."""
-    rows = table._alive().reshape(table.rows, -1)
-    return rows[:, table.dim * BYTES[table.dtype] :]
 
 
 def _replace(model: torch.nn.Module, found: _Found, new: torch.nn.Module) -> torch.nn.Module:
