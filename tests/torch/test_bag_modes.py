@@ -159,6 +159,25 @@ def test_several_tables(mode, padding_idx, rng):
         assert held(*tables) == held(*(one.tables[0] for one in alone))
 
 
+@pytest.mark.parametrize("mode", ["max", "mean"])
+def test_one_of_several_tables_is_frozen(mode, rng):
+    """It does not change, and the others step as they do alone."""
+    tables = [make(seed=t) for t in range(3)]
+    options = {"scale_grad_by_freq": mode != "max"}
+    alone = {t: TableEmbeddingBag(tables[t].copy(), mode, **options) for t in (0, 2)}
+    module = TableEmbeddingBag(tables, mode, **options)
+    module.weight_1.requires_grad_(False)
+    before = held(tables[1])
+    input = torch.from_numpy(rng.integers(0, ROWS, (3, 5, 4)))
+    out = module(input.reshape(15, 4))
+    g = torch.from_numpy(rng.standard_normal(out.shape).astype("f4"))
+    out.backward(g)
+    assert held(tables[1]) == before
+    for t, one in alone.items():
+        one(input[t]).backward(g[:, DIM * t : DIM * (t + 1)])
+        assert held(tables[t]) == held(*one.tables)
+
+
 def test_maxima_without_ids():
     """Empty bags are 0, and every backward pass is a step."""
     table = make()
@@ -227,6 +246,41 @@ def test_maxima_skip_what_is_not_finite(rng):
     assert table.skipped == 1
     assert np.array_equal(change[3], np.zeros(DIM))  # by rows, as every sparse step
     np.testing.assert_allclose(change[5], 1, rtol=1e-6)
+
+
+@given(seed=st.integers(0, 2**32), padding_idx=st.integers(-ROWS, ROWS - 1))
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_padded_bags_are_shorter_bags(mode, seed, padding_idx):
+    """A matrix with padding gives what offsets give, wherever the padding is, and all of it too."""
+    rng = np.random.default_rng(seed)
+    table, same = make(), make()
+    ids, offsets = draw_bags(rng)
+    ends = np.r_[offsets.numpy(), len(ids)]
+    matrix = torch.full((len(offsets), 6), padding_idx % ROWS)
+    for b, (first, last) in enumerate(itertools.pairwise(ends)):
+        places = np.sort(rng.permutation(6)[: last - first])
+        matrix[b, places] = ids[first:last]
+    out = TableEmbeddingBag(table, mode, padding_idx=padding_idx)(matrix)
+    expected = TableEmbeddingBag(same, mode, padding_idx=padding_idx)(ids, offsets)
+    assert torch.equal(out, expected)
+    out.square().sum().backward()
+    expected.square().sum().backward()
+    assert held(table) == held(same)
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+@pytest.mark.parametrize("of_offsets", [torch.int32, torch.int64], ids=str)
+@pytest.mark.parametrize("of_ids", [torch.int32, torch.int64], ids=str)
+def test_ids_and_offsets_may_differ_in_dtype(of_ids, of_offsets, mode, rng):
+    """Empty ids, too, with one bag or two."""
+    table = make()
+    other, _ = theirs(table, mode=mode)
+    ids, offsets = draw_bags(rng)
+    none, zeros = torch.zeros(0, dtype=of_ids), torch.zeros(2, dtype=of_offsets)
+    for bags in ((ids.to(of_ids), offsets.to(of_offsets)), (none, zeros), (none, zeros[:1])):
+        module = TableEmbeddingBag(table, mode, max_norm=9.0, scale_grad_by_freq=mode != "max")
+        torch.testing.assert_close(module(*bags), other(*bags))
+        module(*bags).sum().backward()
 
 
 # --- norms
