@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -281,6 +282,53 @@ def test_ids_and_offsets_may_differ_in_dtype(of_ids, of_offsets, mode, rng):
         module = TableEmbeddingBag(table, mode, max_norm=9.0, scale_grad_by_freq=mode != "max")
         torch.testing.assert_close(module(*bags), other(*bags))
         module(*bags).sum().backward()
+
+
+def nested(values, offsets):
+    return torch.nested.nested_tensor_from_jagged(values, offsets)
+
+
+@pytest.mark.parametrize("include_last_offset", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_nested_bags(weighted, include_last_offset, rng):
+    """As torch takes them, whatever include_last_offset says."""
+    table, same = make(), make()
+    ids, offsets = draw_bags(rng)
+    ends = torch.cat([offsets, torch.tensor([len(ids)])])
+    factors = [None, None, None]
+    if weighted:
+        w = torch.from_numpy(rng.standard_normal(ids.shape).astype("f4"))
+        factors = [w.clone().requires_grad_() for _ in range(3)]
+    options = {"mode": "sum", "include_last_offset": include_last_offset}
+    bags = nested(ids, ends)
+    given = [None if w is None else nested(w, ends) for w in factors[:2]]
+    out = TableEmbeddingBag(table, **options)(bags, None, given[0])
+    torch.testing.assert_close(out, theirs(table, **options)[0](bags, None, given[1]))
+    expected = TableEmbeddingBag(same, "sum")(ids, offsets, factors[2])
+    assert torch.equal(out, expected)
+    out.square().sum().backward()
+    expected.square().sum().backward()
+    assert held(table) == held(same)
+    assert not weighted or torch.equal(factors[0].grad, factors[2].grad)
+
+
+def test_bad_nested_bags():
+    ids, ends = torch.tensor([1, 2, 3]), torch.tensor([0, 2, 3])
+    bags, table = nested(ids, ends), make()
+    starts, lengths = torch.tensor([0, 1]), torch.tensor([2, 1])
+    gaps = torch.nested.narrow(ids.repeat(2, 1), 1, starts, lengths, layout=torch.jagged)
+    for message, *arguments in (
+        ("offsets must be None if input is nested", bags, ends),
+        ("gaps between its bags: call input.contiguous()", gaps),
+        ("layout=torch.jagged and two dimensions", nested(torch.ones(3, 2), ends)),
+        ("per_sample_weights must be nested as input is", bags, None, torch.ones(3)),
+        ("must be nested as input is", bags, None, nested(torch.ones(3), ends.clone())),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            TableEmbeddingBag(table, "sum")(*arguments)
+    with pytest.raises(IndexError, match=r"input\[1\] = 99"):
+        TableEmbeddingBag(table, "sum")(nested(torch.tensor([1, 99, 3]), ends))
+    assert TableEmbeddingBag(table, "sum")(gaps.contiguous()).shape == (2, DIM)
 
 
 # --- norms
