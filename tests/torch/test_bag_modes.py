@@ -532,6 +532,34 @@ def test_repr_begins_as_that_of_torch():
     assert two[3].startswith("  (1): Table(5, ")
 
 
+def test_earlier_pickles_have_fewer_options(rng):
+    module, input = TableEmbeddingBag(make()), torch.from_numpy(rng.integers(0, ROWS, (3, 4)))
+    expected = module(input)
+    state = module.__getstate__()
+    for name in ("max_norm", "norm_type", "scale_grad_by_freq", "sparse"):
+        del state[name]
+    earlier = TableEmbeddingBag.__new__(TableEmbeddingBag)
+    earlier.__setstate__(state)
+    assert torch.equal(earlier(input), expected)
+    assert repr(earlier) == repr(module)
+
+
+@pytest.mark.parametrize("grad", ["no_grad", "inference_mode"])
+def test_options_where_autograd_is_off(grad, rng):
+    """Norms are bounded there too, and no table steps."""
+    table, bags = make(), draw_bags(rng)
+    w = torch.from_numpy(np.array(table.weights))
+    with getattr(torch, grad)():
+        out = TableEmbeddingBag(table, "max", max_norm=1.0)(*bags)
+        expected = torch.nn.functional.embedding_bag(
+            *bags[:1], w, bags[1], mode="max", max_norm=1.0
+        )
+    assert torch.equal(out, expected)
+    assert_same_bits(np.array(table.weights), w.numpy())
+    TableEmbeddingBag(table, "max", max_norm=1.0)(*bags).sum().backward()
+    assert table.steps == 1
+
+
 @pytest.mark.parametrize(
     ("error", "message", "options"),
     [

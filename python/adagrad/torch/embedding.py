@@ -132,6 +132,12 @@ class TableEmbeddingBag(TableModule):
     [[-0.5, -0.5], [-0.5, -0.5], [-0.5, -0.5]]
     """
 
+    # Of modules that were pickled before they had these.
+    max_norm: float | None = None
+    norm_type: float = 2.0
+    scale_grad_by_freq: bool = False
+    sparse: bool = False
+
     def __init__(
         self,
         tables: Table | Sequence[Table],
