@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -159,6 +160,25 @@ def test_several_tables(mode, padding_idx, rng):
         assert held(*tables) == held(*(one.tables[0] for one in alone))
 
 
+@pytest.mark.parametrize("mode", ["max", "mean"])
+def test_one_of_several_tables_is_frozen(mode, rng):
+    """It does not change, and the others step as they do alone."""
+    tables = [make(seed=t) for t in range(3)]
+    options = {"scale_grad_by_freq": mode != "max"}
+    alone = {t: TableEmbeddingBag(tables[t].copy(), mode, **options) for t in (0, 2)}
+    module = TableEmbeddingBag(tables, mode, **options)
+    module.weight_1.requires_grad_(False)
+    before = held(tables[1])
+    input = torch.from_numpy(rng.integers(0, ROWS, (3, 5, 4)))
+    out = module(input.reshape(15, 4))
+    g = torch.from_numpy(rng.standard_normal(out.shape).astype("f4"))
+    out.backward(g)
+    assert held(tables[1]) == before
+    for t, one in alone.items():
+        one(input[t]).backward(g[:, DIM * t : DIM * (t + 1)])
+        assert held(tables[t]) == held(*one.tables)
+
+
 def test_maxima_without_ids():
     """Empty bags are 0, and every backward pass is a step."""
     table = make()
@@ -227,6 +247,88 @@ def test_maxima_skip_what_is_not_finite(rng):
     assert table.skipped == 1
     assert np.array_equal(change[3], np.zeros(DIM))  # by rows, as every sparse step
     np.testing.assert_allclose(change[5], 1, rtol=1e-6)
+
+
+@given(seed=st.integers(0, 2**32), padding_idx=st.integers(-ROWS, ROWS - 1))
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_padded_bags_are_shorter_bags(mode, seed, padding_idx):
+    """A matrix with padding gives what offsets give, wherever the padding is, and all of it too."""
+    rng = np.random.default_rng(seed)
+    table, same = make(), make()
+    ids, offsets = draw_bags(rng)
+    ends = np.r_[offsets.numpy(), len(ids)]
+    matrix = torch.full((len(offsets), 6), padding_idx % ROWS)
+    for b, (first, last) in enumerate(itertools.pairwise(ends)):
+        places = np.sort(rng.permutation(6)[: last - first])
+        matrix[b, places] = ids[first:last]
+    out = TableEmbeddingBag(table, mode, padding_idx=padding_idx)(matrix)
+    expected = TableEmbeddingBag(same, mode, padding_idx=padding_idx)(ids, offsets)
+    assert torch.equal(out, expected)
+    out.square().sum().backward()
+    expected.square().sum().backward()
+    assert held(table) == held(same)
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+@pytest.mark.parametrize("of_offsets", [torch.int32, torch.int64], ids=str)
+@pytest.mark.parametrize("of_ids", [torch.int32, torch.int64], ids=str)
+def test_ids_and_offsets_may_differ_in_dtype(of_ids, of_offsets, mode, rng):
+    """Empty ids, too, with one bag or two."""
+    table = make()
+    other, _ = theirs(table, mode=mode)
+    ids, offsets = draw_bags(rng)
+    none, zeros = torch.zeros(0, dtype=of_ids), torch.zeros(2, dtype=of_offsets)
+    for bags in ((ids.to(of_ids), offsets.to(of_offsets)), (none, zeros), (none, zeros[:1])):
+        module = TableEmbeddingBag(table, mode, max_norm=9.0, scale_grad_by_freq=mode != "max")
+        torch.testing.assert_close(module(*bags), other(*bags))
+        module(*bags).sum().backward()
+
+
+def nested(values, offsets):
+    return torch.nested.nested_tensor_from_jagged(values, offsets)
+
+
+@pytest.mark.parametrize("include_last_offset", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_nested_bags(weighted, include_last_offset, rng):
+    """As torch takes them, whatever include_last_offset says."""
+    table, same = make(), make()
+    ids, offsets = draw_bags(rng)
+    ends = torch.cat([offsets, torch.tensor([len(ids)])])
+    factors = [None, None, None]
+    if weighted:
+        w = torch.from_numpy(rng.standard_normal(ids.shape).astype("f4"))
+        factors = [w.clone().requires_grad_() for _ in range(3)]
+    options = {"mode": "sum", "include_last_offset": include_last_offset}
+    bags = nested(ids, ends)
+    given = [None if w is None else nested(w, ends) for w in factors[:2]]
+    out = TableEmbeddingBag(table, **options)(bags, None, given[0])
+    torch.testing.assert_close(out, theirs(table, **options)[0](bags, None, given[1]))
+    expected = TableEmbeddingBag(same, "sum")(ids, offsets, factors[2])
+    assert torch.equal(out, expected)
+    out.square().sum().backward()
+    expected.square().sum().backward()
+    assert held(table) == held(same)
+    assert not weighted or torch.equal(factors[0].grad, factors[2].grad)
+
+
+def test_bad_nested_bags():
+    ids, ends = torch.tensor([1, 2, 3]), torch.tensor([0, 2, 3])
+    bags, table = nested(ids, ends), make()
+    starts, lengths = torch.tensor([0, 1]), torch.tensor([2, 1])
+    gaps = torch.nested.narrow(ids.repeat(2, 1), 1, starts, lengths, layout=torch.jagged)
+    for message, *arguments in (
+        ("offsets must be None if input is nested", bags, ends),
+        ("gaps between its bags: call input.contiguous()", gaps),
+        ("layout=torch.jagged and two dimensions", nested(torch.ones(3, 2), ends)),
+        ("per_sample_weights must be nested as input is", bags, None, torch.ones(3)),
+        ("must be nested as input is", bags, None, nested(torch.ones(3), ends.clone())),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            TableEmbeddingBag(table, "sum")(*arguments)
+    with pytest.raises(IndexError, match=r"input\[1\] = 99"):
+        TableEmbeddingBag(table, "sum")(nested(torch.tensor([1, 99, 3]), ends))
+    assert TableEmbeddingBag(table, "sum")(gaps.contiguous()).shape == (2, DIM)
 
 
 # --- norms
@@ -428,6 +530,34 @@ def test_repr_begins_as_that_of_torch():
     assert two[1] == "  mode='max'"
     assert two[2].startswith("  (0): Table(12, ")
     assert two[3].startswith("  (1): Table(5, ")
+
+
+def test_earlier_pickles_have_fewer_options(rng):
+    module, input = TableEmbeddingBag(make()), torch.from_numpy(rng.integers(0, ROWS, (3, 4)))
+    expected = module(input)
+    state = module.__getstate__()
+    for name in ("max_norm", "norm_type", "scale_grad_by_freq", "sparse"):
+        del state[name]
+    earlier = TableEmbeddingBag.__new__(TableEmbeddingBag)
+    earlier.__setstate__(state)
+    assert torch.equal(earlier(input), expected)
+    assert repr(earlier) == repr(module)
+
+
+@pytest.mark.parametrize("grad", ["no_grad", "inference_mode"])
+def test_options_where_autograd_is_off(grad, rng):
+    """Norms are bounded there too, and no table steps."""
+    table, bags = make(), draw_bags(rng)
+    w = torch.from_numpy(np.array(table.weights))
+    with getattr(torch, grad)():
+        out = TableEmbeddingBag(table, "max", max_norm=1.0)(*bags)
+        expected = torch.nn.functional.embedding_bag(
+            *bags[:1], w, bags[1], mode="max", max_norm=1.0
+        )
+    assert torch.equal(out, expected)
+    assert_same_bits(np.array(table.weights), w.numpy())
+    TableEmbeddingBag(table, "max", max_norm=1.0)(*bags).sum().backward()
+    assert table.steps == 1
 
 
 @pytest.mark.parametrize(

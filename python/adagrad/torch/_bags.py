@@ -7,10 +7,11 @@ from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from adagrad.tables.table import Array, Table
 
-__all__ = ["Bags", "by_table", "frequencies", "only"]
+__all__ = ["Bags", "by_table", "frequencies", "only", "unnest"]
 
 
 class Bags(NamedTuple):
@@ -51,6 +52,33 @@ def only(
     )
     columns = np.repeat(kept, [table.dim for table in tables])
     return list(compress(tables, kept)), own, g[:, columns].copy()
+
+
+def unnest(
+    input: torch.Tensor, offsets: torch.Tensor | None, weights: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Return the values of a nested tensor, where each bag begins and the last ends, and weights.
+
+    Other values than the layout are not checked.
+    """
+    if offsets is not None:
+        raise ValueError("offsets must be None if input is nested")
+    if input.layout is not torch.jagged or input.ndim != 2:
+        raise ValueError(
+            "a nested input must have layout=torch.jagged and two dimensions, got layout"
+            f" {input.layout} and {input.ndim} dimensions"
+        )
+    if input.lengths() is not None:
+        raise ValueError("the nested input has gaps between its bags: call input.contiguous()")
+    if weights is not None:
+        # Two nested tensors have equal shapes only if they share their offsets.
+        if not weights.is_nested or weights.shape != input.shape:
+            raise ValueError(
+                "per_sample_weights must be nested as input is: make them by"
+                " torch.nested.nested_tensor_from_jagged(values, input.offsets())"
+            )
+        weights = weights.values()
+    return input.values(), input.offsets(), weights
 
 
 def frequencies(tables: int, bags: Bags) -> Array:

@@ -15,7 +15,7 @@ import adagrad._core as _core
 from adagrad._arguments import check_flag, check_integer
 from adagrad.rule import Rule
 from adagrad.tables.table import Array, Table
-from adagrad.torch._bags import Bags
+from adagrad.torch._bags import Bags, unnest
 from adagrad.torch._options import BagMode, Reduction, check_norm, check_reduction, describe
 from adagrad.torch._params import renormalize, table_of
 from adagrad.torch._pooling import Call, differentiable_pool, pool
@@ -132,6 +132,12 @@ class TableEmbeddingBag(TableModule):
     [[-0.5, -0.5], [-0.5, -0.5], [-0.5, -0.5]]
     """
 
+    # Of modules that were pickled before they had these.
+    max_norm: float | None = None
+    norm_type: float = 2.0
+    scale_grad_by_freq: bool = False
+    sparse: bool = False
+
     def __init__(
         self,
         tables: Table | Sequence[Table],
@@ -219,7 +225,8 @@ class TableEmbeddingBag(TableModule):
         Parameters
         ----------
         input : Tensor of int32 or int64, shape [n] or [T * B, L]
-            Ids, those of the first table first. A matrix has a bag of L ids in each row.
+            Ids, those of the first table first. A matrix has a bag of L ids in each row; a nested
+            tensor with ``layout=torch.jagged`` has bags of any length.
         offsets : Tensor of int32 or int64, shape [T * B], or [T * B + 1] with include_last_offset
             Position of the first id of each bag; required if, and only if, `input` has one
             dimension. Bags may be empty.
@@ -239,6 +246,9 @@ class TableEmbeddingBag(TableModule):
             If an argument is not valid or an id is out of range. The backward pass finds no such
             error.
         """
+        if isinstance(input, torch.Tensor) and input.is_nested:
+            input, ends, per_sample_weights = unnest(input, offsets, per_sample_weights)
+            offsets = ends if self.include_last_offset else ends[:-1]
         _check_tensor("input", input, _IDS)
         rows, ends = input, None
         if input.ndim == 2:
