@@ -37,8 +37,6 @@ def only(
     kept: Sequence[bool], tables: tuple[Table, ...], bags: Bags, g: Array
 ) -> tuple[Sequence[Table], Bags, Array]:
     """Return some of the tables, with their bags and the gradients of these."""
-    if all(kept):
-        return tables, bags, g
     parts = list(compress(by_table(len(tables), bags), kept))
     ends = np.cumsum([0, *(len(part.rows) for part in parts)])
     offsets = [part.offsets[:-1] + end for part, end in zip(parts, ends, strict=False)]

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.autograd.function import once_differentiable
+from torch.autograd.graph import increment_version
 
 import adagrad._core as _core
 from adagrad.tables.table import Array, Table
@@ -52,7 +54,7 @@ class _Pool(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.call = call
         bags, tables, how, _ = call
-        out, used = _pool(bags, tables, how)
+        out, used = pool(bags, tables, how)
         if ctx.needs_input_grad[3]:
             # Copies, because another backward pass may step the tables before this one.
             for table, own in zip(tables, by_table(len(tables), bags), strict=True):
@@ -61,46 +63,53 @@ class _Pool(torch.autograd.Function):
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        _, _, _, *saved = ctx.saved_tensors
-        bags, tables, how, stepped = ctx.call
-        for_weights = None
-        if ctx.needs_input_grad[3]:
-            parts = torch.split(g, [table.dim for table in tables], 1)
-            own = by_table(len(tables), bags)
-            for_weights = torch.cat(list(map(_differentiate_weights, saved, own, parts)))
-        if stepped:
-            trains = [True] * len(tables)
-            if len(stepped) < len(tables):
-                trains = [any(weight.table is table for weight in stepped) for table in tables]
-            kept = only(trains, tables, bags, g.contiguous().numpy(force=True))
-            _step_pooled(*kept, how, list(compress(saved, trains)))
-            # Autograd does not see writes through NumPy.
-            torch.autograd.graph.increment_version(stepped)
-        return None, None, None, for_weights, None
+        # Saves time where autograd is off already: without create_graph.
+        return _backward_once(ctx, g) if torch.is_grad_enabled() else _backward(ctx, g)
 
 
+def _backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    _, _, _, *saved = ctx.saved_tensors
+    bags, tables, how, stepped = ctx.call
+    for_weights = None
+    if ctx.needs_input_grad[3]:
+        parts = torch.split(g, [table.dim for table in tables], 1)
+        own = by_table(len(tables), bags)
+        for_weights = torch.cat(list(map(_differentiate_weights, saved, own, parts)))
+    if stepped:
+        # Without force, in half the time, where nothing has to be resolved.
+        g = g.contiguous()
+        array: Array = g.numpy(force=g.requires_grad or g.is_neg())
+        part, winners = (tables, bags, array), saved
+        if len(stepped) < len(tables):
+            trains = [any(weight.table is table for weight in stepped) for table in tables]
+            part, winners = only(trains, *part), list(compress(saved, trains))
+        _step_pooled(*part, how, winners)
+        # Autograd does not see writes through NumPy.
+        increment_version(stepped)
+    return None, None, None, for_weights, None
+
+
+_backward_once: Callable[..., Any] = once_differentiable(_backward)
 differentiable_pool: Callable[..., torch.Tensor] = _Pool.apply
 
 
-def pool(call: Call) -> torch.Tensor:
-    """Return the results of all bags, those of the tables side by side."""
-    return _pool(call.bags, call.tables, call.how)[0]
-
-
-def _pool(
+def pool(
     bags: Bags, tables: Sequence[Table], how: Reduction
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Return the results, and of maxima also which ids have them."""
+    """Return the results of all bags, those of the tables side by side.
+
+    Of maxima, return also which ids have them.
+    """
+    cores = []
     for table in tables:
         if table._memory is None or table._mapping is not None:  # saves a call for each table
             table._alive()
+        cores.append(table._core)
     if how.mode == "max":
         return maxima(bags, tables)
-    mean = how.mode == "mean"
-    cores = [table._core for table in tables]
-    pooled = _core.pool_tables(cores, *bags[:2], mean, bags.weights, 0)
+    rows, offsets, weights = bags
+    pooled = _core.pool_tables(cores, rows, offsets, how.mode == "mean", weights, 0)
     return torch.from_numpy(pooled), []
 
 
@@ -124,23 +133,24 @@ def _by_frequency(tables: Sequence[Table], bags: Bags, dtype: np.dtype[Any]) -> 
 
 def _step(tables: Sequence[Table], bags: Bags, g: Array, *, mean: bool) -> None:
     """Take one step of each table: all of them, or an error and none."""
+    cores, steps, checks = [], [], False
     for table in tables:
         if table._memory is None or table._mapping is not None:
             table._writeable()
-    if len(tables) > 1 and any(table.rule.on_nonfinite == "raise" for table in tables):
+        rule, t = table.rule, table.steps + 1
+        cores.append(table._core)
+        steps.append((rule._compiled, rule.lr_at(t), table.seed, t))
+        checks |= rule.on_nonfinite == "raise"
+    if checks and len(tables) > 1:
         column = 0
-        for t, (table, own) in enumerate(zip(tables, by_table(len(tables), bags), strict=True)):
+        for i, (table, own) in enumerate(zip(tables, by_table(len(tables), bags), strict=True)):
             if table.rule.on_nonfinite == "raise":
                 part = g[:, column : column + table.dim]
                 sums = table.rule.duplicates == "sum"
-                _check_finite(f"tables[{t}]", own, part, column, mean=mean, sums=sums)
+                _check_finite(f"tables[{i}]", own, part, column, mean=mean, sums=sums)
             column += table.dim
-    steps = []
-    for table in tables:
-        rule, t = table.rule, table.steps + 1
-        steps.append((rule._compiled, rule.lr_at(t), table.seed, t))
-    cores = [table._core for table in tables]
-    skipped = _core.step_tables(cores, *bags[:2], g, mean, bags.weights, steps, 0)
+    rows, offsets, weights = bags
+    skipped = _core.step_tables(cores, rows, offsets, g, mean, weights, steps, 0)
     for table, n in zip(tables, skipped, strict=True):
         table._count(n)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from adagrad.tables.table import Table
 from adagrad.torch._table_state import (
@@ -63,14 +64,20 @@ class TableModule(torch.nn.Module):
         self._parameters.update(self._tied)
 
     def _stepped(self) -> list[TableWeight]:
-        """Return the weights that a backward pass will step; raise if any was replaced."""
-        parameters, tied = self._parameters, self._tied
-        for name, weight in tied.items():
+        """Return the weights whose tables a backward pass steps; raise if any was replaced."""
+        trains = self.training and torch.is_grad_enabled()
+        parameters = self._parameters
+        stepped = []
+        for name, weight in self._tied.items():
             if parameters.get(name) is not weight:
                 raise self._replaced(name)
+            if trains and weight.requires_grad:
+                stepped.append(weight)
         for weight in self._only_read:
             weight.check_unwritten()
-        return [w for w in tied.values() if w.requires_grad] if self.training else []
+        if stepped and DistributedDataParallel._active_ddp_module is not None:
+            _check_replica(DistributedDataParallel._active_ddp_module, stepped)
+        return stepped
 
     def _replaced(self, name: str) -> RuntimeError:
         return RuntimeError(
@@ -207,6 +214,18 @@ class TableModule(torch.nn.Module):
             self._tied = {}
             self.tables = tables
             self.requires_grad = trains
+
+
+def _check_replica(replica: DistributedDataParallel, stepped: list[TableWeight]) -> None:
+    """Raise if the replicas of a model would train tables of their own by mistake."""
+    ignored = replica.parameters_to_ignore
+    for name, p in replica.module.named_parameters():
+        if name not in ignored and any(p is weight for weight in stepped):
+            raise RuntimeError(
+                f"DistributedDataParallel does not synchronize {name}, a table that each process"
+                " would train by itself: freeze it, or accept that by naming it to"
+                " DistributedDataParallel._set_params_and_buffers_to_ignore_for_model"
+            )
 
 
 def names_of(name: str, tables: int) -> list[str]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TableEmbeddingBag"]
 
+_is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # since torch 2.7
 _IDS = (torch.int64, torch.int32)
 # Autograd is asked for a backward pass by one of these, or not: with the weights of the tables in
 # its graph, it would call for a gradient of each, and torch.autograd.grad would take steps.
@@ -246,7 +247,12 @@ class TableEmbeddingBag(TableModule):
             If an argument is not valid or an id is out of range. The backward pass finds no such
             error.
         """
-        if isinstance(input, torch.Tensor) and input.is_nested:
+        if _is_exporting():
+            raise NotImplementedError(
+                f"{type(self).__name__} cannot be exported, because a graph of tensors has no"
+                " tables: export a copy of the model that adagrad.torch.from_tables has converted"
+            )
+        if getattr(input, "is_nested", False):
             input, ends, per_sample_weights = unnest(input, offsets, per_sample_weights)
             offsets = ends if self.include_last_offset else ends[:-1]
         _check_tensor("input", input, _IDS)
@@ -254,7 +260,8 @@ class TableEmbeddingBag(TableModule):
         if input.ndim == 2:
             if offsets is not None:
                 raise ValueError("offsets must be None if input has two dimensions")
-            rows, ends = input.reshape(-1), np.arange(len(input) + 1) * input.shape[1]
+            rows, length = input.reshape(-1), input.shape[1]
+            ends = np.arange(0, len(rows) + 1, length) if length else np.zeros(len(input) + 1, int)
         elif input.ndim != 1:
             raise ValueError(f"input must have 1 or 2 dimensions, got shape {tuple(input.shape)}")
         elif offsets is None:
@@ -270,7 +277,7 @@ class TableEmbeddingBag(TableModule):
             weights = weights.reshape(-1)
         given = ends
         stepped = self._stepped()
-        learns = stepped or (weights is not None and weights.requires_grad)
+        learns = weights is not None and weights.requires_grad and torch.is_grad_enabled()
         try:
             if self.max_norm is not None:
                 bags = Bags(rows.contiguous().numpy(), ends, None)
@@ -280,9 +287,9 @@ class TableEmbeddingBag(TableModule):
             factors = None if weights is None else weights.detach().contiguous().numpy(force=True)
             bags = Bags(rows.contiguous().numpy(), ends, factors)
             how = Reduction(self.mode, self.scale_grad_by_freq)
+            if not (stepped or learns):
+                return pool(bags, self._tables, how)[0]
             call = Call(bags, self._tables, how, stepped)
-            if not (learns and torch.is_grad_enabled()):
-                return pool(call)
             anchor = _TRAINS if stepped else _FROZEN
             return differentiable_pool(anchor, rows, offsets, weights, call)
         except IndexError:
