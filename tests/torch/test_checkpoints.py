@@ -304,3 +304,57 @@ def test_attributes_of_one_table_and_of_several():
             getattr(several, name)
     with pytest.raises(AttributeError, match="has no attribute 'headers'"):
         _ = bags.headers
+
+
+# --- other ways to save a model
+
+
+def test_safetensors(tmp_path):
+    """A table of two modules is saved once; each other tensor is not less than its storage."""
+    from safetensors.torch import load_model, save_model
+
+    path = tmp_path / "m.safetensors"
+    model, other = trained(dtype="bfloat16"), Model(seed=9, dtype="bfloat16")
+    save_model(model, path)
+    load_model(other, path)
+    check_same(model, other)
+    tables = make(), make(seed=9)
+    shared = [torch.nn.ModuleList([TableEmbeddingBag(t), TableEmbeddingBag(t)]) for t in tables]
+    train(shared[0][0])
+    save_model(shared[0], path)
+    load_model(shared[1], path)
+    assert held(tables[0]) == held(tables[1])
+
+
+def test_storages_of_a_state():
+    """accelerate drops a tensor whose storage has the device, address and size of another's."""
+    state = Model(dtype="float64", state="row").one.state_dict()
+    found = set()
+    for value in state.values():
+        storage = value.untyped_storage()
+        assert storage.data_ptr() == value.data_ptr()
+        assert storage.nbytes() == value.numel() * value.element_size()
+        found.add((storage.data_ptr(), storage.nbytes()))
+    assert len(found) == len(state)
+    flat = state["weight"].view(-1)
+    assert torch.equal(flat, state["weight"].reshape(-1))
+    assert state["weight"].view(torch.int64).dtype is torch.int64
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+@pytest.mark.parametrize("way", ["state_dict", "get_model_state_dict"])
+def test_distributed_checkpoints(way, tmp_path):
+    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
+
+    model, other = trained(dtype="float16"), Model(seed=9, dtype="float16")
+    if way == "state_dict":
+        dcp.save({"model": model.state_dict()}, checkpoint_id=tmp_path, no_dist=True)
+        state = other.state_dict()
+        dcp.load({"model": state}, checkpoint_id=tmp_path, no_dist=True)
+        other.load_state_dict(state)
+        size = sum(path.stat().st_size for path in tmp_path.iterdir())
+        assert size < 60_000  # not the memory that views span
+    else:
+        set_model_state_dict(other, get_model_state_dict(model))
+    check_same(model, other)

@@ -366,3 +366,84 @@ def test_optimizers_leave_tables_alone(name):
         assert held(table) == before
         assert not torch.equal(dense, model[1].weight)
     assert table.steps == 2
+
+
+# --- several processes, and graphs
+
+
+@pytest.fixture
+def group(tmp_path):
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1
+    )
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def small(table):
+    return torch.nn.Sequential(TableEmbeddingBag(table), torch.nn.Linear(DIM, 1))
+
+
+IDS = torch.tensor([[1, 2], [3, 3]])
+
+
+def test_replicas_are_refused(group):
+    """Nothing synchronizes what each process would train."""
+    from torch.nn.parallel import DistributedDataParallel as Replica
+
+    table = make()
+    model = Replica(small(table), find_unused_parameters=True)
+    before = held(table)
+    with pytest.raises(RuntimeError, match=r"does not synchronize 0\.weight, a table"):
+        model(IDS)
+    with torch.no_grad():
+        model(IDS)
+    model.module[0].requires_grad_(False)
+    model(IDS).sum().backward()
+    assert held(table) == before
+    accepted = small(table)
+    accepted[0].requires_grad_()
+    Replica._set_params_and_buffers_to_ignore_for_model(accepted, ["0.weight"])
+    model = Replica(accepted)
+    for _ in range(2):
+        model(IDS).sum().backward()
+    assert table.steps == 2
+
+
+def test_shards_are_refused(group):
+    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.tensor import distribute_module, init_device_mesh
+
+    table = make()
+    before = held(table)
+    with pytest.raises(NotImplementedError, match="non-contiguous parameters"):
+        fully_shard(small(table))
+    with pytest.raises(RuntimeError, match="cannot be replaced by another tensor, as sharding"):
+        distribute_module(small(table), init_device_mesh("cpu", (1,)))
+    assert held(table) == before
+    model = small(table)
+    fully_shard(model, ignored_params=set(model[0].parameters()))
+    model(IDS).sum().backward()
+    assert table.steps == 1
+
+
+def test_exports_are_refused():
+    table = make()
+    message = r"TableEmbeddingBag cannot be exported, .* adagrad\.torch\.from_tables"
+    with pytest.raises(NotImplementedError, match=message):
+        torch.export.export(small(table), (IDS,))
+    converted = adagrad.torch.from_tables(small(table))
+    exported = torch.export.export(converted, (IDS,)).module()
+    assert torch.equal(exported(IDS), converted(IDS))
+
+
+def test_a_compiled_model_trains():
+    table, same = make(), make()
+    torch.manual_seed(0)
+    plain, model = small(same), small(table)
+    model[1].load_state_dict(plain[1].state_dict())
+    compiled = torch.compile(model, backend="eager")
+    for _ in range(3):
+        for m in (compiled, plain):
+            m(IDS).square().sum().backward()
+    assert held(table) == held(same)
