@@ -71,8 +71,8 @@ def to_tables(
     Notes
     -----
     Predictions stay the same, to the last bit with the modes "sum" and "max". Training continues
-    as before up to the last bits. Each backward pass is then a step of the tables, and schedulers
-    do not reach them; see `TableEmbeddingBag`.
+    as before up to the last bits, if a forward pass calls each module once: each call is then a
+    step of the table. Schedulers do not reach tables; see `TableEmbeddingBag`.
 
     In the param groups, the weight of a table takes the place of the param that it replaces. The
     optimizer skips it, because its `grad` stays None.
@@ -102,8 +102,8 @@ def to_tables(
             )
         if bag.weight.grad is not None:
             raise ValueError(
-                f"the weight of {found.name} has a gradient, which would be lost: call"
-                " optimizer.step() or zero_grad() first"
+                f"the weight of {found.name} has a gradient, which would be lost: take a step with"
+                " it if that is due, then call zero_grad()"
             )
         own, state = groups.rule_and_state(found.name, bag.weight, dense=not bag.sparse)
         made.append((found, _bags_like(bag, own or rule, state), state))
