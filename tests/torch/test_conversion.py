@@ -190,6 +190,32 @@ def test_dlrm_becomes_tables_and_back(kind, sizes):
     assert_same(held(fresh, of_fresh), held(model, optimizer))
 
 
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_checkpoints_of_a_converted_model(kind, tmp_path):
+    """They load into another one that was converted, and training continues with the same bits."""
+    torch.manual_seed(0)
+    found = []
+    given = list(batches(2, SMALL["rows"]))
+    for _ in range(2):
+        model = DLRM(**SMALL)
+        optimizer = two_groups(kind, model)
+        to_tables(model, optimizer)
+        found.append((model, optimizer))
+    (model, optimizer), (other, of_other) = found
+    train(model, optimizer, given)
+    path = tmp_path / "model.pt"
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, path)
+    saved = torch.load(path)
+    other.load_state_dict(saved["model"])
+    of_other.load_state_dict(saved["optimizer"])
+    assert torch.equal(train(model, optimizer, given), train(other, of_other, given))
+    optimizer.zero_grad()
+    of_other.zero_grad()
+    from_tables(model, optimizer)
+    from_tables(other, of_other)
+    assert_same(held(model, optimizer), held(other, of_other))
+
+
 class Collection(nn.Module):
     """As in torchrec: a dict of EmbeddingBags, and ids whose offsets end with their number."""
 
@@ -313,6 +339,27 @@ def test_a_rule_of_ones_own():
             o.step()
     from_tables(model, optimizer)
     assert_same(held(model, optimizer), held(other, of_other))
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_a_scheduler_is_told_of(kind):
+    """It does not reach tables; on the way back, rates must agree again."""
+    model = nn.Sequential(nn.EmbeddingBag(5, 2), nn.EmbeddingBag(4, 2))
+    optimizer = kind(model.parameters(), lr=0.1)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
+    with pytest.warns(
+        UserWarning, match=r"not those of tables: .* table\.rule\.replace\(lr=\.\.\.\)"
+    ):
+        to_tables(model, optimizer)
+    optimizer.step()
+    scheduler.step()
+    with pytest.raises(ValueError, match=r"the table of 0 has .* make them equal"):
+        from_tables(model, optimizer)
+    for bags in model:
+        (table,) = bags.tables
+        assert table.rule.lr == 0.1
+        table.rule = table.rule.replace(lr=scheduler.get_last_lr()[0])
+    from_tables(model, optimizer)
 
 
 def hooked(model):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from typing import Any, NamedTuple
 
@@ -72,7 +73,8 @@ def to_tables(
     -----
     Predictions stay the same, to the last bit with the modes "sum" and "max". Training continues
     as before up to the last bits, if a forward pass calls each module once: each call is then a
-    step of the table. Schedulers do not reach tables; see `TableEmbeddingBag`.
+    step of the table. Schedulers do not reach tables, so an optimizer that has one causes a
+    UserWarning; see `TableEmbeddingBag`.
 
     In the param groups, the weight of a table takes the place of the param that it replaces. The
     optimizer skips it, because its `grad` stays None.
@@ -107,6 +109,13 @@ def to_tables(
             )
         own, state = groups.rule_and_state(found.name, bag.weight, dense=not bag.sparse)
         made.append((found, _bags_like(bag, own or rule, state), state))
+    if made and groups.have_scheduler:
+        warnings.warn(
+            "a scheduler changes the rates of this optimizer, but not those of tables: after its"
+            " steps, set table.rule = table.rule.replace(lr=...)",
+            UserWarning,
+            stacklevel=2,
+        )
     while made:  # what is replaced can be freed before the next table is filled
         found, bags, state = made.pop()
         table, weight = bags.tables[0], found.module.weight
