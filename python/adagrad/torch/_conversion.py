@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from typing import Any, NamedTuple
 
@@ -71,8 +72,9 @@ def to_tables(
     Notes
     -----
     Predictions stay the same, to the last bit with the modes "sum" and "max". Training continues
-    as before up to the last bits. Each backward pass is then a step of the tables, and schedulers
-    do not reach them; see `TableEmbeddingBag`.
+    as before up to the last bits, if a forward pass calls each module once: each call is then a
+    step of the table. Schedulers do not reach tables, so an optimizer that has one causes a
+    UserWarning; see `TableEmbeddingBag`.
 
     In the param groups, the weight of a table takes the place of the param that it replaces. The
     optimizer skips it, because its `grad` stays None.
@@ -102,11 +104,18 @@ def to_tables(
             )
         if bag.weight.grad is not None:
             raise ValueError(
-                f"the weight of {found.name} has a gradient, which would be lost: call"
-                " optimizer.step() or zero_grad() first"
+                f"the weight of {found.name} has a gradient, which would be lost: take a step with"
+                " it if that is due, then call zero_grad()"
             )
         own, state = groups.rule_and_state(found.name, bag.weight, dense=not bag.sparse)
         made.append((found, _bags_like(bag, own or rule, state), state))
+    if made and groups.have_scheduler:
+        warnings.warn(
+            "a scheduler changes the rates of this optimizer, but not those of tables: after its"
+            " steps, set table.rule = table.rule.replace(lr=...)",
+            UserWarning,
+            stacklevel=2,
+        )
     while made:  # what is replaced can be freed before the next table is filled
         found, bags, state = made.pop()
         table, weight = bags.tables[0], found.module.weight

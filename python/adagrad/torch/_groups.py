@@ -38,6 +38,12 @@ class Groups:
             for i, p in enumerate(group["params"])
         }
 
+    @property
+    def have_scheduler(self) -> bool:
+        """Whether a scheduler of torch was made for the optimizer."""
+        groups = [] if self._optimizer is None else self._optimizer.param_groups
+        return any("initial_lr" in group for group in groups)
+
     def _place(self, name: str, weight: torch.Tensor) -> tuple[int, int] | None:
         """Return the number of the group, and the position there; None if it does not train."""
         place = self._places.get(id(weight))
