@@ -85,6 +85,8 @@ class TableEmbeddingBag(TableModule):
         The params of the table, in its memory: what is written to it is written to the table. With
         several tables, ``weight_0``, ``weight_1`` and so on. Its `grad` stays None, so that
         optimizers leave it alone.
+    num_embeddings, embedding_dim : int
+        Rows and dim of the table, if there is one.
     requires_grad : bool
         Whether any table trains: whether its weight requires a gradient.
 
@@ -113,9 +115,13 @@ class TableEmbeddingBag(TableModule):
     Gradients that are summed are summed as by `Table.step`, in order of appearance. The number of
     threads is that of `adagrad.set_num_threads`, not torch's.
 
-    ``state_dict`` has params, accumulators, step counts, rules and seeds, as tensors that share
-    the tables' memory. Copies and pickles have tables of their own. Replicas in several processes
-    (DistributedDataParallel) are not synchronized.
+    ``state_dict`` has ``weight``, ``accumulator`` and ``header`` (rule, seed and counters) of each
+    table, as tensors; the first two share its memory. It loads what `torch.nn.EmbeddingBag` has,
+    ``weight`` alone. Copies and pickles have tables of their own.
+
+    Conversions such as ``half()`` and ``to(device)`` warn and leave the tables as they are. Tables
+    are not synchronized between processes: a forward pass that trains raises RuntimeError in
+    DistributedDataParallel, unless that ignores the weights.
 
     References
     ----------
