@@ -41,7 +41,12 @@ class StateTensor(torch.Tensor):
 
     def view(self, *shape: Any) -> torch.Tensor:
         """Return the elements in another shape: a copy if a view is impossible."""
-        return view_or_copy(self, *shape)
+        other = view_or_copy(self, *shape)
+        if shape != (-1,):
+            return other
+        flat = other.as_subclass(_Flat)
+        flat.whole = self.as_subclass(torch.Tensor)
+        return flat
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.as_subclass(torch.Tensor).contiguous().__reduce_ex__(protocol)
@@ -52,6 +57,23 @@ class StateTensor(torch.Tensor):
             found = memo[id(self)] = self.as_subclass(torch.Tensor).clone()
         copied: torch.Tensor = found
         return copied
+
+
+class _Flat(torch.Tensor):
+    """A flat copy, whose elements by number are those of the whole.
+
+    safetensors compares the addresses of last elements: a table of two modules is one then.
+    """
+
+    whole: torch.Tensor
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    def __getitem__(self, index: Any) -> torch.Tensor:
+        if not isinstance(index, int):
+            return super().__getitem__(index)
+        row, column = divmod(range(self.numel())[index], self.whole.shape[1])
+        return self.whole[row, column]
 
 
 def state_of(weight: TableWeight, kind: str) -> torch.Tensor:
@@ -114,7 +136,8 @@ def check_state(weight: TableWeight, found: dict[str, Any], key: str) -> Table |
         A table without memory, with what the header says.
     """
     table = weight.table
-    table._writeable()
+    if found:
+        table._writeable()
     length = {"weight": table.dim, "accumulator": table._layout.state_length}
     for kind, value in found.items():
         name = key.format(kind)
