@@ -61,7 +61,7 @@ def test_bad_parameters(params, error, message):
             {"x": 3},
             None,
             TypeError,
-            r"must be an array or a list, got 3; if X is one row, pass \[X\]",
+            r"got 3; if X is one row, pass \[X\]",
         ),
         ({"x": [1, "a"]}, None, TypeError, r"X\['x'\] cannot be converted to an Arrow array"),
         (
