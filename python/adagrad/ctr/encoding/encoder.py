@@ -205,9 +205,10 @@ class HashingEncoder(Transformer, auto_wrap_output_keys=None):  # type: ignore[c
 
         Parameters
         ----------
-        X : pyarrow.Table, RecordBatch or RecordBatchReader, DataFrame, or dict of arrays
-            As for `transform`. At most the first 65,536 rows are read. Of a reader, only the schema
-            is, which says nothing about integers: they are numbers then.
+        X : DataFrame, Arrow data, dict of arrays, array or list of dicts
+            As for `transform`, but no iterator, which would be used up. At most the first 65,536
+            rows are read. Of a reader, only the schema is, which says nothing about integers: they
+            are numbers then.
         y : object
             Ignored.
 
@@ -260,26 +261,38 @@ class HashingEncoder(Transformer, auto_wrap_output_keys=None):  # type: ignore[c
 
         Parameters
         ----------
-        X : pyarrow.Table, RecordBatch or RecordBatchReader, DataFrame, or dict of arrays
-            Any object with Arrow's PyCapsule interface works too. A reader is read to its end.
-            Moments of NumPy may have any unit, such as ``datetime64[10s]`` or ``datetime64[M]``.
+        X : DataFrame, Arrow data, dict of arrays, array or list of dicts
+            The columns, which are found by their names; others are ignored.
+
+            DataFrame, pyarrow.Table, RecordBatch or RecordBatchReader, dict of arrays
+                Any object with Arrow's PyCapsule interface works too. A reader is read to its end.
+                Moments of NumPy may have any unit, such as ``datetime64[10s]``.
+            array or list of lists, shape [n, columns]
+                Numbers, text or objects. The columns are named ``x0``, ``x1``, ...; after `fit`
+                with a frame they are those of the frame, by position, and a warning says so.
+            list, iterator or Series of dicts
+                Rows. Their keys are the columns, and a key that a row lacks is a missing value.
 
         Returns
         -------
-        encoded : Examples
-            It has `fields`. It has `values` if a field has the kind "value" or `multi` is "mean"
-            and a column has lists.
+        encoded : Examples, or scipy.sparse.csr_matrix of float32 with shape [n, 2**bits]
+            As `output` says. Examples have `fields`. They have `values` if a field has the kind
+            "value" or `multi` is "mean" and a column has lists. The columns of each row of a matrix
+            ascend, and the values of entries that share a slot are added up.
 
         Raises
         ------
         TypeError
-            X does not hold columns, or a column has a type that its kind cannot encode. Types
-            whose storage does not say what the values are cannot be encoded: objects of polars,
-            periods and intervals of pandas, and extension types that are unknown and not text.
+            X does not hold columns, or is sparse, or a column has a type that its kind cannot
+            encode. Types whose storage does not say what the values are cannot be encoded: objects
+            of polars, periods and intervals of pandas, and extension types that are unknown and not
+            text.
         ValueError
-            A column is missing or occurs twice; a parameter is out of range; a text is not a
-            number, but its kind needs one; a number of kind "value" is not finite or exceeds
-            :math:`2^{48}` in magnitude; or the memory of an Arrow array is damaged.
+            A column is missing or occurs twice; an array has another number of axes than 2, no
+            rows, or another number of columns than in `fit`; `set_output` asks for a DataFrame; a
+            parameter is out of range; a text is not a number, but its kind needs one; a number of
+            kind "value" is not finite or exceeds :math:`2^{48}` in magnitude; or the memory of an
+            Arrow array is damaged.
         """
         self._check_output()
         return self._in_output(*self._read(X))
@@ -316,7 +329,7 @@ class HashingEncoder(Transformer, auto_wrap_output_keys=None):  # type: ignore[c
 
         Parameters
         ----------
-        X : pyarrow.Table, RecordBatch or RecordBatchReader, DataFrame, or dict of arrays
+        X : DataFrame, Arrow data, dict of arrays, array or list of dicts
             The sample, as for `transform`.
 
         Returns
@@ -343,7 +356,7 @@ class HashingEncoder(Transformer, auto_wrap_output_keys=None):  # type: ignore[c
 
         Parameters
         ----------
-        X : pyarrow.Table, RecordBatch or RecordBatchReader, DataFrame, or dict of arrays
+        X : DataFrame, Arrow data, dict of arrays, array or list of dicts
             The sample, as for `transform`.
 
         Returns
