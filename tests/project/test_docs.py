@@ -23,7 +23,7 @@ from checks import ROOT, need_packages
 # Blocks of Python in each page.
 CODE = {
     "README.md": 4,
-    "docs/click-logs.md": 1,
+    "docs/click-logs.md": 2,
     "docs/contract.md": 6,
     "docs/embedding-bags.md": 5,
     "docs/getting-started.md": 3,

@@ -7,6 +7,7 @@ knows. A learner adds its parameters and the settings that they make.
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import os
 import sys
@@ -331,6 +332,8 @@ class ClickLearner(Predictions):
         learner.classes_ = saved.classes
         learner.__dict__.update(file_format.fitted_attributes(saved))
         if learner.encoder is not None:
+            if hasattr(learner.encoder, "fields_"):
+                learner.encoder_ = copy.deepcopy(learner.encoder)
             learner._note_features(saved.model.settings.n_slots)
         learner._trained = saved.model
         return learner

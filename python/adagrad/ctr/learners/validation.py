@@ -113,6 +113,10 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 "encoder must be a HashingEncoder, such as HashingEncoder(), or None, got"
                 f" {self.encoder!r}"
             )
+        if self.encoder is not None and self.encoder.output != "examples":
+            raise ValueError(
+                f"the encoder of a learner must have output='examples', got {self.encoder.output!r}"
+            )
         if self.encoder is not None and not isinstance(X, Examples):
             X = self._encode(X, reset)
         if not isinstance(X, Examples):
@@ -125,7 +129,7 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _note_features(self, n_slots: int) -> None:
         """Note the features: the columns of the encoder, if it knows them, or else the slots."""
-        encoder = getattr(self, "encoder_", self.encoder)
+        encoder: HashingEncoder | None = self.__dict__.get("encoder_", self.encoder)
         self.__dict__.pop("feature_names_in_", None)  # of an earlier fit
         self.n_features_in_ = n_slots
         if (
@@ -134,7 +138,8 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             and 2 ** int(encoder.bits) == n_slots
         ):
             self.n_features_in_ = encoder.n_features_in_
-            self.feature_names_in_ = encoder.feature_names_in_
+            if hasattr(encoder, "feature_names_in_"):  # arrays have none
+                self.feature_names_in_ = encoder.feature_names_in_
 
     def _matrix(self, X: Any, reset: bool) -> MatrixRows:
         """Convert a matrix, or columns of numbers, as scikit-learn does."""
@@ -173,7 +178,7 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.encoder_ = copy.deepcopy(self.encoder)
             if not hasattr(self.encoder_, "fields_"):
                 return self.encoder_.fit_transform(X)
-        encoder = getattr(self, "encoder_", self.encoder)
+        encoder: HashingEncoder = self.__dict__.get("encoder_", self.encoder)
         if not hasattr(encoder, "fields_"):
             raise ValueError(
                 "X has columns, but the model learned from Examples and its encoder has seen no"
