@@ -38,8 +38,8 @@ def from_optax(config: Mapping[str, Any], opt_state: Any) -> State:
         rate of the last step there.
     opt_state : pytree
         What `init` or `update` returns, or the part of it that has ``sum_of_squares``. Containers
-        may be dicts in place of named tuples and tuples, as checkpoints of flax and orbax restore
-        them. Arrays may be of jax or NumPy.
+        may be dicts in place of named tuples and tuples, as checkpoints of Flax and Orbax restore
+        them. Arrays may be of JAX or NumPy.
 
     Returns
     -------
