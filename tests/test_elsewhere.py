@@ -22,7 +22,7 @@ RECORDINGS = {
     "OptimType.EXACT_ADAGRAD": ["fbgemm-sparse-lr"],
     "OptimType.EXACT_ROWWISE_ADAGRAD": ["fbgemm_rowwise-sparse-lr"],
     "RowWiseAdagrad": ["torchrec-sparse-lr"],
-    "DeepSpeedCPUAdagrad": [],
+    "DeepSpeedCPUAdagrad": ["deepspeed-dense-lr"],
     "build_adagrad": [],
     "keras.optimizers.Adagrad": ["keras-dense-defaults", "keras-dense-lr", "keras-sparse-lr"],
     "tf_keras.optimizers.Adagrad": ["tensorflow-dense-keras2", "tensorflow-sparse-keras2"],

@@ -5,6 +5,7 @@ Each framework in an environment of its own, without adagrad:
     pip install tensorflow-cpu tf_keras && python tests/data/record_golden.py tensorflow
     pip install paddlepaddle && python tests/data/record_golden.py paddle
     pip install torch torchrec && python tests/data/record_golden.py torchrec
+    pip install torch deepspeed && DS_ACCELERATOR=cpu python tests/data/record_golden.py deepspeed
     pip install chainer==7.8.1 'numpy<1.24' && python tests/data/record_golden.py chainer
 
 The README of the folder describes the files. `preset` in a config is the preset that reproduces the
@@ -163,6 +164,25 @@ def torchrec():
 
     about = {"framework": "torchrec", "version": package.version, "preset": "torchrec_rowwise"}
     sparse("torchrec-sparse-lr", 0.0, step, **about, lr=0.1)
+
+
+def deepspeed():
+    import deepspeed
+    import torch
+    from deepspeed.ops.adagrad import DeepSpeedCPUAdagrad
+
+    held = {}
+
+    def step(w, s, g):
+        if not held:
+            held["w"] = torch.nn.Parameter(torch.from_numpy(w.copy()))
+            held["optimizer"] = DeepSpeedCPUAdagrad([held["w"]], lr=0.1)
+        held["w"].grad = torch.from_numpy(g.copy())  # it writes to gradients
+        held["optimizer"].step()
+        return held["w"].detach().numpy(), held["optimizer"].state[held["w"]]["exp_avg_sq"].numpy()
+
+    about = {"framework": "deepspeed", "version": deepspeed.__version__, "preset": "torch"}
+    dense("deepspeed-dense-lr", 0.0, step, **about, lr=0.1)
 
 
 def chainer():
