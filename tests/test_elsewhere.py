@@ -93,7 +93,7 @@ def test_code_runs(tmp_path):
     """In a process of its own: Keras has one backend in each."""
     need_packages("keras", "torch")
     blocks = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     table = TEXT.split("## Drop-in replacements")[1].split("\n## ")[0]
     lines = re.findall(r"^\| `(.*?)` \| `(.*?)` \|", table, re.MULTILINE)
     assert len(lines) == 3
