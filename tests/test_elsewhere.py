@@ -36,7 +36,7 @@ RECORDINGS = {
     "chainer.optimizers.AdaGrad": ["chainer-dense-defaults"],
     "river.optim.AdaGrad": ["river-dense-lr"],
     "ffm-train -r 0.05": [],
-    "LightFM": [],
+    "LightFM": ["lightfm-dense-defaults"],
     "glove -eta 0.05": [],
 }
 OPTIONS = ("weight_decay", "clip", "zero_init", "lr_decay", "maximize", "initial_accumulator")
