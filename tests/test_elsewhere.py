@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
@@ -36,7 +37,7 @@ RECORDINGS = {
     "chainer.optimizers.AdaGrad": ["chainer-dense-defaults"],
     "river.optim.AdaGrad": ["river-dense-lr"],
     "ffm-train -r 0.05": [],
-    "LightFM": [],
+    "LightFM": ["lightfm-dense-defaults"],
     "glove -eta 0.05": [],
 }
 OPTIONS = ("weight_decay", "clip", "zero_init", "lr_decay", "maximize", "initial_accumulator")
@@ -107,6 +108,16 @@ def test_code_runs(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
+
+
+def test_the_learners_that_stand_in():
+    need_packages("pyarrow", "scipy", "sklearn")
+    learners = importlib.import_module("adagrad.ctr")
+    section = TEXT.split("## What has no rule")[1].split("\n## ")[0]
+    lines = re.findall(r"`((?:Logistic|Field)\w+\(.*?\))`", section)
+    assert len(lines) == 4
+    for line in lines:
+        assert eval(f"ctr.{line}", {"ctr": learners}).get_params()
 
 
 @pytest.mark.parametrize(

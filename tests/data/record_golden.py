@@ -6,6 +6,7 @@ Each framework in an environment of its own, without adagrad:
     pip install paddlepaddle && python tests/data/record_golden.py paddle
     pip install torch torchrec && python tests/data/record_golden.py torchrec
     pip install torch deepspeed && DS_ACCELERATOR=cpu python tests/data/record_golden.py deepspeed
+    pip install lightfm && python tests/data/record_golden.py lightfm
     pip install chainer==7.8.1 'numpy<1.24' && python tests/data/record_golden.py chainer
 
 The README of the folder describes the files. `preset` in a config is the preset that reproduces the
@@ -183,6 +184,30 @@ def deepspeed():
 
     about = {"framework": "deepspeed", "version": deepspeed.__version__, "preset": "torch"}
     dense("deepspeed-dense-lr", 0.0, step, **about, lr=0.1)
+
+
+def lightfm():
+    import lightfm
+    from scipy import sparse as matrices
+
+    model = lightfm.LightFM(no_components=64, loss="logistic", random_state=0)
+    one = matrices.coo_matrix(np.ones((1, 1), "f4"))
+    model.fit_partial(one, epochs=0)
+    model.user_embeddings[:] = np.random.default_rng(0).standard_normal((1, 64))
+    start = model.user_embeddings[0].copy()
+    rng, grads, ws, sums = np.random.default_rng(1), [], [], []
+    for _ in range(STEPS):  # one example: the gradient of the user is the loss times the item
+        item = wide(rng, (1, 64)) / np.float32(1e3)
+        model.item_embeddings[:] = item
+        model.item_biases[:] = model.user_biases[:] = 0.0
+        score = float(model.user_embeddings[0].astype("f8") @ item[0])
+        grads.append(((1.0 / (1.0 + np.exp(-score)) - 1.0) * item[0].astype("f8")).astype("f4"))
+        model.fit_partial(one, epochs=1)
+        ws.append(model.user_embeddings[0].copy())
+        sums.append(model.user_embedding_gradients[0].copy())
+    about = {"framework": "lightfm", "version": lightfm.__version__, "preset": "lightfm"}
+    arrays = {"grads": np.stack(grads), "w0": start, "w": np.stack(ws), "s": np.stack(sums)}
+    np.savez_compressed(FOLDER / "lightfm-dense-defaults.npz", config=json.dumps(about), **arrays)
 
 
 def chainer():

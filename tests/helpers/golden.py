@@ -33,6 +33,7 @@ TOLERANCE = {
     "optax": (4e-7, 0.0),
     "fbgemm": (2.5e-7, 0.0),
     "paddle": (2.5e-7, 0.0),
+    "lightfm": (2.5e-7, 0.0),
     "deepspeed": (2.5e-7, 0.0),
     "tensorflow-dense-v1": (2.5e-7, 0.0),
     "tensorflow-sparse-v1": (2.5e-7, 0.0),

@@ -43,8 +43,9 @@ def from_torch(state_dict: Mapping[str, Any]) -> State:
         If an accumulator is not float32 or float64, or ``rule`` has an entry that is not a field of
         `Rule`.
     ValueError
-        If it is the state of another optimizer, param groups differ in hyperparameters, an
-        accumulator is negative or not finite, or a step is not an integer from 0.
+        If it is not the state of an optimizer, or that of another, param groups differ in
+        hyperparameters, an accumulator is negative or not finite, or a step is not an integer from
+        0.
 
     Examples
     --------
@@ -56,6 +57,11 @@ def from_torch(state_dict: Mapping[str, Any]) -> State:
     >>> opt.steps, opt.rule
     ([7], Rule(lr=0.5, eps=1e-10, eps_position='outside'))
     """
+    if not {"state", "param_groups"} <= state_dict.keys():
+        raise ValueError(
+            f"state_dict has {', '.join(map(str, state_dict)) or 'no entries'}, not state and"
+            " param_groups: pass the optimizer's state_dict, one of the entries of a checkpoint"
+        )
     groups = list(state_dict["param_groups"])
     if not groups:
         raise ValueError("param_groups is empty")
