@@ -92,8 +92,8 @@ class ClickLearner(Predictions):
         Notes
         -----
         Labels in an order, such as all negatives first, are learned as with ``shuffle=True``, and a
-        warning says so: labels that change less than a twentieth as often as in a random order, in
-        which at least 100 changes are to be expected. Weights do not matter for this.
+        warning says so: labels that change less than a twentieth as often as in a random order. Ten
+        examples or fewer of a class are never ordered. Weights do not matter for this.
         """
         proceed = self.warm_start and hasattr(self, "classes_")
         with self._all_or_nothing():

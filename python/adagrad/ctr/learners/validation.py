@@ -202,11 +202,10 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 check_classification_targets(y)
             if len(known) > 2:
                 kind = type_of_target(known)
-                name = type(self).__name__
+                wrapped = f"sklearn.multiclass.OneVsRestClassifier({type(self).__name__}(...))"
                 raise ValueError(
                     f"Only binary classification is supported. The type of the target is {kind}."
-                    f" For {len(known)} classes, wrap the learner:"
-                    f" sklearn.multiclass.OneVsRestClassifier({name}(...))"
+                    + (f" Use {wrapped} for {len(known)} classes." * (kind == "multiclass"))
                 )
             if len(known) < 2:
                 raise ValueError(
