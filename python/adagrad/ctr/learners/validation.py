@@ -33,6 +33,7 @@ from adagrad.ctr.learners.frames import (
     warn_of_integers,
 )
 from adagrad.ctr.learners.labeled import LabeledExamples
+from adagrad.ctr.learners.seeds import RandomState, drawn_seed, draws, fixed_seed
 from adagrad.ctr.learners.settings import check_penalties
 from adagrad.ctr.learners.targets import (
     check_class_weight,
@@ -69,6 +70,7 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     passes: int
     shuffle: bool
     seed: int
+    random_state: RandomState
     encoder: HashingEncoder | None
     encoder_: HashingEncoder
     warm_start: bool
@@ -76,6 +78,7 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     verbose: int
 
     classes_: Array
+    _drawn: int  # by `random_state`
 
     def _labeled(
         self,
@@ -204,8 +207,10 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 check_classification_targets(y)
             if len(known) > 2:
                 kind = type_of_target(known)
+                wrapped = f"sklearn.multiclass.OneVsRestClassifier({type(self).__name__}(...))"
                 raise ValueError(
                     f"Only binary classification is supported. The type of the target is {kind}."
+                    + (f" Use {wrapped} for {len(known)} classes." * (kind == "multiclass"))
                 )
             if len(known) < 2:
                 raise ValueError(
@@ -230,7 +235,7 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _check(self) -> None:
         """Check the parameters that `_rule` and `_settings` do not."""
         self._threads()
-        check_integer("seed", self.seed, 0, 2**64 - 2)
+        fixed_seed(self.seed, self.random_state)
         for name in ("shuffle", "warm_start", "fit_intercept", "normalize"):
             check_flag(name, getattr(self, name, False))
         if not isinstance(self.verbose, (bool, np.bool_)):
@@ -291,6 +296,14 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if half_life < 64.0:
             raise ValueError(f"half_life must be at least 64 examples, got {half_life:g}")
         return half_life
+
+    def _seed(self, *, begins: bool = False) -> int:
+        """Return the seed of a model, which a generator draws when the model begins."""
+        if not draws(self.random_state):
+            return fixed_seed(self.seed, self.random_state)
+        if begins or not hasattr(self, "_drawn"):
+            self._drawn = drawn_seed(self.random_state)
+        return self._drawn
 
     def _threads(self) -> int:
         if self.n_jobs is None:
