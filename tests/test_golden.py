@@ -7,21 +7,11 @@ import pytest
 
 import adagrad
 from checks import assert_same_bits
-from golden import CASES, load, rule_of
-
-# (absolute, relative) tolerance; (0, 0) is bit for bit. The reasons stand in golden/README.md:
-# torch and XLA fuse or reorder operations, Keras reduces norms and decays in a graph of its own.
-TOLERANCE = {
-    "torch": (2.5e-7, 0.0),
-    "optax": (4e-7, 0.0),
-    "fbgemm": (2.5e-7, 0.0),
-    "keras-dense-weight_decay": (0.0, 3e-6),
-    "keras-dense-clipnorm": (0.0, 3e-6),
-}
+from golden import CASES, load, rule_of, tolerance
 
 
 def test_there_are_recordings():
-    assert len(CASES) == 23
+    assert len(CASES) == 36
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -44,7 +34,7 @@ def test_replay(name, isa):
 
 
 def check(name, actual, expected, context):
-    absolute, relative = TOLERANCE.get(name, TOLERANCE.get(name.split("-")[0], (0.0, 0.0)))
+    absolute, relative = tolerance(name)
     if absolute == relative == 0.0:
         assert_same_bits(actual, expected, context)
     elif context[-1] == "s" and relative == 0.0:

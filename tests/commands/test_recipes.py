@@ -61,6 +61,8 @@ def test_a_recipe_runs(
     if "import torch" in recipe:
         need_packages("torch")
         importlib.import_module("torch").sparse.check_sparse_tensor_invariants.disable()
+    if "to_pandas" in recipe:
+        need_packages("pandas")
     shutil.copytree(logs, tmp_path, dirs_exist_ok=True)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
@@ -68,7 +70,7 @@ def test_a_recipe_runs(
 
 
 def test_every_recipe_has_its_parts() -> None:
-    assert len(RECIPES) == 11
+    assert len(RECIPES) == 12
     for recipe in RECIPES:
         title, *_ = recipe.splitlines()
         assert re.match(r"How do I .*\?$", title)

@@ -46,6 +46,13 @@ def batch(
     )
 
 
+def columns_as_fields(x: Examples) -> Examples:
+    """Return the same examples, in which the slot of an entry is also its field."""
+    fields = x.slots.astype(np.uint16)
+    how = {"values": x.values, "fields": fields, "n_fields": x.n_slots}
+    return Examples(x.slots, x.bounds, x.n_slots, len(x), **how)
+
+
 def labels(rng: np.random.Generator, x: Examples, rate: float = 0.3) -> Array:
     """Return labels that depend on the slots, with noise."""
     taste = np.random.default_rng(7).standard_normal(x.n_slots)

@@ -4,7 +4,28 @@ A peer is a file of this folder without `test_` and `.py`, and a test is what py
 `::`. A test that is listed is run, and must fail: remove its entry once it passes.
 """
 
+NO_ARRAY = "It compares arrays, but Examples are none: with output='csr' it passes."
+
 DESELECTED: dict[str, dict[str, str]] = {
+    "scikit_learn": {
+        **{
+            f"test_any_estimator[HashingEncoder(bits=8)-{check}]": NO_ARRAY
+            for check in (
+                "check_estimators_pickle",
+                "check_estimators_pickle(readonly_memmap=True)",
+                "check_fit_idempotent",
+                "check_methods_sample_order_invariance",
+                "check_methods_subset_invariance",
+                "check_pipeline_consistency",
+                "check_transformer_data_not_an_array",
+                "check_transformer_general",
+                "check_transformer_general(readonly_memmap=True)",
+            )
+        },
+        "test_its_own_transformers[check_dataframe_column_names_consistency]": (
+            "Columns are found by their names, in any order and among others."
+        ),
+    },
     "torch_embedding": {
         "test_samples_scaled_by_frequency": "torch 2.13 divides the gradients of its EmbeddingBag,"
         " on CPUs only, by the counts of other ids; ours are those of its Embedding.",

@@ -22,6 +22,7 @@ from adagrad.ctr.encoding.examples import REGIONS, Examples
 from adagrad.ctr.learners.estimator import ClickLearner
 from adagrad.ctr.learners.mixture import Mixture
 from adagrad.ctr.learners.model import Model
+from adagrad.ctr.learners.seeds import draws
 from adagrad.ctr.learners.settings import Settings
 from adagrad.ctr.training.encoders import Encoder
 from adagrad.ctr.training.stop import Stop
@@ -75,7 +76,7 @@ def plan_of(
     y = labels_of(rows, label)
     encoder = encoder or _fitted_encoder(estimator, rows.drop_columns([label]), cluster)
     x = encoder.transform(rows)
-    settings, margins = estimator._settings(x, estimator._rule()), None
+    settings, margins = estimator._settings(x, estimator._rule(), estimator._seed()), None
     if settings.rule is None:
         rule, margins = _best_expert(settings, x, y)
         settings = dataclasses.replace(settings, rule=rule)
@@ -185,6 +186,10 @@ def _check_supported(estimator: ClickLearner) -> None:
         raise ValueError("a cluster does not support shuffle=True: shuffle the dataset instead")
     if estimator.class_weight is not None:
         raise ValueError("a cluster does not support class_weight")
+    if draws(estimator.random_state):
+        raise ValueError(
+            "a cluster needs a seed that a training can resume with: give random_state an integer"
+        )
     if estimator.warm_start:
         raise ValueError("a cluster does not support warm_start=True")
     if estimator.half_life is not None:

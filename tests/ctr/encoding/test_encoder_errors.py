@@ -54,10 +54,15 @@ def test_bad_parameters(params, error, message):
 @pytest.mark.parametrize(
     ("x", "kind", "error", "message"),
     [
-        (np.zeros((2, 2)), None, TypeError, "X must be columns.*got ndarray"),
-        ([{"x": 1}], None, TypeError, "X must be columns.*got list"),
+        (None, None, TypeError, "X must be columns.*got NoneType"),
+        ("x", None, TypeError, "X must be columns.*got str"),
         ({"x": "abc"}, None, TypeError, r"X\['x'\] must be an array or a list, got 'abc'"),
-        ({"x": 3}, None, TypeError, r"X\['x'\] must be an array or a list, got 3"),
+        (
+            {"x": 3},
+            None,
+            TypeError,
+            r"got 3; if X is one row, pass \[X\]",
+        ),
         ({"x": [1, "a"]}, None, TypeError, r"X\['x'\] cannot be converted to an Arrow array"),
         (
             {"x": np.zeros((2, 2))},

@@ -222,7 +222,7 @@ def test_an_ordered_log_is_finite(rng, last):
     x, y = log(rng)
     order = np.argsort(y == last, kind="stable")
     learner = LogisticRegression()
-    for part in np.array_split(order, 20):  # too few in a call to see their order
+    for part in np.array_split(order, N // 40):  # too few in a call to see their order
         learner.partial_fit(x.take(part), y[part], classes=[0, 1])
     assert np.abs(learner.decision_function(x)).max() < 30
     assert np.isfinite(list(learner.progressive_.values())).all()

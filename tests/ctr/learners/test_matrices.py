@@ -14,9 +14,15 @@ from hypothesis import strategies as st
 
 import adagrad.ctr.learners.estimator as estimator
 import adagrad.ctr.learners.mixture as mixture_module
-from adagrad.ctr import Examples, FactorizationMachine, LogisticRegression, load
+from adagrad.ctr import (
+    Examples,
+    FactorizationMachine,
+    FieldAwareFactorizationMachine,
+    LogisticRegression,
+    load,
+)
 from checks import assert_same_bits
-from ctr_data import bits
+from ctr_data import bits, columns_as_fields
 from matrix_reference import margins
 
 N, SLOTS = 700, 300
@@ -27,6 +33,8 @@ LEARNERS = {
     "auto": lambda **how: LogisticRegression(**how),
     "fm": lambda **how: FactorizationMachine(3, lr=0.1, **how),
     "fm auto": lambda **how: FactorizationMachine(3, **how),
+    "ffm": lambda **how: FieldAwareFactorizationMachine(2, lr=0.1, **how),
+    "ffm auto": lambda **how: FieldAwareFactorizationMachine(2, **how),
 }
 
 
@@ -52,6 +60,8 @@ def test_a_matrix_teaches_what_its_examples_teach(rng, name, dtype, ones, monkey
     monkeypatch.setattr(estimator, "CHUNK", 128)
     X, y, held_out = matrix_of(rng, dtype, ones), labels_of(rng), matrix_of(rng, dtype, ones)
     x, other = Examples.from_csr(X), Examples.from_csr(held_out)
+    if name.startswith("ffm"):
+        x, other = columns_as_fields(x), columns_as_fields(other)
     weights = rng.choice([0.0, 0.5, 2.0], N)
     before = [a.tobytes() for a in (X.indptr, X.indices, X.data)]
     for array in (X.indptr, X.indices, X.data):
@@ -118,7 +128,7 @@ def test_threads_predict_alike(rng, lr, wide):
     assert_same_bits(np.concatenate(parts), expected)
 
 
-@pytest.mark.parametrize("name", ["auto", "fm auto"])
+@pytest.mark.parametrize("name", ["auto", "fm auto", "ffm auto"])
 def test_stored_weights_predict_alike_and_are_dropped(rng, name, monkeypatch, tmp_path):
     """A mixture that has stored its weights predicts as one that has not, also after a change."""
     X, y = matrix_of(rng), labels_of(rng)

@@ -77,8 +77,8 @@ def stream(y, rng, lr="auto"):
     found = Sample()
     found.add(x, y)
     learner = LogisticRegression(lr)
-    for start in range(0, len(y), 64):  # too few in a call to see their order
-        part = slice(start, start + 64)
+    for start in range(0, len(y), 32):  # too few in a call to see their order
+        part = slice(start, start + 32)
         learner.partial_fit(x[part], y[part], classes=[0, 1])
     return learner, found
 

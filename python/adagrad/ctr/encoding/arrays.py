@@ -30,7 +30,9 @@ def array_of(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
         The values are not an array of one type that Arrow has.
     """
     if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
-        raise TypeError(f"X[{name!r}] must be an array or a list, got {values!r}")
+        raise TypeError(
+            f"X[{name!r}] must be an array or a list, got {values!r}; if X is one row, pass [X]"
+        )
     if isinstance(values, (pa.Array, pa.ChunkedArray)):
         return values
     if str(getattr(values, "dtype", "")) == "Object":

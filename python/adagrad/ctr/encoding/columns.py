@@ -8,7 +8,7 @@ of its buffers, which the compiled encoder cannot see; it checks the rest while 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,9 @@ from adagrad._text import one_line
 from adagrad.ctr.encoding.arrays import array_of, refuse_objects, with_clear_values
 from adagrad.ctr.encoding.fields import CALENDAR, derived
 from adagrad.ctr.encoding.moments import calendar_columns
+from adagrad.ctr.encoding.rows import columns_of
 
-__all__ = ["default_kind", "encodable", "is_number_type", "open_columns", "read_all"]
+__all__ = ["default_kind", "encodable", "is_number_type", "open_columns", "read_all", "renamed"]
 
 ISO_TEXT = pa.dictionary(pa.int32(), pa.string())
 """Type as which dates and times are hashed: ISO texts, each distinct one once."""
@@ -39,17 +40,28 @@ _CATEGORIES = {*_NUMBERS, pa.string(), pa.dictionary(pa.int32(), pa.string())}
 _DEPTH = 8  # of lists, dictionaries, runs and extension types within each other
 
 
-def open_columns(X: Any) -> pa.RecordBatchReader:
+def open_columns(
+    X: Any, *, positions: Sequence[str] | None = None, wanted: Iterable[str] = ()
+) -> pa.RecordBatchReader:
     """Return a reader of the columns of X; if X is a reader, X itself.
+
+    Parameters
+    ----------
+    X : object
+        What `HashingEncoder.transform` takes.
+    positions, wanted
+        Names for arrays and for dicts, as for `columns_of`.
 
     Raises
     ------
-    TypeError
+    TypeError, ValueError
         X does not hold columns, or a value of a dict is not an array of one type.
     """
     if isinstance(X, pa.RecordBatchReader):
         return X
     pandas = sys.modules.get("pandas")
+    columns = columns_of(X, positions, wanted)
+    X = X if columns is None else columns
     if isinstance(X, Mapping):
         X = pa.table({name: array_of(name, values) for name, values in X.items()})
     elif pandas is not None and isinstance(X, pandas.DataFrame):
@@ -59,6 +71,8 @@ def open_columns(X: Any) -> pa.RecordBatchReader:
         return X.to_reader()
     if isinstance(X, pa.RecordBatch):
         return pa.RecordBatchReader.from_batches(X.schema, [X])
+    if isinstance(X, (pa.Array, pa.ChunkedArray)) and not pa.types.is_struct(X.type):
+        raise ValueError(f"X is one column, a {type(X).__name__}: name it, as in {{'name': X}}")
     refuse_objects(X)
     try:
         if hasattr(X, "__arrow_c_stream__"):
@@ -70,9 +84,19 @@ def open_columns(X: Any) -> pa.RecordBatchReader:
         raise TypeError(f"X cannot be read as Arrow columns: {one_line(error)}") from None
     raise TypeError(
         "X must be columns: a pyarrow Table, RecordBatch or RecordBatchReader, a DataFrame of"
-        " pandas or polars, anything else with Arrow's PyCapsule interface, or a dict of arrays;"
-        f" got {type(X).__name__}"
+        " pandas or polars, anything else with Arrow's PyCapsule interface, a dict of arrays, an"
+        f" array of shape [n, columns], or a list of dicts; got {type(X).__name__}"
     )
+
+
+def renamed(reader: pa.RecordBatchReader, names: list[str]) -> pa.RecordBatchReader:
+    """Return a reader of the same columns under other names."""
+    if names == reader.schema.names:
+        return reader
+    fields = [field.with_name(name) for field, name in zip(reader.schema, names, strict=True)]
+    schema = pa.schema(fields)
+    batches = (pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in reader)
+    return pa.RecordBatchReader.from_batches(schema, batches)
 
 
 def read_all(reader: pa.RecordBatchReader) -> pa.Table:

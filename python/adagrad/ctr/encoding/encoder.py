@@ -10,8 +10,6 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 import adagrad._core as _core
 from adagrad._arguments import check_integer
 from adagrad.ctr.encoding.examples import Examples
@@ -26,13 +24,15 @@ from adagrad.ctr.encoding.fields import (
     planned,
     with_calendar,
 )
+from adagrad.ctr.encoding.rows import has_names, refuse_iterator
 from adagrad.ctr.encoding.saved import check_saved, saved_state
-from adagrad.ctr.encoding.scikit_learn import ScikitLearnMethods
+from adagrad.ctr.encoding.scikit_learn import Transformer
 
 # `columns` and `inverse` are imported where they are called: they need pyarrow, but a learner of
 # sparse matrices, which imports this module, does not.
 if TYPE_CHECKING:
     import pyarrow as pa
+    import scipy.sparse
     from typing_extensions import Self
 
     from adagrad.ctr.encoding.deciding import Decisions
@@ -45,10 +45,12 @@ _CHOICES = {
     "kinds": ("values", "types"),
     "multi": ("sum", "mean"),
     "null": ("value", "skip"),
+    "output": ("examples", "csr"),
 }
 
 
-class HashingEncoder(ScikitLearnMethods):
+# With a key, scikit-learn would try to make DataFrames of Examples.
+class HashingEncoder(Transformer, auto_wrap_output_keys=None):  # type: ignore[call-arg]
     """Encode columns as `Examples`: each value of each field gets a slot by hashing.
 
     `fit` decides by the first rows which columns hold ids and which hold numbers; it stores no
@@ -101,6 +103,10 @@ class HashingEncoder(ScikitLearnMethods):
         element of a list gives no entry.
     seed : int, default 0
         Seed of the hash, in ``[0, 2**64)``.
+    output : {"examples", "csr"}, default "examples"
+        What `transform` returns: `Examples`, which the learners of this package take, or a
+        `scipy.sparse.csr_matrix`, which estimators of other packages, `ColumnTransformer` and
+        `FeatureUnion` take. Both have a column per slot; only `Examples` know the fields.
 
     Attributes
     ----------
@@ -108,9 +114,9 @@ class HashingEncoder(ScikitLearnMethods):
         Columns and kinds that `fit` found. Once they exist, `transform` uses them. None stands for
         a column of nulls, whose type decides later. `describe` gives the reasons.
     feature_names_in_ : ndarray of str
-        The same columns.
+        The same columns. Missing if `fit` got an array, or a frame whose names are not all text.
     n_features_in_ : int
-        Number of columns.
+        Number of columns; of an array, all that it had.
 
     Notes
     -----
@@ -156,8 +162,14 @@ class HashingEncoder(ScikitLearnMethods):
     >>> encoder = HashingEncoder(bits=18, crosses=[("site", "ad")])
     >>> encoder.transform({"site": ["a.com", None], "ad": [7, 9], "tags": [["x", "y"], []]})
     <Examples: 2 of 8 entries in 262144 slots, 4 fields>
+
+    With estimators of other packages:
+
+    >>> HashingEncoder(bits=8, output="csr").fit_transform([{"site": "a.com"}, {"ad": 7}]).shape
+    (2, 256)
     """
 
+    output: str = "examples"  # of encoders that were pickled before there was a choice
     _found: Decisions | None = None  # by `fit`, in this process
     _looked_at: dict[tuple[str, str], int] | None  # values of columns; None after a warning
 
@@ -174,6 +186,7 @@ class HashingEncoder(ScikitLearnMethods):
         wide: Sequence[str | Sequence[str]] = (),
         null: Literal["value", "skip"] = "value",
         seed: int = 0,
+        output: Literal["examples", "csr"] = "examples",
     ) -> None:
         self.bits = bits
         self.fields = fields
@@ -185,15 +198,17 @@ class HashingEncoder(ScikitLearnMethods):
         self.wide = wide
         self.null = null
         self.seed = seed
+        self.output = output
 
     def fit(self, X: Columns, y: object = None) -> Self:
         """Check the parameters, and remember the columns and their kinds.
 
         Parameters
         ----------
-        X : pyarrow.Table, RecordBatch or RecordBatchReader, DataFrame, or dict of arrays
-            As for `transform`. At most the first 65,536 rows are read. Of a reader, only the schema
-            is, which says nothing about integers: they are numbers then.
+        X : DataFrame, Arrow data, dict of arrays, array or list of dicts
+            As for `transform`, but no iterator, which would be used up. At most the first 65,536
+            rows are read. Of a reader, only the schema is, which says nothing about integers: they
+            are numbers then.
         y : object
             Ignored.
 
@@ -208,28 +223,35 @@ class HashingEncoder(ScikitLearnMethods):
         TypeError, ValueError
             As for `transform`, except for the values.
         """
-        for remark in self._fit(X).warnings():
-            warnings.warn(remark, UserWarning, stacklevel=2)
+        refuse_iterator(X)
+        self._warn_of_fit(self._fit(X))
         return self
 
-    def _fit(self, X: Columns) -> Decisions:
-        """Do as `fit` does, but return what was found instead of warning."""
+    def _fit(self, X: Columns, table: pa.Table | None = None) -> Decisions:
+        """Do as `fit` does, but return what was found instead of warning.
+
+        If X was read already, `table` has its columns.
+        """
         from adagrad.ctr.encoding.columns import open_columns
         from adagrad.ctr.encoding.deciding import first_rows
 
-        reader = open_columns(X)
-        vars(self).pop("fields_", None)
-        vars(self).pop("_reasons", None)
+        reader = open_columns(X) if table is None else table.to_reader()
+        self.__dict__.pop("fields_", None)
+        self.__dict__.pop("_reasons", None)
         first = None if reader is X else first_rows(reader)
         found = self._decisions(reader.schema, first, by_types=self.kinds == "types")
         self._make_hasher(found.kinds)
         self.fields_ = found.kinds
         self._found, self._reasons = found, found.reasons
-        self.feature_names_in_ = np.array(list(self.fields_), dtype=object)
-        self.n_features_in_ = len(self.fields_)
+        named = has_names(X)
+        self._note_columns(len(found.kinds if named else reader.schema.names), named=named)
         return found
 
-    def transform(self, X: Columns) -> Examples:
+    def _warn_of_fit(self, found: Decisions) -> None:
+        for remark in found.warnings():
+            warnings.warn(remark, UserWarning, stacklevel=3)
+
+    def transform(self, X: Columns) -> Examples | scipy.sparse.csr_matrix:
         """Encode the rows of X, in time linear in the number of values.
 
         Without `fit`, the columns of X decide the fields, and types alone decide the kinds:
@@ -239,40 +261,66 @@ class HashingEncoder(ScikitLearnMethods):
 
         Parameters
         ----------
-        X : pyarrow.Table, RecordBatch or RecordBatchReader, DataFrame, or dict of arrays
-            Any object with Arrow's PyCapsule interface works too. A reader is read to its end.
-            Moments of NumPy may have any unit, such as ``datetime64[10s]`` or ``datetime64[M]``.
+        X : DataFrame, Arrow data, dict of arrays, array or list of dicts
+            The columns, which are found by their names; others are ignored.
+
+            DataFrame, pyarrow.Table, RecordBatch or RecordBatchReader, dict of arrays
+                Any object with Arrow's PyCapsule interface works too. A reader is read to its end.
+                Moments of NumPy may have any unit, such as ``datetime64[10s]``.
+            array or list of lists, shape [n, columns]
+                Numbers, text or objects. The columns are named ``x0``, ``x1``, ...; after `fit`
+                with a frame they are those of the frame, by position, and a warning says so.
+            list, iterator or Series of dicts
+                Rows. Their keys are the columns, and a key that a row lacks is a missing value.
 
         Returns
         -------
-        encoded : Examples
-            It has `fields`. It has `values` if a field has the kind "value" or `multi` is "mean"
-            and a column has lists.
+        encoded : Examples, or scipy.sparse.csr_matrix of float32 with shape [n, 2**bits]
+            As `output` says. Examples have `fields`. They have `values` if a field has the kind
+            "value" or `multi` is "mean" and a column has lists. The columns of each row of a matrix
+            ascend, and the values of entries that share a slot are added up.
 
         Raises
         ------
         TypeError
-            X does not hold columns, or a column has a type that its kind cannot encode. Types
-            whose storage does not say what the values are cannot be encoded: objects of polars,
-            periods and intervals of pandas, and extension types that are unknown and not text.
+            X does not hold columns, or is sparse, or a column has a type that its kind cannot
+            encode. Types whose storage does not say what the values are cannot be encoded: objects
+            of polars, periods and intervals of pandas, and extension types that are unknown and not
+            text.
         ValueError
-            A column is missing or occurs twice; a parameter is out of range; a text is not a
-            number, but its kind needs one; a number of kind "value" is not finite or exceeds
-            :math:`2^{48}` in magnitude; or the memory of an Arrow array is damaged.
+            A column is missing or occurs twice; an array has another number of axes than 2, no
+            rows, or another number of columns than in `fit`; `set_output` asks for a DataFrame; a
+            parameter is out of range; a text is not a number, but its kind needs one; a number of
+            kind "value" is not finite or exceeds :math:`2^{48}` in magnitude; or the memory of an
+            Arrow array is damaged.
         """
-        hasher, table, kinds = self._read(X)
+        self._check_output()
+        return self._in_output(*self._read(X))
+
+    def _in_output(
+        self, hasher: _core.Hasher, table: pa.Table, kinds: dict[str, str | None]
+    ) -> Examples | scipy.sparse.csr_matrix:
         bounds, fields, slots, values = hasher.encode(table.to_batches())
         n_fields = len(self._names(kinds))
-        return Examples._of(
+        examples = Examples._of(
             bounds, fields, len(table), n_fields, 2 ** int(self.bits), slots, values
         )
+        if self.output == "examples":
+            return examples
+        matrix = examples.to_csr()
+        # In the order of columns and without repetitions, which not all estimators understand.
+        matrix.data = matrix.data.copy()
+        matrix.sum_duplicates()
+        return matrix
 
-    def fit_transform(self, X: Columns, y: object = None) -> Examples:
-        """Call `fit`, then `transform`; a reader is read once, before both."""
+    def fit_transform(self, X: Columns, y: object = None) -> Examples | scipy.sparse.csr_matrix:
+        """Call `fit`, then `transform`; a reader or an iterator is read once, before both."""
         from adagrad.ctr.encoding.columns import open_columns, read_all
 
+        self._check_output()
         table = read_all(open_columns(X))
-        return self.fit(table).transform(table)
+        self._warn_of_fit(self._fit(X, table))
+        return self.transform(table)
 
     def collisions(self, X: Columns) -> dict[str, dict[str, float]]:
         r"""Count the values of each field in a sample, and those that share a slot.
@@ -281,7 +329,7 @@ class HashingEncoder(ScikitLearnMethods):
 
         Parameters
         ----------
-        X : pyarrow.Table, RecordBatch or RecordBatchReader, DataFrame, or dict of arrays
+        X : DataFrame, Arrow data, dict of arrays, array or list of dicts
             The sample, as for `transform`.
 
         Returns
@@ -308,7 +356,7 @@ class HashingEncoder(ScikitLearnMethods):
 
         Parameters
         ----------
-        X : pyarrow.Table, RecordBatch or RecordBatchReader, DataFrame, or dict of arrays
+        X : DataFrame, Arrow data, dict of arrays, array or list of dicts
             The sample, as for `transform`.
 
         Returns
@@ -378,8 +426,8 @@ class HashingEncoder(ScikitLearnMethods):
         if state["fields_"] is not None:
             self._reasons = dict(state.get("reasons", {}))
             self.fields_ = dict(state["fields_"])
-            self.feature_names_in_ = np.array(list(self.fields_), dtype=object)
-            self.n_features_in_ = len(self.fields_)
+            width = state.get("n_features_in_")
+            self._note_columns(width or len(self.fields_), named=width is None)
         fields = getattr(self, "fields_", self.fields)
         if fields is None:  # the columns decide, so that crosses cannot be checked yet
             self._check_choices()
@@ -392,10 +440,12 @@ class HashingEncoder(ScikitLearnMethods):
     def _read(
         self, X: Columns, *, checked: bool = False
     ) -> tuple[_core.Hasher, pa.Table, dict[str, str | None]]:
-        from adagrad.ctr.encoding.columns import encodable, open_columns, read_all
+        from adagrad.ctr.encoding.columns import encodable, open_columns, read_all, renamed
 
-        reader = open_columns(X)
         is_fitted = hasattr(self, "fields_")
+        wanted = self.fields_ if is_fitted else () if isinstance(self.fields, str) else self.fields
+        reader = open_columns(X, positions=self._positions(), wanted=wanted or ())
+        reader = renamed(reader, self._by_position(reader.schema.names, named=has_names(X)))
         kinds = self._decisions(reader.schema, None, by_types=True).kinds
         hasher = self._make_hasher(kinds)
         table = read_all(reader)
@@ -448,13 +498,6 @@ class HashingEncoder(ScikitLearnMethods):
         first = None if self.kinds == "types" else first
         return decide(schema, given, self.numeric, first, by_types=by_types)
 
-    def _check_is_fitted(self) -> None:
-        if not hasattr(self, "fields_"):
-            raise ValueError(
-                "the encoder does not know its columns yet: call fit first (the fitted encoder of a"
-                " learner is its encoder_)"
-            )
-
     def _check_choices(self) -> None:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
@@ -481,4 +524,5 @@ class HashingEncoder(ScikitLearnMethods):
 
     def __getstate__(self) -> dict[str, Any]:
         own = ("_last", "_found", "_looked_at")  # of this object alone
-        return {name: value for name, value in vars(self).items() if name not in own}
+        state = super().__getstate__()
+        return {name: value for name, value in state.items() if name not in own}

@@ -202,6 +202,18 @@ class Examples:
         return self.n_examples, self.n_slots
 
     @property
+    def ndim(self) -> int:
+        """Number of axes, like that of a matrix: 2."""
+        return 2
+
+    def __array__(self, dtype: object = None, copy: object = None) -> npt.NDArray[Any]:
+        """Raise TypeError: an array would have a column per slot, and gigabytes of zeros."""
+        raise TypeError(
+            "Examples are sparse, and only the learners of adagrad.ctr take them: give other"
+            " estimators a matrix, of HashingEncoder(output='csr') or Examples.to_csr()"
+        )
+
+    @property
     def nbytes(self) -> int:
         """Size of the arrays in bytes."""
         arrays = (self.slots, self.values, self.bounds, self.fields)

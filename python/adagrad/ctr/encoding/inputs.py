@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from numpy.typing import ArrayLike
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from adagrad.ctr.encoding.examples import Examples
 
-__all__ = ["ArrowArray", "ArrowStream", "Columns", "Features", "Matrix"]
+__all__ = ["ArrowArray", "ArrowStream", "Columns", "Features", "Matrix", "Rows"]
 
 
 class ArrowStream(Protocol):
@@ -29,8 +29,11 @@ class ArrowArray(Protocol):
     ) -> tuple[object, object]: ...
 
 
-Columns: TypeAlias = "ArrowStream | ArrowArray | Mapping[str, ArrayLike]"
-"""Named columns: an Arrow table, a DataFrame, or a dict of arrays."""
+Rows: TypeAlias = "Iterable[Mapping[str, object]]"
+"""Rows of Python: a dict for each, with the names of columns."""
+
+Columns: TypeAlias = "ArrowStream | ArrowArray | Mapping[str, ArrayLike] | ArrayLike | Rows"
+"""Columns with names or numbers: an Arrow table, a DataFrame, a dict of arrays, an array, rows."""
 
 Matrix: TypeAlias = "spmatrix | sparray | ArrayLike"
 """Numbers, with a column for each slot."""

@@ -42,15 +42,23 @@ class MatrixRows:
         From 1 to :math:`2^{32}`.
     threads : int, default 0
         The most threads that make examples of them; 0 means `adagrad.get_num_threads()`.
+    n_fields : int, default 0
+        `n_slots` if the column of an entry is its field, too; 0 if entries have no fields.
     """
 
-    __slots__ = ("n_slots", "slots", "starts", "threads", "values")
+    __slots__ = ("n_fields", "n_slots", "slots", "starts", "threads", "values")
 
     def __init__(
-        self, starts: Array, slots: Array, values: Array | None, n_slots: int, threads: int = 0
+        self,
+        starts: Array,
+        slots: Array,
+        values: Array | None,
+        n_slots: int,
+        threads: int = 0,
+        n_fields: int = 0,
     ) -> None:
         self.starts, self.slots, self.values, self.n_slots = starts, slots, values, n_slots
-        self.threads = threads
+        self.threads, self.n_fields = threads, n_fields
 
     @classmethod
     def of(cls, csr: Any, n_slots: int | None = None, threads: int = 0) -> MatrixRows:
@@ -144,13 +152,21 @@ class MatrixRows:
     def __getitem__(self, part: slice) -> MatrixRows:
         """Return consecutive rows, as views."""
         start, stop, _ = part.indices(len(self))
-        starts = self.starts[start : max(start, stop) + 1]
-        return MatrixRows(starts, self.slots, self.values, self.n_slots, self.threads)
+        return self._with(self.starts[start : max(start, stop) + 1], self.n_fields)
+
+    def with_fields(self) -> MatrixRows:
+        """Return the same rows, where the column of an entry is its field, too."""
+        return self._with(self.starts, self.n_slots)
+
+    def _with(self, starts: Array, n_fields: int) -> MatrixRows:
+        return MatrixRows(starts, self.slots, self.values, self.n_slots, self.threads, n_fields)
 
     def take(self, order: npt.NDArray[np.integer[Any]]) -> Examples:
         """Return the rows at these positions as examples, in this order."""
-        arrays = _core.arrange(self, np.ascontiguousarray(order, np.int64), False, self.threads)
-        return self._made(len(order), *arrays)
+        rows = np.ascontiguousarray(order, np.int64)
+        slots, values, bounds = _core.arrange(self, rows, False, self.threads)
+        assert slots is not None  # nothing is shared
+        return self._made(len(order), slots, values, bounds)
 
     def examples(self, *, copy: bool = False) -> Examples:
         """Return the rows as examples, whose entries are sorted by region.
@@ -169,8 +185,9 @@ class MatrixRows:
         own = None if values is None else values[part]
         return self._made(len(self), slots[part].view(np.uint32), own, bounds)
 
-    def _made(self, n: int, slots: Array | None, values: Array | None, bounds: Array) -> Examples:
-        return Examples._of(bounds, None, n, 0, self.n_slots, slots, values)
+    def _made(self, n: int, slots: Array, values: Array | None, bounds: Array) -> Examples:
+        fields = slots.astype(np.uint16) if self.n_fields else None
+        return Examples._of(bounds, fields, n, self.n_fields, self.n_slots, slots, values)
 
 
 def examples_of(x: Examples | MatrixRows) -> Examples:

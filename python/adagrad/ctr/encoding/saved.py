@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import reprlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["check_saved", "saved_state"]
 
-_FORMAT = 2  # format 1 has no calendar, and its kinds are those of types
+# Format 1 has no calendar, and its kinds are those of types. Format 3 has another output than
+# examples. Each encoder is saved in the lowest format that can say it, for older readers.
+_FORMAT = 3
 
 # Of format 1; others have defaults.
 _PARAMS = {"bits", "fields", "numeric", "multi", "crosses", "wide", "null", "seed"}
@@ -21,15 +24,22 @@ _PARAMS = {"bits", "fields", "numeric", "multi", "crosses", "wide", "null", "see
 
 def saved_state(encoder: HashingEncoder) -> dict[str, Any]:
     """Return what `HashingEncoder.to_dict` returns: in format 1 where that says all."""
-    params = {**encoder.get_params(), "bits": int(encoder.bits), "seed": int(encoder.seed)}
+    params = {name: getattr(encoder, name) for name in inspect.signature(type(encoder)).parameters}
+    params |= {"bits": int(encoder.bits), "seed": int(encoder.seed)}
     if encoder.fields is not None and not isinstance(encoder.fields, Mapping):
         params["fields"] = list(encoder.fields)
     params["crosses"] = [list(cross) for cross in encoder.crosses]
     params["wide"] = [name if isinstance(name, str) else list(name) for name in encoder.wide]
     params["calendar"] = list(encoder.calendar)
     state = {"format": _FORMAT, "params": params, "fields_": getattr(encoder, "fields_", None)}
+    if state["fields_"] is not None and not hasattr(encoder, "feature_names_in_"):
+        state["n_features_in_"] = encoder.n_features_in_
+    if encoder.output == "examples":
+        state["format"] = 2
+        del params["output"]
     given = encoder.fields.values() if isinstance(encoder.fields, Mapping) else ()
-    if encoder.kinds == "types" and not encoder.calendar and {*given} <= {None, *KINDS}:
+    as_of_types = encoder.kinds == "types" and not encoder.calendar
+    if state["format"] == 2 and as_of_types and {*given} <= {None, *KINDS}:
         del params["calendar"], params["kinds"]
         return {**state, "format": 1}
     return {**state, "reasons": encoder._reasons} if hasattr(encoder, "_reasons") else state
@@ -76,7 +86,10 @@ def check_saved(state: Mapping[str, Any]) -> None:
     reasons = state.get("reasons", {})
     if not isinstance(reasons, Mapping) or not _are_names([*reasons, *reasons.values()]):
         raise _wrong("reasons", reasons, "texts by name")
-    for name in ("numeric", "multi", "null", "kinds"):
+    width = state.get("n_features_in_", 1)
+    if type(width) is not int or width < 1:
+        raise _wrong("n_features_in_", width, "a number of columns")
+    for name in ("numeric", "multi", "null", "kinds", "output"):
         if not isinstance(params.get(name, ""), str):
             raise _wrong(name, params[name], "a word")
 

@@ -1,15 +1,16 @@
-"""What scikit-learn asks of an encoder besides its work: parameters, names, output, pictures.
-
-A base class, so that an encoder does not need scikit-learn, which takes a second to import.
-"""
+"""What scikit-learn asks of an encoder besides its work: its classes, names, output and tags."""
 
 from __future__ import annotations
 
-import inspect
+import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn import get_config
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.exceptions import NotFittedError
 
 from adagrad.ctr.encoding.examples import region_size
 
@@ -17,16 +18,21 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from typing_extensions import Self
 
-__all__ = ["ScikitLearnMethods"]
+__all__ = ["Transformer"]
 
 _NAMED_BITS = 24
 
 
-class ScikitLearnMethods:
-    """Methods of `HashingEncoder` that pipelines, searches and notebooks call."""
+class Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """The part of `HashingEncoder` that pipelines, searches and notebooks call."""
 
     bits: int
+    output: str
+    fields_: dict[str, str | None]
     feature_names_in_: npt.NDArray[np.object_]
+    n_features_in_: int
+
+    _sklearn_output_config: Mapping[str, str] = {}
 
     def regions(self) -> dict[str, list[int]]:
         """Return the regions of each field."""
@@ -43,13 +49,14 @@ class ScikitLearnMethods:
         Parameters
         ----------
         input_features : array-like of str, optional
-            Must be equal to ``feature_names_in_``.
+            Must be equal to ``feature_names_in_``. If `fit` got an array, whose columns have no
+            names, one text per column; it has no effect on the result.
 
         Returns
         -------
         ndarray of str objects, shape [2**bits]
-            The names of the columns of ``transform(X).to_csr()``, and of the params of a learner.
-            They are no columns of a DataFrame: `set_output` refuses that.
+            The names of the columns of ``transform(X)`` with ``output="csr"``, and of the params of
+            a learner. They are no columns of a DataFrame: see `set_output`.
 
         Raises
         ------
@@ -58,9 +65,7 @@ class ScikitLearnMethods:
             slots, whose names would take gigabytes.
         """
         regions = self.regions()
-        known = self.feature_names_in_
-        if input_features is not None and not np.array_equal(np.asarray(input_features), known):
-            raise ValueError("input_features is not equal to feature_names_in_")
+        self._check_input_features(input_features)
         if self.bits > _NAMED_BITS:
             raise ValueError(
                 f"2**{self.bits} slots are too many to name: regions() has the fields of each of"
@@ -75,58 +80,95 @@ class ScikitLearnMethods:
         return np.array([f"{shared[slot // size]}_{slot}" for slot in range(n_slots)], object)
 
     def set_output(self, *, transform: str | None = None) -> Self:
-        """Accept what scikit-learn may ask of the output: "default", or None for no change.
+        """Choose what `transform` returns, as in all of scikit-learn's transformers.
 
-        Raises
-        ------
-        ValueError
-            The output shall be a DataFrame: `Examples` are sparse, with a column per slot.
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"}, optional
+            Only "default" is possible; what else is chosen, here or with ``output="csr"`` by
+            `sklearn.set_config`, makes `transform` raise a ValueError. None changes nothing.
         """
-        if transform not in (None, "default"):
+        if transform is not None:
+            self._sklearn_output_config = {"transform": transform}  # which `clone` copies
+        return self
+
+    def _check_output(self) -> None:
+        """Raise ValueError if the output shall be a DataFrame: it is sparse.
+
+        A choice for all transformers does not concern Examples, which only learners take.
+        """
+        chosen = self._sklearn_output_config.get("transform")
+        if chosen is None and self.output == "csr":
+            chosen = get_config()["transform_output"]
+        if chosen not in (None, "default"):
             raise ValueError(
-                f"HashingEncoder cannot give the output {transform!r}: its Examples are sparse and"
-                " have a column per slot; call set_output on the other steps instead"
+                f"{chosen.capitalize()} output does not support sparse data. HashingEncoder has a"
+                " column per slot: call its set_output(transform='default')"
             )
-        return self
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters, unchanged; `deep` has no effect."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+    def _check_input_features(self, given: ArrayLike | None) -> None:
+        if given is None:
+            return
+        given = np.asarray(given)
+        if hasattr(self, "feature_names_in_"):
+            if not np.array_equal(given, self.feature_names_in_):
+                raise ValueError("input_features is not equal to feature_names_in_")
+        elif len(given) != self.n_features_in_:
+            raise ValueError(
+                "input_features should have length equal to number of features"
+                f" ({self.n_features_in_}), got {len(given)}"
+            )
 
-    def set_params(self, **params: Any) -> Self:
-        """Set parameters by name, and return the encoder; they are checked when it encodes."""
-        known = self.get_params()
-        for name, value in params.items():
-            if name not in known:
-                raise ValueError(
-                    f"HashingEncoder has no parameter {name!r}; its parameters are {list(known)}"
-                )
-            setattr(self, name, value)
-        return self
+    def _note_columns(self, width: int, *, named: bool) -> None:
+        """Note what `fit` has seen, as scikit-learn does: an array has no names."""
+        self.__dict__.pop("feature_names_in_", None)  # of an earlier fit
+        self.n_features_in_ = width
+        if named:
+            self.feature_names_in_ = np.array(list(self.fields_), dtype=object)
 
-    def _repr_html_(self) -> str:
-        """Return what a notebook shows: the page of scikit-learn for estimators."""
-        from sklearn.utils import estimator_html_repr
+    def _positions(self) -> list[str] | None:
+        """Return the names of the columns of an array; None if they are x0, x1, ..."""
+        if not hasattr(self, "fields_"):
+            return None
+        if hasattr(self, "feature_names_in_"):
+            return list(self.fields_)
+        numbered = [f"x{j}" for j in range(self.n_features_in_)]
+        return numbered if self.fields_.keys() <= set(numbered) else list(self.fields_)
 
-        page: str = estimator_html_repr(self)
-        return page
+    def _by_position(self, found: list[str], *, named: bool) -> list[str]:
+        """Return the names under which the columns of X are encoded.
 
-    def __repr__(self) -> str:
-        params = inspect.signature(type(self)).parameters
-        changed = (
-            f"{name}={value!r}"
-            for name, value in self.get_params().items()
-            if value != params[name].default
+        An array has the columns of the frame that `fit` got, and a frame those of an array, by
+        position; a warning says so.
+        """
+        fitted = hasattr(self, "fields_")
+        as_frame = fitted and hasattr(self, "feature_names_in_")
+        if not fitted or named == as_frame or (named and self.fields_.keys() <= set(found)):
+            return found
+        if len(found) != self.n_features_in_:
+            raise ValueError(
+                f"X has {len(found)} features, but HashingEncoder is expecting"
+                f" {self.n_features_in_} features as input"
+            )
+        has, was = ("has", "without") if named else ("does not have valid", "with")
+        warnings.warn(
+            f"X {has} feature names, but HashingEncoder was fitted {was} feature names",
+            UserWarning,
+            stacklevel=4,
         )
-        return f"HashingEncoder({', '.join(changed)})"
+        return self._positions() or found
+
+    def _check_is_fitted(self) -> None:
+        if not hasattr(self, "fields_"):
+            raise NotFittedError(
+                "the encoder does not know its columns yet: call fit first (the fitted encoder of a"
+                " learner is its encoder_)"
+            )
 
     def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
-
-        return Tags(
-            estimator_type=None,
-            target_tags=TargetTags(required=False),
-            transformer_tags=TransformerTags(),
-            input_tags=InputTags(two_d_array=False, string=True, categorical=True, allow_nan=True),
-            requires_fit=False,
-        )
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = tags.input_tags.categorical = tags.input_tags.dict = True
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = []
+        tags.requires_fit = False
+        return tags

@@ -7,6 +7,7 @@ knows. A learner adds its parameters and the settings that they make.
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import os
 import sys
@@ -64,9 +65,10 @@ class ClickLearner(Predictions):
         Parameters
         ----------
         X : Examples, sparse matrix or array of shape [n, n_slots], or columns
-            Each column of a matrix is a slot. With an `encoder`, X holds raw columns: a DataFrame,
-            an Arrow table or a dict. Without one, all columns of a DataFrame must be numbers, which
-            are taken as amounts; a warning says so if all of them are integers, which may be ids.
+            Each column of a matrix is a slot, and for a field-aware machine also a field. With an
+            `encoder`, X holds raw columns: a DataFrame, an Arrow table or a dict. Without one, all
+            columns of a DataFrame must be numbers, which are taken as amounts; a warning says so if
+            all of them are integers, which may be ids.
         y : array-like, shape [n]
             Labels of two classes; the larger one is the positive class. Text is compared as text:
             ``"yes"`` is larger than ``"no"``, but ``"noclick"`` is larger than ``"click"``. A
@@ -91,8 +93,8 @@ class ClickLearner(Predictions):
         Notes
         -----
         Labels in an order, such as all negatives first, are learned as with ``shuffle=True``, and a
-        warning says so: labels that change less than a twentieth as often as in a random order, in
-        which at least 100 changes are to be expected. Weights do not matter for this.
+        warning says so: labels that change less than a twentieth as often as in a random order. Ten
+        examples or fewer of a class are never ordered. Weights do not matter for this.
         """
         proceed = self.warm_start and hasattr(self, "classes_")
         with self._all_or_nothing():
@@ -132,7 +134,7 @@ class ClickLearner(Predictions):
         title = f"{type(self).__name__}, pass {number + 1} of {passes}"
         order, current = None, Pass(title, len(batch), bool(self.verbose))
         if shuffle:
-            order = np.random.default_rng([self.seed, number]).permutation(len(batch))
+            order = np.random.default_rng([self._seed(), number]).permutation(len(batch))
         for part in _chunks(len(batch)):
             some = batch[part] if order is None else batch.take(order[part])
             self._learn(some, current, count=number == 0)
@@ -205,7 +207,7 @@ class ClickLearner(Predictions):
             self._start_or_retune(some.x if len(some) else batch.x, first)
         batch = some
         if not in_order:
-            batch = some.take(np.random.default_rng([self.seed, 0]).permutation(len(some)))
+            batch = some.take(np.random.default_rng([self._seed(), 0]).permutation(len(some)))
         current = Pass(f"{type(self).__name__}, partial_fit", len(batch), bool(self.verbose))
         for part in _chunks(len(batch)):
             self._learn(batch[part], current)
@@ -224,7 +226,7 @@ class ClickLearner(Predictions):
             self.__dict__.update(before)
             raise
 
-    def _settings(self, x: Examples | MatrixRows, rule: Rule | None) -> Settings:
+    def _settings(self, x: Examples | MatrixRows, rule: Rule | None, seed: int) -> Settings:
         """Return the settings of a model for examples like these."""
         raise NotImplementedError
 
@@ -245,7 +247,7 @@ class ClickLearner(Predictions):
 
         Raises if it cannot learn these examples in so many passes, or cannot predict `others`.
         """
-        wanted = self._settings(x, self._rule())
+        wanted = self._settings(x, self._rule(), self._seed(begins=start))
         if start:
             self.__dict__.pop("_extra", None)  # of another model
             self._trained = Model(wanted)
@@ -279,6 +281,9 @@ class ClickLearner(Predictions):
 
         Notes
         -----
+        The file holds the seed in use, `seed_`: a learner from a file has it as its `seed`, and
+        ``random_state=None``.
+
         A learner that was loaded keeps what its file says of the columns of its log, so that
         ``adagrad predict`` and ``evaluate`` read the log as before. ``adagrad train --resume`` does
         not continue from it, because it has learned something else meanwhile.
@@ -291,6 +296,8 @@ class ClickLearner(Predictions):
         model = self._model
         self._check_params()
         params = self.get_params(deep=False)
+        del params["random_state"]  # which earlier versions do not know
+        params["seed"] = self._seed()
         if isinstance(params["rule"], Rule):
             params["rule"] = dataclasses.asdict(params["rule"])
         if params["encoder"] is not None:
@@ -331,6 +338,8 @@ class ClickLearner(Predictions):
         learner.classes_ = saved.classes
         learner.__dict__.update(file_format.fitted_attributes(saved))
         if learner.encoder is not None:
+            if hasattr(learner.encoder, "fields_"):
+                learner.encoder_ = copy.deepcopy(learner.encoder)
             learner._note_features(saved.model.settings.n_slots)
         learner._trained = saved.model
         return learner

@@ -11,13 +11,20 @@ import numpy.typing as npt
 from adagrad._arguments import check_integer, check_real
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import REGIONS, Examples, region_size
+from adagrad.ctr.encoding.inputs import Features
 from adagrad.ctr.encoding.matrix_rows import MatrixRows
 from adagrad.ctr.learners.estimator import ClickLearner
 from adagrad.ctr.learners.file_format import SavedLearner, StrPath
+from adagrad.ctr.learners.layouts import parts_of_fields
+from adagrad.ctr.learners.model import NO_FIELDS
+from adagrad.ctr.learners.seeds import RandomState
 from adagrad.ctr.learners.settings import Settings
 from adagrad.rule import Rule
 
 __all__ = ["FactorizationMachine", "FieldAwareFactorizationMachine"]
+
+MOST_BYTES = 1 << 32
+"""Memory of the vectors of a matrix, from which on its columns cannot be meant as fields."""
 
 
 class _FactorLearner(ClickLearner):
@@ -32,7 +39,6 @@ class _FactorLearner(ClickLearner):
             "factors": check_integer("factors", self.factors, 1, 4096),
             "init_scale": check_real("init_scale", self.init_scale),
             "normalize": bool(self.normalize),
-            "seed": check_integer("seed", self.seed, 0, 2**64 - 2),
         }
 
     def _check_params(self) -> None:
@@ -71,10 +77,10 @@ class FactorizationMachine(_FactorLearner):
         training may diverge. Version 0.1 had no such option; its models are not normalized.
     encoder, warm_start, n_jobs, verbose
         As for `LogisticRegression`.
-    lr, rule, l1, l2, half_life, class_weight, fit_intercept, passes, shuffle, seed
+    lr, rule, l1, l2, half_life, class_weight, fit_intercept, passes, shuffle, seed, random_state
         As for `LogisticRegression`. A fixed `lr` or a `rule` is that of both parts, which are then
         trained as one. `l1` applies to the linear params only; `l2` also adds ``l2 * v`` to the
-        gradients of touched vectors, and `seed` also determines the initial ones.
+        gradients of touched vectors, and the seed also determines the initial ones.
     init_scale : float, default 0.1
         Standard deviation of the initial vectors. The linear params start at 0.
 
@@ -84,7 +90,7 @@ class FactorizationMachine(_FactorLearner):
         The vectors, as a view.
     n_passes_, n_iter_, loss_curve_, validation_logloss_, feature_names_in_, n_features_in_
         As for `LogisticRegression`.
-    classes_, progressive_, coef_, intercept_, experts_, lr_, n_examples_
+    classes_, progressive_, coef_, intercept_, experts_, seed_, lr_, n_examples_
         As for `LogisticRegression`. The last of `experts_` are the pairs: their weight, which is 0
         while they are left out of the model, the logloss of both parts together, and the share that
         the guard gives to them.
@@ -126,6 +132,7 @@ class FactorizationMachine(_FactorLearner):
         passes: int = 1,
         shuffle: bool = False,
         seed: int = 0,
+        random_state: RandomState = None,
         encoder: HashingEncoder | None = None,
         warm_start: bool = False,
         n_jobs: int | None = None,
@@ -144,13 +151,15 @@ class FactorizationMachine(_FactorLearner):
         self.passes = passes
         self.shuffle = shuffle
         self.seed = seed
+        self.random_state = random_state
         self.encoder = encoder
         self.warm_start = warm_start
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    def _settings(self, x: Examples | MatrixRows, rule: Rule | None) -> Settings:
-        return Settings("fm", x.n_slots, rule, **self._linear_settings(), **self._factor_settings())
+    def _settings(self, x: Examples | MatrixRows, rule: Rule | None, seed: int) -> Settings:
+        of_parts = {**self._linear_settings(), **self._factor_settings()}
+        return Settings("fm", x.n_slots, rule, seed=seed, **of_parts)
 
     @classmethod
     def _restored(cls, path: StrPath, saved: SavedLearner) -> ClickLearner:
@@ -185,26 +194,46 @@ class FieldAwareFactorizationMachine(_FactorLearner):
         Length of the vectors, from 1 to 4096; 4 and 8 are fast.
     normalize, lr, rule, l1, l2, half_life, class_weight, fit_intercept, init_scale, passes
         As for `FactorizationMachine`.
-    shuffle, seed, encoder, warm_start, n_jobs, verbose
+    shuffle, seed, random_state, encoder, warm_start, n_jobs, verbose
         As for `FactorizationMachine`.
 
     Attributes
     ----------
     n_passes_, n_iter_, loss_curve_, validation_logloss_, feature_names_in_, n_features_in_
         As for `LogisticRegression`.
-    classes_, progressive_, coef_, intercept_, experts_, lr_, n_examples_
+    classes_, progressive_, coef_, intercept_, experts_, seed_, lr_, n_examples_
         As for `LogisticRegression`.
+    factors_ : ndarray of float32, shape [n_slots, n_fields, factors]
+        The vectors: ``factors_[i, f]`` is that of slot i for entries of field f. A view, or a copy
+        where threads share the pairs.
 
     Notes
     -----
-    X must have fields: columns for an `encoder`, or `Examples` made with fields. Threads share the
-    pairs if every field keeps to one region of the slots, as with a `HashingEncoder` of at least
-    eight fields, none of them wide. Rounds have at most 8 examples.
+    X has fields: the columns that an `encoder` encodes, those of a matrix, or those of `Examples`
+    made with fields. In a matrix, column j is slot j and field j, and zeros are no entries. For d
+    columns the vectors take ``8 * factors * d ** 2`` bytes, and more than 4 GiB are refused; so
+    give categories of many values to an `encoder`, and not as a column for each value.
+
+    Threads share the pairs if every field keeps to one region of the slots, as with a
+    `HashingEncoder` of at least eight fields, none of them wide. In a matrix they do not. Rounds
+    have at most 8 examples.
 
     References
     ----------
     Y. Juan, Y. Zhuang, W.-S. Chin and C.-J. Lin, "Field-aware Factorization Machines for CTR
     Prediction", RecSys 2016.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad.ctr import FieldAwareFactorizationMachine
+    >>> x = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]] * 50)
+    >>> y = [1, 0, 0, 1] * 50  # neither column is informative alone
+    >>> model = FieldAwareFactorizationMachine().fit(x, y)
+    >>> model.predict(x[:4])
+    array([1, 0, 0, 1])
+    >>> model.factors_.shape
+    (2, 2, 4)
     """
 
     def __init__(
@@ -223,6 +252,7 @@ class FieldAwareFactorizationMachine(_FactorLearner):
         passes: int = 1,
         shuffle: bool = False,
         seed: int = 0,
+        random_state: RandomState = None,
         encoder: HashingEncoder | None = None,
         warm_start: bool = False,
         n_jobs: int | None = None,
@@ -241,32 +271,68 @@ class FieldAwareFactorizationMachine(_FactorLearner):
         self.passes = passes
         self.shuffle = shuffle
         self.seed = seed
+        self.random_state = random_state
         self.encoder = encoder
         self.warm_start = warm_start
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    def _settings(self, x: Examples | MatrixRows, rule: Rule | None) -> Settings:
-        if isinstance(x, MatrixRows) or x.fields is None:
-            raise ValueError(
-                "X has no fields, but a field-aware machine needs them: set encoder, or pass"
-                " Examples made with fields"
-            )
+    def _settings(self, x: Examples | MatrixRows, rule: Rule | None, seed: int) -> Settings:
+        if not isinstance(x, MatrixRows) and x.fields is None:
+            raise ValueError(NO_FIELDS)
+        of_factors = self._factor_settings()
+        if isinstance(x, MatrixRows):
+            _check_columns(x.n_slots, of_factors["factors"])
         return Settings(
             "ffm",
             x.n_slots,
             rule,
             n_fields=x.n_fields,
             parts=2 if _keeps_to_regions(x) else 1,
+            seed=seed,
             **self._linear_settings(),
-            **self._factor_settings(),
+            **of_factors,
+        )
+
+    def _examples(self, X: Features, reset: bool) -> Examples | MatrixRows:
+        x = super()._examples(X, reset)
+        return x.with_fields() if isinstance(x, MatrixRows) else x
+
+    @property
+    def factors_(self) -> npt.NDArray[np.float32]:
+        """The vectors, [n_slots, n_fields, factors]: see the class."""
+        model = self._model
+        settings, by_part = model.settings, []
+        for part in range(settings.parts):
+            weights = model.tables[f"factors{part}"].weights
+            by_part.append(weights.reshape(len(weights), -1, settings.factors))
+        if len(by_part) == 1:
+            return by_part[0]
+        places = zip(*parts_of_fields(settings), strict=True)
+        return np.stack([by_part[part][:, place] for part, place in places], axis=1)
+
+
+def _check_columns(columns: int, factors: int) -> None:
+    """Raise a ValueError if the vectors of all pairs of columns take more memory than is sane."""
+    size = 8 * factors * columns**2  # with accumulators
+    if size > MOST_BYTES:
+        raise ValueError(
+            f"X has {columns:,} columns, each of which would be a field, so that {factors} factors"
+            f" for every pair of columns take {size / 1e9:,.1f} GB, which is more than"
+            f" {MOST_BYTES / 1e9:.1f}: pass the columns that these were made of and"
+            " encoder=HashingEncoder(), pass Examples with fewer fields, or use a"
+            " FactorizationMachine"
         )
 
 
-def _keeps_to_regions(x: Examples) -> bool:
+def _keeps_to_regions(x: Examples | MatrixRows) -> bool:
     """Whether field j only has slots of region j % 8, and every region has a field."""
-    assert x.fields is not None
-    if x.n_fields < REGIONS:
+    if isinstance(x, MatrixRows) or x.n_fields < REGIONS:
         return False
+    assert x.fields is not None
     slots = x.slots[: len(x.fields)] if x.is_fixed else x.slots
-    return bool(np.array_equal(slots // region_size(x.n_slots), x.fields % REGIONS))
+    # The rows of a matrix may keep to regions by chance, and later rows then have other columns.
+    return bool(
+        np.array_equal(slots // region_size(x.n_slots), x.fields % REGIONS)
+        and not np.array_equal(slots, x.fields)
+    )

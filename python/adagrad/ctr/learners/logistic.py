@@ -9,6 +9,7 @@ from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.encoding.matrix_rows import MatrixRows
 from adagrad.ctr.learners.estimator import ClickLearner
+from adagrad.ctr.learners.seeds import RandomState
 from adagrad.ctr.learners.settings import Settings
 from adagrad.rule import Rule
 
@@ -63,7 +64,11 @@ class LogisticRegression(ClickLearner):
         Whether to shuffle the examples before each pass. If the labels are ordered, `fit` does so
         anyway, with a warning.
     seed : int, default 0
-        Seed of the shuffle.
+        Seed of the shuffle, from 0 to :math:`2^{64} - 2`.
+    random_state : int, RandomState, Generator or None, default None
+        The name of scikit-learn for `seed`, which its tools set. Unless it is None, `seed` does not
+        count. A ``np.random.RandomState`` or ``np.random.Generator`` draws a seed for each new
+        model. None does not: two fits give the same bits.
     encoder : HashingEncoder, optional
         Encodes raw columns as examples. `fit` uses a copy, ``encoder_``, which from then on expects
         the columns it has first seen, by name and kind.
@@ -91,6 +96,8 @@ class LogisticRegression(ClickLearner):
         With ``lr="auto"``, for each expert its ``name``, ``rate``, ``start`` and ``power`` (None
         for the Bayesian one), its ``weight`` in the mixture, the mean ``logloss`` of its own
         predictions before learning, and its ``share`` in those that `progressive_` measures.
+    seed_ : int
+        The seed in use: `seed`, or the one that `random_state` is or has drawn.
     lr_ : float
         The fixed learning rate in use; there is none with ``lr="auto"``.
     n_examples_ : int
@@ -178,6 +185,7 @@ class LogisticRegression(ClickLearner):
         passes: int = 1,
         shuffle: bool = False,
         seed: int = 0,
+        random_state: RandomState = None,
         encoder: HashingEncoder | None = None,
         warm_start: bool = False,
         n_jobs: int | None = None,
@@ -193,10 +201,11 @@ class LogisticRegression(ClickLearner):
         self.passes = passes
         self.shuffle = shuffle
         self.seed = seed
+        self.random_state = random_state
         self.encoder = encoder
         self.warm_start = warm_start
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    def _settings(self, x: Examples | MatrixRows, rule: Rule | None) -> Settings:
+    def _settings(self, x: Examples | MatrixRows, rule: Rule | None, seed: int) -> Settings:
         return Settings("lr", x.n_slots, rule, **self._linear_settings())

@@ -25,11 +25,16 @@ from adagrad.ctr.learners.settings import Settings
 from adagrad.ctr.learners.stored_rows import differing
 from adagrad.tables.table import Table
 
-__all__ = ["Model"]
+__all__ = ["NO_FIELDS", "Model"]
 
 Floats = npt.NDArray[np.float32]
 Slots = npt.NDArray[np.uint32]
 Memory = Mapping[str, npt.NDArray[Any] | None]
+
+NO_FIELDS = (
+    "X has no fields, but a field-aware machine needs them: pass a matrix, whose columns are its"
+    " fields, set encoder, or make Examples with fields"
+)
 
 
 class Model:
@@ -145,6 +150,7 @@ class Model:
 
     def margins(self, x: Examples | MatrixRows, *, threads: int = 0) -> Floats:
         """Return the margins (log-odds) of n examples: float32, shape [n]."""
+        self._check_fields(x)  # also while the pairs are left out
         if self.mixture is None:
             if self.settings.kind == "lr" and not self.settings.is_penalized:
                 memory = self._memory["linear"]
@@ -160,12 +166,26 @@ class Model:
 
     def check(self, x: Examples | MatrixRows) -> None:
         """Raise a ValueError if the examples do not fit the model."""
+        self._check_fields(x)
         if isinstance(x, MatrixRows):
-            x = x[:0].examples()  # only fields depend on the entries
+            x = x[:0].examples()  # whose entries are right
         if self.mixture is not None:
             self.mixture.check(x)
         if self.mixture is None or self.pair_mixing is not None:
             self._learner.check(x)
+
+    def _check_fields(self, x: Examples | MatrixRows) -> None:
+        """Raise a ValueError if a field-aware model cannot tell the fields of the entries."""
+        n_fields = self.settings.n_fields
+        if self.settings.kind != "ffm" or (isinstance(x, Examples) and x.fields is not None):
+            return
+        if x.n_fields == 0:
+            raise ValueError(NO_FIELDS)
+        if x.n_fields != n_fields:
+            raise ValueError(
+                f"X is a matrix of {x.n_fields} columns, each a field of its own, but the model has"
+                f" {n_fields} fields: pass Examples with these fields, or columns for an encoder"
+            )
 
     def linear(self, slots: Slots | None = None) -> tuple[Floats, float]:
         """Return the weights of the linear part, of all or some slots, and the bias or 0.

@@ -54,6 +54,12 @@ class Predictions(InputValidation):
         return self._model.experts()
 
     @property
+    def seed_(self) -> int:
+        """The seed in use: `seed`, or the one that `random_state` is or has drawn."""
+        check_is_fitted(self, "classes_")
+        return self._seed()
+
+    @property
     def n_examples_(self) -> int:
         """Number of examples learned, in all passes; those of weight 0 are not learned."""
         return self._model.examples

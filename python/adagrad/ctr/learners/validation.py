@@ -33,6 +33,7 @@ from adagrad.ctr.learners.frames import (
     warn_of_integers,
 )
 from adagrad.ctr.learners.labeled import LabeledExamples
+from adagrad.ctr.learners.seeds import RandomState, drawn_seed, draws, fixed_seed
 from adagrad.ctr.learners.settings import check_penalties
 from adagrad.ctr.learners.targets import (
     check_class_weight,
@@ -69,6 +70,7 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     passes: int
     shuffle: bool
     seed: int
+    random_state: RandomState
     encoder: HashingEncoder | None
     encoder_: HashingEncoder
     warm_start: bool
@@ -76,6 +78,7 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     verbose: int
 
     classes_: Array
+    _drawn: int  # by `random_state`
 
     def _labeled(
         self,
@@ -113,6 +116,10 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 "encoder must be a HashingEncoder, such as HashingEncoder(), or None, got"
                 f" {self.encoder!r}"
             )
+        if self.encoder is not None and self.encoder.output != "examples":
+            raise ValueError(
+                f"the encoder of a learner must have output='examples', got {self.encoder.output!r}"
+            )
         if self.encoder is not None and not isinstance(X, Examples):
             X = self._encode(X, reset)
         if not isinstance(X, Examples):
@@ -125,7 +132,7 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _note_features(self, n_slots: int) -> None:
         """Note the features: the columns of the encoder, if it knows them, or else the slots."""
-        encoder = getattr(self, "encoder_", self.encoder)
+        encoder: HashingEncoder | None = self.__dict__.get("encoder_", self.encoder)
         self.__dict__.pop("feature_names_in_", None)  # of an earlier fit
         self.n_features_in_ = n_slots
         if (
@@ -134,7 +141,8 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             and 2 ** int(encoder.bits) == n_slots
         ):
             self.n_features_in_ = encoder.n_features_in_
-            self.feature_names_in_ = encoder.feature_names_in_
+            if hasattr(encoder, "feature_names_in_"):  # arrays have none
+                self.feature_names_in_ = encoder.feature_names_in_
 
     def _matrix(self, X: Any, reset: bool) -> MatrixRows:
         """Convert a matrix, or columns of numbers, as scikit-learn does."""
@@ -173,7 +181,7 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.encoder_ = copy.deepcopy(self.encoder)
             if not hasattr(self.encoder_, "fields_"):
                 return self.encoder_.fit_transform(X)
-        encoder = getattr(self, "encoder_", self.encoder)
+        encoder: HashingEncoder = self.__dict__.get("encoder_", self.encoder)
         if not hasattr(encoder, "fields_"):
             raise ValueError(
                 "X has columns, but the model learned from Examples and its encoder has seen no"
@@ -199,8 +207,10 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 check_classification_targets(y)
             if len(known) > 2:
                 kind = type_of_target(known)
+                wrapped = f"sklearn.multiclass.OneVsRestClassifier({type(self).__name__}(...))"
                 raise ValueError(
                     f"Only binary classification is supported. The type of the target is {kind}."
+                    + (f" Use {wrapped} for {len(known)} classes." * (kind == "multiclass"))
                 )
             if len(known) < 2:
                 raise ValueError(
@@ -225,7 +235,7 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _check(self) -> None:
         """Check the parameters that `_rule` and `_settings` do not."""
         self._threads()
-        check_integer("seed", self.seed, 0, 2**64 - 2)
+        fixed_seed(self.seed, self.random_state)
         for name in ("shuffle", "warm_start", "fit_intercept", "normalize"):
             check_flag(name, getattr(self, name, False))
         if not isinstance(self.verbose, (bool, np.bool_)):
@@ -286,6 +296,14 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if half_life < 64.0:
             raise ValueError(f"half_life must be at least 64 examples, got {half_life:g}")
         return half_life
+
+    def _seed(self, *, begins: bool = False) -> int:
+        """Return the seed of a model, which a generator draws when the model begins."""
+        if not draws(self.random_state):
+            return fixed_seed(self.seed, self.random_state)
+        if begins or not hasattr(self, "_drawn"):
+            self._drawn = drawn_seed(self.random_state)
+        return self._drawn
 
     def _threads(self) -> int:
         if self.n_jobs is None:
