@@ -17,7 +17,7 @@ need_packages("pandas", "sklearn")
 import pandas as pd
 import sklearn
 from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.compose import ColumnTransformer, make_column_transformer
+from sklearn.compose import ColumnTransformer, make_column_selector, make_column_transformer
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import SGDClassifier
 from sklearn.model_selection import GridSearchCV
@@ -130,6 +130,20 @@ def test_column_transformer_of_an_array():
     assert len(encoder.get_feature_names_out(["a", "b"])) == 256
     with pytest.raises(ValueError, match="input_features should have length equal"):
         encoder.get_feature_names_out(["a"])
+
+
+def test_column_transformer_chooses_by_type():
+    frame = X.astype({"site": "category"})
+    by_type = make_column_selector(dtype_include="category"), make_column_selector("price")
+    found = make_column_transformer(
+        (HashingEncoder(**TO_CSR), by_type[0]), (StandardScaler(), by_type[1])
+    ).fit_transform(frame)
+    hashed = HashingEncoder(**TO_CSR).fit_transform(X[["site"]])
+    assert difference(found[:, :256], hashed) == 0
+    of_lists = make_column_transformer((HashingEncoder(**TO_CSR), [-1]), sparse_threshold=1)
+    lists = frame[["price", "site"]].to_numpy().tolist()
+    numbered = HashingEncoder(**TO_CSR).fit_transform({"x0": X["site"]})
+    assert difference(of_lists.fit_transform(lists), numbered) == 0
 
 
 def test_feature_union():

@@ -445,7 +445,8 @@ class HashingEncoder(Transformer, auto_wrap_output_keys=None):  # type: ignore[c
         is_fitted = hasattr(self, "fields_")
         wanted = self.fields_ if is_fitted else () if isinstance(self.fields, str) else self.fields
         reader = open_columns(X, positions=self._positions(), wanted=wanted or ())
-        reader = renamed(reader, self._by_position(reader.schema.names, named=has_names(X)))
+        names = self._by_position(reader.schema.names, named=has_names(X))
+        reader = reader if names is None else renamed(reader, names)
         kinds = self._decisions(reader.schema, None, by_types=True).kinds
         hasher = self._make_hasher(kinds)
         table = read_all(reader)

@@ -135,16 +135,16 @@ class Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         numbered = [f"x{j}" for j in range(self.n_features_in_)]
         return numbered if self.fields_.keys() <= set(numbered) else list(self.fields_)
 
-    def _by_position(self, found: list[str], *, named: bool) -> list[str]:
-        """Return the names under which the columns of X are encoded.
+    def _by_position(self, found: list[str], *, named: bool) -> list[str] | None:
+        """Return the names under which the columns of X are encoded; None for their own.
 
         An array has the columns of the frame that `fit` got, and a frame those of an array, by
         position; a warning says so.
         """
-        fitted = hasattr(self, "fields_")
-        as_frame = fitted and hasattr(self, "feature_names_in_")
-        if not fitted or named == as_frame or (named and self.fields_.keys() <= set(found)):
-            return found
+        if named == hasattr(self, "feature_names_in_") or not hasattr(self, "fields_"):
+            return None
+        if named and self.fields_.keys() <= set(found):
+            return None
         if len(found) != self.n_features_in_:
             raise ValueError(
                 f"X has {len(found)} features, but HashingEncoder is expecting"
@@ -156,7 +156,7 @@ class Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             UserWarning,
             stacklevel=4,
         )
-        return self._positions() or found
+        return self._positions()
 
     def _check_is_fitted(self) -> None:
         if not hasattr(self, "fields_"):
