@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -229,6 +231,25 @@ def test_encoders_that_were_pickled_without_an_output():
     old = pickle.loads(pickle.dumps(encoder))
     assert isinstance(old.transform(X), Examples)
     assert clone(old).output == "examples"
+
+
+def test_a_process_that_only_encodes(tmp_path):
+    encoder = HashingEncoder(**TO_CSR).fit(X)
+    plain = encoder.plain()
+    assert entries_of(plain.transform(X)) == entries_of(
+        encoder.set_params(output="examples").transform(X)
+    )
+    columns = {name: X[name].to_list() for name in X}
+    (tmp_path / "pickle").write_bytes(pickle.dumps((plain, columns)))
+    program = (
+        "import pathlib, pickle, sys\n"
+        "encoder, columns = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())\n"
+        "print(encoder.transform(columns), 'sklearn' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "pickle"], capture_output=True, text=True
+    )
+    assert done.stdout == f"{plain.transform(X)!r} False\n", done.stderr
 
 
 def test_encoders_of_learners(tmp_path):
