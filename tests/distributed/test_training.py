@@ -368,6 +368,7 @@ def test_unsupported_options(clicks, cluster):
         (estimator(class_weight={1: 2.0}), "class_weight"),
         (estimator(lr="auto", half_life=100.0), "half_life"),
         (LogisticRegression(), "has no encoder for the columns"),
+        (LogisticRegression(encoder=HashingEncoder(output="csr")), "must have output='examples'"),
     ]:
         with pytest.raises(ValueError, match=match):
             fit(model, dataset(clicks), label="click")
