@@ -17,6 +17,10 @@ def peer_and_name(node: pytest.Item | pytest.Collector) -> tuple[str, str]:
     return node.path.stem.removeprefix("test_"), node.nodeid.partition("::")[2]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "thread_unsafe: scikit-learn's, for a plugin")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(
     collector: pytest.Collector,
