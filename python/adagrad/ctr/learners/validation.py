@@ -70,7 +70,7 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     passes: int
     shuffle: bool
     seed: int
-    random_state: RandomState
+    random_state: RandomState = None  # of learners that an earlier version has pickled
     encoder: HashingEncoder | None
     encoder_: HashingEncoder
     warm_start: bool
