@@ -48,7 +48,7 @@ def test_fit_learns(rng):
 def test_the_documentation(tmp_path, monkeypatch):
     text = (ROOT / "docs" / "keras.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     monkeypatch.chdir(tmp_path)
     exec("\n".join(blocks), {})
     assert (tmp_path / "model.keras").exists()

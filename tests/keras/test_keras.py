@@ -1,4 +1,4 @@
-"""adagrad.keras compared with Keras itself.
+"""adagrad.keras compared with Keras itself, and under Keras' own tests.
 
 A process has one backend of Keras, so each backend runs in a process of its own, which pytest does
 not collect here: `KERAS_BACKEND=torch pytest -n 0 -W ignore::DeprecationWarning FILE` runs a file.
@@ -15,6 +15,7 @@ import pytest
 from checks import ROOT, TESTS, need_packages
 
 CASES = sorted((TESTS / "keras").glob("cases_*.py"))
+PEERS = [TESTS / "peers" / name for name in ("keras_suite.py", "test_deselected.py")]
 # The backends use parts of NumPy that are deprecated.
 OPTIONS = ("-q", "-x", "-n", "0", "-p", "no:cacheprovider", "-W", "ignore::DeprecationWarning")
 
@@ -23,7 +24,7 @@ OPTIONS = ("-q", "-x", "-n", "0", "-p", "no:cacheprovider", "-W", "ignore::Depre
 def test_backend(backend):
     need_packages("keras", backend)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *OPTIONS, *CASES],
+        [sys.executable, "-m", "pytest", *OPTIONS, *CASES, *PEERS],
         cwd=ROOT,
         env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,

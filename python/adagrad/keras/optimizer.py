@@ -68,7 +68,8 @@ class Adagrad(keras.optimizers.Adagrad):  # type: ignore[misc]
         If an argument has the wrong type or is out of range.
     RuntimeError
         If Keras' backend is not torch or tensorflow, or under `tf.distribute` or
-        `keras.distribution`.
+        `keras.distribution`. Later, from `keras.Model.compile`, if the model was made in the scope
+        of a strategy of `tf.distribute`, or with ``jit_compile=True`` on TensorFlow.
 
     Notes
     -----
@@ -87,7 +88,8 @@ class Adagrad(keras.optimizers.Adagrad):  # type: ignore[misc]
     dense gradient take one call, without a copy. A variable may have any dense order in memory, and
     its accumulator has the same. TensorFlow owns its memory, so there the update is a callback that
     copies variables and accumulators once; for a sparse gradient it copies only the rows that have
-    one. XLA cannot compile the callback (``jit_compile=True``). ``docs/keras.md`` has the cost.
+    one. XLA cannot compile a callback, so ``jit_compile="auto"`` means False there.
+    ``docs/keras.md`` has the cost.
 
     An update is all or nothing: if one gradient is refused, the update writes no variable. What
     Keras has done before, such as `weight_decay`, is not undone.
@@ -204,6 +206,12 @@ class Adagrad(keras.optimizers.Adagrad):  # type: ignore[misc]
             If a gradient does not match its variable. The update then writes no variable.
         """
         _check_surroundings()
+        if _BACKEND == "torch" and self.built and keras.src.backend.in_stateless_scope():
+            # There, values belong to the caller: what is written to in place is a copy.
+            for variable in (*self._trainable_variables, *self._accumulators):
+                if variable is not None:
+                    value = variable.value.detach()
+                    variable.assign(value.clone(memory_format=torch.contiguous_format))
         super().apply(grads, trainable_variables)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -234,12 +242,13 @@ class Adagrad(keras.optimizers.Adagrad):  # type: ignore[misc]
         accumulators = [self._accumulators[self._get_variable_index(v)] for v in variables]
         for variable, g in zip(variables, grads, strict=True):
             _check_shape(variable, g)
+        triples = list(zip(map(_value, variables), grads, map(_value, accumulators), strict=True))
         rule = _rule(self.epsilon, self.duplicates)
         if _BACKEND == "torch":
-            _update_torch(variables, grads, accumulators, learning_rate, rule)
+            rate = check_real("learning_rate", float(learning_rate))
+            _on_torch.update(triples, [_path(v) for v in variables], rule, rate)
         else:
-            triples = zip(map(_value, variables), grads, map(_value, accumulators), strict=True)
-            _on_tensorflow.update(list(triples), learning_rate, rule, self.assign)
+            _on_tensorflow.update(triples, learning_rate, rule, self.assign)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments from which `from_config` makes an equal optimizer.
@@ -309,31 +318,6 @@ def _check_shape(variable: Any, g: Any) -> None:
         raise ValueError(
             f"the gradient of {_path(variable)} has shape {shape}, but the variable has {wanted}"
         )
-
-
-def _update_torch(
-    variables: Sequence[Any],
-    grads: Sequence[Any],
-    accumulators: Sequence[Any],
-    learning_rate: Any,
-    rule: Rule,
-) -> None:
-    rate = check_real("learning_rate", float(learning_rate))
-    values = [[v.value for v in part] for part in (variables, accumulators)]
-    # In a stateless scope, values belong to the caller, and a variable is assigned new ones.
-    stateless = keras.src.backend.in_stateless_scope()
-    if stateless:
-        values = [
-            [v.detach().clone(memory_format=torch.contiguous_format) for v in part]
-            for part in values
-        ]
-    triples = list(zip(values[0], grads, values[1], strict=True))
-    _on_torch.update(triples, [_path(v) for v in variables], rule, rate)
-    if stateless:
-        for variable, value in zip(
-            (*variables, *accumulators), (*values[0], *values[1]), strict=True
-        ):
-            variable.assign(value)
 
 
 if _BACKEND == "tensorflow":
