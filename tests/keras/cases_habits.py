@@ -72,7 +72,7 @@ def test_callbacks(rng):
             keras.callbacks.TerminateOnNaN(),
         ]
         given = {"validation_data": (x, y), "shuffle": False, "verbose": 0}
-        history = model.fit(x, y, 8, 4, callbacks=callbacks, **given).history
+        history = model.fit(x, y, 8, 3, callbacks=callbacks, **given).history
         return [*model.get_weights(), *history.values()]
 
     both(run)
