@@ -49,3 +49,7 @@ def deselected() -> dict[str, dict[str, str]]:
 @pytest.fixture
 def collected(request: pytest.FixtureRequest) -> dict[str, set[str]]:
     return request.config.stash[COLLECTED]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "requires_trainable_backend: a mark of Keras' own tests")
