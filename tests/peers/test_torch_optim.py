@@ -180,6 +180,18 @@ def test_errors(database, info):
     assert seen > 5
 
 
+@pytest.mark.parametrize("value", [-0.5, float("nan")])
+def test_texts_of_errors(value):
+    params, _ = linear()
+    for name in ("lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps"):
+        texts = []
+        for cls in (OURS, THEIRS):
+            with pytest.raises(ValueError, match=f"Invalid .*{value}") as error:
+                cls(params, **{name: value})
+            texts.append(str(error.value))
+        assert texts[0] == texts[1]
+
+
 def test_differentiable(database, info):
     kwargs = {"differentiable": True}
     params, _ = linear()

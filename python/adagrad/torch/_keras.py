@@ -9,15 +9,8 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from adagrad.rule import Rule
-from adagrad.torch._calls import (
-    Dense,
-    Slot,
-    Sparse,
-    array_of,
-    check_apart,
-    dense_order,
-    sparse_call,
-)
+from adagrad.torch._calls import Dense, Sparse, check_apart, sparse_call
+from adagrad.torch._slots import Slot, array_of, dense_order
 
 
 def update(

@@ -12,19 +12,28 @@ from typing import Any
 import torch
 
 import adagrad._core as _core
-from adagrad.convert import TORCH as OF_TORCH
 from adagrad.presets import preset as preset_rule
 from adagrad.rule import Rule
-from adagrad.torch._calls import Dense, Slot, Sparse, check_apart, plain_triples, sparse_call
+from adagrad.torch._calls import (
+    Dense,
+    Sparse,
+    check_apart,
+    check_copies_apart,
+    plain_triples,
+    sparse_call,
+)
 from adagrad.torch._optimizer_state import (
     as_number,
     check_group,
+    check_range,
     check_rule,
     check_sum,
+    defaults_of,
     new_sum,
     read_entries,
     rule_entry,
 )
+from adagrad.torch._slots import Slot, plain
 
 __all__ = ["Adagrad"]
 
@@ -33,7 +42,7 @@ _ROUNDS_TO_0 = 2.0**-150
 _DIFFERENTIABLE = "differentiable must be False, because autograd does not record a step"
 
 
-class Adagrad(torch.optim.Optimizer):
+class Adagrad(torch.optim.Adagrad):
     r"""`torch.optim.Adagrad` for CPU tensors, on this package's kernels.
 
     It has the same arguments, param groups and state, and takes the same steps up to the last bits:
@@ -127,6 +136,7 @@ class Adagrad(torch.optim.Optimizer):
             "maximize": maximize,
         }
         given = {name: as_number(name, x) for name, x in given.items() if x is not None}
+        check_range(given)
         if rule is None:
             rule = preset_rule("torch" if preset is None else preset, **given)
         elif not isinstance(rule, Rule):
@@ -137,11 +147,14 @@ class Adagrad(torch.optim.Optimizer):
         self.rule = rule
         self.skipped = 0
         self._forget()
-        defaults = {name: getattr(rule, field) for name, field in OF_TORCH.items()}
+        if foreach and fused:
+            raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+        defaults = defaults_of(rule)
         if isinstance(lr, torch.Tensor):
             defaults["lr"] = lr
         defaults |= {"foreach": foreach, "differentiable": differentiable, "fused": fused}
-        super().__init__(params, defaults)
+        # That of torch.optim.Adagrad would allocate accumulators.
+        torch.optim.Optimizer.__init__(self, params, defaults)
 
     def _forget(self) -> None:
         """Drop what is cached between steps."""
@@ -172,7 +185,8 @@ class Adagrad(torch.optim.Optimizer):
 
     def _new_state(self, group: dict[str, Any], p: torch.Tensor, name: str) -> dict[str, Any]:
         state = {"step": torch.zeros((), dtype=torch.float64, device="cpu")}
-        state["sum"] = new_sum(p, name, self.rule).fill_(group["initial_accumulator_value"])
+        state["sum"] = new_sum(p, name, self.rule)
+        plain(state["sum"]).fill_(group["initial_accumulator_value"])
         return state
 
     def _rule_of(self, number: int, group: dict[str, Any]) -> tuple[Rule, _core.Hyperparameters]:
@@ -209,25 +223,35 @@ class Adagrad(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        calls, updated, times = self._collect()
+        calls, updated, times, copies = self._collect()
         if len(calls) > 1:  # a single call checks everything itself
             for call in calls:
                 call.check()
             check_apart(calls)
+        if copies:
+            check_copies_apart(copies, calls)
         for call in calls:
             self.skipped += call.run()
+        for _, slot in copies:
+            slot.store()
         for slot, t in zip(updated, times, strict=True):
             slot.counter[0] = t
         # Autograd does not see writes through NumPy.
         torch.autograd.graph.increment_version([slot.param for slot in updated])
         return loss
 
-    def _collect(self) -> tuple[list[Dense | Sparse], list[Slot], list[float]]:
-        """Return the calls of a step, and the slots it updates with their new step numbers."""
+    def _collect(
+        self,
+    ) -> tuple[list[Dense | Sparse], list[Slot], list[float], list[tuple[int, Slot]]]:
+        """Return the calls of a step, and the slots it updates with their new step numbers.
+
+        Last come the slots that have copies of their params, with the numbers of the params.
+        """
         dense = Dense(self.rule)
         sparse: list[Dense | Sparse] = []
         updated: list[Slot] = []
         times: list[float] = []
+        copies: list[tuple[int, Slot]] = []
         first = 0
         for number, group in enumerate(self.param_groups):
             params, slots = group["params"], self._slots_of(number, group)
@@ -240,6 +264,9 @@ class Adagrad(torch.optim.Optimizer):
                 slot, name = slots[i], _name(group, i, first)
                 if slot is None or not slot.is_current(params[i], self.state[params[i]]):
                     slot = slots[i] = self._new_slot(group, i, first)
+                if slot.copy is not None:
+                    slot.load()
+                    copies.append((first + i, slot))
                 if g.layout is torch.strided:
                     try:
                         triples[i] = (slot.w, slot.gradient(g), slot.s)
@@ -260,7 +287,7 @@ class Adagrad(torch.optim.Optimizer):
             updated += used
             times += steps
             first += len(params)
-        return [dense, *sparse] if dense.triples else sparse, updated, times
+        return [dense, *sparse] if dense.triples else sparse, updated, times, copies
 
     def _slots_of(self, number: int, group: dict[str, Any]) -> list[Slot | None]:
         while len(self._slots) <= number:
@@ -280,7 +307,7 @@ class Adagrad(torch.optim.Optimizer):
             # For example after model.double(). Harmless if the step is refused later.
             if state["sum"].dtype is not dtype:
                 new = state["sum"].to(dtype)
-                check_sum(name, new)
+                check_sum(name, plain(new))
                 state["sum"] = new
         try:
             return Slot(p, state)
@@ -378,7 +405,7 @@ def _rates(rule: Rule, slots: list[Slot], times: list[float]) -> list[float]:
     if min(rates, default=1.0) > _ROUNDS_TO_0:
         return rates
     return [
-        rate if rate > _ROUNDS_TO_0 or slot.param.dtype is torch.float64 else 0.0
+        rate if rate > _ROUNDS_TO_0 or slot.dtype is torch.float64 else 0.0
         for rate, slot in zip(rates, slots, strict=True)
     ]
 
