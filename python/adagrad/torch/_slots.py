@@ -140,8 +140,7 @@ class Slot:
         self.dtype = target.dtype
         # Nearly all gradients have this dtype, and need no conversion.
         is_common = type(param) in PLAIN and self.contiguous and self.dtype is param.dtype
-        is_wide = self.dtype in (torch.float32, torch.float64)
-        self.common_dtype = self.dtype if is_common and is_wide else None
+        self.common_dtype = self.dtype if is_common else None
         # Gradients of 16-bit params may be float32, from a backward pass in float32.
         self.dtypes = dict.fromkeys((self.dtype, s.dtype))
         self.w = array_of(self.in_order(target))
@@ -183,8 +182,7 @@ class Slot:
             and not g.requires_grad
             and not g.is_neg()
         ):
-            array: npt.NDArray[Any] = g.numpy()
-            return array
+            return array_of(g)
         g = self.in_order(self.converted(self._local(g.detach())))
         return array_of(g.resolve_neg().contiguous())
 
