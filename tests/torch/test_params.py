@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
 import pytest
 
 import adagrad
@@ -14,6 +18,7 @@ need_packages("torch")
 import torch
 
 import adagrad.torch
+from adagrad.torch import _slots
 from torch_steps import assert_close, assert_unchanged, set_grads, snapshot
 
 # torch's own optimizer makes sparse tensors without this choice, and warns.
@@ -108,6 +113,42 @@ def test_a_refused_step_of_params_with_gaps_changes_nothing(fault):
         opt.step()
     assert torch.equal(table, before[0])
     assert_unchanged(opt, before[1])
+
+
+@hypothesis.given(data=st.data(), dim=st.integers(1, 4))
+def test_any_part_of_a_tensor_takes_the_steps_of_its_clone(data, dim):
+    shape = data.draw(st.lists(st.integers(1, 5), min_size=dim, max_size=dim))
+    whole = torch.arange(float(np.prod(shape))).reshape(shape).cos()
+    steps = [data.draw(st.integers(1, 3)) for _ in shape]
+    begins = [data.draw(st.integers(0, n - 1)) for n in shape]
+    index = tuple(slice(b, None, k) for b, k in zip(begins, steps, strict=True))
+    order = data.draw(st.permutations(range(dim)))
+    want = whole.clone()
+    param = torch.nn.Parameter(whole[index].permute(order))
+    clone = torch.nn.Parameter(param.detach().clone())
+    for p in (param, clone):
+        p.grad = torch.arange(float(p.numel())).reshape(p.shape).sin()
+        adagrad.torch.Adagrad([p], lr=0.1).step()
+    want[index].permute(order).copy_(clone.detach())
+    assert torch.equal(whole, want)
+
+
+@hypothesis.given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 7)), max_size=4))
+def test_gaps_and_shared_memory_are_found(dims):
+    shape, strides = ([pair[k] for pair in dims] for k in (0, 1))
+    tensor = torch.zeros(200).as_strided(shape, strides)
+    at = sorted(torch.arange(200).as_strided(shape, strides).reshape(-1).tolist())
+    try:
+        found = _slots.has_gaps(tensor)
+    except ValueError:  # which may also mean that dimensions mesh with each other
+        nested = sorted(
+            (stride, size) for stride, size in zip(strides, shape, strict=True) if size > 1
+        )
+        fits = [stride >= n * inner for (inner, n), (stride, _) in itertools.pairwise(nested)]
+        assert len(set(at)) < len(at) or not all(fits)
+    else:
+        assert len(set(at)) == len(at)
+        assert found == (at != list(range(len(at))))
 
 
 def test_elements_that_share_memory_are_refused():
