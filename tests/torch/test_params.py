@@ -197,6 +197,15 @@ def test_what_complex_params_cannot_have():
         opt.load_state_dict(real)
 
 
+def test_a_sparse_gradient_that_would_be_rounded_is_refused():
+    p = torch.nn.Parameter(torch.ones(3, 2))
+    p.grad_dtype = torch.float64
+    p.grad = torch.ones(3, 2, dtype=torch.float64).to_sparse(1)
+    opt = adagrad.torch.Adagrad([("p", p)])
+    with pytest.raises(TypeError, match=r"params\[0\] \(p\) has dtype torch.float32, so its grad"):
+        opt.step()
+
+
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize(
     "pair", ["float32 bfloat16", "float32 float16", "float64 float32", "float64 bfloat16"]

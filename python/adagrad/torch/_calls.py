@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,9 @@ from adagrad.torch._slots import BFLOAT16, PLAIN, Slot, array_of, is_distributed
 
 # How other libraries read tensors, since torch 2.10.
 _EXCHANGE = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
+
+# Rates up to this are 0 in float32. The core refuses them; torch steps by 0.
+_ROUNDS_TO_0 = 2.0**-150
 
 Triple = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
 # An array, whether it is written, and the number of its param.
@@ -47,6 +50,17 @@ def plain_triples(
         return [None] * len(grads)
     arrays = [None if slot is None else slot.arrays for slot in slots]
     return _core.tensor_triples(_EXCHANGE, PLAIN, torch.strided, params, state, arrays, grads)
+
+
+def rates_of(rule: Rule, slots: list[Slot], times: list[float]) -> list[float]:
+    """Return the rates of some params at their steps."""
+    rates = [rule.lr_at(int(t)) for t in times] if rule.lr_decay else [rule.lr] * len(times)
+    if min(rates, default=1.0) > _ROUNDS_TO_0:
+        return rates
+    return [
+        rate if rate > _ROUNDS_TO_0 or slot.dtype is torch.float64 else 0.0
+        for rate, slot in zip(rates, slots, strict=True)
+    ]
 
 
 @dataclasses.dataclass
@@ -161,15 +175,32 @@ def check_apart(calls: Sequence[Dense | Sparse]) -> None:
         raise ValueError(_OVERLAP.format(number))
 
 
-def check_copies_apart(copies: Sequence[tuple[int, Slot]], calls: Sequence[Dense | Sparse]) -> None:
-    """Raise if a param that the step writes from a copy shares memory with another it writes."""
+def check_copies_apart(copies: Mapping[int, Slot], calls: Sequence[Dense | Sparse]) -> None:
+    """Raise if a param that is written from a copy shares memory with another that is written."""
     written = [array for call in calls for array, is_written, _ in call.arrays() if is_written]
-    for number, slot in copies:
+    for number, slot in copies.items():
         array = array_of(slot.memory)
         # Exact, because parts of a tensor lie in between each other.
         if any(np.shares_memory(array, other) for other in written):
             raise ValueError(_OVERLAP.format(number))
         written.append(array)
+
+
+def run_all(calls: Sequence[Dense | Sparse], copies: Mapping[int, Slot]) -> int:
+    """Run all calls, or none if one is refused; return how much they skipped.
+
+    `copies` has the slots whose arrays are copies of their params, by the numbers of the params.
+    """
+    if len(calls) > 1:  # a single call checks everything itself
+        for call in calls:
+            call.check()
+        check_apart(calls)
+    if copies:
+        check_copies_apart(copies, calls)
+    skipped = sum(call.run() for call in calls)
+    for slot in copies.values():
+        slot.store()
+    return skipped
 
 
 def sparse_call(
@@ -204,7 +235,10 @@ def sparse_call(
             f"{name} has shape {tuple(p.shape)}, but its gradient has {tuple(g.shape)}"
         )
     w, s = slot.w, slot.s
-    values = array_of(slot.converted(g._values().detach()).resolve_neg().contiguous())
+    try:
+        values = array_of(slot.converted(g._values().detach()).resolve_neg().contiguous())
+    except TypeError as error:
+        raise TypeError(f"{name} {error}") from None
     rows = g._indices()[0].contiguous().numpy()
     if p.dim() > 2:
         columns = math.prod(p.shape[1:])  # not -1, which an empty array does not allow

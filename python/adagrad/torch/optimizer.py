@@ -14,14 +14,7 @@ import torch
 import adagrad._core as _core
 from adagrad.presets import preset as preset_rule
 from adagrad.rule import Rule
-from adagrad.torch._calls import (
-    Dense,
-    Sparse,
-    check_apart,
-    check_copies_apart,
-    plain_triples,
-    sparse_call,
-)
+from adagrad.torch._calls import Dense, Sparse, plain_triples, rates_of, run_all, sparse_call
 from adagrad.torch._optimizer_state import (
     as_number,
     check_group,
@@ -37,8 +30,6 @@ from adagrad.torch._slots import Slot, plain
 
 __all__ = ["Adagrad"]
 
-# Rates up to this are 0 in float32. The core refuses them; torch steps by 0.
-_ROUNDS_TO_0 = 2.0**-150
 _DIFFERENTIABLE = "differentiable must be False, because autograd does not record a step"
 
 
@@ -57,8 +48,10 @@ class Adagrad(torch.optim.Adagrad):
     Parameters
     ----------
     params : iterable of Tensor, of (str, Tensor) or of dict
-        CPU tensors of float32, float64, bfloat16 or float16, or param groups. Strides are free, but
-        must not leave gaps. 16-bit params have float32 accumulators, and no sparse gradients.
+        CPU tensors of float32, float64, bfloat16, float16, complex64 or complex128, or param
+        groups. A DTensor is one too: each process updates its local shard. Strides are free; a
+        param with gaps, such as columns of a tensor, is stepped in a copy. 16-bit params have
+        float32 accumulators. Only float32 and float64 params may have sparse gradients.
     lr : float or Tensor, default 0.01
         Step size, kept in ``group["lr"]``, where schedulers change it. For params other than
         float64, a rate that rounds to 0 in float32 is 0, as at the end of a long schedule.
@@ -67,7 +60,7 @@ class Adagrad(torch.optim.Adagrad):
         sparse gradient, `weight_decay`, which torch refuses there, decays only the rows of the
         gradient.
     foreach, fused : bool, optional
-        Accepted for compatibility, and ignored.
+        Accepted for compatibility, and ignored. As in torch, not both.
     maximize : bool, default False
         Ascend instead of descend.
     differentiable : bool, default False
@@ -78,7 +71,7 @@ class Adagrad(torch.optim.Adagrad):
         Any rule, instead of the arguments above. The groups start with its `lr`, `lr_decay`,
         `weight_decay`, `eps`, `maximize` and `initial_accumulator`; from then on, their values
         count. With ``accumulator="row"``, params of two dimensions have one accumulator per row,
-        and other params one per element.
+        and other params one per element; a DTensor must not be sharded over columns then.
 
     Attributes
     ----------
@@ -90,15 +83,17 @@ class Adagrad(torch.optim.Adagrad):
     Raises
     ------
     TypeError, ValueError
-        If a param cannot be updated in place (on another device, complex, with gaps), or a
-        hyperparameter is out of range. The error has the number of the param in `state_dict`.
+        If a param cannot be updated in place (on another device, of a class that hides its memory,
+        with elements that share memory), or a hyperparameter is out of range. The error has the
+        number of the param in `state_dict`.
 
     Notes
     -----
     The state of a param has ``"step"``, a float64 tensor, exact up to :math:`2^{53}` steps, and
-    ``"sum"``, the accumulator. Checkpoints of `torch.optim.Adagrad` load here, and the reverse.
+    ``"sum"``, the accumulator: as in torch, complex if the param is, and a DTensor with the
+    placements of the param. Checkpoints of `torch.optim.Adagrad` load here, and the reverse.
 
-    A step is all or nothing: if a gradient is refused, no param has changed.
+    A step is all or nothing: if a gradient is refused, no param of this process has changed.
 
     Examples
     --------
@@ -217,41 +212,31 @@ class Adagrad(torch.optim.Adagrad):
         Raises
         ------
         IndexError, TypeError, ValueError
-            If a gradient does not fit its param. No param and no state has changed then.
+            If a gradient does not fit its param, or would be rounded to its dtype, or params share
+            memory. No param and no state of this process has changed then.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         calls, updated, times, copies = self._collect()
-        if len(calls) > 1:  # a single call checks everything itself
-            for call in calls:
-                call.check()
-            check_apart(calls)
-        if copies:
-            check_copies_apart(copies, calls)
-        for call in calls:
-            self.skipped += call.run()
-        for _, slot in copies:
-            slot.store()
+        self.skipped += run_all(calls, copies)
         for slot, t in zip(updated, times, strict=True):
             slot.counter[0] = t
         # Autograd does not see writes through NumPy.
         torch.autograd.graph.increment_version([slot.param for slot in updated])
         return loss
 
-    def _collect(
-        self,
-    ) -> tuple[list[Dense | Sparse], list[Slot], list[float], list[tuple[int, Slot]]]:
+    def _collect(self) -> tuple[list[Dense | Sparse], list[Slot], list[float], dict[int, Slot]]:
         """Return the calls of a step, and the slots it updates with their new step numbers.
 
-        Last come the slots that have copies of their params, with the numbers of the params.
+        Last come, by the numbers of their params, the slots whose arrays are copies.
         """
         dense = Dense(self.rule)
         sparse: list[Dense | Sparse] = []
         updated: list[Slot] = []
         times: list[float] = []
-        copies: list[tuple[int, Slot]] = []
+        copies: dict[int, Slot] = {}
         first = 0
         for number, group in enumerate(self.param_groups):
             params, slots = group["params"], self._slots_of(number, group)
@@ -266,7 +251,7 @@ class Adagrad(torch.optim.Adagrad):
                     slot = slots[i] = self._new_slot(group, i, first)
                 if slot.copy is not None:
                     slot.load()
-                    copies.append((first + i, slot))
+                    copies[first + i] = slot
                 if g.layout is torch.strided:
                     try:
                         triples[i] = (slot.w, slot.gradient(g), slot.s)
@@ -274,7 +259,7 @@ class Adagrad(torch.optim.Adagrad):
                         raise TypeError(f"{name} {error}") from None
                 else:
                     t = slot.counter[0] + 1.0
-                    (rate,) = _rates(rule, [slot], [t])
+                    (rate,) = rates_of(rule, [slot], [t])
                     sparse.append(sparse_call(slot, g, rule, compiled, rate, first + i, name))
                     updated.append(slot)
                     times.append(t)
@@ -282,7 +267,7 @@ class Adagrad(torch.optim.Adagrad):
             steps = [slot.counter[0] + 1.0 for slot in used]
             dense.triples += filter(None, triples)
             dense.rules += [compiled] * len(used)
-            dense.rates += _rates(rule, used, steps)
+            dense.rates += rates_of(rule, used, steps)
             dense.numbers += [first + i for i, triple in enumerate(triples) if triple]
             updated += used
             times += steps
@@ -397,17 +382,6 @@ class Adagrad(torch.optim.Adagrad):
         for state in self.state.values():
             state["sum"].share_memory_()
             state["step"].share_memory_()
-
-
-def _rates(rule: Rule, slots: list[Slot], times: list[float]) -> list[float]:
-    """Return the rates of some params at their steps."""
-    rates = [rule.lr_at(int(t)) for t in times] if rule.lr_decay else [rule.lr] * len(times)
-    if min(rates, default=1.0) > _ROUNDS_TO_0:
-        return rates
-    return [
-        rate if rate > _ROUNDS_TO_0 or slot.dtype is torch.float64 else 0.0
-        for rate, slot in zip(rates, slots, strict=True)
-    ]
 
 
 def _name(group: dict[str, Any], i: int, first: int) -> str:
