@@ -7,6 +7,7 @@ has raised. tests/torch/test_sharded.py starts both ranks.
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 import json
 import sys
@@ -32,6 +33,7 @@ import adagrad
 import adagrad.torch
 
 OURS, THEIRS = adagrad.torch.Adagrad, torch.optim.Adagrad
+TEXTBOOK = functools.partial(OURS, preset="textbook")
 CASES: dict[str, Callable[[DeviceMesh, Path], None]] = {}
 
 
@@ -266,7 +268,10 @@ def sharded_network(mesh: DeviceMesh) -> nn.Module:
 
 @case
 def states_pass_between_the_classes(mesh: DeviceMesh, folder: Path) -> None:
-    for first, second, whole in itertools.product((OURS, THEIRS), (OURS, THEIRS), (False, True)):
+    kinds = (OURS, THEIRS, TEXTBOOK)
+    for first, second, whole in itertools.product(kinds, kinds, (False, True)):
+        if (first is TEXTBOOK) != (second is TEXTBOOK):
+            continue
         if first is second is THEIRS:
             continue
         models = [sharded_network(mesh) for _ in range(2)]
@@ -290,7 +295,8 @@ def states_pass_between_the_classes(mesh: DeviceMesh, folder: Path) -> None:
 
 @case
 def files_pass_between_the_classes(mesh: DeviceMesh, folder: Path) -> None:
-    for k, (first, second) in enumerate(((OURS, THEIRS), (THEIRS, OURS))):
+    pairs = ((OURS, THEIRS), (THEIRS, OURS), (TEXTBOOK, TEXTBOOK))
+    for k, (first, second) in enumerate(pairs):
         models = [sharded_network(mesh) for _ in range(2)]
         opts = [cls(m.parameters(), lr=0.1) for cls, m in zip((first, second), models, strict=True)]
         trained(models[0], opts[0])

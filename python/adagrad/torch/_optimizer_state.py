@@ -213,7 +213,8 @@ def rule_entry(rule: Rule) -> dict[str, Any] | None:
 
 def check_rule(rule: Rule, state: dict[str, Any]) -> None:
     """Raise if a state is of another rule: if accumulators mean something else there."""
-    theirs = state.get("rule", _TORCH)
+    places = (state, *state["param_groups"])
+    theirs = next((place["rule"] for place in places if "rule" in place), _TORCH)
     if not isinstance(theirs, dict):
         raise TypeError(f"rule of the state must be a dict, got {theirs!r}")
     theirs = {k: v for k, v in theirs.items() if k not in _FREE}

@@ -306,12 +306,14 @@ class Adagrad(torch.optim.Adagrad):
         -------
         dict
             ``state`` and ``param_groups``. If any field of the rule that groups do not have differs
-            from torch's, also ``rule``, a dict of those fields.
+            from torch's, also ``rule``, a dict of those fields, here and in each group.
         """
         state: dict[str, Any] = super().state_dict()
         rule = rule_entry(self.rule)
         if rule is not None:
-            state["rule"] = rule
+            # torch.distributed.checkpoint keeps only what groups have.
+            for entries in (state, *state["param_groups"]):
+                entries["rule"] = rule
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -342,6 +344,8 @@ class Adagrad(torch.optim.Adagrad):
             super().load_state_dict(state_dict)
         finally:
             handle.remove()
+        for group in self.param_groups:
+            group.pop("rule", None)
         # torch has cast accumulators to the dtypes of params, and shares those it has not cast.
         for p, entries in loaded.items():
             self.state[p].update(entries)
