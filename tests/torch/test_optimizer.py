@@ -456,6 +456,19 @@ def test_copies_continue(how, rng):
     assert all(b.state[p]["step"] == 2 for p in theirs)
 
 
+def test_a_copy_needs_no_state_of_every_param(rng):
+    ours = params(rng)
+    a = adagrad.torch.Adagrad(ours)
+    del a.state[ours[0]]
+    ours[0].data = ours[0].data[:1].expand(7, 3)
+    ours[0].grad = torch.ones(7, 3)
+    with pytest.raises(ValueError, match=r"params\[0\] has strides .* share memory"):
+        a.step()
+    assert ours[0] not in a.state
+    b = copy.deepcopy(a)
+    assert len(b.state) == 2
+
+
 def test_autograd_knows_that_params_have_changed():
     w = torch.nn.Parameter(torch.ones(2))
     loss = (w * w).sum()

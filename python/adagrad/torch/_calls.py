@@ -186,21 +186,13 @@ def check_copies_apart(copies: Mapping[int, Slot], calls: Sequence[Dense | Spars
         written.append(array)
 
 
-def run_all(calls: Sequence[Dense | Sparse], copies: Mapping[int, Slot]) -> int:
-    """Run all calls, or none if one is refused; return how much they skipped.
-
-    `copies` has the slots whose arrays are copies of their params, by the numbers of the params.
-    """
+def run_all(calls: Sequence[Dense | Sparse]) -> int:
+    """Run all calls, or none if one is refused; return how much they skipped."""
     if len(calls) > 1:  # a single call checks everything itself
         for call in calls:
             call.check()
         check_apart(calls)
-    if copies:
-        check_copies_apart(copies, calls)
-    skipped = sum(call.run() for call in calls)
-    for slot in copies.values():
-        slot.store()
-    return skipped
+    return sum(call.run() for call in calls)
 
 
 def sparse_call(

@@ -39,7 +39,7 @@ def update(
             dense.numbers.append(number)
         dense.rules = [rule._compiled] * len(dense.triples)
         dense.rates = [rate] * len(dense.triples)
-        run_all(calls, {})
+        run_all(calls)
     # Autograd does not see writes through NumPy.
     torch.autograd.graph.increment_version([variable for variable, _, _ in tensors])
 

@@ -20,6 +20,7 @@ __all__ = [
     "check_rule",
     "check_sum",
     "defaults_of",
+    "name_of",
     "new_sum",
     "read_entries",
     "rule_entry",
@@ -60,6 +61,12 @@ _DEFAULTS = {
     "differentiable": False,
     "fused": None,
 }
+
+
+def name_of(group: dict[str, Any], i: int, first: int) -> str:
+    """Return the name of param i of a group in error messages."""
+    names = group.get("param_names")
+    return f"params[{first + i}]" + (f" ({names[i]})" if names else "")
 
 
 def as_number(name: str, value: float | torch.Tensor | None) -> Any:
@@ -195,10 +202,12 @@ def read_entries(name: str, entries: dict[str, Any], new: torch.Tensor) -> dict[
     return {"step": torch.tensor(float(number), dtype=torch.float64, device="cpu"), "sum": new}
 
 
-def check_group(number: int, saved: dict[str, Any]) -> None:
-    """Raise if a param group of a state lacks an option that every AdaGrad has."""
+def check_group(number: int, group: dict[str, Any]) -> None:
+    """Raise if a param group lacks an option that every AdaGrad has, or is differentiable."""
+    if group.get("differentiable"):
+        raise ValueError("differentiable must be False, because autograd does not record a step")
     for option in _REQUIRED:
-        if option not in saved:
+        if option not in group:
             raise ValueError(
                 f"param_groups[{number}] of the state has no {option!r}: it is the state of another"
                 " optimizer"

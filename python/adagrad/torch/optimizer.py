@@ -14,7 +14,15 @@ import torch
 import adagrad._core as _core
 from adagrad.presets import preset as preset_rule
 from adagrad.rule import Rule
-from adagrad.torch._calls import Dense, Sparse, plain_triples, rates_of, run_all, sparse_call
+from adagrad.torch._calls import (
+    Dense,
+    Sparse,
+    check_copies_apart,
+    plain_triples,
+    rates_of,
+    run_all,
+    sparse_call,
+)
 from adagrad.torch._optimizer_state import (
     as_number,
     check_group,
@@ -22,6 +30,7 @@ from adagrad.torch._optimizer_state import (
     check_rule,
     check_sum,
     defaults_of,
+    name_of,
     new_sum,
     read_entries,
     rule_entry,
@@ -29,8 +38,6 @@ from adagrad.torch._optimizer_state import (
 from adagrad.torch._slots import Slot, plain
 
 __all__ = ["Adagrad"]
-
-_DIFFERENTIABLE = "differentiable must be False, because autograd does not record a step"
 
 
 class Adagrad(torch.optim.Adagrad):
@@ -154,6 +161,7 @@ class Adagrad(torch.optim.Adagrad):
     def _forget(self) -> None:
         """Drop what is cached between steps."""
         self._slots: list[list[Slot | None]] = []
+        self._apart: list[Slot] = []  # last found to share no memory
         self._rules: dict[int, tuple[tuple[Any, ...], Rule, _core.Hyperparameters]] = {}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -163,15 +171,14 @@ class Adagrad(torch.optim.Adagrad):
         group = self.param_groups[number]
         states = {}
         try:
-            if group["differentiable"]:
-                raise ValueError(_DIFFERENTIABLE)
+            check_group(number, group)
             self._rule_of(number, group)
             name = "initial_accumulator_value"
             group[name] = as_number(name, group[name])
             self.rule.replace(initial_accumulator=group[name])
             first = sum(len(other["params"]) for other in self.param_groups[:number])
             for i, p in enumerate(group["params"]):
-                states[p] = self._new_state(group, p, _name(group, i, first))
+                states[p] = self._new_state(group, p, name_of(group, i, first))
         except BaseException:
             del self.param_groups[number]
             self._rules.pop(number, None)
@@ -220,7 +227,12 @@ class Adagrad(torch.optim.Adagrad):
             with torch.enable_grad():
                 loss = closure()
         calls, updated, times, copies = self._collect()
-        self.skipped += run_all(calls, copies)
+        if copies and updated != self._apart:
+            check_copies_apart(copies, calls)
+            self._apart = updated
+        self.skipped += run_all(calls)
+        for slot in copies.values():
+            slot.store()
         for slot, t in zip(updated, times, strict=True):
             slot.counter[0] = t
         # Autograd does not see writes through NumPy.
@@ -246,7 +258,7 @@ class Adagrad(torch.optim.Adagrad):
             for i, g in enumerate(grads) if None in triples else ():
                 if g is None or triples[i] is not None:
                     continue
-                slot, name = slots[i], _name(group, i, first)
+                slot, name = slots[i], name_of(group, i, first)
                 if slot is None or not slot.is_current(params[i], self.state[params[i]]):
                     slot = slots[i] = self._new_slot(group, i, first)
                 if slot.copy is not None:
@@ -283,10 +295,10 @@ class Adagrad(torch.optim.Adagrad):
         return slots
 
     def _new_slot(self, group: dict[str, Any], i: int, first: int) -> Slot:
-        p, name = group["params"][i], _name(group, i, first)
-        state = self.state[p]
+        p, name = group["params"][i], name_of(group, i, first)
+        state = self.state.get(p)
         if not state:
-            state.update(self._new_state(group, p, name))
+            state = self.state[p] = self._new_state(group, p, name)
         else:  # p.data may not be the tensor that was checked
             dtype = new_sum(p, name, self.rule).dtype
             # For example after model.double(). Harmless if the step is refused later.
@@ -359,14 +371,12 @@ class Adagrad(torch.optim.Adagrad):
             zip(self.param_groups, state["param_groups"], strict=False)
         ):
             check_group(number, saved)
-            if saved.get("differentiable"):
-                raise ValueError(_DIFFERENTIABLE)
             self._rule_of(-1 - number, {**group, **saved})  # raises if one is out of range
             for i, (p, key) in enumerate(zip(group["params"], saved["params"], strict=False)):
                 entries = state["state"].get(key)
                 if not entries:
                     continue
-                name = _name(group, i, first)
+                name = name_of(group, i, first)
                 loaded[p] = read_entries(name, entries, new_sum(p, name, self.rule))
             first += len(group["params"])
         return loaded
@@ -375,7 +385,8 @@ class Adagrad(torch.optim.Adagrad):
         return {**super().__getstate__(), "rule": self.rule, "skipped": self.skipped}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        # That of torch.optim.Adagrad needs a state of every param.
+        torch.optim.Optimizer.__setstate__(self, state)
         self._forget()
         for group in self.param_groups:  # the checkpoint of an older torch lacks some
             for name, value in self.defaults.items():
@@ -386,8 +397,3 @@ class Adagrad(torch.optim.Adagrad):
         for state in self.state.values():
             state["sum"].share_memory_()
             state["step"].share_memory_()
-
-
-def _name(group: dict[str, Any], i: int, first: int) -> str:
-    names = group.get("param_names")
-    return f"params[{first + i}]" + (f" ({names[i]})" if names else "")
