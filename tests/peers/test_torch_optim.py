@@ -146,7 +146,7 @@ def test_sparse_gradients_reach_a_valley_as_dense_ones(info):
         opts = [OURS([p], **kwargs) for p in params]
         running = [[make(opt) for make in makers] for opt in opts]
         losses = []
-        for step in range(60):
+        for step in range(24):
             for p, opt, is_sparse in zip(params, opts, (True, False), strict=True):
                 opt.zero_grad()
                 x, y = p
