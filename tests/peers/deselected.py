@@ -84,13 +84,6 @@ DESELECTED: dict[str, dict[str, str]] = {
         ),
     },
     "torch_optim": {
-        "test_the_right_direction_with_schedulers[True]": "Params with gaps are refused.",
-        "test_params_with_gaps": "Params with gaps are refused.",
-        "test_errors": "Hyperparameters out of range have other texts.",
         "test_differentiable": "Gradients do not flow through a step that writes to memory.",
-        "test_complex": "Complex params are refused.",
-        "test_complex_as_two_reals": "Complex params are refused.",
-        "test_signature_defaults_and_repr": "The defaults are in another order.",
-        "test_is_an_adagrad_of_torch": "The class derives from torch.optim.Optimizer.",
     },
 }
