@@ -18,7 +18,8 @@ def peer_and_name(node: pytest.Item | pytest.Collector) -> tuple[str, str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "thread_unsafe: scikit-learn's, for a plugin")
+    for mark in ("requires_trainable_backend: Keras'", "thread_unsafe: scikit-learn's, for a plugin"):
+        config.addinivalue_line("markers", mark)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -49,7 +50,3 @@ def deselected() -> dict[str, dict[str, str]]:
 @pytest.fixture
 def collected(request: pytest.FixtureRequest) -> dict[str, set[str]]:
     return request.config.stash[COLLECTED]
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "requires_trainable_backend: a mark of Keras' own tests")
