@@ -366,8 +366,10 @@ def test_unsupported_options(clicks, cluster):
         (estimator(shuffle=True), "shuffle the dataset"),
         (estimator(warm_start=True), "warm_start"),
         (estimator(class_weight={1: 2.0}), "class_weight"),
+        (estimator(random_state=np.random.RandomState(0)), "give random_state an integer"),
         (estimator(lr="auto", half_life=100.0), "half_life"),
         (LogisticRegression(), "has no encoder for the columns"),
+        (LogisticRegression(encoder=HashingEncoder(output="csr")), "must have output='examples'"),
     ]:
         with pytest.raises(ValueError, match=match):
             fit(model, dataset(clicks), label="click")

@@ -17,6 +17,14 @@ def peer_and_name(node: pytest.Item | pytest.Collector) -> tuple[str, str]:
     return node.path.stem.removeprefix("test_"), node.nodeid.partition("::")[2]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    for mark in (
+        "requires_trainable_backend: Keras'",
+        "thread_unsafe: scikit-learn's, for a plugin",
+    ):
+        config.addinivalue_line("markers", mark)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(
     collector: pytest.Collector,

@@ -146,7 +146,7 @@ def test_sparse_gradients_reach_a_valley_as_dense_ones(info):
         opts = [OURS([p], **kwargs) for p in params]
         running = [[make(opt) for make in makers] for opt in opts]
         losses = []
-        for step in range(60):
+        for step in range(24):
             for p, opt, is_sparse in zip(params, opts, (True, False), strict=True):
                 opt.zero_grad()
                 x, y = p
@@ -178,6 +178,18 @@ def test_errors(database, info):
                 OURS(params, **given.kwargs)
         seen += 1
     assert seen > 5
+
+
+@pytest.mark.parametrize("value", [-0.5, float("nan")])
+def test_texts_of_errors(value):
+    params, _ = linear()
+    for name in ("lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps"):
+        texts = []
+        for cls in (OURS, THEIRS):
+            with pytest.raises(ValueError, match=f"Invalid .*{value}") as error:
+                cls(params, **{name: value})
+            texts.append(str(error.value))
+        assert texts[0] == texts[1]
 
 
 def test_differentiable(database, info):
@@ -282,6 +294,96 @@ def test_numbers_of_mixed_dtypes():
     for opt in opts:
         opt.step()
     torch.testing.assert_close(params, other)
+
+
+SCHEDULERS = {
+    "StepLR": {"step_size": 2},
+    "MultiStepLR": {"milestones": [1, 4]},
+    "ConstantLR": {},
+    "LinearLR": {},
+    "ExponentialLR": {"gamma": 0.9},
+    "PolynomialLR": {"total_iters": 4, "power": 2.0},
+    "CosineAnnealingLR": {"T_max": 5},
+    "CosineAnnealingWarmRestarts": {"T_0": 3},
+    "CyclicLR": {"base_lr": 0.01, "max_lr": 0.2, "step_size_up": 2, "cycle_momentum": False},
+    "OneCycleLR": {"max_lr": 0.2, "total_steps": 9, "cycle_momentum": False},
+    "LambdaLR": {"lr_lambda": lambda epoch: 1 / (1 + epoch)},
+    "MultiplicativeLR": {"lr_lambda": lambda epoch: 0.9},
+}
+
+
+@pytest.mark.parametrize("tensor_lr", [False, True])
+def test_schedulers(tensor_lr):
+    for name, options in [*SCHEDULERS.items(), ("SWALR", {"swa_lr": 0.05, "anneal_epochs": 4})]:
+        module = torch.optim.swa_utils if name == "SWALR" else torch.optim.lr_scheduler
+        params, _ = linear()
+        other = twin(params)
+        lr = [torch.tensor(0.1) if tensor_lr else 0.1 for _ in "ab"]
+        pairs = [(OURS(params, lr=lr[0]), params), (THEIRS(other, lr=lr[1]), other)]
+        schedulers = [getattr(module, name)(opt, **options) for opt, _ in pairs]
+        for _ in range(6):
+            assert_takes_the_same_steps(*pairs, steps=1)
+            for scheduler in schedulers:
+                scheduler.step()
+        assert schedulers[0].get_last_lr() == schedulers[1].get_last_lr()
+
+
+def test_chains_of_schedulers():
+    module = torch.optim.lr_scheduler
+    params, x = linear()
+    opt = OURS(params, lr=0.1)
+    parts = [module.ConstantLR(opt, 0.5, 2), module.ExponentialLR(opt, 0.9)]
+    chain = module.ChainedScheduler(parts, opt)
+    rates = []
+    for _ in range(4):
+        opt.step(closure_of(opt, params, x))
+        rates.append(opt.param_groups[0]["lr"])
+        chain.step()
+    torch.testing.assert_close(rates, [0.05, 0.045, 0.081, 0.0729])
+
+
+def test_averaged_models():
+    utils = torch.optim.swa_utils
+    averages = []
+    for cls in (OURS, THEIRS):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.BatchNorm1d(5), torch.nn.Linear(5, 3))
+        opt = cls(model.parameters(), lr=0.1)
+        ema, swa = utils.get_ema_multi_avg_fn(0.9), utils.get_swa_multi_avg_fn()
+        kinds = ((None, False), (None, True), (ema, False), (ema, True), (swa, False))
+        averaged = [
+            utils.AveragedModel(model, multi_avg_fn=kind, use_buffers=use_buffers)
+            for kind, use_buffers in kinds
+        ]
+        batches = torch.randn(4, 6, 5)
+        for x in batches:
+            opt.zero_grad()
+            model(x).square().mean().backward()
+            opt.step()
+            for average in averaged:
+                average.update_parameters(model)
+        utils.update_bn(batches, averaged[0])
+        averages.append([average.state_dict() for average in averaged])
+    torch.testing.assert_close(*averages)
+
+
+def test_scaled_gradients(inputs):
+    for kwargs in inputs:
+        params, x = linear()
+        other = twin(params)
+        opts = [OURS(params, **kwargs), THEIRS(other, **{**kwargs, "fused": None})]
+        scalers = [torch.amp.GradScaler("cpu", init_scale=4.0) for _ in opts]
+        for k in range(4):
+            for opt, scaler, (weight, bias) in zip(opts, scalers, (params, other), strict=True):
+                opt.zero_grad()
+                scaler.scale((weight.mv(x) + bias).square().sum()).backward()
+                if k == 2:
+                    weight.grad[0, 0] = torch.inf
+                scaler.step(opt)
+                scaler.update()
+            torch.testing.assert_close(params, other)
+        assert scalers[0].get_scale() == 2.0
+        assert opts[0].state[params[0]]["step"] == 3
 
 
 # --- the state

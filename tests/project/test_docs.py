@@ -42,8 +42,7 @@ MODULES = sorted(
     for path in PACKAGE.rglob("*.py")
     if path not in PAGES
     and "\n    >>> " in path.read_text(encoding="utf-8")
-    and path.name != "keras.py"
-    and "distributed" not in path.parts
+    and path.relative_to(PACKAGE).parts[0] not in ("distributed", "keras")
 )
 
 

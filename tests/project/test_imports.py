@@ -16,7 +16,7 @@ ABOVE = {
     "ctr",
     "demo.py",
     "distributed",
-    "keras.py",
+    "keras",
     "plotting",
     "textbook",
     "torch",

@@ -261,20 +261,31 @@ def test_vectors_of_parameters(pair):
 # --- a loss that has a weight itself
 
 
-def test_a_regularizer():
-    """Its gradient is that of a parameter, and an optimizer uses it."""
-    table = make()
+@pytest.mark.parametrize("cls", [torch.optim.Adagrad, adagrad.torch.Adagrad])
+@pytest.mark.parametrize(
+    "storage", [{}, {"state": "row"}, {"dtype": "float64"}, {"dtype": "bfloat16"}], ids=str
+)
+def test_a_regularizer(storage, cls):
+    """Its gradient is that of a parameter, and an optimizer uses it beside the table's steps."""
+    table = make(**storage)
     bags = TableEmbeddingBag(table)
-    optimizer = torch.optim.SGD(bags.parameters(), lr=0.1)
-    before = bags.weight.detach().clone()
-    loss = bags(batch(0)).sum() + bags.weight.square().sum()
-    loss.backward()
-    torch.testing.assert_close(bags.weight.grad, 2 * before)
-    stepped = bags.weight.detach().clone()
-    assert table.steps == 1
-    optimizer.step()
-    torch.testing.assert_close(bags.weight.detach(), stepped - 0.2 * before)
-    assert np.array_equal(table.weights, bags.weight.detach())
+    optimizer = cls(bags.parameters(), lr=0.1)
+    for seed in range(2):
+        before = bags.weight.detach().clone()
+        optimizer.zero_grad()
+        (bags(batch(seed)).sum() + bags.weight.float().square().sum()).backward()
+        torch.testing.assert_close(bags.weight.grad, 2 * before)
+        plain = torch.nn.Parameter(bags.weight.detach().clone())
+        assert not torch.equal(plain, before)
+        plain.grad = bags.weight.grad.clone()
+        same = cls([plain], lr=0.1)
+        same.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+        optimizer.step()
+        same.step()
+        assert torch.equal(bags.weight, plain)
+    read = torch.from_numpy(table.gather(np.arange(ROWS)))
+    assert torch.equal(bags.weight.to(read.dtype), read)
+    assert table.steps == 2
 
 
 def test_a_gradient_that_needs_the_weight_before_the_step():

@@ -23,7 +23,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from adagrad.ctr.learners.model import Model
 from adagrad.ctr.learners.settings import Settings
-from adagrad.ctr.training.encoders import Encoder
+from adagrad.ctr.training.encoders import Encoder, plain
 from adagrad.ctr.training.stop import Interrupted, Stop
 from adagrad.distributed import _checkpoint
 from adagrad.distributed._checkpoint import Checkpoint
@@ -182,7 +182,7 @@ class Driver:
         plan, cluster = self.plan, self.plan.cluster
         name = f"adagrad-{uuid.uuid4().hex[:8]}"
         self.shards = ModelShards(plan.settings, plan.shards, cluster.mode, cluster.staleness, name)
-        task = plan.settings, plan.encoder, plan.label
+        task = plan.settings, plain(plan.encoder), plan.label
         worker = restarting_actor(Worker)
         self.workers = [
             worker.options(name=f"{name}-worker-{k}").remote(

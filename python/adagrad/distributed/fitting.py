@@ -220,6 +220,7 @@ def _fitted_encoder(estimator: ClickLearner, rows: Any, cluster: Cluster) -> Enc
             "the estimator has no encoder for the columns of the dataset: give it one, for example"
             " encoder=HashingEncoder(bits=22)"
         )
+    estimator._check_encoder()
     encoder: HashingEncoder = copy.deepcopy(given)
     if not hasattr(given, "fields_"):
         if cluster.resume and cluster.checkpoint is not None:

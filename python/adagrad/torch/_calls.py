@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,132 +17,22 @@ import torch
 
 import adagrad._core as _core
 from adagrad.rule import Rule
-
-# NumPy has no bfloat16. The core recognizes it by its name, which NumPy composes of the name of the
-# scalar type and the number of bits, so ml_dtypes is not needed.
-_BFLOAT16 = np.dtype((type("bfloat", (np.void,), {}), 2))
+from adagrad.torch._slots import BFLOAT16, PLAIN, Slot, array_of, is_distributed
 
 # How other libraries read tensors, since torch 2.10.
 _EXCHANGE = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
-# Tensors of subclasses may consist of other memory.
-_TYPES = (torch.nn.Parameter, torch.Tensor)
+
+# Rates up to this are 0 in float32. The core refuses them; torch steps by 0.
+_ROUNDS_TO_0 = 2.0**-150
 
 Triple = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
-# Address of some memory, its bytes, whether it is written, and the number of its param.
-Span = tuple[int, int, bool, int]
+# An array, whether it is written, and the number of its param.
+Used = tuple[npt.NDArray[Any], bool, int]
 
-
-def array_of(tensor: torch.Tensor) -> npt.NDArray[Any]:
-    """Return a view of a CPU tensor's memory."""
-    if tensor.dtype is torch.bfloat16:
-        tensor = tensor.view(torch.int16)
-        array: npt.NDArray[Any] = tensor.numpy().view(_BFLOAT16)
-    else:
-        array = tensor.numpy()
-    return array
-
-
-def dense_order(param: torch.Tensor) -> tuple[int, ...] | None:
-    """Return the order of the dimensions in memory, None for C order; raise if there are gaps."""
-    if param.is_contiguous():
-        return None
-    strides, shape = param.stride(), param.shape
-    order = sorted(range(param.dim()), key=lambda d: (strides[d], shape[d]), reverse=True)
-    if not param.permute(order).is_contiguous():
-        raise ValueError(
-            f"has strides {tuple(strides)} for shape {tuple(shape)}: its memory has gaps, or its"
-            " elements share memory, so it cannot be updated in place"
-        )
-    return tuple(order)
-
-
-class Slot:
-    """A checked param and its state as arrays, valid while `is_current` is True."""
-
-    __slots__ = (
-        *(
-            "arrays",
-            "common_dtype",
-            "contiguous",
-            "counter",
-            "dtypes",
-            "order",
-            "param",
-            "s",
-            "step",
-        ),
-        *("step_at", "strides", "sum", "sum_at", "w", "w_at"),
-    )
-
-    def __init__(self, param: torch.Tensor, state: dict[str, Any]) -> None:
-        self.param = param
-        self.sum: torch.Tensor = state["sum"]
-        self.order = dense_order(param)
-        self.contiguous = self.order is None
-        self.strides = param.stride()
-        # Nearly all gradients have this dtype, and need no conversion.
-        is_common = self.contiguous and param.dtype in (torch.float32, torch.float64)
-        self.common_dtype = param.dtype if is_common else None
-        # Gradients of 16-bit params may be float32, from a backward pass in float32.
-        self.dtypes = dict.fromkeys((param.dtype, self.sum.dtype))
-        self.w = array_of(self.in_order(param.detach()))
-        self.w_at = param.data_ptr()
-
-        if self.sum.shape == param.shape:
-            self.s = array_of(self.in_order(self.sum))
-        elif self.contiguous:
-            self.s = array_of(self.sum)
-        else:
-            raise ValueError("has accumulators per row, so it must be contiguous")
-        self.sum_at = self.sum.data_ptr()
-
-        step = state["step"]
-        if not (isinstance(step, torch.Tensor) and step.dtype in (torch.float32, torch.float64)):
-            step = state["step"] = torch.tensor(float(step), dtype=torch.float64, device="cpu")
-        self.step: torch.Tensor = step
-        self.step_at = step.data_ptr()
-        self.arrays = (self.w, self.s, step.numpy())
-        # Three times as fast as a tensor.
-        self.counter: Any = memoryview(self.arrays[2].reshape(1))
-
-    def in_order(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor if self.order is None else tensor.permute(self.order)
-
-    def is_current(self, param: torch.Tensor, state: dict[str, Any]) -> bool:
-        # p.data may have been replaced: by other memory, or by other strides of the same memory.
-        return (
-            param is self.param
-            and param.data_ptr() == self.w_at
-            and param.is_contiguous() == self.contiguous
-            and (self.contiguous or param.stride() == self.strides)
-            and self.sum.data_ptr() == self.sum_at
-            and self.step.data_ptr() == self.step_at
-            and state.get("sum") is self.sum
-            and state.get("step") is self.step
-        )
-
-    def gradient(self, g: torch.Tensor) -> npt.NDArray[Any]:
-        """Return a dense gradient in the memory order of the param, copied if it has another."""
-        if (  # a shortcut: the rest would return the same in twice the time
-            g.dtype is self.common_dtype
-            and g.is_contiguous()
-            and not g.requires_grad
-            and not g.is_neg()
-        ):
-            array: npt.NDArray[Any] = g.numpy()
-            return array
-        if g.dtype not in self.dtypes:
-            wanted = " or ".join(map(str, self.dtypes))
-            raise TypeError(
-                f"has dtype {self.param.dtype}, so its gradient must have {wanted}, got {g.dtype}"
-            )
-        if g.requires_grad:
-            g = g.detach()
-        if self.order is not None:
-            g = g.permute(self.order)
-        if g.is_neg():
-            g = g.resolve_neg()
-        return array_of(g.contiguous())
+_OVERLAP = (
+    "Adagrad.step: memory of params[{}], its gradient or its accumulator overlaps memory that this"
+    " step writes"
+)
 
 
 def plain_triples(
@@ -159,7 +49,18 @@ def plain_triples(
     if _EXCHANGE is None:
         return [None] * len(grads)
     arrays = [None if slot is None else slot.arrays for slot in slots]
-    return _core.tensor_triples(_EXCHANGE, _TYPES, torch.strided, params, state, arrays, grads)
+    return _core.tensor_triples(_EXCHANGE, PLAIN, torch.strided, params, state, arrays, grads)
+
+
+def rates_of(rule: Rule, slots: list[Slot], times: list[float]) -> list[float]:
+    """Return the rates of some params at their steps."""
+    rates = [rule.lr_at(int(t)) for t in times] if rule.lr_decay else [rule.lr] * len(times)
+    if min(rates, default=1.0) > _ROUNDS_TO_0:
+        return rates
+    return [
+        rate if rate > _ROUNDS_TO_0 or slot.dtype is torch.float64 else 0.0
+        for rate, slot in zip(rates, slots, strict=True)
+    ]
 
 
 @dataclasses.dataclass
@@ -198,10 +99,10 @@ class Dense:
                         " 'raise'"
                     )
 
-    def spans(self) -> Iterable[Span]:
+    def arrays(self) -> Iterable[Used]:
         for number, triple in zip(self.numbers, self.triples, strict=True):
             for array, written in zip(triple, (True, False, True), strict=True):
-                yield array.ctypes.data, array.nbytes, written, number
+                yield array, written, number
 
 
 @dataclasses.dataclass
@@ -245,21 +146,22 @@ class Sparse:
                     " 'raise'"
                 )
 
-    def spans(self) -> Iterable[Span]:
+    def arrays(self) -> Iterable[Used]:
         arrays = ((self.w, True), (self.s, True), (self.g, False), (self.rows, False))
-        return [(a.ctypes.data, a.nbytes, written, self.number) for a, written in arrays]
+        return [(array, written, self.number) for array, written in arrays]
 
 
 def _as_numbers(g: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return an array that np.isfinite supports."""
-    if g.dtype != _BFLOAT16:
+    if g.dtype != BFLOAT16:
         return g
     return (g.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
 
 
 def check_apart(calls: Sequence[Dense | Sparse]) -> None:
     """Raise if memory that the step writes overlaps any other memory of the step."""
-    spans = [span for call in calls for span in call.spans() if span[1]]
+    used = [x for call in calls for x in call.arrays()]
+    spans = [(a.ctypes.data, a.nbytes, *others) for a, *others in used if a.nbytes]
     begins, sizes, written, numbers = np.array(spans, dtype=np.int64).reshape(-1, 4).T
     order = np.argsort(begins, kind="stable")
     begins, ends, written = begins[order], (begins + sizes)[order], written[order] != 0
@@ -270,10 +172,27 @@ def check_apart(calls: Sequence[Dense | Sparse]) -> None:
     hit = np.flatnonzero((before_written > later) | (written[1:] & (before > later)))
     if len(hit):
         number = numbers[order[hit[0] + 1]]
-        raise ValueError(
-            f"Adagrad.step: memory of params[{number}], its gradient or its accumulator overlaps"
-            " memory that this step writes"
-        )
+        raise ValueError(_OVERLAP.format(number))
+
+
+def check_copies_apart(copies: Mapping[int, Slot], calls: Sequence[Dense | Sparse]) -> None:
+    """Raise if a param that is written from a copy shares memory with another that is written."""
+    written = [array for call in calls for array, is_written, _ in call.arrays() if is_written]
+    for number, slot in copies.items():
+        array = array_of(slot.memory)
+        # Exact, because parts of a tensor lie in between each other.
+        if any(np.shares_memory(array, other) for other in written):
+            raise ValueError(_OVERLAP.format(number))
+        written.append(array)
+
+
+def run_all(calls: Sequence[Dense | Sparse]) -> int:
+    """Run all calls, or none if one is refused; return how much they skipped."""
+    if len(calls) > 1:  # a single call checks everything itself
+        for call in calls:
+            call.check()
+        check_apart(calls)
+    return sum(call.run() for call in calls)
 
 
 def sparse_call(
@@ -287,6 +206,8 @@ def sparse_call(
 ) -> Sparse:
     """Return the call for a sparse gradient, or raise if the gradient is not supported."""
     p = slot.param
+    if is_distributed(p) or is_distributed(g):
+        raise TypeError(f"{name} has a gradient that is sparse; a DTensor must have a dense one")
     # The layout is sparse_coo, the only sparse one that torch allows for a strided param.
     if g.sparse_dim() != 1:
         raise ValueError(
@@ -301,13 +222,15 @@ def sparse_call(
             f"{name} has strides {p.stride()} for shape {tuple(p.shape)}; with a sparse gradient it"
             " must be contiguous"
         )
-    if g.shape != p.shape or g.dtype is not p.dtype:
+    if g.shape != p.shape:
         raise ValueError(
-            f"{name} has shape {tuple(p.shape)} and dtype {p.dtype}, but its gradient has"
-            f" {tuple(g.shape)} and {g.dtype}"
+            f"{name} has shape {tuple(p.shape)}, but its gradient has {tuple(g.shape)}"
         )
     w, s = slot.w, slot.s
-    values = array_of(g._values().detach().resolve_neg().contiguous())
+    try:
+        values = array_of(slot.converted(g._values().detach()).resolve_neg().contiguous())
+    except TypeError as error:
+        raise TypeError(f"{name} {error}") from None
     rows = g._indices()[0].contiguous().numpy()
     if p.dim() > 2:
         columns = math.prod(p.shape[1:])  # not -1, which an empty array does not allow

@@ -9,15 +9,8 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from adagrad.rule import Rule
-from adagrad.torch._calls import (
-    Dense,
-    Slot,
-    Sparse,
-    array_of,
-    check_apart,
-    dense_order,
-    sparse_call,
-)
+from adagrad.torch._calls import Dense, Sparse, run_all, sparse_call
+from adagrad.torch._slots import Slot, array_of, dense_order
 
 
 def update(
@@ -46,12 +39,7 @@ def update(
             dense.numbers.append(number)
         dense.rules = [rule._compiled] * len(dense.triples)
         dense.rates = [rate] * len(dense.triples)
-        if len(calls) > 1:  # a single call checks everything itself
-            for call in calls:
-                call.check()
-            check_apart(calls)
-        for call in calls:
-            call.run()
+        run_all(calls)
     # Autograd does not see writes through NumPy.
     torch.autograd.graph.increment_version([variable for variable, _, _ in tensors])
 

@@ -12,29 +12,36 @@ from typing import Any
 import torch
 
 import adagrad._core as _core
-from adagrad.convert import TORCH as OF_TORCH
 from adagrad.presets import preset as preset_rule
 from adagrad.rule import Rule
-from adagrad.torch._calls import Dense, Slot, Sparse, check_apart, plain_triples, sparse_call
+from adagrad.torch._calls import (
+    Dense,
+    Sparse,
+    check_copies_apart,
+    plain_triples,
+    rates_of,
+    run_all,
+    sparse_call,
+)
 from adagrad.torch._optimizer_state import (
     as_number,
     check_group,
+    check_range,
     check_rule,
     check_sum,
+    defaults_of,
+    name_of,
     new_sum,
     read_entries,
     rule_entry,
 )
+from adagrad.torch._slots import Slot, plain
 from adagrad.torch._table_weight import TableWeight
 
 __all__ = ["Adagrad"]
 
-# Rates up to this are 0 in float32. The core refuses them; torch steps by 0.
-_ROUNDS_TO_0 = 2.0**-150
-_DIFFERENTIABLE = "differentiable must be False, because autograd does not record a step"
 
-
-class Adagrad(torch.optim.Optimizer):
+class Adagrad(torch.optim.Adagrad):
     r"""`torch.optim.Adagrad` for CPU tensors, on this package's kernels.
 
     It has the same arguments, param groups and state, and takes the same steps up to the last bits:
@@ -49,8 +56,10 @@ class Adagrad(torch.optim.Optimizer):
     Parameters
     ----------
     params : iterable of Tensor, of (str, Tensor) or of dict
-        CPU tensors of float32, float64, bfloat16 or float16, or param groups. Strides are free, but
-        must not leave gaps. 16-bit params have float32 accumulators, and no sparse gradients.
+        CPU tensors of float32, float64, bfloat16, float16, complex64 or complex128, or param
+        groups. A DTensor is one too: each process updates its local shard. Strides are free; a
+        param with gaps, such as columns of a tensor, is stepped in a copy. 16-bit params have
+        float32 accumulators. Only float32 and float64 params may have sparse gradients.
     lr : float or Tensor, default 0.01
         Step size, kept in ``group["lr"]``, where schedulers change it. For params other than
         float64, a rate that rounds to 0 in float32 is 0, as at the end of a long schedule.
@@ -59,7 +68,7 @@ class Adagrad(torch.optim.Optimizer):
         sparse gradient, `weight_decay`, which torch refuses there, decays only the rows of the
         gradient.
     foreach, fused : bool, optional
-        Accepted for compatibility, and ignored.
+        Accepted for compatibility, and ignored. As in torch, not both.
     maximize : bool, default False
         Ascend instead of descend.
     differentiable : bool, default False
@@ -70,7 +79,7 @@ class Adagrad(torch.optim.Optimizer):
         Any rule, instead of the arguments above. The groups start with its `lr`, `lr_decay`,
         `weight_decay`, `eps`, `maximize` and `initial_accumulator`; from then on, their values
         count. With ``accumulator="row"``, params of two dimensions have one accumulator per row,
-        and other params one per element.
+        and other params one per element; a DTensor must not be sharded over columns then.
 
     Attributes
     ----------
@@ -82,15 +91,17 @@ class Adagrad(torch.optim.Optimizer):
     Raises
     ------
     TypeError, ValueError
-        If a param cannot be updated in place (on another device, complex, with gaps), or a
-        hyperparameter is out of range. The error has the number of the param in `state_dict`.
+        If a param cannot be updated in place (on another device, of a class that hides its memory,
+        with elements that share memory), or a hyperparameter is out of range. The error has the
+        number of the param in `state_dict`.
 
     Notes
     -----
     The state of a param has ``"step"``, a float64 tensor, exact up to :math:`2^{53}` steps, and
-    ``"sum"``, the accumulator. Checkpoints of `torch.optim.Adagrad` load here, and the reverse.
+    ``"sum"``, the accumulator: as in torch, complex if the param is, and a DTensor with the
+    placements of the param. Checkpoints of `torch.optim.Adagrad` load here, and the reverse.
 
-    A step is all or nothing: if a gradient is refused, no param has changed.
+    A step is all or nothing: if a gradient is refused, no param of this process has changed.
 
     Examples
     --------
@@ -128,6 +139,7 @@ class Adagrad(torch.optim.Optimizer):
             "maximize": maximize,
         }
         given = {name: as_number(name, x) for name, x in given.items() if x is not None}
+        check_range(given)
         if rule is None:
             rule = preset_rule("torch" if preset is None else preset, **given)
         elif not isinstance(rule, Rule):
@@ -138,15 +150,19 @@ class Adagrad(torch.optim.Optimizer):
         self.rule = rule
         self.skipped = 0
         self._forget()
-        defaults = {name: getattr(rule, field) for name, field in OF_TORCH.items()}
+        if foreach and fused:
+            raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+        defaults = defaults_of(rule)
         if isinstance(lr, torch.Tensor):
             defaults["lr"] = lr
         defaults |= {"foreach": foreach, "differentiable": differentiable, "fused": fused}
-        super().__init__(params, defaults)
+        # That of torch.optim.Adagrad would allocate accumulators.
+        torch.optim.Optimizer.__init__(self, params, defaults)
 
     def _forget(self) -> None:
         """Drop what is cached between steps."""
         self._slots: list[list[Slot | None]] = []
+        self._apart: list[Slot] = []  # last found to share no memory
         self._rules: dict[int, tuple[tuple[Any, ...], Rule, _core.Hyperparameters]] = {}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -156,8 +172,7 @@ class Adagrad(torch.optim.Optimizer):
         group = self.param_groups[number]
         states = {}
         try:
-            if group["differentiable"]:
-                raise ValueError(_DIFFERENTIABLE)
+            check_group(number, group)
             self._rule_of(number, group)
             name = "initial_accumulator_value"
             group[name] = as_number(name, group[name])
@@ -165,7 +180,7 @@ class Adagrad(torch.optim.Optimizer):
             first = sum(len(other["params"]) for other in self.param_groups[:number])
             for i, p in enumerate(group["params"]):
                 if not isinstance(p, TableWeight):  # its table has accumulators
-                    states[p] = self._new_state(group, p, _name(group, i, first))
+                    states[p] = self._new_state(group, p, name_of(group, i, first))
         except BaseException:
             del self.param_groups[number]
             self._rules.pop(number, None)
@@ -174,7 +189,8 @@ class Adagrad(torch.optim.Optimizer):
 
     def _new_state(self, group: dict[str, Any], p: torch.Tensor, name: str) -> dict[str, Any]:
         state = {"step": torch.zeros((), dtype=torch.float64, device="cpu")}
-        state["sum"] = new_sum(p, name, self.rule).fill_(group["initial_accumulator_value"])
+        state["sum"] = new_sum(p, name, self.rule)
+        plain(state["sum"]).fill_(group["initial_accumulator_value"])
         return state
 
     def _rule_of(self, number: int, group: dict[str, Any]) -> tuple[Rule, _core.Hyperparameters]:
@@ -205,31 +221,36 @@ class Adagrad(torch.optim.Optimizer):
         Raises
         ------
         IndexError, TypeError, ValueError
-            If a gradient does not fit its param. No param and no state has changed then.
+            If a gradient does not fit its param, or would be rounded to its dtype, or params share
+            memory. No param and no state of this process has changed then.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        calls, updated, times = self._collect()
-        if len(calls) > 1:  # a single call checks everything itself
-            for call in calls:
-                call.check()
-            check_apart(calls)
-        for call in calls:
-            self.skipped += call.run()
+        calls, updated, times, copies = self._collect()
+        if copies and updated != self._apart:
+            check_copies_apart(copies, calls)
+            self._apart = updated
+        self.skipped += run_all(calls)
+        for slot in copies.values():
+            slot.store()
         for slot, t in zip(updated, times, strict=True):
             slot.counter[0] = t
         # Autograd does not see writes through NumPy.
         torch.autograd.graph.increment_version([slot.param for slot in updated])
         return loss
 
-    def _collect(self) -> tuple[list[Dense | Sparse], list[Slot], list[float]]:
-        """Return the calls of a step, and the slots it updates with their new step numbers."""
+    def _collect(self) -> tuple[list[Dense | Sparse], list[Slot], list[float], dict[int, Slot]]:
+        """Return the calls of a step, and the slots it updates with their new step numbers.
+
+        Last come, by the numbers of their params, the slots whose arrays are copies.
+        """
         dense = Dense(self.rule)
         sparse: list[Dense | Sparse] = []
         updated: list[Slot] = []
         times: list[float] = []
+        copies: dict[int, Slot] = {}
         first = 0
         for number, group in enumerate(self.param_groups):
             params, slots = group["params"], self._slots_of(number, group)
@@ -239,9 +260,12 @@ class Adagrad(torch.optim.Optimizer):
             for i, g in enumerate(grads) if None in triples else ():
                 if g is None or triples[i] is not None:
                     continue
-                slot, name = slots[i], _name(group, i, first)
+                slot, name = slots[i], name_of(group, i, first)
                 if slot is None or not slot.is_current(params[i], self.state[params[i]]):
                     slot = slots[i] = self._new_slot(group, i, first)
+                if slot.copy is not None:
+                    slot.load()
+                    copies[first + i] = slot
                 if g.layout is torch.strided:
                     try:
                         triples[i] = (slot.w, slot.gradient(g), slot.s)
@@ -249,7 +273,7 @@ class Adagrad(torch.optim.Optimizer):
                         raise TypeError(f"{name} {error}") from None
                 else:
                     t = slot.counter[0] + 1.0
-                    (rate,) = _rates(rule, [slot], [t])
+                    (rate,) = rates_of(rule, [slot], [t])
                     sparse.append(sparse_call(slot, g, rule, compiled, rate, first + i, name))
                     updated.append(slot)
                     times.append(t)
@@ -257,12 +281,12 @@ class Adagrad(torch.optim.Optimizer):
             steps = [slot.counter[0] + 1.0 for slot in used]
             dense.triples += filter(None, triples)
             dense.rules += [compiled] * len(used)
-            dense.rates += _rates(rule, used, steps)
+            dense.rates += rates_of(rule, used, steps)
             dense.numbers += [first + i for i, triple in enumerate(triples) if triple]
             updated += used
             times += steps
             first += len(params)
-        return [dense, *sparse] if dense.triples else sparse, updated, times
+        return [dense, *sparse] if dense.triples else sparse, updated, times, copies
 
     def _slots_of(self, number: int, group: dict[str, Any]) -> list[Slot | None]:
         while len(self._slots) <= number:
@@ -273,16 +297,16 @@ class Adagrad(torch.optim.Optimizer):
         return slots
 
     def _new_slot(self, group: dict[str, Any], i: int, first: int) -> Slot:
-        p, name = group["params"][i], _name(group, i, first)
-        state = self.state[p]
+        p, name = group["params"][i], name_of(group, i, first)
+        state = self.state.get(p)
         if not state:
-            state.update(self._new_state(group, p, name))
+            state = self.state[p] = self._new_state(group, p, name)
         else:  # p.data may not be the tensor that was checked
             dtype = new_sum(p, name, self.rule).dtype
             # For example after model.double(). Harmless if the step is refused later.
             if state["sum"].dtype is not dtype:
                 new = state["sum"].to(dtype)
-                check_sum(name, new)
+                check_sum(name, plain(new))
                 state["sum"] = new
         try:
             return Slot(p, state)
@@ -296,12 +320,14 @@ class Adagrad(torch.optim.Optimizer):
         -------
         dict
             ``state`` and ``param_groups``. If any field of the rule that groups do not have differs
-            from torch's, also ``rule``, a dict of those fields.
+            from torch's, also ``rule``, a dict of those fields, here and in each group.
         """
         state: dict[str, Any] = super().state_dict()
         rule = rule_entry(self.rule)
         if rule is not None:
-            state["rule"] = rule
+            # torch.distributed.checkpoint keeps only what groups have.
+            for entries in (state, *state["param_groups"]):
+                entries["rule"] = rule
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -332,6 +358,8 @@ class Adagrad(torch.optim.Optimizer):
             super().load_state_dict(state_dict)
         finally:
             handle.remove()
+        for group in self.param_groups:
+            group.pop("rule", None)
         # torch has cast accumulators to the dtypes of params, and shares those it has not cast.
         for p, entries in loaded.items():
             self.state[p].update(entries)
@@ -345,14 +373,12 @@ class Adagrad(torch.optim.Optimizer):
             zip(self.param_groups, state["param_groups"], strict=False)
         ):
             check_group(number, saved)
-            if saved.get("differentiable"):
-                raise ValueError(_DIFFERENTIABLE)
             self._rule_of(-1 - number, {**group, **saved})  # raises if one is out of range
             for i, (p, key) in enumerate(zip(group["params"], saved["params"], strict=False)):
                 entries = state["state"].get(key)
                 if not entries:
                     continue
-                name = _name(group, i, first)
+                name = name_of(group, i, first)
                 loaded[p] = read_entries(name, entries, new_sum(p, name, self.rule))
             first += len(group["params"])
         return loaded
@@ -361,7 +387,8 @@ class Adagrad(torch.optim.Optimizer):
         return {**super().__getstate__(), "rule": self.rule, "skipped": self.skipped}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        # That of torch.optim.Adagrad needs a state of every param.
+        torch.optim.Optimizer.__setstate__(self, state)
         self._forget()
         for group in self.param_groups:  # the checkpoint of an older torch lacks some
             for name, value in self.defaults.items():
@@ -372,19 +399,3 @@ class Adagrad(torch.optim.Optimizer):
         for state in self.state.values():
             state["sum"].share_memory_()
             state["step"].share_memory_()
-
-
-def _rates(rule: Rule, slots: list[Slot], times: list[float]) -> list[float]:
-    """Return the rates of some params at their steps."""
-    rates = [rule.lr_at(int(t)) for t in times] if rule.lr_decay else [rule.lr] * len(times)
-    if min(rates, default=1.0) > _ROUNDS_TO_0:
-        return rates
-    return [
-        rate if rate > _ROUNDS_TO_0 or slot.param.dtype is torch.float64 else 0.0
-        for rate, slot in zip(rates, slots, strict=True)
-    ]
-
-
-def _name(group: dict[str, Any], i: int, first: int) -> str:
-    names = group.get("param_names")
-    return f"params[{first + i}]" + (f" ({names[i]})" if names else "")

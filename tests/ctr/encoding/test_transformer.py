@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ need_packages("pandas", "sklearn")
 import pandas as pd
 import sklearn
 from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.compose import ColumnTransformer, make_column_transformer
+from sklearn.compose import ColumnTransformer, make_column_selector, make_column_transformer
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import SGDClassifier
 from sklearn.model_selection import GridSearchCV
@@ -132,6 +134,20 @@ def test_column_transformer_of_an_array():
         encoder.get_feature_names_out(["a"])
 
 
+def test_column_transformer_chooses_by_type():
+    frame = X.astype({"site": "category"})
+    by_type = make_column_selector(dtype_include="category"), make_column_selector("price")
+    found = make_column_transformer(
+        (HashingEncoder(**TO_CSR), by_type[0]), (StandardScaler(), by_type[1])
+    ).fit_transform(frame)
+    hashed = HashingEncoder(**TO_CSR).fit_transform(X[["site"]])
+    assert difference(found[:, :256], hashed) == 0
+    of_lists = make_column_transformer((HashingEncoder(**TO_CSR), [-1]), sparse_threshold=1)
+    lists = frame[["price", "site"]].to_numpy().tolist()
+    numbered = HashingEncoder(**TO_CSR).fit_transform({"x0": X["site"]})
+    assert difference(of_lists.fit_transform(lists), numbered) == 0
+
+
 def test_feature_union():
     union = FeatureUnion(
         [("one", HashingEncoder(**TO_CSR)), ("two", HashingEncoder(9, ["site"], output="csr"))]
@@ -215,6 +231,25 @@ def test_encoders_that_were_pickled_without_an_output():
     old = pickle.loads(pickle.dumps(encoder))
     assert isinstance(old.transform(X), Examples)
     assert clone(old).output == "examples"
+
+
+def test_a_process_that_only_encodes(tmp_path):
+    encoder = HashingEncoder(**TO_CSR).fit(X)
+    plain = encoder.plain()
+    assert entries_of(plain.transform(X)) == entries_of(
+        encoder.set_params(output="examples").transform(X)
+    )
+    columns = {name: X[name].to_list() for name in X}
+    (tmp_path / "pickle").write_bytes(pickle.dumps((plain, columns)))
+    program = (
+        "import pathlib, pickle, sys\n"
+        "encoder, columns = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())\n"
+        "print(encoder.transform(columns), 'sklearn' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "pickle"], capture_output=True, text=True
+    )
+    assert done.stdout == f"{plain.transform(X)!r} False\n", done.stderr
 
 
 def test_encoders_of_learners(tmp_path):

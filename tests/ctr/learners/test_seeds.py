@@ -79,6 +79,15 @@ def test_a_model_that_goes_on_keeps_its_seed(kind, generator, data, tmp_path):
 
 
 @pytest.mark.parametrize("kind", LEARNERS)
+def test_a_pickle_of_an_earlier_version_has_a_seed_only(kind, data):
+    learner = kind(seed=3).fit(*data)
+    del vars(learner)["random_state"]
+    found = pickle.loads(pickle.dumps(learner)).partial_fit(*data)
+    assert found.get_params()["random_state"] is None
+    assert found.seed_ == 3
+
+
+@pytest.mark.parametrize("kind", LEARNERS)
 def test_a_file_holds_the_seed_in_use(kind, data, tmp_path):
     """By its first name, so that earlier versions read it."""
     for learner in (kind(), kind(random_state=9), kind(random_state=np.random.RandomState(1))):

@@ -91,8 +91,6 @@ def open_columns(
 
 def renamed(reader: pa.RecordBatchReader, names: list[str]) -> pa.RecordBatchReader:
     """Return a reader of the same columns under other names."""
-    if names == reader.schema.names:
-        return reader
     fields = [field.with_name(name) for field, name in zip(reader.schema, names, strict=True)]
     schema = pa.schema(fields)
     batches = (pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in reader)

@@ -7,23 +7,11 @@ disk depends on them.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import adagrad._core as _core
-from adagrad._arguments import check_integer
-from adagrad.ctr.encoding.examples import Examples
-from adagrad.ctr.encoding.fields import (
-    CALENDAR,
-    KINDS,
-    GivenKind,
-    Kind,
-    cross_name,
-    derived,
-    fields_in,
-    planned,
-    with_calendar,
-)
+from adagrad.ctr.encoding.column_encoder import ColumnEncoder
+from adagrad.ctr.encoding.fields import CALENDAR, GivenKind, Kind, derived
 from adagrad.ctr.encoding.rows import has_names, refuse_iterator
 from adagrad.ctr.encoding.saved import check_saved, saved_state
 from adagrad.ctr.encoding.scikit_learn import Transformer
@@ -36,21 +24,14 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from adagrad.ctr.encoding.deciding import Decisions
+    from adagrad.ctr.encoding.examples import Examples
     from adagrad.ctr.encoding.inputs import Columns
 
 __all__ = ["HashingEncoder"]
 
-_CHOICES = {
-    "numeric": KINDS,
-    "kinds": ("values", "types"),
-    "multi": ("sum", "mean"),
-    "null": ("value", "skip"),
-    "output": ("examples", "csr"),
-}
-
 
 # With a key, scikit-learn would try to make DataFrames of Examples.
-class HashingEncoder(Transformer, auto_wrap_output_keys=None):  # type: ignore[call-arg]
+class HashingEncoder(Transformer, ColumnEncoder, auto_wrap_output_keys=None):  # type: ignore[call-arg]
     """Encode columns as `Examples`: each value of each field gets a slot by hashing.
 
     `fit` decides by the first rows which columns hold ids and which hold numbers; it stores no
@@ -171,7 +152,6 @@ class HashingEncoder(Transformer, auto_wrap_output_keys=None):  # type: ignore[c
 
     output: str = "examples"  # of encoders that were pickled before there was a choice
     _found: Decisions | None = None  # by `fit`, in this process
-    _looked_at: dict[tuple[str, str], int] | None  # values of columns; None after a warning
 
     def __init__(
         self,
@@ -295,16 +275,9 @@ class HashingEncoder(Transformer, auto_wrap_output_keys=None):  # type: ignore[c
             Arrow array is damaged.
         """
         self._check_output()
-        return self._in_output(*self._read(X))
+        return self._in_output(self._examples(*self._read(X)))
 
-    def _in_output(
-        self, hasher: _core.Hasher, table: pa.Table, kinds: dict[str, str | None]
-    ) -> Examples | scipy.sparse.csr_matrix:
-        bounds, fields, slots, values = hasher.encode(table.to_batches())
-        n_fields = len(self._names(kinds))
-        examples = Examples._of(
-            bounds, fields, len(table), n_fields, 2 ** int(self.bits), slots, values
-        )
+    def _in_output(self, examples: Examples) -> Examples | scipy.sparse.csr_matrix:
         if self.output == "examples":
             return examples
         matrix = examples.to_csr()
@@ -406,6 +379,16 @@ class HashingEncoder(Transformer, auto_wrap_output_keys=None):  # type: ignore[c
         left_out = [name for name in reasons if name not in self.fields_]
         return "\n".join([*lines, *(f"{name}: not encoded, {reasons[name]}" for name in left_out)])
 
+    def plain(self) -> ColumnEncoder:
+        """Return an encoder of the same columns without `fit` and other methods of scikit-learn.
+
+        It always gives `Examples`. Processes that only encode get it instead of this object, and do
+        not import scikit-learn.
+        """
+        plain = ColumnEncoder()
+        vars(plain).update(self.__getstate__())
+        return plain
+
     def to_dict(self) -> dict[str, Any]:
         """Return the parameters and what `fit` found, as a dict that JSON can hold."""
         return saved_state(self)
@@ -436,93 +419,3 @@ class HashingEncoder(Transformer, auto_wrap_output_keys=None):  # type: ignore[c
             moments = dict.fromkeys(self.calendar, CALENDAR)
             self._make_hasher({**given, **moments})
         return self
-
-    def _read(
-        self, X: Columns, *, checked: bool = False
-    ) -> tuple[_core.Hasher, pa.Table, dict[str, str | None]]:
-        from adagrad.ctr.encoding.columns import encodable, open_columns, read_all, renamed
-
-        is_fitted = hasattr(self, "fields_")
-        wanted = self.fields_ if is_fitted else () if isinstance(self.fields, str) else self.fields
-        reader = open_columns(X, positions=self._positions(), wanted=wanted or ())
-        reader = renamed(reader, self._by_position(reader.schema.names, named=has_names(X)))
-        kinds = self._decisions(reader.schema, None, by_types=True).kinds
-        hasher = self._make_hasher(kinds)
-        table = read_all(reader)
-        if not is_fitted and self.kinds == "values":
-            self._warn_of_ids(table)
-        return hasher, encodable(table, kinds, checked=checked), derived(kinds)
-
-    def _warn_of_ids(self, table: pa.Table) -> None:
-        """Warn, once, that without `fit` columns are numbers that look like ids.
-
-        Of each column, at least as many values are looked at as by `fit`: doing so takes as long as
-        encoding them. A column that is new, has a new type, or had no values before, is looked at.
-        """
-        from adagrad.ctr.encoding.looks import LOOK
-
-        seen: dict[tuple[str, str], int] | None = getattr(self, "_looked_at", {})
-        if seen is None or not len(table):
-            return
-        self._looked_at = seen
-        fields = [(field.name, str(field.type)) for field in table.schema]
-        new = [field for field in fields if seen.get(field, 0) < LOOK]
-        if not new:
-            return
-        first = table.select([name for name, _ in new])
-        for field, column in zip(new, first.columns, strict=True):
-            seen[field] = seen.get(field, 0) + len(column) - column.null_count
-        found = self._decisions(table.schema, first, by_types=True)
-        ids = [name for name, look in found.looks.items() if look.kind == "ids"]
-        if ids := [name for name in ids if name not in found.doubtful]:
-            self._looked_at = None
-            warnings.warn(
-                f"X[{ids[0]!r}] looks like ids ({found.looks[ids[0]].why}), but the encoder is not"
-                " fitted, so that all integers are numbers: call fit, or give kinds in fields",
-                UserWarning,
-                stacklevel=4,
-            )
-
-    def _names(self, fields: Iterable[str]) -> list[str]:
-        """Return the names of all fields, in their order: those of columns, then crosses."""
-        return [*fields, *map(cross_name, self.crosses)]
-
-    def _decisions(self, schema: pa.Schema, first: pa.Table | None, *, by_types: bool) -> Decisions:
-        """Return the columns to encode and their kinds; `first` are rows to look at, if any."""
-        from adagrad.ctr.encoding.deciding import decide
-
-        self._check_choices()
-        given = fields_in(schema.names, getattr(self, "fields_", self.fields))
-        if not hasattr(self, "fields_"):
-            given = with_calendar(self.calendar, schema.names, given)
-        first = None if self.kinds == "types" else first
-        return decide(schema, given, self.numeric, first, by_types=by_types)
-
-    def _check_choices(self) -> None:
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be in {choices}, got {getattr(self, name)!r}")
-        check_integer("bits", self.bits, 8, 32)
-        check_integer("seed", self.seed, 0, 2**64 - 1)
-
-    def _make_hasher(self, kinds: Mapping[str, str | None]) -> _core.Hasher:
-        """Check the parameters, and return the compiled encoder for these columns."""
-        self._check_choices()
-        plan = (
-            *planned(derived(kinds), self.crosses, self.wide),
-            self.bits,
-            self.seed,
-            self.null == "skip",
-            self.multi == "mean",
-        )
-        # The last hasher is reused, because it has the hashes of the last batch's dictionaries.
-        last, hasher = getattr(self, "_last", (None, None))
-        if hasher is None or last != plan:
-            hasher = _core.Hasher(*plan)
-            self._last = plan, hasher
-        return hasher
-
-    def __getstate__(self) -> dict[str, Any]:
-        own = ("_last", "_found", "_looked_at")  # of this object alone
-        state = super().__getstate__()
-        return {name: value for name, value in state.items() if name not in own}

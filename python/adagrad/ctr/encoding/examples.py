@@ -206,6 +206,11 @@ class Examples:
         """Number of axes, like that of a matrix: 2."""
         return 2
 
+    @property
+    def size(self) -> int:
+        """Number of entries, like that of a sparse matrix."""
+        return len(self.slots)
+
     def __array__(self, dtype: object = None, copy: object = None) -> npt.NDArray[Any]:
         """Raise TypeError: an array would have a column per slot, and gigabytes of zeros."""
         raise TypeError(

@@ -21,8 +21,7 @@ def has_names(X: Any) -> bool:
     """Return whether X names its columns: arrays do not, nor frames whose names are not text."""
     if _is_array(X):
         return isinstance(_first(X), Mapping)
-    names = getattr(X, "columns", None) if hasattr(X, "iloc") else None
-    return names is None or all(isinstance(name, str) for name in names)
+    return not _has(X, "iloc") or all(isinstance(name, str) for name in X.columns)
 
 
 def columns_of(
@@ -54,7 +53,7 @@ def columns_of(
         return None
     if isinstance(_first(X), Mapping):
         return _of_dicts(X, wanted)
-    if hasattr(X, "to_frame"):
+    if _has(X, "to_frame"):
         raise ValueError(
             f"X is a {type(X).__name__}, which is one column: pass X.to_frame(), or a DataFrame of"
             " this column, as df[['name']] selects it"
@@ -71,24 +70,29 @@ def refuse_iterator(X: Any) -> None:
 def _refuse_encoded(X: Any) -> None:
     if isinstance(X, Examples):
         raise TypeError("X are Examples, which are encoded already: pass them to a learner")
-    if hasattr(X, "tocsr"):
+    if _has(X, "tocsr"):
         raise TypeError(
             "X is a sparse matrix, whose columns are slots already: pass it to a learner without an"
             " encoder, or its columns as a DataFrame"
         )
 
 
+def _has(X: Any, *names: str) -> bool:
+    """Return whether the class of X has any of these: a table would make its columns on request."""
+    return any(hasattr(type(X), name) for name in names)
+
+
 def _is_iterator(X: Any) -> bool:
-    return isinstance(X, Iterator) and not any(hasattr(X, name) for name in _NAMED)
+    return isinstance(X, Iterator) and not _has(X, *_NAMED)
 
 
 def _is_array(X: Any) -> bool:
     """Return whether X is an array, a list or a Series: it has rows, but no columns with names."""
     if isinstance(X, (np.ndarray, list, tuple)):
         return True
-    if hasattr(X, "to_frame") and not hasattr(X, "columns"):  # a Series of pandas or polars
+    if _has(X, "to_frame") and not _has(X, "columns"):  # a Series of pandas or polars
         return True
-    return hasattr(X, "__array__") and not any(hasattr(X, name) for name in _NAMED)
+    return _has(X, "__array__") and not _has(X, *_NAMED)
 
 
 def _first(X: Any) -> Any:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn import get_config
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.exceptions import NotFittedError
+
+try:
+    from sklearn import get_config
+    from sklearn.base import BaseEstimator, TransformerMixin
+    from sklearn.exceptions import NotFittedError
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "encoders and learners require scikit-learn: pip install 'adagrad[ctr]'"
+    ) from error
 
 from adagrad.ctr.encoding.examples import region_size
 
@@ -125,38 +130,6 @@ class Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.n_features_in_ = width
         if named:
             self.feature_names_in_ = np.array(list(self.fields_), dtype=object)
-
-    def _positions(self) -> list[str] | None:
-        """Return the names of the columns of an array; None if they are x0, x1, ..."""
-        if not hasattr(self, "fields_"):
-            return None
-        if hasattr(self, "feature_names_in_"):
-            return list(self.fields_)
-        numbered = [f"x{j}" for j in range(self.n_features_in_)]
-        return numbered if self.fields_.keys() <= set(numbered) else list(self.fields_)
-
-    def _by_position(self, found: list[str], *, named: bool) -> list[str]:
-        """Return the names under which the columns of X are encoded.
-
-        An array has the columns of the frame that `fit` got, and a frame those of an array, by
-        position; a warning says so.
-        """
-        fitted = hasattr(self, "fields_")
-        as_frame = fitted and hasattr(self, "feature_names_in_")
-        if not fitted or named == as_frame or (named and self.fields_.keys() <= set(found)):
-            return found
-        if len(found) != self.n_features_in_:
-            raise ValueError(
-                f"X has {len(found)} features, but HashingEncoder is expecting"
-                f" {self.n_features_in_} features as input"
-            )
-        has, was = ("has", "without") if named else ("does not have valid", "with")
-        warnings.warn(
-            f"X {has} feature names, but HashingEncoder was fitted {was} feature names",
-            UserWarning,
-            stacklevel=4,
-        )
-        return self._positions() or found
 
     def _check_is_fitted(self) -> None:
         if not hasattr(self, "fields_"):

@@ -70,7 +70,7 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     passes: int
     shuffle: bool
     seed: int
-    random_state: RandomState
+    random_state: RandomState = None  # of learners that an earlier version has pickled
     encoder: HashingEncoder | None
     encoder_: HashingEncoder
     warm_start: bool
@@ -111,15 +111,7 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return LabeledExamples(x, labels, weights)
 
     def _examples(self, X: Features, reset: bool) -> Examples | MatrixRows:
-        if not isinstance(self.encoder, (HashingEncoder, type(None))):
-            raise TypeError(
-                "encoder must be a HashingEncoder, such as HashingEncoder(), or None, got"
-                f" {self.encoder!r}"
-            )
-        if self.encoder is not None and self.encoder.output != "examples":
-            raise ValueError(
-                f"the encoder of a learner must have output='examples', got {self.encoder.output!r}"
-            )
+        self._check_encoder()
         if self.encoder is not None and not isinstance(X, Examples):
             X = self._encode(X, reset)
         if not isinstance(X, Examples):
@@ -129,6 +121,17 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if reset:
             self._note_features(X.n_slots)
         return X
+
+    def _check_encoder(self) -> None:
+        if not isinstance(self.encoder, (HashingEncoder, type(None))):
+            raise TypeError(
+                "encoder must be a HashingEncoder, such as HashingEncoder(), or None, got"
+                f" {self.encoder!r}"
+            )
+        if self.encoder is not None and self.encoder.output != "examples":
+            raise ValueError(
+                f"the encoder of a learner must have output='examples', got {self.encoder.output!r}"
+            )
 
     def _note_features(self, n_slots: int) -> None:
         """Note the features: the columns of the encoder, if it knows them, or else the slots."""

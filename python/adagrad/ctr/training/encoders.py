@@ -16,7 +16,7 @@ from adagrad.ctr.logs.libsvm import IDS, VALUES
 if TYPE_CHECKING:
     from adagrad.ctr.learners.estimator import ClickLearner
 
-__all__ = ["Encoder", "SlotEncoder", "encoder_of", "is_libsvm"]
+__all__ = ["Encoder", "SlotEncoder", "encoder_of", "is_libsvm", "plain"]
 
 
 class Encoder(Protocol):
@@ -25,6 +25,11 @@ class Encoder(Protocol):
     def transform(self, X: Any) -> Examples:
         """Encode a table or a record batch."""
         ...
+
+
+def plain(encoder: Encoder) -> Encoder:
+    """Return the encoder that another process gets, which does not need scikit-learn."""
+    return encoder.plain() if hasattr(encoder, "plain") else encoder
 
 
 class SlotEncoder:

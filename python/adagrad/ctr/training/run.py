@@ -191,7 +191,8 @@ class Training:
             if self.encoder.fields_ != estimator.encoder.fields_:
                 self.log.keep_types(types)
                 return  # what is repaired has changed what the first rows say
-            estimator.encoder = self.encoder  # with the same reasons as a training of all rows
+            # With the same reasons as a training of all rows.
+            estimator.encoder = estimator.encoder_ = self.encoder
         self._first_pass.resume(self.path, state)
         self._is_prepared = True
         self.estimator = estimator

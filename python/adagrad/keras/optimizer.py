@@ -1,30 +1,23 @@
-"""AdaGrad for Keras 3: `keras.optimizers.Adagrad` with its update computed by the compiled core.
+"""The optimizer: Keras' own, except for its accumulators and its update.
 
-Runs on Keras' torch and TensorFlow backends. The in-place update of torch tensors is in
-`adagrad.torch._keras`; the callback for TensorFlow is here.
+The update in the memory of torch's tensors is in `adagrad.torch._keras`, the callback for
+TensorFlow in `adagrad.keras._tensorflow`.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
-import numpy.typing as npt
 
-import adagrad._core as _core
+from adagrad._arguments import check_real
 from adagrad.presets import preset
 from adagrad.rule import Duplicates, Rule
 
 __all__ = ["Adagrad"]
-
-Array = npt.NDArray[Any]
-# (w, g, s) in the backend's own types.
-Triple = tuple[Any, Any, Any]
 
 # Keras chooses its backend once, on import.
 _BACKEND: str = keras.backend.backend()
@@ -33,6 +26,7 @@ if _BACKEND == "torch":
     _on_torch = importlib.import_module("adagrad.torch._keras")
 elif _BACKEND == "tensorflow":
     tf = importlib.import_module("tensorflow")
+    _on_tensorflow = importlib.import_module("adagrad.keras._tensorflow")
 
 _HALVES = ("bfloat16", "float16")
 _DTYPES = ("float32", "float64", *_HALVES)
@@ -74,7 +68,8 @@ class Adagrad(keras.optimizers.Adagrad):  # type: ignore[misc]
         If an argument has the wrong type or is out of range.
     RuntimeError
         If Keras' backend is not torch or tensorflow, or under `tf.distribute` or
-        `keras.distribution`.
+        `keras.distribution`. Later, from `keras.Model.compile`, if the model was made in the scope
+        of a strategy of `tf.distribute`, or with ``jit_compile=True`` on TensorFlow.
 
     Notes
     -----
@@ -93,7 +88,8 @@ class Adagrad(keras.optimizers.Adagrad):  # type: ignore[misc]
     dense gradient take one call, without a copy. A variable may have any dense order in memory, and
     its accumulator has the same. TensorFlow owns its memory, so there the update is a callback that
     copies variables and accumulators once; for a sparse gradient it copies only the rows that have
-    one. XLA cannot compile the callback (``jit_compile=True``). ``docs/keras.md`` has the cost.
+    one. XLA cannot compile a callback, so ``jit_compile="auto"`` means False there.
+    ``docs/keras.md`` has the cost.
 
     An update is all or nothing: if one gradient is refused, the update writes no variable. What
     Keras has done before, such as `weight_decay`, is not undone.
@@ -124,7 +120,7 @@ class Adagrad(keras.optimizers.Adagrad):  # type: ignore[misc]
         *,
         duplicates: Duplicates = "each",
     ) -> None:
-        _check_backend()
+        _check_surroundings()
         preset(
             "keras",
             eps=epsilon,
@@ -158,11 +154,14 @@ class Adagrad(keras.optimizers.Adagrad):  # type: ignore[misc]
 
         Raises
         ------
+        RuntimeError
+            As for `apply`.
         TypeError
             If the dtype of a variable is not supported.
         ValueError
             If a variable is not on the CPU.
         """
+        _check_surroundings()
         if self.built:
             return
         for variable in variables:
@@ -188,18 +187,68 @@ class Adagrad(keras.optimizers.Adagrad):  # type: ignore[misc]
             accumulator.value.data = torch.empty_like(variable.value, dtype=data.dtype).copy_(data)
         return accumulator
 
-    @_not_compiled
+    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
+        """Update variables from their gradients, as `keras.optimizers.Optimizer.apply` does.
+
+        Parameters
+        ----------
+        grads : list of tensors
+            A gradient for each variable; None leaves the variable as it is.
+        trainable_variables : list of keras.Variable, optional
+            The variables. By default, all that the optimizer was built with.
+
+        Raises
+        ------
+        RuntimeError
+            Under `keras.distribution`, and on TensorFlow under `tf.distribute` or in a function
+            that XLA compiles.
+        TypeError, ValueError, IndexError
+            If a gradient does not match its variable. The update then writes no variable.
+        """
+        _check_surroundings()
+        if _BACKEND == "torch" and self.built and keras.src.backend.in_stateless_scope():
+            # There, values belong to the caller: what is written to in place is a copy.
+            for variable in (*self._trainable_variables, *self._accumulators):
+                if variable is not None:
+                    value = variable.value.detach()
+                    variable.assign(value.clone(memory_format=torch.contiguous_format))
+        super().apply(grads, trainable_variables)
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Update one variable. A subclass may override this, as with every optimizer of Keras.
+
+        Parameters
+        ----------
+        gradient : tensor
+            Dense or sparse.
+        variable : keras.Variable
+            One of those that the optimizer was built with.
+        learning_rate : float or scalar tensor
+            Finite and not negative.
+        """
+        self._update([gradient], [variable], learning_rate)
+
     def _backend_update_step(
         self, grads: Sequence[Any], trainable_variables: Sequence[Any], learning_rate: Any
     ) -> None:
-        accumulators = [
-            self._accumulators[self._get_variable_index(v)] for v in trainable_variables
-        ]
-        triples = list(zip(trainable_variables, grads, accumulators, strict=True))
-        update = _update_torch if _BACKEND == "torch" else _update_tensorflow
-        for variable, g, _ in triples:
+        if type(self).update_step is Adagrad.update_step:
+            self._update(grads, trainable_variables, learning_rate)
+        else:
+            for g, variable in zip(grads, trainable_variables, strict=True):
+                self.update_step(g, variable, learning_rate)
+
+    @_not_compiled
+    def _update(self, grads: Sequence[Any], variables: Sequence[Any], learning_rate: Any) -> None:
+        accumulators = [self._accumulators[self._get_variable_index(v)] for v in variables]
+        for variable, g in zip(variables, grads, strict=True):
             _check_shape(variable, g)
-        update(triples, learning_rate, _rule(self.epsilon, self.duplicates))
+        triples = list(zip(map(_value, variables), grads, map(_value, accumulators), strict=True))
+        rule = _rule(self.epsilon, self.duplicates)
+        if _BACKEND == "torch":
+            rate = check_real("learning_rate", float(learning_rate))
+            _on_torch.update(triples, [_path(v) for v in variables], rule, rate)
+        else:
+            _on_tensorflow.update(triples, learning_rate, rule, self.assign)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments from which `from_config` makes an equal optimizer.
@@ -226,16 +275,19 @@ def _value(variable: Any) -> Any:
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 
-def _check_backend() -> None:
+def _check_surroundings() -> None:
     if _BACKEND not in ("torch", "tensorflow"):
         raise RuntimeError(
             f"adagrad.keras.Adagrad does not run on Keras' {_BACKEND} backend: use"
             " keras.optimizers.Adagrad, or the torch or tensorflow backend"
         )
     if keras.distribution.distribution() is not None:
-        raise RuntimeError("adagrad.keras.Adagrad does not support keras.distribution")
-    if _BACKEND == "tensorflow" and tf.distribute.has_strategy():
-        raise RuntimeError("adagrad.keras.Adagrad does not support strategies of tf.distribute")
+        raise RuntimeError(
+            "adagrad.keras.Adagrad does not support keras.distribution: use"
+            " keras.optimizers.Adagrad, or keras.distribution.set_distribution(None)"
+        )
+    if _BACKEND == "tensorflow":
+        _on_tensorflow.check_scope()
 
 
 def _check_variable(variable: Any) -> None:
@@ -268,73 +320,5 @@ def _check_shape(variable: Any, g: Any) -> None:
         )
 
 
-def _rate(learning_rate: Any) -> float:
-    rate = float(learning_rate)
-    if not (math.isfinite(rate) and rate >= 0.0):
-        raise ValueError(f"learning_rate must be finite and not negative, got {rate!r}")
-    return rate
-
-
-def _update_torch(triples: list[Triple], learning_rate: Any, rule: Rule) -> None:
-    tensors = [(w.value, g, s.value) for w, g, s in triples]
-    paths = [_path(variable) for variable, _, _ in triples]
-    _on_torch.update(tensors, paths, rule, _rate(learning_rate))
-
-
-def _step_copies(rule: Rule, learning_rate: Any, *arrays: Any) -> list[Array]:
-    """Return the stepped w and s of dense gradients, given all w, then all g, then all s."""
-    n = len(arrays) // 3
-    w, s = ([np.array(a, order="C") for a in part] for part in (arrays[:n], arrays[2 * n :]))
-    # Not ascontiguousarray, which adds a dimension to a scalar.
-    g = [np.asarray(a, order="C") for a in arrays[n : 2 * n]]
-    _core.step_many(list(zip(w, g, s, strict=True)), rule._compiled, [_rate(learning_rate)] * n)
-    return [*w, *s]
-
-
-def _step_row_copies(
-    rule: Rule, learning_rate: Any, w: Array, g: Array, s: Array, rows: Array
-) -> list[Array]:
-    """Return the stepped w and s of a sparse gradient."""
-    w, s = w.copy(), s.copy()
-    # Flattened as views: the core takes rows of one dimension.
-    shape = (math.prod(w.shape[1:]),) if w.ndim > 1 else ()
-    flat_w, flat_g, flat_s = (x.reshape(len(x), *shape) for x in (w, g, s))
-    _core.step_rows(flat_w, flat_g, flat_s, rows, rule._compiled, _rate(learning_rate))
-    return [w, s]
-
-
-def _call_back(function: Callable[..., Any], arguments: list[Any], dtypes: list[Any]) -> Any:
-    """Call a function of arrays: from a TensorFlow graph, or immediately in eager mode."""
-    if tf.executing_eagerly():
-        results = function(*(x.numpy() for x in arguments))
-        return [tf.convert_to_tensor(x, dtype) for x, dtype in zip(results, dtypes, strict=True)]
-    return tf.numpy_function(function, arguments, dtypes)
-
-
-def _update_tensorflow(triples: list[Triple], learning_rate: Any, rule: Rule) -> None:
-    rate = keras.ops.cast(learning_rate, "float64")
-    triples = [(_value(w), tf.cast(g, w.dtype), s.value) for w, g, s in triples]
-    assignments: list[Any] = []  # pairs of an assigning method and its argument
-    dense = [t for t in triples if not isinstance(t[1], tf.IndexedSlices)]
-    if dense:
-        w, g, s = zip(*dense, strict=True)
-        step = functools.partial(_step_copies, rule)
-        values = _call_back(step, [rate, *w, *g, *s], [x.dtype for x in (*w, *s)])
-        for target, value in zip((*w, *s), values, strict=True):
-            assignments.append((target.assign, tf.ensure_shape(value, target.shape)))
-    for w, g, s in triples:
-        if isinstance(g, tf.IndexedSlices):
-            # Only the rows that have a gradient, renumbered from 0.
-            rows, ids = tf.unique(g.indices)
-            # A 16-bit variable is updated in float32, the dtype of its accumulator.
-            old = [tf.cast(tf.gather(x, rows), s.dtype) for x in (w, s)]
-            step = functools.partial(_step_row_copies, rule)
-            arguments = [rate, old[0], tf.cast(g.values, s.dtype), old[1], ids]
-            values = _call_back(step, arguments, [s.dtype, s.dtype])
-            for target, value, before in zip((w, s), values, old, strict=True):
-                value = tf.cast(tf.ensure_shape(value, before.shape), target.dtype)
-                assignments.append((target.scatter_update, tf.IndexedSlices(value, rows)))
-    # No variable is written before every value is computed.
-    with tf.control_dependencies([getattr(v, "values", v) for _, v in assignments]):
-        for assign, value in assignments:
-            assign(value)
+if _BACKEND == "tensorflow":
+    _on_tensorflow.refuse_at_compile(Adagrad)
