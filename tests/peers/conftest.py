@@ -18,10 +18,7 @@ def peer_and_name(node: pytest.Item | pytest.Collector) -> tuple[str, str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    for mark in (
-        "requires_trainable_backend: Keras'",
-        "thread_unsafe: scikit-learn's, for a plugin",
-    ):
+    for mark in ("requires_trainable_backend: of Keras", "thread_unsafe: of scikit-learn"):
         config.addinivalue_line("markers", mark)
 
 
