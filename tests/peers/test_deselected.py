@@ -9,6 +9,7 @@ from __future__ import annotations
 AT_MOST = {
     "scikit_learn": 10,
     "scikit_learn_learners": 30,
+    "torch_embedding": 1,
     "torch_optim": 1,
 }
 

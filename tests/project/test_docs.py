@@ -25,7 +25,7 @@ CODE = {
     "README.md": 4,
     "docs/click-logs.md": 2,
     "docs/contract.md": 6,
-    "docs/embedding-bags.md": 5,
+    "docs/embedding-bags.md": 8,
     "docs/getting-started.md": 3,
     "docs/tables.md": 3,
     "docs/torch.md": 3,

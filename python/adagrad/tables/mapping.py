@@ -26,6 +26,8 @@ if sys.platform != "win32":
 
 Bytes = npt.NDArray[np.uint8]
 FileMode = Literal["r", "r+"]
+# Python has the name since 3.13. Other systems than Linux commit no memory in advance.
+_MAP_NORESERVE = 0x4000 if sys.platform == "linux" else 0
 
 
 class Mapping:
@@ -108,6 +110,20 @@ class Mapping:
         """The mapped bytes of the tensor."""
         self._open_map()
         return self._data
+
+    def private(self) -> Bytes:
+        """Return the bytes of the tensor in a map of their own, whose changes stay out of the file.
+
+        Pages that are not changed are shared with all who map the file.
+        """
+        self._open_map()
+        if sys.platform == "win32":
+            mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
+        else:
+            # Changes of the whole file need not fit into memory and swap: few pages will change.
+            flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", _MAP_NORESERVE)
+            mapped = mmap.mmap(self._file.fileno(), 0, flags)
+        return np.frombuffer(mapped, np.uint8, offset=self.header.start)
 
     def check(self) -> None:
         """Raise TableFileError if the file was cut short, so that reading would end the process.

@@ -5,7 +5,8 @@ Only this package imports torch; `adagrad.keras` does so through it, on Keras' t
 
 from __future__ import annotations
 
+from adagrad.torch._conversion import from_tables, to_tables
 from adagrad.torch.embedding import TableEmbeddingBag
 from adagrad.torch.optimizer import Adagrad
 
-__all__ = ["Adagrad", "TableEmbeddingBag"]
+__all__ = ["Adagrad", "TableEmbeddingBag", "from_tables", "to_tables"]

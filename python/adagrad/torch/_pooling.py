@@ -6,23 +6,34 @@ Takes bags that `TableEmbeddingBag` has checked.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.autograd.function import once_differentiable
+from torch.autograd.graph import increment_version
 
 import adagrad._core as _core
-from adagrad.tables.table import Array, Mode, Table
+from adagrad.tables.table import Array, Table
+from adagrad.torch._bags import Bags, by_table, frequencies, only
+from adagrad.torch._maxima import maxima, of_each_id
+from adagrad.torch._options import Reduction
+from adagrad.torch._table_weight import TableWeight
 
-__all__ = ["Bags", "differentiable_pool", "pool"]
+__all__ = ["Call", "differentiable_pool", "pool"]
 
 
-class Bags(NamedTuple):
-    """The bags of one or several tables, those of the first table first."""
+_NOT_FINITE = "is not finite, and on_nonfinite is 'raise'"
 
-    rows: Array
-    offsets: Array  # with the number of rows at the end
-    weights: Array | None
+
+class Call(NamedTuple):
+    """What a forward pass has checked."""
+
+    bags: Bags
+    tables: tuple[Table, ...]
+    how: Reduction
+    stepped: list[TableWeight]  # the weights of the tables that a backward pass steps
 
 
 class _Pool(torch.autograd.Function):
@@ -39,89 +50,133 @@ class _Pool(torch.autograd.Function):
         rows: torch.Tensor,
         offsets: torch.Tensor | None,
         weights: torch.Tensor | None,
-        bags: Bags,
-        tables: tuple[Table, ...],
-        mode: Mode,
+        call: Call,
     ) -> torch.Tensor:
-        ctx.bags, ctx.tables, ctx.mode = bags, tables, mode
-        out = pool(bags, tables, mode)
-        used = []
+        ctx.call = call
+        bags, tables, how, _ = call
+        out, used = pool(bags, tables, how)
         if ctx.needs_input_grad[3]:
             # Copies, because another backward pass may step the tables before this one.
-            for table, own in zip(tables, _by_table(len(tables), bags), strict=True):
+            for table, own in zip(tables, by_table(len(tables), bags), strict=True):
                 used.append(torch.from_numpy(table.gather(own.rows).reshape(-1, table.dim)))
         ctx.save_for_backward(rows, offsets, weights, *used)
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        _, _, _, *used = ctx.saved_tensors
-        tables: tuple[Table, ...] = ctx.tables
-        for_weights = None
-        if ctx.needs_input_grad[3]:
-            bags = _by_table(len(tables), ctx.bags)
-            parts = torch.split(g, [table.dim for table in tables], 1)
-            for_weights = torch.cat(list(map(_differentiate_weights, used, bags, parts)))
-        if ctx.needs_input_grad[0]:
-            _step(tables, ctx.bags, g.contiguous().numpy(force=True), ctx.mode)
-        return None, None, None, for_weights, None, None, None
+        # Saves time where autograd is off already: without create_graph.
+        return _backward_once(ctx, g) if torch.is_grad_enabled() else _backward(ctx, g)
 
 
+def _backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    _, _, _, *saved = ctx.saved_tensors
+    bags, tables, how, stepped = ctx.call
+    for_weights = None
+    if ctx.needs_input_grad[3]:
+        parts = torch.split(g, [table.dim for table in tables], 1)
+        own = by_table(len(tables), bags)
+        for_weights = torch.cat(list(map(_differentiate_weights, saved, own, parts)))
+    if stepped:
+        # Without force, in half the time, where nothing has to be resolved.
+        g = g.contiguous()
+        array: Array = g.numpy(force=g.requires_grad or g.is_neg())
+        part, winners = (tables, bags, array), saved
+        if len(stepped) < len(tables):
+            trains = [any(weight.table is table for weight in stepped) for table in tables]
+            part, winners = only(trains, *part), list(compress(saved, trains))
+        _step_pooled(*part, how, winners)
+        # Autograd does not see writes through NumPy.
+        increment_version(stepped)
+    return None, None, None, for_weights, None
+
+
+_backward_once: Callable[..., Any] = once_differentiable(_backward)
 differentiable_pool: Callable[..., torch.Tensor] = _Pool.apply
 
 
-def pool(bags: Bags, tables: Sequence[Table], mode: Mode) -> torch.Tensor:
-    """Return the results of all bags, those of the tables side by side."""
+def pool(
+    bags: Bags, tables: Sequence[Table], how: Reduction
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Return the results of all bags, those of the tables side by side.
+
+    Of maxima, return also which ids have them.
+    """
+    cores = []
     for table in tables:
-        table._alive()
-    cores = [table._core for table in tables]
-    return torch.from_numpy(_core.pool_tables(cores, *bags[:2], mode == "mean", bags.weights, 0))
+        if table._memory is None or table._mapping is not None:  # saves a call for each table
+            table._alive()
+        cores.append(table._core)
+    if how.mode == "max":
+        return maxima(bags, tables)
+    rows, offsets, weights = bags
+    pooled = _core.pool_tables(cores, rows, offsets, how.mode == "mean", weights, 0)
+    return torch.from_numpy(pooled), []
 
 
-def _step(tables: Sequence[Table], bags: Bags, g: Array, mode: Mode) -> None:
+def _step_pooled(
+    tables: Sequence[Table], bags: Bags, g: Array, how: Reduction, winners: list[torch.Tensor]
+) -> None:
+    """Take one step of each table, by the gradients of the results."""
+    if how.mode == "max":
+        _check_maxima(tables, g)
+        bags, g = of_each_id(bags, tables, winners, torch.from_numpy(g))
+    elif how.scale_grad_by_freq:
+        bags = _by_frequency(tables, bags, g.dtype)
+    _step(tables, bags, g, mean=how.mode == "mean")
+
+
+def _by_frequency(tables: Sequence[Table], bags: Bags, dtype: np.dtype[Any]) -> Bags:
+    """Return bags whose weights are divided by how often their ids occur in the call."""
+    counts = frequencies(len(tables), bags).astype(dtype)
+    return bags._replace(weights=(1 if bags.weights is None else bags.weights) / counts)
+
+
+def _step(tables: Sequence[Table], bags: Bags, g: Array, *, mean: bool) -> None:
     """Take one step of each table: all of them, or an error and none."""
+    cores, steps, checks = [], [], False
     for table in tables:
-        table._writeable()
-    if len(tables) > 1 and any(table.rule.on_nonfinite == "raise" for table in tables):
+        if table._memory is None or table._mapping is not None:
+            table._writeable()
+        rule, t = table.rule, table.steps + 1
+        cores.append(table._core)
+        steps.append((rule._compiled, rule.lr_at(t), table.seed, t))
+        checks |= rule.on_nonfinite == "raise"
+    if checks and len(tables) > 1:
         column = 0
-        for t, (table, own) in enumerate(zip(tables, _by_table(len(tables), bags), strict=True)):
+        for i, (table, own) in enumerate(zip(tables, by_table(len(tables), bags), strict=True)):
             if table.rule.on_nonfinite == "raise":
                 part = g[:, column : column + table.dim]
                 sums = table.rule.duplicates == "sum"
-                _check_finite(f"tables[{t}]", own, part, column, mode, sums)
+                _check_finite(f"tables[{i}]", own, part, column, mean=mean, sums=sums)
             column += table.dim
-    steps = []
-    for table in tables:
-        rule, t = table.rule, table.steps + 1
-        steps.append((rule._compiled, rule.lr_at(t), table.seed, t))
-    cores = [table._core for table in tables]
-    skipped = _core.step_tables(cores, *bags[:2], g, mode == "mean", bags.weights, steps, 0)
+    rows, offsets, weights = bags
+    skipped = _core.step_tables(cores, rows, offsets, g, mean, weights, steps, 0)
     for table, n in zip(tables, skipped, strict=True):
         table._count(n)
 
 
-def _by_table(tables: int, bags: Bags) -> list[Bags]:
-    """Return the bags of each table."""
-    rows, offsets, weights = bags
-    count, parts = len(offsets) // tables, []
-    for t in range(tables):
-        own = offsets[t * count : (t + 1) * count + 1]
-        part = slice(int(own[0]), int(own[-1]))
-        parts.append(Bags(rows[part], own - own[0], None if weights is None else weights[part]))
-    return parts
+def _check_maxima(tables: Sequence[Table], g: Array) -> None:
+    """Raise if a gradient must be finite and is not, while it is still that of a bag."""
+    column = 0
+    for t, table in enumerate(tables):
+        if table.rule.on_nonfinite == "raise":
+            _check_gradients(f"tables[{t}]", g[:, column : column + table.dim], column)
+        column += table.dim
 
 
-def _check_finite(name: str, bags: Bags, g: Array, column: int, mode: Mode, sums: bool) -> None:
-    """Raise if a gradient of a table, which begins at a column of the output, is not finite."""
-    why = "is not finite, and on_nonfinite is 'raise'"
+def _check_gradients(name: str, g: Array, column: int) -> None:
     bad = ~np.isfinite(g)
     if bad.any():
         b, j = np.argwhere(bad)[0]
-        raise ValueError(f"the gradient [{b}, {column + j}] = {g[b, j]} of {name} {why}")
+        raise ValueError(f"the gradient [{b}, {column + j}] = {g[b, j]} of {name} {_NOT_FINITE}")
+
+
+def _check_finite(name: str, bags: Bags, g: Array, column: int, *, mean: bool, sums: bool) -> None:
+    """Raise if a gradient of a table, which begins at a column of the output, is not finite."""
+    _check_gradients(name, g, column)
     sizes = np.diff(bags.offsets)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        each = g / sizes[:, None].astype(g.dtype) if mode == "mean" else g
+        each = g / sizes[:, None].astype(g.dtype) if mean else g
         each = each.repeat(sizes, 0)
         if bags.weights is not None:
             each *= bags.weights[:, None]
@@ -130,14 +185,14 @@ def _check_finite(name: str, bags: Bags, g: Array, column: int, mode: Mode, sums
                 i = bad.argmax()
                 raise ValueError(
                     f"the gradient of row {bags.rows[i]} of {name} times its weight"
-                    f" {bags.weights[i]} {why}"
+                    f" {bags.weights[i]} {_NOT_FINITE}"
                 )
     if sums:
         rows, totals = _core.coalesce(bags.rows, each)
         bad = ~np.isfinite(totals).all(1)
         if bad.any():
             row = rows[bad.argmax()]
-            raise ValueError(f"the sum of the gradients of row {row} of {name} {why}")
+            raise ValueError(f"the sum of the gradients of row {row} of {name} {_NOT_FINITE}")
 
 
 def _differentiate_weights(rows: torch.Tensor, bags: Bags, g: torch.Tensor) -> torch.Tensor:

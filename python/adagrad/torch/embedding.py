@@ -13,20 +13,27 @@ import torch
 
 import adagrad._core as _core
 from adagrad._arguments import check_flag, check_integer
-from adagrad.tables.table import Array, Mode, Table
-from adagrad.torch._pooling import Bags, differentiable_pool, pool
-from adagrad.torch._table_state import read_state, restore_state, state_of
+from adagrad.rule import Rule
+from adagrad.tables.table import Array, Table
+from adagrad.torch._bags import Bags, unnest
+from adagrad.torch._options import BagMode, Reduction, check_norm, check_reduction, describe
+from adagrad.torch._params import renormalize, table_of
+from adagrad.torch._pooling import Call, differentiable_pool, pool
+from adagrad.torch._table_module import TableModule, real_dtype
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["TableEmbeddingBag"]
 
+_is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # since torch 2.7
 _IDS = (torch.int64, torch.int32)
-# Tables are not tensors: one of these asks autograd for a backward pass in their place, or not.
+# Autograd is asked for a backward pass by one of these, or not: with the weights of the tables in
+# its graph, it would call for a gradient of each, and torch.autograd.grad would take steps.
 with torch.inference_mode(False):
     _TRAINS = torch.empty(0, device="cpu", requires_grad=True)
     _FROZEN = torch.empty(0, device="cpu")
+_REALS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -36,13 +43,13 @@ def _untraced(function: _Function) -> _Function:
     return disable(function)
 
 
-class TableEmbeddingBag(torch.nn.Module):
-    """Sums or means of bags of rows, like `torch.nn.EmbeddingBag`, trained by the backward pass.
+class TableEmbeddingBag(TableModule):
+    """Sums, means or maxima of bags of rows, like `torch.nn.EmbeddingBag`, trained in place.
 
     The forward pass is `Table.pool`. The backward pass is `Table.step_pooled`: it takes one step of
     AdaGrad, by the rule of the table, on the rows that were used. There is no gradient of the size
     of the table, and no optimizer that visits it; recommendation systems call this a fused
-    optimizer. The module has no parameters.
+    optimizer.
 
     Parameters
     ----------
@@ -50,21 +57,38 @@ class TableEmbeddingBag(torch.nn.Module):
         Read, and updated in place. With several tables, each gets the same number of bags. They
         must be distinct, and compute in one dtype. To share a table between features, give it the
         bags of all of them.
-    mode : {"mean", "sum"}, default "mean"
+    mode : {"mean", "sum", "max"}, default "mean"
         How a bag is reduced.
     include_last_offset : bool, default False
         Whether `offsets` ends with the number of ids.
     padding_idx : int, optional
         An id that does not count: bags skip it, and its row is never updated. A negative value
         counts from the end of each table.
+    max_norm : float, optional
+        Each call first scales the rows that it uses to have at most this norm, in the table, in
+        eval mode too.
+    norm_type : float, default 2
+        The p of the p-norm of `max_norm`. Positive, and may be infinite.
+    scale_grad_by_freq : bool, default False
+        Divide the gradients of a row by the number of times that its id occurs in the call. Not
+        with mode "max".
+    sparse : bool, default False
+        Without effect, because no gradient of the table is made. Accepted because
+        `torch.nn.EmbeddingBag` has it.
 
     Attributes
     ----------
     tables : tuple of Table
-    mode, include_last_offset, padding_idx
+    mode, include_last_offset, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse
         As given.
+    weight : Parameter of shape [rows, dim]
+        The params of the table, in its memory: what is written to it is written to the table. With
+        several tables, ``weight_0``, ``weight_1`` and so on. Its `grad` stays None, so that
+        optimizers leave it alone.
+    num_embeddings, embedding_dim : int
+        Rows and dim of the table, if there is one.
     requires_grad : bool
-        Set by `requires_grad_`; initially True.
+        Whether any table trains: whether its weight requires a gradient.
 
     Raises
     ------
@@ -82,8 +106,7 @@ class TableEmbeddingBag(torch.nn.Module):
       of learning rates use ``rule.lr_decay``, or set a new rule between steps:
       ``table.rule = table.rule.replace(lr=lr)``.
     - Nothing is updated in eval mode, after ``requires_grad_(False)``, or when autograd is off.
-      ``requires_grad_`` of an enclosing module reaches only parameters, which tables are not, so
-      call that of this module.
+      Modules that share a table are frozen together.
     - The result cannot be differentiated twice.
     - A step is all or nothing: if the rule or the gradients of one table are refused, no table
       changes. With several tables, ``on_nonfinite="raise"`` takes memory for ``n * dim`` elements
@@ -92,9 +115,13 @@ class TableEmbeddingBag(torch.nn.Module):
     Gradients that are summed are summed as by `Table.step`, in order of appearance. The number of
     threads is that of `adagrad.set_num_threads`, not torch's.
 
-    ``state_dict`` has params, accumulators, step counts, rules and seeds, as tensors that share
-    the tables' memory. Copies and pickles have tables of their own. Replicas in several processes
-    (DistributedDataParallel) are not synchronized.
+    ``state_dict`` has ``weight``, ``accumulator`` and ``header`` (rule, seed and counters) of each
+    table, as tensors; the first two share its memory. It loads what `torch.nn.EmbeddingBag` has,
+    ``weight`` alone. Copies and pickles have tables of their own.
+
+    Conversions such as ``half()`` and ``to(device)`` warn and leave the tables as they are. Tables
+    are not synchronized between processes: a forward pass that trains raises RuntimeError in
+    DistributedDataParallel, unless that ignores the weights.
 
     References
     ----------
@@ -112,26 +139,86 @@ class TableEmbeddingBag(torch.nn.Module):
     [[-0.5, -0.5], [-0.5, -0.5], [-0.5, -0.5]]
     """
 
+    # Of modules that were pickled before they had these.
+    max_norm: float | None = None
+    norm_type: float = 2.0
+    scale_grad_by_freq: bool = False
+    sparse: bool = False
+
     def __init__(
         self,
         tables: Table | Sequence[Table],
-        mode: Mode = "mean",
+        mode: BagMode = "mean",
         include_last_offset: bool = False,
         padding_idx: int | None = None,
+        *,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        sparse: bool = False,
     ) -> None:
-        super().__init__()
-        self.tables = _check_tables(tables)
-        if mode not in ("mean", "sum"):
-            raise ValueError(f"mode must be 'mean' or 'sum', got {mode!r}")
+        super().__init__(tables)
         if padding_idx is not None:
             padding_idx = check_integer("padding_idx", padding_idx, -(2**63))
             rows = min(table.rows for table in self.tables)
             if not -rows <= padding_idx < rows:
                 raise IndexError(f"padding_idx={padding_idx} is out of range for {rows} rows")
-        self.mode = mode
+        self.mode, self.scale_grad_by_freq = check_reduction(mode, scale_grad_by_freq)
+        self.max_norm, self.norm_type = check_norm(max_norm, norm_type)
+        self.sparse = check_flag("sparse", sparse)
         self.include_last_offset = check_flag("include_last_offset", include_last_offset)
         self.padding_idx = padding_idx
-        self.requires_grad = True
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        embeddings: torch.Tensor,
+        freeze: bool = True,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        mode: BagMode = "mean",
+        sparse: bool = False,
+        include_last_offset: bool = False,
+        padding_idx: int | None = None,
+        *,
+        rule: Rule | None = None,
+    ) -> Self:
+        """Make a table in memory with given params, and a module for it.
+
+        Parameters
+        ----------
+        embeddings : Tensor of float32, float64, bfloat16 or float16, shape [rows, dim]
+            Copied; torch's module shares its memory.
+        freeze : bool, default True
+            Whether the module starts as after ``requires_grad_(False)``.
+        max_norm, norm_type, scale_grad_by_freq, mode, sparse, include_last_offset, padding_idx
+            As for the constructor.
+        rule : Rule, optional
+            That of the table; by default ``Rule()``.
+
+        Returns
+        -------
+        TableEmbeddingBag
+
+        Raises
+        ------
+        TypeError, ValueError, IndexError
+            If an argument is not valid.
+        """
+        _check_tensor("embeddings", embeddings, _REALS)
+        bags = cls(
+            table_of(embeddings.detach(), rule),
+            mode,
+            include_last_offset,
+            padding_idx,
+            max_norm=max_norm,
+            norm_type=norm_type,
+            scale_grad_by_freq=scale_grad_by_freq,
+            sparse=sparse,
+        )
+        bags.requires_grad_(not check_flag("freeze", freeze))
+        return bags
 
     @_untraced
     def forward(
@@ -145,7 +232,8 @@ class TableEmbeddingBag(torch.nn.Module):
         Parameters
         ----------
         input : Tensor of int32 or int64, shape [n] or [T * B, L]
-            Ids, those of the first table first. A matrix has a bag of L ids in each row.
+            Ids, those of the first table first. A matrix has a bag of L ids in each row; a nested
+            tensor with ``layout=torch.jagged`` has bags of any length.
         offsets : Tensor of int32 or int64, shape [T * B], or [T * B + 1] with include_last_offset
             Position of the first id of each bag; required if, and only if, `input` has one
             dimension. Bags may be empty.
@@ -165,12 +253,21 @@ class TableEmbeddingBag(torch.nn.Module):
             If an argument is not valid or an id is out of range. The backward pass finds no such
             error.
         """
+        if _is_exporting():
+            raise NotImplementedError(
+                f"{type(self).__name__} cannot be exported, because a graph of tensors has no"
+                " tables: export a copy of the model that adagrad.torch.from_tables has converted"
+            )
+        if getattr(input, "is_nested", False):
+            input, ends, per_sample_weights = unnest(input, offsets, per_sample_weights)
+            offsets = ends if self.include_last_offset else ends[:-1]
         _check_tensor("input", input, _IDS)
         rows, ends = input, None
         if input.ndim == 2:
             if offsets is not None:
                 raise ValueError("offsets must be None if input has two dimensions")
-            rows, ends = input.reshape(-1), np.arange(len(input) + 1) * input.shape[1]
+            rows, length = input.reshape(-1), input.shape[1]
+            ends = np.arange(0, len(rows) + 1, length) if length else np.zeros(len(input) + 1, int)
         elif input.ndim != 1:
             raise ValueError(f"input must have 1 or 2 dimensions, got shape {tuple(input.shape)}")
         elif offsets is None:
@@ -185,24 +282,29 @@ class TableEmbeddingBag(torch.nn.Module):
             self._check_weights(weights, input)
             weights = weights.reshape(-1)
         given = ends
-        if self.padding_idx is not None:
-            rows, ends, weights = self._unpad(rows, ends, weights)
-        factors = None if weights is None else weights.detach().contiguous().numpy(force=True)
-        bags = Bags(rows.contiguous().numpy(), ends, factors)
-        updates = self.training and self.requires_grad
-        learns = updates or (weights is not None and weights.requires_grad)
+        stepped = self._stepped()
+        learns = weights is not None and weights.requires_grad and torch.is_grad_enabled()
         try:
-            if not (learns and torch.is_grad_enabled()):
-                return pool(bags, self.tables, self.mode)
-            anchor = _TRAINS if updates else _FROZEN
-            return differentiable_pool(anchor, rows, offsets, weights, bags, self.tables, self.mode)
+            if self.max_norm is not None:
+                bags = Bags(rows.contiguous().numpy(), ends, None)
+                renormalize(bags, list(self._tied.values()), self.max_norm, self.norm_type)
+            if self.padding_idx is not None:
+                rows, ends, weights = self._unpad(rows, ends, weights)
+            factors = None if weights is None else weights.detach().contiguous().numpy(force=True)
+            bags = Bags(rows.contiguous().numpy(), ends, factors)
+            how = Reduction(self.mode, self.scale_grad_by_freq)
+            if not (stepped or learns):
+                return pool(bags, self._tables, how)[0]
+            call = Call(bags, self._tables, how, stepped)
+            anchor = _TRAINS if stepped else _FROZEN
+            return differentiable_pool(anchor, rows, offsets, weights, call)
         except IndexError:
             raise self._out_of_range(input, given) from None
 
     def _check_weights(self, weights: torch.Tensor, input: torch.Tensor) -> None:
         if self.mode != "sum":
             raise ValueError(f"per_sample_weights needs mode='sum', got mode={self.mode!r}")
-        _check_tensor("per_sample_weights", weights, [_real(self.tables[0])])
+        _check_tensor("per_sample_weights", weights, [real_dtype(self.tables[0])])
         if weights.shape != input.shape:
             raise ValueError(
                 f"per_sample_weights has shape {tuple(weights.shape)}, but input has"
@@ -230,6 +332,8 @@ class TableEmbeddingBag(torch.nn.Module):
     ) -> tuple[torch.Tensor, Array, torch.Tensor | None]:
         """Remove the padding ids."""
         assert self.padding_idx is not None
+        for table in self.tables:
+            table._alive()
         _core.check_bags([table._core for table in self.tables], rows.contiguous().numpy(), ends)
         bags = (len(ends) - 1) // len(self.tables)
         kept = torch.empty(len(rows), dtype=torch.bool, device="cpu")
@@ -256,91 +360,9 @@ class TableEmbeddingBag(torch.nn.Module):
                 )
         raise AssertionError("every id is in range")
 
-    def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Freeze the tables, or let them train again.
-
-        Parameters
-        ----------
-        requires_grad : bool, default True
-            Whether backward passes through later outputs update the tables.
-
-        Returns
-        -------
-        TableEmbeddingBag
-            This module.
-
-        Notes
-        -----
-        ``requires_grad_`` of an enclosing module does not reach this one, which has no parameters.
-        """
-        super().requires_grad_(requires_grad)
-        self.requires_grad = requires_grad
-        return self
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """Return the part of `state_dict` that holds the tables.
-
-        Returns
-        -------
-        dict
-            "tables" has a dict per table. Its "table" is a tensor [rows, dim + accumulators] that
-            shares the memory of the table; of bytes, if params and accumulators have different
-            dtypes. Its "header" is that of the table's file, in JSON.
-        """
-        return {"tables": [state_of(table) for table in self.tables]}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Load what `get_extra_state` has returned for tables of the same layout.
-
-        Parameters
-        ----------
-        state : dict
-
-        Raises
-        ------
-        TypeError, ValueError
-            If it is not such a state, or of another layout. No table has changed then.
-        """
-        states = state.get("tables") if isinstance(state, dict) else None
-        if not isinstance(states, list) or len(states) != len(self.tables):
-            raise ValueError(f"the state must be that of {len(self.tables)} tables")
-        names = [f"the state of tables[{t}]" for t in range(len(states))]
-        found = list(map(read_state, names, self.tables, states))  # raises before the first change
-        for table, (read, memory) in zip(self.tables, found, strict=True):
-            restore_state(table, read, memory)
-
     def extra_repr(self) -> str:
-        """Return the tables and options for `repr`."""
-        tables = ", ".join(map(repr, self.tables))
-        options = [f"mode={self.mode!r}"]
-        options += ["include_last_offset=True"] if self.include_last_offset else []
-        options += [] if self.padding_idx is None else [f"padding_idx={self.padding_idx}"]
-        options += [] if self.requires_grad else ["requires_grad=False"]
-        return ", ".join([tables if len(self.tables) == 1 else f"[{tables}]", *options])
-
-
-def _check_tables(tables: object) -> tuple[Table, ...]:
-    given = (tables,) if isinstance(tables, Table) else tables
-    if not isinstance(given, (list, tuple)) or not all(isinstance(t, Table) for t in given):
-        raise TypeError(f"tables must be an adagrad.Table or a sequence of them, got {tables!r}")
-    if not given:
-        raise ValueError("tables must not be empty")
-    for t, table in enumerate(given):
-        if any(table is other for other in given[:t]):
-            raise ValueError(
-                f"tables[{t}] is given twice: to share a table, give it the bags of all features"
-            )
-        if _real(table) != _real(given[0]):
-            raise ValueError(
-                f"tables[{t}] has dtype {table.dtype} and tables[0] {given[0].dtype}, which compute"
-                " in different dtypes"
-            )
-    return tuple(given)
-
-
-def _real(table: Table) -> torch.dtype:
-    """Return the dtype in which a table computes."""
-    return torch.float64 if table.dtype == "float64" else torch.float32
+        """Return what torch's module shows, and the tables."""
+        return describe(self)
 
 
 def _check_tensor(name: str, tensor: object, dtypes: Sequence[torch.dtype]) -> None:

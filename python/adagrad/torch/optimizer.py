@@ -36,6 +36,7 @@ from adagrad.torch._optimizer_state import (
     rule_entry,
 )
 from adagrad.torch._slots import Slot, plain
+from adagrad.torch._table_weight import TableWeight
 
 __all__ = ["Adagrad"]
 
@@ -178,7 +179,8 @@ class Adagrad(torch.optim.Adagrad):
             self.rule.replace(initial_accumulator=group[name])
             first = sum(len(other["params"]) for other in self.param_groups[:number])
             for i, p in enumerate(group["params"]):
-                states[p] = self._new_state(group, p, name_of(group, i, first))
+                if not isinstance(p, TableWeight):  # its table has accumulators
+                    states[p] = self._new_state(group, p, name_of(group, i, first))
         except BaseException:
             del self.param_groups[number]
             self._rules.pop(number, None)
