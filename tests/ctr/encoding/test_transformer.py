@@ -32,6 +32,8 @@ import adagrad.ctr
 from adagrad.ctr import Examples, HashingEncoder, LogisticRegression
 from encoded import entries_of
 
+pytestmark = pytest.mark.unsanitized
+
 rng = np.random.default_rng(20261129)
 X = pd.DataFrame(
     {

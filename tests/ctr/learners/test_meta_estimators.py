@@ -24,6 +24,8 @@ from adagrad.ctr import HashingEncoder, LogisticRegression
 from adagrad.ctr.learners.files import CLASSES as KINDS
 from ctr_data import bits
 
+pytestmark = pytest.mark.unsanitized
+
 N = 400
 META = {
     "calibrated": lambda learner: CalibratedClassifierCV(learner, cv=2),

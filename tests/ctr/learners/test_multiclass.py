@@ -11,6 +11,8 @@ from sklearn.multiclass import OneVsRestClassifier
 from adagrad.ctr import HashingEncoder
 from adagrad.ctr.learners.files import CLASSES as KINDS
 
+pytestmark = pytest.mark.unsanitized
+
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_error_of_three_classes_names_the_way_out(kind):
