@@ -175,7 +175,9 @@ def test_moments_that_are_not_named_are_left_out_and_said():
     assert len(warned) == 2
     assert encoder.fields_ == {"ad": "categorical"}
     assert "at: not encoded, a moment, which does not return; see calendar" in encoder.describe()
-    with pytest.raises(ValueError, match="'at', 'to' hold moments; name them in calendar"):
+    with pytest.raises(
+        ValueError, match="no columns to encode but moments: name them in calendar="
+    ):
         encoder.fit(x)
     dates = {"day": pa.array([1, 2, 3], pa.date32())}  # as text in CSV
     assert encoder.fit(dates).fields_ == {"day": "categorical"}

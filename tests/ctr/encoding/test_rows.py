@@ -120,6 +120,34 @@ def test_an_array_in_place_of_a_frame():
         by_number.transform({**named, "more": [1, 2]})
 
 
+@pytest.mark.parametrize("fields", [["hits", "site"], {"hits": "numeric", "site": None}])
+def test_an_array_has_the_order_of_the_frame_and_not_of_the_fields(fields):
+    named = {"site": ["a", "b"], "hits": [1, 2]}
+    encoder = HashingEncoder(10, fields).fit(named)
+    assert list(encoder.fields_) == ["hits", "site"]
+    assert encoder.feature_names_in_.tolist() == ["site", "hits"]
+    stored = HashingEncoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
+    for one in (encoder, stored):
+        with pytest.warns(UserWarning, match="X does not have valid feature names"):
+            found = one.transform(np.array([["a", 1], ["b", 2]], object))
+        assert entries_of(found) == entries_of(encoder.transform(named))
+    with pytest.raises(
+        TypeError, match=r"feature_names_in_ of the encoder is \['site'\], expected"
+    ):
+        HashingEncoder.from_dict({**encoder.to_dict(), "feature_names_in_": ["site"]})
+
+
+def test_rows_have_no_positions():
+    encoder = HashingEncoder(10, null="skip").fit(np.array([["a", 1], ["b", 2]], object))
+    with pytest.raises(
+        ValueError, match=r"columns \['site'\], but fit got an array, .* \['x0', 'x1"
+    ):
+        encoder.transform([{"site": "a"}])
+    assert entries_of(encoder.transform([{"x0": "a", "site": "a"}])) == entries_of(
+        encoder.transform({"x0": ["a"], "x1": [None]})
+    )
+
+
 def test_a_column_of_moments_keeps_its_number():
     moments = np.array(["2026-01-31T12", "2026-02-28T13"], "M8[s]").astype(object)
     array = np.stack([np.array(["a", "b"], object), moments, np.array([1, 2], object)], axis=1)
@@ -170,7 +198,15 @@ def test_a_frame_whose_names_are_numbers():
         (HashingEncoder(8).transform(ROWS), TypeError, "X are Examples, which are encoded already"),
         ([{"a": 1}, 3], TypeError, r"X\[1\] has type int, but X\[0\] is a dict"),
         ([{"a": 1}, {3: 1}], TypeError, "X has rows with the key 3, but keys must be text"),
-        ([{"a": 1}, {"a": "x"}], TypeError, r"X\['a'\] cannot be converted"),
+        ([{"a": 1}, {"a": "x"}], TypeError, r"X\['a'\] .* mixes numbers and text: make all of its"),
+        ([{"a": True}, {"a": 2}], TypeError, r"X\['a'\] .* it mixes bools and numbers"),
+        ([["a", 1], [2, 3]], TypeError, r"X\['x0'\] .* it mixes numbers and text"),
+        (
+            [["a", "b"], ["a"]],
+            ValueError,
+            r"X\[1\] has 1 elements, but .*\[\{'words': \['a', 'b'\]",
+        ),
+        ({"a": [1, 2], "b": [1]}, ValueError, r"columns of different lengths: \{'a': 2, 'b': 1\}"),
         ([{}], ValueError, "X has no columns to encode"),
         (iter([1, 2]), TypeError, "X is an iterator, and its elements are no dicts"),
     ],
@@ -179,6 +215,17 @@ def test_a_frame_whose_names_are_numbers():
 def test_what_is_refused(x, error, message):
     with pytest.raises(error, match=f"(?s){message}"):
         HashingEncoder(8).fit_transform(x)
+
+
+def test_frames_that_are_refused():
+    need_packages("pandas", "polars")
+    import pandas as pd
+    import polars as pl
+
+    with pytest.raises(TypeError, match=r"X\['b'\] cannot .* it mixes numbers and text"):
+        HashingEncoder(8).fit(pd.DataFrame({"a": ["x", "y"], "b": ["x", 1]}))
+    with pytest.raises(TypeError, match=r"X is a LazyFrame, which has no rows yet: pass X.collect"):
+        HashingEncoder(8).fit(pl.LazyFrame({"a": ["x"]}))
 
 
 @pytest.mark.parametrize("package", ["pandas", "polars"])

@@ -40,7 +40,7 @@ BAD = {
     "infinity": ((changed(X, (1, 2), np.inf), Y), "Input X contains infinity"),
     "float32": ((changed(X, (1, 2), 1e39), Y), r"X\[1, 2\] = 1e\+39 is not finite in float32"),
     "sparse NaN": ((scipy.sparse.csr_matrix(changed(X, (1, 2), np.nan)), Y), "X contains NaN"),
-    "text": ((X.astype(str).astype(object) + "a", Y), "could not convert string to float"),
+    "text": ((X.astype(str).astype(object) + "a", Y), "not all of it numbers: pass encoder=Hash"),
     "lengths": ((X, Y[:3]), "X has 4 examples, but y has 3"),
     "weights length": ((X, Y, [1, 2, 3]), r"sample_weight.shape == \(3,\), expected \(4,\)"),
     "weights shape": ((X, Y, X), "Sample weights must be 1D array or scalar"),

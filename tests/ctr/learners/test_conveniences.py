@@ -47,6 +47,17 @@ def test_they_are_the_logarithms_of_the_probabilities():
     )
 
 
+def test_a_learner_from_a_file_takes_the_encoder_it_was_made_with(tmp_path):
+    columns = {"site": ["a", "b"] * 10, "ad": [1, 2] * 10}
+    made = HashingEncoder(8, crosses=[("site", "ad")])
+    for encoder in (HashingEncoder(8), made):
+        learner = LogisticRegression(encoder=encoder).fit(columns, [0, 1] * 10)
+        learner.save(tmp_path / "m.safetensors")
+        stored = load(tmp_path / "m.safetensors").set_params(encoder=encoder)
+        stored.partial_fit(columns, [0, 1] * 10)  # tuples became lists
+    assert repr(HashingEncoder.from_dict(HashingEncoder(8).to_dict())) == "HashingEncoder(bits=8)"
+
+
 def test_features_are_the_columns_of_the_encoder(tmp_path):
     learner = LogisticRegression(encoder=HashingEncoder(10)).fit(COLUMNS, Y)
     learner.save(tmp_path / "m")

@@ -105,6 +105,7 @@ DAYS = ["2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04"]
         pa.record_batch({"a": pa.array([1, 2, 3, 4], pa.timestamp("s"))}),
         np.array([["7"], ["8"], ["9"], ["7"]]),
         np.array([["7"], ["8"], ["9"], ["7"]], object),
+        np.array([["a.com"], ["b"], ["c"], [7]], object),
         [["7"], ["8"], ["9"], ["7"]],
         np.array(DAYS, "M8[D]")[:, None],
     ],
@@ -123,6 +124,14 @@ def test_other_columns_that_are_no_numbers(x):
 def test_columns_that_are_no_matrix(x):
     with pytest.raises(TypeError, match=r"X has columns, in a .* takes a matrix: pass encoder="):
         fitted(x)
+
+
+def test_rows_in_dicts_need_an_encoder():
+    rows = [{"site": "a", "ad": 7}] * 4
+    for x in (rows, np.array(rows)):
+        with pytest.raises(TypeError, match=r"X has rows in dicts, but .*: pass encoder=Hash"):
+            fitted(x)
+    LogisticRegression(encoder=HashingEncoder(bits=8)).fit(rows, Y)
 
 
 def test_names_of_an_earlier_fit_are_forgotten():

@@ -15,6 +15,7 @@ from checks import need_packages
 need_packages("sklearn", "pyarrow")
 
 import scipy.sparse
+from sklearn.base import clone
 
 from adagrad import datasets
 from adagrad.ctr import LogisticRegression
@@ -175,6 +176,20 @@ def test_the_warning_says_what_was_seen(real):
         LogisticRegression(0.1).fit(x[order], y[order])
     assert caught[0].filename == __file__
     assert "\n" not in str(caught[0].message)
+
+
+def test_parts_in_an_order_are_told_once(rng):
+    x, y = rng.random((100, 2)), np.arange(100) < 50
+    learner = LogisticRegression()
+    with pytest.raises(UserWarning, match="the labels are ordered"):  # no call, so not told
+        learner.partial_fit(x, y)
+    with pytest.warns(UserWarning, match="the labels are ordered.*partial_fit"):
+        learner.partial_fit(x, y)
+    for part in (100, 90, 80):
+        learner.partial_fit(x[:part], y[:part])
+    for call in (learner.fit, clone(learner).partial_fit):
+        with pytest.warns(UserWarning, match="the labels are ordered"):
+            call(x, y)
 
 
 def test_a_warning_that_is_an_error_changes_nothing(real):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Mapping
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from adagrad._text import one_line
 
-__all__ = ["array_of", "refuse_objects", "with_clear_values"]
+__all__ = ["array_of", "mixture", "refuse_objects", "with_clear_values"]
 
 _ARROW_UNITS = ("s", "ms", "us", "ns")
 _MOMENTS = (np.datetime64, np.timedelta64)
@@ -45,9 +46,24 @@ def array_of(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
             values = np.require(values, requirements="A")
         return pa.array(values, from_pandas=True)  # NaN in an object array is a missing value
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        raise TypeError(
-            f"X[{name!r}] cannot be converted to an Arrow array: {one_line(error)}"
-        ) from None
+        why = mixture(values) or one_line(error)
+        raise TypeError(f"X[{name!r}] cannot be converted to an Arrow array: {why}") from None
+
+
+def mixture(values: Any) -> str | None:
+    """Return what a column mixes that Arrow does not, and the way out; None if it is not that."""
+    if not isinstance(values, (list, tuple)) and getattr(values, "dtype", "") != np.dtype(object):
+        return None
+    found = sorted({_word_for(type(value)) for value in values} - {""})
+    if len(found) < 2:
+        return None
+    return f"it mixes {' and '.join(found)}: make all of its values text, or all of them numbers"
+
+
+def _word_for(kind: type) -> str:
+    if issubclass(kind, (bool, np.bool_)):
+        return "bools"
+    return "text" if issubclass(kind, str) else "numbers" if issubclass(kind, Number) else ""
 
 
 def refuse_objects(X: Any) -> None:

@@ -6,6 +6,7 @@ A class of its own, because scikit-learn, of which the encoder is a transformer,
 
 from __future__ import annotations
 
+import reprlib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -86,7 +87,7 @@ class ColumnEncoder:
         is_fitted = hasattr(self, "fields_")
         wanted = self.fields_ if is_fitted else () if isinstance(self.fields, str) else self.fields
         reader = open_columns(X, positions=self._positions(), wanted=wanted or ())
-        names = self._by_position(reader.schema.names, named=has_names(X))
+        names = self._by_position(reader.schema, named=has_names(X))
         reader = reader if names is None else renamed(reader, names)
         kinds = self._decisions(reader.schema, None, by_types=True).kinds
         hasher = self._make_hasher(kinds)
@@ -144,6 +145,11 @@ class ColumnEncoder:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be in {choices}, got {getattr(self, name)!r}")
+        if isinstance(self.bits, int) and self.bits in (1 << bits for bits in range(8, 33)):
+            raise ValueError(
+                f"bits must be from 8 to 32, got {self.bits}: for so many slots,"
+                f" bits={self.bits.bit_length() - 1}"
+            )
         check_integer("bits", self.bits, 8, 32)
         check_integer("seed", self.seed, 0, 2**64 - 1)
 
@@ -169,19 +175,26 @@ class ColumnEncoder:
         if not hasattr(self, "fields_"):
             return None
         if hasattr(self, "feature_names_in_"):
-            return list(self.fields_)
+            return list(self.feature_names_in_)
         numbered = [f"x{j}" for j in range(self.n_features_in_)]
         return numbered if self.fields_.keys() <= set(numbered) else list(self.fields_)
 
-    def _by_position(self, found: list[str], *, named: bool) -> list[str] | None:
+    def _by_position(self, schema: pa.Schema, *, named: bool) -> list[str] | None:
         """Return the names under which the columns of X are encoded; None for their own.
 
         An array has the columns of the frame that `fit` got, and a frame those of an array, by
-        position; a warning says so.
+        position; a warning says so. Keys of rows have no position.
         """
         if named == hasattr(self, "feature_names_in_") or not hasattr(self, "fields_"):
             return None
+        found = schema.names
         if named and self.fields_.keys() <= set(found):
+            others = [name for name in found if name not in self.fields_]
+            if others and all(str(schema.field(name).type) == "null" for name in self.fields_):
+                raise ValueError(
+                    f"X has the columns {reprlib.repr(others)}, but fit got an array, whose columns"
+                    f" are {reprlib.repr(list(self.fields_))}: pass an array, or fit rows like X"
+                )
             return None
         if len(found) != self.n_features_in_:
             raise ValueError(

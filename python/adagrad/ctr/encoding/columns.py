@@ -24,7 +24,7 @@ except ModuleNotFoundError as error:
 from adagrad._arrow import damage, opaque, type_name
 from adagrad._iso_texts import iso_texts
 from adagrad._text import one_line
-from adagrad.ctr.encoding.arrays import array_of, refuse_objects, with_clear_values
+from adagrad.ctr.encoding.arrays import array_of, mixture, refuse_objects, with_clear_values
 from adagrad.ctr.encoding.fields import CALENDAR, derived
 from adagrad.ctr.encoding.moments import calendar_columns
 from adagrad.ctr.encoding.rows import columns_of
@@ -63,7 +63,7 @@ def open_columns(
     columns = columns_of(X, positions, wanted)
     X = X if columns is None else columns
     if isinstance(X, Mapping):
-        X = pa.table({name: array_of(name, values) for name, values in X.items()})
+        X = _of_mapping(X)
     elif pandas is not None and isinstance(X, pandas.DataFrame):
         X = _of_pandas(X)
     # The memory of these can be checked: buffers that come through a capsule have no size.
@@ -73,6 +73,8 @@ def open_columns(
         return pa.RecordBatchReader.from_batches(X.schema, [X])
     if isinstance(X, (pa.Array, pa.ChunkedArray)) and not pa.types.is_struct(X.type):
         raise ValueError(f"X is one column, a {type(X).__name__}: name it, as in {{'name': X}}")
+    if type(X).__name__ == "LazyFrame":  # whose schema is costly
+        raise TypeError("X is a LazyFrame, which has no rows yet: pass X.collect()")
     refuse_objects(X)
     try:
         if hasattr(X, "__arrow_c_stream__"):
@@ -105,6 +107,14 @@ def read_all(reader: pa.RecordBatchReader) -> pa.Table:
         raise ValueError(f"X cannot be read: {one_line(error)}") from None
 
 
+def _of_mapping(X: Mapping[str, Any]) -> pa.Table:
+    columns = {name: array_of(name, values) for name, values in X.items()}
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"X has columns of different lengths: {lengths}")
+    return pa.table(columns)
+
+
 def _of_pandas(X: Any) -> pa.Table:
     # The capsule interface would turn an index that is not a range into another column.
     for position, dtype in enumerate(X.dtypes):
@@ -122,6 +132,11 @@ def _of_pandas(X: Any) -> pa.Table:
     try:
         return pa.Table.from_pandas(X, preserve_index=False)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        for name, column in X.items():
+            if why := mixture(column.to_numpy()):
+                raise TypeError(
+                    f"X[{name!r}] cannot be converted to an Arrow array: {why}"
+                ) from None
         raise TypeError(f"X cannot be converted to Arrow: {one_line(error)}") from None
 
 

@@ -125,8 +125,7 @@ def decide(
             found.reasons[name] = "by its type"
     if not found.kinds:
         raise ValueError(
-            f"X has no columns to encode: {', '.join(map(repr, found.moments))} hold moments; name"
-            " them in calendar"
+            f"X has no columns to encode but moments: name them in calendar={found.moments}"
         )
     return found
 

@@ -95,7 +95,8 @@ class HashingEncoder(Transformer, ColumnEncoder, auto_wrap_output_keys=None):  #
         Columns and kinds that `fit` found. Once they exist, `transform` uses them. None stands for
         a column of nulls, whose type decides later. `describe` gives the reasons.
     feature_names_in_ : ndarray of str
-        The same columns. Missing if `fit` got an array, or a frame whose names are not all text.
+        The same columns, in the order of the frame that `fit` got. Missing if it got an array, or a
+        frame whose names are not all text.
     n_features_in_ : int
         Number of columns; of an array, all that it had.
 
@@ -223,8 +224,7 @@ class HashingEncoder(Transformer, ColumnEncoder, auto_wrap_output_keys=None):  #
         self._make_hasher(found.kinds)
         self.fields_ = found.kinds
         self._found, self._reasons = found, found.reasons
-        named = has_names(X)
-        self._note_columns(len(found.kinds if named else reader.schema.names), named=named)
+        self._note_columns(reader.schema.names, named=has_names(X))
         return found
 
     def _warn_of_fit(self, found: Decisions) -> None:
@@ -403,14 +403,14 @@ class HashingEncoder(Transformer, ColumnEncoder, auto_wrap_output_keys=None):  #
             It describes none: a key is missing, or a parameter is wrong.
         """
         check_saved(state)
-        self = cls(**state["params"])
+        self = cls(**{name: value for name, value in state["params"].items() if value != []})
         if state["format"] == 1:
             self.kinds = "types"
         if state["fields_"] is not None:
             self._reasons = dict(state.get("reasons", {}))
             self.fields_ = dict(state["fields_"])
-            width = state.get("n_features_in_")
-            self._note_columns(width or len(self.fields_), named=width is None)
+            width, names = state.get("n_features_in_"), state.get("feature_names_in_", self.fields_)
+            self._note_columns(list(names if width is None else range(width)), named=width is None)
         fields = getattr(self, "fields_", self.fields)
         if fields is None:  # the columns decide, so that crosses cannot be checked yet
             self._check_choices()

@@ -117,10 +117,23 @@ def _of_dicts(X: Iterable[Any], wanted: Iterable[str]) -> dict[str, Any]:
     return {name: [row.get(name) for row in rows] for name in names}
 
 
+def _check_lengths(X: Any) -> None:
+    """Raise ValueError if X is a list of lists, and not all of them have the same length."""
+    if not isinstance(X, (list, tuple)) or not all(isinstance(row, (list, tuple)) for row in X):
+        return
+    for number, row in enumerate(X):
+        if len(row) != len(X[0]):
+            raise ValueError(
+                f"X[{number}] has {len(row)} elements, but X[0] has {len(X[0])}: if each row is a"
+                " bag of words, pass dicts of lists, as in [{'words': ['a', 'b']}]"
+            )
+
+
 def _of_array(X: Any, positions: Sequence[str] | None) -> dict[str, Any]:
     from sklearn.utils import check_array
 
     check_unmasked("X", X)
+    _check_lengths(X)
     checks = {"dtype": None, "ensure_all_finite": False, "estimator": "HashingEncoder"}
     array = check_array(X, **checks)
     if not hasattr(X, "dtype") and array.dtype.kind in "USO":  # numbers beside text stay numbers

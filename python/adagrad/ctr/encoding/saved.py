@@ -32,8 +32,12 @@ def saved_state(encoder: HashingEncoder) -> dict[str, Any]:
     params["wide"] = [name if isinstance(name, str) else list(name) for name in encoder.wide]
     params["calendar"] = list(encoder.calendar)
     state = {"format": _FORMAT, "params": params, "fields_": getattr(encoder, "fields_", None)}
-    if state["fields_"] is not None and not hasattr(encoder, "feature_names_in_"):
-        state["n_features_in_"] = encoder.n_features_in_
+    if state["fields_"] is not None:
+        names = getattr(encoder, "feature_names_in_", None)
+        if names is None:
+            state["n_features_in_"] = encoder.n_features_in_
+        elif list(names) != list(encoder.fields_):  # the order of the frame is not that of `fields`
+            state["feature_names_in_"] = list(names)
     if encoder.output == "examples":
         state["format"] = 2
         del params["output"]
@@ -89,6 +93,9 @@ def check_saved(state: Mapping[str, Any]) -> None:
     width = state.get("n_features_in_", 1)
     if type(width) is not int or width < 1:
         raise _wrong("n_features_in_", width, "a number of columns")
+    names = state.get("feature_names_in_")
+    if names is not None and not (_are_names(names) and sorted(names) == sorted(fitted or ())):
+        raise _wrong("feature_names_in_", names, "the names of fields_")
     for name in ("numeric", "multi", "null", "kinds", "output"):
         if not isinstance(params.get(name, ""), str):
             raise _wrong(name, params[name], "a word")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -124,12 +124,13 @@ class Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 f" ({self.n_features_in_}), got {len(given)}"
             )
 
-    def _note_columns(self, width: int, *, named: bool) -> None:
-        """Note what `fit` has seen, as scikit-learn does: an array has no names."""
+    def _note_columns(self, columns: Sequence[Any], *, named: bool) -> None:
+        """Note which columns `fit` got, in their order: those of an array have no names."""
         self.__dict__.pop("feature_names_in_", None)  # of an earlier fit
-        self.n_features_in_ = width
         if named:
-            self.feature_names_in_ = np.array(list(self.fields_), dtype=object)
+            columns = [name for name in columns if name in self.fields_]
+            self.feature_names_in_ = np.array(columns, dtype=object)
+        self.n_features_in_ = len(columns)
 
     def _check_is_fitted(self) -> None:
         if not hasattr(self, "fields_"):

@@ -48,6 +48,7 @@ class ClickLearner(Predictions):
 
     # What `adagrad.ctr.load` found in the file beside the learner: the columns of its log.
     _extra: Any = None
+    _saw_order = False  # in a call of `partial_fit`, which warned
 
     n_passes_: int
     loss_curve_: list[float]
@@ -183,8 +184,9 @@ class ClickLearner(Predictions):
         Notes
         -----
         Examples are learned in the order in which they come, unless the labels of a call are in an
-        order, as `fit` sees it. Calls whose labels are all alike are beyond its sight: after many
-        of them the model predicts this label for everything, so shuffle such data before.
+        order, as `fit` sees it; the first such call warns. Calls whose labels are all alike are
+        beyond its sight: after many of them the model predicts this label for everything, so
+        shuffle such data before.
 
         A stream cut at multiples of 64 examples gives the same bits as one call, and as a `fit`,
         if none of them shuffles.
@@ -203,7 +205,9 @@ class ClickLearner(Predictions):
             batch = self._labeled(X, y, sample_weight, classes, self.class_weight, reset=first)
             self._check()
             some = batch.with_weight()
-            in_order = is_learned_in_order(some.y, "partial_fit")
+            again = self._saw_order and not first
+            in_order = is_learned_in_order(some.y, "partial_fit", again=again)
+            self._saw_order = again or not in_order
             self._start_or_retune(some.x if len(some) else batch.x, first)
         batch = some
         if not in_order:

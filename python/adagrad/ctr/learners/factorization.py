@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -318,8 +319,9 @@ def _check_columns(columns: int, factors: int) -> None:
     if size > MOST_BYTES:
         raise ValueError(
             f"X has {columns:,} columns, each of which would be a field, so that {factors} factors"
-            f" for every pair of columns take {size / 1e9:,.1f} GB, which is more than"
-            f" {MOST_BYTES / 1e9:.1f}: pass the columns that these were made of and"
+            f" for every pair of columns take {size / 2**30:,.1f} GiB. The most are"
+            f" {MOST_BYTES >> 30} GiB, or {math.isqrt(MOST_BYTES // (8 * factors)):,} columns: pass"
+            " the columns that these were made of and"
             " encoder=HashingEncoder(), pass Examples with fewer fields, or use a"
             " FactorizationMachine"
         )

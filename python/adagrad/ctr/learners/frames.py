@@ -88,11 +88,15 @@ def check_array_of_numbers(X: Any) -> None:
     if not isinstance(X, np.ndarray) or X.dtype.kind in "buifc":
         return
     if X.dtype.kind != "O" or any(isinstance(value, (str, bytes)) for value in X.flat):
-        raise ValueError(f"X is an array of {X.dtype} and holds no numbers: {_ADVICE}")
+        raise ValueError(f"X is an array of {X.dtype}, not all of it numbers: {_ADVICE}") from None
 
 
 def _columns(X: Any) -> Iterator[tuple[Any, Any, _Kind]] | None:
     """Yield name, type and kind of each column; None if X is no DataFrame or table."""
+    if isinstance(X, np.ndarray) and X.shape[1:] == () and len(X) and isinstance(X[0], Mapping):
+        raise TypeError(
+            f"X has rows in dicts, but a learner without an encoder takes a matrix: {_ADVICE}"
+        )
     pandas, polars, arrow = (sys.modules.get(name) for name in ("pandas", "polars", "pyarrow"))
     if pandas is not None and isinstance(X, pandas.DataFrame):
         return _pandas_columns(X, pandas)

@@ -77,10 +77,14 @@ def changes_text(changes: int, expected: float) -> str:
     )
 
 
-def is_learned_in_order(y: npt.NDArray[Any], caller: str) -> bool:
-    """Return whether a call may learn examples in the order of these labels, or warn."""
+def is_learned_in_order(y: npt.NDArray[Any], caller: str, *, again: bool = False) -> bool:
+    """Return whether a call may learn examples in the order of these labels, or warn.
+
+    It does not warn `again`. Python would: any change of its filters, such as scikit-learn makes,
+    lets it forget what it has shown.
+    """
     order = LabelOrder(y)
-    if order.is_ordered:
+    if order.is_ordered and not again:
         warnings.warn(
             f"{changes_text(order.changes, order.expected)}; {caller} learns the examples in a"
             " random order made by seed, because one pass over ordered labels ends with what came"

@@ -171,6 +171,9 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         except OverflowError as error:  # of an integer among objects
             raise ValueError(f"X has a number that float64 cannot hold: {error}") from None
+        except ValueError:
+            check_array_of_numbers(X)  # which knows the way out
+            raise
         check_array_of_numbers(X)
         if integers is not None and reset:
             warn_of_integers(integers, matrix.data if scipy.sparse.issparse(matrix) else matrix)
@@ -191,7 +194,10 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 " columns: fit the encoder first, or pass Examples"
             )
         given = self.encoder
-        if isinstance(given, HashingEncoder) and given.get_params() != encoder.get_params():
+        if (
+            isinstance(given, HashingEncoder)
+            and given.to_dict()["params"] != encoder.to_dict()["params"]  # lists or tuples
+        ):
             raise ValueError(
                 f"the model began with {encoder!r}, which cannot become {given!r}: fit a new"
                 " model, or a clone"
