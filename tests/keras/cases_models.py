@@ -22,10 +22,20 @@ if BACKEND == "tensorflow":
 
 # Each case compiles a model, so it combines arguments; `test_every_argument` has each one alone.
 FITS = [
-    {"learning_rate": keras.optimizers.schedules.ExponentialDecay(0.1, 3, 0.9), "clipnorm": 0.5},
-    {"weight_decay": 0.01, "use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": 3},
+    {
+        "learning_rate": keras.optimizers.schedules.ExponentialDecay(0.1, 3, 0.9),
+        "initial_accumulator_value": 0.5,
+        "epsilon": 1e-3,
+        "clipnorm": 0.5,
+    },
+    {
+        "weight_decay": 0.01,
+        "global_clipnorm": 0.5,
+        "use_ema": True,
+        "ema_momentum": 0.9,
+        "ema_overwrite_frequency": 3,
+    },
     {"gradient_accumulation_steps": 2, "weight_decay": 0.01, "clipvalue": 0.25},
-    {"initial_accumulator_value": 0.5, "epsilon": 1e-3, "global_clipnorm": 0.5},
 ]
 
 
