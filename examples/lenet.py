@@ -23,15 +23,15 @@ import adagrad.torch
 DATA = Path("/usr/share/datasets/fashion-mnist")
 
 
-def read(folder: Path, part: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return images [n, 1, 28, 28], scaled to [0, 1], and labels [n] of part "train" or "t10k"."""
+def read(folder: Path, part: str, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return n images [n, 1, 28, 28], scaled to [0, 1], and labels of part "train" or "t10k"."""
 
-    def array(name: str, header: int) -> np.ndarray:
+    def array(name: str, header: int, size: int) -> np.ndarray:
         with gzip.open(folder / f"{part}-{name}-ubyte.gz") as file:
-            return np.frombuffer(file.read(), np.uint8, offset=header)
+            return np.frombuffer(file.read(header + n * size), np.uint8, offset=header)
 
-    images = array("images-idx3", 16).reshape(-1, 1, 28, 28).astype(np.float32) / 255
-    return torch.from_numpy(images), torch.from_numpy(array("labels-idx1", 8).astype(np.int64))
+    images = array("images-idx3", 16, 28 * 28).reshape(n, 1, 28, 28).astype(np.float32) / 255
+    return torch.from_numpy(images), torch.from_numpy(array("labels-idx1", 8, 1).astype(np.int64))
 
 
 def lenet(seed: int) -> nn.Sequential:
@@ -116,11 +116,10 @@ def main(arguments: list[str] | None = None) -> dict[str, list[float]]:
             f"no Fashion-MNIST files in {args.data}: install the Debian package"
             " dataset-fashion-mnist, or give the folder that has them with --data"
         )
-    train_set, test_set = read(args.data, "train"), read(args.data, "t10k")
     if args.quick:
         args.epochs = 1
-        train_set = (train_set[0][:2048], train_set[1][:2048])
-        test_set = (test_set[0][:1000], test_set[1][:1000])
+    train_set = read(args.data, "train", 2_048 if args.quick else 60_000)
+    test_set = read(args.data, "t10k", 1_000 if args.quick else 10_000)
 
     start = lenet(args.seed)
     losses = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 
@@ -11,7 +10,7 @@ import pytest
 
 import adagrad
 from adagrad import convert
-from checks import assert_same_bits, need, need_packages, wide_range
+from checks import assert_same_bits, need, wide_range
 from golden import CASES, load, rule_of
 
 try:
@@ -188,64 +187,6 @@ def test_the_rule_of_our_optimizer_for_torch_goes_along(rule, rng):
     step(ours)
     assert_same_bits(w, param.detach().numpy())
     assert_same_bits(ours.accumulators[0], theirs.state[param]["sum"].numpy())
-
-
-# A separate process, because Keras reads its backend from the environment and TensorFlow logs.
-KERAS = """
-import json, warnings
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    import keras
-import numpy as np
-import adagrad
-from adagrad import convert
-warnings.simplefilter("ignore")
-
-array = keras.ops.convert_to_numpy
-rng = np.random.default_rng(5)
-w = [rng.standard_normal(shape).astype("f4") for shape in ((5, 3), (7,))]
-options = {"weight_decay": 0.01, "clipvalue": 0.25}
-theirs = keras.optimizers.Adagrad(0.1, **options)
-variables = [keras.Variable(x) for x in w]
-
-def step(optimizer, variables, ours=None):
-    for _ in range(5):
-        grads = [rng.standard_normal(x.shape).astype("f4") for x in w]
-        optimizer.apply([keras.ops.convert_to_tensor(g) for g in grads], variables)
-        if ours is not None:
-            ours.step(grads)
-
-def same(variables):
-    for x, v in zip(w, variables, strict=True):
-        np.testing.assert_allclose(array(v), x, rtol=3e-6, atol=3e-7)
-
-step(theirs, variables)
-for x, v in zip(w, variables, strict=True):
-    x[...] = array(v)
-ours = adagrad.Adagrad(w)
-state = convert.from_keras(theirs.get_config(), [array(v) for v in theirs.variables])
-ours.load_state_dict(state)
-step(theirs, variables, ours)
-same(variables)
-config, values = convert.to_keras(ours.state_dict())
-again = keras.optimizers.Adagrad.from_config(config)
-copies = [keras.Variable(x) for x in w]
-again.build(copies)
-again.set_weights(values)
-step(again, copies, ours)
-same(copies)
-print(json.dumps([ours.steps, int(array(again.iterations))]))
-"""
-
-
-def test_keras_itself_goes_on():
-    for name in ("keras", "tensorflow"):
-        need_packages(name)
-    done = subprocess.run(
-        [sys.executable, "-c", KERAS], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert json.loads(done.stdout.splitlines()[-1]) == [[15, 15], 15]
 
 
 def test_no_framework_is_imported():

@@ -330,6 +330,19 @@ def a_state_is_copied(mesh: DeviceMesh, folder: Path) -> None:
 
 
 @case
+def replicas(mesh: DeviceMesh, folder: Path) -> None:
+    whole, model = network(), network()
+    trained(whole, THEIRS(whole.parameters(), lr=0.1), mean=False)
+    ddp = nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
+    trained(ddp, OURS(ddp.parameters(), lr=0.1))
+    assert_close(list(model.parameters()), list(whole.parameters()))
+    for p in model.parameters():
+        both = [torch.empty_like(p) for _ in range(2)]
+        dist.all_gather(both, p.detach())
+        assert_equal(*both)
+
+
+@case
 def zero_redundancy(mesh: DeviceMesh, folder: Path) -> None:
     whole, model = network(), network()
     trained(whole, OURS(whole.parameters(), lr=0.1), mean=False)

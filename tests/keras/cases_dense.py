@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import adagrad
+import adagrad.convert
 from adagrad.keras import Adagrad
 from checks import assert_same_bits, wide_range
 from keras_models import ARGUMENTS, BACKEND, SHAPES, array, close, refused, variables_of
@@ -97,6 +98,36 @@ def test_takes_over_the_state_of_keras_and_gives_it_back(rng):
     assert int(array(b.iterations)) == 9
     for x, y in zip(one, two, strict=True):
         close(array(x), array(y))
+
+
+def test_converted_state_goes_on(rng):
+    """From Keras' own optimizer to one of arrays, and back into another of Keras'."""
+    w = [rng.standard_normal(shape).astype("f4") for shape in SHAPES]
+    theirs = keras.optimizers.Adagrad(0.1, weight_decay=0.01, clipvalue=0.25)
+    variables = variables_of(w)
+
+    def steps(optimizer, variables, ours=None):
+        for _ in range(5):
+            grads = [np.asarray(wide_range(rng, shape, "f4")) for shape in SHAPES]
+            optimizer.apply([keras.ops.convert_to_tensor(g) for g in grads], variables)
+            if ours is not None:
+                ours.step(grads)
+                for x, v in zip(w, variables, strict=True):
+                    np.testing.assert_allclose(array(v), x, rtol=3e-6, atol=3e-7)
+
+    steps(theirs, variables)
+    w = [np.array(array(v)) for v in variables]
+    ours = adagrad.Adagrad(w)
+    given = [array(v) for v in theirs.variables]
+    ours.load_state_dict(adagrad.convert.from_keras(theirs.get_config(), given))
+    steps(theirs, variables, ours)
+    config, values = adagrad.convert.to_keras(ours.state_dict())
+    again, copies = keras.optimizers.Adagrad.from_config(config), variables_of(w)
+    again.build(copies)
+    again.set_weights(values)
+    steps(again, copies, ours)
+    assert ours.steps == [15] * len(w)
+    assert int(array(again.iterations)) == 15
 
 
 NAMES = ("kernel", "bias")

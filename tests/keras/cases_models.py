@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import doctest
 import re
+import runpy
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -20,17 +22,31 @@ if BACKEND == "tensorflow":
 
 # Each case compiles a model, so it combines arguments; `test_every_argument` has each one alone.
 FITS = [
-    {"learning_rate": keras.optimizers.schedules.ExponentialDecay(0.1, 3, 0.9), "clipnorm": 0.5},
-    {"weight_decay": 0.01, "use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": 3},
+    {
+        "learning_rate": keras.optimizers.schedules.ExponentialDecay(0.1, 3, 0.9),
+        "initial_accumulator_value": 0.5,
+        "epsilon": 1e-3,
+        "clipnorm": 0.5,
+    },
+    {
+        "weight_decay": 0.01,
+        "global_clipnorm": 0.5,
+        "use_ema": True,
+        "ema_momentum": 0.9,
+        "ema_overwrite_frequency": 3,
+    },
     {"gradient_accumulation_steps": 2, "weight_decay": 0.01, "clipvalue": 0.25},
-    {"initial_accumulator_value": 0.5, "epsilon": 1e-3, "global_clipnorm": 0.5},
 ]
 
 
 @pytest.mark.parametrize("arguments", FITS, ids=str)
 def test_fit(arguments, rng):
     x, y = problem(rng)
-    a, b = (model_with(kind(**arguments)) for kind in (Adagrad, keras.optimizers.Adagrad))
+    recurrent = BACKEND == "torch"
+    a, b = (
+        model_with(kind(**arguments), recurrent=recurrent)
+        for kind in (Adagrad, keras.optimizers.Adagrad)
+    )
     for model in (a, b):
         model.fit(x, y, epochs=2, batch_size=16, shuffle=False, verbose=0)
     for p, q in zip(weights(a), weights(b), strict=True):
@@ -54,6 +70,30 @@ def test_the_documentation(tmp_path, monkeypatch):
     assert (tmp_path / "model.keras").exists()
 
 
+@on_torch
+def test_the_page_of_other_frameworks(tmp_path, monkeypatch):
+    text = (ROOT / "docs" / "elsewhere.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 4
+    table = text.split("## Drop-in replacements")[1].split("\n## ")[0]
+    lines = re.findall(r"^\| `(.*?)` \| `(.*?)` \|", table, re.MULTILINE)
+    assert len(lines) == 3
+    names = "import keras, torch, adagrad.keras, adagrad.torch\nmodel = torch.nn.Linear(2, 1)"
+    monkeypatch.chdir(tmp_path)
+    exec("\n".join([names, *(f"({before}, {here})" for before, here in lines), *blocks]), {})
+
+
+@on_tensorflow
+def test_programs_of_the_textbook(tmp_path, monkeypatch, capsys):
+    """With every framework; test_textbook_page of tests/project runs the page without them."""
+    monkeypatch.chdir(tmp_path)
+    page = Path(adagrad.__file__).parent / "textbook" / "pages" / "chapter" / "6_programs.py"
+    runpy.run_path(str(page))
+    printed = capsys.readouterr().out
+    assert "left out" not in printed
+    assert printed.count(" ==  ") == 5
+
+
 def test_docstring_examples():
     results = doctest.testmod(adagrad.keras.optimizer)
     assert results.attempted == 4
@@ -66,7 +106,7 @@ def test_fit_in_mixed_precision(precision, rng):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
-        model = model_with(Adagrad(0.1), recurrent="glorot_uniform")
+        model = model_with(Adagrad(0.1))
     finally:
         keras.config.set_dtype_policy(before)
     losses = model.fit(x, y, epochs=6, batch_size=16, verbose=0).history["loss"]
@@ -77,7 +117,7 @@ def test_fit_in_mixed_precision(precision, rng):
     assert int(array(inner.iterations)) > 0
 
 
-@pytest.mark.parametrize("eagerly", [False, True])
+@pytest.mark.parametrize("eagerly", [False, pytest.param(True, marks=on_tensorflow)])
 def test_saves_and_continues_with_the_model(eagerly, tmp_path, rng):
     x, y = problem(rng)
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.9)

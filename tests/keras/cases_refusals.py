@@ -145,6 +145,19 @@ def test_a_step_in_a_function_that_xla_compiles_is_refused():
 
 
 @on_tensorflow
+def test_steps_do_not_need_what_finds_xla(monkeypatch):
+    """It is a private module of TensorFlow's."""
+    monkeypatch.setattr(adagrad.keras._tensorflow, "_control_flow", None)
+    (variable,) = variables_of([np.ones(3)])
+    optimizer = Adagrad(0.1)
+    optimizer.apply([tf.ones(3)], [variable])
+    tf.function(lambda: optimizer.apply([tf.ones(3)]))()
+    assert int(array(optimizer.iterations)) == 2
+    with pytest.raises(tf.errors.OpError):
+        tf.function(lambda: optimizer.apply([tf.ones(3)]), jit_compile=True)()
+
+
+@on_tensorflow
 @pytest.mark.parametrize("kind", ["OneDeviceStrategy", "MirroredStrategy", "CentralStorage"])
 def test_strategies_are_refused(kind):
     if kind == "OneDeviceStrategy":

@@ -27,7 +27,7 @@ elif BACKEND == "tensorflow":
     import tensorflow as tf
 
 
-@pytest.mark.parametrize("in_graph", [False, True])
+@pytest.mark.parametrize("in_graph", [False, pytest.param(True, marks=on_tensorflow)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("duplicates", ["each", "sum", "sequential", "unique"])
 def test_sparse_gradients(duplicates, dtype, in_graph, rng):
@@ -110,7 +110,7 @@ def test_a_row_out_of_range_changes_nothing(bad):
         optimizer.apply([keras.ops.ones(3), gradient], variables)
 
 
-@pytest.mark.parametrize("in_graph", [False, True])
+@pytest.mark.parametrize("in_graph", [False, pytest.param(True, marks=on_tensorflow)])
 @pytest.mark.parametrize("shape", [(20,), (20, 3, 2), (20, 2, 0), (20, 2, 2, 2)], ids=str)
 def test_sparse_gradients_of_any_number_of_dimensions(shape, in_graph, rng):
     w = rng.standard_normal(shape).astype("f4")

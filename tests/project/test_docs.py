@@ -9,7 +9,6 @@ import inspect
 import os
 import re
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 from unittest import mock
@@ -98,8 +97,7 @@ def test_no_page_with_code_is_left_out():
         for page in pages
         if "```python" in page.read_text(encoding="utf-8")
     }
-    # Which test_elsewhere.py, test_keras.py, test_recipes.py, test_sharded_table.py and
-    # test_distributed.py run.
+    # Which tests/keras, test_recipes.py, test_sharded_table.py and test_distributed.py run.
     elsewhere = ("elsewhere", "keras", "recipes", "sharded-tables", "distributed-training")
     assert found == set(CODE) | {f"docs/{page}.md" for page in elsewhere}
 
@@ -119,18 +117,6 @@ def test_textbook_page(page, tmp_path, monkeypatch, capsys):
     source = page.read_text(encoding="utf-8")
     assert source.startswith('# %% [markdown]\nr"""\n# ')
     assert "\n## References\n" in source
-
-
-def test_programs_of_the_frameworks(tmp_path):
-    """In a process of its own: Keras has one backend in each. The test above has none of them."""
-    need_packages("matplotlib", *FRAMEWORKS)
-    done = subprocess.run(
-        [sys.executable, PROGRAMS], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Warning" not in done.stderr
-    assert "left out" not in done.stdout
-    assert len(re.findall(r" ==  ", done.stdout)) == 5
 
 
 def test_textbook_has_every_part():

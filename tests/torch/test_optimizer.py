@@ -732,51 +732,6 @@ def test_data_loader_with_forked_workers():
     assert 0.5 < w.item() < 1.5
 
 
-DDP = """
-import sys, torch, torch.distributed as dist, adagrad.torch
-rank, file = int(sys.argv[1]), sys.argv[2]
-dist.init_process_group("gloo", init_method="file://" + file, rank=rank, world_size=2)
-torch.manual_seed(0)
-model = torch.nn.Linear(3, 2)
-ddp = torch.nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
-opt = adagrad.torch.Adagrad(ddp.parameters(), lr=0.1)
-x = torch.arange(24.0).reshape(8, 3) / 24
-for _ in range(3):
-    opt.zero_grad()
-    ddp(x[4 * rank : 4 * rank + 4]).square().mean().backward()
-    opt.step()
-print(torch.cat([p.detach().ravel() for p in model.parameters()]).tolist())
-dist.destroy_process_group()
-"""
-
-
-def test_distributed_data_parallel(tmp_path):
-    command = [sys.executable, "-c", DDP]
-    workers = [
-        subprocess.Popen(
-            [*command, str(rank), str(tmp_path / "store")], stdout=subprocess.PIPE, text=True
-        )
-        for rank in range(2)
-    ]
-    try:
-        outputs = [worker.communicate(timeout=120)[0] for worker in workers]
-    finally:
-        for worker in workers:  # a replica whose peer has failed waits for it
-            worker.kill()
-    assert [worker.returncode for worker in workers] == [0, 0]
-    assert outputs[0] == outputs[1]
-    torch.manual_seed(0)
-    model = torch.nn.Linear(3, 2)
-    opt = torch.optim.Adagrad(model.parameters(), lr=0.1)
-    x = torch.arange(24.0).reshape(8, 3) / 24
-    for _ in range(3):
-        opt.zero_grad()
-        model(x).square().mean().backward()
-        opt.step()
-    want = torch.cat([p.detach().ravel() for p in model.parameters()]).tolist()
-    np.testing.assert_allclose(eval(outputs[0]), want, rtol=1e-5)
-
-
 def test_importing_the_package_does_not_import_torch():
     code = "import sys, adagrad; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,4 +1,4 @@
-"""adagrad.torch.Adagrad on params that two processes share: DTensor, FSDP2, tensor parallel, ZeRO.
+"""adagrad.torch.Adagrad in two processes: DTensor, FSDP2, tensor parallel, ZeRO, replicas.
 
 The cases are functions of `sharded_optimizers`, which both processes run, one after another.
 """

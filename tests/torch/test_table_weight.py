@@ -387,7 +387,7 @@ def small(table):
 IDS = torch.tensor([[1, 2], [3, 3]])
 
 
-def test_replicas_are_refused(group):
+def test_replicas_are_refused(group, monkeypatch):
     """Nothing synchronizes what each process would train."""
     from torch.nn.parallel import DistributedDataParallel as Replica
 
@@ -403,11 +403,14 @@ def test_replicas_are_refused(group):
     assert held(table) == before
     accepted = small(table)
     accepted[0].requires_grad_()
+    with monkeypatch.context() as patch:  # private: a torch without it is not asked
+        patch.delattr(Replica, "_active_ddp_module")
+        accepted(IDS).sum().backward()
     Replica._set_params_and_buffers_to_ignore_for_model(accepted, ["0.weight"])
     model = Replica(accepted)
     for _ in range(2):
         model(IDS).sum().backward()
-    assert table.steps == 2
+    assert table.steps == 3
 
 
 def test_shards_are_refused(group):

@@ -18,7 +18,10 @@ from adagrad._arguments import check_real
 from adagrad.rule import Rule
 
 tf = importlib.import_module("tensorflow")
-_control_flow = importlib.import_module("tensorflow.python.ops.control_flow_util")
+try:
+    _control_flow = importlib.import_module("tensorflow.python.ops.control_flow_util")
+except ImportError:  # it is private; without it, users see XLA's own error
+    _control_flow = None
 
 Array = npt.NDArray[Any]
 # (w, g, s) as TensorFlow's variables and gradients.
@@ -38,8 +41,10 @@ def check_scope() -> None:
     """Raise in the scope of a strategy, and where XLA compiles what is called."""
     if tf.distribute.has_strategy():
         raise RuntimeError(_NO_STRATEGY)
-    in_graph = not tf.executing_eagerly()
-    if in_graph and _control_flow.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()):
+    is_compiled = getattr(_control_flow, "GraphOrParentsInXlaContext", None)
+    if is_compiled is None or tf.executing_eagerly():
+        return
+    if is_compiled(tf.compat.v1.get_default_graph()):
         raise RuntimeError(_NO_XLA)
 
 

@@ -75,8 +75,9 @@ class TableModule(torch.nn.Module):
                 stepped.append(weight)
         for weight in self._only_read:
             weight.check_unwritten()
-        if stepped and DistributedDataParallel._active_ddp_module is not None:
-            _check_replica(DistributedDataParallel._active_ddp_module, stepped)
+        replica = getattr(DistributedDataParallel, "_active_ddp_module", None)
+        if stepped and replica is not None:
+            _check_replica(replica, stepped)
         return stepped
 
     def _replaced(self, name: str) -> RuntimeError:

@@ -85,6 +85,8 @@ class TableEmbeddingBag(TableModule):
         The params of the table, in its memory: what is written to it is written to the table. With
         several tables, ``weight_0``, ``weight_1`` and so on. Its `grad` stays None, so that
         optimizers leave it alone.
+    accumulator, header : Tensor
+        What ``state_dict`` has besides, under the same names.
     num_embeddings, embedding_dim : int
         Rows and dim of the table, if there is one.
     requires_grad : bool

@@ -211,7 +211,7 @@ class FieldAwareFactorizationMachine(_FactorLearner):
     Notes
     -----
     X has fields: the columns that an `encoder` encodes, those of a matrix, or those of `Examples`
-    made with fields. In a matrix, column j is slot j and field j, and zeros are no entries. For d
+    made with fields. In a matrix, column j is slot j and field j, and zeros do not count. For d
     columns the vectors take ``8 * factors * d ** 2`` bytes, and more than 4 GiB are refused; so
     give categories of many values to an `encoder`, and not as a column for each value.
 
