@@ -341,6 +341,14 @@ def test_a_rule_of_ones_own():
     assert_same(held(model, optimizer), held(other, of_other))
 
 
+def test_a_model_without_bags_is_told_of():
+    model = nn.Sequential(nn.Embedding(5, 2))
+    with pytest.warns(UserWarning, match=r"has no torch\.nn\.EmbeddingBag"):
+        assert to_tables(model) is model
+    assert type(model[0]) is nn.Embedding
+    assert from_tables(model) is model
+
+
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_a_scheduler_is_told_of(kind):
     """It does not reach tables; on the way back, rates must agree again."""

@@ -248,6 +248,9 @@ def test_a_table_that_is_only_read(tmp_path):
                     bags(input)
             bags.weight.copy_(expected)
             assert torch.equal(bags(input), out)
+            bags.weight.data.mul_(2)
+            with pytest.raises(ValueError, match=r"was written, but the table .* mode='r'"):
+                bags(input)
     assert path.read_bytes() == content
 
 
@@ -264,6 +267,55 @@ def test_data_that_are_assigned_are_copied(dtype):
     assert torch.equal(gathered(table), torch.arange(ROWS * DIM).float().reshape(ROWS, DIM))
     with pytest.raises(ValueError, match=r"has shape \(12, 4\) .* \(3, 4\)"):
         weight.data = torch.zeros(3, DIM)
+
+
+@pytest.mark.parametrize("storage", [{}, {"path": "t.safetensors"}], ids=str)
+def test_data_that_were_kept_do_not_change_unseen(storage, tmp_path, monkeypatch):
+    """As where an average takes the place of the params for a while."""
+    monkeypatch.chdir(tmp_path)
+    table = make(**storage)
+    weight = TableEmbeddingBag(table).weight
+    before = held(table)
+    kept = weight.data
+    with pytest.raises(RuntimeError, match=r"still held: hold weight\.data\.clone\(\) instead"):
+        weight.data = torch.zeros(ROWS, DIM)
+    weight.data = kept
+    weight.data = weight.data.cpu()
+    assert held(table) == before
+    kept = kept.clone()
+    weight.data = torch.zeros(ROWS, DIM)
+    weight.data = kept
+    assert held(table) == before
+
+
+def send(weight):
+    torch.multiprocessing.SimpleQueue().put(weight.data)
+
+
+LEAVES = {
+    "set_": lambda weight: torch.no_grad()(weight.set_)(torch.zeros(ROWS, DIM)),
+    "share_memory_": lambda weight: weight.detach().share_memory_(),
+    "storage": lambda weight: weight.untyped_storage().share_memory_(),
+    "queue": send,
+}
+
+
+@pytest.mark.parametrize("how", LEAVES)
+def test_a_weight_that_leaves_its_table_is_refused(how):
+    table = make()
+    bags = TableEmbeddingBag(table)
+    state = copy.deepcopy(TableEmbeddingBag(make(seed=1)).state_dict())
+    before = held(table)
+    LEAVES[how](bags.weight)
+    message = "has left its memory"
+    with pytest.raises(RuntimeError, match=message):
+        bags(IDS)
+    with pytest.raises(RuntimeError, match=message):
+        bags.load_state_dict(state)
+    assert held(table) == before
+    bags.tables = table
+    train(bags)
+    assert torch.equal(bags.weight, gathered(table))
 
 
 def prune(bags):
@@ -432,12 +484,19 @@ def test_shards_are_refused(group):
 
 def test_exports_are_refused():
     table = make()
-    message = r"TableEmbeddingBag cannot be exported, .* adagrad\.torch\.from_tables"
+    message = r"TableEmbeddingBag cannot be exported or traced, .* adagrad\.torch\.from_tables"
     with pytest.raises(NotImplementedError, match=message):
         torch.export.export(small(table), (IDS,))
     converted = adagrad.torch.from_tables(small(table))
     exported = torch.export.export(converted, (IDS,)).module()
     assert torch.equal(exported(IDS), converted(IDS))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_traces_are_refused():
+    """They would take results for constants."""
+    with pytest.raises(NotImplementedError, match=r"cannot be exported or traced"):
+        torch.jit.trace(small(make()).eval(), (IDS,))
 
 
 def test_a_compiled_model_trains():

@@ -69,12 +69,16 @@ def to_tables(
         weight is shared, has a gradient, or is not a param of the optimizer. Nothing has changed
         then.
 
+    Warns
+    -----
+    UserWarning
+        If the model has no EmbeddingBag, or the optimizer has a scheduler.
+
     Notes
     -----
     Predictions stay the same, to the last bit with the modes "sum" and "max". Training continues
     as before up to the last bits, if a forward pass calls each module once: each call is then a
-    step of the table. Schedulers do not reach tables, so an optimizer that has one causes a
-    UserWarning; see `TableEmbeddingBag`.
+    step of the table. Schedulers do not reach tables; see `TableEmbeddingBag`.
 
     In the param groups, the weight of a table takes the place of the param that it replaces. The
     optimizer skips it, because its `grad` stays None.
@@ -109,6 +113,13 @@ def to_tables(
             )
         own, state = groups.rule_and_state(found.name, bag.weight, dense=not bag.sparse)
         made.append((found, _bags_like(bag, own or rule, state), state))
+    if not made:
+        warnings.warn(
+            "the model has no torch.nn.EmbeddingBag, so nothing has changed: modules of other"
+            " classes, such as torch.nn.Embedding, stay",
+            UserWarning,
+            stacklevel=2,
+        )
     if made and groups.have_scheduler:
         warnings.warn(
             "a scheduler changes the rates of this optimizer, but not those of tables: after its"

@@ -71,6 +71,7 @@ class TableModule(torch.nn.Module):
         for name, weight in self._tied.items():
             if parameters.get(name) is not weight:
                 raise self._replaced(name)
+            weight.check_tied()
             if trains and weight.requires_grad:
                 stepped.append(weight)
         for weight in self._only_read:
@@ -190,7 +191,7 @@ class TableModule(torch.nn.Module):
                     missing_keys += [key for kind, key in keys.items() if kind not in state]
                 key = prefix + name.replace("weight", "{}")
                 found.append((weight, state, check_state(weight, state, key)))
-        except (TypeError, ValueError, OSError) as error:
+        except (TypeError, ValueError, OSError, RuntimeError) as error:
             error_msgs.append(str(error))
             return
         for weight, state, read in found:

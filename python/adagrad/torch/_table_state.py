@@ -120,7 +120,7 @@ def _unaligned(weight: TableWeight) -> Any:
 
 
 def check_state(weight: TableWeight, found: dict[str, Any], key: str) -> Table | None:
-    """Raise TypeError or ValueError if a state does not fit a table; return its header.
+    """Raise an error if a state does not fit a table, or cannot be written; return its header.
 
     Parameters
     ----------
@@ -138,6 +138,7 @@ def check_state(weight: TableWeight, found: dict[str, Any], key: str) -> Table |
     table = weight.table
     if found:
         table._writeable()
+        weight.check_tied()
     length = {"weight": table.dim, "accumulator": table._layout.state_length}
     for kind, value in found.items():
         name = key.format(kind)

@@ -41,7 +41,9 @@ class TableWeight(torch.nn.Parameter):
 
     table: Table
     memory: Any
+    _begin: int
     _seen: int
+    _shown: weakref.WeakValueDictionary[int, torch.Tensor]
 
     __torch_function__ = torch._C._disabled_torch_function_impl
 
@@ -49,7 +51,9 @@ class TableWeight(torch.nn.Parameter):
     @property
     def data(self) -> torch.Tensor:
         """The tensor without autograd. What is assigned is copied into the table."""
-        data: torch.Tensor = torch.Tensor.data.__get__(self)
+        # What detach() returns shares the version, which tells that a private weight was written.
+        data: torch.Tensor = self.detach() if self.is_private else torch.Tensor.data.__get__(self)
+        self._shown[id(data)] = data
         return data
 
     @data.setter
@@ -60,6 +64,13 @@ class TableWeight(torch.nn.Parameter):
                 f" {tuple(value.shape)}: make another table"
             )
         self.table._writeable()
+        if self._shown.get(id(value)) is value:
+            return
+        if self._shown:
+            raise RuntimeError(
+                "what is assigned to the data of a table's weight is copied, which would change an"
+                " earlier weight.data that is still held: hold weight.data.clone() instead"
+            )
         self.data.copy_(value)
 
     def view(self, *shape: Any) -> torch.Tensor:
@@ -72,6 +83,20 @@ class TableWeight(torch.nn.Parameter):
             "a table cannot be moved to shared memory: train it in one process, with"
             " adagrad.set_num_threads"
         )
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether it is still in the memory of its table."""
+        return bool(self.data_ptr() == self._begin)
+
+    def check_tied(self) -> None:
+        """Raise RuntimeError if torch has moved it out of the memory of its table."""
+        if not self.is_tied:
+            raise RuntimeError(
+                "the weight of a table has left its memory, because of set_(), share_memory_() or a"
+                " queue of torch.multiprocessing: give them a clone(), and assign the attribute"
+                " tables of the module again"
+            )
 
     @property
     def is_private(self) -> bool:
@@ -127,7 +152,8 @@ def weight_of(table: Table, requires_grad: bool = True) -> TableWeight:
         If its file cannot be reserved.
     """
     found = _WEIGHTS.get(id(table))
-    if found is not None and found.table is table and table._memory is not None:
+    is_open = table._memory is not None
+    if found is not None and found.table is table and is_open and found.is_tied:
         return found
     mapping = table._mapping
     is_changed = mapping is None or mapping.mode == "r+"
@@ -135,7 +161,8 @@ def weight_of(table: Table, requires_grad: bool = True) -> TableWeight:
     with torch.inference_mode(False):
         data = tensor_over(memory, table, 0, table.dim, table.dtype)
         weight: TableWeight = torch.Tensor._make_subclass(TableWeight, data, requires_grad)
-    weight.table, weight.memory, weight._seen = table, memory, weight._version
+    weight.table, weight.memory, weight._begin = table, memory, weight.data_ptr()
+    weight._seen, weight._shown = weight._version, weakref.WeakValueDictionary()
     _WEIGHTS[id(table)] = weight
     return weight
 

@@ -255,10 +255,11 @@ class TableEmbeddingBag(TableModule):
             If an argument is not valid or an id is out of range. The backward pass finds no such
             error.
         """
-        if _is_exporting():
+        if _is_exporting() or torch.jit.is_tracing():
             raise NotImplementedError(
-                f"{type(self).__name__} cannot be exported, because a graph of tensors has no"
-                " tables: export a copy of the model that adagrad.torch.from_tables has converted"
+                f"{type(self).__name__} cannot be exported or traced, because a graph of tensors"
+                " has no tables: use a copy of the model that adagrad.torch.from_tables has"
+                " converted"
             )
         if getattr(input, "is_nested", False):
             input, ends, per_sample_weights = unnest(input, offsets, per_sample_weights)
