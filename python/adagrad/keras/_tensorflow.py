@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import inspect
@@ -18,10 +19,9 @@ from adagrad._arguments import check_real
 from adagrad.rule import Rule
 
 tf = importlib.import_module("tensorflow")
-try:
+_control_flow: Any = None  # it is private; without it, users see XLA's own error
+with contextlib.suppress(ImportError):
     _control_flow = importlib.import_module("tensorflow.python.ops.control_flow_util")
-except ImportError:  # it is private; without it, users see XLA's own error
-    _control_flow = None
 
 Array = npt.NDArray[Any]
 # (w, g, s) as TensorFlow's variables and gradients.
