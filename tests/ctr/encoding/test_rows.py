@@ -62,6 +62,10 @@ def test_a_key_that_no_row_has():
     assert entries_of(found) == entries_of(encoder.transform({"site": [None], "hits": [5]}))
     stateless = HashingEncoder(10, ["site", "hits"], kinds="types")
     assert entries_of(stateless.transform([{"hits": 5}])) == entries_of(found)
+    rare = HashingEncoder(10).fit([{"hits": 3}, {"site": None}])
+    assert entries_of(rare.transform([{"hits": 5, "site": "a"}])) == entries_of(
+        rare.transform({"hits": [5], "site": ["a"]})
+    )
     with pytest.raises(ValueError, match="X has no column 'sites'"):  # a slip of the pen
         HashingEncoder(10, ["sites"]).fit([{"site": "a"}])
 
