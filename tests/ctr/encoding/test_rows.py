@@ -62,8 +62,26 @@ def test_a_key_that_no_row_has():
     assert entries_of(found) == entries_of(encoder.transform({"site": [None], "hits": [5]}))
     stateless = HashingEncoder(10, ["site", "hits"], kinds="types")
     assert entries_of(stateless.transform([{"hits": 5}])) == entries_of(found)
+    rare = HashingEncoder(10).fit([{"hits": 3}, {"site": None}])
+    assert entries_of(rare.transform([{"hits": 5, "site": "a"}])) == entries_of(
+        rare.transform({"hits": [5], "site": ["a"]})
+    )
     with pytest.raises(ValueError, match="X has no column 'sites'"):  # a slip of the pen
         HashingEncoder(10, ["sites"]).fit([{"site": "a"}])
+
+
+def test_sets_are_sorted_lists():
+    """Their own order differs between processes, and with it that of sums."""
+    words = [f"w{k}" for k in range(50)]
+    lists = [sorted(words[:30]), None, [*sorted(words), None]]
+    sets = [{*words[:30]}, None, frozenset([None, *words])]
+    encoder = HashingEncoder(10)
+    expected = entries_of(encoder.fit_transform({"tags": lists}))
+    assert entries_of(encoder.transform([{"tags": some} for some in sets])) == expected
+    need_packages("pandas")
+    import pandas as pd
+
+    assert entries_of(encoder.transform(pd.DataFrame({"tags": sets}))) == expected
 
 
 def test_rows_in_a_series():
@@ -201,6 +219,7 @@ def test_a_frame_whose_names_are_numbers():
         ([{"a": 1}, {"a": "x"}], TypeError, r"X\['a'\] .* mixes numbers and text: make all of its"),
         ([{"a": True}, {"a": 2}], TypeError, r"X\['a'\] .* it mixes bools and numbers"),
         ([["a", 1], [2, 3]], TypeError, r"X\['x0'\] .* it mixes numbers and text"),
+        ([{"a": ["x", 1]}], TypeError, r"X\['a'\] .* it mixes numbers and text"),
         (
             [["a", "b"], ["a"]],
             ValueError,
@@ -232,7 +251,7 @@ def test_frames_that_are_refused():
 def test_a_series_is_refused(package):
     need_packages(package)
     series = importlib.import_module(package).DataFrame({"site": ["a", "b"]})["site"]
-    with pytest.raises(ValueError, match=r"X is a Series, which is one column: pass X.to_frame\("):
+    with pytest.raises(ValueError, match=r"X is a Series: pass .* one column as df\[\[.* one row"):
         HashingEncoder(8).fit(series)
     assert list(HashingEncoder(8).fit(series.to_frame()).fields_) == ["site"]
 

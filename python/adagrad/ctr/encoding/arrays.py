@@ -19,6 +19,7 @@ __all__ = ["array_of", "mixture", "refuse_objects", "with_clear_values"]
 
 _ARROW_UNITS = ("s", "ms", "us", "ns")
 _MOMENTS = (np.datetime64, np.timedelta64)
+_LISTS, _SETS = {list, tuple}, {set, frozenset}
 _NESTED = (list, tuple, np.ndarray)
 
 
@@ -54,7 +55,8 @@ def mixture(values: Any) -> str | None:
     """Return what a column mixes that Arrow does not, and the way out; None if it is not that."""
     if not isinstance(values, (list, tuple)) and getattr(values, "dtype", "") != np.dtype(object):
         return None
-    found = sorted({_word_for(type(value)) for value in values} - {""})
+    items = (item for value in values for item in (value if type(value) in _LISTS else [value]))
+    found = sorted({_word_for(type(item)) for item in items} - {""})
     if len(found) < 2:
         return None
     return f"it mixes {' and '.join(found)}: make all of its values text, or all of them numbers"
@@ -94,6 +96,8 @@ def with_clear_values(values: Any) -> Any:
     if not isinstance(values, (list, tuple)) and getattr(dtype, "kind", "") != "O":
         return values
     types = {type(value) for value in values}
+    if not types.isdisjoint(_SETS):  # the order of text in a set changes from run to run
+        values = [_sorted(value) if type(value) in _SETS else value for value in values]
     if types.isdisjoint(_MOMENTS):
         _check_types(types, values)
         return values
@@ -104,6 +108,10 @@ def with_clear_values(values: Any) -> Any:
         raise TypeError(f"its values have the types {', '.join(clash)}")
     code = "M8" if np.datetime64 in kinds else "m8"
     return _in_unit_of_arrow(np.array(list(values), dtype=code))
+
+
+def _sorted(values: Iterable[Any]) -> list[Any]:
+    return sorted(values, key=lambda value: (value is None, value))
 
 
 def _check_types(types: set[type], values: Iterable[Any]) -> None:

@@ -55,8 +55,8 @@ def columns_of(
         return _of_dicts(X, wanted)
     if _has(X, "to_frame"):
         raise ValueError(
-            f"X is a {type(X).__name__}, which is one column: pass X.to_frame(), or a DataFrame of"
-            " this column, as df[['name']] selects it"
+            f"X is a {type(X).__name__}: pass a DataFrame, of one column as df[['name']] gives it,"
+            " or of one row as df[:1] does"
         )
     return _of_array(X, positions)
 

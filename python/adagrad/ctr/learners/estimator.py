@@ -66,10 +66,12 @@ class ClickLearner(Predictions):
         Parameters
         ----------
         X : Examples, sparse matrix or array of shape [n, n_slots], or columns
-            Each column of a matrix is a slot, and for a field-aware machine also a field. With an
-            `encoder`, X holds raw columns: a DataFrame, an Arrow table, a dict, an array or a list
-            of dicts. Without one, all columns of a DataFrame must be numbers, which are taken as
-            amounts; a warning says so if all of them are integers, which may be ids.
+            Each column of a matrix is a slot, and for a field-aware machine also a field. Several
+            entries of a row in one column are learned one by one, and are pairs of each other:
+            ``X.sum_duplicates()`` adds them up. With an `encoder`, X holds raw columns: a
+            DataFrame, an Arrow table, a dict, an array or a list of dicts. Without one, all columns
+            of a DataFrame must be numbers, which are taken as amounts; a warning says so if all of
+            them are integers, which may be ids.
         y : array-like, shape [n]
             Labels of two classes; the larger one is the positive class. Text is compared as text:
             ``"yes"`` is larger than ``"no"``, but ``"noclick"`` is larger than ``"click"``. A

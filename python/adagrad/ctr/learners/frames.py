@@ -93,7 +93,7 @@ def check_array_of_numbers(X: Any) -> None:
 
 def _columns(X: Any) -> Iterator[tuple[Any, Any, _Kind]] | None:
     """Yield name, type and kind of each column; None if X is no DataFrame or table."""
-    if isinstance(X, np.ndarray) and X.shape[1:] == () and len(X) and isinstance(X[0], Mapping):
+    if isinstance(X, np.ndarray) and X.ndim == 1 and len(X) and isinstance(X[0], Mapping):
         raise TypeError(
             f"X has rows in dicts, but a learner without an encoder takes a matrix: {_ADVICE}"
         )
