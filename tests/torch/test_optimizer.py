@@ -536,6 +536,15 @@ def test_bad_arguments(options, match):
         adagrad.torch.Adagrad([torch.nn.Parameter(torch.ones(2))], **options)
 
 
+@pytest.mark.parametrize("maximize", [1, np.bool_(True)])
+def test_maximize_may_be_anything_true(maximize):
+    p = torch.nn.Parameter(torch.ones(2))
+    optimizer = adagrad.torch.Adagrad([p], lr=0.5, maximize=maximize)
+    p.sum().backward()
+    optimizer.step()
+    assert p.tolist() == [1.5, 1.5]
+
+
 def bad_sparse(shape, ids, dim):
     ids = torch.tensor([ids] * dim)
     values = torch.ones(ids.shape[1], *shape[dim:])

@@ -136,7 +136,7 @@ class Adagrad(torch.optim.Adagrad):
             "weight_decay": weight_decay,
             "initial_accumulator": initial_accumulator_value,
             "eps": eps,
-            "maximize": maximize,
+            "maximize": maximize if maximize is None else bool(maximize),
         }
         given = {name: as_number(name, x) for name, x in given.items() if x is not None}
         check_range(given)
