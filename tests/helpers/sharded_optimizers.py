@@ -318,6 +318,25 @@ def files_pass_between_the_classes(mesh: DeviceMesh, folder: Path) -> None:
 
 
 @case
+def flat_states_keep_the_rule(mesh: DeviceMesh, folder: Path) -> None:
+    options = of_dcp.StateDictOptions(flatten_optimizer_state_dict=True)
+    models = [sharded_network(mesh) for _ in range(2)]
+    opts = [TEXTBOOK(model.parameters(), lr=0.1) for model in models]
+    trained(models[0], opts[0])
+    states = of_dcp.get_state_dict(models[0], opts[0], options=options)
+    of_dcp.set_state_dict(
+        models[1],
+        opts[1],
+        model_state_dict=states[0],
+        optim_state_dict=states[1],
+        options=options,
+    )
+    for model, opt in zip(models, opts, strict=True):
+        trained(model, opt)
+    assert_close(*(list(model.parameters()) for model in models))
+
+
+@case
 def a_state_is_copied(mesh: DeviceMesh, folder: Path) -> None:
     model = sharded_network(mesh)
     opt = OURS(model.parameters(), lr=0.1)

@@ -173,12 +173,20 @@ def test_a_variable_without_a_gradient_stays():
         ),
         ({"duplicates": "last"}, ValueError, "duplicates must be one of 'sum'"),
         ({"learning_rate": "fast"}, ValueError, "learning_rate"),
-        ({"lr": 0.1}, TypeError, "lr"),
+        ({"lr": 0.1}, ValueError, r"Argument\(s\) not recognized: {'lr': 0.1}"),
     ],
 )
 def test_bad_arguments(arguments, error, text):
     with pytest.raises(error, match=text):
         Adagrad(**arguments)
+
+
+@pytest.mark.parametrize("kind", [keras.optimizers.Adagrad, Adagrad])
+def test_the_decay_of_older_configs_is_ignored(kind):
+    with pytest.warns(UserWarning, match="`decay` is no longer supported"):
+        optimizer = kind.from_config({"learning_rate": 0.5, "decay": 0.1})
+    assert float(optimizer.learning_rate) == 0.5
+    assert kind.from_config({"decay": None}).name.startswith("adagrad")
 
 
 def test_unsupported_dtypes():

@@ -536,6 +536,27 @@ def test_bad_arguments(options, match):
         adagrad.torch.Adagrad([torch.nn.Parameter(torch.ones(2))], **options)
 
 
+@pytest.mark.parametrize("maximize", [1, np.bool_(True)])
+def test_maximize_may_be_anything_true(maximize):
+    p = torch.nn.Parameter(torch.ones(2))
+    optimizer = adagrad.torch.Adagrad([p], lr=0.5, maximize=maximize)
+    p.sum().backward()
+    optimizer.step()
+    assert p.tolist() == [1.5, 1.5]
+
+
+@pytest.mark.parametrize("option", [{"preset": "tf1"}, {"rule": adagrad.Rule()}])
+def test_a_group_cannot_have_another_rule(option):
+    groups = [{"params": [torch.nn.Parameter(torch.ones(2))]} for _ in range(2)]
+    optimizer = adagrad.torch.Adagrad(groups[:1], preset="keras")
+    with pytest.raises(TypeError, match="make one optimizer for each rule"):
+        optimizer.add_param_group({**groups[1], **option})
+    assert len(optimizer.param_groups) == 1
+    again = adagrad.torch.Adagrad(optimizer.param_groups, preset="keras")
+    again.state_dict()["param_groups"][0]["rule"].clear()
+    assert again.param_groups == optimizer.param_groups
+
+
 def bad_sparse(shape, ids, dim):
     ids = torch.tensor([ids] * dim)
     values = torch.ones(ids.shape[1], *shape[dim:])

@@ -206,6 +206,11 @@ def test_what_complex_params_cannot_have():
     p.grad = torch.ones(2, 2, dtype=torch.complex64).to_sparse(1)
     with pytest.raises(TypeError, match="with a sparse gradient it must be float32 or float64"):
         opt.step()
+    p.grad_dtype = None
+    p.grad = torch.ones(2, 2, dtype=torch.complex128)
+    dtypes = "must have torch.complex64 or torch.complex32, got torch.complex128"
+    with pytest.raises(TypeError, match=dtypes):
+        opt.step()
     real = adagrad.torch.Adagrad([torch.nn.Parameter(torch.ones(2, 2))]).state_dict()
     with pytest.raises(TypeError, match="of a complex dtype, but the state has"):
         opt.load_state_dict(real)

@@ -61,7 +61,10 @@ def refuse_at_compile(kind: type) -> None:
 
     @functools.wraps(original)
     def compile(self: Any, *args: Any, **kwargs: Any) -> Any:
-        call = signature.bind(self, *args, **kwargs)
+        try:
+            call = signature.bind(self, *args, **kwargs)
+        except TypeError:  # Keras names the method in its own error
+            return original(self, *args, **kwargs)
         given = call.arguments
         if "optimizer" in given:
             given["optimizer"] = keras.optimizers.get(given["optimizer"])

@@ -61,6 +61,8 @@ class Adagrad(keras.optimizers.Adagrad):  # type: ignore[misc]
         Policy for repeated ids in a sparse gradient: a `tf.IndexedSlices`, or on torch a sparse COO
         tensor, which need not be coalesced. "each" is what Keras does. "sum" adds the gradients of
         an id and makes one update. See `adagrad.Rule` for all policies.
+    **kwargs
+        For Keras, which ignores `decay` with a warning and refuses everything else.
 
     Raises
     ------
@@ -119,6 +121,7 @@ class Adagrad(keras.optimizers.Adagrad):  # type: ignore[misc]
         name: str | None = None,
         *,
         duplicates: Duplicates = "each",
+        **kwargs: Any,
     ) -> None:
         _check_surroundings()
         preset(
@@ -141,6 +144,7 @@ class Adagrad(keras.optimizers.Adagrad):  # type: ignore[misc]
             loss_scale_factor=loss_scale_factor,
             gradient_accumulation_steps=gradient_accumulation_steps,
             name=name,
+            **kwargs,
         )
         self.duplicates = duplicates
 

@@ -192,7 +192,10 @@ def run_all(calls: Sequence[Dense | Sparse]) -> int:
         for call in calls:
             call.check()
         check_apart(calls)
-    return sum(call.run() for call in calls)
+    skipped = 0
+    for call in calls:  # faster than sum
+        skipped += call.run()
+    return skipped
 
 
 def sparse_call(

@@ -20,6 +20,7 @@ __all__ = [
     "check_rule",
     "check_sum",
     "defaults_of",
+    "mark_group",
     "name_of",
     "new_sum",
     "read_entries",
@@ -218,6 +219,21 @@ def rule_entry(rule: Rule) -> dict[str, Any] | None:
     """Return the fields of a rule that groups do not hold, or None if they are those of torch."""
     fields = _beside_groups(rule)
     return None if fields == _TORCH else fields
+
+
+def mark_group(group: dict[str, Any], rule: Rule) -> None:
+    """Keep the entry of a rule in a group: torch.distributed.checkpoint keeps what groups have.
+
+    Raise if the group asks for a rule of its own.
+    """
+    if "preset" in group or isinstance(group.get("rule"), Rule):
+        raise TypeError(
+            "a param group cannot have a preset or a rule: make one optimizer for each rule"
+        )
+    entry = rule_entry(rule)
+    group.pop("rule", None)
+    if entry is not None:
+        group["rule"] = entry
 
 
 def check_rule(rule: Rule, state: dict[str, Any]) -> None:

@@ -208,8 +208,11 @@ class Slot:
             return g
         exact = [d for d in _FLOATS if torch.promote_types(d, self.dtype) is self.dtype]
         if g.dtype not in exact:
-            wanted = " or ".join(map(str, dict.fromkeys([*self.dtypes, *exact])))
+            dtypes, got = [*self.dtypes, *exact], g.dtype
+            if self.param.is_complex():  # these are the dtypes of the parts
+                dtypes, got = [d.to_complex() for d in dtypes], got.to_complex()
+            wanted = " or ".join(map(str, dict.fromkeys(dtypes)))
             raise TypeError(
-                f"has dtype {self.param.dtype}, so its gradient must have {wanted}, got {g.dtype}"
+                f"has dtype {self.param.dtype}, so its gradient must have {wanted}, got {got}"
             )
         return g.to(self.dtype)

@@ -30,6 +30,7 @@ from adagrad.torch._optimizer_state import (
     check_rule,
     check_sum,
     defaults_of,
+    mark_group,
     name_of,
     new_sum,
     read_entries,
@@ -136,7 +137,7 @@ class Adagrad(torch.optim.Adagrad):
             "weight_decay": weight_decay,
             "initial_accumulator": initial_accumulator_value,
             "eps": eps,
-            "maximize": maximize,
+            "maximize": maximize if maximize is None else bool(maximize),
         }
         given = {name: as_number(name, x) for name, x in given.items() if x is not None}
         check_range(given)
@@ -173,6 +174,7 @@ class Adagrad(torch.optim.Adagrad):
         states = {}
         try:
             check_group(number, group)
+            mark_group(group, self.rule)
             self._rule_of(number, group)
             name = "initial_accumulator_value"
             group[name] = as_number(name, group[name])
@@ -325,9 +327,8 @@ class Adagrad(torch.optim.Adagrad):
         state: dict[str, Any] = super().state_dict()
         rule = rule_entry(self.rule)
         if rule is not None:
-            # torch.distributed.checkpoint keeps only what groups have.
             for entries in (state, *state["param_groups"]):
-                entries["rule"] = rule
+                entries["rule"] = rule.copy()  # dcp.load writes into it
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -358,8 +359,6 @@ class Adagrad(torch.optim.Adagrad):
             super().load_state_dict(state_dict)
         finally:
             handle.remove()
-        for group in self.param_groups:
-            group.pop("rule", None)
         # torch has cast accumulators to the dtypes of params, and shares those it has not cast.
         for p, entries in loaded.items():
             self.state[p].update(entries)
@@ -393,6 +392,7 @@ class Adagrad(torch.optim.Adagrad):
         for group in self.param_groups:  # the checkpoint of an older torch lacks some
             for name, value in self.defaults.items():
                 group.setdefault(name, value)
+            mark_group(group, self.rule)
 
     def share_memory(self) -> None:
         """Move the state to shared memory."""
