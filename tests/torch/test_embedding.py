@@ -570,6 +570,13 @@ def test_a_gradient_may_be_the_memory_of_a_table(rng):
         (TypeError, "adagrad.Table or a sequence", None, {}),
         (TypeError, "adagrad.Table or a sequence", [None], {}),
         (TypeError, "adagrad.Table or a sequence", 10, {}),
+        (TypeError, "adagrad.Table or a sequence", torch.nn.EmbeddingBag(30, DIM), {}),
+        (
+            TypeError,
+            "(?s)Parameter.*: use from_pretrained",
+            torch.nn.Embedding(3, 2).weight,
+            {},
+        ),
         (ValueError, "must not be empty", [], {}),
         (ValueError, r"tables\[1\] is given twice", [make()] * 2, {}),
         (ValueError, r"tables\[1\] has dtype float64", [make(), make(dtype="float64")], {}),
