@@ -18,6 +18,7 @@ from checks import need_packages
 need_packages("torch")
 
 import torch
+from torch._subclasses import FakeTensorMode
 
 from adagrad.torch import TableEmbeddingBag
 
@@ -238,6 +239,11 @@ def spoiled(state):
         ("weight_1", lambda t: t.to("meta"), "weight_1 is on device meta"),
         ("weight_1", lambda t: t.to_sparse(), "weight_1 must be a dense tensor"),
         ("weight_1", lambda t: None, "weight_1 must be a dense tensor, got None"),
+        (
+            "weight_1",
+            FakeTensorMode().from_tensor,
+            "must be a dense tensor, got FakeTensor",
+        ),
         ("header_1", lambda t: t.float(), "header_1 must be bytes, got torch.float32"),
         ("header_1", lambda t: t[:500], "not JSON"),
         ("header_1", lambda t: t[1:], "not JSON"),

@@ -295,6 +295,17 @@ def test_backward_passes_are_steps(rng):
     assert table.steps == 4
 
 
+def test_steps_of_chosen_gradients(rng):
+    """A step needs a backward pass that reaches all leaves, or the weights of the same call."""
+    table, w = make(), torch.ones(2, 3, requires_grad=True)
+    module, linear = TableEmbeddingBag(table, "sum"), torch.nn.Linear(DIM, 1)
+    for given, leaf, steps in ((None, linear.weight, 0), (w, linear.weight, 0), (w, w, 1)):
+        before = table.steps
+        torch.autograd.grad(linear(module(ids(rng, 2, 3), None, given)).sum(), leaf)
+        linear(module(ids(rng, 2, 3), None, given)).sum().backward(inputs=[leaf])
+        assert table.steps - before == 2 * steps
+
+
 def test_not_differentiable_twice(rng):
     w = torch.ones(2, 3, requires_grad=True)
     x = torch.ones(2, DIM, requires_grad=True)
@@ -570,6 +581,13 @@ def test_a_gradient_may_be_the_memory_of_a_table(rng):
         (TypeError, "adagrad.Table or a sequence", None, {}),
         (TypeError, "adagrad.Table or a sequence", [None], {}),
         (TypeError, "adagrad.Table or a sequence", 10, {}),
+        (TypeError, "adagrad.Table or a sequence", torch.nn.EmbeddingBag(30, DIM), {}),
+        (
+            TypeError,
+            "(?s)Parameter.*: use from_pretrained",
+            torch.nn.Embedding(3, 2).weight,
+            {},
+        ),
         (ValueError, "must not be empty", [], {}),
         (ValueError, r"tables\[1\] is given twice", [make()] * 2, {}),
         (ValueError, r"tables\[1\] has dtype float64", [make(), make(dtype="float64")], {}),

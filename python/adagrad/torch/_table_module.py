@@ -63,6 +63,12 @@ class TableModule(torch.nn.Module):
         self._only_read = [weight for weight in weights if weight.is_private]
         self._parameters.update(self._tied)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "tables":  # torch would register a parameter or module by the property's name
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def _stepped(self) -> list[TableWeight]:
         """Return the weights whose tables a backward pass steps; raise if any was replaced."""
         trains = self.training and torch.is_grad_enabled()
@@ -238,9 +244,13 @@ def names_of(name: str, tables: int) -> list[str]:
 def _check_tables(tables: object) -> tuple[Table, ...]:
     given = (tables,) if isinstance(tables, Table) else tables
     if not isinstance(given, (list, tuple)) or not all(isinstance(t, Table) for t in given):
-        remedy = f": make one with adagrad.Table({tables}, dim)" if isinstance(tables, int) else ""
+        remedy = ""
+        if isinstance(tables, int):
+            remedy = f": make one with adagrad.Table({tables}, dim)"
+        elif isinstance(tables, torch.Tensor):
+            remedy = ": use from_pretrained"
         raise TypeError(
-            f"tables must be an adagrad.Table or a sequence of them, got {tables!r}{remedy}"
+            f"tables must be an adagrad.Table or a sequence of them, got {tables!r:.60}{remedy}"
         )
     if not given:
         raise ValueError("tables must not be empty")

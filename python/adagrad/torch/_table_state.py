@@ -142,7 +142,8 @@ def check_state(weight: TableWeight, found: dict[str, Any], key: str) -> Table |
     length = {"weight": table.dim, "accumulator": table._layout.state_length}
     for kind, value in found.items():
         name = key.format(kind)
-        if not isinstance(value, torch.Tensor) or value.layout is not torch.strided:
+        dispatch = getattr(value, "__torch_dispatch__", None)  # a class such as DTensor has its own
+        if dispatch is not torch.Tensor.__torch_dispatch__ or value.layout is not torch.strided:
             raise TypeError(f"{name} must be a dense tensor, got {value!r:.60}")
         if value.is_meta:
             raise ValueError(f"{name} is on device meta, so it has no values")
