@@ -78,9 +78,12 @@ def test_the_page_of_other_frameworks(tmp_path, monkeypatch):
     table = text.split("## Drop-in replacements")[1].split("\n## ")[0]
     lines = re.findall(r"^\| `(.*?)` \| `(.*?)` \|", table, re.MULTILINE)
     assert len(lines) == 3
-    names = "import keras, torch, adagrad.keras, adagrad.torch\nmodel = torch.nn.Linear(2, 1)"
+    names = "import keras, torch, adagrad.keras, adagrad.torch"
+    params = "params = list(torch.nn.Linear(2, 1).parameters())"
     monkeypatch.chdir(tmp_path)
-    exec("\n".join([names, *(f"({before}, {here})" for before, here in lines), *blocks]), {})
+    exec(
+        "\n".join([names, params, *(f"({before}, {here})" for before, here in lines), *blocks]), {}
+    )
 
 
 @on_tensorflow
