@@ -296,6 +296,7 @@ class Adagrad(torch.optim.Adagrad):
         slots = self._slots[number]
         if len(slots) != len(group["params"]):
             slots[:] = [None] * len(group["params"])
+            self._apart = []
         return slots
 
     def _new_slot(self, group: dict[str, Any], i: int, first: int) -> Slot:
