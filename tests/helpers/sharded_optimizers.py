@@ -362,6 +362,20 @@ def replicas(mesh: DeviceMesh, folder: Path) -> None:
 
 
 @case
+def zero_redundancy_of_another_rule(mesh: DeviceMesh, folder: Path) -> None:
+    whole = network()
+    trained(whole, TEXTBOOK(whole.parameters(), lr=0.1), mean=False)
+    for arguments in (
+        {"preset": "textbook", "lr": 0.1},
+        {"rule": adagrad.preset("textbook", lr=0.1)},
+    ):
+        model = network()
+        opt = ZeroRedundancyOptimizer(model.parameters(), optimizer_class=OURS, **arguments)
+        trained(nn.parallel.DistributedDataParallel(model), opt)
+        assert_close(list(model.parameters()), list(whole.parameters()))
+
+
+@case
 def zero_redundancy(mesh: DeviceMesh, folder: Path) -> None:
     whole, model = network(), network()
     trained(whole, OURS(whole.parameters(), lr=0.1), mean=False)

@@ -549,12 +549,12 @@ def test_maximize_may_be_anything_true(maximize):
 def test_a_group_cannot_have_another_rule(option):
     groups = [{"params": [torch.nn.Parameter(torch.ones(2))]} for _ in range(2)]
     optimizer = adagrad.torch.Adagrad(groups[:1], preset="keras")
-    with pytest.raises(TypeError, match="make one optimizer for each rule"):
+    with pytest.raises(TypeError, match="make one optimizer for each"):
         optimizer.add_param_group({**groups[1], **option})
     assert len(optimizer.param_groups) == 1
     again = adagrad.torch.Adagrad(optimizer.param_groups, preset="keras")
     again.state_dict()["param_groups"][0]["rule"].clear()
-    assert again.param_groups == optimizer.param_groups
+    assert again.param_groups[0]["rule"] == again.state_dict()["rule"] != {}
 
 
 def bad_sparse(shape, ids, dim):

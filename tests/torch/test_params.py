@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import weakref
 
 import hypothesis
 import hypothesis.strategies as st
@@ -170,6 +171,17 @@ def test_elements_that_share_memory_are_refused():
     for p in (memory[:1].expand(3), memory.as_strided((3, 2), (1, 1)), memory.unfold(0, 4, 2)):
         with pytest.raises(ValueError, match=r"params\[0\] has strides .* share memory"):
             adagrad.torch.Adagrad([torch.nn.Parameter(p)])
+
+
+def test_a_param_that_has_left_its_group_is_not_kept():
+    gaps, kept = (torch.nn.Parameter(torch.ones(3, 4)[:, ::k]) for k in (2, 1))
+    opt = adagrad.torch.Adagrad([gaps, kept])
+    gaps.grad, kept.grad = torch.ones(3, 2), torch.ones(3, 4)
+    opt.step()
+    left = weakref.ref(gaps)
+    del opt.param_groups[0]["params"][0], opt.state[gaps], gaps
+    opt.step()
+    assert left() is None
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])

@@ -18,6 +18,7 @@ __all__ = [
     "check_group",
     "check_range",
     "check_rule",
+    "check_same_rule",
     "check_sum",
     "defaults_of",
     "mark_group",
@@ -221,15 +222,20 @@ def rule_entry(rule: Rule) -> dict[str, Any] | None:
     return None if fields == _TORCH else fields
 
 
-def mark_group(group: dict[str, Any], rule: Rule) -> None:
-    """Keep the entry of a rule in a group: torch.distributed.checkpoint keeps what groups have.
-
-    Raise if the group asks for a rule of its own.
-    """
-    if "preset" in group or isinstance(group.get("rule"), Rule):
+def check_same_rule(group: dict[str, Any], rule: Rule) -> None:
+    """Raise if a group asks for another rule than its optimizer has."""
+    # ZeroRedundancyOptimizer puts the arguments of the optimizer into each group.
+    name = group.get("preset")
+    own = group.get("rule") if name is None else preset(name, lr=0.0)
+    if isinstance(own, Rule) and rule_entry(own) != rule_entry(rule):
         raise TypeError(
-            "a param group cannot have a preset or a rule: make one optimizer for each rule"
+            "a param group cannot have another rule than its optimizer: make one optimizer for each"
+            " rule"
         )
+
+
+def mark_group(group: dict[str, Any], rule: Rule) -> None:
+    """Keep the entry of a rule in a group: torch.distributed.checkpoint keeps what groups have."""
     entry = rule_entry(rule)
     group.pop("rule", None)
     if entry is not None:

@@ -28,13 +28,13 @@ from adagrad.torch._optimizer_state import (
     check_group,
     check_range,
     check_rule,
+    check_same_rule,
     check_sum,
     defaults_of,
     mark_group,
     name_of,
     new_sum,
     read_entries,
-    rule_entry,
 )
 from adagrad.torch._slots import Slot, plain
 from adagrad.torch._table_weight import TableWeight
@@ -174,6 +174,7 @@ class Adagrad(torch.optim.Adagrad):
         states = {}
         try:
             check_group(number, group)
+            check_same_rule(group, self.rule)
             mark_group(group, self.rule)
             self._rule_of(number, group)
             name = "initial_accumulator_value"
@@ -296,6 +297,7 @@ class Adagrad(torch.optim.Adagrad):
         slots = self._slots[number]
         if len(slots) != len(group["params"]):
             slots[:] = [None] * len(group["params"])
+            self._apart = []
         return slots
 
     def _new_slot(self, group: dict[str, Any], i: int, first: int) -> Slot:
@@ -325,10 +327,8 @@ class Adagrad(torch.optim.Adagrad):
             from torch's, also ``rule``, a dict of those fields, here and in each group.
         """
         state: dict[str, Any] = super().state_dict()
-        rule = rule_entry(self.rule)
-        if rule is not None:
-            for entries in (state, *state["param_groups"]):
-                entries["rule"] = rule.copy()  # dcp.load writes into it
+        for entries in (state, *state["param_groups"]):
+            mark_group(entries, self.rule)  # anew, because dcp.load writes into it
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
