@@ -26,7 +26,7 @@ def clicks(seeds: range, rows: int) -> tuple[Examples, np.ndarray]:
 
 def drift(report: Report) -> None:
     """Compare half-lives where all weights are redrawn every 50,000 rows, and where none is."""
-    period = 5_000 if report.smoke else PERIOD
+    period = 500 if report.smoke else PERIOD
     logs = {
         "drifts": clicks(range(1, PERIODS + 1), period),
         "stays": clicks(range(1, 2), PERIODS * period),

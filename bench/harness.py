@@ -109,7 +109,7 @@ class Report:
                 elif repeat:
                     calls[k] = 1 + int(MIN_SAMPLE / seconds)
             rounds += 1
-            if rounds > (3 if self.smoke else MIN_ROUNDS) and time.perf_counter() - start > budget:
+            if rounds > (1 if self.smoke else MIN_ROUNDS) and time.perf_counter() - start > budget:
                 break
         gc.enable()
         for v, seconds in zip(variants, samples, strict=True):

@@ -99,7 +99,7 @@ def _measure(report: Report, name: str, matrix: Any, y: np.ndarray, threads: int
 def run(report: Report) -> None:
     """Measure both calls on each matrix, and claim what they take less than scikit-learn."""
     threads = max(2, report.args.threads)
-    for name, (matrix, y) in _matrices(4096 if report.smoke else ROWS, report.short).items():
+    for name, (matrix, y) in _matrices(1024 if report.smoke else ROWS, report.short).items():
         _measure(report, name, matrix, y, threads)
         ours = f"{US}, {threads} threads"
         auto = f"{US}, auto, {threads} threads"

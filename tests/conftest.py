@@ -8,9 +8,11 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
-# Before NumPy loads it, here and in what the tests start: threads of BLAS in every worker of
-# pytest-xdist wait for each other, for ten times as long as they compute.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Before NumPy and torch load it, here and in what the tests start: threads of BLAS in every worker
+# of pytest-xdist wait for each other, for ten times as long as they compute. torch takes the number
+# of MKL's threads for its own. OMP_NUM_THREADS would also leave pyarrow one.
+for _name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
 
 import hypothesis
 import numpy as np
