@@ -328,7 +328,7 @@ class Adagrad(torch.optim.Adagrad):
         """
         state: dict[str, Any] = super().state_dict()
         for entries in (state, *state["param_groups"]):
-            mark_group(entries, self.rule)  # anew, because dcp.load writes into it
+            mark_group(entries, self.rule)  # a new mark, because dcp.load writes into it
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
