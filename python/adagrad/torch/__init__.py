@@ -1,6 +1,6 @@
 """PyTorch: an optimizer and embedding bags.
 
-Only this package imports torch; `adagrad.keras` does so through it, on Keras' torch backend.
+Only this package imports torch, and `adagrad.keras` where torch is Keras' backend.
 """
 
 from __future__ import annotations
