@@ -9,6 +9,7 @@ from adagrad.convert._state import (
     Array,
     State,
     accumulator,
+    check_known,
     new_state,
     options_of,
     read,
@@ -60,9 +61,7 @@ def from_mxnet(
     -----
     A `Rule` has no multipliers of single params (``wd_mult``, ``lr_mult``).
     """
-    for name in config:
-        if name not in _MXNET:
-            raise TypeError(f"config has {name!r}; known options are {', '.join(_MXNET)}")
+    check_known(config, _MXNET)
     rule = rule_of("mxnet", _MXNET, {k: v for k, v in config.items() if v is not None})
     counts = [step(f"index_update_count[{k!r}]", index_update_count[k]) for k in states]
     return new_state(rule, counts, [accumulator(f"states[{k!r}]", s) for k, s in states.items()])

@@ -7,7 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from adagrad.convert._state import Array, State, accumulator, new_state, options_of, read, rule_of
+from adagrad.convert._state import (
+    Array,
+    State,
+    accumulator,
+    check_known,
+    new_state,
+    options_of,
+    read,
+    rule_of,
+)
 from adagrad.convert._state import step as step_of
 from adagrad.convert._trees import leaves, with_leaves
 
@@ -71,9 +80,7 @@ def from_optax(config: Mapping[str, Any], opt_state: Any) -> State:
     >>> opt.steps, opt.accumulators[1]
     ([7, 7], array([1., 1.]))
     """
-    for name in config:
-        if name not in _OPTAX:
-            raise TypeError(f"config has {name!r}; known options are {', '.join(_OPTAX)}")
+    check_known(config, _OPTAX)
     sums, counts, hyperparams = _parts(opt_state)
     given = {k: v for k, v in {**config, **hyperparams}.items() if v is not None}
     if "learning_rate" not in given:

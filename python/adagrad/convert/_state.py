@@ -17,6 +17,13 @@ Array = npt.NDArray[Any]
 State = dict[str, Any]
 
 
+def check_known(config: Mapping[str, Any], names: Mapping[str, str]) -> None:
+    """Raise if a config has an option that no AdaGrad of the system has."""
+    for name in config:
+        if name not in names:
+            raise TypeError(f"config has {name!r}; known options are {', '.join(names)}")
+
+
 def rule_of(
     system: str, names: Mapping[str, str], options: Mapping[str, Any], **others: Any
 ) -> Rule:

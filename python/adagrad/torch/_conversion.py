@@ -12,6 +12,7 @@ from adagrad.rule import Rule
 from adagrad.tables.table import Table
 from adagrad.torch._groups import Groups
 from adagrad.torch._table_state import restore_state
+from adagrad.torch._table_weight import dtype_name
 from adagrad.torch.embedding import TableEmbeddingBag
 from adagrad.torch.optimizer import Adagrad
 
@@ -222,17 +223,13 @@ def _bags_like(
     """Return a module like this one, whose params and accumulators are yet to be copied."""
     weight, half = bag.weight, None
     if weight.dtype.itemsize == 2 and state:
-        half = _name_of(state["sum"].dtype)
-    dtype = _name_of(weight.dtype)
+        half = dtype_name(state["sum"].dtype)
+    dtype = dtype_name(weight.dtype)
     table = Table(bag.num_embeddings, bag.embedding_dim, rule, dtype, state_dtype=half)
     bags = TableEmbeddingBag(table, **{name: getattr(bag, name) for name in _OPTIONS})
     bags.requires_grad_(weight.requires_grad)
     bags.train(bag.training)
     return bags
-
-
-def _name_of(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _replace(model: torch.nn.Module, found: _Found, new: torch.nn.Module) -> torch.nn.Module:

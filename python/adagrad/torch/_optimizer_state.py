@@ -25,7 +25,6 @@ __all__ = [
     "name_of",
     "new_sum",
     "read_entries",
-    "rule_entry",
 ]
 
 # Dtypes of params, and of their accumulators.

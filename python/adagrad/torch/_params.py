@@ -11,7 +11,7 @@ import adagrad._core as _core
 from adagrad.rule import Rule
 from adagrad.tables.table import Table
 from adagrad.torch._bags import Bags, by_table
-from adagrad.torch._table_weight import TableWeight, weight_of
+from adagrad.torch._table_weight import TableWeight, dtype_name, weight_of
 
 __all__ = ["renormalize", "table_of"]
 
@@ -21,7 +21,7 @@ def table_of(params: torch.Tensor, rule: Rule | None) -> Table:
     if params.ndim != 2:
         raise ValueError(f"embeddings must have two dimensions, got shape {tuple(params.shape)}")
     rows, dim = params.shape
-    table = Table(rows, dim, rule, str(params.dtype).removeprefix("torch."))
+    table = Table(rows, dim, rule, dtype_name(params.dtype))
     weight_of(table).detach().copy_(params)
     return table
 

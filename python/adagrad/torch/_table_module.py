@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ from adagrad.torch._table_weight import TableWeight, weight_of
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["TableModule", "names_of", "real_dtype"]
+__all__ = ["TableModule", "real_dtype"]
 
 
 class TableModule(torch.nn.Module):
@@ -59,7 +58,7 @@ class TableModule(torch.nn.Module):
         trains = trains or [True] * len(given)
         weights = list(map(weight_of, given, trains))  # raises before the first change
         self._tables = given
-        self._tied = dict(zip(names_of("weight", len(given)), weights, strict=True))
+        self._tied = dict(zip(_weight_names(len(given)), weights, strict=True))
         self._only_read = [weight for weight in weights if weight.is_private]
         self._parameters.update(self._tied)
 
@@ -156,11 +155,18 @@ class TableModule(torch.nn.Module):
             )
         return super().__getattr__(name)
 
+    def _keys(self, prefix: str) -> dict[str, dict[str, str]]:
+        """Return the keys of a state, by the name of the weight and by kind."""
+        return {
+            name: {kind: prefix + name.replace("weight", kind) for kind in KINDS}
+            for name in self._tied
+        }
+
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        for name, weight in self._tied.items():
-            for kind in KINDS:
+        for name, keys in self._keys(prefix).items():
+            weight = self._tied[name]
+            for kind, key in keys.items():
                 keeps = kind == "weight" and keep_vars
-                key = prefix + name.replace("weight", kind)
                 destination[key] = weight if keeps else state_of(weight, kind)
         with self._without_weights():
             super()._save_to_state_dict(destination, prefix, keep_vars)
@@ -179,8 +185,8 @@ class TableModule(torch.nn.Module):
         rest = (local_metadata, strict, missing_keys, unexpected, error_msgs)
         with self._without_weights():
             super()._load_from_state_dict(state_dict, prefix, *rest)  # calls hooks
-        names = {name: [name.replace("weight", kind) for kind in KINDS] for name in self._tied}
-        own = {prefix + n for n in itertools.chain(*names.values())}
+        keys = self._keys(prefix)
+        own = {key for of_one in keys.values() for key in of_one.values()}
         earlier = prefix + "_extra_state"
         is_earlier = isinstance(state_dict.get(earlier), dict) and own.isdisjoint(state_dict)
         unexpected_keys += [
@@ -188,13 +194,13 @@ class TableModule(torch.nn.Module):
         ]
         try:
             if is_earlier:
-                state_dict = self._in_earlier(state_dict[earlier], earlier, prefix)
+                state_dict = self._in_earlier(state_dict[earlier], earlier, keys)
             found = []
             for name, weight in self._tied.items():
-                keys = dict(zip(KINDS, (prefix + n for n in names[name]), strict=True))
-                state = {kind: state_dict[key] for kind, key in keys.items() if key in state_dict}
+                at = keys[name].items()
+                state = {kind: state_dict[key] for kind, key in at if key in state_dict}
                 if set(state) != {"weight"}:  # what a torch.nn.EmbeddingBag has
-                    missing_keys += [key for kind, key in keys.items() if kind not in state]
+                    missing_keys += [key for kind, key in at if kind not in state]
                 key = prefix + name.replace("weight", "{}")
                 found.append((weight, state, check_state(weight, state, key)))
         except (TypeError, ValueError, OSError, RuntimeError) as error:
@@ -203,15 +209,17 @@ class TableModule(torch.nn.Module):
         for weight, state, read in found:
             restore_state(weight, state, read)
 
-    def _in_earlier(self, extra: dict[str, Any], key: str, prefix: str) -> dict[str, torch.Tensor]:
+    def _in_earlier(
+        self, extra: dict[str, Any], key: str, keys: dict[str, dict[str, str]]
+    ) -> dict[str, torch.Tensor]:
         """Return the tensors in the extra state that this module once had."""
         states = extra.get("tables")
         if not isinstance(states, list) or len(states) != len(self._tied):
             raise ValueError(f"{key} must be that of {len(self._tied)} tables")
         found = {}
-        for t, (name, state) in enumerate(zip(self._tied, states, strict=True)):
+        for t, (of_one, state) in enumerate(zip(keys.values(), states, strict=True)):
             for kind, value in earlier_state(f"{key} of tables[{t}]", state).items():
-                found[prefix + name.replace("weight", kind)] = value
+                found[of_one[kind]] = value
         return found
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -236,9 +244,8 @@ def _check_replica(replica: DistributedDataParallel, stepped: list[TableWeight])
             )
 
 
-def names_of(name: str, tables: int) -> list[str]:
-    """Return the names of what each of several tables has; the name itself for one table."""
-    return [name] if tables == 1 else [f"{name}_{t}" for t in range(tables)]
+def _weight_names(tables: int) -> list[str]:
+    return ["weight"] if tables == 1 else [f"weight_{t}" for t in range(tables)]
 
 
 def _check_tables(tables: object) -> tuple[Table, ...]:

@@ -12,7 +12,7 @@ import torch
 from adagrad.tables.layout import BYTES
 from adagrad.tables.table import Table
 
-__all__ = ["TableWeight", "tensor_over", "view_or_copy", "weight_of"]
+__all__ = ["TableWeight", "dtype_name", "tensor_over", "view_or_copy", "weight_of"]
 
 # The dtypes of tables. NumPy has no bfloat16, so that torch looks at its bits as another.
 _DTYPES = {
@@ -165,6 +165,11 @@ def weight_of(table: Table, requires_grad: bool = True) -> TableWeight:
     weight._seen, weight._shown = weight._version, weakref.WeakValueDictionary()
     _WEIGHTS[id(table)] = weight
     return weight
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return the name that tables and NumPy give to a dtype of torch."""
+    return str(dtype).removeprefix("torch.")
 
 
 def view_or_copy(tensor: torch.Tensor, *shape: Any) -> torch.Tensor:

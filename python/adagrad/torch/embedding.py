@@ -20,6 +20,7 @@ from adagrad.torch._options import BagMode, Reduction, check_norm, check_reducti
 from adagrad.torch._params import renormalize, table_of
 from adagrad.torch._pooling import Call, differentiable_pool, pool
 from adagrad.torch._table_module import TableModule, real_dtype
+from adagrad.torch._table_weight import dtype_name
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -377,5 +378,5 @@ def _check_tensor(name: str, tensor: object, dtypes: Sequence[torch.dtype]) -> N
             f" {tensor.device}"
         )
     if tensor.dtype not in dtypes:
-        wanted = " or ".join(str(dtype).partition(".")[2] for dtype in dtypes)
+        wanted = " or ".join(map(dtype_name, dtypes))
         raise TypeError(f"{name} must have dtype {wanted}, got {tensor.dtype}")
