@@ -19,16 +19,10 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim import swa_utils
 
 from adagrad.torch import TableEmbeddingBag
+from torch_tables import DIM, ROWS, make
 
 # torch's own optimizer makes sparse tensors without this choice, and warns.
 torch.sparse.check_sparse_tensor_invariants.disable()
-
-ROWS, DIM = 12, 4
-
-
-def make(rows=ROWS, dim=DIM, seed=0, **options):
-    rule = adagrad.preset("torch", lr=0.1)
-    return Table(rows, dim, rule, init="normal", init_scale=1.0, seed=seed, **options)
 
 
 class Model(torch.nn.Module):

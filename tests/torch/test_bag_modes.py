@@ -20,24 +20,7 @@ need_packages("torch")
 import torch
 
 from adagrad.torch import TableEmbeddingBag
-
-ROWS, DIM = 12, 4  # few rows: most ids of a batch repeat
-
-
-def make(rows=ROWS, dim=DIM, seed=0, **options):
-    rule = options.pop("rule", adagrad.preset("torch", lr=0.1))
-    return Table(rows, dim, rule, init="normal", init_scale=1.0, seed=seed, **options)
-
-
-def theirs(table, **options):
-    """Return torch's module with the params of the table, and its optimizer."""
-    w = torch.from_numpy(np.array(table.weights)).reshape(table.rows, table.dim)
-    module = torch.nn.EmbeddingBag.from_pretrained(w, freeze=False, **options)
-    return module, torch.optim.Adagrad(module.parameters(), lr=0.1)
-
-
-def held(*tables):
-    return [(t._memory.tobytes(), t.steps, t.skipped, t.rule) for t in tables]
+from torch_tables import DIM, ROWS, held, make, theirs
 
 
 def draw_bags(rng, rows=ROWS, bags=7):
@@ -580,7 +563,7 @@ def test_bad_options(error, message, options):
 
 
 def test_sizes_instead_of_a_table():
-    """Who types the arguments of torch.nn.EmbeddingBag is told what to type."""
+    """The error names the call for someone who types the arguments of torch.nn.EmbeddingBag."""
     with pytest.raises(TypeError, match=r"got 1000: make one with adagrad\.Table\(1000, dim\)"):
         TableEmbeddingBag(1000, 16)
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import adagrad
 from adagrad import Table
 from adagrad.tables import header as file_header
 from checks import need_packages
@@ -21,8 +20,7 @@ import torch
 from torch._subclasses import FakeTensorMode
 
 from adagrad.torch import TableEmbeddingBag
-
-ROWS, DIM = 12, 4
+from torch_tables import DIM, ROWS, held, make
 
 STORAGES = [
     {},
@@ -35,15 +33,6 @@ STORAGES = [
     {"dtype": "bfloat16", "dim": 3, "state": "row"},
     {"dim": 1},
 ]
-
-
-def make(rows=ROWS, dim=DIM, seed=0, **options):
-    rule = options.pop("rule", adagrad.preset("torch", lr=0.1))
-    return Table(rows, dim, rule, init="normal", init_scale=1.0, seed=seed, **options)
-
-
-def held(*tables):
-    return [(t._memory.tobytes(), t.steps, t.skipped, t.seed, t.rule) for t in tables]
 
 
 def train(bags, seed=0):

@@ -293,7 +293,7 @@ def test_nothing_is_lost(kind, dtype):
 
 
 def test_params_alone():
-    """Without optimizer, tables take the rule that is given, and start anew."""
+    """Without an optimizer, tables take the given rule and the state of new tables."""
     rule = Rule(lr=0.5)
     bag = nn.EmbeddingBag(5, 2, mode="sum")
     weight = bag.weight.detach().clone()

@@ -19,7 +19,9 @@ need_packages("torch")
 
 import torch
 
+import torch_tables
 from adagrad.torch import TableEmbeddingBag
+from torch_tables import held
 
 # torch's own optimizer makes sparse tensors without this choice, and warns.
 torch.sparse.check_sparse_tensor_invariants.disable()
@@ -28,23 +30,15 @@ ROWS, DIM = 30, 4  # few rows: most ids of a batch repeat
 
 
 def make(rows=ROWS, dim=DIM, seed=0, **options):
-    rule = options.pop("rule", adagrad.preset("torch", lr=0.1))
-    return Table(rows, dim, rule, init="normal", init_scale=1.0, seed=seed, **options)
+    return torch_tables.make(rows, dim, seed, **options)
 
 
 def theirs(table, **options):
-    """Return torch's module with the params of the table, and its optimizer."""
-    w = torch.from_numpy(np.array(table.weights)).reshape(table.rows, table.dim)
-    module = torch.nn.EmbeddingBag.from_pretrained(w, freeze=False, sparse=True, **options)
-    return module, torch.optim.Adagrad(module.parameters(), lr=0.1)
+    return torch_tables.theirs(table, sparse=True, **options)
 
 
 def ids(rng, *shape, dtype=np.int64):
     return torch.from_numpy(rng.integers(0, ROWS, shape).astype(dtype))
-
-
-def held(*tables):
-    return [(t._memory.tobytes(), t.steps, t.skipped, t.rule) for t in tables]
 
 
 def values(module):

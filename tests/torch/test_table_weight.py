@@ -20,8 +20,7 @@ import torch.nn.utils.parametrize
 import torch.nn.utils.prune
 
 from adagrad.torch import TableEmbeddingBag
-
-ROWS, DIM = 12, 4
+from torch_tables import DIM, ROWS, held, make
 
 STORAGES = [
     {},
@@ -35,18 +34,9 @@ STORAGES = [
 ]
 
 
-def make(rows=ROWS, dim=DIM, seed=0, **options):
-    rule = adagrad.preset("torch", lr=0.1)
-    return Table(rows, dim, rule, init="normal", init_scale=1.0, seed=seed, **options)
-
-
 def gathered(table):
     """Return the params as the table itself reads them."""
     return torch.from_numpy(table.gather(np.arange(table.rows))).reshape(table.rows, table.dim)
-
-
-def held(*tables):
-    return [(t._memory.tobytes(), t.steps) for t in tables]
 
 
 def train(bags, seed=0):
