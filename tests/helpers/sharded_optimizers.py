@@ -266,6 +266,28 @@ def sharded_network(mesh: DeviceMesh) -> nn.Module:
     return model
 
 
+Pair = tuple[list[nn.Module], list[torch.optim.Optimizer]]
+
+
+def sharded_pair(mesh: DeviceMesh, *classes: Any) -> Pair:
+    """Return equal models with optimizers of these two classes; the first model has trained."""
+    models = [sharded_network(mesh) for _ in classes]
+    opts = [cls(m.parameters(), lr=0.1) for cls, m in zip(classes, models, strict=True)]
+    trained(models[0], opts[0])
+    return models, opts
+
+
+def assert_the_second_goes_on(pair: Pair, of_model: Any, of_opt: Any, options: Any = None) -> None:
+    """Load the states of the first into the second, and train both."""
+    models, opts = pair
+    of_dcp.set_state_dict(
+        models[1], opts[1], model_state_dict=of_model, optim_state_dict=of_opt, options=options
+    )
+    for model, opt in zip(models, opts, strict=True):
+        trained(model, opt)
+    assert_close(*(list(model.parameters()) for model in models))
+
+
 @case
 def states_pass_between_the_classes(mesh: DeviceMesh, folder: Path) -> None:
     kinds = (OURS, THEIRS, TEXTBOOK)
@@ -274,22 +296,11 @@ def states_pass_between_the_classes(mesh: DeviceMesh, folder: Path) -> None:
             continue
         if first is second is THEIRS:
             continue
-        models = [sharded_network(mesh) for _ in range(2)]
-        opts = [cls(m.parameters(), lr=0.1) for cls, m in zip((first, second), models, strict=True)]
-        trained(models[0], opts[0])
+        models, opts = pair = sharded_pair(mesh, first, second)
         options = of_dcp.StateDictOptions(full_state_dict=whole, broadcast_from_rank0=whole)
         # torch's own optimizer shares the tensors that it loads.
         states = copy.deepcopy(of_dcp.get_state_dict(models[0], opts[0], options=options))
-        of_dcp.set_state_dict(
-            models[1],
-            opts[1],
-            model_state_dict=states[0],
-            optim_state_dict=states[1],
-            options=options,
-        )
-        for model, opt in zip(models, opts, strict=True):
-            trained(model, opt)
-        assert_close(*(list(model.parameters()) for model in models))
+        assert_the_second_goes_on(pair, *states, options)
         assert {float(state["step"]) for state in opts[1].state.values()} == {6.0}
 
 
@@ -297,43 +308,22 @@ def states_pass_between_the_classes(mesh: DeviceMesh, folder: Path) -> None:
 def files_pass_between_the_classes(mesh: DeviceMesh, folder: Path) -> None:
     pairs = ((OURS, THEIRS), (THEIRS, OURS), (TEXTBOOK, TEXTBOOK))
     for k, (first, second) in enumerate(pairs):
-        models = [sharded_network(mesh) for _ in range(2)]
-        opts = [cls(m.parameters(), lr=0.1) for cls, m in zip((first, second), models, strict=True)]
-        trained(models[0], opts[0])
+        pair = sharded_pair(mesh, first, second)
         saved, loaded = (
             dict(zip(("model", "opt"), of_dcp.get_state_dict(m, opt), strict=True))
-            for m, opt in zip(models, opts, strict=True)
+            for m, opt in zip(*pair, strict=True)
         )
         dcp.save(saved, checkpoint_id=str(folder / str(k)))
         dcp.load(loaded, checkpoint_id=str(folder / str(k)))
-        of_dcp.set_state_dict(
-            models[1],
-            opts[1],
-            model_state_dict=loaded["model"],
-            optim_state_dict=loaded["opt"],
-        )
-        for model, opt in zip(models, opts, strict=True):
-            trained(model, opt)
-        assert_close(*(list(model.parameters()) for model in models))
+        assert_the_second_goes_on(pair, loaded["model"], loaded["opt"])
 
 
 @case
 def flat_states_keep_the_rule(mesh: DeviceMesh, folder: Path) -> None:
     options = of_dcp.StateDictOptions(flatten_optimizer_state_dict=True)
-    models = [sharded_network(mesh) for _ in range(2)]
-    opts = [TEXTBOOK(model.parameters(), lr=0.1) for model in models]
-    trained(models[0], opts[0])
+    models, opts = pair = sharded_pair(mesh, TEXTBOOK, TEXTBOOK)
     states = of_dcp.get_state_dict(models[0], opts[0], options=options)
-    of_dcp.set_state_dict(
-        models[1],
-        opts[1],
-        model_state_dict=states[0],
-        optim_state_dict=states[1],
-        options=options,
-    )
-    for model, opt in zip(models, opts, strict=True):
-        trained(model, opt)
-    assert_close(*(list(model.parameters()) for model in models))
+    assert_the_second_goes_on(pair, *states, options)
 
 
 @case
