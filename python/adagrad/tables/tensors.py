@@ -16,7 +16,7 @@ from typing import Any
 
 StrPath = str | os.PathLike[str]
 
-ITEM_BYTES = {"F64": 8, "F32": 4, "U32": 4, "BF16": 2, "F16": 2, "U8": 1}
+ITEM_BYTES = {"F64": 8, "F32": 4, "U32": 4, "BF16": 2, "F16": 2, "U16": 2, "U8": 1}
 
 _LONGEST_HEADER = 100_000_000  # the limit of safetensors
 _LONGEST_MESSAGE = 900
