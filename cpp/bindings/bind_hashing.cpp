@@ -108,7 +108,7 @@ class Hasher {
 
   py::tuple encode(const py::list& objects) const {
     Lent lent(encoder_, objects);
-    const bool has_values = encoder_.plan().has_values;
+    const bool has_values = encoder_.has_values(lent.batches);
     if (!encoder_.is_fixed(lent.batches)) {
       Varied out;
       {

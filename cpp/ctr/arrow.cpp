@@ -16,7 +16,7 @@ Type type_of(std::string_view format) {
       {"I", Type::u32},     {"L", Type::u64},        {"e", Type::f16},        {"f", Type::f32},
       {"g", Type::f64},     {"u", Type::text32},     {"z", Type::text32},     {"U", Type::text64},
       {"Z", Type::text64},  {"vu", Type::text_view}, {"vz", Type::text_view}, {"+l", Type::list32},
-      {"+L", Type::list64},
+      {"+L", Type::list64}, {"+m", Type::list32},
   };
   for (const auto& [name, type] : names) {
     if (format == name) return type;
@@ -112,6 +112,29 @@ std::pair<std::int64_t, std::int64_t> check_values(Column& c, const ArrowArray& 
 enum class Inside : std::uint8_t { batch, list, dictionary };
 
 Column view_of(const ArrowSchema& schema, const ArrowArray& array, std::int64_t begin,
+               std::int64_t n, Inside inside);
+
+// The keys and the values [first, first + n) of maps, which Arrow stores as lists of structs.
+std::vector<Column> entries_of(const ArrowSchema& schema, const ArrowArray& array,
+                               std::int64_t first, std::int64_t n) {
+  require(std::string_view(schema.format) == "+s" && schema.n_children == 2 &&
+              array.n_children == 2 && array.offset >= 0 && first <= array.length - n,
+          "it has no entries");
+  const auto* const validity =
+      static_cast<const std::uint8_t*>(array.n_buffers > 0 ? array.buffers[0] : nullptr);
+  const std::int64_t begin = array.offset + first;
+  for (std::int64_t i = begin; validity != nullptr && array.null_count != 0 && i < begin + n; ++i) {
+    require((validity[i / 8] >> i % 8 & 1) != 0, "an entry of a map is missing");
+  }
+  std::vector<Column> out;
+  for (int child = 0; child < 2; ++child) {
+    out.push_back(view_of(*schema.children[child], *array.children[child], begin, n, Inside::list));
+    out.back().offset += static_cast<std::size_t>(array.offset);
+  }
+  return out;
+}
+
+Column view_of(const ArrowSchema& schema, const ArrowArray& array, std::int64_t begin,
                std::int64_t n, Inside inside) {
   Column c{};
   c.type = type_of(schema.format);
@@ -153,8 +176,12 @@ Column view_of(const ArrowSchema& schema, const ArrowArray& array, std::int64_t 
                               Inside::dictionary));
   } else if (is_list(c)) {
     require(array.n_children == 1, "it has no items");
-    c.child.push_back(
-        view_of(*schema.children[0], *array.children[0], first, last - first, Inside::list));
+    const ArrowSchema& items = *schema.children[0];
+    if (std::string_view(schema.format) == "+m") {
+      c.child = entries_of(items, *array.children[0], first, last - first);
+    } else {
+      c.child.push_back(view_of(items, *array.children[0], first, last - first, Inside::list));
+    }
   }
   return c;
 }

@@ -44,7 +44,8 @@ class TypeMismatch : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Texts and lists are named by the width of their offsets. A text is a sequence of any bytes.
+// Texts and lists are named by the width of their offsets. A text is a sequence of any bytes. A map
+// is a list of keys, each with a value.
 enum class Type : std::uint8_t {
   null,
   boolean,
@@ -75,7 +76,7 @@ struct Column {
   const void* data;               // values, indices, views, or the bytes of texts
   const void* offsets;            // of texts and lists
   const void* const* view_bytes;  // the buffers that views point into
-  std::vector<Column> child;      // one element: the items of a list or the values of a dictionary
+  std::vector<Column> child;      // the items of a list, keys and values of maps, or a dictionary's
   std::shared_ptr<const void> copy;  // of values or offsets that are not aligned
   // The hashes of the values of a dictionary, if computing them once pays.
   std::shared_ptr<const std::vector<std::uint64_t>> distinct;
@@ -96,6 +97,8 @@ inline bool is_number(const Column& c) {
 }
 
 inline bool is_list(const Column& c) { return c.type == Type::list32 || c.type == Type::list64; }
+
+inline bool is_map(const Column& c) { return c.child.size() == 2; }
 
 }  // namespace
 }  // namespace adagrad

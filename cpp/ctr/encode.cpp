@@ -18,7 +18,8 @@ struct Entries {
   std::vector<std::uint64_t> hashes;
   std::vector<float> values;        // empty if all are 1
   std::vector<std::size_t> starts;  // of each row, and the end; empty if each row has one entry
-  std::vector<double> numbers;      // scratch memory
+  std::vector<std::uint64_t> keys;  // scratch memory, as are the numbers
+  std::vector<double> numbers;
 
   std::size_t start(std::size_t row) const { return starts.empty() ? row : starts[row]; }
   float value(std::size_t k) const { return values.empty() ? 1.0f : values[k]; }
@@ -36,6 +37,11 @@ std::string label(const Field& field) { return "X['" + field.name + "']"; }
 inline std::size_t offset_at(const Column& c, std::size_t i) {
   return static_cast<std::size_t>(c.type == Type::list32 ? as<std::int32_t>(c.offsets)[i]
                                                          : as<std::int64_t>(c.offsets)[i]);
+}
+
+// Whether value i of a column of numbers is not null; NaN is not.
+inline bool is_there(const Column& c, std::size_t i) {
+  return c.type != Type::null && (c.validity == nullptr || bit(c.validity, c.offset + i));
 }
 
 // Hashes the values [begin, begin + n) of a column, one entry per row.
@@ -111,6 +117,41 @@ inline Entries read_lists(const Plan& plan, const Field& field, const Column& c,
   return out;
 }
 
+// Hashes the keys of maps [begin, begin + n), in order, one entry per key that has a value.
+inline void read_maps(const Plan& plan, const Field& field, const Column& c, std::size_t begin,
+                      std::size_t n, Entries& out) {
+  const Column& values = c.child[1];
+  const std::size_t at = c.offset + begin, first = offset_at(c, at);
+  const std::size_t count = offset_at(c, at + n) - first;
+  read_values(field, c.child[0], first, count, out);
+  out.numbers.resize(count);
+  read_numbers(values, first, count, out.numbers.data());
+  out.keys.swap(out.hashes);
+  out.hashes.clear();
+  out.starts.assign(1, 0);
+  for (std::size_t i = at; i < at + n; ++i) {
+    if (c.validity != nullptr && !bit(c.validity, i)) {
+      if (!plan.skip_missing) {
+        out.hashes.push_back(field.seed);
+        out.values.push_back(1.0f);
+      }
+    } else {
+      for (std::size_t k = offset_at(c, i) - first; k < offset_at(c, i + 1) - first; ++k) {
+        if (out.keys[k] == field.seed || !is_there(values, first + k)) continue;
+        const float value = static_cast<float>(out.numbers[k]);
+        if (!(std::fabs(value) <= largest_value)) throw TooLarge{begin + i - at, out.numbers[k]};
+        out.hashes.push_back(out.keys[k]);
+        out.values.push_back(value);
+      }
+      const float length = static_cast<float>(out.hashes.size() - out.starts.back());
+      for (std::size_t k = out.starts.back(); plan.mean && k < out.values.size(); ++k) {
+        out.values[k] /= length;
+      }
+    }
+    out.starts.push_back(out.hashes.size());
+  }
+}
+
 // Combines every entry of a with every entry of b, row by row. The first row is row `begin`.
 inline Entries cross(const Entries& a, const Entries& b, std::uint64_t seed, std::size_t begin,
                      std::size_t rows) {
@@ -151,6 +192,8 @@ void for_each_block(const Plan& plan, std::vector<ColumnBatch>& batches, Diction
       for (std::size_t part = 2; part < field.parts.size(); ++part) {
         entries[f] = cross(entries[f], entries[field.parts[part]], field.seed, begin, n);
       }
+    } else if (is_map(columns[f])) {
+      read_maps(plan, field, columns[f], begin, n, entries[f]);
     } else if (is_list(columns[f])) {
       entries[f] = read_lists(plan, field, columns[f], begin, n);
     } else {
@@ -267,6 +310,9 @@ ColumnBatch Encoder::batch_of(const ArrowSchema& schema, const ArrowArray& array
     const bool fits = kind == Kind::category || is_number(c) ||
                       (kind == Kind::bins && is_list(c) && is_number(c.child[0]));
     if (!fits) throw TypeMismatch(name + "must hold numbers");
+    if (is_map(c) && !(kind == Kind::category && is_number(c.child[1]))) {
+      throw TypeMismatch(name + "must map categories to numbers");
+    }
   }
   return batch;
 }
@@ -281,6 +327,14 @@ bool Encoder::is_fixed(const std::vector<ColumnBatch>& batches) const {
     }
   }
   return true;
+}
+
+bool Encoder::has_values(const std::vector<ColumnBatch>& batches) const {
+  if (plan_.has_values) return true;
+  for (const ColumnBatch& batch : batches) {
+    if (std::any_of(batch.columns.begin(), batch.columns.end(), is_map)) return true;
+  }
+  return false;
 }
 
 std::vector<std::uint32_t> Encoder::fixed_bounds() const {
@@ -322,12 +376,13 @@ void Encoder::encode_fixed(std::vector<ColumnBatch>& batches, std::uint32_t* slo
 
 Varied Encoder::encode_varied(std::vector<ColumnBatch>& batches) const {
   Varied out;
+  const bool has_values = this->has_values(batches);
   std::size_t rows = 0;
   for (const ColumnBatch& batch : batches) rows += batch.rows;
   out.bounds.reserve(rows * regions + 1);
   out.slots.reserve(rows * plan_.fields.size());
   out.fields.reserve(rows * plan_.fields.size());
-  if (plan_.has_values) out.values.reserve(rows * plan_.fields.size());
+  if (has_values) out.values.reserve(rows * plan_.fields.size());
   std::vector<std::uint32_t> next;  // where the next entry of each region of each row goes
   // A counting sort of each block by row and region: count, add up, move. It is stable, so the
   // entries of a region keep the order of their fields.
@@ -366,11 +421,11 @@ Varied Encoder::encode_varied(std::vector<ColumnBatch>& batches) const {
     }
     out.slots.resize(end);
     out.fields.resize(end);
-    if (plan_.has_values) out.values.resize(end);
+    if (has_values) out.values.resize(end);
     for_each_entry([&](std::size_t field, std::uint32_t slot, std::size_t k, std::uint32_t& at) {
       out.slots[at] = slot;
       out.fields[at] = static_cast<std::uint16_t>(field);
-      if (plan_.has_values) out.values[at] = entries[field].value(k);
+      if (has_values) out.values[at] = entries[field].value(k);
       ++at;
     });
   };

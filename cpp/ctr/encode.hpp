@@ -27,7 +27,7 @@ struct Plan {
   unsigned bits;
   bool skip_missing;
   bool mean;        // an entry of a list of n has the value 1 / n
-  bool has_values;  // some entry may have a value other than 1
+  bool has_values;  // some entry may have a value other than 1, even if no column holds maps
 };
 
 struct ColumnField {
@@ -83,6 +83,9 @@ class Encoder {
 
   // Whether every row has the same entries in the same order.
   bool is_fixed(const std::vector<ColumnBatch>& batches) const;
+
+  // Whether the entries have values; if not, all of them are 1.
+  bool has_values(const std::vector<ColumnBatch>& batches) const;
 
   // For batches that are fixed: bounds [regions + 1] and the field of each entry of a row.
   std::vector<std::uint32_t> fixed_bounds() const;

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from adagrad._text import one_line, shortened
 
-__all__ = ["damage", "opaque", "type_name", "without"]
+__all__ = ["as_list", "damage", "opaque", "type_name", "without"]
 
 # Extension types whose storage says what the values are.
 _CLEAR = {
@@ -151,6 +151,17 @@ def opaque(kind: pa.DataType, metadata: Mapping[bytes, bytes] | None = None) -> 
         if kind is None:
             return None
     return None
+
+
+def as_list(maps: pa.MapArray, entries: pa.Array) -> pa.ListArray:
+    """Return one array of the entries of maps, such as all keys, as a list for each map."""
+    return pa.Array.from_buffers(
+        pa.list_(entries.type),
+        len(maps),
+        maps.buffers()[:2],
+        offset=maps.offset,
+        children=[entries],
+    )
 
 
 def without(table: pa.Table, rows: Collection[int]) -> pa.Table:

@@ -113,6 +113,13 @@ def encode(columns, kinds, *, bits, crosses=(), wide=(), null="value", multi="su
                 present = [x for x in cell if not is_missing(x)]
                 weight = np.float32(1) / np.float32(len(present) or 1) if multi == "mean" else 1
                 found[name] = [(hash_of(x, kind, s), weight) for x in present]
+            elif isinstance(cell, dict):
+                present = {key: value for key, value in cell.items() if value is not None}
+                weight = np.float32(len(present) or 1) if multi == "mean" else 1
+                found[name] = [
+                    (hash_of(key, kind, s), np.float32(value) / weight)
+                    for key, value in present.items()
+                ]
             elif is_missing(cell):
                 found[name] = [(s, 1)] if null == "value" else []
             else:

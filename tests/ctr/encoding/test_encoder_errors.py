@@ -79,7 +79,7 @@ def test_bad_parameters(params, error, message):
         ),
         ({"x": [1, 2], "y": [1]}, None, ValueError, "columns of different lengths"),
         (
-            {"x": [{"a": 1}]},
+            {"x": pa.array([{"a": 1}], pa.struct({"a": pa.int64()}))},
             None,
             TypeError,
             r"X\['x'\] has type struct.*, which cannot be encoded",

@@ -43,6 +43,8 @@ def array_of(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
         if hasattr(values, "__arrow_c_stream__"):
             return pa.chunked_array(values)
         values = with_clear_values(values)
+        if isinstance(values, pa.Array):
+            return values
         if isinstance(values, np.ndarray):
             values = np.require(values, requirements="A")
         return pa.array(values, from_pandas=True)  # NaN in an object array is a missing value
@@ -98,6 +100,8 @@ def with_clear_values(values: Any) -> Any:
     types = {type(value) for value in values}
     if not types.isdisjoint(_SETS):  # the order of text in a set changes from run to run
         values = [_sorted(value) if type(value) in _SETS else value for value in values]
+    if any(issubclass(kind, Mapping) for kind in types):
+        return _maps(values)
     if types.isdisjoint(_MOMENTS):
         _check_types(types, values)
         return values
@@ -108,6 +112,30 @@ def with_clear_values(values: Any) -> Any:
         raise TypeError(f"its values have the types {', '.join(clash)}")
     code = "M8" if np.datetime64 in kinds else "m8"
     return _in_unit_of_arrow(np.array(list(values), dtype=code))
+
+
+def _maps(values: Iterable[Any]) -> pa.MapArray:
+    """Return dicts as maps; pyarrow would make a struct with a field for each key of any."""
+    keys: list[Any] = []
+    items: list[Any] = []
+    ends: list[int | None] = []
+    for value in values:
+        missing = value is None or (isinstance(value, float) and value != value)
+        if not missing and not isinstance(value, Mapping):
+            raise TypeError(f"it mixes dicts and {type(value).__name__}")
+        ends.append(None if missing else len(keys))
+        if not missing:
+            keys += value.keys()
+            items += value.values()
+    for item in items:
+        if not (item is None or isinstance(item, (Number, np.bool_))):
+            raise TypeError(f"a dict has the value {item!r}, which is not a number")
+    if why := mixture(keys):
+        raise TypeError(f"of the keys of its dicts, {why}")
+    numbers = pa.array([None if item is None else float(item) for item in items], pa.float64())
+    return pa.MapArray.from_arrays(
+        pa.array([*ends, len(keys)], pa.int32()), pa.array(keys), numbers
+    )
 
 
 def _sorted(values: Iterable[Any]) -> list[Any]:

@@ -65,7 +65,7 @@ def open_columns(
     if isinstance(X, Mapping):
         X = _of_mapping(X)
     elif pandas is not None and isinstance(X, pandas.DataFrame):
-        X = _of_pandas(X)
+        X = _of_pandas(X, pandas)
     # The memory of these can be checked: buffers that come through a capsule have no size.
     if isinstance(X, pa.Table):
         return X.to_reader()
@@ -115,7 +115,7 @@ def _of_mapping(X: Mapping[str, Any]) -> pa.Table:
     return pa.table(columns)
 
 
-def _of_pandas(X: Any) -> pa.Table:
+def _of_pandas(X: Any, pandas: Any) -> pa.Table:
     # The capsule interface would turn an index that is not a range into another column.
     for position, dtype in enumerate(X.dtypes):
         if isinstance(dtype, np.dtype) and dtype.kind == "O":
@@ -127,6 +127,8 @@ def _of_pandas(X: Any) -> pa.Table:
                     f"X[{name!r}] cannot be converted to an Arrow array: {error}"
                 ) from None
             if clear is not values:
+                if isinstance(clear, pa.Array):
+                    clear = pandas.array(clear, dtype=pandas.ArrowDtype(clear.type))
                 X = X.copy(deep=False)
                 X.isetitem(position, clear)
     try:
@@ -158,6 +160,21 @@ def _is_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
+def _is_map(kind: pa.DataType) -> bool:
+    """Return whether values are maps, or lists of keys with values, as polars has them."""
+    if pa.types.is_map(kind):
+        return True
+    if not (_is_list(kind) and pa.types.is_struct(kind.value_type)):
+        return False
+    return [field.name for field in kind.value_type] == ["key", "value"]
+
+
+def _key_and_item(kind: pa.DataType) -> tuple[pa.DataType, pa.DataType]:
+    if pa.types.is_map(kind):
+        return kind.key_type, kind.item_type
+    return kind.value_type[0].type, kind.value_type[1].type
+
+
 def default_kind(kind: pa.DataType, numeric: str) -> str | None:
     """Return the default kind of a field of this type; None for a column of nulls."""
     if isinstance(kind, pa.BaseExtensionType):
@@ -179,6 +196,11 @@ def is_number_type(kind: pa.DataType) -> bool:
     if pa.types.is_run_end_encoded(kind):
         return is_number_type(kind.value_type)
     return _is_number(kind) and not pa.types.is_null(kind)
+
+
+def _is_measure(kind: pa.DataType) -> bool:
+    """Return whether the values of a map may have this type: they are numbers."""
+    return _is_number(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind)
 
 
 def _target(kind: pa.DataType, as_number: bool) -> pa.DataType | None:
@@ -204,6 +226,8 @@ def _is_read(kind: pa.DataType, as_number: bool) -> bool:
     """Return whether the compiled encoder reads this type without conversion."""
     if kind in (_NUMBERS if as_number else _CATEGORIES):
         return True
+    if pa.types.is_map(kind):
+        return kind.key_type in _CATEGORIES and kind.item_type in _NUMBERS
     if not as_number and pa.types.is_dictionary(kind):
         kind = kind.value_type
     return bool(_target(kind, as_number) == kind)
@@ -267,19 +291,25 @@ def encodable(
 
 def _refuse_type(name: str, field: pa.Field, is_read: bool) -> None:
     """Raise TypeError if a column has a type that cannot be encoded."""
-    unclear = opaque(field.type, field.metadata)
+    is_map = _is_map(field.type)
+    key, item = _key_and_item(field.type) if is_map else (field.type, None)
+    unclear = opaque(key, None if is_map else field.metadata)
     if unclear is not None:
         raise TypeError(
             f"X[{name!r}] has the extension type {unclear}, whose storage does not say what its"
             " values are: cast it to text or numbers"
         )
-    if not is_read and _target(_leaf(field.type), False) is None:
+    if not is_read and (
+        _target(_leaf(key), False) is None or not (item is None or _is_measure(item))
+    ):
         raise TypeError(f"X[{name!r}] has type {type_name(field.type)}, which cannot be encoded")
 
 
 def _convert(name: str, column: pa.ChunkedArray, kind: str, as_number: bool) -> pa.ChunkedArray:
     if column.type in (_NUMBERS if as_number else _CATEGORIES):
         return column
+    if _is_map(column.type):
+        return _convert_maps(name, column, kind)
     column = _unwrap(column, as_number)
     found = column.type
     item = found.value_type if _is_list(found) else found
@@ -310,6 +340,40 @@ def _convert(name: str, column: pa.ChunkedArray, kind: str, as_number: bool) -> 
         row = _first_row_that_fails(column, target)
         value = column[row].as_py()
         raise ValueError(f"X[{name!r}][{row}] = {value!r} cannot be read as {target}") from None
+
+
+def _convert_maps(name: str, column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
+    """Return maps whose keys and values have types that the compiled encoder reads."""
+    if kind not in ("", "categorical"):
+        raise TypeError(
+            f"X[{name!r}] has type {type_name(column.type)}, whose keys are categories with"
+            f" values: it cannot have the kind {kind!r}"
+        )
+    if _is_read(column.type, False):
+        return column
+    if not pa.types.is_map(column.type):
+        column = column.cast(pa.list_(column.type.value_type))
+    chunks = []
+    for chunk in column.chunks:
+        is_map = pa.types.is_map(chunk.type)
+        keys, items = (chunk.keys, chunk.items) if is_map else chunk.values.flatten()
+        keys = _convert(name, pa.chunked_array([keys]), "categorical", False)
+        items = _convert(name, pa.chunked_array([items]), "", True)
+        if pa.types.is_string_view(keys.type) or pa.types.is_binary_view(keys.type):
+            keys = keys.cast(pa.large_binary())
+        chunks.append(_with_entries(chunk, keys.combine_chunks(), items.combine_chunks()))
+    return pa.chunked_array(chunks) if chunks else column.cast(pa.map_(pa.string(), pa.float32()))
+
+
+def _with_entries(chunk: pa.Array, keys: pa.Array, items: pa.Array) -> pa.MapArray:
+    """Return maps with the offsets of others."""
+    validity, offsets = chunk.buffers()[:2]
+    kind = pa.map_(keys.type, items.type)
+    fields = [pa.field("key", keys.type, nullable=False), pa.field("value", items.type)]
+    entries = pa.StructArray.from_arrays([keys, items], fields=fields)
+    return pa.Array.from_buffers(
+        kind, len(chunk), [validity, offsets], offset=chunk.offset, children=[entries]
+    )
 
 
 def _unwrap(column: pa.ChunkedArray, as_number: bool) -> pa.ChunkedArray:

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 import adagrad._core as _core
+from adagrad._arrow import as_list
 from adagrad.ctr.encoding.examples import REGIONS
 
 __all__ = ["collisions", "inverse"]
@@ -69,7 +71,7 @@ def inverse(
         first.sort()
         ends = np.cumsum(lengths, dtype=np.int64)
         rows = np.searchsorted(ends, first, side="right")
-        columns = [_without_views(table.column(part)).take(rows).to_pylist() for part in parts]
+        columns = [_as_lists(table.column(part)).take(rows).to_pylist() for part in parts]
         begins = ends[rows] - lengths[rows]
         for row, (entry, begin) in enumerate(zip(first, begins, strict=True)):
             values = itertools.product(
@@ -85,8 +87,24 @@ def inverse(
     return found
 
 
+def _as_lists(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return maps as the lists of their keys with values, and other columns without views.
+
+    pyarrow 26 takes no values from views.
+    """
+    if pa.types.is_map(column.type):
+        lists = [as_list(chunk, _if_there(chunk.keys, chunk.items)) for chunk in column.chunks]
+        return pa.chunked_array(lists, pa.list_(column.type.key_type))
+    return _without_views(column)
+
+
+def _if_there(keys: pa.Array, items: pa.Array) -> pa.Array:
+    """Return the keys that have a value, and null for the others."""
+    return pc.if_else(items.is_valid(), keys, None) if items.null_count else keys
+
+
 def _without_views(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return texts that are views as large texts: pyarrow 26 takes no values from views."""
+    """Return texts that are views as large texts."""
     wide = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
     kind = column.type
     if kind in wide:

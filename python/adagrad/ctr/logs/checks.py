@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from adagrad._arrow import without
+from adagrad._arrow import as_list, without
 from adagrad.ctr.logs.rows import Fault, LogError
 
 if TYPE_CHECKING:
@@ -84,8 +84,16 @@ def check_rows(
             raise LogError(path, line, faults[line].reason, faults[line].label)
 
 
+def _values_of_maps(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return maps as the lists of their values."""
+    lists = [as_list(chunk, chunk.items) for chunk in column.chunks]
+    return pa.chunked_array(lists, pa.list_(column.type.item_type))
+
+
 def _not_finite(name: str, column: pa.ChunkedArray) -> dict[int, Fault]:
     """Return the rows with NaN or an infinity, of a column of floats or of lists of floats."""
+    if pa.types.is_map(column.type):
+        column = _values_of_maps(column)
     nested = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
     if not pa.types.is_floating(column.type.value_type if nested else column.type):
         return {}

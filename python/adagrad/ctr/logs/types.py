@@ -51,6 +51,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "duration": ("duration",),
     "dictionary": ("dictionary",),
     "list": ("list", "large_list", "fixed_size_list"),
+    "map": ("map",),
 }
 
 
@@ -75,7 +76,7 @@ def is_text(kind: pa.DataType) -> bool:
 
 def has_single_values(kind: pa.DataType) -> bool:
     """Return whether values are numbers, texts or the like, encoded as a dictionary or not."""
-    return _family(plain(kind)) not in ("dictionary", "list", "other")
+    return _family(plain(kind)) not in ("dictionary", "list", "map", "other")
 
 
 def plain(kind: pa.DataType) -> pa.DataType:
@@ -163,6 +164,11 @@ def _list(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     return kind and pa.large_list(kind)
 
 
+def _map(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    key, item = unify(one.key_type, other.key_type), unify(one.item_type, other.item_type)
+    return key and item and pa.map_(key, item)
+
+
 RULES: dict[tuple[str, str], Callable[[Any, Any], pa.DataType | None]] = {
     ("integer", "integer"): _integer,
     ("float", "float"): _wider,
@@ -176,6 +182,7 @@ RULES: dict[tuple[str, str], Callable[[Any, Any], pa.DataType | None]] = {
     ("timestamp", "timestamp"): _timestamp,
     ("time", "time"): _time,
     ("list", "list"): _list,
+    ("map", "map"): _map,
 }
 
 
@@ -183,7 +190,7 @@ def as_text(kind: pa.DataType) -> pa.DataType | None:
     """Return the type of the texts of a type; None if its values have none, such as lists."""
     if pa.types.is_dictionary(kind):
         return pa.dictionary(CODES, pa.string()) if as_text(kind.value_type) else None
-    return None if _family(kind) in ("list", "other") else pa.string()
+    return None if _family(kind) in ("list", "map", "other") else pa.string()
 
 
 class CannotConvert(ValueError):
