@@ -11,6 +11,7 @@ import click
 
 from adagrad._text import broken_rows, metric_texts
 from adagrad.commands.errors import reads_logs
+from adagrad.commands.example_options import negative_rate_option, rate_column, weight_option
 from adagrad.commands.log_options import (
     LIBSVM_LABEL,
     LogCommand,
@@ -45,6 +46,11 @@ Examples:
     help="Column with the label. A model that was trained in Python needs it.  [default: the column"
     " that the model was trained to predict]",
 )
+@weight_option("Weights of the examples.  [default: each counts once]")
+@negative_rate_option(
+    "The log has only this share of its negatives, or shares in a column: each counts 1 / share"
+    " times.  [default: the log has all of them]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as one JSON object.")
 @log_options
 @reads_logs
@@ -77,10 +83,17 @@ def evaluate(
         )
     check_classes(model, estimator)
     with open_for_model(
-        logs, trained.features, label=label, skip_bad=given["skip_bad"], **how
+        logs,
+        trained.features,
+        label=label,
+        weight=given["weight"],
+        negative_rate=rate_column(given),
+        skip_bad=given["skip_bad"],
+        **how,
     ) as log:
         look = warn_of_empty(logs, trained.encoder)
-        scores = evaluation.evaluate(estimator, log, trained.encoder, look)
+        rate = given["negative_rate"] if isinstance(given["negative_rate"], float) else 1.0
+        scores = evaluation.evaluate(estimator, log, trained.encoder, look, rate)
         skipped = log.skipped
     examples, positives = (int(x) for x in scores.sums[:2])
     if not examples:

@@ -113,7 +113,7 @@ class Training:
     @property
     def features(self) -> pa.Schema:
         """The feature columns, with types that a log of any format can be read as."""
-        others = {self.options.label, *self.options.ignore}
+        others = {*filter(None, self.options.targets.values()), *self.options.ignore}
         if isinstance(self.encoder, HashingEncoder):  # it leaves moments out
             others.update(set(self.log.schema.names).difference(self.encoder.fields_))
         return feature_columns(self.log.schema, sorted(others))
@@ -336,16 +336,18 @@ class Training:
             self.sample = batch.batch
             if self._look is not None:
                 self._look(self.sample)
-        labels, start = batch.labels, 0
+        examples, start = batch.labeled(), 0
         has_point = is_whole or len(batch.x) in batch_cuts(self.examples, len(batch.x) + 1)[:-1]
         if self.pass_number == 0:
             self._first_pass.add(batch)
         for end in batch_cuts(self.examples, len(batch.x)):
-            x, y = batch.x[start:end], labels[start:end]
+            part = examples[start:end]
             if hasattr(self.estimator, "classes_"):
-                self.estimator._model.learn(x, y, count=self.pass_number == 0)
+                part = self.estimator._weighted(part)
+                count = self.pass_number == 0
+                self.estimator._model.learn(part.x, part.y, part.weights, count=count)
             else:
-                self.estimator.partial_fit(x, y, classes=[0, 1])
+                self.estimator.partial_fit(part.x, part.y, [0, 1], part.weights)
             start = end
             if end < len(batch.x):
                 self._add_point(show)
