@@ -95,23 +95,26 @@ def evaluate(
         rate = given["negative_rate"] if isinstance(given["negative_rate"], float) else 1.0
         scores = evaluation.evaluate(estimator, log, trained.encoder, look, rate)
         skipped = log.skipped
-    examples, positives = (int(x) for x in scores.sums[:2])
+    examples, (weight, positives) = scores.examples, scores.sums[:2].tolist()
     if not examples:
         raise click.ClickException(f"{logs[0]}: no examples")
     metrics = scores.metrics()
+    is_weighted = given["weight"] is not None or given["negative_rate"] is not None
     if as_json:
         numbers = {name: x if math.isfinite(x) else None for name, x in metrics.items()}
-        echo(
-            json.dumps(
-                {"examples": examples, "positives": positives, **numbers, "skipped": skipped}
-            )
-        )
+        sums = {"examples": examples, "positives": int(positives)}
+        if is_weighted:
+            sums |= {"weight": weight, "positives": positives}
+        echo(json.dumps({**sums, **numbers, "skipped": skipped}))
         return
     names = ("logloss", "normalized entropy", "AUC", "calibration")
+    share = f"  ({100 * positives / weight:.3g} %{' of the weight' if is_weighted else ''})"
     echo(f"{'examples':<20}{examples:>12,}")
-    echo(f"{'positives':<20}{positives:>12,}  ({100 * positives / examples:.3g} %)")
+    if is_weighted:
+        echo(f"{'weight':<20}{weight:>12,.6g}")
+    echo(f"{'positives':<20}{positives:>12,.{6 if is_weighted else 15}g}{share}")
     for name, number, text in zip(names, metrics.values(), metric_texts(metrics), strict=True):
-        if math.isnan(number) and positives in (0, examples):
+        if math.isnan(number) and positives in (0, weight):
             text = f"{text:>12}  (undefined: all labels are the same)"
         echo(f"{name:<20}{text:>12}")
     if skipped:

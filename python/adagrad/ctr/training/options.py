@@ -56,6 +56,11 @@ class Options:
         return self.negative_rate if isinstance(self.negative_rate, str) else None
 
     @property
+    def has_weights(self) -> bool:
+        """Whether examples weigh differently."""
+        return bool(self.weight or self.rate_column or self.class_weight)
+
+    @property
     def targets(self) -> dict[str, Any]:
         """The columns that are not features, by the keywords of `open_log`."""
         return {"label": self.label, "weight": self.weight, "negative_rate": self.rate_column}

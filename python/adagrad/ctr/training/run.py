@@ -137,8 +137,7 @@ class Training:
         """Examples learned, in all passes, also by a model that one of a sample has replaced."""
         if not hasattr(self.estimator, "classes_"):
             return 0
-        model = self.estimator._model
-        return int(model.progressive.sums[0]) if self._is_of_sample else model.examples
+        return int(self.curve[-1][0]) if self._is_of_sample else self.estimator._model.examples
 
     @property
     def progressive(self) -> Progressive | None:
@@ -357,11 +356,12 @@ class Training:
             self._add_point(show)
 
     def _add_point(self, show: Callable[[Training], None]) -> None:
-        board = self.progressive
         last = self.curve[-1][0] if self.curve else 0.0
-        if self.pass_number == 0 and board is not None and board.sums[0] > last:
-            mixture = self.estimator._model.mixture
-            self.curve = extended_curve(self.curve, board, mixture)
+        if self.pass_number == 0 and self.examples > last:
+            model = self.estimator._model
+            self.curve = extended_curve(
+                self.curve, model.progressive, model.examples, model.mixture
+            )
         show(self)
 
     def _end_pass(self, validate: Callable[[], Log] | None) -> None:
