@@ -96,9 +96,11 @@ def check_cluster(given: dict[str, Any], logs: tuple[str, ...]) -> None:
         raise click.ClickException(
             "--ray cannot read the standard input, because the workers read the log"
         )
-    for name in ("early_stop", "half_life"):
+    for name in ("early_stop", "half_life", "weight", "class_weight"):
         if given[name] is not None:
             raise click.ClickException(f"--{name.replace('_', '-')} does not work with --ray")
+    if isinstance(given["negative_rate"], str):
+        raise click.ClickException("--negative-rate with a column does not work with --ray")
     from adagrad.distributed import connect
 
     # Training recovers from failures and counts them; Ray would print a traceback for each call.

@@ -84,13 +84,29 @@ def column_lines(log: Log, options: Options, encoder: Encoder) -> list[str]:
 
     Long lists are shortened, so that the number of lines does not depend on that of the columns.
     """
-    lines = [f"label: {options.label}", f"features: {features_in_words(encoder, log.schema)}"]
+    lines = [f"label: {options.label}", *_weight_lines(options)]
+    lines.append(f"features: {features_in_words(encoder, log.schema)}")
     lines += decided_lines(encoder)
     if options.cross:
         lines.append(f"crosses: {listed(['*'.join(cross) for cross in options.cross])}")
     if options.ignore:
         lines.append(f"ignored: {listed(options.ignore)}")
     return lines + unread_lines(log)
+
+
+def _weight_lines(options: Options) -> list[str]:
+    """Return how examples are weighted, and what predictions are corrected for."""
+    lines = [] if options.weight is None else [f"weight: {options.weight}"]
+    if options.rate_column is not None:
+        lines.append(f"negative rate: {options.rate_column}; negatives weigh 1 / rate")
+    elif options.negative_rate is not None:
+        lines.append(
+            f"negative rate: {options.negative_rate:g}; predictions, and so --validate, are for all"
+            " negatives"
+        )
+    if options.class_weight:
+        lines.append(f"class weight: {','.join(options.class_weight)}")
+    return lines
 
 
 def decided_lines(encoder: Encoder) -> list[str]:

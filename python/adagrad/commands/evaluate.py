@@ -11,6 +11,7 @@ import click
 
 from adagrad._text import broken_rows, metric_texts
 from adagrad.commands.errors import reads_logs
+from adagrad.commands.example_options import negative_rate_option, rate_column, weight_option
 from adagrad.commands.log_options import (
     LIBSVM_LABEL,
     LogCommand,
@@ -45,6 +46,11 @@ Examples:
     help="Column with the label. A model that was trained in Python needs it.  [default: the column"
     " that the model was trained to predict]",
 )
+@weight_option("Weights of the examples.  [default: each counts once]")
+@negative_rate_option(
+    "The log has only this share of its negatives, or shares in a column: each counts 1 / share"
+    " times.  [default: the log has all of them]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as one JSON object.")
 @log_options
 @reads_logs
@@ -77,28 +83,38 @@ def evaluate(
         )
     check_classes(model, estimator)
     with open_for_model(
-        logs, trained.features, label=label, skip_bad=given["skip_bad"], **how
+        logs,
+        trained.features,
+        label=label,
+        weight=given["weight"],
+        negative_rate=rate_column(given),
+        skip_bad=given["skip_bad"],
+        **how,
     ) as log:
         look = warn_of_empty(logs, trained.encoder)
-        scores = evaluation.evaluate(estimator, log, trained.encoder, look)
+        rate = given["negative_rate"] if isinstance(given["negative_rate"], float) else 1.0
+        scores = evaluation.evaluate(estimator, log, trained.encoder, look, rate)
         skipped = log.skipped
-    examples, positives = (int(x) for x in scores.sums[:2])
+    examples, (weight, positives) = scores.examples, scores.sums[:2].tolist()
     if not examples:
         raise click.ClickException(f"{logs[0]}: no examples")
     metrics = scores.metrics()
+    is_weighted = given["weight"] is not None or given["negative_rate"] is not None
     if as_json:
         numbers = {name: x if math.isfinite(x) else None for name, x in metrics.items()}
-        echo(
-            json.dumps(
-                {"examples": examples, "positives": positives, **numbers, "skipped": skipped}
-            )
-        )
+        sums = {"examples": examples, "positives": int(positives)}
+        if is_weighted:
+            sums |= {"weight": weight, "positives": positives}
+        echo(json.dumps({**sums, **numbers, "skipped": skipped}))
         return
     names = ("logloss", "normalized entropy", "AUC", "calibration")
+    share = f"  ({100 * positives / weight:.3g} %{' of the weight' if is_weighted else ''})"
     echo(f"{'examples':<20}{examples:>12,}")
-    echo(f"{'positives':<20}{positives:>12,}  ({100 * positives / examples:.3g} %)")
+    if is_weighted:
+        echo(f"{'weight':<20}{weight:>12,.6g}")
+    echo(f"{'positives':<20}{positives:>12,.{6 if is_weighted else 15}g}{share}")
     for name, number, text in zip(names, metrics.values(), metric_texts(metrics), strict=True):
-        if math.isnan(number) and positives in (0, examples):
+        if math.isnan(number) and positives in (0, weight):
             text = f"{text:>12}  (undefined: all labels are the same)"
         echo(f"{name:<20}{text:>12}")
     if skipped:

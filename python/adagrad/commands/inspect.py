@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from adagrad.ctr.encoding.examples import Examples
     from adagrad.ctr.learners.estimator import ClickLearner
+    from adagrad.ctr.learners.settings import Settings
     from adagrad.ctr.training.contribution import Contributions
     from adagrad.ctr.training.insight import Slots
     from adagrad.ctr.training.pipeline import Encoded
@@ -195,6 +196,7 @@ def _as_json(
         "used": len(trained.slots),
         "examples": estimator.n_examples_,
         "bias": float(estimator.intercept_[0]),
+        "negative_rate": settings.negative_rate,
         "progressive": estimator.progressive_,
         "experts": None if mixture is None else model.experts(),
         "mixture": None if mixture is None else {"logloss": mixture.logloss()},
@@ -303,16 +305,23 @@ def _training(model: Path, extra: Any) -> list[Line]:
 
 
 def _counts(estimator: ClickLearner, trained: Slots) -> list[Line]:
-    n_slots = estimator._model.settings.n_slots
-    share = 100 * len(trained.slots) / n_slots
+    settings = estimator._model.settings
+    share = 100 * len(trained.slots) / settings.n_slots
     logloss, ne, auc, calibration = metric_texts(estimator.progressive_)
     return [
         ("examples", f"{estimator.n_examples_:,}"),
         ("used", f"{counted(len(trained.slots), 'slot')}, {share:.3g} %"),
         ("non-zero", counted(int(np.count_nonzero(trained.weights)), "weight")),
-        ("bias", f"{float(estimator.intercept_[0]):.5f}"),
+        ("bias", f"{float(estimator.intercept_[0]):.5f}{_offset_text(settings)}"),
         ("progressive", f"logloss {logloss}, NE {ne}, AUC {auc}, calibration {calibration}"),
     ]
+
+
+def _offset_text(settings: Settings) -> str:
+    """Return how much of the bias corrects for negatives that the log lacked; "" if none."""
+    if settings.negative_rate == 1.0:
+        return ""
+    return f", of which {settings.offset:.5f} is for a negative rate of {settings.negative_rate:g}"
 
 
 def _top(

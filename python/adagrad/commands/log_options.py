@@ -312,6 +312,9 @@ def open_features(
     columns: Sequence[str] | None,
     ignore: Sequence[str],
     text: Sequence[str],
+    *,
+    weight: str | None = None,
+    negative_rate: str | None = None,
     **how: Any,
 ) -> Log:
     """Open a log with the columns that ``--columns`` and ``--ignore`` leave.
@@ -323,12 +326,15 @@ def open_features(
 
     if columns and ignore:
         raise ValueError("--columns and --ignore exclude each other: --columns ignores all others")
-    if columns and label in columns:
-        raise ValueError(f"--columns: {label!r} is the label, which is never a feature")
-    if label is not None and label in ignore:
-        raise ValueError(f"--ignore: {label!r} is the label, which is never a feature")
+    targets: dict[str, Any] = {"label": label, "weight": weight, "negative_rate": negative_rate}
+    for role, name in targets.items():
+        what = role.replace("_", " ")
+        if columns and name in columns:
+            raise ValueError(f"--columns: {name!r} is the {what}, which is never a feature")
+        if name is not None and name in ignore:
+            raise ValueError(f"--ignore: {name!r} is the {what}, which is never a feature")
     if find(logs, how["format"])[0].format == "libsvm":
         if ignore or columns:
             raise ValueError("--ignore and --columns need columns, but libsvm logs have ids")
         text = ()
-    return open_log(logs, label=label, columns=columns, ignore=ignore, text=text, **how)
+    return open_log(logs, **targets, columns=columns, ignore=ignore, text=text, **how)

@@ -164,10 +164,10 @@ def print_summary(console: Console, training: Training, progress: TrainingProgre
     table.add_column("", no_wrap=True)
     for heading in ("examples", "logloss", "NE", "AUC", "calibration"):
         table.add_column(heading, justify="right", no_wrap=True)
-    count = f"{int(training.progressive.sums[0]):,}"
+    count = f"{int(training.curve[-1][0]):,}" if training.curve else ""
     table.add_row("progressive, first pass", count, *metric_texts(metrics))
     for number, found in enumerate(training.validation, start=1):
-        count = f"{int(training.board.sums[0]):,}" if training.board else ""
+        count = f"{training.board.examples:,}" if training.board else ""
         table.add_row(f"validation, pass {number}", count, *metric_texts(found))
     console.print()
     console.print(table)
@@ -181,6 +181,8 @@ def print_summary(console: Console, training: Training, progress: TrainingProgre
     if rate is None:
         mixed = (f"{x['weight']:.2f} {x['name']}" for x in training.estimator.experts_)
         lines.append(f"mixed: {', '.join(mixed)}")
+    if training.options.has_weights:
+        lines.append("the metrics are weighted as the gradients are")
     if training.best_pass:
         lines.append(f"the model is that of pass {training.best_pass}, the best")
     if training.ordered is not None:

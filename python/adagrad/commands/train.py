@@ -12,6 +12,11 @@ import click
 from adagrad._text import counted, printable
 from adagrad.commands.cluster import checkpoint_of, ray_options
 from adagrad.commands.errors import reads_logs
+from adagrad.commands.example_options import (
+    class_weight_option,
+    negative_rate_option,
+    weight_option,
+)
 from adagrad.commands.log_options import (
     LogCommand,
     check_required,
@@ -147,6 +152,19 @@ def rate(text: str) -> float | str:
     help="Follow the AdaGrad of another framework, such as torch or keras. Needs --lr."
     "  [default: textbook AdaGrad]",
 )
+@weight_option(
+    "Weights of the examples, from 0 to 2^48: they multiply gradients and metrics, also those of"
+    " --validate logs. A row of weight 0 counts as absent."
+)
+@negative_rate_option(
+    "The log has only this share of its negatives, drawn at random: predictions are corrected to"
+    " hold where all negatives are. A column has a share for every row, and its negatives weigh"
+    " 1 / share. Progress is shown for the log as it is."
+)
+@class_weight_option(
+    "Multiply the weights of negatives by A and of positives by B. Predictions are those of the"
+    " weighted log."
+)
 @feature_options
 @click.option(
     "--numeric",
@@ -276,7 +294,7 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
             return open_for_model(
                 given["validate"],
                 training.features,
-                label=options.label,
+                **options.targets,
                 skip_bad=options.skip_bad,
                 **how,
             )
@@ -345,7 +363,7 @@ def _options(given: dict[str, Any]) -> Options:
     from adagrad.ctr.training.options import Options
 
     same = ["label", "model_type", "lr", "bits", "l1", "l2", "half_life", "factors", "preset"]
-    same += ["seed", "columns", "numeric", "skip_bad"]
+    same += ["seed", "columns", "numeric", "skip_bad", "weight", "negative_rate"]
     return Options(
         **{name: given[name] for name in same},
         ignore=given["ignore"] or (),
@@ -353,13 +371,14 @@ def _options(given: dict[str, Any]) -> Options:
         categorical=given["categorical"] or (),
         numbers=given["numbers"] or (),
         calendar=given["calendar"] or (),
+        class_weight=given["class_weight"] or (),
     )
 
 
 def _with_crosses(options: Options, crosses: tuple[str, ...], log: Log) -> Options:
     from adagrad.ctr.encoding.fields import CALENDAR, derived
 
-    left_out = {options.label, *options.ignore}
+    left_out = {*options.targets.values(), *options.ignore}
     names = [name for name in log.schema.names if name not in left_out]
     if log.sources[0].format == "libsvm" and crosses:
         raise click.ClickException("--cross needs columns, but libsvm logs have ids")
@@ -370,7 +389,8 @@ def _with_crosses(options: Options, crosses: tuple[str, ...], log: Log) -> Optio
 def _open(logs: tuple[str, ...], options: Options, how: dict[str, Any], stop: Stop) -> Log:
     from adagrad.ctr.logs.log import LogError
 
-    how = {**how, "skip_bad": options.skip_bad}
+    rates = {"weight": options.weight, "negative_rate": options.rate_column}
+    how = {**how, **rates, "skip_bad": options.skip_bad}
     try:
         return open_features(
             logs,

@@ -144,7 +144,8 @@ class RayTraining(Training):
             self._asked_at = now
             self.load = driver.shards.stats()
         if driver.at.pass_number == 0 and driver.at.examples:
-            self.curve = driver.at.curve = extended_curve(driver.at.curve, driver.at.progressive)
+            at = driver.at
+            self.curve = at.curve = extended_curve(at.curve, at.progressive, at.examples)
         show(self)
 
     def _take(self, driver: Driver) -> None:

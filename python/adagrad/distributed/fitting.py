@@ -88,8 +88,9 @@ def plan_of(
     of_encoder = encoder.to_dict() if hasattr(encoder, "to_dict") else {"slots": settings.n_slots}
     of_encoder.pop("reasons", None)
     # A checkpoint of an earlier version has no entry for penalties, and other params under them.
+    left_out = {"l2"} if settings.negative_rate != 1.0 else {"l2", "negative_rate"}
     must_agree = {
-        "settings": {k: v for k, v in dataclasses.asdict(settings).items() if k != "l2"},
+        "settings": {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out},
         "penalties": [settings.l1, settings.l2] if settings.is_penalized else None,
         "encoder": of_encoder,
         "label": label,

@@ -151,8 +151,8 @@ def rewritten(path, **changes):
     [
         ({"format": "pt"}, "not of a click learner: its format is 'pt'"),
         (
-            {"format_version": "3"},
-            r"another adagrad \(format '3'\), this one reads 1 and 2: upgrade",
+            {"format_version": "4"},
+            r"another adagrad \(format '4'\), this one reads 1, 2, 3: upgrade",
         ),
         ({"class": '"Examples"'}, "corrupted: its metadata"),
         ({"class": '"os"'}, "corrupted: its metadata"),

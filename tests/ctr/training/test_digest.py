@@ -9,6 +9,7 @@ need_packages("pyarrow", "sklearn")
 
 from adagrad.ctr import HashingEncoder
 from adagrad.ctr.encoding.examples import concatenate
+from adagrad.ctr.learners.labeled import LabeledExamples
 from adagrad.ctr.training.digest import CELL, Digest, hash_of
 
 ROWS = 2 * CELL + 100
@@ -23,12 +24,12 @@ def examples():
     return x, rng.integers(0, 2, ROWS).astype(np.float32)
 
 
-def digest(x, y, cuts=(), *, known=False):
+def digest(x, y, cuts=(), *, weights=None, known=False):
     """Return the hash of examples that are added in parts."""
     found = Digest()
     for begin, end in zip((0, *cuts), (*cuts, len(x)), strict=True):
-        part, labels = x[begin:end], y[begin:end]
-        found.add(part, labels, hash_of(part, labels) if known else None)
+        part = LabeledExamples(x, y, weights)[begin:end]
+        found.add(part, hash_of(part) if known else None)
     assert found.rows == len(x)
     return found.text()
 
@@ -57,3 +58,12 @@ def test_the_end_counts(examples):
     x, y = examples
     assert digest(x[: 2 * CELL], y[: 2 * CELL]) != digest(x[:CELL], y[:CELL])
     assert digest(x[:-1], y[:-1]) != digest(x, y)
+
+
+def test_weights_count(examples, rng):
+    weights = rng.random(ROWS, np.float32)
+    found = digest(*examples, weights=weights)
+    assert found != digest(*examples)
+    assert digest(*examples, (64, CELL + 64), weights=weights, known=True) == found
+    weights[-1] /= 2
+    assert digest(*examples, weights=weights) != found

@@ -17,6 +17,7 @@ need_packages("pyarrow", "sklearn")
 import scipy.sparse
 
 from adagrad.ctr import Examples, LogisticRegression
+from adagrad.ctr.learners.labeled import LabeledExamples
 from adagrad.ctr.training import sample as module
 from adagrad.ctr.training.sample import SIZE, Sample, order_text, relearned
 from ctr_data import bits
@@ -33,11 +34,11 @@ def sampled(n, cuts=()):
     x, y = numbered(n), (np.arange(n) % 3 == 0).astype(np.float32)
     found = Sample()
     for begin, end in zip((0, *cuts), (*cuts, n), strict=True):
-        found.add(x[begin:end], y[begin:end])
+        found.add(LabeledExamples(x, y)[begin:end])
     assert found.order.examples == n
-    x, y = found.examples()
-    assert (y == (x.slots % 3 == 0)).all()
-    return x.slots.astype(np.int64)
+    batch = found.examples()
+    assert (batch.y == (batch.x.slots % 3 == 0)).all()
+    return batch.x.slots.astype(np.int64)
 
 
 @settings(max_examples=30)
@@ -75,7 +76,7 @@ def stream(y, rng, lr="auto"):
     )
     y = y.astype(np.float32)
     found = Sample()
-    found.add(x, y)
+    found.add(LabeledExamples(x, y))
     learner = LogisticRegression(lr)
     for start in range(0, len(y), 32):  # too few in a call to see their order
         part = slice(start, start + 32)
@@ -89,9 +90,9 @@ def test_an_order_is_learned_again_from_the_sample(rng, lr):
     before = learner._model
     said = relearned(learner, found, seed=3)
     assert said == {"changes": 1, "expected": round(found.order.expected), "sample": SIZE}
-    x, y = found.examples()
+    batch = found.examples()
     order = np.random.default_rng([3, 0]).permutation(SIZE)
-    again = LogisticRegression(lr).partial_fit(x.take(order), y[order])
+    again = LogisticRegression(lr).partial_fit(batch.x.take(order), batch.y[order])
     assert learner.n_examples_ == SIZE
     assert learner.progressive_ == pytest.approx(before.progressive.metrics(), nan_ok=True)
     kept = {name: array.tobytes() for name, array in before.progressive.state().items()}

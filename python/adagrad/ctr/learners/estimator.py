@@ -30,7 +30,8 @@ from adagrad.ctr.learners.model import Model
 from adagrad.ctr.learners.passes import Pass
 from adagrad.ctr.learners.prediction import Predictions
 from adagrad.ctr.learners.progressive import measured
-from adagrad.ctr.learners.settings import Settings
+from adagrad.ctr.learners.settings import Settings, check_negative_rate
+from adagrad.ctr.learners.targets import check_products, class_weighted
 from adagrad.rule import Rule
 from adagrad.tables.metadata import rule_of
 
@@ -59,7 +60,9 @@ class ClickLearner(Predictions):
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         *,
-        validation: tuple[Features, ArrayLike] | None = None,
+        validation: tuple[Features, ArrayLike]
+        | tuple[Features, ArrayLike, ArrayLike]
+        | None = None,
     ) -> Self:
         """Learn from examples, in up to `passes` passes.
 
@@ -80,9 +83,10 @@ class ClickLearner(Predictions):
             Factors of the gradients, from 0 to :math:`2^{48}`, also after multiplication with any
             value of the example. An example of weight 0 teaches nothing: the model has the bits of
             one that has not seen it.
-        validation : tuple of X and y, optional
+        validation : tuple of X, y and perhaps sample_weight, optional
             Stop after the first pass that does not lower the logloss on these examples, and keep
-            the model of the pass before.
+            the model of the pass before. They are predicted as any others: with a `negative_rate`,
+            they need all negatives, or weights of 1 / rate for those that were kept.
 
         Returns
         -------
@@ -155,7 +159,7 @@ class ClickLearner(Predictions):
 
     def _logloss(self, held_out: LabeledExamples) -> float:
         model, threads = self._model, self._threads()
-        parts = ((held_out.x[part], held_out.y[part]) for part in _chunks(len(held_out)))
+        parts = (held_out[part] for part in _chunks(len(held_out)))
         return measured(lambda x: model.margins(x, threads=threads), parts).metrics()["logloss"]
 
     def partial_fit(
@@ -219,6 +223,18 @@ class ClickLearner(Predictions):
             self._learn(batch[part], current)
         return self
 
+    def _weighted(self, batch: LabeledExamples) -> LabeledExamples:
+        """Return examples of a log with the weights of their classes, as `partial_fit` does.
+
+        Raises
+        ------
+        ValueError
+            A weight, or its product with a value of the example, is too large.
+        """
+        weights = class_weighted(self.class_weight, self.classes_, batch.y, batch.weights)
+        check_products(batch.x, weights)
+        return LabeledExamples(batch.x, batch.y, weights).with_weight()
+
     # -- the model ------------------------------------------------------------------------------
 
     @contextlib.contextmanager
@@ -240,7 +256,13 @@ class ClickLearner(Predictions):
         """Return the settings of the linear part, which all learners have."""
         l1, l2 = self._penalties()
         half_life, intercept = self._half_life(), bool(self.fit_intercept)
-        return {"l1": l1, "l2": l2, "half_life": half_life, "intercept": intercept}
+        return {
+            "l1": l1,
+            "l2": l2,
+            "half_life": half_life,
+            "intercept": intercept,
+            "negative_rate": check_negative_rate(self.negative_rate),
+        }
 
     def _start_or_retune(
         self,
@@ -303,6 +325,8 @@ class ClickLearner(Predictions):
         self._check_params()
         params = self.get_params(deep=False)
         del params["random_state"]  # which earlier versions do not know
+        if params["negative_rate"] == 1.0:
+            del params["negative_rate"]
         params["seed"] = self._seed()
         if isinstance(params["rule"], Rule):
             params["rule"] = dataclasses.asdict(params["rule"])

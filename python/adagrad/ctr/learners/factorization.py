@@ -78,10 +78,12 @@ class FactorizationMachine(_FactorLearner):
         training may diverge. Version 0.1 had no such option; its models are not normalized.
     encoder, warm_start, n_jobs, verbose
         As for `LogisticRegression`.
-    lr, rule, l1, l2, half_life, class_weight, fit_intercept, passes, shuffle, seed, random_state
+    lr, rule, l1, l2, half_life, class_weight, negative_rate, fit_intercept, passes, shuffle
         As for `LogisticRegression`. A fixed `lr` or a `rule` is that of both parts, which are then
         trained as one. `l1` applies to the linear params only; `l2` also adds ``l2 * v`` to the
-        gradients of touched vectors, and the seed also determines the initial ones.
+        gradients of touched vectors.
+    seed, random_state
+        As for `LogisticRegression`. The seed also determines the initial vectors.
     init_scale : float, default 0.1
         Standard deviation of the initial vectors. The linear params start at 0.
 
@@ -128,6 +130,7 @@ class FactorizationMachine(_FactorLearner):
         l2: float = 0.0,
         half_life: float | None = None,
         class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
+        negative_rate: float = 1.0,
         fit_intercept: bool = True,
         init_scale: float = 0.1,
         passes: int = 1,
@@ -147,6 +150,7 @@ class FactorizationMachine(_FactorLearner):
         self.l2 = l2
         self.half_life = half_life
         self.class_weight = class_weight
+        self.negative_rate = negative_rate
         self.fit_intercept = fit_intercept
         self.init_scale = init_scale
         self.passes = passes
@@ -193,9 +197,9 @@ class FieldAwareFactorizationMachine(_FactorLearner):
     ----------
     factors : int, default 4
         Length of the vectors, from 1 to 4096; 4 and 8 are fast.
-    normalize, lr, rule, l1, l2, half_life, class_weight, fit_intercept, init_scale, passes
+    normalize, lr, rule, l1, l2, half_life, class_weight, negative_rate, fit_intercept, init_scale
         As for `FactorizationMachine`.
-    shuffle, seed, random_state, encoder, warm_start, n_jobs, verbose
+    passes, shuffle, seed, random_state, encoder, warm_start, n_jobs, verbose
         As for `FactorizationMachine`.
 
     Attributes
@@ -248,6 +252,7 @@ class FieldAwareFactorizationMachine(_FactorLearner):
         l2: float = 0.0,
         half_life: float | None = None,
         class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
+        negative_rate: float = 1.0,
         fit_intercept: bool = True,
         init_scale: float = 0.1,
         passes: int = 1,
@@ -267,6 +272,7 @@ class FieldAwareFactorizationMachine(_FactorLearner):
         self.l2 = l2
         self.half_life = half_life
         self.class_weight = class_weight
+        self.negative_rate = negative_rate
         self.fit_intercept = fit_intercept
         self.init_scale = init_scale
         self.passes = passes

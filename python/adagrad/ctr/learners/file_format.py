@@ -26,7 +26,7 @@ from adagrad._arguments import check_flag, check_integer, check_real
 from adagrad._core import __version__
 from adagrad.ctr.learners.model import Model
 from adagrad.ctr.learners.model_tensors import Places, Tables, fill, listed_slots, parts, places
-from adagrad.ctr.learners.settings import Settings, check_penalties
+from adagrad.ctr.learners.settings import Settings, check_negative_rate, check_penalties
 from adagrad.ctr.learners.stored_rows import read_slots
 from adagrad.tables import files as table_files
 from adagrad.tables.metadata import rule_of
@@ -71,7 +71,9 @@ _SETTINGS_OF_FORMAT_1 = frozenset(
 )
 _FORMAT = "adagrad.ctr"
 _VERSION = "2"
-_VERSIONS = ("1", "2")  # that can be read; version 1 always has all rows
+_VERSIONS = ("1", "2", "3")  # that can be read; version 1 always has all rows
+_WITH_RATE = "3"
+"""The version of a file whose predictions add an offset, which programs that know 2 do not."""
 _ENTRIES = ("class", "params", "settings", "classes", "n_examples", "lr", "fitted", "extra")
 _CLASS_DTYPE = re.compile(r"[<>=|]?([biuf][1248]|O8?|[SU][0-9]{1,5})")  # that a file can hold
 _ALIGNMENT = 8  # of the first tensor
@@ -234,11 +236,15 @@ def corrupted(path: StrPath, error: BaseException) -> TableFileError:
 
 
 def _metadata(saved: SavedLearner) -> dict[str, str]:
-    model = saved.model
+    model, version = saved.model, _WITH_RATE
+    settings = dataclasses.asdict(model.settings)
+    if model.settings.negative_rate == 1.0:
+        version = _VERSION
+        del settings["negative_rate"]
     entries = {
         "class": saved.class_name,
         "params": saved.params,
-        "settings": dataclasses.asdict(model.settings),
+        "settings": settings,
         "classes": [saved.classes.tolist(), saved.classes.dtype.str],
         "n_examples": model.examples,
         "lr": None if model.settings.rule is None else model.settings.rule.lr,
@@ -246,7 +252,7 @@ def _metadata(saved: SavedLearner) -> dict[str, str]:
         "extra": saved.extra,
         "n_slots": model.settings.n_slots,  # where score.hpp finds it
     }
-    metadata = {"format": _FORMAT, "format_version": _VERSION, "adagrad_version": __version__}
+    metadata = {"format": _FORMAT, "format_version": version, "adagrad_version": __version__}
     for name, value in entries.items():
         try:
             finite = name not in ("fitted", "extra")
@@ -327,6 +333,7 @@ def _settings(path: StrPath, found: Any) -> Settings:
     check_flag("normalize", settings.normalize)
     if settings.half_life is not None:
         check_real("half_life", settings.half_life)
+    check_negative_rate(settings.negative_rate)
     return settings
 
 
@@ -372,7 +379,7 @@ def _check_format(path: StrPath, metadata: dict[str, str]) -> str:
     if version not in _VERSIONS:
         raise TableFileError(
             f"{path} was written by another adagrad (format {version[:20]!r}), this one reads"
-            f" {' and '.join(_VERSIONS)}: upgrade"
+            f" {', '.join(_VERSIONS)}: upgrade"
         )
     return version
 

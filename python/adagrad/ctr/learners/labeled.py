@@ -6,15 +6,16 @@ Made by the estimators and by the training loop of logs, taken by `Model.learn`.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from adagrad.ctr.encoding.examples import Examples
+from adagrad.ctr.encoding.examples import Examples, concatenate
 from adagrad.ctr.encoding.matrix_rows import MatrixRows, examples_of
 
-__all__ = ["LabeledExamples"]
+__all__ = ["LabeledExamples", "joined"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -54,6 +55,12 @@ class LabeledExamples:
         """Return the examples as copies that a pass need not sort, if a matrix has them."""
         return LabeledExamples(examples_of(self.x), self.y, self.weights)
 
+    def weighted(self, of_classes: Sequence[float] | Floats) -> LabeledExamples:
+        """Return the examples with weights multiplied by those of negatives and of positives."""
+        factors = np.asarray(of_classes, np.float32)[self.y.astype(np.intp)]
+        weights = factors if self.weights is None else factors * self.weights
+        return LabeledExamples(self.x, self.y, weights)
+
     def with_weight(self) -> LabeledExamples:
         """Return the examples whose weight is not 0. The others would teach nothing.
 
@@ -63,3 +70,13 @@ class LabeledExamples:
         if self.weights is None or self.weights.all():
             return self
         return self.take(np.flatnonzero(self.weights))
+
+
+def joined(parts: Sequence[LabeledExamples]) -> LabeledExamples:
+    """Return consecutive examples, of which all parts have weights or none has."""
+    weights = [part.weights for part in parts if part.weights is not None]
+    return LabeledExamples(
+        concatenate([examples_of(part.x) for part in parts]),
+        np.concatenate([part.y for part in parts]),
+        np.concatenate(weights) if weights else None,
+    )

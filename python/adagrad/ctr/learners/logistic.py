@@ -54,7 +54,13 @@ class LogisticRegression(ClickLearner):
         Weights of the classes, by class; 1 for a class that is not named. They multiply
         `sample_weight`, and so change what is predicted: with "balanced", which gives both classes
         half of the weight, probabilities are no longer click rates. `partial_fit` refuses
-        "balanced", since it needs all labels. A `validation` set is not weighted.
+        "balanced", since it needs all labels. A `validation` set is not weighted by class.
+    negative_rate : float, default 1.0
+        The rate at which negatives were kept among the examples, above 0 and at most 1: 0.1 if nine
+        of ten were left out at random. The model learns from what is there. Every prediction adds
+        the logarithm of the rate to the margin, so that it holds where all negatives are. If the
+        rate differs from example to example, give ``1 / rate`` as the `sample_weight` of negatives
+        instead.
     fit_intercept : bool, default True
         Whether to learn a bias. No penalty applies to it, neither `l1` nor `l2` nor the rule's
         ``weight_decay``: a penalty would pull all predictions away from the base rate.
@@ -91,7 +97,7 @@ class LogisticRegression(ClickLearner):
     coef_ : ndarray of float32, shape [1, n_slots]
         The params; at a fixed rate without `l1` and `l2`, as a view.
     intercept_ : ndarray of float32, shape [1]
-        The bias.
+        The bias plus ``log(negative_rate)``, so that ``X @ coef_.T + intercept_`` is the margin.
     experts_ : list of dict
         With ``lr="auto"``, for each expert its ``name``, ``rate``, ``start`` and ``power`` (None
         for the Bayesian one), its ``weight`` in the mixture, the mean ``logloss`` of its own
@@ -181,6 +187,7 @@ class LogisticRegression(ClickLearner):
         l2: float = 0.0,
         half_life: float | None = None,
         class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
+        negative_rate: float = 1.0,
         fit_intercept: bool = True,
         passes: int = 1,
         shuffle: bool = False,
@@ -197,6 +204,7 @@ class LogisticRegression(ClickLearner):
         self.l2 = l2
         self.half_life = half_life
         self.class_weight = class_weight
+        self.negative_rate = negative_rate
         self.fit_intercept = fit_intercept
         self.passes = passes
         self.shuffle = shuffle

@@ -123,7 +123,7 @@ class Model:
         Returns
         -------
         ndarray of float32, shape [n]
-            The predicted margins; those of a mixture are guarded.
+            The predicted margins, as trained; those of a mixture are guarded.
         """
         x = examples_of(x)
         t, mixture, pair_mixing = self.examples, self.mixture, self.pair_mixing
@@ -149,7 +149,18 @@ class Model:
         return MIXTURE_ALONE if self.pair_mixing is None else self.pair_mixing.exported()
 
     def margins(self, x: Examples | MatrixRows, *, threads: int = 0) -> Floats:
-        """Return the margins (log-odds) of n examples: float32, shape [n]."""
+        """Return the margins (log-odds) of n examples: float32, shape [n].
+
+        They are of examples whose negatives are all kept: those of `margins_as_trained`, plus the
+        offset of the settings.
+        """
+        margins = self.margins_as_trained(x, threads=threads)
+        if self.settings.negative_rate != 1.0:
+            margins += np.float32(self.settings.offset)
+        return margins
+
+    def margins_as_trained(self, x: Examples | MatrixRows, *, threads: int = 0) -> Floats:
+        """Return the margins of n examples whose negatives are kept at the rate of training."""
         self._check_fields(x)  # also while the pairs are left out
         if self.mixture is None:
             if self.settings.kind == "lr" and not self.settings.is_penalized:
@@ -188,7 +199,7 @@ class Model:
             )
 
     def linear(self, slots: Slots | None = None) -> tuple[Floats, float]:
-        """Return the weights of the linear part, of all or some slots, and the bias or 0.
+        """Return the weights of the linear part, of all or some slots, and the trained bias or 0.
 
         The weights are a view of the table, unless they are computed: those of a mixture, and of a
         model with penalties.

@@ -76,14 +76,16 @@ class Predictions(InputValidation):
         """Metrics of the predictions made before learning, over all examples so far.
 
         ``logloss`` (mean, in nats), ``normalized_entropy``, ``auc`` and ``calibration`` (sum of
-        predictions over sum of labels). Later passes over the same examples do not count.
+        predictions over sum of labels). Later passes over the same examples do not count. Weights
+        count, and a `negative_rate` does not: the metrics are of the examples as they are.
         """
         return self._model.progressive.metrics()
 
     @property
     def intercept_(self) -> Floats:
-        """The bias, shape [1]; 0 without one."""
-        return np.array([self._model.linear()[1]], np.float32)
+        """The bias, shape [1]; 0 without one. With a `negative_rate`, plus its logarithm."""
+        model = self._model
+        return np.array([model.linear()[1] + model.settings.offset], np.float32)
 
     @property
     def coef_(self) -> Floats:
@@ -104,6 +106,7 @@ class Predictions(InputValidation):
         Returns
         -------
         ndarray of float32, shape [n]
+            With a `negative_rate`, those of examples whose negatives are all kept.
         """
         model = self._model
         return model.margins(self._examples(X, reset=False), threads=self._threads())

@@ -18,6 +18,7 @@ from adagrad.metrics import entropy
 if TYPE_CHECKING:
     from adagrad.ctr.encoding.examples import Examples
     from adagrad.ctr.encoding.matrix_rows import MatrixRows
+    from adagrad.ctr.learners.labeled import LabeledExamples
 
 __all__ = ["METRICS", "Progressive", "measured", "metrics_of"]
 
@@ -42,7 +43,11 @@ class Progressive:
         predictions.
     bins : ndarray of float64, shape [2, 32768]
         Weight of negatives and of positives by margin.
+    examples : int
+        Number of examples added; files do not keep it.
     """
+
+    examples = 0
 
     def __init__(self) -> None:
         self.sums = np.zeros(4)
@@ -64,6 +69,7 @@ class Progressive:
         weights : ndarray of float32, shape [n], optional
             Weights of the examples; 1 by default.
         """
+        self.examples += len(y)
         _core.tally(margins, y, weights, self.sums, self.bins)
 
     @property
@@ -128,18 +134,17 @@ def metrics_of(sums: Sequence[float], auc: float) -> dict[str, float]:
 
 def measured(
     margins: Callable[[Examples | MatrixRows], Floats],
-    batches: Iterable[tuple[Examples | MatrixRows, Floats]],
+    batches: Iterable[LabeledExamples],
 ) -> Progressive:
-    """Return the metrics of predictions for batches of examples and labels.
+    """Return the metrics of predictions for batches of examples, weighted if they have weights.
 
     Parameters
     ----------
     margins : callable
         Returns the margins of examples.
-    batches : iterable of (Examples or MatrixRows, ndarray of float32, shape [n])
-        Examples and their labels, 0 or 1.
+    batches : iterable of LabeledExamples
     """
     board = Progressive()
-    for x, y in batches:
-        board.add(margins(x), y)
+    for batch in batches:
+        board.add(margins(batch.x), batch.y, batch.weights)
     return board

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Literal
 
-from adagrad._arguments import check_storable
+import numpy as np
+
+from adagrad._arguments import check_real, check_storable
 from adagrad.ctr.learners.pairs import PAIR_RULE
 from adagrad.rule import Rule
 
-__all__ = ["Kind", "Settings", "check_penalties"]
+__all__ = ["Kind", "Settings", "check_negative_rate", "check_penalties"]
 
 _RETUNABLE = frozenset({"l1", "l2", "lr", "lr_decay", "weight_decay"})
 _FROM_EXAMPLES = frozenset({"n_slots", "n_fields", "parts", "rule"})
@@ -55,6 +58,8 @@ class Settings:
         Seed of the initial factors.
     half_life : float, optional
         Number of examples in which a mixture forgets half of what it has seen.
+    negative_rate : float
+        The rate at which negatives were kept among the examples, above 0 and at most 1.
     """
 
     kind: Kind
@@ -70,6 +75,12 @@ class Settings:
     normalize: bool = False
     seed: int = 0
     half_life: float | None = None
+    negative_rate: float = 1.0
+
+    @property
+    def offset(self) -> float:
+        """What a prediction adds last to the margin as trained: float32(log(`negative_rate`))."""
+        return float(np.float32(math.log(self.negative_rate)))
 
     @property
     def fixed_rule(self) -> Rule:
@@ -118,9 +129,10 @@ class Settings:
             for name in (field.name for field in dataclasses.fields(old_fields)):
                 old, new = getattr(old_fields, name), getattr(new_fields, name)
                 if old != new and name not in _RETUNABLE | _FROM_EXAMPLES:
+                    way = "; weights of 1 / rate for negatives may differ from log to log"
                     raise ValueError(
                         f"{name} was {old!r} when the model began and cannot become {new!r}: fit a"
-                        " new model, or a clone"
+                        f" new model, or a clone{way if name == 'negative_rate' else ''}"
                     )
 
 
@@ -141,3 +153,17 @@ def check_penalties(rule: Rule | None, l1: float, l2: float) -> None:
             )
     check_storable("lr * l1", rule.lr * l1, "float32")
     check_storable("lr * l2", rule.lr * l2, "float32")
+
+
+def check_negative_rate(given: Any) -> float:
+    """Return the rate at which negatives were kept.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is not a number above 0 and at most 1.
+    """
+    rate = check_real("negative_rate", given)
+    if not 0.0 < rate <= 1.0:
+        raise ValueError(f"negative_rate must be above 0 and at most 1, got {given!r}")
+    return rate

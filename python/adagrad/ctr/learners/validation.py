@@ -34,7 +34,7 @@ from adagrad.ctr.learners.frames import (
 )
 from adagrad.ctr.learners.labeled import LabeledExamples
 from adagrad.ctr.learners.seeds import RandomState, drawn_seed, draws, fixed_seed
-from adagrad.ctr.learners.settings import check_penalties
+from adagrad.ctr.learners.settings import check_negative_rate, check_penalties
 from adagrad.ctr.learners.targets import (
     check_class_weight,
     check_products,
@@ -70,7 +70,9 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     passes: int
     shuffle: bool
     seed: int
-    random_state: RandomState = None  # of learners that an earlier version has pickled
+    # Those of learners that an earlier version has pickled are None and 1.
+    random_state: RandomState = None
+    negative_rate: float = 1.0
     encoder: HashingEncoder | None
     encoder_: HashingEncoder
     warm_start: bool
@@ -254,6 +256,7 @@ class InputValidation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Check all parameters, whatever the next call needs."""
         self._check()
         check_class_weight(self.class_weight)
+        check_negative_rate(self.negative_rate)
         self._rule()
         self._half_life()
         check_integer("passes", self.passes, 1, 2**31)

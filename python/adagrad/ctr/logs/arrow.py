@@ -64,13 +64,14 @@ class ColumnReader:
                 reason = f"column {name!r} has the extension type {unclear}, whose storage does"
                 raise LogError(self._path, 1, f"{reason} not say what its values are: ignore it")
             kind = fields[name].type
-            if name == request.label and not has_single_values(kind):
-                reason = f"column {name!r} is {type_name(kind)}, not 0 or 1, -1 or +1"
+            if name in request.targets and not has_single_values(kind):
+                what = "0 or 1, -1 or +1" if name == request.label else "a number"
+                reason = f"column {name!r} is {type_name(kind)}, not {what}"
                 raise LogError(self._path, 1, reason)
             if pa.types.is_union(kind):
                 reason = f"column {name!r} is {type_name(kind)}, which cannot be encoded: ignore it"
                 raise LogError(self._path, 1, reason)
-        self.names = [name for name in selected if name != request.label]
+        self.names = [name for name in selected if name not in request.targets]
         self.types = {name: readable(fields[name].type) for name in self.names}
 
     def _open_parquet(self, source: Source, request: Request) -> pa.Schema:
@@ -86,7 +87,7 @@ class ColumnReader:
         }
         file = parquet.ParquetFile(self._raw, **options)
         features = request.features()
-        wanted = None if features is None else {*features, request.label}
+        wanted = None if features is None else {*features, *request.targets}
         schema = file.schema_arrow
         groups = row_groups(self._raw)
         first = groups[0][1] if groups and request.is_first else None
@@ -205,7 +206,7 @@ class ColumnReader:
         columns, lines = rows.table.columns, rows.lines
         misfits: set[int] = set()
         for position, (wanted, column) in enumerate(zip(schema, columns, strict=True)):
-            if wanted.name == request.label:
+            if wanted.name in request.targets:
                 continue
             try:
                 columns[position] = convert(column, wanted.type)

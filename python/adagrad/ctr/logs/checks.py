@@ -14,12 +14,14 @@ import pyarrow.compute as pc
 
 from adagrad._arrow import as_list, without
 from adagrad.ctr.logs.rows import Fault, LogError
+from adagrad.ctr.logs.weights import parse_rates, parse_weights
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterable, Iterator
 
     from adagrad.ctr.logs.labels import Labels
+    from adagrad.ctr.logs.request import Request
     from adagrad.ctr.logs.rows import ParsedRows
 
 __all__ = ["check_rows"]
@@ -28,11 +30,13 @@ __all__ = ["check_rows"]
 def check_rows(
     parsed: Iterable[ParsedRows],
     path: str,
-    label: str | None,
+    request: Request,
     labels: Labels,
     skipped: Counter[str] | None,
 ) -> Iterator[pa.Table]:
-    """Convert labels to 0 and 1, and skip or report every broken row.
+    """Convert labels to 0 and 1, weights and rates to float32, and leave out what is not learned.
+
+    Every broken row is skipped or reported, and a row of weight 0 is left out as if it were absent.
 
     Parameters
     ----------
@@ -40,10 +44,10 @@ def check_rows(
         The rows of one file, in order.
     path : str
         Path of the file, for the error message.
-    label : str, optional
-        The column that becomes float32 0 or 1.
+    request : Request
+        Which columns are the label, the weight and the rate of negatives.
     labels : Labels
-        What its values mean.
+        What the values of the label mean.
     skipped : collections.Counter, optional
         Counts the broken rows that are left out, by kind. If None, the first broken row raises.
 
@@ -58,29 +62,26 @@ def check_rows(
         A row is broken and `skipped` is None. The rows before it are yielded first.
     """
     for rows in parsed:
-        table, faults = rows.table, dict(rows.faults)
-        found: dict[int, Fault] = {}
-        if label is not None:
-            position = table.schema.get_field_index(label)
-            values, found = labels.parse(table.column(position))
-            table = table.set_column(position, pa.field(label, pa.float32()), values)
+        faults = dict(rows.faults)
+        table, found = _with_targets(rows.table, request, labels)
         for name, column in zip(table.column_names, table.columns, strict=True):
-            if name != label:
+            if name not in request.targets:
                 found = _not_finite(name, column) | found  # the first fault of a row counts
         for row, fault in found.items():
             faults.setdefault(int(rows.lines[row]), fault)
         if not faults:
-            yield table
+            yield _weighty(table, request.weight)
         elif skipped is not None and not any(fault.stops for fault in faults.values()):
             skipped.update(fault.kind for fault in faults.values())
-            yield without(table, found)
+            yield _weighty(without(table, found), request.weight)
         else:
             line = min(faults)
             if skipped is not None:
                 line = min(line for line, fault in faults.items() if fault.stops)
                 table = without(table, found)
                 rows.lines = np.delete(rows.lines, list(found))
-            yield table.slice(0, int(np.searchsorted(rows.lines, line)))
+            before = table.slice(0, int(np.searchsorted(rows.lines, line)))
+            yield _weighty(before, request.weight)
             raise LogError(path, line, faults[line].reason, faults[line].label)
 
 
@@ -88,6 +89,37 @@ def _values_of_maps(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return maps as the lists of their values."""
     lists = [as_list(chunk, chunk.items) for chunk in column.chunks]
     return pa.chunked_array(lists, pa.list_(column.type.item_type))
+
+
+def _with_targets(
+    table: pa.Table, request: Request, labels: Labels
+) -> tuple[pa.Table, dict[int, Fault]]:
+    """Return a table whose targets are parsed, and the first fault of each row that has one."""
+    found: dict[int, Fault] = {}
+
+    def replaced(name: str, values: pa.Array) -> pa.Table:
+        position = table.schema.get_field_index(name)
+        return table.set_column(position, pa.field(name, pa.float32()), values)
+
+    if request.label is not None:
+        values, found = labels.parse(table.column(request.label))
+        table = replaced(request.label, values)
+    if request.weight is not None:
+        values, faults = parse_weights(table.column(request.weight))
+        table, found = replaced(request.weight, values), faults | found
+    if request.negative_rate is not None:
+        negative = table.column(request.label).to_numpy() == 0
+        values, faults = parse_rates(table.column(request.negative_rate), negative)
+        table, found = replaced(request.negative_rate, values), faults | found
+    return table, found
+
+
+def _weighty(table: pa.Table, weight: str | None) -> pa.Table:
+    """Return a table without the rows of weight 0."""
+    if weight is None:
+        return table
+    empty = np.flatnonzero(table.column(weight).to_numpy() == 0)
+    return without(table, empty.tolist()) if len(empty) else table
 
 
 def _not_finite(name: str, column: pa.ChunkedArray) -> dict[int, Fault]:

@@ -100,7 +100,7 @@ class DelimitedReader:
             raise LogError(self._source.path, 1, doubt)
         selected = request.select(self._source.path, found, fields if guessed else ())
         self._names = distinct_names(found)
-        self.names = [name for name in selected if name != request.label]
+        self.names = [name for name in selected if name not in request.targets]
         return block
 
     def _fields(self, line: bytes, *, is_row: bool) -> list[str]:
@@ -170,7 +170,7 @@ class DelimitedReader:
         assert request.schema is not None
         self._request = request
         self._types = {
-            field.name: RAW_TEXT if field.name == request.label else field.type
+            field.name: RAW_TEXT if field.name in request.targets else field.type
             for field in request.schema
         }
         self._faults = self._line_faults(self._types)
@@ -316,8 +316,7 @@ def _is_header(request: Request, fields: list[str]) -> bool:
     Columns without a name, and of one name, are requested by position. Then the line is a header if
     it has no value in their place.
     """
-    label = () if request.label is None else (request.label,)
-    names = {*label, *(request.features() or ())}.difference(request.in_path)
+    names = {*request.targets, *(request.features() or ())}.difference(request.in_path)
     if not names or not names.isdisjoint(fields):
         return True
     cells = dict(zip(distinct_names(fields), fields, strict=True))

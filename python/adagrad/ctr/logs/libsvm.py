@@ -68,6 +68,9 @@ class LibsvmReader:
             raise LogError(
                 source.path, 1, "a libsvm file cannot be part of a log with named columns"
             )
+        if request.weight is not None or request.negative_rate is not None:
+            reason = "a libsvm file has no columns for weights: use another format, such as CSV"
+            raise LogError(source.path, 1, reason)
         self.header = request.header
         self._path = source.path
         self._raw = source.open()

@@ -70,11 +70,15 @@ class Log:
     Attributes
     ----------
     schema : pyarrow.Schema
-        Schema of every batch, the label first.
+        Schema of every batch: the label, the weight and the rate come first.
     paths : tuple of str
         The files, in the order in which they are read.
     label : str or None
         Name of the label.
+    weight : str or None
+        Name of the column of weights, float32 in every batch, after the label.
+    negative_rate : str or None
+        Name of the column with the rate at which negatives were kept, float32 after the weight.
     rows : int
         Rows of every batch except the last one.
     total_bytes : int or None
@@ -88,7 +92,7 @@ class Log:
         self.sources = sources
         self._skip_bad = skip_bad
         types = {**partition_types(sources), **request.types}
-        types = {name: kind for name, kind in types.items() if name != request.label}
+        types = {name: kind for name, kind in types.items() if name not in request.targets}
         request = replace(request, types=types)
         self._first: Reader | None = open_reader(sources[0], request)
         try:
@@ -107,6 +111,7 @@ class Log:
         self.paths = tuple(source.path for source in sources)
         self.unread = dict(self._request.unread)
         self.label = request.label
+        self.weight, self.negative_rate = request.weight, request.negative_rate
         self.rows = request.rows
         sizes = [source.size for source in sources if source.size is not None]
         self.total_bytes = sum(sizes) if len(sizes) == len(sources) else None
@@ -122,8 +127,9 @@ class Log:
 
         The kinds are ``"empty line"``, ``"number of columns"``, ``"open quote"``, ``"carriage
         return"``, ``"not UTF-8"``, ``"not a number"``, ``"not a bool"``, ``"not a timestamp"``,
-        ``"another type"``, ``"not finite"``, ``"missing label"``, ``"bad label"`` and, in libsvm
-        files, ``"bad entry"``.
+        ``"another type"``, ``"not finite"``, ``"missing label"``, ``"bad label"``, ``"missing
+        weight"``, ``"bad weight"``, ``"missing rate"``, ``"bad rate"`` and, in libsvm files, ``"bad
+        entry"``.
         """
         return dict(self._state.skipped)
 
@@ -309,7 +315,7 @@ class Log:
             progress.path, progress.bytes_read = part.path, part.bytes_read
             if part.rows is None:
                 continue
-            for table in check_rows([part.rows], part.path, self.label, labels, skipped):
+            for table in check_rows([part.rows], part.path, self._request, labels, skipped):
                 progress.rows += table.num_rows
                 yield table
         self._request = replace(self._request, labels=labels)  # for the next passes

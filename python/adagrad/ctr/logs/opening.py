@@ -33,6 +33,8 @@ def open_log(
     ignore: Sequence[str] = (),
     text: Sequence[str] = (),
     keep: Sequence[str] = (),
+    weight: str | None = None,
+    negative_rate: str | None = None,
     schema: pa.Schema | None = None,
     delimiter: str | None = None,
     header: bool | Sequence[str] | None = None,
@@ -83,6 +85,14 @@ def open_log(
     keep : sequence of str, default ()
         Columns to read after those of `columns` or `schema`, as they are in the file: in CSV and
         TSV files as text.
+    weight : str, optional
+        The column with the weights of the examples, from 0 to :math:`2^{48}`, in any type and
+        spelling. It is no feature: it becomes the column after the label, float32. Rows of weight 0
+        are left out, as if they were absent. Needs a label, and a format with columns.
+    negative_rate : str, optional
+        The column with the rate at which the negatives like a row were kept, above 0 and at most 1.
+        It is no feature: it becomes the column after the weight, float32. The rate of a positive
+        may be missing, and is 1 then. Needs a label, and a format with columns.
     schema : pyarrow.Schema, optional
         Read these columns with these types, for example the ``schema`` of another log. Text may be
         dictionary-encoded. A column of type null has the type of the files. Excludes `columns`,
@@ -130,11 +140,11 @@ def open_log(
 
     A row is broken if its line is empty, has a different number of columns or an open quote, or is
     not UTF-8; if a column of numbers, bools or timestamps contains something else; if any column
-    contains NaN or an infinity; or if the label is not one of those above. Empty fields are nulls,
-    not faults, nor are empty lines at the end of a file, comments and ``qid:`` in libsvm files. A
-    broken row stops the reading with a :class:`LogError` that gives file, line and
-    reason, after the rows before it have been yielded. A compressed file that ends early raises
-    after its last intact line, even with ``skip_bad``.
+    contains NaN or an infinity; or if the label, the weight or the rate is not one of those above.
+    Empty fields of features are nulls, not faults, nor are empty lines at the end of a file,
+    comments and ``qid:`` in libsvm files. A broken row stops the reading with a :class:`LogError`
+    that gives file, line and reason, after the rows before it have been yielded. A compressed file
+    that ends early raises after its last intact line, even with ``skip_bad``.
 
     A column has one type in all files. Integers of several widths are int64, integers and floats
     are float64, dates and naive timestamps are timestamps, each of the finest unit, and a column
@@ -185,10 +195,10 @@ def open_log(
     for name, value in (("numeric", numeric), ("delimiter", delimiter), ("header", header)):
         if value is not None and not has_text:
             raise ValueError(f"{name} is for CSV and TSV files only")
-    if columns is not None and label in columns:
-        raise ValueError(f"columns must name features, but {label!r} is the label")
+    targets = {"label": label, "weight": weight, "negative_rate": negative_rate}
+    _check_targets(targets, columns or (), ignore)
     if schema is not None:
-        columns = [name for name in schema.names if name != label]
+        columns = [name for name in schema.names if name not in targets.values()]
     return Log(
         sources,
         Request(
@@ -197,11 +207,32 @@ def open_log(
             ignore=frozenset(ignore),
             numeric=None if numeric is None else frozenset(numeric),
             text=frozenset(text),
-            keep=tuple(name for name in keep if name != label),
+            keep=tuple(name for name in keep if name not in targets.values()),
             delimiter=delimiter,
             header=header if header is None or isinstance(header, bool) else tuple(header),
             rows=rows,
             types={} if schema is None else dict(zip(schema.names, schema.types, strict=True)),
+            weight=weight,
+            negative_rate=negative_rate,
         ),
         skip_bad=skip_bad,
     )
+
+
+def _check_targets(
+    targets: dict[str, str | None], columns: Sequence[str], ignore: Sequence[str]
+) -> None:
+    """Raise ValueError if a column has two meanings, or a weight has no label."""
+    seen: dict[str, str] = {}
+    for role, name in targets.items():
+        if name is None:
+            continue
+        if name in columns:
+            raise ValueError(f"columns must name features, but {name!r} is the {role}")
+        if role != "label" and targets["label"] is None:
+            raise ValueError(f"{role} needs a label")
+        if role != "label" and name in ignore:
+            raise ValueError(f"ignore names {name!r}, which is the {role}")
+        if name in seen:
+            raise ValueError(f"{name!r} cannot be the {role}: it is the {seen[name]}")
+        seen[name] = role

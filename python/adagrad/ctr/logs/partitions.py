@@ -17,7 +17,7 @@ import pyarrow as pa
 from adagrad.ctr.logs.rows import LogError, ParsedRows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from adagrad.ctr.logs.reader import Reader
     from adagrad.ctr.logs.request import Request
@@ -107,7 +107,7 @@ class PartitionedReader:
         values = {name: x for name, x in source.partitions if name not in request.ignore}
         wanted = request.features()
         if wanted is not None:
-            values = {name: values[name] for name in (request.label, *wanted) if name in values}
+            values = {name: values[name] for name in (*request.targets, *wanted) if name in values}
         self._values = values
         in_path = tuple(name for name, _ in source.partitions)
         self._inner = open_reader(source, replace(request, in_path=in_path))
@@ -115,11 +115,14 @@ class PartitionedReader:
         self.names: list[str] | None = None
         self.types: dict[str, pa.DataType] | None = None
         if self._inner.names is not None:
-            self.names = [*self._inner.names, *(name for name in values if name != request.label)]
+            self.names = [
+                *self._inner.names,
+                *(name for name in values if name not in request.targets),
+            ]
             if wanted is not None:
                 self.names = list(wanted)
         if self._inner.types is not None:
-            own = {name: request.types[name] for name in values if name != request.label}
+            own = {name: request.types[name] for name in values if name not in request.targets}
             self.types = {**self._inner.types, **own}
 
     def sample(self, names: Sequence[str], size: int) -> list[pa.Table]:
@@ -142,7 +145,7 @@ class PartitionedReader:
         schema = request.schema
         assert schema is not None
         constants = {
-            field.name: self._constant(field, request.label)
+            field.name: self._constant(field, request.targets)
             for field in schema
             if field.name in self._values
         }
@@ -158,9 +161,9 @@ class PartitionedReader:
                     columns.append(rows.table.column(field.name))
             yield ParsedRows(pa.table(columns, names=schema.names), rows.lines, rows.faults)
 
-    def _constant(self, field: pa.Field, label: str | None) -> pa.Scalar:
+    def _constant(self, field: pa.Field, targets: Collection[str]) -> pa.Scalar:
         """Return the value of a column in all rows, as a text file with this value has it."""
-        kind = pa.string() if field.name == label else field.type
+        kind = pa.string() if field.name in targets else field.type
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         value = self._values[field.name]
         try:

@@ -33,6 +33,7 @@ class Request:
     replaced by what the first text file has. ``is_first`` is true for the first file alone.
     ``in_path`` are the columns of a file that are in its path. ``unread`` are the columns that only
     later files have, each with the first file that has it; no caller asked for them by name.
+    ``weight`` and ``negative_rate`` are columns, and None without a label.
     """
 
     label: str | None
@@ -50,11 +51,24 @@ class Request:
     in_path: tuple[str, ...] = ()
     unread: Mapping[str, str] = field(default_factory=dict)
     labels: Labels = field(default_factory=Labels)
+    weight: str | None = None
+    negative_rate: str | None = None
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns that are not features, which come first in every batch.
+
+        The label, the weight and the rate at which negatives were kept, as far as they are wanted.
+        Readers leave them as they are: `checks` parses them.
+        """
+        named = (self.label, self.weight, self.negative_rate)
+        return tuple(name for name in named if name is not None)
 
     def features(self) -> tuple[str, ...] | None:
         """Return the names of the requested features; None if all columns are requested."""
+        targets = self.targets
         if self.schema is not None:
-            return tuple(name for name in self.schema.names if name != self.label)
+            return tuple(name for name in self.schema.names if name not in targets)
         if self.columns is None:
             return None
         known = set(self.columns)
@@ -67,7 +81,7 @@ class Request:
         return f"; --text {typed([name])} reads the column as text"
 
     def select(self, path: str, found: list[str], first_line: Sequence[str] = ()) -> list[str]:
-        """Return the columns of a file to read, by their distinct names, the label first.
+        """Return the columns of a file to read, by their distinct names, the targets first.
 
         Parameters
         ----------
@@ -95,14 +109,14 @@ class Request:
             if missing:
                 raise LogError(path, 1, missing_columns(missing, names, first_line))
 
-        wanted = self.features()
+        targets, wanted = self.targets, self.features()
         if self.schema is None:
             check(sorted(self.ignore.difference(counts, self.in_path)))
         if wanted is None:
             left = [
                 (name, original)
                 for name, original in zip(names, found, strict=True)
-                if name != self.label and not self.ignore.intersection((name, original))
+                if name not in targets and not self.ignore.intersection((name, original))
             ]
             for original, count in Counter(original for _, original in left).items():
                 if count > 1 and original:
@@ -110,7 +124,7 @@ class Request:
             wanted = tuple(name for name, _ in left)
         elif self.schema is None:
             wanted = tuple(name for name in wanted if name not in self.ignore)
-        wanted = wanted if self.label is None else (self.label, *wanted)
+        wanted = (*targets, *wanted)
         for name in self.in_path:
             if name in counts and name in wanted:
                 reason = f"column {name!r} is in the file and in its path: leave one of them out"

@@ -78,7 +78,7 @@ def survey(first: Reader, sources: Sequence[Source], request: Request) -> Reques
                 request = replace(request, header=reader.header, columns=known)
                 columns = [_Column(name, request) for name in reader.names]
             elif takes_all:
-                _check_columns(source.path, known, reader.names, request.label)
+                _check_columns(source.path, known, reader.names, request.targets)
                 for name in set(reader.names).difference(known):
                     unread.setdefault(name, source.path)
             if reader.types is None:
@@ -101,21 +101,19 @@ def survey(first: Reader, sources: Sequence[Source], request: Request) -> Reques
         inferred = _inferred(samples)
         for column in columns:
             column.add_text(text_file, inferred.get(column.name, pa.null()))
-    fields = [(column.name, column.final()) for column in columns]
-    if request.label is not None:
-        fields.insert(0, (request.label, pa.float32()))
+    fields = [(name, pa.float32()) for name in request.targets]
+    fields += [(column.name, column.final()) for column in columns]
     return replace(request, schema=pa.schema(fields), unread=dict(sorted(unread.items())))
 
 
 def _check_columns(
-    path: str, known: Sequence[str], names: Sequence[str], label: str | None
+    path: str, known: Sequence[str], names: Sequence[str], targets: Sequence[str]
 ) -> None:
     """Raise if a file lacks columns of the first one."""
     there = set(names)
     missing = [name for name in known if name not in there]
     if missing:
-        all_names = names if label is None else [label, *names]
-        raise LogError(path, 1, missing_columns(missing, all_names))
+        raise LogError(path, 1, missing_columns(missing, [*targets, *names]))
 
 
 def _surveyed(sources: Sequence[Source]) -> Iterator[Source]:

@@ -61,6 +61,8 @@ def open_for_model(
     features: pa.Schema,
     *,
     label: str | None,
+    weight: str | None = None,
+    negative_rate: str | None = None,
     keep: Sequence[str] = (),
     skip_bad: bool = False,
     **how: Any,
@@ -78,6 +80,8 @@ def open_for_model(
         From `feature_columns`.
     label : str or None
         Column of the label; None to read none.
+    weight, negative_rate : str, optional
+        Columns of weights and of rates of negatives, as for `open_log`.
     keep : sequence of str, default ()
         Further columns to read.
     skip_bad : bool, default False
@@ -85,12 +89,15 @@ def open_for_model(
     **how
         ``format``, ``delimiter`` and ``header`` of `open_log`.
     """
-    if label in features.names:
-        raise ValueError(f"the label {label!r} is a feature of the model")
+    targets: dict[str, Any] = {"label": label, "weight": weight, "negative_rate": negative_rate}
+    for role, name in targets.items():
+        if name in features.names:
+            what = role.replace("_", " ")
+            raise ValueError(f"the {what} {name!r} is a feature of the model")
     if is_libsvm(features, None):
         _check_ids(paths, how.get("format"))
     schema = pa.schema((field.name, _wide(field.type)) for field in features)
-    return open_log(paths, label=label, schema=schema, keep=keep, skip_bad=skip_bad, **how)
+    return open_log(paths, **targets, schema=schema, keep=keep, skip_bad=skip_bad, **how)
 
 
 def _wide(kind: pa.DataType) -> pa.DataType:

@@ -28,7 +28,10 @@ PLAIN = 5
 
 
 def extended_curve(
-    curve: list[list[float]], progressive: Progressive, mixture: Mixture | None = None
+    curve: list[list[float]],
+    progressive: Progressive,
+    examples: int,
+    mixture: Mixture | None = None,
 ) -> list[list[float]]:
     """Return a learning curve with one more point.
 
@@ -38,13 +41,18 @@ def extended_curve(
     ----------
     curve : list of list of float
         Each point is ``[examples, positives, summed loss, summed predictions, AUC]``, of a mixture
-        followed by what `mixed_at` returns.
+        followed by what `mixed_at` returns. Sums of weighted examples are scaled as if the mean
+        weight were 1.
     progressive : Progressive
         The scores so far.
+    examples : int
+        Number of examples that they are of.
     mixture : Mixture, optional
         What learned, if it is a mixture.
     """
-    point = [*map(float, progressive.sums), progressive.metrics()["auc"]]
+    weight = float(progressive.sums[0]) or 1.0
+    point = [*(progressive.sums * (examples / weight)).tolist(), progressive.metrics()["auc"]]
+    point[0] = float(examples)
     if mixture is not None:
         experts = mixture.experts()
         point += [expert["weight"] for expert in experts]

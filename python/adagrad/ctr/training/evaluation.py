@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pyarrow as pa
 
-from adagrad.ctr.encoding.examples import Examples
 from adagrad.ctr.learners.estimator import ClickLearner
+from adagrad.ctr.learners.labeled import LabeledExamples
 from adagrad.ctr.learners.progressive import Progressive, measured
 from adagrad.ctr.logs.log import Log
 from adagrad.ctr.training.encoders import Encoder, encoder_of
@@ -25,8 +24,11 @@ def evaluate(
     log: Log,
     encoder: Encoder | None = None,
     look: Look | None = None,
+    negative_rate: float = 1.0,
 ) -> Progressive:
     """Return the scores of an estimator's predictions on a log with a label.
+
+    They are weighted by the weights and the rates of negatives that the log was opened with.
 
     Parameters
     ----------
@@ -38,14 +40,17 @@ def evaluate(
         Encodes the log; by default as `encoder_of` says.
     look : callable, optional
         Called with the first batch.
+    negative_rate : float, default 1.0
+        The rate at which the negatives of the log were kept: they weigh 1 / rate.
     """
+    of_classes = None if negative_rate == 1.0 else (1.0 / negative_rate, 1.0)
 
-    def batches() -> Iterator[tuple[Examples, Any]]:
+    def batches() -> Iterator[LabeledExamples]:
         first = look
         for batch in encoded(log, encoder or encoder_of(estimator)):
             if first is not None:
                 first(batch.batch)
                 first = None
-            yield batch.x, batch.y
+            yield batch.labeled(of_classes)
 
     return measured(estimator.decision_function, batches())

@@ -46,6 +46,24 @@ class Options:
     calendar: tuple[str, ...] = ()
     cross: tuple[tuple[str, ...], ...] = ()
     skip_bad: bool = False
+    weight: str | None = None
+    negative_rate: float | str | None = None
+    class_weight: tuple[str, ...] = ()
+
+    @property
+    def rate_column(self) -> str | None:
+        """The column with the rates at which negatives were kept, if the log has one."""
+        return self.negative_rate if isinstance(self.negative_rate, str) else None
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether examples weigh differently."""
+        return bool(self.weight or self.rate_column or self.class_weight)
+
+    @property
+    def targets(self) -> dict[str, Any]:
+        """The columns that are not features, by the keywords of `open_log`."""
+        return {"label": self.label, "weight": self.weight, "negative_rate": self.rate_column}
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as JSON reads them back, with lists for tuples."""
@@ -86,6 +104,11 @@ class Options:
         params: dict[str, Any] = {
             name: getattr(self, name) for name in ("lr", "l1", "l2", "half_life")
         }
+        if isinstance(self.negative_rate, float):
+            params["negative_rate"] = self.negative_rate
+        if self.class_weight:
+            weights = (part.split(":") for part in self.class_weight)
+            params["class_weight"] = {int(label): float(weight) for label, weight in weights}
         if self.preset is not None:
             params["rule"] = preset(self.preset, lr=self.lr)
         if not is_libsvm(schema, self.label):
@@ -106,7 +129,7 @@ class Options:
 
         The first rows say which integers are ids; without them, all are numbers.
         """
-        names = [name for name in schema.names if name != self.label]
+        names = [name for name in schema.names if name not in self.targets.values()]
         kinds: dict[str, Any] = {name: None for name in names if name not in set(self.ignore)}
         given = (("categorical", self.categorical), ("numbers", self.numbers))
         for option, columns in (*given, ("calendar", self.calendar)):

@@ -19,11 +19,15 @@ import pyarrow as pa
 import adagrad.ctr.encoding.columns
 import adagrad.ctr.encoding.deciding  # noqa: F401
 from adagrad.ctr.encoding.examples import Examples
+from adagrad.ctr.learners.labeled import LabeledExamples
 from adagrad.ctr.logs.log import Log, Position
 from adagrad.ctr.logs.prefetch import Prefetcher
 from adagrad.ctr.training.encoders import Encoder
 
-__all__ = ["Encoded", "encoded"]
+__all__ = ["Encoded", "encoded", "weights_in"]
+
+
+Floats = npt.NDArray[np.float32]
 
 
 class Encoded(NamedTuple):
@@ -42,39 +46,52 @@ class Encoded(NamedTuple):
     skipped : dict of str to int
         Broken rows skipped so far, by kind.
     hash : int or None
-        What the caller wanted to compute of `x` and `y` in the thread that encodes.
+        What the caller wanted to compute of the examples in the thread that encodes.
+    weights : ndarray of float32, shape [n], or None
+        Weights above 0, if the log was opened with a column of weights, or of rates of negatives.
     """
 
     x: Examples
-    y: npt.NDArray[np.float32] | None
+    y: Floats | None
     batch: pa.RecordBatch
     position: Position
     skipped: dict[str, int]
     hash: int | None = None
+    weights: Floats | None = None
 
-    @property
-    def labels(self) -> npt.NDArray[np.float32]:
-        """`y`, of a log that has a label."""
+    def labeled(self, of_classes: tuple[float, float] | None = None) -> LabeledExamples:
+        """Return the examples of a log that has a label.
+
+        Parameters
+        ----------
+        of_classes : tuple of float, optional
+            Factors of the weights of negatives and of positives.
+        """
         assert self.y is not None
-        return self.y
+        examples = LabeledExamples(self.x, self.y, self.weights)
+        return examples if of_classes is None else examples.weighted(of_classes)
 
     def before(self, rows: int) -> Encoded:
         """Return the first rows of the batch."""
         position = replace(self.position, rows=self.position.rows - len(self.x) + rows)
         y = None if self.y is None else self.y[:rows]
-        return Encoded(self.x[:rows], y, self.batch.slice(0, rows), position, self.skipped)
+        weights = None if self.weights is None else self.weights[:rows]
+        some = self.batch.slice(0, rows)
+        return Encoded(self.x[:rows], y, some, position, self.skipped, weights=weights)
 
     def after(self, rows: int) -> Encoded:
         """Return the batch without its first rows."""
         y = None if self.y is None else self.y[rows:]
-        return Encoded(self.x[rows:], y, self.batch.slice(rows), self.position, self.skipped)
+        weights = None if self.weights is None else self.weights[rows:]
+        some = self.batch.slice(rows)
+        return Encoded(self.x[rows:], y, some, self.position, self.skipped, weights=weights)
 
 
 def encoded(
     log: Log,
     encoder: Encoder,
     start: int = 0,
-    hash_of: Callable[[Examples, npt.NDArray[np.float32]], int | None] | None = None,
+    hash_of: Callable[[LabeledExamples], int | None] | None = None,
 ) -> Generator[Encoded, None, None]:
     """Read and encode a log, a few batches ahead of the consumer.
 
@@ -87,7 +104,7 @@ def encoded(
     start : int, default 0
         First row to yield; the rows before it are skipped.
     hash_of : callable, optional
-        Computes `Encoded.hash` from the examples and the labels of a batch.
+        Computes `Encoded.hash` from the examples of a batch, if the log has a label.
 
     Yields
     ------
@@ -103,9 +120,12 @@ def encoded(
     def batches() -> Generator[Encoded, None, None]:
         for batch in log.batches(start):
             y = None if log.label is None else batch.column(log.label).to_numpy()
+            weights = weights_in(batch, log)
             x = encoder.transform(batch)
-            found = None if hash_of is None or y is None else hash_of(x, y)
-            yield Encoded(x, y, batch, log.position, log.skipped, found)
+            found = Encoded(x, y, batch, log.position, log.skipped, weights=weights)
+            if hash_of is not None and y is not None:
+                found = found._replace(hash=hash_of(found.labeled()))
+            yield found
 
     prefetcher = Prefetcher(batches())
     try:
@@ -114,3 +134,19 @@ def encoded(
         prefetcher.cancel()
         log.close()  # wakes a thread that waits for a pipe
         prefetcher.join()
+
+
+def weights_in(batch: pa.RecordBatch, log: Log) -> Floats | None:
+    """Return the weights of a batch of a log: those of its column, times 1 / rate for negatives.
+
+    None if the log was opened with neither a column of weights nor one of rates.
+    """
+    weights = None
+    if log.weight is not None:
+        weights = np.asarray(batch.column(log.weight).to_numpy(), np.float32)
+    if log.negative_rate is None:
+        return weights
+    negative = batch.column(log.label).to_numpy() == 0
+    rates = np.where(negative, batch.column(log.negative_rate).to_numpy(), np.float32(1))
+    found: Floats = (np.float32(1) if weights is None else weights) / rates
+    return found

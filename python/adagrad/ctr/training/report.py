@@ -82,6 +82,8 @@ def _results(training: Training, seconds: float) -> str:
         f" {counted(training.pass_number, 'pass', 'passes')} and {seconds:,.1f} s",
         f"{100 * training.progressive.rate:.3g} % of the first pass are positive",
     ]
+    if training.options.has_weights:
+        notes.append("metrics, and the sizes of tenths and groups, are weighted")
     if training.skipped:
         notes.append(broken_rows(training.skipped))
     if training.ordered is not None:

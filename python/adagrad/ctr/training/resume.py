@@ -125,8 +125,9 @@ class FirstPass:
     def add(self, batch: Encoded) -> None:
         """Add the examples of a batch that is learned."""
         if self._digest is not None:
-            self._digest.add(batch.x, batch.labels, batch.hash)
-            self.sample.add(batch.x, batch.labels)
+            examples = batch.labeled()
+            self._digest.add(examples, batch.hash)
+            self.sample.add(examples)
 
     def rest(
         self, batches: Generator[Encoded, None, None], log: list[list[Any]]

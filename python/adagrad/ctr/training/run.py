@@ -113,7 +113,7 @@ class Training:
     @property
     def features(self) -> pa.Schema:
         """The feature columns, with types that a log of any format can be read as."""
-        others = {self.options.label, *self.options.ignore}
+        others = {*filter(None, self.options.targets.values()), *self.options.ignore}
         if isinstance(self.encoder, HashingEncoder):  # it leaves moments out
             others.update(set(self.log.schema.names).difference(self.encoder.fields_))
         return feature_columns(self.log.schema, sorted(others))
@@ -137,8 +137,7 @@ class Training:
         """Examples learned, in all passes, also by a model that one of a sample has replaced."""
         if not hasattr(self.estimator, "classes_"):
             return 0
-        model = self.estimator._model
-        return int(model.progressive.sums[0]) if self._is_of_sample else model.examples
+        return int(self.curve[-1][0]) if self._is_of_sample else self.estimator._model.examples
 
     @property
     def progressive(self) -> Progressive | None:
@@ -336,16 +335,18 @@ class Training:
             self.sample = batch.batch
             if self._look is not None:
                 self._look(self.sample)
-        labels, start = batch.labels, 0
+        examples, start = batch.labeled(), 0
         has_point = is_whole or len(batch.x) in batch_cuts(self.examples, len(batch.x) + 1)[:-1]
         if self.pass_number == 0:
             self._first_pass.add(batch)
         for end in batch_cuts(self.examples, len(batch.x)):
-            x, y = batch.x[start:end], labels[start:end]
+            part = examples[start:end]
             if hasattr(self.estimator, "classes_"):
-                self.estimator._model.learn(x, y, count=self.pass_number == 0)
+                part = self.estimator._weighted(part)
+                count = self.pass_number == 0
+                self.estimator._model.learn(part.x, part.y, part.weights, count=count)
             else:
-                self.estimator.partial_fit(x, y, classes=[0, 1])
+                self.estimator.partial_fit(part.x, part.y, [0, 1], part.weights)
             start = end
             if end < len(batch.x):
                 self._add_point(show)
@@ -355,11 +356,12 @@ class Training:
             self._add_point(show)
 
     def _add_point(self, show: Callable[[Training], None]) -> None:
-        board = self.progressive
         last = self.curve[-1][0] if self.curve else 0.0
-        if self.pass_number == 0 and board is not None and board.sums[0] > last:
-            mixture = self.estimator._model.mixture
-            self.curve = extended_curve(self.curve, board, mixture)
+        if self.pass_number == 0 and self.examples > last:
+            model = self.estimator._model
+            self.curve = extended_curve(
+                self.curve, model.progressive, model.examples, model.mixture
+            )
         show(self)
 
     def _end_pass(self, validate: Callable[[], Log] | None) -> None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from adagrad.ctr.encoding.examples import Examples, concatenate
 from adagrad.ctr.learners.label_order import LabelOrder, changes_text
+from adagrad.ctr.learners.labeled import LabeledExamples, joined
 from adagrad.ctr.learners.model import Model
 from adagrad.ctr.learners.progressive import measured
 
@@ -26,8 +26,7 @@ SIZE = 8_192
 """Examples of a sample, an eighth of a usual batch. On four logs, the held-out logloss after them
 is within 1 % of that after the whole log, shuffled, at a fixed rate."""
 
-Floats = npt.NDArray[np.float32]
-Part = tuple[Examples, Floats, npt.NDArray[np.float64]]
+Part = tuple[LabeledExamples, npt.NDArray[np.float64]]
 
 
 class Sample:
@@ -50,10 +49,10 @@ class Sample:
         self._parts: list[Part] = []  # rows that are or were in the sample, in order
         self._held = 0
 
-    def add(self, x: Examples, y: Floats) -> None:
-        """Add the next examples and their labels."""
-        self.order.add(y)
-        keys = self._random.random(len(x))
+    def add(self, batch: LabeledExamples) -> None:
+        """Add the next examples."""
+        self.order.add(batch.y)
+        keys = self._random.random(len(batch))
         chosen = np.flatnonzero(keys < self._limit)
         if not len(chosen):
             return
@@ -62,7 +61,7 @@ class Sample:
             self._limit = np.partition(self._keys, SIZE)[SIZE]
             self._keys = self._keys[self._keys < self._limit]
             chosen = chosen[keys[chosen] < self._limit]
-        self._parts.append((x.take(chosen), y[chosen], keys[chosen]))
+        self._parts.append((batch.take(chosen), keys[chosen]))
         self._held += len(chosen)
         if self._held > 2 * SIZE:
             self._parts = [self._joined()]
@@ -70,15 +69,13 @@ class Sample:
 
     def _joined(self) -> Part:
         """Return the sample, without the rows that have left it."""
-        keys = np.concatenate([keys for _, _, keys in self._parts])
+        keys = np.concatenate([keys for _, keys in self._parts])
         inside = np.flatnonzero(keys < self._limit)
-        x = concatenate([x for x, _, _ in self._parts]).take(inside)
-        return x, np.concatenate([y for _, y, _ in self._parts])[inside], keys[inside]
+        return joined([part for part, _ in self._parts]).take(inside), keys[inside]
 
-    def examples(self) -> tuple[Examples, Floats]:
-        """Return the examples of the sample and their labels, in the order of the stream."""
-        x, y, _ = self._joined()
-        return x, y
+    def examples(self) -> LabeledExamples:
+        """Return the examples of the sample, in the order of the stream."""
+        return self._joined()[0]
 
 
 def relearned(estimator: ClickLearner, sample: Sample, seed: int) -> dict[str, int] | None:
@@ -103,15 +100,15 @@ def relearned(estimator: ClickLearner, sample: Sample, seed: int) -> dict[str, i
     order = sample.order
     if not order.is_ordered:
         return None
-    x, y = sample.examples()
+    batch = estimator._weighted(sample.examples())
     before = estimator._model
     after = Model(before.settings)
-    shuffled = np.random.default_rng([seed, 0]).permutation(len(x))
-    after.learn(x.take(shuffled), y[shuffled])
-    loss = measured(before.margins, [(x, y)]).metrics()["logloss"]
+    some = batch.take(np.random.default_rng([seed, 0]).permutation(len(batch)))
+    after.learn(some.x, some.y, some.weights)
+    loss = measured(before.margins_as_trained, [batch]).metrics()["logloss"]
     found = {"changes": order.changes, "expected": round(order.expected), "sample": 0}
     if not math.isfinite(loss) or after.progressive.metrics()["logloss"] < loss:
-        found["sample"] = len(x)
+        found["sample"] = len(batch)
         after.progressive = before.progressive
         estimator._trained = after
     return found
