@@ -30,6 +30,7 @@ __all__ = [
     "explained",
     "in_use",
     "is_stream",
+    "move",
     "new_file",
     "replacing",
     "resolved",
@@ -131,6 +132,25 @@ def replacing(path: StrPath, size: int | None = None) -> Iterator[WrittenFile]:
             with explained(path, failure):
                 os.fsync(new.file.fileno())
                 new.rename(target)
+    sync_folder(target.parent)
+
+
+def move(source: StrPath, path: StrPath) -> None:
+    """Let a complete file take the place of another in its folder, as `replacing` does.
+
+    Raises
+    ------
+    BlockingIOError
+        The file to be replaced is a mapped table.
+    OSError
+        It cannot be replaced. Both files are unchanged.
+    """
+    target = resolved(path)
+    with _old_file(path, target) as old, explained(path, "the old file is unchanged"):
+        if old is not None and sys.platform != "win32":
+            with Path(source).open("rb") as file:
+                _adopt(file.fileno(), old)
+        Path(source).replace(target)
     sync_folder(target.parent)
 
 

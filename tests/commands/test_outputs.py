@@ -187,7 +187,7 @@ def test_what_the_next_run_would_not_read(folder: Path) -> None:
 def test_a_model_replaces_nothing_unless_told(folder: Path, what: str) -> None:
     Path("empty").touch()
     said = refused("train", "log.tsv", "-m", what, *TRAIN)
-    assert f"--model {what} exists: give --overwrite to replace it, or --resume" in said
+    assert f"--model {what} exists: give --overwrite to replace it, --resume" in said
     done("train", "log.tsv", "-m", what, *TRAIN, "--overwrite")
     done("predict", what, "log.tsv", "-o", "p.csv")
     done("train", "log.tsv", "-m", what, *TRAIN, "--resume")

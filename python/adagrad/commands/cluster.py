@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_cluster",
-    "checkpoint_of",
     "cluster_progress",
     "cluster_summary",
     "ray_options",
@@ -108,15 +106,11 @@ def check_cluster(given: dict[str, Any], logs: tuple[str, ...]) -> None:
     connect(given["ray"])
 
 
-def checkpoint_of(model: Path) -> Path:
-    """Return the directory beside a model file that its training resumes from."""
-    return model.absolute().with_name(f"{model.name}.checkpoint")
-
-
 def training_on_ray(
     given: dict[str, Any], log: Log, options: Options, how_long: dict[str, Any]
 ) -> Training:
     """Return a training on the cluster."""
+    from adagrad.ctr.training.run import checkpoint_of
     from adagrad.distributed import Cluster
     from adagrad.distributed.command import RayTraining
 

@@ -238,14 +238,24 @@ def reader_options(given: dict[str, Any], logs: Sequence[str]) -> dict[str, Any]
     return {"format": format_, "delimiter": given["delimiter"], "header": given["names"]}
 
 
-def check_required(logs: Sequence[str], label: str | None, model: Any, how: dict[str, Any]) -> None:
-    """Raise if ``adagrad train`` lacks a log, a label or a model; name the possible labels."""
+def check_required(
+    logs: Sequence[str],
+    label: str | None,
+    model: Any,
+    how: dict[str, Any],
+    *,
+    begins: bool = False,
+) -> None:
+    """Raise if ``adagrad train`` lacks a log, a label or a model; name the possible labels.
+
+    A training that begins from a model has the label of the model.
+    """
     from adagrad.ctr.logs.opening import open_log
     from adagrad.ctr.logs.sources import STDIN
 
     if not logs:
         raise click.UsageError("no LOG is given: adagrad train LOG... --label COLUMN --model FILE")
-    if label is None:
+    if label is None and not begins:
         which = "give the column to predict as -l COLUMN"
         if STDIN in logs:
             raise click.UsageError(f"--label is missing: {which}")

@@ -216,7 +216,8 @@ def _check_earlier(output: Output, resume: bool) -> None:
         if resume:
             return
         raise click.ClickException(
-            f"{output} exists: give --overwrite to replace it, or --resume to continue its training"
+            f"{output} exists: give --overwrite to replace it, --resume to continue its training,"
+            f" or --init {path} as well to learn these logs on top of it"
         )
     name, is_earlier = EARLIER[output.kind]
     if path.stat().st_size and not is_earlier(path):

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from adagrad._text import counted, printable
-from adagrad.commands.cluster import checkpoint_of, ray_options
+from adagrad.commands.cluster import ray_options
 from adagrad.commands.errors import reads_logs
-from adagrad.commands.example_options import (
-    class_weight_option,
-    negative_rate_option,
-    weight_option,
-)
 from adagrad.commands.log_options import (
     LogCommand,
     check_required,
-    crossed,
-    feature_options,
     log_options,
     open_features,
     reader_options,
     repeated,
     use_threads,
+)
+from adagrad.commands.model_options import (
+    given_options,
+    model_options,
+    options_of,
+    with_crosses,
 )
 from adagrad.commands.outputs import Output, check_checkpoint, check_outputs, overwrite_option
 
@@ -37,6 +34,7 @@ if TYPE_CHECKING:
     from adagrad.ctr.logs.log import Log
     from adagrad.ctr.training.options import Options
     from adagrad.ctr.training.run import Training
+    from adagrad.ctr.training.start import Start
     from adagrad.ctr.training.stop import Stop
 
 __all__ = ["train"]
@@ -50,6 +48,8 @@ Examples:
     --validate today.parquet --report ctr.html
   # A pipe
   zcat day_1.tsv.gz | adagrad train - --format tsv -l click -m ctr.safetensors
+  # The next day: the model learns on, and its file is replaced at the end
+  adagrad train day_2.tsv.gz --init ctr.safetensors -m ctr.safetensors
   # After an interruption: the same options and --resume
   adagrad train logs/ -l click -m ctr.safetensors --resume
   # Numbers that are ids, combinations of columns, and the hour of a moment
@@ -67,119 +67,31 @@ Examples:
 NOTHING_SAVED = "interrupted before the first batch was learned: nothing to save"
 
 
-def rate(text: str) -> float | str:
-    """Parse a learning rate: a number above 0 or the word auto."""
-    if text == "auto":
-        return text
-    try:
-        number = float(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is neither a number nor auto") from None
-    if not 0.0 < number < math.inf:
-        raise ValueError(f"{text!r} is not above 0 and finite: give a rate such as 0.1, or auto")
-    return number
-
-
 @click.command(cls=LogCommand, short_help="Train a model on a click log.", epilog=EXAMPLES)
 @click.argument("logs", metavar="LOG...", nargs=-1)
-@click.option("-l", "--label", metavar="COLUMN", help="Column to predict.  [required]")
+@click.option(
+    "-l",
+    "--label",
+    metavar="COLUMN",
+    help="Column to predict.  [required; with --init, that of the model]",
+)
 @click.option(
     "-m",
     "--model",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Model file to write (safetensors). It is also the checkpoint. An existing file needs"
-    " --overwrite or --resume.  [required]",
+    " --overwrite or --resume, unless it is that of --init.  [required]",
 )
 @click.option(
-    "--model-type",
-    type=click.Choice(["lr", "fm", "ffm"]),
-    default="lr",
-    show_default=True,
-    help="Logistic regression, factorization machine or field-aware factorization machine.",
+    "--init",
+    "--init-model",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Begin from this model instead of a new one, and learn LOG... on top of it. Its label, its"
+    " columns and their types, and its options hold; of these, only a number for --lr, --l1 or"
+    " --l2 can change. It may be from Python.",
 )
-@click.option(
-    "--lr",
-    type=rate,
-    metavar="RATE",
-    default="auto",
-    show_default=True,
-    help="Learning rate. auto leaves none to choose: it mixes five learners while it trains, and"
-    " the result is one model.",
-)
-@click.option(
-    "-b",
-    "--bits",
-    type=click.IntRange(8, 32),
-    metavar="N",
-    default=22,
-    show_default=True,
-    help="Hash features into 2^N slots. In training, logistic regression needs 64 bytes per slot,"
-    " or 8 at a fixed --lr.",
-)
-@click.option(
-    "--l1",
-    type=float,
-    metavar="X",
-    default=0.0,
-    show_default=True,
-    help="L1 penalty: linear weights that do not pay for it are exactly 0. Needs --lr.",
-)
-@click.option(
-    "--l2",
-    type=float,
-    metavar="X",
-    default=0.0,
-    show_default=True,
-    help="L2 penalty: keeps the weights of rare features small. Needs --lr.",
-)
-@click.option(
-    "--half-life",
-    type=click.FloatRange(64.0),
-    metavar="N",
-    help="With --lr auto: forget, so that an example counts half after N more. For logs whose"
-    " meaning drifts.  [default: forget nothing]",
-)
-@click.option(
-    "-k",
-    "--factors",
-    type=click.IntRange(1, 4096),
-    metavar="N",
-    help="Length of the factor vectors of fm and ffm.  [default: 8 for fm, 4 for ffm]",
-)
-@click.option(
-    "--preset",
-    metavar="NAME",
-    help="Follow the AdaGrad of another framework, such as torch or keras. Needs --lr."
-    "  [default: textbook AdaGrad]",
-)
-@weight_option(
-    "Weights of the examples, from 0 to 2^48: they multiply gradients and metrics, also those of"
-    " --validate logs. A row of weight 0 counts as absent."
-)
-@negative_rate_option(
-    "The log has only this share of its negatives, drawn at random: predictions are corrected to"
-    " hold where all negatives are. A column has a share for every row, and its negatives weigh"
-    " 1 / share. Progress is shown for the log as it is."
-)
-@class_weight_option(
-    "Multiply the weights of negatives by A and of positives by B. Predictions are those of the"
-    " weighted log."
-)
-@feature_options
-@click.option(
-    "--numeric",
-    type=click.Choice(["log2-bins", "value", "categorical"]),
-    default="log2-bins",
-    show_default=True,
-    help="Encoding of numbers: logarithmic bins (two per power of two), one weight times the value,"
-    " or ids.",
-)
-@click.option(
-    "--cross",
-    multiple=True,
-    metavar="A*B",
-    help="Add the combinations of the values of two or more columns as features. Repeatable.",
-)
+@model_options
 @click.option(
     "--passes",
     type=click.IntRange(1),
@@ -187,14 +99,6 @@ def rate(text: str) -> float | str:
     default=1,
     show_default=True,
     help="Number of passes over the log.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(0),
-    metavar="N",
-    default=0,
-    show_default=True,
-    help="Random seed of the initial factors of fm and ffm.",
 )
 @click.option(
     "--validate",
@@ -261,6 +165,12 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
     through. In the first pass, only the rows that it has learned must be unchanged: a broken row
     may be repaired or skipped, and rows and files may be added. From the second pass on, the names,
     the sizes and the first and last 64 KiB of all files must be.
+
+    With --init, a model learns day after day: after two days, it has the bits of a model that has
+    learned both in one run. If --model is the file of --init, it is replaced when all is learned;
+    until then, checkpoints go to a file beside it whose name ends in .checkpoint, from which
+    --resume continues. --resume also leaves a model alone that has learned this very log last, so
+    that a job may be repeated after a crash. adagrad inspect shows the runs.
     """
     from adagrad.commands import terminal
     from adagrad.commands.cluster import check_cluster, training_on_ray
@@ -273,21 +183,25 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
     console = terminal.console(stderr=True, soft_wrap=True)
     use_threads(given["threads"])
     how = reader_options(given, (*logs, *given["validate"]))
-    check_required(logs, given["label"], given["model"], how)
+    check_required(logs, given["label"], given["model"], how, begins=given["init"] is not None)
     _check_files(given, logs)
-    options = _options(given)
+    start = _start(given)
+    options = options_of(given) if start is None else start.options
     _check_passes(given, logs)
     check_cluster(given, logs)
     stop = Stop()
-    with stop.installed(), _open(logs, options, how, stop) as log:
-        options = _with_crosses(options, given["cross"], log)
+    with stop.installed(), _open(logs, options, start, how, stop) as log:
+        if start is None:
+            options = with_crosses(options, given["cross"], log)
         how_long = {name: given[name] for name in ("passes", "checkpoint_every", "early_stop")}
         if given["ray"] is None:
-            training = Training(log, options, given["model"], **how_long)
+            training = Training(log, options, given["model"], start=start, **how_long)
         else:
             training = training_on_ray(given, log, options, how_long)
         if given["resume"]:
             _resume(training, console, given["quiet"])
+        elif start is not None and not given["quiet"]:
+            _begin(training, start, console)
         training.prepare()
 
         def held_out() -> Log:
@@ -341,9 +255,42 @@ def _check_files(given: dict[str, Any], logs: tuple[str, ...]) -> None:
         outputs.append(Output("--report", given["report"], "report"))
     read = (*logs, *given["validate"])
     replace = {name: given[name] for name in ("overwrite", "resume")}
-    check_outputs(outputs, logs=read, file_format=given["file_format"], **replace)
+    init = given["init"]
+    if init is not None and given["model"].exists() and init.samefile(given["model"]):
+        _check_checkpoint(given)
+        replace["resume"], init = True, None
+    check_outputs(outputs, logs=read, files=[init], file_format=given["file_format"], **replace)
     if given["ray"] is not None:
+        from adagrad.ctr.training.run import checkpoint_of
+
         check_checkpoint(checkpoint_of(given["model"]), read, outputs, **replace)
+
+
+def _check_checkpoint(given: dict[str, Any]) -> None:
+    """Refuse to begin again from a model from which an interrupted training began."""
+    from adagrad.ctr.training.run import checkpoint_of
+
+    path = checkpoint_of(given["model"])
+    if path.is_dir():
+        raise click.ClickException(f"{path} is a directory, but the checkpoint needs this name")
+    if path.exists() and not (given["overwrite"] or given["resume"]):
+        raise click.ClickException(
+            f"{path} holds a training that began from {given['init']} and was interrupted: give"
+            " --resume to continue it, or --overwrite to begin it again"
+        )
+
+
+def _start(given: dict[str, Any]) -> Start | None:
+    """Return the model of ``--init`` with the options that are given."""
+    if given["init"] is None:
+        return None
+    from adagrad.ctr.training.start import Start
+
+    if given["ray"] is not None:
+        raise click.ClickException(
+            "--init does not work with --ray: train on one machine, or train all logs in one run"
+        )
+    return Start.read(given["init"], given_options(click.get_current_context()))
 
 
 def _check_passes(given: dict[str, Any], logs: tuple[str, ...]) -> None:
@@ -359,39 +306,21 @@ def _check_passes(given: dict[str, Any], logs: tuple[str, ...]) -> None:
         )
 
 
-def _options(given: dict[str, Any]) -> Options:
-    from adagrad.ctr.training.options import Options
-
-    same = ["label", "model_type", "lr", "bits", "l1", "l2", "half_life", "factors", "preset"]
-    same += ["seed", "columns", "numeric", "skip_bad", "weight", "negative_rate"]
-    return Options(
-        **{name: given[name] for name in same},
-        ignore=given["ignore"] or (),
-        text=given["text"] or (),
-        categorical=given["categorical"] or (),
-        numbers=given["numbers"] or (),
-        calendar=given["calendar"] or (),
-        class_weight=given["class_weight"] or (),
-    )
-
-
-def _with_crosses(options: Options, crosses: tuple[str, ...], log: Log) -> Options:
-    from adagrad.ctr.encoding.fields import CALENDAR, derived
-
-    left_out = {*options.targets.values(), *options.ignore}
-    names = [name for name in log.schema.names if name not in left_out]
-    if log.sources[0].format == "libsvm" and crosses:
-        raise click.ClickException("--cross needs columns, but libsvm logs have ids")
-    fields = derived({name: CALENDAR if name in options.calendar else None for name in names})
-    return dataclasses.replace(options, cross=crossed(crosses, [*fields]))
-
-
-def _open(logs: tuple[str, ...], options: Options, how: dict[str, Any], stop: Stop) -> Log:
+def _open(
+    logs: tuple[str, ...],
+    options: Options,
+    start: Start | None,
+    how: dict[str, Any],
+    stop: Stop,
+) -> Log:
     from adagrad.ctr.logs.log import LogError
+    from adagrad.ctr.training.columns import open_for_model
 
     rates = {"weight": options.weight, "negative_rate": options.rate_column}
     how = {**how, **rates, "skip_bad": options.skip_bad}
     try:
+        if start is not None:
+            return open_for_model(logs, start.features, label=options.label, **how)
         return open_features(
             logs,
             options.label,
@@ -414,17 +343,33 @@ def _resume(training: Training, console: Console, quiet: bool) -> None:
         training.resume()
         learned = f"{counted(training.examples, 'example')} learned"
         text = f"resuming from {training.saved_in}"
-        text += f": {learned}" if training.examples else ": starting from the first row"
+        text += f": {learned}" if training.learned > 0 else ": starting from the first row"
         if training.is_complete:
             text = f"{training.path} is complete: {learned}"
+    if training.start is not None and training.learned <= 0 and not training.is_complete:
+        text = _beginning(training.start)
     if not quiet:
         console.print(text, markup=False)
 
 
+def _begin(training: Training, start: Start, console: Console) -> None:
+    """Say what a training begins from."""
+    console.print(_beginning(start), markup=False)
+    if start.has_learned(training.log_identity):
+        console.print(
+            f"{start.path} has learned this log before, in its last run, and learns it once more",
+            markup=False,
+        )
+
+
+def _beginning(start: Start) -> str:
+    return f"beginning from {start.path}: {counted(start.examples, 'example')} learned"
+
+
 def _interrupted(training: Training) -> str:
-    if not training.examples:
+    if training.learned <= 0:
         return f"\n{NOTHING_SAVED}"
-    text = f"\ninterrupted: {counted(training.examples, 'example')} saved in {training.saved_in}; "
+    text = f"\ninterrupted: {counted(training.learned, 'example')} saved in {training.saved_in}; "
     text += "continue with --resume"
     if "-" in training.log.paths:
         text += " and the same stream from its first row"

@@ -74,8 +74,8 @@ def load(path: str | os.PathLike[str]) -> ClickLearner:
         If the file cannot be read.
     """
     from adagrad.ctr.learners import files
-    from adagrad.ctr.training.state import kept
+    from adagrad.ctr.training.state import carried
 
     estimator, extra = files.read(path)
-    estimator._extra = kept(extra)
+    estimator._extra = carried(path, estimator, extra)
     return estimator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import pyarrow as pa
@@ -13,10 +14,16 @@ from adagrad.ctr.logs.log import Log
 from adagrad.ctr.training.encoders import Encoder, encoder_of
 from adagrad.ctr.training.pipeline import encoded
 
-__all__ = ["Look", "evaluate"]
+__all__ = ["Look", "best_of", "evaluate"]
 
 Look = Callable[[pa.RecordBatch], None]
 """Called with the first batch of a log."""
+
+
+def best_of(validation: list[dict[str, float]]) -> int:
+    """Return the pass, from 1, with the lowest logloss; the first of several."""
+    losses = [metrics["logloss"] for metrics in validation]
+    return 1 + min(range(len(losses)), key=lambda k: (math.isnan(losses[k]), losses[k], k))
 
 
 def evaluate(

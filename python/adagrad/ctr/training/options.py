@@ -17,7 +17,7 @@ from adagrad.ctr.learners.files import CLASSES
 from adagrad.ctr.training.encoders import is_libsvm
 from adagrad.presets import preset
 
-__all__ = ["Options", "option_name", "option_text"]
+__all__ = ["Options", "as_typed", "option_name", "option_text"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,6 +171,13 @@ def option_text(value: Any) -> str:
     if not isinstance(value, (list, tuple)):
         return str(value)
     return ",".join("*".join(item) if not isinstance(item, str) else item for item in value)
+
+
+def as_typed(name: str, value: Any) -> str:
+    """Return an option as it is typed: "with --lr 0.1", "without --skip-bad"."""
+    if value is None or value is False or value in ((), []):
+        return f"without {option_name(name)}"
+    return f"with {option_name(name)}" + ("" if value is True else f" {option_text(value):.200}")
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -16,11 +16,12 @@ from adagrad._text import counted
 from adagrad.ctr.training.columns import schema_from_text
 from adagrad.ctr.training.digest import Digest
 from adagrad.ctr.training.identity import changed_files, describe_identity
-from adagrad.ctr.training.options import Options, option_name, option_text
+from adagrad.ctr.training.options import Options, as_typed
 from adagrad.ctr.training.pipeline import Encoded
 from adagrad.ctr.training.sample import Sample
+from adagrad.ctr.training.start import Start
 
-__all__ = ["FirstPass", "ResumeError", "check_same_training"]
+__all__ = ["FirstPass", "ResumeError", "check_same_start", "check_same_training"]
 
 
 class ResumeError(ValueError):
@@ -59,7 +60,7 @@ def check_same_training(
     for name, value in identity["options"].items():
         if first[name] != value and (same_faults or name != "skip_bad"):
             raise ResumeError(
-                f"{path} was trained {_as_typed(name, first[name])}, not {_as_typed(name, value)}:"
+                f"{path} was trained {as_typed(name, first[name])}, not {as_typed(name, value)}:"
                 " repeat the options of the first run, or choose another --model"
             )
     if same_log and saved["log"] != identity["log"]:
@@ -72,6 +73,24 @@ def check_same_training(
         raise ResumeError(
             f"{path} was trained on a log with other columns or types"
             f"{_difference(saved['schema'], identity['schema'])}"
+        )
+
+
+def check_same_start(path: Path, saved: dict[str, Any], start: Start | None) -> None:
+    """Raise ResumeError if a saved training began from another model, or from none."""
+    before = saved.get("init")
+    if start is None:
+        if before is not None:
+            raise ResumeError(
+                f"{path} began from another model: repeat the --init of the first run, or give"
+                f" --init {path} to begin from this one"
+            )
+        return
+    if before is None or before["model"] != start.identity:
+        what = "no other model" if before is None else "another model"
+        raise ResumeError(
+            f"{path} holds a training that began from {what}, not from {start.path} as it is: give"
+            " --overwrite instead of --resume to begin from that, or choose another --model"
         )
 
 
@@ -167,10 +186,3 @@ class FirstPass:
             f"{self._path} has learned {counted(self._rows, 'row')} of this log, which {what}"
             f"{': ' if changed else ''}{changed}: train from the first row into another --model"
         )
-
-
-def _as_typed(name: str, value: Any) -> str:
-    """Return an option as it is typed: "with --lr 0.1", "without --skip-bad"."""
-    if value is None or value is False or value == []:
-        return f"without {option_name(name)}"
-    return f"with {option_name(name)}" + ("" if value is True else f" {option_text(value):.200}")

@@ -6,14 +6,14 @@ checkpoint: it holds the learner and, in its `extra`, how far training has come.
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from adagrad._atomic import move, resolved
 from adagrad._text import broken_rows, counted, listed
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.looks import LOOK
@@ -22,19 +22,33 @@ from adagrad.ctr.learners.progressive import Progressive
 from adagrad.ctr.logs.log import Log
 from adagrad.ctr.logs.rows import LogError
 from adagrad.ctr.training.columns import feature_columns, schema_from_text, schema_to_text
-from adagrad.ctr.training.curve import ROUND, batch_cuts, extended_curve
+from adagrad.ctr.training.curve import batch_cuts, extended_curve
 from adagrad.ctr.training.digest import hash_of
 from adagrad.ctr.training.encoders import Encoder, SlotEncoder, encoder_of
-from adagrad.ctr.training.evaluation import Look, evaluate
+from adagrad.ctr.training.evaluation import Look, best_of, evaluate
+from adagrad.ctr.training.history import scores_between
 from adagrad.ctr.training.identity import log_identity
 from adagrad.ctr.training.options import Options
 from adagrad.ctr.training.pipeline import Encoded, encoded
-from adagrad.ctr.training.resume import FirstPass, ResumeError, check_same_training
+from adagrad.ctr.training.resume import (
+    FirstPass,
+    ResumeError,
+    check_same_start,
+    check_same_training,
+)
+from adagrad.ctr.training.rounds import up_to_the_last_round
 from adagrad.ctr.training.sample import relearned
+from adagrad.ctr.training.start import Start
 from adagrad.ctr.training.state import saved_training, trained_with
 from adagrad.ctr.training.stop import Interrupted, Stop
 
-__all__ = ["Training"]
+__all__ = ["Training", "checkpoint_of"]
+
+
+def checkpoint_of(model: Path) -> Path:
+    """Return the file or directory beside a model file that its training resumes from."""
+    model = resolved(model)
+    return model.with_name(f"{model.name}.checkpoint")
 
 
 class Training:
@@ -55,6 +69,8 @@ class Training:
     early_stop : int, optional
         Stop after this many passes in a row without a lower validation logloss. From the first
         validation on, the file holds the best model, and training resumes from it.
+    start : Start, optional
+        The model to begin from. By default, a new one.
 
     Attributes
     ----------
@@ -90,14 +106,23 @@ class Training:
         passes: int = 1,
         checkpoint_every: int = 10_000_000,
         early_stop: int | None = None,
+        start: Start | None = None,
     ) -> None:
         self.log, self.options, self.path = log, options, Path(path)
+        self.start = start
+        is_same = start is not None and start.is_file(self.path)
+        self._file = checkpoint_of(self.path) if is_same else self.path
         self.log_identity = log_identity(log)
         self.passes, self.checkpoint_every = passes, checkpoint_every
         self.early_stop = early_stop
-        self.estimator = options.estimator(log.schema)
-        self.encoder: Encoder = self.estimator.encoder or SlotEncoder(1 << options.bits)
-        self._is_prepared = self.estimator.encoder is None
+        self.encoder: Encoder
+        if start is not None:
+            self.estimator, self.encoder = start.estimator, start.encoder
+            self._is_prepared = True
+        else:
+            self.estimator = options.estimator(log.schema)
+            self.encoder = self.estimator.encoder or SlotEncoder(1 << options.bits)
+            self._is_prepared = self.estimator.encoder is None
         self.pass_number = self.rows = 0
         self.curve: list[list[float]] = []
         self.skipped: dict[str, int] = {}
@@ -108,11 +133,13 @@ class Training:
         self.bytes_read = 0
         self._look: Look | None = None
         self._first_pass = FirstPass()
-        self._saved = -1
+        self._saved = self.learned_before
 
     @property
     def features(self) -> pa.Schema:
         """The feature columns, with types that a log of any format can be read as."""
+        if self.start is not None:
+            return self.start.features
         others = {*filter(None, self.options.targets.values()), *self.options.ignore}
         if isinstance(self.encoder, HashingEncoder):  # it leaves moments out
             others.update(set(self.log.schema.names).difference(self.encoder.fields_))
@@ -120,8 +147,11 @@ class Training:
 
     @property
     def saved_in(self) -> Path:
-        """The file or directory that an interrupted training resumes from."""
-        return self.path
+        """What an interrupted training resumes from: the model file, or a checkpoint beside it.
+
+        The file of `start` is replaced only at the end, by the checkpoint.
+        """
+        return self._file
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -133,15 +163,31 @@ class Training:
         }
 
     @property
+    def learned_before(self) -> int:
+        """Examples that the model had learned when the training began."""
+        return 0 if self.start is None else self.start.examples
+
+    @property
     def examples(self) -> int:
-        """Examples learned, in all passes, also by a model that one of a sample has replaced."""
+        """Examples learned in all passes, also by a model that one of a sample has replaced."""
         if not hasattr(self.estimator, "classes_"):
             return 0
         return int(self.curve[-1][0]) if self._is_of_sample else self.estimator._model.examples
 
     @property
+    def learned(self) -> int:
+        """Examples of this log that are learned, in all passes."""
+        return self.examples - self.learned_before
+
+    @property
+    def scores(self) -> list[float]:
+        """What `scores_between` returns of the first pass over this log."""
+        before = None if self.start is None else self.start.progressive
+        return scores_between(before, self.estimator._model.progressive)
+
+    @property
     def progressive(self) -> Progressive | None:
-        """Progressive scores of the first pass; None before there are any."""
+        """Progressive scores of all first passes; None before there are any."""
         return self.estimator._model.progressive if hasattr(self.estimator, "classes_") else None
 
     def prepare(self) -> None:
@@ -158,30 +204,42 @@ class Training:
             self._is_prepared = True
 
     def resume(self) -> None:
-        """Continue from the model file.
+        """Continue from the file that the training is saved in.
+
+        A model that has learned exactly this log in its last run is complete.
 
         Raises
         ------
         ResumeError
-            The file was trained with other options or on another log.
+            The file was trained with other options, on another log or from another model.
         """
-        estimator, extra = files.read(self.path)
-        state = saved_training(self.path, extra)
+        path = self._file
+        if self.start is not None and not path.exists():
+            if not self.start.has_learned(self.log_identity):
+                return
+            path = self.path
+        estimator, extra = files.read(path)
+        state = saved_training(path, extra)
         if state is None:
             raise ResumeError(
-                f"{self.path} was not written by adagrad train but saved from Python, so training"
+                f"{path} was not written by adagrad train but saved from Python, so training"
                 " cannot resume from it: learn on in Python, with load and partial_fit, or choose"
                 " another --model"
             )
+        if path == self._file:
+            check_same_start(path, state, self.start)
         in_first_pass = state["pass"] == 0 and "learned" in state
-        self._keep_types(estimator.encoder)
         types = self.log.schema
-        if in_first_pass:  # a row that is repaired or added may change what the samples say
+        if self.start is None:
+            self._keep_types(estimator.encoder)
+        if (
+            in_first_pass and self.start is None
+        ):  # a row that is repaired or added may change what the samples say
             if state["rows"] < LOOK:
                 self.prepare()
             self.log.keep_types(schema_from_text(state["schema"]))
         check_same_training(
-            self.path, state, self.identity, same_log=not in_first_pass, same_faults=False
+            path, state, self.identity, same_log=not in_first_pass, same_faults=False
         )
         if state["pass"] == state["rows"] == 0:
             return  # version 0.1 had not chosen a learning rate yet
@@ -192,10 +250,10 @@ class Training:
                 return  # what is repaired has changed what the first rows say
             # With the same reasons as a training of all rows.
             estimator.encoder = estimator.encoder_ = self.encoder
-        self._first_pass.resume(self.path, state)
+        self._first_pass.resume(path, state)
         self._is_prepared = True
         self.estimator = estimator
-        self.encoder = trained_with(self.path, estimator, extra).encoder
+        self.encoder = trained_with(path, estimator, extra).encoder
         self.pass_number, self.rows = state["pass"], state["rows"]
         self.curve, self.validation = state["curve"], state["validation"]
         self.skipped, self.ordered = state["skipped"], state.get("ordered")
@@ -237,9 +295,12 @@ class Training:
         while not self.is_complete:
             batches = self._batches()
             try:
-                for batch, is_whole in self._up_to_the_last_round(batches, stop):
+                of_rounds = up_to_the_last_round(
+                    batches, self.log.rows, lambda: self.examples, stop
+                )
+                for batch, is_whole in of_rounds:
                     self._learn(batch, show, is_whole)
-                    due = self.examples - max(self._saved, 0) >= self.checkpoint_every
+                    due = self.examples - self._saved >= self.checkpoint_every
                     if due and not self.best_pass:
                         self.save()
             except Interrupted:
@@ -249,11 +310,11 @@ class Training:
                     self.save()
                 raise
             except LogError as error:
-                if self.best_pass or self._is_checking or not self.examples:
+                if self.best_pass or self._is_checking or self.learned <= 0:
                     raise
                 self.save()
                 way_on = (
-                    f"; {counted(self.examples, 'example')} before it are saved in {self.path}:"
+                    f"; {counted(self.learned, 'example')} before it are saved in {self.saved_in}:"
                     " repair it or give --skip-bad, and continue with --resume"
                 )
                 raise LogError(error.path, error.line, error.reason + way_on, error.label) from None
@@ -265,6 +326,8 @@ class Training:
             show(self)
         if self.best_pass not in (0, self.pass_number):
             self._load_best()
+        if self._file != self.path and self._file.exists():
+            move(self._file, self.path)
 
     def _batches(self) -> Generator[Encoded, None, None]:
         """Return the rest of the pass."""
@@ -276,37 +339,12 @@ class Training:
     def _is_checking(self) -> bool:
         return self.pass_number == 0 and self._first_pass.is_checking
 
-    def _up_to_the_last_round(
-        self, batches: Iterator[Encoded], stop: Stop
-    ) -> Generator[tuple[Encoded, bool], None, None]:
-        """Yield the batches, and whether each is whole; then raise the error that ends them.
-
-        Of the batch before an error, only the whole rounds are yielded. From there, training
-        resumes with the bits of a training without the error.
-        """
-        batch = stop.wait(batches)
-        while batch is not None:
-            following = error = None
-            may_be_last = len(batch.x) < self.log.rows or (self.examples + len(batch.x)) % ROUND
-            if may_be_last:
-                try:
-                    following = stop.wait(batches)
-                except (LogError, Interrupted) as raised:
-                    error = raised
-            if error is not None:
-                beyond = (self.examples + len(batch.x)) % ROUND
-                yield batch.before(max(0, len(batch.x) - beyond)), False
-                raise error
-            yield batch, True
-            batch = following if may_be_last else stop.wait(batches)
-
     @property
     def best_pass(self) -> int:
         """The pass, from 1, whose model the file keeps as the best; 0 without early stopping."""
         if self.early_stop is None or not self.validation:
             return 0
-        losses = [metrics["logloss"] for metrics in self.validation]
-        return 1 + min(range(len(losses)), key=lambda k: (math.isnan(losses[k]), losses[k], k))
+        return best_of(self.validation)
 
     @property
     def is_complete(self) -> bool:
@@ -322,7 +360,7 @@ class Training:
         return bool(best) and len(self.validation) - best >= (self.early_stop or 0)
 
     def _load_best(self) -> None:
-        self.estimator, _ = files.read(self.path)
+        self.estimator, _ = files.read(self._file)
         self.encoder = encoder_of(self.estimator)
 
     def _learn(
@@ -365,12 +403,14 @@ class Training:
         show(self)
 
     def _end_pass(self, validate: Callable[[], Log] | None) -> None:
-        if not hasattr(self.estimator, "classes_"):
+        if self.pass_number == 0 and self.learned <= 0:
             why = broken_rows(self.log.skipped) if self.log.skipped else "the log has no rows"
             raise ValueError(f"{listed(self.log.paths, 3)}: no examples: {why}")
         self.skipped = self.log.skipped
         if self.pass_number == 0:
-            self.ordered = relearned(self.estimator, self._first_pass.sample, self.options.seed)
+            sample, seed = self._first_pass.sample, self.options.seed
+            fresh = None if self.start is None else self.start.model
+            self.ordered = relearned(self.estimator, sample, seed, fresh)
         self.pass_number += 1
         self.rows = 0
         self.estimator.n_passes_ = self.pass_number
@@ -382,7 +422,7 @@ class Training:
                 self.board = board
 
     def save(self, *, tables: files.Tables | None = None) -> None:
-        """Replace the model file, atomically. Do nothing before the first example.
+        """Replace the file that the training is saved in. Do nothing before the first example.
 
         Nor while the file is what a training that resumes would write.
 
@@ -391,7 +431,7 @@ class Training:
         tables : files.Tables, optional
             Tables of a model that is not in this process; see `files.write`.
         """
-        if not self.examples or self._is_checking:
+        if self.learned <= 0 or self._is_checking:
             return
         state = {
             **self.identity,
@@ -405,5 +445,13 @@ class Training:
             state["ordered"] = self.ordered
         if learned := self._first_pass.learned:
             state["learned"] = learned
-        files.write(self.path, self.estimator, {"training": state}, tables)
+        if self.start is not None:
+            state["init"] = {
+                "model": self.start.identity,
+                "examples": self.start.examples,
+                "changed": self.start.changed,
+                "scores": self.scores,
+                "history": self.start.history,
+            }
+        files.write(self._file, self.estimator, {"training": state}, tables)
         self._saved = self.examples

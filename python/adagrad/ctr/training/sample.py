@@ -7,6 +7,7 @@ worth less than what a new model learns from the sample in a random order.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from adagrad.ctr.learners.label_order import LabelOrder, changes_text
 from adagrad.ctr.learners.labeled import LabeledExamples, joined
 from adagrad.ctr.learners.model import Model
-from adagrad.ctr.learners.progressive import measured
+from adagrad.ctr.learners.progressive import Progressive, measured
 
 if TYPE_CHECKING:
     from adagrad.ctr.learners.estimator import ClickLearner
@@ -78,7 +79,12 @@ class Sample:
         return self._joined()[0]
 
 
-def relearned(estimator: ClickLearner, sample: Sample, seed: int) -> dict[str, int] | None:
+def relearned(
+    estimator: ClickLearner,
+    sample: Sample,
+    seed: int,
+    fresh: Callable[[], Model] | None = None,
+) -> dict[str, int] | None:
     """Replace a model that has learned labels in an order by one of a sample, if that is better.
 
     Parameters
@@ -89,6 +95,8 @@ def relearned(estimator: ClickLearner, sample: Sample, seed: int) -> dict[str, i
         Of these examples.
     seed : int
         Seed of the order in which a new model with the same settings learns the sample.
+    fresh : callable, optional
+        Returns the model that learns the sample instead of a new one.
 
     Returns
     -------
@@ -102,7 +110,8 @@ def relearned(estimator: ClickLearner, sample: Sample, seed: int) -> dict[str, i
         return None
     batch = estimator._weighted(sample.examples())
     before = estimator._model
-    after = Model(before.settings)
+    after = Model(before.settings) if fresh is None else fresh()
+    after.progressive = Progressive()
     some = batch.take(np.random.default_rng([seed, 0]).permutation(len(batch)))
     after.learn(some.x, some.y, some.weights)
     loss = measured(before.margins_as_trained, [batch]).metrics()["logloss"]

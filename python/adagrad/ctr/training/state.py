@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adagrad.ctr.learners.progressive import METRICS
 from adagrad.ctr.training.curve import is_point
+from adagrad.ctr.training.history import check_history, is_scores, with_last_run
 from adagrad.tables.tensors import TableFileError
 
 if TYPE_CHECKING:
@@ -21,9 +22,14 @@ if TYPE_CHECKING:
     from adagrad.ctr.learners.estimator import ClickLearner
     from adagrad.ctr.training.encoders import Encoder
 
-__all__ = ["Trained", "check_classes", "kept", "saved_training", "trained_with"]
+__all__ = ["Trained", "carried", "check_classes", "kept", "saved_training", "trained_with"]
 
 StrPath = str | os.PathLike[str]
+
+INIT = ("model", "examples", "scores", "changed", "history")
+"""What a file says of the model that its training began from: the size and the hash of its file,
+the examples that it had learned and the runs that trained it; the options that this run changed,
+and its scores."""
 
 
 class Trained(NamedTuple):
@@ -54,6 +60,18 @@ def kept(extra: Any) -> Any:
     return {"columns": extra["columns"]} if "columns" in extra else None
 
 
+def carried(path: StrPath, estimator: ClickLearner, extra: Any) -> dict[str, Any]:
+    """Return the `extra` of a learner that was loaded: its columns, and the runs that trained it.
+
+    Raises
+    ------
+    adagrad.TableFileError
+        An entry is missing or damaged.
+    """
+    saved_training(path, extra)
+    return {**(kept(extra) or {}), "history": with_last_run(path, estimator, extra)}
+
+
 def saved_training(path: StrPath, extra: Any) -> dict[str, Any] | None:
     """Return what ``adagrad train`` noted in a model file; None if another program wrote it.
 
@@ -65,7 +83,13 @@ def saved_training(path: StrPath, extra: Any) -> dict[str, Any] | None:
     from adagrad.ctr.training.columns import schema_from_text
     from adagrad.ctr.training.options import Options
 
-    if not isinstance(extra, dict) or "training" not in extra:
+    if not isinstance(extra, dict):
+        return None
+    if "training" not in extra:
+        try:
+            check_history(extra.get("history", []))
+        except TypeError as error:
+            raise _damaged(path, error) from error
         return None
     state: Any = extra["training"]
     try:
@@ -175,6 +199,7 @@ def _check_progress(state: Any) -> None:
         and all(map(_is_count, state["skipped"].values())),
         "learned": isinstance(state.get("learned", ""), str),
         "ordered": "ordered" not in state or _is_order(state["ordered"]),
+        "init": "init" not in state or _is_init(state["init"]),
     }
     for name, fits in checks.items():
         if not fits:
@@ -209,6 +234,19 @@ def _are_metrics(value: Any) -> bool:
         isinstance(value, dict)
         and value.keys() == {*METRICS}
         and _are([*value.values()], _is_number)
+    )
+
+
+def _is_init(value: Any) -> bool:
+    """Return whether this is what `Training.save` notes of the model that a training began from."""
+    if not isinstance(value, dict) or value.keys() != {*INIT}:
+        return False
+    check_history(value["history"])
+    return (
+        isinstance(value["model"], list)
+        and _is_count(value["examples"])
+        and is_scores(value["scores"])
+        and isinstance(value["changed"], dict)
     )
 
 
