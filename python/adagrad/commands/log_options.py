@@ -138,7 +138,7 @@ def log_options(command: F) -> F:
             click.option(
                 "--format",
                 "file_format",
-                type=click.Choice(["csv", "tsv", "parquet", "arrow", "libsvm"]),
+                type=click.Choice(["csv", "tsv", "jsonl", "parquet", "arrow", "libsvm"]),
                 help="Format of the log.  [default: by the suffix or the content]",
             ),
             click.option(

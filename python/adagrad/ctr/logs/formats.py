@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from adagrad.ctr.logs.arrow import ColumnReader
 from adagrad.ctr.logs.csv import DelimitedReader
+from adagrad.ctr.logs.jsonl import JsonReader
 from adagrad.ctr.logs.libsvm import LibsvmReader
 from adagrad.ctr.logs.partitions import PartitionedReader
 from adagrad.ctr.logs.reader import EmptyReader
@@ -32,4 +33,10 @@ def _of_format(source: Source, request: Request) -> Reader:
         return ColumnReader(source, request)
     if source.format == "libsvm":
         return LibsvmReader(source, request)
+    if source.format == "jsonl" or (source.format is None and _begins_like_json(source)):
+        return JsonReader(source, request)
     return DelimitedReader(source, request)
+
+
+def _begins_like_json(source: Source) -> bool:
+    return source.pipe is not None and source.pipe.peek().lstrip()[:1] == b"{"

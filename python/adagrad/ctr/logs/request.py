@@ -31,6 +31,7 @@ class Request:
     ``types`` are the types that the caller gives, by the name of the column. ``schema`` is None
     until the files are surveyed; from then on, it has the columns of every batch. ``header`` is
     replaced by what the first text file has. ``is_first`` is true for the first file alone.
+    ``takes_all`` is whether no caller chose the columns.
     ``in_path`` are the columns of a file that are in its path. ``unread`` are the columns that only
     later files have, each with the first file that has it; no caller asked for them by name.
     """
@@ -47,6 +48,7 @@ class Request:
     types: Mapping[str, pa.DataType] = field(default_factory=dict)
     schema: pa.Schema | None = None
     is_first: bool = True
+    takes_all: bool = False
     in_path: tuple[str, ...] = ()
     unread: Mapping[str, str] = field(default_factory=dict)
     labels: Labels = field(default_factory=Labels)
