@@ -353,6 +353,7 @@ def _options(given: dict[str, Any]) -> Options:
         categorical=given["categorical"] or (),
         numbers=given["numbers"] or (),
         calendar=given["calendar"] or (),
+        multi=given["multi"],
     )
 
 
@@ -378,6 +379,7 @@ def _open(logs: tuple[str, ...], options: Options, how: dict[str, Any], stop: St
             options.columns,
             options.ignore,
             (*options.text, *options.categorical),
+            options.multi,
             **how,
         )
     except LogError:

@@ -8,6 +8,7 @@ from adagrad.ctr.logs.arrow import ColumnReader
 from adagrad.ctr.logs.csv import DelimitedReader
 from adagrad.ctr.logs.jsonl import JsonReader
 from adagrad.ctr.logs.libsvm import LibsvmReader
+from adagrad.ctr.logs.multi import SplittingReader
 from adagrad.ctr.logs.partitions import PartitionedReader
 from adagrad.ctr.logs.reader import EmptyReader
 
@@ -23,6 +24,12 @@ def open_reader(source: Source, request: Request) -> Reader:
     """Open a file with the reader of its format."""
     if source.size == 0:
         return EmptyReader(source, request)
+    if request.multi:
+        return SplittingReader(source, request, _whole_columns)
+    return _whole_columns(source, request)
+
+
+def _whole_columns(source: Source, request: Request) -> Reader:
     if source.partitions:
         return PartitionedReader(source, request, _of_format)
     return _of_format(source, request)

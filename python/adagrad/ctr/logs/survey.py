@@ -15,6 +15,7 @@ import pyarrow as pa
 from adagrad._text import typed
 from adagrad.ctr.logs.formats import open_reader
 from adagrad.ctr.logs.mistakes import missing_columns
+from adagrad.ctr.logs.multi import LISTS, with_separators
 from adagrad.ctr.logs.reader import LATER_SAMPLE, SAMPLE
 from adagrad.ctr.logs.rows import LogError
 from adagrad.ctr.logs.types import as_text, is_number, is_text, plain, unify
@@ -104,7 +105,8 @@ def survey(first: Reader, sources: Sequence[Source], request: Request) -> Reques
     fields = [(column.name, column.final()) for column in columns]
     if request.label is not None:
         fields.insert(0, (request.label, pa.float32()))
-    return replace(request, schema=pa.schema(fields), unread=dict(sorted(unread.items())))
+    schema = with_separators(pa.schema(fields), request.multi)
+    return replace(request, schema=schema, unread=dict(sorted(unread.items())))
 
 
 def _check_columns(
@@ -143,6 +145,8 @@ class _Column:
 
     def __init__(self, name: str, request: Request) -> None:
         given = request.types.get(name, pa.null())  # null: a model of a column without values
+        if name in request.multi:
+            given = LISTS
         is_number = request.numeric is not None and name in request.numeric
         self.name = name
         self._given = given
