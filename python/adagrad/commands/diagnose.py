@@ -50,7 +50,8 @@ HASH_BITS = 32  # values are told apart by this many bits of their hash
 _COLUMN_OPTIONS = {
     name: f"--{name}"
     for name in (
-        "label", "columns", "ignore", "text", "categorical", "numbers", "calendar", "numeric"
+        "label", "columns", "ignore", "text", "categorical", "numbers", "calendar", "numeric",
+        "multi",
     )
 }  # fmt: skip
 _LOG_OPTIONS = {
@@ -245,6 +246,7 @@ def _open(file: str, given: dict[str, Any]) -> Log:
         given["columns"],
         given["ignore"] or (),
         (*(given["text"] or ()), *(given["categorical"] or ())),
+        given["multi"],
         skip_bad=given["skip_bad"],
         **how,
     )

@@ -26,6 +26,7 @@ __all__ = [
     "names_option",
     "open_features",
     "parse_delimiter",
+    "parse_multi",
     "reader_options",
     "repeated",
     "use_threads",
@@ -131,6 +132,28 @@ def parse_delimiter(text: str) -> str:
     )
 
 
+def parse_multi(text: str) -> tuple[str, str]:
+    r"""Return the column and the separator of ``COLUMN=SEP``; SEP may be a word, or ``\t``.
+
+    Raises
+    ------
+    ValueError
+        One of them is missing.
+    """
+    name, _, separator = text.rpartition("=")
+    if not separator and name.endswith("="):  # the separator is an equals sign
+        name, separator = name[:-1], "="
+    if not name or not separator:
+        raise ValueError(
+            f"--multi {text}: give a column and what separates its values, such as 'genres=|'"
+        )
+    if separator.lower() in DELIMITERS:
+        return name, DELIMITERS[separator.lower()]
+    if re.fullmatch(r"\\+(t|x[0-9a-fA-F]{2}|[0-7]{3})|\^[A-Z]", separator):
+        return name, parse_delimiter(separator)
+    return name, separator
+
+
 def log_options(command: F) -> F:
     """Add the options that say how to read a log."""
     for option in reversed(
@@ -138,7 +161,7 @@ def log_options(command: F) -> F:
             click.option(
                 "--format",
                 "file_format",
-                type=click.Choice(["csv", "tsv", "parquet", "arrow", "libsvm"]),
+                type=click.Choice(["csv", "tsv", "jsonl", "parquet", "arrow", "libsvm"]),
                 help="Format of the log.  [default: by the suffix or the content]",
             ),
             click.option(
@@ -201,6 +224,14 @@ def feature_options(command: F) -> F:
                 "--numbers",
                 help="Treat the integers in these columns as numbers, encoded as --numeric says."
                 "  [default: columns of integers that look like counts]",
+            ),
+            click.option(
+                "--multi",
+                multiple=True,
+                metavar="COLUMN=SEP",
+                help="Split the text in this column into several values, such as 'genres=|'; SEP"
+                " may be tab, comma, semicolon, pipe or space. The model splits later logs alike."
+                " Repeatable.",
             ),
             names_option(
                 "--calendar",
@@ -322,6 +353,7 @@ def open_features(
     columns: Sequence[str] | None,
     ignore: Sequence[str],
     text: Sequence[str],
+    multi: Sequence[str] = (),
     *,
     weight: str | None = None,
     negative_rate: str | None = None,
@@ -346,5 +378,12 @@ def open_features(
     if find(logs, how["format"])[0].format == "libsvm":
         if ignore or columns:
             raise ValueError("--ignore and --columns need columns, but libsvm logs have ids")
+        if multi:
+            raise ValueError("--multi needs columns, but libsvm logs have ids")
         text = ()
+    separators = dict(map(parse_multi, multi))
+    for name in separators:
+        if name in targets.values() or name in ignore:
+            raise ValueError(f"--multi: {name!r} is not a feature")
+    how["multi"] = separators
     return open_log(logs, **targets, columns=columns, ignore=ignore, text=text, **how)

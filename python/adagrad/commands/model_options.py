@@ -175,6 +175,7 @@ def options_of(given: dict[str, Any]) -> Options:
         numbers=given["numbers"] or (),
         calendar=given["calendar"] or (),
         class_weight=given["class_weight"] or (),
+        multi=given["multi"],
     )
 
 

@@ -327,6 +327,7 @@ def _open(
             options.columns,
             options.ignore,
             (*options.text, *options.categorical),
+            options.multi,
             **how,
         )
     except LogError:

@@ -92,7 +92,7 @@ def parquet_bytes(table):
         ("a.csv", b"1 |site a b:3 |ad c\n", "this looks like Vowpal Wabbit"),
         ("a.tsv", b"1 0:1:1 1:5:0.3\n", "this looks like libffm"),
         ("a.log", b"click;site\n1;a\n", "semicolons: use --delimiter ';' with --format csv$"),
-        ("a.txt", b'{"click": 1}\n', "the lines are JSON objects"),
+        ("a.csv", b'{"click": 1}\n', "this looks like JSON .*: use --format jsonl"),
         ("a.txt", b"hello\n", "neither the suffix nor the first line tells the format"),
     ],
 )

@@ -98,8 +98,8 @@ def format_of_text(head: bytes) -> str:
         return found
     if found is not None:
         raise ValueError(LOOKS[found])
-    if line.lstrip().startswith("{"):
-        raise ValueError("the lines are JSON objects, which are not read: convert them to CSV")
+    if line.lstrip().startswith(("{", "[")):
+        return "jsonl"
     if "\t" in line:
         return "tsv"
     if "," in line:
@@ -109,11 +109,12 @@ def format_of_text(head: bytes) -> str:
         raise ValueError(f"{doubt.removesuffix('?')} with --format csv")
     raise ValueError(
         "neither the suffix nor the first line tells the format; give --format: csv, tsv, parquet,"
-        " arrow, libsvm"
+        " arrow, libsvm, jsonl"
     )
 
 
 LOOKS = {
+    "jsonl": "this looks like JSON (an object per line): use --format jsonl?",
     "libsvm": "this looks like libsvm (label id:value ...): use --format libsvm?",
     "libffm": "this looks like libffm (label field:id:value ...), which is not read:"
     " convert it to Parquet with a column per field, as a recipe of the documentation does",

@@ -28,6 +28,7 @@ from adagrad.ctr.logs.csv_faults import (
     wrong_width,
 )
 from adagrad.ctr.logs.fast_csv import SimpleLines
+from adagrad.ctr.logs.json_values import parse_line
 from adagrad.ctr.logs.labels import RAW_TEXT, label_number
 from adagrad.ctr.logs.mistakes import other_delimiter
 from adagrad.ctr.logs.request import distinct_names
@@ -94,6 +95,8 @@ class DelimitedReader:
         else:
             found = list(self.header)
         looks = looks_like(fields[0]) if guessed and len(fields) == 1 else None
+        if line.startswith(b'{"') and isinstance(parse_line(line), dict):
+            looks = "jsonl"
         doubt = LOOKS.get(looks or "") or other_delimiter(fields, self._delimiter)
         known = {*found} >= {*(request.features() or ())} and request.label is None
         if doubt and (len(found) > 1 or not known):

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from adagrad.ctr.logs.arrow import ColumnReader
 from adagrad.ctr.logs.csv import DelimitedReader
+from adagrad.ctr.logs.jsonl import JsonReader
 from adagrad.ctr.logs.libsvm import LibsvmReader
+from adagrad.ctr.logs.multi import SplittingReader
 from adagrad.ctr.logs.partitions import PartitionedReader
 from adagrad.ctr.logs.reader import EmptyReader
 
@@ -22,6 +24,12 @@ def open_reader(source: Source, request: Request) -> Reader:
     """Open a file with the reader of its format."""
     if source.size == 0:
         return EmptyReader(source, request)
+    if request.multi:
+        return SplittingReader(source, request, _whole_columns)
+    return _whole_columns(source, request)
+
+
+def _whole_columns(source: Source, request: Request) -> Reader:
     if source.partitions:
         return PartitionedReader(source, request, _of_format)
     return _of_format(source, request)
@@ -32,4 +40,10 @@ def _of_format(source: Source, request: Request) -> Reader:
         return ColumnReader(source, request)
     if source.format == "libsvm":
         return LibsvmReader(source, request)
+    if source.format == "jsonl" or (source.format is None and _begins_like_json(source)):
+        return JsonReader(source, request)
     return DelimitedReader(source, request)
+
+
+def _begins_like_json(source: Source) -> bool:
+    return source.pipe is not None and source.pipe.peek().lstrip()[:1] == b"{"

@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from adagrad.ctr.logs.log import Log
+from adagrad.ctr.logs.multi import separators_in
 from adagrad.ctr.logs.request import Request
 from adagrad.ctr.logs.sources import find
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pyarrow as pa
 
@@ -35,6 +36,7 @@ def open_log(
     keep: Sequence[str] = (),
     weight: str | None = None,
     negative_rate: str | None = None,
+    multi: Mapping[str, str] | None = None,
     schema: pa.Schema | None = None,
     delimiter: str | None = None,
     header: bool | Sequence[str] | None = None,
@@ -93,10 +95,16 @@ def open_log(
         The column with the rate at which the negatives like a row were kept, above 0 and at most 1.
         It is no feature: it becomes the column after the weight, float32. The rate of a positive
         may be missing, and is 1 then. Needs a label, and a format with columns.
+    multi : dict of str to str, optional
+        Columns of text to split into lists, with what separates their values, such as ``{"genres":
+        "|"}``. Nothing lies between two separators in a row, nor in an empty text, which is an
+        empty list; in CSV and TSV files, so is an empty field. Columns of lists stay as they are.
+        The fields of :attr:`Log.schema` keep the separators as metadata.
     schema : pyarrow.Schema, optional
         Read these columns with these types, for example the ``schema`` of another log. Text may be
-        dictionary-encoded. A column of type null has the type of the files. Excludes `columns`,
-        `ignore`, `numeric` and `text`.
+        dictionary-encoded. A column of type null has the type of the files. A column of lists that
+        `multi` made is split as it was then. Excludes `columns`, `ignore`, `numeric`, `text` and
+        `multi`.
     delimiter : str, optional
         CSV and TSV only: one character. By default a comma in CSV files and a tab in TSV files; on
         the standard input, a tab if the first line contains one, else a comma. With tabs, quotes
@@ -174,11 +182,18 @@ def open_log(
     """
     if rows < 64 or rows % 64:
         raise ValueError(f"rows must be a multiple of 64, at least 64, got {rows}")
-    if schema is not None and (columns is not None or numeric is not None or text or ignore):
+    others = (columns is not None, numeric is not None, text, ignore, multi)
+    if schema is not None and any(others):
         raise ValueError(
-            "schema excludes columns, ignore, numeric and text: it gives the columns and their"
-            " types"
+            "schema excludes columns, ignore, numeric, text and multi: it gives the columns and"
+            " their types"
         )
+    multi = dict(multi or {} if schema is None else separators_in(schema))
+    for name, separator in multi.items():
+        if not isinstance(separator, str) or not separator:
+            raise ValueError(f"multi must give text between values, got {name!r}: {separator!r}")
+        if name == label or name in (numeric or ()):
+            raise ValueError(f"multi names {name!r}, which is the label or numeric")
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
         raise ValueError(
             f"delimiter must be one character, no quote and no line break, got {delimiter!r}"
@@ -211,6 +226,7 @@ def open_log(
             delimiter=delimiter,
             header=header if header is None or isinstance(header, bool) else tuple(header),
             rows=rows,
+            multi=multi,
             types={} if schema is None else dict(zip(schema.names, schema.types, strict=True)),
             weight=weight,
             negative_rate=negative_rate,

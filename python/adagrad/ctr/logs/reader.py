@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from adagrad.ctr.logs.rows import ParsedRows
     from adagrad.ctr.logs.sources import Source
 
-__all__ = ["EmptyReader", "Reader"]
+__all__ = ["LATER_SAMPLE", "SAMPLE", "EmptyReader", "Reader"]
+
+SAMPLE, LATER_SAMPLE = 1 << 20, 1 << 16
+"""Bytes of the first file, and of each later one, that decide the types of its columns."""
 
 
 class Reader(Protocol):

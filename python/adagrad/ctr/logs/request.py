@@ -31,6 +31,8 @@ class Request:
     ``types`` are the types that the caller gives, by the name of the column. ``schema`` is None
     until the files are surveyed; from then on, it has the columns of every batch. ``header`` is
     replaced by what the first text file has. ``is_first`` is true for the first file alone.
+    ``takes_all`` is whether no caller chose the columns.
+    ``multi`` are the separators of the columns of text to split.
     ``in_path`` are the columns of a file that are in its path. ``unread`` are the columns that only
     later files have, each with the first file that has it; no caller asked for them by name.
     ``weight`` and ``negative_rate`` are columns, and None without a label.
@@ -48,7 +50,9 @@ class Request:
     types: Mapping[str, pa.DataType] = field(default_factory=dict)
     schema: pa.Schema | None = None
     is_first: bool = True
+    takes_all: bool = False
     in_path: tuple[str, ...] = ()
+    multi: Mapping[str, str] = field(default_factory=dict)
     unread: Mapping[str, str] = field(default_factory=dict)
     labels: Labels = field(default_factory=Labels)
     weight: str | None = None

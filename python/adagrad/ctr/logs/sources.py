@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "STDIN", "Source", "find", "would_find"]
 
 STDIN = "-"
-FORMATS = ("csv", "tsv", "parquet", "arrow", "libsvm")
+FORMATS = ("csv", "tsv", "parquet", "arrow", "libsvm", "jsonl")
 SUFFIXES = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -51,6 +51,9 @@ SUFFIXES = {
     ".libsvm": "libsvm",
     ".svm": "libsvm",
     ".svmlight": "libsvm",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
 }
 CODECS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".xz": "xz"}
 

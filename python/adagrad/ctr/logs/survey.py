@@ -7,20 +7,19 @@ file and 64 KiB of up to 31 others, spread evenly over the log.
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
-from pyarrow import csv as arrow_csv
 
 from adagrad._text import typed
 from adagrad.ctr.logs.formats import open_reader
 from adagrad.ctr.logs.mistakes import missing_columns
+from adagrad.ctr.logs.multi import LISTS, with_separators
+from adagrad.ctr.logs.reader import LATER_SAMPLE, SAMPLE
 from adagrad.ctr.logs.rows import LogError
 from adagrad.ctr.logs.types import as_text, is_number, is_text, plain, unify
-from adagrad.ctr.logs.values import LONG_INTEGER
+from adagrad.ctr.logs.values import inferred_types, read_as
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,12 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["survey"]
 
 WITH_TYPES = ("parquet", "arrow")
-SAMPLE, LATER_SAMPLE = 1 << 20, 1 << 16
 SAMPLED_FILES = 32
-
-# What makes a column text that is numbers to pyarrow: integers that float64 cannot distinguish,
-# and hexadecimal ones. Both are ids.
-IDS = {pa.float64(): LONG_INTEGER, pa.int64(): r"\s*0[xX][0-9a-fA-F]+\s*"}
 
 
 def survey(first: Reader, sources: Sequence[Source], request: Request) -> Request:
@@ -59,8 +53,8 @@ def survey(first: Reader, sources: Sequence[Source], request: Request) -> Reques
     """
     if request.schema is not None:  # decided before, for more files than these
         return request
-    request = replace(request, is_first=False)
     takes_all = request.columns is None
+    request = replace(request, is_first=False, takes_all=takes_all)
     unread: dict[str, str] = {}
     columns: list[_Column] | None = None
     known: tuple[str, ...] = ()
@@ -78,7 +72,8 @@ def survey(first: Reader, sources: Sequence[Source], request: Request) -> Reques
                 request = replace(request, header=reader.header, columns=known)
                 columns = [_Column(name, request) for name in reader.names]
             elif takes_all:
-                _check_columns(source.path, known, reader.names, request.targets)
+                if source.format != "jsonl":  # its rows need not have all keys
+                    _check_columns(source.path, known, reader.names, request.targets)
                 for name in set(reader.names).difference(known):
                     unread.setdefault(name, source.path)
             if reader.types is None:
@@ -89,7 +84,10 @@ def survey(first: Reader, sources: Sequence[Source], request: Request) -> Reques
             elif reader.types != last:
                 last = reader.types or {}
                 for column in columns:
-                    column.add(source.path, last[column.name])
+                    kind = last.get(column.name, pa.null())
+                    if source.format == "jsonl" and column.is_parsed_from(kind):
+                        continue
+                    column.add(source.path, kind)
         finally:
             if reader is not first:
                 reader.close()
@@ -98,12 +96,16 @@ def survey(first: Reader, sources: Sequence[Source], request: Request) -> Reques
             raise LogError(sources[0].path, 1, "the file is empty")
         columns = [_Column(name, request) for name in request.features() or ()]
     if text_file is not None:
-        inferred = _inferred(samples)
+        inferred = inferred_types(samples)
         for column in columns:
             column.add_text(text_file, inferred.get(column.name, pa.null()))
+    if any(source.format == "jsonl" for source in sources):
+        for column in columns:
+            column.settle()
     fields = [(name, pa.float32()) for name in request.targets]
     fields += [(column.name, column.final()) for column in columns]
-    return replace(request, schema=pa.schema(fields), unread=dict(sorted(unread.items())))
+    schema = with_separators(pa.schema(fields), request.multi)
+    return replace(request, schema=schema, unread=dict(sorted(unread.items())))
 
 
 def _check_columns(
@@ -141,6 +143,8 @@ class _Column:
 
     def __init__(self, name: str, request: Request) -> None:
         given = request.types.get(name, pa.null())  # null: a model of a column without values
+        if name in request.multi:
+            given = LISTS
         is_number = request.numeric is not None and name in request.numeric
         self.name = name
         self._given = given
@@ -168,6 +172,12 @@ class _Column:
             self.kind = unified
             self._path = self._path or path
 
+    def is_parsed_from(self, kind: pa.DataType) -> bool:
+        """Return whether values of JSON of this type are parsed, as JSON has no moments."""
+        types = pa.types
+        is_written = types.is_temporal(self.kind) or types.is_decimal(self.kind)
+        return bool(is_written and types.is_string(kind))
+
     def add_text(self, path: str, kind: pa.DataType) -> None:
         """Take in what the samples of text files have; `path` is the first of these files."""
         if self._is_fixed:
@@ -177,12 +187,19 @@ class _Column:
         elif self._must_be_number and not is_number(kind):
             kind = pa.float64()
         if pa.types.is_null(self.kind):
-            self.kind = _read_as(kind)
+            self.kind = read_as(kind)
             return
         unified = _unify_with_sample(self.kind, kind)
         if unified is None:
             raise self._mismatch(path, kind)
         self.kind = unified
+
+    def settle(self) -> None:
+        """Take a column whose samples have no value for text, as in CSV."""
+        if pa.types.is_null(self.kind):
+            self.kind = pa.string()
+        elif pa.types.is_list(self.kind) and pa.types.is_null(self.kind.value_type):
+            self.kind = pa.list_(pa.string())
 
     def final(self) -> pa.DataType:
         """Return the type of the column in the batches of the log."""
@@ -218,45 +235,4 @@ def _unify_with_sample(stored: pa.DataType, sample: pa.DataType) -> pa.DataType 
         return stored
     if kinds.is_nested(stored) or kinds.is_dictionary(stored):
         return None
-    return unify(stored, _read_as(sample) if kinds.is_timestamp(sample) else sample)
-
-
-def _read_as(sample: pa.DataType) -> pa.DataType:
-    """Return the type that a column is read with, given the type of its sample."""
-    if pa.types.is_timestamp(sample):
-        # Fractions of seconds may occur later in the file.
-        return pa.timestamp("us" if sample.unit == "s" else "ns", sample.tz)
-    is_plain = is_number(sample) or pa.types.is_boolean(sample)
-    return sample if is_plain else pa.string()
-
-
-def _inferred(samples: list[pa.Table]) -> dict[str, pa.DataType]:
-    """Return the types of the values in samples, which have columns of texts."""
-    if not samples:
-        return {}
-    texts = pa.concat_tables(samples)
-    out = pa.BufferOutputStream()
-    arrow_csv.write_csv(texts, out, arrow_csv.WriteOptions(include_header=False))
-    data = out.getvalue()
-    if not data.size:
-        return {}
-    found = arrow_csv.read_csv(
-        pa.BufferReader(data),
-        arrow_csv.ReadOptions(
-            use_threads=False, column_names=texts.column_names, block_size=data.size + 1
-        ),
-        arrow_csv.ParseOptions(ignore_empty_lines=False),
-        arrow_csv.ConvertOptions(strings_can_be_null=True, null_values=[""]),
-    ).schema
-    doubtful = {kind: ids for kind, ids in IDS.items() if re.search(f'"{ids}"'.encode(), data)}
-    return {
-        field.name: pa.string() if _has(field.name, texts, doubtful.get(field.type)) else field.type
-        for field in found
-    }
-
-
-def _has(name: str, texts: pa.Table, pattern: str | None) -> bool:
-    """Return whether a column has a text of a pattern, if there is one."""
-    if pattern is None:
-        return False
-    return bool(pc.any(pc.match_substring_regex(texts.column(name), f"^{pattern}$")).as_py())
+    return unify(stored, read_as(sample) if kinds.is_timestamp(sample) else sample)

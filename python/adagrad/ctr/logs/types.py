@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
+    "EXACT",
     "CannotConvert",
     "as_text",
     "convert",

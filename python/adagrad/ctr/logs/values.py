@@ -6,6 +6,7 @@ here for the others. Nothing here knows lines or files.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,15 +14,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
+from adagrad._arrow import type_name
 from adagrad.ctr.logs.rows import Fault
-from adagrad.ctr.logs.types import failing, whole_numbers
+from adagrad.ctr.logs.types import failing, is_number, is_text, whole_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LONG_INTEGER", "may_be_rounded", "unreadable", "unreadable_fault"]
+__all__ = [
+    "fault_of_value",
+    "inferred_types",
+    "may_be_rounded",
+    "parsed_texts",
+    "read_as",
+    "unreadable",
+    "unreadable_fault",
+]
 
 SHOWN = 100  # characters of a value in a message
+NOT_EXACT = "is an integer that double cannot hold exactly"
 
 # What pyarrow surely reads, and all that it may read. Texts between the two are tried.
 INTEGER = r"^[ \t]*-?[0-9]+[ \t]*$"
@@ -36,6 +47,10 @@ TIME = r"^[-0-9:.,TZ+/ ]+$"
 EXACT = 2**53  # float64 holds every integer up to this one
 LONG_INTEGER = r"\s*[+-]?\d{16,}\s*"
 """Texts that may be integers which float64 cannot distinguish."""
+
+# What makes a column text that is numbers to pyarrow: integers that float64 cannot distinguish,
+# and hexadecimal ones. Both are ids.
+IDS = {pa.float64(): LONG_INTEGER, pa.int64(): r"\s*0[xX][0-9a-fA-F]+\s*"}
 
 
 def may_be_rounded(column: pa.ChunkedArray) -> bool:
@@ -80,15 +95,51 @@ def unreadable(texts: pa.ChunkedArray, kind: pa.DataType) -> NDArray[np.int64]:
 def unreadable_fault(name: str, value: str, kind: pa.DataType, way_out: str) -> Fault:
     """Return the fault of a row with such a text."""
     if kind == pa.float64() and _rounded(pa.array([value])).any():
-        reason = f"column {name!r}: {value.strip()} is an integer that {kind} cannot hold exactly"
-        return Fault("not a number", reason + way_out)
-    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-    what = "number" if is_number else str(kind).partition("[")[0]
+        return fault_of_value(name, value.strip(), kind, way_out, NOT_EXACT)
     shown = repr(value[:SHOWN]) + ("..." if len(value) > SHOWN else "")
-    reason = f"column {name!r}: {shown} cannot be read as {kind}"
-    example = _example(kind)
-    looks = f", which looks like {example}" if example else ""
-    return Fault(f"not a {what}", reason + looks + way_out)
+    return fault_of_value(name, shown, kind, way_out)
+
+
+def fault_of_value(
+    name: str, shown: str, kind: pa.DataType, way_out: str, reason: str | None = None
+) -> Fault:
+    """Return the fault of a row whose value does not fit the type of its column.
+
+    Parameters
+    ----------
+    name : str
+        Name of the column.
+    shown : str
+        The value, as a message shows it.
+    kind : pyarrow.DataType
+        The type.
+    way_out : str
+        What to do about it.
+    reason : str, optional
+        What to say of the value; by default, that it cannot be read as the type.
+    """
+    number = is_number(kind)
+    text = "text" if is_text(kind) else type_name(kind)
+    if reason is None:
+        example = _example(kind)
+        reason = f"cannot be read as {text}" + (f", which looks like {example}" if example else "")
+    what = "number" if number else text.partition("[")[0].partition("<")[0]
+    return Fault(
+        "another type" if is_text(kind) or pa.types.is_nested(kind) else f"not a {what}",
+        f"column {name!r}: {shown} {reason}{way_out}",
+    )
+
+
+def parsed_texts(texts: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Parse texts as a CSV file has them; null remains null.
+
+    Raises
+    ------
+    pyarrow.ArrowInvalid
+        A text cannot be read as the type.
+    """
+    codes = texts.dictionary_encode()
+    return _parsed(codes.dictionary.to_pylist(), kind).take(codes.indices)
 
 
 def _rounded(texts: pa.Array) -> NDArray[np.bool_]:
@@ -101,17 +152,26 @@ def _rounded(texts: pa.Array) -> NDArray[np.bool_]:
     return found
 
 
+def _parsed(values: list[str], kind: pa.DataType) -> pa.Array:
+    """Return texts as pyarrow reads them in a CSV file."""
+    if not values:
+        return pa.array([], kind)
+    data = "".join('"' + value.replace('"', '""') + '"\n' for value in values).encode()
+    table = arrow_csv.read_csv(
+        pa.BufferReader(data),
+        read_options=arrow_csv.ReadOptions(
+            use_threads=False, column_names=["x"], block_size=len(data) + 1
+        ),
+        parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
+        convert_options=arrow_csv.ConvertOptions(column_types={"x": kind}, null_values=[]),
+    )
+    return table.column("x").combine_chunks()
+
+
 def _reads(values: list[str], kind: pa.DataType) -> bool:
     """Return whether pyarrow reads all these texts as a type."""
-    data = "".join('"' + value.replace('"', '""') + '"\n' for value in values).encode()
     try:
-        arrow_csv.read_csv(
-            pa.BufferReader(data),
-            read_options=arrow_csv.ReadOptions(
-                use_threads=False, column_names=["x"], block_size=len(data) + 1
-            ),
-            convert_options=arrow_csv.ConvertOptions(column_types={"x": kind}, null_values=[]),
-        )
+        _parsed(values, kind)
     except pa.ArrowInvalid:
         return pa.types.is_integer(kind) and _are_whole(values, kind)
     return True
@@ -152,3 +212,44 @@ def _example(kind: pa.DataType) -> str | None:
     if pa.types.is_timestamp(kind):
         return "2026-01-31T12:00:00" + ("Z" if kind.tz else "")
     return "2026-01-31" if pa.types.is_date(kind) else None
+
+
+def inferred_types(samples: list[pa.Table]) -> dict[str, pa.DataType]:
+    """Return the types of the values in samples, which have columns of texts."""
+    if not samples:
+        return {}
+    texts = pa.concat_tables(samples)
+    out = pa.BufferOutputStream()
+    arrow_csv.write_csv(texts, out, arrow_csv.WriteOptions(include_header=False))
+    data = out.getvalue()
+    if not data.size:
+        return {}
+    found = arrow_csv.read_csv(
+        pa.BufferReader(data),
+        arrow_csv.ReadOptions(
+            use_threads=False, column_names=texts.column_names, block_size=data.size + 1
+        ),
+        arrow_csv.ParseOptions(ignore_empty_lines=False),
+        arrow_csv.ConvertOptions(strings_can_be_null=True, null_values=[""]),
+    ).schema
+    doubtful = {kind: ids for kind, ids in IDS.items() if re.search(f'"{ids}"'.encode(), data)}
+    return {
+        field.name: pa.string() if _has(field.name, texts, doubtful.get(field.type)) else field.type
+        for field in found
+    }
+
+
+def _has(name: str, texts: pa.Table, pattern: str | None) -> bool:
+    """Return whether a column has a text of a pattern, if there is one."""
+    if pattern is None:
+        return False
+    return bool(pc.any(pc.match_substring_regex(texts.column(name), f"^{pattern}$")).as_py())
+
+
+def read_as(sample: pa.DataType) -> pa.DataType:
+    """Return the type that a column is read with, given the type of its sample."""
+    if pa.types.is_timestamp(sample):
+        # Fractions of seconds may occur later in the file.
+        return pa.timestamp("us" if sample.unit == "s" else "ns", sample.tz)
+    is_plain = is_number(sample) or pa.types.is_boolean(sample)
+    return sample if is_plain else pa.string()

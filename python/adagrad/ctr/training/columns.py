@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from adagrad.ctr.logs.log import Log
+from adagrad.ctr.logs.multi import separators_in, with_separators
 from adagrad.ctr.logs.opening import open_log
 from adagrad.ctr.logs.sources import find
 from adagrad.ctr.training.encoders import is_libsvm
@@ -21,14 +22,16 @@ __all__ = ["feature_columns", "open_for_model", "schema_from_text", "schema_to_t
 def feature_columns(schema: pa.Schema, others: Sequence[str]) -> pa.Schema:
     """Return all columns but `others`, with types that a log of any format can be read as.
 
-    A dictionary column gets the type of its values: only Parquet and Arrow have dictionaries.
+    A dictionary column gets the type of its values: only Parquet and Arrow have dictionaries. A
+    column that was split keeps its separator; see `adagrad.ctr.logs.multi`.
     """
     left_out = set(others)
-    return pa.schema(
+    found = pa.schema(
         (field.name, field.type.value_type if pa.types.is_dictionary(field.type) else field.type)
         for field in schema
         if field.name not in left_out
     )
+    return with_separators(found, separators_in(schema))
 
 
 def schema_to_text(schema: pa.Schema) -> str:
@@ -96,7 +99,7 @@ def open_for_model(
             raise ValueError(f"the {what} {name!r} is a feature of the model")
     if is_libsvm(features, None):
         _check_ids(paths, how.get("format"))
-    schema = pa.schema((field.name, _wide(field.type)) for field in features)
+    schema = pa.schema(field.with_type(_wide(field.type)) for field in features)
     return open_log(paths, **targets, schema=schema, keep=keep, skip_bad=skip_bad, **how)
 
 

@@ -45,6 +45,7 @@ class Options:
     numeric: str = "log2-bins"
     calendar: tuple[str, ...] = ()
     cross: tuple[tuple[str, ...], ...] = ()
+    multi: tuple[str, ...] = ()
     skip_bad: bool = False
     weight: str | None = None
     negative_rate: float | str | None = None
