@@ -62,6 +62,11 @@ def test_an_example_runs(name: str, line: str, folder: Path) -> None:
     (context,) = console.parse(line)
     if context.params.get("ray") is not None:  # tests/distributed trains on a cluster
         return
+    if "monday.safetensors" in line:
+        command.train("day_1.tsv.gz", folder / "monday.safetensors")
+        command.train("clicks.tsv.gz", folder / "tuesday.safetensors")
+        if context.info_name == "patch":
+            console.run("adagrad diff monday.safetensors tuesday.safetensors -o tuesday.delta")
     if "ctr.safetensors" in line and context.info_name != "train":
         command.train("logs", folder / "ctr.safetensors")
     before = set(folder.iterdir())
