@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BlockReader", "Blocks", "decode", "decode_gaps", "encode", "encode_gaps"]
+__all__ = ["BlockReader", "Blocks", "decode", "decode_set", "encode", "encode_set"]
 
 Bits = npt.NDArray[Any]
 """Numbers as unsigned integers of their size."""
+
+Slots = npt.NDArray[np.uint32]
 
 _FLOATS = ("F32", "F16", "BF16", "F64")
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 20, "lc": 0, "pb": 0}]
@@ -171,14 +173,26 @@ def _decode_changes(blocks: BlockReader, dtype: str, old: Bits) -> Bits:
     return new
 
 
-def encode_gaps(out: Blocks, ascending: Bits) -> None:
-    """Write integers that ascend."""
-    _put_planes(out, np.diff(ascending, prepend=ascending.dtype.type(0)))
+def encode_set(out: Blocks, new: Slots, old: Slots) -> None:
+    """Write integers that ascend, given others that do: which of these are gone, and which came."""
+    gone = ~np.isin(old, new, assume_unique=True)
+    came = new[~np.isin(new, old, assume_unique=True)]
+    out.put(np.packbits(gone))
+    out.put(len(came).to_bytes(8, "little"))
+    _put_planes(out, np.diff(came, prepend=np.uint32(0)))
 
 
-def decode_gaps(blocks: BlockReader, count: int) -> npt.NDArray[np.uint32]:
-    """Return the integers that `encode_gaps` wrote."""
-    return np.cumsum(_planes(blocks, np.dtype("<u4"), count), dtype=np.uint32)
+def decode_set(blocks: BlockReader, count: int, old: Slots) -> Slots:
+    """Return the integers that `encode_set` wrote."""
+    mask = np.frombuffer(blocks.take(-(-len(old) // 8)), np.uint8)
+    kept = old[np.unpackbits(mask, count=len(old)) == 0]
+    added = int.from_bytes(blocks.take(8), "little")
+    if added != count - len(kept):
+        raise ValueError(f"it has {added} new rows, expected {count - len(kept)}")
+    came = np.cumsum(_planes(blocks, np.dtype("<u4"), added), dtype=np.uint32)
+    new: Slots = np.concatenate([kept, came])
+    new.sort(kind="stable")
+    return new
 
 
 def _unsigned(dtype: str) -> np.dtype[Any]:

@@ -28,9 +28,9 @@ from adagrad.serving._difference import (
     BlockReader,
     Blocks,
     decode,
-    decode_gaps,
+    decode_set,
     encode,
-    encode_gaps,
+    encode_set,
 )
 from adagrad.serving._index import Index, index_of
 from adagrad.tables import files
@@ -79,6 +79,11 @@ class _Rows:
         metadata, self.tensors = tensors_of(path, self.head, size)
         self.index = index_of(metadata, self.tensors)
         self.slots = None if self.index is None else self._slots(self.index)
+
+    @property
+    def known(self) -> Slots:
+        """The slots that are listed."""
+        return np.empty(0, np.uint32) if self.slots is None else self.slots
 
     def _slots(self, index: Index) -> Slots | None:
         """Return the slots of the rows, if the tensors of the index are what they say."""
@@ -139,7 +144,7 @@ def diff(old: StrPath, new: StrPath, delta: StrPath) -> Sizes:
         blocks.put(bytes([slots is not None]))
         if slots is not None and after.index is not None:
             derived = after.index.names
-            encode_gaps(blocks, slots)
+            encode_set(blocks, slots, before.known)
         for name, tensor in _in_order(after.tensors):
             for rows in () if name in derived else _chunks(tensor):
                 found = after.rows(name, rows.start, rows.stop)
@@ -210,7 +215,7 @@ def _patched(before: _Rows, blocks: BlockReader, size: int) -> Iterator[memoryvi
         index = index_of(metadata, tensors)
         if index is None:
             raise ValueError("it has slots for a file without them")
-        slots = decode_gaps(blocks, index.rows)
+        slots = decode_set(blocks, index.rows, before.known)
         derived = index.tensors(slots)
     for name, tensor in _in_order(tensors):
         if name in derived:
