@@ -16,14 +16,14 @@ __all__ = ["diff", "patch"]
 DIFF_EXAMPLES = """\b
 Examples:
   # On the machine that trains
-  adagrad diff monday.safetensors tuesday.safetensors -o tuesday.delta
+  adagrad diff monday.score tuesday.score -o tuesday.delta
   # On each machine that serves
-  adagrad patch monday.safetensors tuesday.delta -o now.safetensors
+  adagrad patch monday.score tuesday.delta -o now.score
 """
 
 PATCH_EXAMPLES = """\b
 Examples:
-  adagrad patch monday.safetensors tuesday.delta -o now.safetensors
+  adagrad patch monday.score tuesday.delta -o now.score
 """
 
 FILE = click.Path(path_type=Path, dir_okay=False)

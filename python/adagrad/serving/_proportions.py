@@ -48,7 +48,7 @@ class Proportions(NamedTuple):
         Raises
         ------
         adagrad.TableFileError
-            The file is not an export of a model with experts, or is damaged.
+            The file is not an export, or is damaged.
         OSError
             It cannot be read.
         """
@@ -56,12 +56,14 @@ class Proportions(NamedTuple):
             metadata, _, _ = read_tensors(path, file)
         try:
             found = strict_json(metadata["model"])["proportions"]
+            if found is None:
+                return cls(None, 1.0)
             experts, slope = found["experts"], found["slope"]
             numbers = [float(x) for x in (*experts, slope)]
         except (KeyError, TypeError, ValueError) as error:
             raise TableFileError(
-                f"{path} has no proportions of experts: it is not an export of a model with"
-                ' lr="auto"'
+                f"{path} does not say in which proportions it mixes experts: it is not an export,"
+                " or of another version"
             ) from error
         if len(experts) != 8 or not all(map(math.isfinite, numbers)):
             raise TableFileError(f"{path} is corrupted: its proportions of experts")
@@ -77,13 +79,14 @@ class Proportions(NamedTuple):
         Raises
         ------
         ValueError
-            The model has no experts.
+            The model has experts and these proportions are of none, or the other way round.
         """
+        if (model.mixture is None) != (self.experts is None):
+            raise ValueError(
+                "only one of the model and the earlier export mixes experts: they are not of one"
+                " model"
+            )
         if model.mixture is None:
-            if self.experts is not None:
-                raise ValueError(
-                    'the model has no experts to mix: it was not trained with lr="auto"'
-                )
             return model.linear()
         return model.mixture.linear(
             self.slope, model._exported.offset, proportions=np.array(self.experts)
