@@ -26,6 +26,11 @@ EXAMPLES = [
     for name, one in COMMANDS.items()
     for line in console.lines((one.epilog or "").removeprefix("\b\nExamples:\n"))
 ]
+TUESDAY = [
+    "adagrad export monday.safetensors -o monday.score",
+    "adagrad export tuesday.safetensors -o tuesday.score",
+    "adagrad diff monday.score tuesday.score -o tuesday.delta",
+]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -67,6 +72,12 @@ def test_an_example_runs(name: str, line: str, folder: Path) -> None:
     (context,) = console.parse(line)
     if context.params.get("ray") is not None:  # tests/distributed trains on a cluster
         return
+    if "monday." in line:
+        command.train("day_1.tsv.gz", folder / "monday.safetensors")
+        command.train("clicks.tsv.gz", folder / "tuesday.safetensors")
+        made = {"export": 0, "diff": 2, "patch": 3}[context.info_name] or "--mix-like" in line
+        for earlier in TUESDAY[: int(made)]:
+            console.run(earlier)
     is_trained = context.info_name != "train" or context.params["init"] is not None
     if "ctr.safetensors" in line and is_trained:
         command.train("logs", folder / "ctr.safetensors")

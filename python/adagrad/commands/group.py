@@ -9,7 +9,17 @@ from __future__ import annotations
 import click
 
 import adagrad as package
-from adagrad.commands import demo, diagnose, evaluate, inspect, predict, textbook, train
+from adagrad.commands import (
+    delta,
+    demo,
+    diagnose,
+    evaluate,
+    export,
+    inspect,
+    predict,
+    textbook,
+    train,
+)
 from adagrad.commands.errors import Commands
 
 __all__ = ["adagrad"]
@@ -43,6 +53,9 @@ adagrad.add_command(train.train)
 adagrad.add_command(predict.predict)
 adagrad.add_command(evaluate.evaluate)
 adagrad.add_command(inspect.inspect)
+adagrad.add_command(export.export)
+adagrad.add_command(delta.diff)
+adagrad.add_command(delta.patch)
 adagrad.add_command(diagnose.diagnose)
 adagrad.add_command(demo.demo)
 adagrad.add_command(textbook.textbook)

@@ -65,7 +65,7 @@ class Output(NamedTuple):
     path : Path
         The file.
     kind : str
-        "model", "predictions", "report", "numbers" or "picture".
+        "model", "file", "predictions", "report", "numbers" or "picture".
     """
 
     option: str
@@ -194,6 +194,10 @@ def _check_name(output: Output) -> None:
         raise click.ClickException(
             f"cannot write {output}: a model needs a regular file, which is also its checkpoint"
         )
+    if output.kind == "file" and is_stream(output.path):
+        raise click.ClickException(
+            f"cannot write {output}: it is a device or a pipe, but a whole file is wanted"
+        )
     if output.kind == "picture":
         from matplotlib.figure import Figure
 
@@ -219,6 +223,8 @@ def _check_earlier(output: Output, resume: bool) -> None:
             f"{output} exists: give --overwrite to replace it, --resume to continue its training,"
             f" or --init {path} as well to learn these logs on top of it"
         )
+    if output.kind == "file":
+        raise click.ClickException(f"{output} exists: give --overwrite to replace it")
     name, is_earlier = EARLIER[output.kind]
     if path.stat().st_size and not is_earlier(path):
         raise click.ClickException(

@@ -1,6 +1,7 @@
 """A model in service: weights alone in a file, and what answers from them.
 
-`export` writes the file, `scorer` maps it and predicts. Nothing here learns.
+`export` writes the file, `delta` what changed from one to the next, and `scorer` maps a file and
+predicts. Nothing here learns.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from adagrad._core import __version__
 from adagrad.ctr.encoding.described import described
 from adagrad.ctr.learners.layouts import new_rows, parts_of_fields
 from adagrad.ctr.learners.stored_rows import row_slices
+from adagrad.serving._proportions import Proportions
 from adagrad.tables import files as table_files
 from adagrad.tables.tensors import data_bytes
 
@@ -44,7 +45,11 @@ _LARGEST_FLOAT16 = 65504.0
 
 
 def write_export(
-    model: ClickLearner | StrPath, path: StrPath, dtype: Dtype = "float32"
+    model: ClickLearner | StrPath,
+    path: StrPath,
+    dtype: Dtype = "float32",
+    *,
+    mix_like: StrPath | None = None,
 ) -> dict[str, Any]:
     """Write what a model predicts with to a file, or replace one as a whole.
 
@@ -56,6 +61,10 @@ def write_export(
         The file to write, such as ``click.score``.
     dtype : {"float32", "bfloat16", "float16"}, default "float32"
         How weights are stored. Weights of 16 bits are rounded to nearest, ties to even.
+    mix_like : str or PathLike, optional
+        An earlier export, whose proportions of the experts of ``lr="auto"`` this one keeps. Then
+        the weights that learned nothing since keep their bits, which makes a `delta` small. The
+        predictions are not quite those of the learner.
 
     Returns
     -------
@@ -72,19 +81,19 @@ def write_export(
     OSError
         A file cannot be read or written. An old one is untouched then.
     """
-    parts, size, summary = export_parts(model, dtype)
+    parts, size, summary = export_parts(model, dtype, mix_like=mix_like)
     table_files.replace(path, parts, size)
     return summary
 
 
 def export_parts(
-    model: ClickLearner | StrPath, dtype: Dtype = "float32"
+    model: ClickLearner | StrPath, dtype: Dtype = "float32", *, mix_like: StrPath | None = None
 ) -> tuple[Iterator[memoryview], int, dict[str, Any]]:
     """Return the bytes of an export file in parts, their number, and what `write_export` returns.
 
     Parameters
     ----------
-    model, dtype
+    model, dtype, mix_like
         As for `write_export`.
     """
     if dtype not in DTYPES:
@@ -92,10 +101,13 @@ def export_parts(
     learner, trained = _learner_and_columns(model)
     found = learner._model
     has_pairs = found.pair_mixing is None or bool(found._exported.scale)
-    slots, rows = _rows(found, has_pairs)
+    proportions = Proportions.of(found) if mix_like is None else Proportions.of_export(mix_like)
+    weights, bias = proportions.linear(found)
+    slots, rows = _rows(found, has_pairs, weights)
     _check_finite(rows)
     stored, largest = _rounded(rows, dtype)
     description = _description(learner, trained, has_pairs)
+    description |= {"bias": bias, "proportions": proportions.as_json()}
     tensors: dict[str, tuple[str, Array]] = {}
     if slots is None:
         description["bucket"] = None
@@ -144,7 +156,6 @@ def _description(learner: ClickLearner, trained: Trained | None, has_pairs: bool
     found: dict[str, Any] = {
         "kind": settings.kind,
         "n_slots": settings.n_slots,
-        "bias": float(model.linear(np.zeros(1, np.uint32))[1]),
         "offset": 0.0,
         "label": None if trained is None else trained.label,
         "classes": classes,
@@ -176,7 +187,7 @@ def _description(learner: ClickLearner, trained: Trained | None, has_pairs: bool
     return found
 
 
-def _rows(model: Model, has_pairs: bool) -> tuple[Slots | None, Floats]:
+def _rows(model: Model, has_pairs: bool, weights: Floats) -> tuple[Slots | None, Floats]:
     """Return the slots in use and their rows, or None and all rows if that is hardly more.
 
     A row is the weight of a slot, then its vectors: one, or one for each field. A slot is in use
@@ -187,7 +198,6 @@ def _rows(model: Model, has_pairs: bool) -> tuple[Slots | None, Floats]:
     width = 1
     if has_pairs and settings.kind != "lr":
         width += k * (n_fields if settings.kind == "ffm" else 1)
-    weights = model.linear()[0]
     in_use = weights != 0.0
     tables: dict[str, Floats] = {}
     if width > 1:

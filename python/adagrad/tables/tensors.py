@@ -191,6 +191,18 @@ def read_tensors(path: StrPath, file: FileIO) -> tuple[dict[str, str], dict[str,
         one after another.
     """
     head, size = read_head(path, file)
+    metadata, tensors = tensors_of(path, head, size)
+    return metadata, tensors, len(head)
+
+
+def tensors_of(path: StrPath, head: bytes, size: int) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return the metadata and the tensors of a file of `size` bytes, given its header.
+
+    Raises
+    ------
+    TableFileError
+        As `read_tensors` does.
+    """
     header = read_object(path, head[8:])
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict):
@@ -204,7 +216,7 @@ def read_tensors(path: StrPath, file: FileIO) -> tuple[dict[str, str], dict[str,
             raise corrupted(path, what, tensor.begin, f"{end}, where the one before it ends")
         end = tensor.end
     check_size(path, size, len(head) + end)
-    return metadata, tensors, len(head)
+    return metadata, tensors
 
 
 def _tensor(path: StrPath, name: str, found: Any) -> Tensor:

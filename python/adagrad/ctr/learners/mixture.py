@@ -244,18 +244,32 @@ class Mixture:
         """Raise a ValueError if the examples do not fit the mixture."""
         self._learner.check(x)
 
+    @property
+    def proportions(self) -> npt.NDArray[np.float64]:
+        """The mixing weights of the experts and of the bias, shape [8]; a view."""
+        theta: npt.NDArray[np.float64] = self._fields["theta"]
+        return theta
+
     def linear(
-        self, slope: float = 1.0, offset: float = 0.0, slots: Slots | None = None
+        self,
+        slope: float = 1.0,
+        offset: float = 0.0,
+        slots: Slots | None = None,
+        proportions: npt.NDArray[np.float64] | None = None,
     ) -> tuple[Floats, float]:
         """Return a linear model: the weights of all or some slots, and the bias.
 
-        Its margin is `slope` times that of the mixture, plus `offset`.
+        Its margin is `slope` times that of the mixture, plus `offset`. Other `proportions` mix the
+        experts in another way than the mixture has learned.
         """
-        if slots is None:
+        if slots is None and proportions is None:
             return self._learner.weights(slope, offset, 0)
-        rows = np.ascontiguousarray(self.rows[slots])
-        some = _core.MixtureLearner(rows, len(rows), self.bias, self.state, 0.0)
-        return some.weights(slope, offset, 1)
+        rows = self.rows if slots is None else np.ascontiguousarray(self.rows[slots])
+        state = self.state.copy()
+        if proportions is not None:
+            state.view(_STATE)[0]["theta"][:] = proportions
+        some = _core.MixtureLearner(rows, len(rows), self.bias, state, 0.0)
+        return some.weights(slope, offset, 0 if slots is None else 1)
 
     def touched(self) -> Slots:
         """Return the slots that occurred in an example with a value, ascending."""

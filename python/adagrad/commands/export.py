@@ -1,0 +1,64 @@
+"""``adagrad export``: what a model predicts with, in a file for scoring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from adagrad._text import counted
+from adagrad.commands.errors import reads_logs
+from adagrad.commands.outputs import Output, check_outputs, overwrite_option
+from adagrad.commands.terminal import echo
+
+__all__ = ["export"]
+
+EXAMPLES = """\b
+Examples:
+  adagrad export ctr.safetensors -o ctr.score
+  # Half the size
+  adagrad export ctr.safetensors -o ctr.score --dtype float16
+  # The next day, for a small delta (see adagrad diff)
+  adagrad export monday.safetensors -o monday.score
+  adagrad export tuesday.safetensors -o tuesday.score --mix-like monday.score
+"""
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command(
+    short_help="Write what a model predicts with to a file for scoring.", epilog=EXAMPLES
+)
+@click.argument("model", type=FILE)
+@click.option("-o", "--output", type=FILE, required=True, help="Write the export to this file.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    default="float32",
+    show_default=True,
+    help="How weights are stored. 16 bits halve the file and hardly change predictions.",
+)
+@click.option(
+    "--mix-like",
+    type=FILE,
+    metavar="EXPORT",
+    help="Mix the experts of --lr auto in the proportions of this earlier export. The weights that"
+    " learned nothing since then keep their bits, which makes a delta small, and the predictions"
+    " are not quite those of MODEL.  [default: in those of MODEL]",
+)
+@overwrite_option
+@reads_logs
+def export(model: Path, output: Path, dtype: str, mix_like: Path | None, overwrite: bool) -> None:
+    """Write what MODEL predicts with to a file: its weights, and how columns become features.
+
+    The file is mapped instead of read, so that it answers at once and processes share it. adagrad
+    serve, predict and evaluate take it, adagrad.serving.Scorer in Python, and score.hpp and
+    adagrad_score.h in other languages. Nothing can train it: keep MODEL for the next day.
+    """
+    from adagrad.serving.export import write_export
+
+    read = [model] if mix_like is None else [model, mix_like]
+    check_outputs([Output("--output", output, "file")], files=read, overwrite=overwrite)
+    summary = write_export(model, output, dtype, mix_like=mix_like)  # type: ignore[arg-type]
+    size = f"{summary['bytes'] / 2**20:,.1f} MiB"
+    echo(f"{output}: {counted(summary['slots'], 'slot')} as {dtype}, {size}", err=True)
