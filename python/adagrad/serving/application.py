@@ -28,6 +28,8 @@ __all__ = ["Application"]
 LOG = logging.getLogger("adagrad.serve")
 
 LARGE = 16 << 10  # bytes of a body that a thread parses
+MOST_JOBS = 64  # large bodies that wait for a thread
+MOST_HELD = 8  # largest bodies that a worker holds
 LOOK = 0.2  # seconds between looks at what the source has published
 
 Scope = dict[str, Any]
@@ -80,8 +82,8 @@ class Application:
         self.folder, self.path, self.limits, self.counts = folder, path, limits, counts
         self._access_log = access_log
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="large")
-        self._jobs, self._most_jobs = 0, 4 * threads
-        self._buffered, self._most_buffered = 0, 8 * limits.body  # bytes of incomplete bodies
+        self._jobs = 0
+        self._held = 0  # bytes of bodies that are incomplete, or wait for a thread
         self.state: State
         self.scorer: Scorer
         self._tag = (0, 0)
@@ -170,18 +172,17 @@ class Application:
                 part = message["body"]
                 parts.append(part)
                 size += len(part)
-                self._buffered += len(part)
+                self._held += len(part)
                 if size > self.limits.body:
                     raise self._too_large()
                 if not message.get("more_body", False):
                     return b"".join(parts)
-                if self._buffered > self._most_buffered:
-                    raise Refused(503, "the server holds too many bodies that are incomplete")
+                self._check_room()
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise Disconnected
         finally:
-            self._buffered -= size
+            self._held -= size
 
     def _within(self, body: bytes) -> bytes:
         if len(body) > self.limits.body:
@@ -192,21 +193,29 @@ class Application:
         return Refused(413, f"the body has more than {self.limits.body:,} bytes: send fewer rows")
 
     async def _in_a_thread(self, body: bytes, kind: str, scorer: Scorer) -> bodies.Answer:
-        if self._jobs >= self._most_jobs:
-            raise Refused(503, "the server is busy with other large batches")
+        if self._jobs >= MOST_JOBS:
+            raise Refused(503, "too many large batches wait: try again later")
+        self._check_room()
         self._jobs += 1
+        self._held += len(body)
+
+        def done(job: asyncio.Future[Any]) -> None:
+            self._jobs -= 1
+            self._held -= len(body)
+            if not job.cancelled():
+                job.exception()  # of one that nobody waits for any longer
+
         loop = asyncio.get_running_loop()
         job = loop.run_in_executor(self._pool, bodies.answer, body, kind, scorer, self.limits.rows)
-        job.add_done_callback(self._done)
+        job.add_done_callback(done)
         try:
             return await asyncio.wait_for(asyncio.shield(job), self.limits.seconds)
         except asyncio.TimeoutError:
             raise Refused(504, f"no answer within {self.limits.seconds:g} s") from None
 
-    def _done(self, job: asyncio.Future[Any]) -> None:
-        self._jobs -= 1
-        if not job.cancelled():
-            job.exception()  # of one that nobody waits for any longer
+    def _check_room(self) -> None:
+        if self._held > MOST_HELD * self.limits.body:
+            raise Refused(503, "the server holds too many large bodies: try again later")
 
     def _page(self, path: str) -> tuple[int, bytes, bytes]:
         if path == "/docs":
