@@ -17,6 +17,7 @@ from adagrad.commands import (
     export,
     inspect,
     predict,
+    serve,
     textbook,
     train,
 )
@@ -57,5 +58,6 @@ adagrad.add_command(export.export)
 adagrad.add_command(delta.diff)
 adagrad.add_command(delta.patch)
 adagrad.add_command(diagnose.diagnose)
+adagrad.add_command(serve.serve)
 adagrad.add_command(demo.demo)
 adagrad.add_command(textbook.textbook)

@@ -1,0 +1,180 @@
+"""Bodies of requests and of answers: rows of JSON, batches of an Arrow stream.
+
+A body is read whole or refused: nothing in it is guessed. JSON is strict, as RFC 8259 has it, and
+refuses what that leaves open: a name that occurs twice in an object.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from adagrad.serving import arrow_bodies
+from adagrad.serving.refusals import Refused
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from adagrad.serving.scorer import Scorer
+
+    Floats = npt.NDArray[np.float64]
+
+__all__ = ["ARROW", "JSON", "Answer", "answer", "media_type"]
+
+JSON = "application/json"
+ARROW = arrow_bodies.MEDIA_TYPE
+
+Answer = tuple[bytes, bytes, Any]
+"""The body of an answer, its media type, and the rows that it is about."""
+
+_AT_COLUMN = re.compile(r"""^X(?:\[(\d+)\])?\[('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\]""")
+_SHOWN = 300  # characters of a message
+
+
+def media_type(header: bytes | None) -> str:
+    """Return the media type that a header names; that of JSON if there is none.
+
+    Raises
+    ------
+    Refused
+        It is another one, or its charset is not UTF-8.
+    """
+    if header is None or header == b"application/json":
+        return JSON
+    name, *parameters = header.decode("latin-1").lower().split(";")
+    for parameter in parameters:
+        key, _, value = parameter.strip().partition("=")
+        if key == "charset" and value.strip('"') not in ("utf-8", "utf8"):
+            raise Refused(415, f"the charset is {value!r:.40}, but bodies are UTF-8")
+    kind = name.strip()
+    if kind not in (JSON, ARROW):
+        raise Refused(
+            415, f"the content-type is {kind!r:.80}, but must be {JSON} (curl --json) or {ARROW}"
+        )
+    return kind
+
+
+def answer(body: bytes, kind: str, scorer: Scorer, most_rows: int) -> Answer:
+    """Return the answer to a body.
+
+    Parameters
+    ----------
+    body : bytes
+    kind : str
+        `JSON` or `ARROW`.
+    scorer : Scorer
+    most_rows : int
+        More are refused.
+
+    Raises
+    ------
+    Refused
+        The body cannot be read, or a row of it cannot be scored. No row is answered then.
+    """
+    if kind == ARROW:
+        table = arrow_bodies.read(body, most_rows)
+        p = _scored(scorer.predict_proba, table, scorer)[:, 1] if len(table) else None
+        return arrow_bodies.written(p, scorer.version), ARROW.encode(), table
+    rows = _parsed(body)
+    version = scorer.version
+    if isinstance(rows, dict):
+        p = _scored(scorer.predict_one, rows, scorer)
+        return (
+            f'{{"probability": {_checked(p)!r}, "model": "{version}"}}'.encode(),
+            b"application/json",
+            [rows],
+        )
+    if not isinstance(rows, list):
+        raise Refused(400, "the body is neither a row, an object, nor a batch, a list of objects")
+    if len(rows) > most_rows:
+        raise Refused(413, f"the batch has {len(rows):,} rows, but at most {most_rows:,} are taken")
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise Refused(422, f"a row is an object, not {_kind(row)}", number)
+    found = _scored(scorer.predict_proba, rows, scorer)[:, 1].tolist() if rows else []
+    texts = ", ".join(repr(_checked(p)) for p in found)
+    return (
+        f'{{"probabilities": [{texts}], "model": "{version}"}}'.encode(),
+        b"application/json",
+        rows,
+    )
+
+
+def _checked(p: float) -> float:
+    """Return a probability, which JSON must be able to hold."""
+    if not 0.0 <= p <= 1.0:
+        raise Refused(422, f"the model answers {p!r}, which is not a probability")
+    return p
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Refused(400, f"the name {twice!r:.80} occurs twice in an object", column=twice)
+    return found
+
+
+def _no_number(text: str) -> NoReturn:
+    raise Refused(400, f"JSON has no {text}: write null for a missing value")
+
+
+_decode = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_number).decode
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return _decode(body.decode())
+    except UnicodeDecodeError as error:
+        raise Refused(400, f"the body is not UTF-8: byte {error.start} is wrong") from error
+    except json.JSONDecodeError as error:
+        raise Refused(400, f"the body is not JSON: {error}") from error
+    except RecursionError as error:
+        raise Refused(400, "the body is nested too deeply") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise Refused(400, f"the body is not JSON: {error}"[:_SHOWN]) from error
+
+
+def _scored(call: Callable[[Any], Any], rows: Any, scorer: Scorer) -> Any:
+    """Return what a scorer says; a row that it cannot read is refused by name."""
+    try:
+        return call(rows)
+    except (ValueError, TypeError, OverflowError) as error:
+        number, failure = _first_failure(rows, scorer) or (None, error)
+        raise _refused(failure, number) from error
+
+
+def _first_failure(rows: Any, scorer: Scorer) -> tuple[int | None, Exception] | None:
+    """Return the first row that cannot be scored by itself, and why."""
+    if not isinstance(rows, list):
+        return None
+    for number, row in enumerate(rows):
+        try:
+            scorer.predict_one(row)
+        except (ValueError, TypeError, OverflowError) as error:
+            return number, error
+    return None
+
+
+def _refused(error: Exception, number: int | None) -> Refused:
+    text = str(error) or type(error).__name__
+    at = _AT_COLUMN.match(text)
+    column = None if at is None else _name(at[2])
+    if at is not None:
+        text = f"column {at[2]}{text[at.end() :]}"
+    return Refused(422, text[:_SHOWN], number, column)
+
+
+def _name(quoted: str) -> str:
+    import ast
+
+    return str(ast.literal_eval(quoted))
+
+
+def _kind(value: Any) -> str:
+    names = {str: "text", bool: "a boolean", list: "a list", type(None): "null"}
+    return names.get(type(value), "a number")

@@ -1,0 +1,257 @@
+"""Processes of a server: one that listens and watches the model file, and workers that answer."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from uvicorn import Config
+
+import adagrad._core as _core
+from adagrad.serving.application import Application
+from adagrad.serving.limits import Limits
+from adagrad.serving.metrics import Counts, width
+from adagrad.serving.protocol import LimitedProtocol, LimitedServer
+from adagrad.serving.source import Source
+
+__all__ = ["Setup", "serve"]
+
+LOG = logging.getLogger("adagrad.serve")
+
+BACKLOG = 2048
+AGAIN = 1.0  # seconds before a worker that died is replaced
+
+
+class Setup(NamedTuple):
+    """What a worker needs to know.
+
+    Attributes
+    ----------
+    folder : Path
+        Where the source publishes.
+    path : Path
+        The model file.
+    limits : Limits
+    n_columns : int
+    threads : int
+        Threads of a worker for large requests.
+    access_log : bool
+    """
+
+    folder: Path
+    path: Path
+    limits: Limits
+    n_columns: int
+    threads: int
+    access_log: bool
+
+
+def serve(
+    path: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    workers: int = 1,
+    limits: Limits | None = None,
+    access_log: bool = False,
+    announce: Callable[[str], None] = print,
+) -> None:
+    """Serve a model until SIGTERM or SIGINT.
+
+    Parameters
+    ----------
+    path : Path
+        The file of a model. The server replaces the model when the file is replaced, and on SIGHUP.
+    host : str
+        The address to listen on.
+    port : int
+        0 takes a free one.
+    workers : int
+        Processes that answer.
+    limits : Limits, optional
+    access_log : bool
+        Whether to log each request.
+    announce : callable
+        Called with the URL when the server listens.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read, or the address is in use.
+    ValueError
+        The file holds no sound model.
+    """
+    limits = limits or Limits()
+    with tempfile.TemporaryDirectory(prefix="adagrad-serve-") as name:
+        source = Source(path, Path(name))
+        listener = _listener(host, port)
+        n_columns = len(source.scorer.columns)
+        threads = max(1, (os.cpu_count() or 1) // workers)
+        setup = Setup(Path(name), path, limits, n_columns, threads, access_log)
+        # The first row is of the process that watches.
+        context = multiprocessing.get_context("spawn")
+        memory = context.RawArray("d", (workers + 1) * width(n_columns))
+        counts = Counts(memory, 0, n_columns)
+        source.on_published, source.on_refused = counts.published, counts.refused
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, lambda *_: source.wake())
+        source.start()
+        bound_host, bound_port = listener.getsockname()[:2]
+        shown = f"[{bound_host}]" if ":" in bound_host else bound_host
+        try:
+            if workers == 1:
+                server = _server(setup, memory, 1)
+                announce(f"http://{shown}:{bound_port}")
+                with _ending_quietly():
+                    server.run(sockets=[listener])
+            else:
+                pool = _Workers(context, workers, setup, memory, listener)
+                with pool.running():
+                    announce(f"http://{shown}:{bound_port}")
+                    pool.wait()
+        finally:
+            source.stop()
+            listener.close()
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
+    listener.listen(BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+def _server(setup: Setup, memory: Any, row: int) -> LimitedServer:
+    """Return the server of a worker."""
+    _core.set_num_threads(1)  # requests are what runs in parallel
+    limits = setup.limits
+    application = Application(
+        setup.folder,
+        setup.path,
+        limits,
+        Counts(memory, row, setup.n_columns),
+        threads=setup.threads,
+        access_log=setup.access_log,
+    )
+    config = Config(
+        application,
+        http=LimitedProtocol,
+        ws="none",
+        interface="asgi3",
+        lifespan="on",
+        proxy_headers=False,
+        server_header=False,
+        access_log=False,
+        log_config=None,
+        timeout_keep_alive=int(limits.idle),
+        timeout_graceful_shutdown=int(limits.grace),
+    )
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    return LimitedServer(config)
+
+
+def _run(setup: Setup, memory: Any, row: int, listener: socket.socket) -> None:
+    """Be a worker."""
+    if hasattr(signal, "SIGHUP"):  # which is sent to the whole group when a terminal closes
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    log_to_stderr()
+    with _ending_quietly():
+        _server(setup, memory, row).run(sockets=[listener])
+
+
+def log_to_stderr() -> None:
+    """Write the log of the server to stderr, with times in UTC."""
+    handler = logging.StreamHandler(sys.stderr)
+    formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    LOG.setLevel(logging.INFO)
+
+
+@contextlib.contextmanager
+def _ending_quietly() -> Iterator[None]:
+    """Return when a signal has ended a server, which sends the signal to itself again then."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        for number in before:
+            signal.signal(number, lambda *_: None)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Workers:
+    """The processes that answer; one that dies is replaced."""
+
+    def __init__(
+        self, context: Any, n: int, setup: Setup, memory: Any, listener: socket.socket
+    ) -> None:
+        self._context, self._arguments = context, (setup, memory, listener)
+        self._processes: list[Any] = [None] * n
+        self._grace = setup.limits.grace
+        self._ended = False
+
+    def _start(self, number: int) -> None:
+        setup, memory, listener = self._arguments
+        process = self._context.Process(
+            target=_run, args=(setup, memory, number + 1, listener), daemon=True
+        )
+        process.start()
+        self._processes[number] = process
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Start the workers; stop them at the end, after the requests in flight."""
+        before: dict[int, Any] = {}
+
+        def end(*_: Any) -> None:
+            self._ended = True
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before[number] = signal.signal(number, end)
+        try:
+            for at in range(len(self._processes)):
+                self._start(at)
+            yield
+        finally:
+            for process in self._processes:
+                process.terminate()
+            deadline = time.monotonic() + self._grace + 5
+            for process in self._processes:
+                process.join(max(0.1, deadline - time.monotonic()))
+                if process.is_alive():
+                    process.kill()
+            for one, handler in before.items():
+                signal.signal(one, handler)
+
+    def wait(self) -> None:
+        """Wait for a signal that ends the server, and replace workers that die."""
+        while not self._ended:
+            multiprocessing.connection.wait([one.sentinel for one in self._processes], 0.5)
+            for number, process in enumerate(self._processes):
+                if not self._ended and not process.is_alive():
+                    LOG.error("worker %d ended with status %s", number + 1, process.exitcode)
+                    time.sleep(AGAIN)
+                    if not self._ended:
+                        self._start(number)

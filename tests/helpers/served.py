@@ -1,0 +1,97 @@
+"""For tests of the server: one in this process, and clients that speak HTTP to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from adagrad.serving import metrics, server
+from adagrad.serving.limits import Limits
+from adagrad.serving.source import Source
+
+
+class Reply(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> Any:
+        return self.json["error"]
+
+
+class Served:
+    """A server that answers from the model in a file."""
+
+    def __init__(self, source: Source, port: int) -> None:
+        self.source, self.port = source, port
+
+    def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Reply:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            names = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, body, names)
+            found = connection.getresponse()
+            return Reply(found.status, dict(found.getheaders()), found.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str) -> Reply:
+        return self.request("GET", path)
+
+    def post(self, rows: Any, **headers: str) -> Reply:
+        headers = {"content_type": "application/json", **headers}
+        body = rows if isinstance(rows, bytes) else json.dumps(rows).encode()
+        return self.request("POST", "/predict", body, **headers)
+
+    def raw(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+    def metric(self, name: str) -> float:
+        lines = self.get("/metrics").body.decode().splitlines()
+        return sum(float(x.rpartition(" ")[2]) for x in lines if x.startswith(name))
+
+
+@contextlib.contextmanager
+def served(path: Path, folder: Path, limits: Limits | None = None) -> Iterator[Served]:
+    """Serve the model in a file by a thread; the folder is for its copies."""
+    folder.mkdir()
+    source = Source(path, folder)
+    n_columns = len(source.scorer.columns)
+    memory = np.zeros(2 * metrics.width(n_columns))
+    counts = metrics.Counts(memory, 0, n_columns)
+    source.on_published, source.on_refused = counts.published, counts.refused
+    listener = server._listener("127.0.0.1", 0)
+    setup = server.Setup(folder, path, limits or Limits(), n_columns, 2, False)
+    one = server._server(setup, memory, 1)
+    thread = threading.Thread(target=one.run, kwargs={"sockets": [listener]})
+    thread.start()
+    until(lambda: one.started)
+    try:
+        yield Served(source, listener.getsockname()[1])
+    finally:
+        one.should_exit = True
+        thread.join()
+        source.stop()
+        listener.close()
+
+
+def until(condition: Callable[[], Any], seconds: float = 20) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)

@@ -1,0 +1,183 @@
+"""The server answers with the probabilities of the model, or refuses; never something else."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from checks import need_packages
+
+need_packages("click", "sklearn", "pyarrow", "safetensors")
+need_packages("uvicorn", "httptools", "prometheus_client")
+
+import pyarrow as pa
+
+import command
+from adagrad.serving import Scorer
+from adagrad.serving.limits import Limits
+from served import served, until
+
+ARROW = "application/vnd.apache.arrow.stream"
+ROWS = [{"site": "site1", "ad": "ad3", "depth": 2, "user": "user5"}, {"site": "site2"}, {}]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Two models of one log."""
+    folder = tmp_path_factory.mktemp("models")
+    log = command.write(folder / "log.tsv", command.clicks(2000))
+    command.train(log, folder / "old")
+    command.train(log, folder / "new", "--lr", "0.3")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(models, tmp_path_factory):
+    with served(models / "old", tmp_path_factory.mktemp("server") / "copies") as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def scorer(models):
+    return Scorer(models / "old")
+
+
+def as_arrow(table):
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def test_a_row_gets_the_probability_of_the_model(server, scorer):
+    for row in ROWS:
+        reply = server.post(row)
+        assert reply.status == 200
+        assert reply.json == {"probability": scorer.predict_one(row), "model": scorer.version}
+
+
+def test_a_batch_gets_probabilities_in_order(server, scorer):
+    for rows in (ROWS, [], ROWS * 200):  # the last is scored by a thread
+        expected = scorer.predict_proba(rows)[:, 1].tolist() if rows else []
+        assert server.post(rows).json == {"probabilities": expected, "model": scorer.version}
+
+
+def test_an_arrow_stream_gets_an_arrow_stream(server, scorer):
+    table = pa.Table.from_pylist(ROWS)
+    reply = server.post(as_arrow(table), content_type=ARROW)
+    assert (reply.status, reply.headers["content-type"]) == (200, ARROW)
+    found = pa.ipc.open_stream(reply.body).read_all()
+    assert found.schema.metadata == {b"model": scorer.version.encode()}
+    assert found["probability"].to_pylist() == scorer.predict_proba(ROWS)[:, 1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "row", "column", "says"),
+    [
+        (b"", 400, None, None, "not JSON"),
+        (b"{", 400, None, None, "not JSON"),
+        (b"\xff", 400, None, None, "UTF-8"),
+        (b"[" * 100_000, 400, None, None, "deep"),
+        (b'{"depth": NaN}', 400, None, None, "NaN"),
+        (b'{"depth": 1, "depth": 2}', 400, None, "depth", "twice"),
+        (b'{"depth": ' + b"1" * 5000 + b"}", 400, None, None, "not JSON"),
+        (b"7", 400, None, None, "neither"),
+        (b"[{}, 7]", 422, 1, None, "object"),
+        (b'[{}, {"depth": "deep"}]', 422, 1, "depth", "deep"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_by_name(server, body, status, row, column, says):
+    reply = server.post(body)
+    error = reply.error
+    assert (reply.status, error["status"]) == (status, status)
+    assert (error["row"], error["column"]) == (row, column)
+    assert says in error["message"]
+    assert len(reply.body) < 1000
+
+
+def test_a_damaged_arrow_stream_is_refused(server):
+    body = as_arrow(pa.Table.from_pylist(ROWS))
+    for damaged in (b"", body[:100], body[:-40], b"{}"):
+        reply = server.post(damaged, content_type=ARROW)
+        assert reply.status == 400, damaged
+
+
+def test_other_media_types_are_refused(server):
+    for kind in (
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/json; charset=latin-1",
+    ):
+        assert server.post(b"{}", content_type=kind).status == 415
+    assert server.post(b"{}", content_encoding="gzip").status == 415
+    assert server.post(b"{}", content_type="application/json; charset=utf-8").status == 200
+
+
+def test_other_paths_and_methods_are_refused(server):
+    assert server.get("/").status == 404
+    reply = server.get("/predict")
+    assert (reply.status, reply.headers["allow"]) == (405, "POST")
+    assert server.request("POST", "/health").status == 405
+
+
+def test_the_pages_describe_the_model(server, scorer):
+    assert server.get("/health").json["model"]["version"] == scorer.version
+    described = server.get("/openapi.json").json
+    assert list(described["components"]["schemas"]["Row"]["properties"]) == list(scorer.columns)
+    page = server.get("/docs").body.decode()
+    assert all(name in page for name in scorer.columns)
+    assert "://" not in page.replace("http://HOST", "")  # it loads nothing
+
+
+def test_metrics_count_requests_rows_and_unseen_values(server):
+    answered = server.metric("adagrad_rows_total")
+    refused = server.metric('adagrad_requests_total{code="422"')
+    server.post(ROWS)
+    server.post(b"[7]")
+    assert server.metric("adagrad_rows_total") == answered + len(ROWS)
+    assert server.metric('adagrad_requests_total{code="422"') == refused + 1
+    unseen = 'adagrad_column_unseen_total{column="site"}'
+    before = server.metric(unseen)
+    until(lambda: server.post({"site": "nowhere"}) and server.metric(unseen) > before)
+
+
+def test_a_new_file_replaces_the_model_and_a_bad_one_does_not(models, tmp_path):
+    path = tmp_path / "model"
+    shutil.copy(models / "old", path)
+    with served(path, tmp_path / "copies") as server:
+        server.source.start()
+        old = server.get("/health").json["model"]["version"]
+        shutil.copy(models / "new", tmp_path / "next")
+        (tmp_path / "next").rename(path)
+        until(lambda: server.get("/health").json["model"]["version"] != old)
+        new = server.post({}).json
+        assert new["probability"] == Scorer(models / "new").predict_one({})
+        path.write_bytes((models / "old").read_bytes()[:-1000])  # in place, and not whole
+        until(lambda: server.get("/health").json["refused"])
+        assert server.metric("adagrad_model_refused") == 1
+        assert server.post({}).json == new
+        path.write_bytes((models / "old").read_bytes())
+        until(lambda: server.get("/health").json["model"]["version"] == old)
+        assert server.get("/health").json["refused"] is None
+        assert server.metric("adagrad_model_refused") == 0
+
+
+def test_limits(models, tmp_path):
+    limits = Limits(body=1000, rows=3, connections=2, head=2000, reading=0.2)
+    with served(models / "old", tmp_path / "copies", limits) as server:
+        assert server.post([{}] * 3).status == 200
+        assert server.post([{}] * 4).status == 413
+        assert server.post(b"[" + b" " * 1000 + b"]").status == 413
+        assert server.request("GET", "/health", x=2100 * "x").status == 431
+        for begun in (
+            b"POST /predict HTTP/1.1\r\n",
+            b"",
+            b"POST /predict HTTP/1.1\r\ncontent-length: 9\r\n\r\n{",
+        ):
+            with server.raw() as slow:
+                slow.sendall(begun)
+                assert b"408" in slow.recv(1000)
+        with server.raw(), server.raw():
+            assert server.get("/health").status == 503
+        until(lambda: server.get("/health").status == 200)
