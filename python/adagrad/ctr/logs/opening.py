@@ -38,6 +38,7 @@ def open_log(
     header: bool | Sequence[str] | None = None,
     rows: int = ROWS,
     skip_bad: bool = False,
+    live: bool = False,
 ) -> Log:
     r"""Open a click log for reading as record batches.
 
@@ -101,6 +102,10 @@ def open_log(
         Rows per batch, a multiple of 64.
     skip_bad : bool
         Leave broken rows out and count them in :attr:`Log.skipped`, instead of raising.
+    live : bool
+        Do not let rows of the standard input wait for further ones: whenever the writer pauses, a
+        batch ends with the last row that has arrived whole. A record batch of an Arrow stream is a
+        batch. Needs `schema`, because a few rows do not tell the types of columns.
 
     Returns
     -------
@@ -162,6 +167,8 @@ def open_log(
     ...         train(batch)
     ...         print(log.position.rows, log.position.bytes_read / log.total_bytes)
     """
+    if live and schema is None:
+        raise ValueError("live needs schema: the first rows of a pipe do not tell the types")
     if rows < 64 or rows % 64:
         raise ValueError(f"rows must be a multiple of 64, at least 64, got {rows}")
     if schema is not None and (columns is not None or numeric is not None or text or ignore):
@@ -187,6 +194,9 @@ def open_log(
             raise ValueError(f"{name} is for CSV and TSV files only")
     if columns is not None and label in columns:
         raise ValueError(f"columns must name features, but {label!r} is the label")
+    for source in sources:
+        if source.pipe is not None:
+            source.pipe.is_live = live
     if schema is not None:
         columns = [name for name in schema.names if name != label]
     return Log(

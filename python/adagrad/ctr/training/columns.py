@@ -83,7 +83,7 @@ def open_for_model(
     skip_bad : bool, default False
         As for `open_log`.
     **how
-        ``format``, ``delimiter`` and ``header`` of `open_log`.
+        ``format``, ``delimiter``, ``header`` and ``live`` of `open_log`.
     """
     if label in features.names:
         raise ValueError(f"the label {label!r} is a feature of the model")
