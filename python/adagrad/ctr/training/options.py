@@ -46,6 +46,7 @@ class Options:
     calendar: tuple[str, ...] = ()
     cross: tuple[tuple[str, ...], ...] = ()
     skip_bad: bool = False
+    holdout_last: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as JSON reads them back, with lists for tuples."""
