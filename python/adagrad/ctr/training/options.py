@@ -47,6 +47,7 @@ class Options:
     cross: tuple[tuple[str, ...], ...] = ()
     multi: tuple[str, ...] = ()
     skip_bad: bool = False
+    holdout_last: float | None = None
     weight: str | None = None
     negative_rate: float | str | None = None
     class_weight: tuple[str, ...] = ()
