@@ -424,7 +424,10 @@ class Training:
         self.estimator.n_passes_ = self.pass_number
         if validate is not None:
             with validate() as log:
-                board = evaluate(self.estimator, log)
+                rate = self.options.negative_rate
+                # Rows of the same log that are held out lack the same share of negatives.
+                is_same = isinstance(rate, float) and log.paths == self.log.paths
+                board = evaluate(self.estimator, log, negative_rate=rate if is_same else 1.0)
             self.validation.append(board.metrics())
             if self.best_pass in (0, self.pass_number):
                 self.board = board
