@@ -98,7 +98,10 @@ def _weight_lines(options: Options) -> list[str]:
     """Return how examples are weighted, and what predictions are corrected for."""
     lines = [] if options.weight is None else [f"weight: {options.weight}"]
     if options.rate_column is not None:
-        lines.append(f"negative rate: {options.rate_column}; negatives weigh 1 / rate")
+        lines.append(
+            f"negative rate: {options.rate_column}; predictions are for all negatives, which weigh"
+            " 1 / rate in --validate logs"
+        )
     elif options.negative_rate is not None:
         lines.append(
             f"negative rate: {options.negative_rate:g}; predictions, and so --validate, are for all"

@@ -111,8 +111,9 @@ def model_options(command: F) -> F:
             ),
             negative_rate_option(
                 "The log has only this share of its negatives, drawn at random: predictions are"
-                " corrected to hold where all negatives are. A column has a share for every row,"
-                " and its negatives weigh 1 / share. Progress is shown for the log as it is."
+                " corrected to hold where all negatives are. A column has a share for every row."
+                " Progress is shown for the log as it is; of --validate logs, only those with the"
+                " column lack negatives."
             ),
             class_weight_option(
                 "Multiply the weights of negatives by A and of positives by B. Predictions are"

@@ -158,7 +158,8 @@ class Log:
 
     def known_rows(self) -> int | None:
         """Return the number of rows if the files say it; None if they have to be read."""
-        if self._skip_bad or any(source.format != "parquet" for source in self.sources):
+        leaves_out = self._skip_bad or self.weight is not None
+        if leaves_out or any(source.format != "parquet" for source in self.sources):
             return None
         return sum(parquet_rows(source) for source in self.sources)
 

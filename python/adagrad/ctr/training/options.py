@@ -8,7 +8,9 @@ import reprlib
 import typing
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from adagrad._text import did_you_mean, listed
 from adagrad.ctr.encoding.encoder import HashingEncoder
@@ -108,6 +110,8 @@ class Options:
         }
         if isinstance(self.negative_rate, float):
             params["negative_rate"] = self.negative_rate
+        elif self.negative_rate is not None and first is not None:
+            params["negative_rate"] = _usual_rate(first, self.label, self.negative_rate)
         if self.class_weight:
             weights = (part.split(":") for part in self.class_weight)
             params["class_weight"] = {int(label): float(weight) for label, weight in weights}
@@ -161,6 +165,17 @@ class Options:
                 raise ValueError("--factors needs --model-type fm or ffm")
             params["factors"] = self.factors
         return CLASSES[self.model_type](**params)
+
+
+def _usual_rate(first: pa.Table, label: str, rate: str) -> float:
+    """Return the median rate of the negatives in the first rows of a log.
+
+    The model learns as if all negatives had been kept at this rate: the weights of most are near 1,
+    at which learners are best, and a column of one rate gives the bits of that rate.
+    """
+    rates = first.column(rate).filter(pc.equal(first.column(label), 0.0)).to_numpy()
+    # By its digits, so that 0.1 in float32 is 0.1.
+    return float(str(np.sort(rates)[len(rates) // 2])) if len(rates) else 1.0
 
 
 def option_name(field: str) -> str:

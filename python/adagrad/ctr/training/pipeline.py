@@ -24,10 +24,11 @@ from adagrad.ctr.logs.log import Log, Position
 from adagrad.ctr.logs.prefetch import Prefetcher
 from adagrad.ctr.training.encoders import Encoder
 
-__all__ = ["Encoded", "encoded", "weights_in"]
+__all__ = ["Encoded", "HashOf", "encoded"]
 
 
 Floats = npt.NDArray[np.float32]
+HashOf = Callable[[LabeledExamples], int | None]
 
 
 class Encoded(NamedTuple):
@@ -91,7 +92,8 @@ def encoded(
     log: Log,
     encoder: Encoder,
     start: int = 0,
-    hash_of: Callable[[LabeledExamples], int | None] | None = None,
+    hash_of: HashOf | None = None,
+    negative_rate: float = 1.0,
 ) -> Generator[Encoded, None, None]:
     """Read and encode a log, a few batches ahead of the consumer.
 
@@ -105,6 +107,9 @@ def encoded(
         First row to yield; the rows before it are skipped.
     hash_of : callable, optional
         Computes `Encoded.hash` from the examples of a batch, if the log has a label.
+    negative_rate : float, default 1.0
+        The weights are those at which negatives count as if they had been kept at this rate, if
+        the log was opened with a column of the rates at which they were.
 
     Yields
     ------
@@ -120,7 +125,7 @@ def encoded(
     def batches() -> Generator[Encoded, None, None]:
         for batch in log.batches(start):
             y = None if log.label is None else batch.column(log.label).to_numpy()
-            weights = weights_in(batch, log)
+            weights = _weights(batch, log, negative_rate)
             x = encoder.transform(batch)
             found = Encoded(x, y, batch, log.position, log.skipped, weights=weights)
             if hash_of is not None and y is not None:
@@ -136,17 +141,14 @@ def encoded(
         prefetcher.join()
 
 
-def weights_in(batch: pa.RecordBatch, log: Log) -> Floats | None:
-    """Return the weights of a batch of a log: those of its column, times 1 / rate for negatives.
-
-    None if the log was opened with neither a column of weights nor one of rates.
-    """
+def _weights(batch: pa.RecordBatch, log: Log, negative_rate: float) -> Floats | None:
+    """Return the weights of a batch; None if the log was opened without columns for them."""
     weights = None
     if log.weight is not None:
         weights = np.asarray(batch.column(log.weight).to_numpy(), np.float32)
     if log.negative_rate is None:
         return weights
     negative = batch.column(log.label).to_numpy() == 0
-    rates = np.where(negative, batch.column(log.negative_rate).to_numpy(), np.float32(1))
-    found: Floats = (np.float32(1) if weights is None else weights) / rates
-    return found
+    rates = batch.column(log.negative_rate).to_numpy()
+    factors: Floats = np.where(negative, np.float32(negative_rate) / rates, np.float32(1))
+    return factors if weights is None else factors * weights

@@ -29,7 +29,7 @@ from adagrad.ctr.training.evaluation import Look, best_of, evaluate
 from adagrad.ctr.training.history import scores_between
 from adagrad.ctr.training.identity import log_identity
 from adagrad.ctr.training.options import Options
-from adagrad.ctr.training.pipeline import Encoded, encoded
+from adagrad.ctr.training.pipeline import Encoded, HashOf, encoded
 from adagrad.ctr.training.resume import (
     FirstPass,
     ResumeError,
@@ -232,9 +232,8 @@ class Training:
         types = self.log.schema
         if self.start is None:
             self._keep_types(estimator.encoder)
-        if (
-            in_first_pass and self.start is None
-        ):  # a row that is repaired or added may change what the samples say
+        # A row that is repaired or added may change what the samples say.
+        if in_first_pass and self.start is None:
             if state["rows"] < LOOK:
                 self.prepare()
             self.log.keep_types(schema_from_text(state["schema"]))
@@ -332,8 +331,11 @@ class Training:
     def _batches(self) -> Generator[Encoded, None, None]:
         """Return the rest of the pass."""
         if self._is_checking:
-            return self._first_pass.rest(encoded(self.log, self.encoder), self.log_identity)
-        return encoded(self.log, self.encoder, self.rows, None if self.pass_number else hash_of)
+            return self._first_pass.rest(self._encoded(), self.log_identity)
+        return self._encoded(self.rows, None if self.pass_number else hash_of)
+
+    def _encoded(self, start: int = 0, of: HashOf | None = None) -> Generator[Encoded, None, None]:
+        return encoded(self.log, self.encoder, start, of, self.estimator.negative_rate)
 
     @property
     def _is_checking(self) -> bool:
@@ -373,7 +375,7 @@ class Training:
             self.sample = batch.batch
             if self._look is not None:
                 self._look(self.sample)
-        examples, start = batch.labeled(), 0
+        examples, start = batch.labeled(self._of_classes), 0
         has_point = is_whole or len(batch.x) in batch_cuts(self.examples, len(batch.x) + 1)[:-1]
         if self.pass_number == 0:
             self._first_pass.add(batch)
@@ -392,6 +394,12 @@ class Training:
         self.bytes_read, self.skipped = batch.position.bytes_read, batch.skipped
         if has_point:
             self._add_point(show)
+
+    @property
+    def _of_classes(self) -> tuple[float, float] | None:
+        """The weights of both classes in a log of another rate than the model began with."""
+        now, then = self.options.negative_rate, self.estimator.negative_rate
+        return (then / now, 1.0) if isinstance(now, float) and now != then else None
 
     def _add_point(self, show: Callable[[Training], None]) -> None:
         last = self.curve[-1][0] if self.curve else 0.0
@@ -416,7 +424,10 @@ class Training:
         self.estimator.n_passes_ = self.pass_number
         if validate is not None:
             with validate() as log:
-                board = evaluate(self.estimator, log)
+                rate = self.options.negative_rate
+                # Rows of the same log that are held out lack the same share of negatives.
+                is_same = isinstance(rate, float) and log.paths == self.log.paths
+                board = evaluate(self.estimator, log, negative_rate=rate if is_same else 1.0)
             self.validation.append(board.metrics())
             if self.best_pass in (0, self.pass_number):
                 self.board = board

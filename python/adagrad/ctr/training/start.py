@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ __all__ = ["Start"]
 
 RETUNED = ("lr", "l1", "l2")
 """The options that a run may change, if a model can learn on with the change."""
+
+OF_LOG = ("weight", "negative_rate")
+"""The options that say what the log of a run is like, if they are given."""
 
 PER_RUN = ("skip_bad",)
 """The options that say nothing of the model, and are taken as each run has them."""
@@ -105,10 +109,10 @@ class Start:
                 " continue it with --resume, before another log begins from it"
             )
         check_classes(path, estimator)
-        if estimator.class_weight is not None:
+        if isinstance(estimator.class_weight, str):
             raise ValueError(
-                f"{path} was trained with class_weight, which adagrad train does not have: learn on"
-                " in Python, with load and partial_fit"
+                f"{path} was trained with class_weight={estimator.class_weight!r}, which needs all"
+                " labels at once: learn on in Python, with weights for the classes"
             )
         label = trained.label or given.get("label")
         if label is None:
@@ -182,6 +186,9 @@ def _combined(path: Path, before: Options, factors: int, given: dict[str, Any]) 
             known = factors
         if name in PER_RUN or value == known or not (value or known):
             continue
+        if name in OF_LOG:
+            options = dataclasses.replace(options, **{name: value})
+            continue
         if name not in RETUNED or "auto" in (known, value) or not (value and known):
             raise ValueError(
                 f"{path} was trained {as_typed(name, known)}, not {as_typed(name, value)}: leave"
@@ -223,5 +230,16 @@ def _options_of(estimator: ClickLearner, label: str, features: pa.Schema) -> Opt
         half_life=settings.half_life,
         factors=settings.factors or None,
         seed=settings.seed,
+        negative_rate=None if settings.negative_rate == 1.0 else settings.negative_rate,
+        class_weight=_class_weights(estimator),
         **{"bits": (settings.n_slots - 1).bit_length(), **of_encoder},
     )
+
+
+def _class_weights(estimator: ClickLearner) -> tuple[str, ...]:
+    """Return the class weights of a learner as an option, with 0 and 1 for its classes."""
+    given = estimator.class_weight
+    if not isinstance(given, Mapping):
+        return ()
+    weights = [float(given.get(label, 1.0)) for label in estimator.classes_.tolist()]
+    return tuple(f"{k}:{weight:g}" for k, weight in enumerate(weights))
