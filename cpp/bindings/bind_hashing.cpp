@@ -109,20 +109,33 @@ class SparseSplitter {
     }
   }
 
-  py::dict parse(const py::buffer& lines) {
+  py::list add(const py::buffer& lines) {
     const py::buffer_info info = lines.request();
     if (info.ndim != 1 || info.itemsize != 1) throw py::type_error("lines must be bytes");
     const char* const data = static_cast<const char*>(info.ptr);
     const std::size_t size = static_cast<std::size_t>(info.size);
-    if (size == 0 || size > 0x7FFFFFFF || data[size - 1] != '\n') {
-      throw py::value_error("lines must be 1 to 2**31 - 1 bytes, the last of which ends a line");
+    constexpr std::size_t most = 0x7FFFFFFF;  // what an offset can hold
+    if (size == 0 || size > most - size_ || data[size - 1] != '\n') {
+      throw py::value_error("lines must end with a line end and have less than 2**31 bytes in all");
     }
-    SparseRows rows;
+    std::vector<LineFaultAt> faults;
     {
       py::gil_scoped_release unlocked;
-      rows = lines_.parse(data, size);
+      faults = lines_.add(data, size);
     }
-    py::list columns, faults;
+    size_ += size;
+    py::list out;
+    for (const LineFaultAt& x : faults) {
+      out.append(py::make_tuple(x.line, name_of(x.fault), x.begin, x.end));
+    }
+    return out;
+  }
+
+  // The memory of each column is that of an Arrow array.
+  py::dict take() {
+    SparseRows rows = lines_.take();
+    size_ = 0;
+    py::list columns;
     for (MapColumn& c : rows.columns) {
       py::list keys;
       if (is_vw_) keys.append(array_of(std::move(c.key_ends)));
@@ -130,19 +143,16 @@ class SparseSplitter {
       columns.append(
           py::make_tuple(array_of(std::move(c.ends)), keys, array_of(std::move(c.values))));
     }
-    for (const LineFaultAt& x : rows.faults) {
-      faults.append(py::make_tuple(x.line, name_of(x.fault), x.begin, x.end));
-    }
     py::dict out;
-    out["rows"] = rows.rows;
     out["labels"] = array_of(std::move(rows.labels));
     out["importances"] = array_of(std::move(rows.importances));
     out["tags"] =
         py::make_tuple(array_of(std::move(rows.tag_ends)), array_of(std::move(rows.tags)));
     out["columns"] = columns;
-    out["faults"] = faults;
     return out;
   }
+
+  std::size_t rows() const { return lines_.rows(); }
 
   std::vector<py::bytes> names() const { return {lines_.names().begin(), lines_.names().end()}; }
 
@@ -176,6 +186,7 @@ class SparseSplitter {
 
   bool is_vw_;
   SparseLines lines_;
+  std::size_t size_ = 0;  // of the texts that are collected
 };
 
 using ColumnTuple = std::tuple<std::string, std::string, bool>;
@@ -304,8 +315,11 @@ void bind_hashing(py::module_& m) {
                     const std::vector<std::string>&, const std::string&, bool>(),
            py::arg("syntax"), py::arg("names"), py::arg("ignored"), py::arg("late"),
            py::arg("needs_label"))
-      .def("parse", &SparseSplitter::parse, py::arg("lines"),
-           "Parse whole lines: the arrays of their labels and columns, and the faults of others.")
+      .def("add", &SparseSplitter::add, py::arg("lines"),
+           "Collect the rows of lines; return the faults of those that have none.")
+      .def("take", &SparseSplitter::take,
+           "The arrays of all collected rows, which are then forgotten.")
+      .def_property_readonly("rows", &SparseSplitter::rows)
       .def_property_readonly("names", &SparseSplitter::names);
   m.def(
       "xxh64",

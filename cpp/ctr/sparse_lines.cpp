@@ -40,36 +40,42 @@ inline bool read_any_number(const char* p, const char* end, double& out) {
   return after == text + length;
 }
 
-// Reads a number with up to 15 digits and no exponent: the digits as an integer and the power of
-// ten are both exact in double, so that their quotient is rounded once.
+// Reads a number. With up to 15 digits and a power of ten up to 22, as nearly all have, both are
+// exact in double, so that their product or quotient is rounded once.
 inline bool read_number(const char* p, const char* end, double& out) {
-  constexpr double power[16] = {1e0, 1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                                1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+  constexpr double power[23] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
   const char* const begin = p;
-  if (end - p == 1 && is_digit(*p)) {
-    out = *p - '0';
-    return true;
-  }
   const bool negative = p < end && *p == '-';
   p += negative;
-  if (end - p > 16) return read_any_number(begin, end, out);
-  std::int64_t x = 0;
-  std::size_t decimals = 0, digits = 0;
-  bool has_point = false;
-  for (; p < end; ++p) {
-    const unsigned digit = static_cast<unsigned char>(*p) - 48u;
-    if (digit <= 9) {
-      x = 10 * x + digit;
-      decimals += has_point;
-      ++digits;
-    } else if (*p == '.' && !has_point) {
-      has_point = true;
-    } else {
-      return read_any_number(begin, end, out);
-    }
+  std::uint64_t x = 0;
+  const auto read_digits = [&] {
+    const char* const first = p;
+    for (; p < end && is_digit(*p); ++p) x = 10 * x + static_cast<unsigned>(*p - '0');
+    return p - first;
+  };
+  std::ptrdiff_t digits = read_digits(), decimals = 0;
+  if (p < end && *p == '.') {
+    ++p;
+    decimals = read_digits();
+    digits += decimals;
   }
-  if (digits == 0 || digits > 15) return read_any_number(begin, end, out);
-  const double size = static_cast<double>(x) / power[decimals];
+  std::ptrdiff_t exponent = 0;
+  if (p < end && (*p | 0x20) == 'e') {
+    ++p;
+    const bool is_negative = p < end && *p == '-';
+    p += is_negative;
+    if (p == end || end - p > 3) return read_any_number(begin, end, out);
+    for (; p < end && is_digit(*p); ++p) exponent = 10 * exponent + (*p - '0');
+    exponent = is_negative ? -exponent : exponent;
+  }
+  exponent -= decimals;
+  if (p < end || digits == 0 || digits > 15 || exponent < -22 || exponent > 22) {
+    return read_any_number(begin, end, out);
+  }
+  const double size = exponent < 0 ? static_cast<double>(x) / power[-exponent]
+                                   : static_cast<double>(x) * power[exponent];
   out = negative ? -size : size;
   return true;
 }
@@ -93,9 +99,6 @@ inline bool begins_like_number(const char* p, const char* end) {
   return p < end && is_digit(*p);
 }
 
-// The identity of a float32 column: what a double rounds to, or a fault.
-inline bool is_in_range(float x) { return std::fabs(x) <= largest_value; }
-
 }  // namespace
 
 // Parses one text. A line that has a fault throws `Broken`, and its entries are removed.
@@ -103,12 +106,10 @@ template <Syntax syntax>
 class SparseLines::Parser {
  public:
   Parser(SparseLines& lines, const char* data, std::size_t size)
-      : lines_(lines), data_(data), end_(data + size), stops_(data, size) {
-    out_.columns.resize(lines.names_.size());
-    for (std::size_t c = 0; c < lines.expected_.size(); ++c) reserve(c);
-  }
+      : lines_(lines), out_(lines.collected_), data_(data), end_(data + size), stops_(data, size) {}
 
-  SparseRows run() {
+  std::vector<LineFaultAt> run() {
+    std::vector<LineFaultAt> faults;
     const char* p = data_;
     for (std::size_t line = 0; p < end_; ++line) {
       label_ = std::numeric_limits<double>::quiet_NaN();
@@ -122,17 +123,13 @@ class SparseLines::Parser {
         parse_line(p);
         finish_row();
       } catch (const Broken& broken) {
-        out_.faults.push_back({line, broken.fault, place(broken.begin), place(broken.end)});
+        faults.push_back({line, broken.fault, place(broken.begin), place(broken.end)});
         remove_row();
         while (*stop_ != '\n') stop_ = stops_.next();
       }
       p = stop_ + 1;
     }
-    lines_.expected_.resize(out_.columns.size());
-    for (std::size_t c = 0; c < out_.columns.size(); ++c) {
-      lines_.expected_[c] = out_.columns[c].values.size();
-    }
-    return std::move(out_);
+    return faults;
   }
 
  private:
@@ -146,18 +143,6 @@ class SparseLines::Parser {
   }
 
   std::size_t place(const char* p) const { return static_cast<std::size_t>(p - data_); }
-
-  void reserve(std::size_t column) {
-    MapColumn& c = out_.columns[column];
-    const std::size_t n = lines_.expected_[column] + lines_.expected_[column] / 8;
-    c.values.reserve(n);
-    if (syntax == Syntax::vw) {
-      c.key_ends.reserve(n + 1);
-      c.keys.reserve(8 * n);
-    } else {
-      c.ids.reserve(n);
-    }
-  }
 
   // Moves to the next stop of the line. Its end is where the last one was, and stays there.
   void next() {
@@ -218,7 +203,7 @@ class SparseLines::Parser {
   static float as_value(double x, const char* begin, const char* end) {
     const float value = static_cast<float>(x);
     if (!std::isfinite(value)) fail(LineFault::not_finite, begin, end);
-    if (!is_in_range(value)) fail(LineFault::too_large, begin, end);
+    if (!(std::fabs(value) <= largest_value)) fail(LineFault::too_large, begin, end);
     return value;
   }
 
@@ -409,9 +394,9 @@ class SparseLines::Parser {
   }
 
   SparseLines& lines_;
+  SparseRows& out_;
   const char *data_, *end_;
   Stops<syntax == Syntax::vw ? '|' : ','> stops_;
-  SparseRows out_;
   const char* stop_ = nullptr;
   std::size_t last_ = none;
   double label_ = 0.0;
@@ -423,6 +408,7 @@ SparseLines::SparseLines(Syntax syntax, const std::vector<std::string>& names,
                          const std::vector<std::string>& ignored, Late late, bool needs_label)
     : syntax_(syntax), late_(late), needs_label_(needs_label), names_(names) {
   for (std::size_t c = 0; c < names.size(); ++c) positions_.emplace(names[c], c);
+  collected_.columns.resize(names.size());
   for (const std::string& name : ignored) positions_.emplace(name, none);
 }
 
@@ -436,9 +422,27 @@ SparseLines::Found SparseLines::find(std::string_view name) {
   return {names_.size() - 1, true};
 }
 
-SparseRows SparseLines::parse(const char* data, std::size_t size) {
+std::vector<LineFaultAt> SparseLines::add(const char* data, std::size_t size) {
   if (syntax_ == Syntax::vw) return Parser<Syntax::vw>(*this, data, size).run();
   return Parser<Syntax::libffm>(*this, data, size).run();
+}
+
+SparseRows SparseLines::take() {
+  // Room for as much as last time, because growing a vector step by step copies it each time.
+  const auto reserve = [](auto& next, const auto& last) {
+    next.reserve(last.size() + last.size() / 16);
+  };
+  SparseRows next;
+  for (const MapColumn& last : collected_.columns) {
+    MapColumn& c = next.columns.emplace_back();
+    reserve(c.ends, last.ends);
+    reserve(c.key_ends, last.key_ends);
+    reserve(c.keys, last.keys);
+    reserve(c.ids, last.ids);
+    reserve(c.values, last.values);
+  }
+  std::swap(next, collected_);
+  return next;
 }
 
 }  // namespace adagrad

@@ -51,7 +51,6 @@ struct SparseRows {
   std::vector<std::int32_t> tag_ends{0};
   std::vector<char> tags;
   std::vector<MapColumn> columns;
-  std::vector<LineFaultAt> faults;
 };
 
 // Parses lines. A column is a namespace of Vowpal Wabbit, "|" if it has no name, or a field of
@@ -64,9 +63,14 @@ class SparseLines {
   SparseLines(Syntax syntax, const std::vector<std::string>& names,
               const std::vector<std::string>& ignored, Late late, bool needs_label);
 
-  // Parses whole lines, each with its end; those with a fault have no row. `size` is less than
-  // 2^31.
-  SparseRows parse(const char* data, std::size_t size);
+  // Collects the rows of whole lines, each with its end, and returns the faults of the lines that
+  // have no row. All texts that are collected together have less than 2^31 bytes.
+  std::vector<LineFaultAt> add(const char* data, std::size_t size);
+
+  // Returns what was collected and starts again from 0 rows.
+  SparseRows take();
+
+  std::size_t rows() const { return collected_.rows; }
 
   // All columns, in order, with those that were added.
   const std::vector<std::string>& names() const { return names_; }
@@ -87,7 +91,7 @@ class SparseLines {
   bool needs_label_;
   std::vector<std::string> names_;
   std::unordered_map<std::string, std::size_t> positions_;
-  std::vector<std::size_t> expected_;  // entries of each column in the last text
+  SparseRows collected_;
 };
 
 }  // namespace adagrad

@@ -21,6 +21,8 @@ from adagrad.ctr.logs.types import CannotConvert, convert
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from adagrad.ctr.logs.request import Request
     from adagrad.ctr.logs.sources import Source
 
@@ -31,6 +33,7 @@ BAR = "|"
 
 BOM = b"\xef\xbb\xbf"
 LATER_SAMPLE = 1 << 16
+MOST_BYTES = 1 << 26  # of text to collect: what an offset holds is 32 times as much
 NOT_UTF8 = Fault("not UTF-8", "the line is not UTF-8")
 
 
@@ -49,6 +52,7 @@ class MapReader:
     def __init__(self, source: Source, request: Request) -> None:
         self._path = source.path
         self._raw = source.open()
+        self._is_pipe = source.pipe is not None
         self._blocks = read_blocks(source, self._raw)
         self._reserved = {request.label, *self.OWN}
         self.header = request.header
@@ -86,7 +90,7 @@ class MapReader:
         splitter = _core.SparseSplitter(self.FORMAT, [], [], "add", False)
         lines, _ = _of_utf8(data)
         if lines:
-            splitter.parse(lines)
+            splitter.add(lines)
         return [self._column(name.decode()) for name in splitter.names]
 
     def _column(self, name: str) -> str:
@@ -116,47 +120,65 @@ class MapReader:
             "fault" if request.takes_all else "pass",
             request.label is not None,
         )
+        numbers: list[NDArray[np.int64]] = []
+        faults: dict[int, Fault] = {}
+        size = 0
+
+        def taken() -> ParsedRows:
+            table = self._table(splitter.take(), features, request.schema)
+            lines = np.concatenate(numbers)
+            rows = self._converted(ParsedRows(table, lines, dict(faults)), request)
+            numbers.clear()
+            faults.clear()
+            return rows
+
+        for block in self._all_blocks():
+            for part in block.split(request.rows - splitter.rows):
+                numbers.append(self._add(part, splitter, faults))
+                size += len(part.data)
+                # The batches of a log are cut at this row, and what ends there need not be joined.
+                if splitter.rows == request.rows or size > MOST_BYTES or self._is_pipe:
+                    yield taken()
+                    size = 0
+        if numbers:
+            yield taken()
+
+    def _all_blocks(self) -> Iterator[Block]:
         first, self._first = self._first, None
         if first is not None:
-            yield self._parse(first, splitter, features, request)
-        for block in self._blocks:
-            yield self._parse(block, splitter, features, request)
+            yield first
+        yield from self._blocks
 
-    def _parse(
-        self,
-        block: Block,
-        splitter: _core.SparseSplitter,
-        features: Sequence[str],
-        request: Request,
-    ) -> ParsedRows:
+    def _add(
+        self, block: Block, splitter: _core.SparseSplitter, faults: dict[int, Fault]
+    ) -> NDArray[np.int64]:
+        """Collect the rows of a block; return the numbers of their lines."""
         data, bad = (block.data, []) if is_utf8(block.data) else _of_utf8(bytes(block.data))
         numbers = np.delete(np.arange(block.first, block.first + block.count), bad)
-        faults = {block.first + row: NOT_UTF8 for row in bad}
-        schema = request.schema
-        assert schema is not None
-        if not len(numbers):
-            return ParsedRows(schema.empty_table(), numbers, faults)
-        found = splitter.parse(data)
-        for row, kind, begin, end in found["faults"]:
+        faults |= {block.first + row: NOT_UTF8 for row in bad}
+        broken = splitter.add(data) if len(numbers) else []
+        for row, kind, begin, end in broken:
             text = bytes(data[begin:end])[:100].decode("utf-8", "backslashreplace")
             faults[int(numbers[row])] = self._fault(kind, text)
-        numbers = np.delete(numbers, [row for row, *_ in found["faults"]])
+        return np.delete(numbers, [row for row, *_ in broken])
+
+    def _table(
+        self, found: Mapping[str, Any], features: Sequence[str], schema: pa.Schema
+    ) -> pa.Table:
+        """Return collected rows, with the columns of a schema, but the types of this format."""
         maps = {
             name: _maps(self.KEY, ends, keys, values)
             for name, (ends, keys, values) in zip(features, found["columns"], strict=True)
         }
         columns = []
-        for field in schema:
-            if field.name == request.label:
-                column = pa.array(found["labels"], mask=np.isnan(found["labels"]))
-            elif field.name in maps:
-                column = maps[field.name]
+        for name in schema.names:
+            if name in maps:
+                columns.append(maps[name])
+            elif name in self.OWN:
+                columns.append(self._own(name, found))
             else:
-                column = self._own(field.name, found)
-            columns.append(column)
-        return self._converted(
-            ParsedRows(pa.table(columns, schema.names), numbers, faults), request
-        )
+                columns.append(pa.array(found["labels"], mask=np.isnan(found["labels"])))
+        return pa.table(columns, schema.names)
 
     def _converted(self, rows: ParsedRows, request: Request) -> ParsedRows:
         """Return rows with the types of the log, which may be those of a model."""

@@ -33,7 +33,7 @@ class VwReader(MapReader):
         if name == IMPORTANCE:
             return pa.array(found["importances"])
         buffers = [None, *map(pa.py_buffer, found["tags"])]
-        return pa.Array.from_buffers(pa.string(), found["rows"], buffers)
+        return pa.Array.from_buffers(pa.string(), len(found["labels"]), buffers)
 
     def _fault(self, kind: str, text: str) -> Fault:
         if kind == "late column":
