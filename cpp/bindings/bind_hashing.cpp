@@ -1,5 +1,5 @@
-// _core.Hasher and _core.LineSplitter: Arrow record batches to the arrays of examples, and lines of
-// text to the buffers of Arrow columns.
+// _core.Hasher, _core.LineSplitter and _core.SparseSplitter: Arrow record batches to the arrays of
+// examples, and lines of text to the buffers of Arrow columns.
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
@@ -15,6 +15,7 @@
 
 #include "../ctr/delimited.hpp"
 #include "../ctr/encode.hpp"
+#include "../ctr/sparse_lines.hpp"
 #include "held_array.hpp"
 #include "module.hpp"
 
@@ -95,6 +96,97 @@ class LineSplitter {
   }
 
   LineCollector lines_;
+};
+
+class SparseSplitter {
+ public:
+  SparseSplitter(const std::string& syntax, const std::vector<std::string>& names,
+                 const std::vector<std::string>& ignored, const std::string& late, bool needs_label)
+      : is_vw_(syntax == "vw"),
+        lines_(is_vw_ ? Syntax::vw : Syntax::libffm, names, ignored, late_of(late), needs_label) {
+    if (!is_vw_ && syntax != "libffm") {
+      throw py::value_error("the syntax must be 'vw' or 'libffm', got '" + syntax + "'");
+    }
+  }
+
+  py::list add(const py::buffer& lines) {
+    const py::buffer_info info = lines.request();
+    if (info.ndim != 1 || info.itemsize != 1) throw py::type_error("lines must be bytes");
+    const char* const data = static_cast<const char*>(info.ptr);
+    const std::size_t size = static_cast<std::size_t>(info.size);
+    constexpr std::size_t most = 0x7FFFFFFF;  // what an offset can hold
+    if (size == 0 || size > most - size_ || data[size - 1] != '\n') {
+      throw py::value_error("lines must end with a line end and have less than 2**31 bytes in all");
+    }
+    std::vector<LineFaultAt> faults;
+    {
+      py::gil_scoped_release unlocked;
+      faults = lines_.add(data, size);
+    }
+    size_ += size;
+    py::list out;
+    for (const LineFaultAt& x : faults) {
+      out.append(py::make_tuple(x.line, name_of(x.fault), x.begin, x.end));
+    }
+    return out;
+  }
+
+  // The memory of each column is that of an Arrow array.
+  py::dict take() {
+    SparseRows rows = lines_.take();
+    size_ = 0;
+    py::list columns;
+    for (MapColumn& c : rows.columns) {
+      py::list keys;
+      if (is_vw_) keys.append(array_of(std::move(c.key_ends)));
+      keys.append(is_vw_ ? array_of(std::move(c.keys)) : array_of(std::move(c.ids)));
+      columns.append(
+          py::make_tuple(array_of(std::move(c.ends)), keys, array_of(std::move(c.values))));
+    }
+    py::dict out;
+    out["labels"] = array_of(std::move(rows.labels));
+    out["importances"] = array_of(std::move(rows.importances));
+    out["tags"] =
+        py::make_tuple(array_of(std::move(rows.tag_ends)), array_of(std::move(rows.tags)));
+    out["columns"] = columns;
+    return out;
+  }
+
+  std::size_t rows() const { return lines_.rows(); }
+
+  std::vector<py::bytes> names() const { return {lines_.names().begin(), lines_.names().end()}; }
+
+ private:
+  static SparseLines::Late late_of(const std::string& name) {
+    if (name == "add") return SparseLines::Late::add;
+    if (name == "pass") return SparseLines::Late::pass;
+    if (name == "fault") return SparseLines::Late::fault;
+    throw py::value_error("late must be 'add', 'pass' or 'fault', got '" + name + "'");
+  }
+
+  static const char* name_of(LineFault fault) {
+    switch (fault) {
+      case LineFault::empty_line: return "empty line";
+      case LineFault::no_bar: return "no bar";
+      case LineFault::tab_before_bar: return "tab before bar";
+      case LineFault::bad_label: return "bad label";
+      case LineFault::missing_label: return "missing label";
+      case LineFault::bad_importance: return "bad importance";
+      case LineFault::base: return "base";
+      case LineFault::bad_namespace: return "bad namespace";
+      case LineFault::bad_scale: return "bad scale";
+      case LineFault::bad_entry: return "bad entry";
+      case LineFault::not_finite: return "not finite";
+      case LineFault::too_large: return "too large";
+      case LineFault::late_column: return "late column";
+      case LineFault::carriage_return: return "carriage return";
+    }
+    return "";
+  }
+
+  bool is_vw_;
+  SparseLines lines_;
+  std::size_t size_ = 0;  // of the texts that are collected
 };
 
 using ColumnTuple = std::tuple<std::string, std::string, bool>;
@@ -218,6 +310,17 @@ void bind_hashing(py::module_& m) {
       .def("take", &LineSplitter::take,
            "The buffers of each column for all collected lines, which are then forgotten.")
       .def_property_readonly("rows", &LineSplitter::rows);
+  py::class_<SparseSplitter>(m, "SparseSplitter")
+      .def(py::init<const std::string&, const std::vector<std::string>&,
+                    const std::vector<std::string>&, const std::string&, bool>(),
+           py::arg("syntax"), py::arg("names"), py::arg("ignored"), py::arg("late"),
+           py::arg("needs_label"))
+      .def("add", &SparseSplitter::add, py::arg("lines"),
+           "Collect the rows of lines; return the faults of those that have none.")
+      .def("take", &SparseSplitter::take,
+           "The arrays of all collected rows, which are then forgotten.")
+      .def_property_readonly("rows", &SparseSplitter::rows)
+      .def_property_readonly("names", &SparseSplitter::names);
   m.def(
       "xxh64",
       [](const py::buffer& data, std::uint64_t seed) {

@@ -161,7 +161,9 @@ def log_options(command: F) -> F:
             click.option(
                 "--format",
                 "file_format",
-                type=click.Choice(["csv", "tsv", "jsonl", "parquet", "arrow", "libsvm"]),
+                type=click.Choice(
+                    ["csv", "tsv", "jsonl", "parquet", "arrow", "libsvm", "libffm", "vw"]
+                ),
                 help="Format of the log.  [default: by the suffix or the content]",
             ),
             click.option(

@@ -47,7 +47,12 @@ NOT_READ = {
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 LIBSVM = re.compile(rf"{NUMBER}(?:[ \t]+qid:\d+)?(?:[ \t]+\d+:{NUMBER})+[ \t]*(?:#.*)?")
 LIBFFM = re.compile(rf"{NUMBER}(?:[ \t,]+\d+:\d+:{NUMBER})+[ \t]*")
-VW = re.compile(rf"(?:{NUMBER}(?:[ \t]+{NUMBER}){{0,2}})?[ \t]*(?:'?[^ |]*)?\|\w*(?:[: ].*)?")
+# Tables with bars have no number and space before the first one. Labels with colons are recognized
+# too, so that the reader can say that they are not read.
+VW = re.compile(
+    rf"(?:(?:{NUMBER}(?::{NUMBER})*|shared)(?: +{NUMBER}){{0,2}} +(?:'?[^\s|]*)?|'[^\s|]* *)?"
+    rf"\|[^\s|:]*(?::{NUMBER})?(?:[ \t].*|\|.*)?"
+)
 
 
 def named_format(head: bytes) -> str | None:
@@ -94,10 +99,8 @@ def format_of_text(head: bytes) -> str:
     lines = head.decode("utf-8", "replace").lstrip("\ufeff").split("\n")
     line = next((line for line in lines if line.strip() and not line.startswith("#")), "")
     found = looks_like(line)
-    if found == "libsvm":
-        return found
     if found is not None:
-        raise ValueError(LOOKS[found])
+        return found
     if line.lstrip().startswith(("{", "[")):
         return "jsonl"
     if "\t" in line:
@@ -109,15 +112,13 @@ def format_of_text(head: bytes) -> str:
         raise ValueError(f"{doubt.removesuffix('?')} with --format csv")
     raise ValueError(
         "neither the suffix nor the first line tells the format; give --format: csv, tsv, parquet,"
-        " arrow, libsvm, jsonl"
+        " arrow, libsvm, libffm, vw, jsonl"
     )
 
 
 LOOKS = {
     "jsonl": "this looks like JSON (an object per line): use --format jsonl?",
     "libsvm": "this looks like libsvm (label id:value ...): use --format libsvm?",
-    "libffm": "this looks like libffm (label field:id:value ...), which is not read:"
-    " convert it to Parquet with a column per field, as a recipe of the documentation does",
-    "vw": "this looks like Vowpal Wabbit's format (label | features), which is not read:"
-    " convert it to Parquet, as a recipe of the documentation does",
+    "libffm": "this looks like libffm (label field:id:value ...): use --format libffm?",
+    "vw": "this looks like Vowpal Wabbit's format (label |namespace name:value): use --format vw?",
 }

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from adagrad.ctr.logs.arrow import ColumnReader
 from adagrad.ctr.logs.csv import DelimitedReader
 from adagrad.ctr.logs.jsonl import JsonReader
+from adagrad.ctr.logs.libffm import LibffmReader
 from adagrad.ctr.logs.libsvm import LibsvmReader
 from adagrad.ctr.logs.multi import SplittingReader
 from adagrad.ctr.logs.partitions import PartitionedReader
 from adagrad.ctr.logs.reader import EmptyReader
+from adagrad.ctr.logs.vw import VwReader
 
 if TYPE_CHECKING:
     from adagrad.ctr.logs.reader import Reader
@@ -42,6 +44,10 @@ def _of_format(source: Source, request: Request) -> Reader:
         return LibsvmReader(source, request)
     if source.format == "jsonl" or (source.format is None and _begins_like_json(source)):
         return JsonReader(source, request)
+    if source.format == "libffm":
+        return LibffmReader(source, request)
+    if source.format == "vw":
+        return VwReader(source, request)
     return DelimitedReader(source, request)
 
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "STDIN", "Source", "find", "would_find"]
 
 STDIN = "-"
-FORMATS = ("csv", "tsv", "parquet", "arrow", "libsvm", "jsonl")
+FORMATS = ("csv", "tsv", "parquet", "arrow", "libsvm", "libffm", "vw", "jsonl")
 SUFFIXES = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -55,6 +55,9 @@ SUFFIXES = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "jsonl",
+    ".libffm": "libffm",
+    ".ffm": "libffm",
+    ".vw": "vw",
 }
 CODECS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".xz": "xz"}
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["survey"]
 
 WITH_TYPES = ("parquet", "arrow")
+OF_MAPS = ("vw", "libffm")  # a line lacks the columns for which it has no entry
 SAMPLED_FILES = 32
 
 
@@ -71,6 +72,9 @@ def survey(first: Reader, sources: Sequence[Source], request: Request) -> Reques
                 known = tuple(reader.names)
                 request = replace(request, header=reader.header, columns=known)
                 columns = [_Column(name, request) for name in reader.names]
+            elif takes_all and source.format in OF_MAPS:
+                columns += [_Column(name, request) for name in reader.names if name not in known]
+                known = tuple(dict.fromkeys((*known, *reader.names)))
             elif takes_all:
                 if source.format != "jsonl":  # its rows need not have all keys
                     _check_columns(source.path, known, reader.names, request.targets)
