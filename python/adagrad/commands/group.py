@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 import adagrad as package
-from adagrad.commands import demo, diagnose, evaluate, inspect, predict, textbook, train
+from adagrad.commands import convert, demo, diagnose, evaluate, inspect, predict, textbook, train
 from adagrad.commands.errors import Commands
 
 __all__ = ["adagrad"]
@@ -44,5 +44,6 @@ adagrad.add_command(predict.predict)
 adagrad.add_command(evaluate.evaluate)
 adagrad.add_command(inspect.inspect)
 adagrad.add_command(diagnose.diagnose)
+adagrad.add_command(convert.convert)
 adagrad.add_command(demo.demo)
 adagrad.add_command(textbook.textbook)
