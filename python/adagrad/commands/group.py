@@ -10,6 +10,7 @@ import click
 
 import adagrad as package
 from adagrad.commands import (
+    convert,
     delta,
     demo,
     diagnose,
@@ -58,6 +59,7 @@ adagrad.add_command(export.export)
 adagrad.add_command(delta.diff)
 adagrad.add_command(delta.patch)
 adagrad.add_command(diagnose.diagnose)
+adagrad.add_command(convert.convert)
 adagrad.add_command(serve.serve)
 adagrad.add_command(demo.demo)
 adagrad.add_command(textbook.textbook)

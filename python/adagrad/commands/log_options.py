@@ -23,6 +23,7 @@ __all__ = [
     "crossed",
     "feature_options",
     "log_options",
+    "multi_option",
     "names_option",
     "open_features",
     "parse_delimiter",
@@ -199,6 +200,17 @@ def log_options(command: F) -> F:
     return command
 
 
+def multi_option(command: F) -> F:
+    """Add ``--multi``."""
+    return click.option(
+        "--multi",
+        multiple=True,
+        metavar="COLUMN=SEP",
+        help="Split the text in this column into several values, such as 'genres=|'; SEP may be"
+        " tab, comma, semicolon, pipe or space. The model splits later logs alike. Repeatable.",
+    )(command)
+
+
 def feature_options(command: F) -> F:
     """Add the options that choose the feature columns and those that are text or ids."""
     for option in reversed(
@@ -227,14 +239,7 @@ def feature_options(command: F) -> F:
                 help="Treat the integers in these columns as numbers, encoded as --numeric says."
                 "  [default: columns of integers that look like counts]",
             ),
-            click.option(
-                "--multi",
-                multiple=True,
-                metavar="COLUMN=SEP",
-                help="Split the text in this column into several values, such as 'genres=|'; SEP"
-                " may be tab, comma, semicolon, pipe or space. The model splits later logs alike."
-                " Repeatable.",
-            ),
+            multi_option,
             names_option(
                 "--calendar",
                 help="Use the hour of day, day of week and hour of week of the moments in these"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import stat
 import sys
 import unicodedata
@@ -42,6 +43,8 @@ PREDICTION = "prediction"
 """The last column of a table of predictions."""
 
 TABLES = (".parquet", ".csv", ".tsv")
+LOGS = (".parquet", ".arrow", ".arrows")
+URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # a Path has one slash
 EDGE = 1 << 16  # bytes at both ends of a file that tell what it is
 MOST_JSON = 1 << 24  # bytes of a diagnosis, at most
 
@@ -65,7 +68,7 @@ class Output(NamedTuple):
     path : Path
         The file.
     kind : str
-        "model", "file", "predictions", "report", "numbers" or "picture".
+        "model", "file", "predictions", "report", "numbers", "picture" or "log".
     """
 
     option: str
@@ -190,6 +193,14 @@ def save_picture(figure: Figure, path: Path, **options: Any) -> None:
 
 def _check_name(output: Output) -> None:
     suffix = output.path.suffix.lower()
+    if URI.match(str(output.path)) and not output.path.parent.exists():
+        raise click.ClickException(
+            f"cannot write {output}: outputs are files of this machine; write one, then copy it"
+        )
+    if output.kind == "log" and suffix not in LOGS:
+        raise click.ClickException(
+            f"cannot write {output}: the name must end in .parquet or .arrow"
+        )
     if output.kind == "model" and is_stream(output.path):
         raise click.ClickException(
             f"cannot write {output}: a model needs a regular file, which is also its checkpoint"
@@ -223,7 +234,7 @@ def _check_earlier(output: Output, resume: bool) -> None:
             f"{output} exists: give --overwrite to replace it, --resume to continue its training,"
             f" or --init {path} as well to learn these logs on top of it"
         )
-    if output.kind == "file":
+    if output.kind in ("file", "log"):
         raise click.ClickException(f"{output} exists: give --overwrite to replace it")
     name, is_earlier = EARLIER[output.kind]
     if path.stat().st_size and not is_earlier(path):

@@ -73,10 +73,12 @@ class ReadingProgress(_Bar):
         A console on stderr.
     log : Log
         The log, before its pass.
+    quiet : bool, default False
+        Show nothing.
     """
 
-    def __init__(self, console: Console, log: Log) -> None:
-        super().__init__(console, "reading", log)
+    def __init__(self, console: Console, log: Log, quiet: bool = False) -> None:
+        super().__init__(console, "reading", log, quiet)
 
     def __call__(self, position: Position) -> None:
         """Show a position."""
