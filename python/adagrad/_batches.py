@@ -14,17 +14,21 @@ __all__ = ["rechunk"]
 LARGEST = 2**31 - 1  # bytes of text in one Arrow array
 # Learners give the same bits for any cut of a log at multiples of this many rows.
 ROUND = 64
+# Stands in a stream of batches where those before it must not wait.
+NOW = pa.record_batch([], names=[])
 
 
-def rechunk(tables: Iterable[pa.Table], rows: int, start: int = 0) -> Iterator[pa.RecordBatch]:
+def rechunk(
+    tables: Iterable[pa.Table | None], rows: int, start: int = 0
+) -> Iterator[pa.RecordBatch]:
     """Cut a stream of tables into batches of exactly `rows` rows; the last one may be shorter.
 
     A batch that lies within one chunk of a table is a slice of it. Other batches are copied once.
 
     Parameters
     ----------
-    tables : iterable of pyarrow.Table
-        Tables with the same schema.
+    tables : iterable of pyarrow.Table or None
+        Tables with the same schema. After None, the rows before it are yielded at once.
     rows : int
         Rows per batch, at least 1.
     start : int
@@ -48,6 +52,11 @@ def rechunk(tables: Iterable[pa.Table], rows: int, start: int = 0) -> Iterator[p
             error, part = raised, None
         if part is None:
             break
+        if part is NOW:
+            if held:
+                yield from _join(held)
+            held, count = [], 0
+            continue
         dropped = min(start, part.num_rows)
         start -= dropped
         part = part.slice(dropped)
@@ -64,9 +73,12 @@ def rechunk(tables: Iterable[pa.Table], rows: int, start: int = 0) -> Iterator[p
         raise error
 
 
-def _parts(tables: Iterable[pa.Table]) -> Iterator[pa.RecordBatch]:
+def _parts(tables: Iterable[pa.Table | None]) -> Iterator[pa.RecordBatch]:
     for table in tables:
-        yield from table.to_batches()
+        if table is None:
+            yield NOW
+        else:
+            yield from table.to_batches()
 
 
 def _join(parts: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

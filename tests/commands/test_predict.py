@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from itertools import pairwise
@@ -91,6 +92,45 @@ def test_the_reader_of_the_predictions_may_stop(folder: Path) -> None:
         assert 0 < float(process.stdout.readline()) < 1
         process.stdout.close()
         assert process.stderr.read() == b""
+
+
+def test_a_conversation(folder: Path, expected: np.ndarray) -> None:
+    """Each row is answered while the pipe is open; half a row is not."""
+    header, *rows = command.as_text(TODAY).splitlines(keepends=True)
+    with subprocess.Popen(
+        [sys.executable, "-m", "adagrad.commands.main", "predict", folder / "m", "--format", "tsv"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(header)
+        for row, probability in zip(rows[:200], expected, strict=False):
+            process.stdin.write(row)
+            assert np.float32(process.stdout.readline()) == np.float32(probability)
+        process.stdin.write(rows[200][:-1])
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == b""
+        assert process.stderr.read().strip() in (b"", b"interrupted")
+    assert process.returncode == 128 + signal.SIGINT
+
+
+def test_answers_before_a_broken_row(folder: Path, expected: np.ndarray) -> None:
+    header, *rows = command.as_text(TODAY).splitlines(keepends=True)
+    content = header + b"".join(rows[:3]) + b"short\n" + rows[4]
+    arguments = ("predict", folder / "m", "-", "--format", "tsv")
+    code, out, err = invoke(*arguments, input=content)
+    assert code == 1
+    assert err.startswith("Error: -, line 5: ")
+    assert np.array(out.split(), np.float32).tolist() == expected[:3].astype("f4").tolist()
+    code, out, err = invoke(*arguments, "--skip-bad", input=content)
+    assert code == 0
+    kept = expected[[0, 1, 2, 4]].astype("f4")
+    assert np.array(out.split(), np.float32).tolist() == kept.tolist()
+    assert "1 broken row" in err
 
 
 def test_evaluate_agrees_with_scikit_learn(folder: Path, expected: np.ndarray) -> None:

@@ -12,6 +12,7 @@ import click
 
 from adagrad._atomic import writing
 from adagrad._text import broken_rows
+from adagrad.commands import streams
 from adagrad.commands.errors import reads_logs
 from adagrad.commands.log_options import (
     LogCommand,
@@ -75,10 +76,13 @@ def predict(
 ) -> None:
     """Predict the probability of a positive for every row of LOG... or of the standard input.
 
-    Prints one number per line, as the rows arrive, and nothing else. A log needs the columns that
-    MODEL was trained on, in any order and any format, and no label. MODEL may also be the file of
-    a learner that was trained in Python: with an encoder, the log needs its columns; without one,
-    the log is libsvm and its ids are the columns of the matrix, counted from 0.
+    Prints one number per line, and nothing else. A row of the standard input is answered as soon as
+    its line is whole and the writer pauses, so that a program can write a row and read its answer.
+
+    A log needs the columns that MODEL was trained on, in any order and any format, and no label.
+    MODEL may also be the file of a learner that was trained in Python: with an encoder, the log
+    needs its columns; without one, the log is libsvm and its ids are the columns of the matrix,
+    counted from 0.
     """
     import adagrad._core as _core
     from adagrad.commands.columns import warn_if_unfinished, warn_of_empty
@@ -99,7 +103,13 @@ def predict(
     how = reader_options(given, logs or ("-",))
     kept = list(keep or ())
     with open_for_model(
-        logs or ("-",), trained.features, label=None, keep=kept, skip_bad=given["skip_bad"], **how
+        logs or ("-",),
+        trained.features,
+        label=None,
+        keep=kept,
+        skip_bad=given["skip_bad"],
+        live=output is None,
+        **how,
     ) as log:
         import pyarrow as pa
 
@@ -112,6 +122,8 @@ def predict(
                 columns = [batch.batch.column(name) for name in kept]
                 columns.append(pa.array(p.astype("float32")))
                 writer.write_batch(pa.record_batch(columns, schema=schema))
+                if output is None:
+                    sys.stdout.flush()
         if log.skipped:
             echo(broken_rows(log.skipped), err=True)
 
@@ -138,7 +150,7 @@ def _writer(output: Path | None, schema: pa.Schema) -> Iterator[Any]:
 
     if output is None:
         options = csv.WriteOptions(include_header=False)
-        with csv.CSVWriter(sys.stdout.buffer, schema, write_options=options) as writer:
+        with csv.CSVWriter(streams.unbuffered(), schema, write_options=options) as writer:
             yield writer
         return
     suffix = output.suffix.lower()

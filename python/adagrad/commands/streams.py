@@ -12,7 +12,7 @@ from typing import Any
 
 from adagrad._atomic import WrittenFile
 
-__all__ = ["flush", "hide_tracebacks", "prepare", "shows_tracebacks"]
+__all__ = ["flush", "hide_tracebacks", "prepare", "shows_tracebacks", "unbuffered"]
 
 
 class _Closed(io.RawIOBase):
@@ -61,6 +61,16 @@ def prepare() -> None:
             "backslashreplace",
             line_buffering=sys.stdout.isatty(),
         )
+
+
+def unbuffered() -> Any:
+    """Return the standard output for bytes, without a buffer where that is possible.
+
+    A buffer whose write a signal interrupts would write the same bytes again at the end.
+    """
+    sys.stdout.flush()
+    raw = getattr(sys.stdout.buffer, "raw", None)
+    return raw if isinstance(raw, WrittenFile) else sys.stdout.buffer
 
 
 def flush() -> OSError | None:

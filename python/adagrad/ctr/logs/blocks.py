@@ -55,6 +55,9 @@ class Block:
         Whether the bytes contain a carriage return.
     judged : bool
         Whether each line is known to be one row, so that a parser need not check.
+    pauses : bool
+        Whether no more of a live pipe has arrived, so that a reader must not wait for more before
+        it yields these rows and those before them. Such a block may have no lines.
     """
 
     data: memoryview | bytes
@@ -62,6 +65,7 @@ class Block:
     count: int
     returns: bool
     judged: bool = False
+    pauses: bool = False
 
     def without_first(self, length: int) -> Block:
         """Return the block without its first line, which has ``length`` bytes with its end."""
@@ -84,7 +88,7 @@ class Block:
             return (self,)
         end = int(np.flatnonzero(np.frombuffer(self.data, np.uint8) == LINE_END)[count - 1]) + 1
         return (
-            replace(self, data=self.data[:end], count=count),
+            replace(self, data=self.data[:end], count=count, pauses=False),
             replace(self, data=self.data[end:], first=self.first + count, count=self.count - count),
         )
 
@@ -93,7 +97,7 @@ def read_blocks(source: Source, raw: object) -> Iterator[Block]:
     """Read a file as blocks of whole lines, in constant memory.
 
     If the last line of the file has no end, it gets one. Empty lines at the end of the file are
-    left out.
+    left out. A block of a live pipe ends where the writer pauses.
 
     Parameters
     ----------
@@ -109,11 +113,15 @@ def read_blocks(source: Source, raw: object) -> Iterator[Block]:
         than 64 MiB.
     """
     empty = 0  # lines that are left out unless others follow
+    waits = False  # whether a reader may hold back rows of the blocks so far
     for block in _blocks(source, raw):
         data = block.data
         end = _end_of_lines(data)
         if end == 0:
             empty += block.count
+            if block.pauses and waits:
+                yield replace(block, data=b"", count=0)
+                waits = False
             continue
         while empty > MOST_EMPTY:
             yield Block(b"\n" * MOST_EMPTY, block.first - empty, MOST_EMPTY, returns=False)
@@ -122,6 +130,7 @@ def read_blocks(source: Source, raw: object) -> Iterator[Block]:
         lines = data[:end] if not empty else b"\n" * empty + bytes(data[:end])
         yield replace(block, data=lines, first=block.first - empty, count=count + empty)
         empty = block.count - count
+        waits = not block.pauses
 
 
 def _end_of_lines(data: memoryview | bytes) -> int:
@@ -149,7 +158,8 @@ def _blocks(source: Source, raw: object) -> Iterator[Block]:
     broken: str | None = None
     while True:
         end = broken is not None
-        while held < len(buffer) and not end:
+        pauses = False
+        while held < len(buffer) and not (end or pauses):
             try:
                 got = stream.readinto(memoryview(buffer)[held : held + step])
             except (OSError, pa.ArrowException) as error:
@@ -159,6 +169,7 @@ def _blocks(source: Source, raw: object) -> Iterator[Block]:
                 held += len(rest)
             held += got
             end = not got
+            pauses = not end and source.pipe is not None and source.pipe.pauses()
         cancelled = source.pipe is not None and source.pipe.cancelled
         if end and not (broken or cancelled) and held and buffer[held - 1] != LINE_END:
             buffer[held : held + 1] = b"\n"
@@ -166,10 +177,11 @@ def _blocks(source: Source, raw: object) -> Iterator[Block]:
         if not passed and line == 1:  # what was decompressed may be a file of another format
             source.check_text(bytes(memoryview(buffer)[: min(held, HEAD)]))
         cut = buffer.rfind(b"\n", 0, held) + 1
-        if cut:
+        if cut or pauses:
             data = memoryview(buffer)[:cut]
             count = _count_lines(data)
-            yield Block(data, line, count, buffer.find(b"\r", 0, cut) >= 0)
+            returns = buffer.find(b"\r", 0, cut) >= 0
+            yield Block(data, line, count, returns, pauses=pauses)
             line += count
             passed += cut
         if broken:
@@ -179,7 +191,7 @@ def _blocks(source: Source, raw: object) -> Iterator[Block]:
         if not cut and held >= LONGEST_LINE:
             raise LogError(source.path, line, f"the line has no end within {held} bytes")
         rest = bytes(memoryview(buffer)[cut:held])
-        if not cut:
+        if not (cut or pauses):
             buffer = bytearray(2 * len(buffer))
         held = len(rest)
         buffer[:held] = rest
@@ -220,9 +232,9 @@ def parse_block(
     schema : pyarrow.Schema
         The columns that `parse` returns.
     """
-    parsed = parse(block)
+    parsed = parse(block) if block.count else ParsedRows(schema.empty_table(), np.arange(0))
     if parsed is not None:
-        return parsed
+        return replace(parsed, pauses=block.pauses)
     lines = bytes(block.data).split(b"\n")[:-1]
     faults = find_faults(lines)
     good = np.array([k for k in range(len(lines)) if k not in faults], np.int64)
@@ -244,6 +256,7 @@ def parse_block(
         pa.concat_tables([part.table for part in parts]),
         np.concatenate([part.lines for part in parts]),
         {block.first + line: fault for line, fault in faults.items()},
+        block.pauses,
     )
 
 

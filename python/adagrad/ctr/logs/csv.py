@@ -189,8 +189,8 @@ class DelimitedReader:
             # Rows are taken where a batch ends, so that no batch is joined from parts.
             for part in block.split(batch - simple.rows):
                 if simple.add(part):
-                    if simple.rows >= batch:
-                        yield simple.take()
+                    if simple.rows >= batch or part.pauses:
+                        yield replace(simple.take(), pauses=part.pauses)
                     continue
                 if simple.rows:
                     yield simple.take()
@@ -337,11 +337,11 @@ def _joined(blocks: Iterable[Block]) -> Iterator[Block]:
     """Join blocks of long lines, because each call of pyarrow costs as much as some rows do."""
     held: list[Block] = []
     for block in blocks:
-        if not held and not block.is_wide():
+        if not held and (block.pauses or not block.is_wide()):
             yield block
             continue
         held.append(replace(block, data=bytes(block.data)))
-        if sum(len(part.data) for part in held) >= JOINED:
+        if block.pauses or sum(len(part.data) for part in held) >= JOINED:
             yield _join(held)
             held = []
     if held:
@@ -359,6 +359,7 @@ def _join(parts: list[Block]) -> Block:
         parts[0].first,
         sum(part.count for part in parts),
         any(part.returns for part in parts),
+        pauses=parts[-1].pauses,
     )
 
 

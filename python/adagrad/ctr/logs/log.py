@@ -80,7 +80,7 @@ class Log:
     negative_rate : str or None
         Name of the column with the rate at which negatives were kept, float32 after the weight.
     rows : int
-        Rows of every batch except the last one.
+        Rows of every batch except the last one; at most so many in a live log.
     total_bytes : int or None
         Size of all files on disk; None with the standard input.
     unread : dict of str to str
@@ -103,6 +103,7 @@ class Log:
             self._first.close()
             raise
         self._prefetcher: Prefetcher[tuple[pa.RecordBatch | None, _State]] | None = None
+        self._is_live = any(source.pipe and source.pipe.is_live for source in sources)
         self._state = _State(Position(sources[0].path, 0, 0), {})
         self._head: _Head | None = None
         self._started = False
@@ -194,7 +195,7 @@ class Log:
         ------
         pyarrow.RecordBatch
             Exactly :attr:`rows` rows, except for the last batch. The cuts between batches do not
-            depend on files, compression or format.
+            depend on files, compression or format. Batches of a live log are shorter.
 
         Raises
         ------
@@ -305,7 +306,8 @@ class Log:
             raise ValueError(f"start is {start}, but the log has {progress.rows} rows")
         yield None, progress.state(rows)
 
-    def _tables(self, progress: _Progress) -> Iterator[pa.Table]:
+    def _tables(self, progress: _Progress) -> Iterator[pa.Table | None]:
+        """Read everything; None where the tables before it must not wait for more."""
         skipped = progress.skipped if self._skip_bad else None
         labels = replace(self._request.labels)
         parts = self._parts()
@@ -314,10 +316,14 @@ class Log:
         for part in parts:
             progress.path, progress.bytes_read = part.path, part.bytes_read
             if part.rows is None:
+                if self._is_live:  # the next file may be the pipe
+                    yield None
                 continue
             for table in check_rows([part.rows], part.path, self._request, labels, skipped):
                 progress.rows += table.num_rows
                 yield table
+            if part.rows.pauses:
+                yield None
         self._request = replace(self._request, labels=labels)  # for the next passes
 
     def settled_request(self) -> Request:

@@ -42,6 +42,7 @@ def open_log(
     header: bool | Sequence[str] | None = None,
     rows: int = ROWS,
     skip_bad: bool = False,
+    live: bool = False,
 ) -> Log:
     r"""Open a click log for reading as record batches.
 
@@ -119,6 +120,10 @@ def open_log(
         Rows per batch, a multiple of 64.
     skip_bad : bool
         Leave broken rows out and count them in :attr:`Log.skipped`, instead of raising.
+    live : bool
+        Do not let rows of the standard input wait for further ones: whenever the writer pauses, a
+        batch ends with the last row that has arrived whole. A record batch of an Arrow stream is a
+        batch. Needs `schema`, because a few rows do not tell the types of columns.
 
     Returns
     -------
@@ -180,6 +185,8 @@ def open_log(
     ...         train(batch)
     ...         print(log.position.rows, log.position.bytes_read / log.total_bytes)
     """
+    if live and schema is None:
+        raise ValueError("live needs schema: the first rows of a pipe do not tell the types")
     if rows < 64 or rows % 64:
         raise ValueError(f"rows must be a multiple of 64, at least 64, got {rows}")
     others = (columns is not None, numeric is not None, text, ignore, multi)
@@ -212,6 +219,9 @@ def open_log(
             raise ValueError(f"{name} is for CSV and TSV files only")
     targets = {"label": label, "weight": weight, "negative_rate": negative_rate}
     _check_targets(targets, columns or (), ignore)
+    for source in sources:
+        if source.pipe is not None:
+            source.pipe.is_live = live
     if schema is not None:
         columns = [name for name in schema.names if name not in targets.values()]
     return Log(

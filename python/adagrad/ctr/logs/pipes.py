@@ -18,6 +18,7 @@ from adagrad.ctr.logs.compression import SNIFFED, may_be_compressed
 
 __all__ = ["Pipe", "cancel_pipes"]
 
+READ = 1 << 16  # bytes of a pipe of Windows at once
 CAN_SELECT_FILES = sys.platform != "win32"  # there, select() takes sockets only
 
 
@@ -25,6 +26,13 @@ class Pipe(io.RawIOBase):
     """The standard input, with reads that another thread or a signal handler can cancel.
 
     A plain read from a silent pipe would block its thread until the writer closes the pipe.
+
+    Attributes
+    ----------
+    is_live : bool
+        Whether the writer waits for answers, so that what has arrived must not wait for more.
+    cancelled : bool
+        Whether `cancel` was called.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -37,6 +45,8 @@ class Pipe(io.RawIOBase):
         self._arrived: queue.SimpleQueue[bytes | OSError] = queue.SimpleQueue()
         self._read = 0
         self._ahead = b""  # read, but not yet taken
+        self._reads_in_thread = False
+        self.is_live = False
         self.cancelled = False
         _PIPES.add(self)
 
@@ -67,23 +77,45 @@ class Pipe(io.RawIOBase):
             self._ahead += data
         return self._ahead
 
+    def pauses(self) -> bool:
+        """Return whether the pipe is live and everything that has arrived is read.
+
+        Even at full speed, batches stay large: while the consumer is busy, the pipe fills.
+        """
+        if not self.is_live or self._ahead or self._file is None or self.cancelled:
+            return False
+        return not self._has_arrived(self._file, 0.0)
+
     def _wait_for_bytes(self, size: int) -> bytes:
         if self._file is None:
             data: bytes = self._stream.read(size)
             return data
+        self._has_arrived(self._file, None)
         if CAN_SELECT_FILES:
-            ready, _, _ = select.select([self._file, self._wake], [], [])
-            return b"" if self._wake in ready else os.read(self._file, size)
-        # The thread of a cancelled read stays behind until the pipe has data or is closed.
-        threading.Thread(target=self._read_in_thread, args=(self._file, size), daemon=True).start()
-        arrived = self._arrived.get()
+            return b"" if self.cancelled else os.read(self._file, size)
+        arrived, self._reads_in_thread = self._arrived.get(), False
         if isinstance(arrived, OSError):
             raise arrived
         return arrived
 
-    def _read_in_thread(self, file: int, size: int) -> None:
+    def _has_arrived(self, file: int, seconds: float | None) -> bool:
+        """Wait for bytes, the end or `cancel`; return False if none comes in time."""
+        if CAN_SELECT_FILES:
+            return any(select.select([file, self._wake], [], [], seconds))
+        # The thread of a cancelled read stays behind until the pipe has data or is closed.
+        if not self._reads_in_thread:
+            self._reads_in_thread = True
+            threading.Thread(target=self._read_in_thread, args=(file,), daemon=True).start()
         try:
-            self._arrived.put(os.read(file, size))
+            arrived = self._arrived.get(timeout=seconds)
+        except queue.Empty:
+            return False
+        self._arrived.put(arrived)
+        return True
+
+    def _read_in_thread(self, file: int) -> None:
+        try:
+            self._arrived.put(os.read(file, READ))
         except OSError as error:
             self._arrived.put(error)
 

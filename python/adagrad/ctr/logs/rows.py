@@ -78,11 +78,15 @@ class ParsedRows:
         Line number of each row, increasing.
     faults : dict of int to Fault
         Line numbers without a row in the table, and why.
+    pauses : bool
+        Whether the writer of a live pipe pauses after these rows, so that they must not wait for
+        others.
     """
 
     table: pa.Table
     lines: NDArray[np.int64]
     faults: dict[int, Fault] = field(default_factory=dict)
+    pauses: bool = False
 
 
 class Part(NamedTuple):

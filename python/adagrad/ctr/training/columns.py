@@ -90,7 +90,7 @@ def open_for_model(
     skip_bad : bool, default False
         As for `open_log`.
     **how
-        ``format``, ``delimiter`` and ``header`` of `open_log`.
+        ``format``, ``delimiter``, ``header`` and ``live`` of `open_log`.
     """
     targets: dict[str, Any] = {"label": label, "weight": weight, "negative_rate": negative_rate}
     for role, name in targets.items():
