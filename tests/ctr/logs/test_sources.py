@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import sys
 import tarfile
 from types import SimpleNamespace
@@ -330,3 +331,10 @@ def test_a_compressed_file_of_another_format(tmp_path, data, reason):
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(data))
     with pytest.raises(LogError, match=f"a.csv.gz, line 1: {reason}"):
         read(tmp_path / "a.csv.gz")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_named_pipes_are_not_empty_files(tmp_path):
+    os.mkfifo(tmp_path / "log.csv")
+    with pytest.raises(ValueError, match=r"log.csv is a pipe or a device.*give - as the log"):
+        open_log(tmp_path / "log.csv", label="click")

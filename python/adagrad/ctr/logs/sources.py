@@ -10,6 +10,7 @@ import fnmatch
 import glob
 import os
 import re
+import stat
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -158,7 +159,7 @@ def find(
         A path, glob or directory has no file.
     ValueError
         `paths` is empty, the format is unknown, neither suffix nor content tell the format of a
-        file, or the standard input occurs twice.
+        file, a path is a named pipe or a device, or the standard input occurs twice.
     """
     if format is not None and format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
@@ -285,8 +286,14 @@ def _format_and_codec(file: Path) -> tuple[str | None, str | None]:
 
 def _local(path: str, format: str | None, folder: str | None = None) -> Source:
     partitions = partitions_in(Path(path).absolute().as_posix(), folder)
-    size = Path(path).stat().st_size
-    return _with_format(Source(path, format, None, size, partitions=partitions), format)
+    status = Path(path).stat()
+    if not stat.S_ISREG(status.st_mode) and path != os.devnull:
+        raise ValueError(
+            f"{path} is a pipe or a device, which has no size: redirect the standard input from it"
+            " and give - as the log"
+        )
+    source = Source(path, format, None, status.st_size, partitions=partitions)
+    return _with_format(source, format)
 
 
 def _with_format(source: Source, format: str | None) -> Source:
