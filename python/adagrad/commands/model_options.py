@@ -166,7 +166,7 @@ def options_of(given: dict[str, Any]) -> Options:
     from adagrad.ctr.training.options import Options
 
     same = ["label", "model_type", "lr", "bits", "l1", "l2", "half_life", "factors", "preset"]
-    same += ["seed", "columns", "numeric", "skip_bad", "weight", "negative_rate"]
+    same += ["seed", "columns", "numeric", "skip_bad", "weight", "negative_rate", "holdout_last"]
     return Options(
         **{name: given[name] for name in same},
         ignore=given["ignore"] or (),

@@ -60,6 +60,8 @@ Examples:
   # A field-aware factorization machine, in up to five passes
   adagrad train logs/ -l click -m ctr.safetensors --model-type ffm \\
     --bits 18 --passes 5 --validate today.parquet --early-stop 1
+  # Learn all but the last tenth of the rows, and measure on it
+  adagrad train logs/ -l click -m ctr.safetensors --holdout-last 0.1
   # The Ray cluster that this machine belongs to
   adagrad train /shared/logs/ -l click -m ctr.safetensors --ray auto
 """
@@ -107,11 +109,18 @@ NOTHING_SAVED = "interrupted before the first batch was learned: nothing to save
     help="Evaluate the model on this log after each pass. Repeatable.",
 )
 @click.option(
+    "--holdout-last",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="Do not learn the last rows of LOG..., such as 0.1 of all, but evaluate the model on them"
+    " after each pass. The rows are counted first; of Parquet, the files say it.",
+)
+@click.option(
     "--early-stop",
     type=click.IntRange(1),
     metavar="N",
-    help="Stop after N passes without a lower logloss on the --validate log, and keep the best"
-    " model.  [default: run all passes]",
+    help="Stop after N passes without a lower logloss on the --validate log or the rows held out,"
+    " and keep the best model.  [default: run all passes]",
 )
 @click.option(
     "--checkpoint-every",
@@ -193,6 +202,7 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
     with stop.installed(), _open(logs, options, start, how, stop) as log:
         if start is None:
             options = with_crosses(options, given["cross"], log)
+        kept = _rows_to_learn(log, given, console, stop)
         how_long = {name: given[name] for name in ("passes", "checkpoint_every", "early_stop")}
         if given["ray"] is None:
             training = Training(log, options, given["model"], start=start, **how_long)
@@ -205,13 +215,15 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
         training.prepare()
 
         def held_out() -> Log:
-            return open_for_model(
-                given["validate"],
+            held = open_for_model(
+                given["validate"] or logs,
                 training.features,
                 **options.targets,
                 skip_bad=options.skip_bad,
                 **how,
             )
+            held.limit(kept)
+            return held
 
         def look(batch: RecordBatch) -> None:
             is_text = log.sources[0].format in ("csv", "tsv", None)
@@ -223,13 +235,14 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
             understood = column_lines(log, options, training.encoder)
             for line in [*repeated(click.get_current_context()), *understood]:
                 console.print(printable(line), markup=False)
-        if given["validate"]:
+        validates = bool(given["validate"]) or kept > 0
+        if validates:
             held_out().close()  # report a missing file now, not after the first pass
         try:
             with TrainingProgress(console, training, given["quiet"]) as progress:
                 training.run(
                     progress,
-                    validate=held_out if given["validate"] else None,
+                    validate=held_out if validates else None,
                     stop=stop,
                     look=None if given["quiet"] else look,
                 )
@@ -298,8 +311,20 @@ def _check_passes(given: dict[str, Any], logs: tuple[str, ...]) -> None:
         raise click.ClickException(
             f"--passes {given['passes']}: the standard input can be read only once"
         )
-    if given["early_stop"] is not None and not (given["validate"] and given["passes"] > 1):
-        raise click.ClickException("--early-stop needs --validate and --passes of 2 or more")
+    if given["holdout_last"] is not None:
+        for other, is_given in (("--validate", given["validate"]), ("--ray", given["ray"])):
+            if is_given:
+                raise click.ClickException(f"--holdout-last and {other} exclude each other")
+        if "-" in logs:
+            raise click.ClickException(
+                "--holdout-last counts the rows first, but the standard input can be read only"
+                " once: give a file"
+            )
+    validates = given["validate"] or given["holdout_last"] is not None
+    if given["early_stop"] is not None and not (validates and given["passes"] > 1):
+        raise click.ClickException(
+            "--early-stop needs --validate or --holdout-last, and --passes of 2 or more"
+        )
     if "-" in given["validate"]:
         raise click.ClickException(
             "--validate cannot read the standard input, because it is read more than once"
@@ -335,6 +360,25 @@ def _open(
             raise
         click.echo(f"\n{NOTHING_SAVED}", err=True)
         raise SystemExit(128 + stop.signal) from None
+
+
+def _rows_to_learn(log: Log, given: dict[str, Any], console: Console, stop: Stop) -> int:
+    """Limit a log to the rows before those that are held out, and return their number, or 0."""
+    from adagrad.ctr.training.holdout import count_rows, learned_rows
+    from adagrad.ctr.training.stop import Interrupted
+
+    if given["holdout_last"] is None:
+        return 0
+    try:
+        rows = count_rows(log, stop.wait)
+    except Interrupted as interrupted:
+        click.echo(f"\n{NOTHING_SAVED}", err=True)
+        raise SystemExit(128 + interrupted.signal) from None
+    kept = learned_rows(log, rows, given["holdout_last"])
+    log.limit(0, kept)
+    if not given["quiet"]:
+        console.print(f"held out: the last {rows - kept:,} of {rows:,} rows", markup=False)
+    return kept
 
 
 def _resume(training: Training, console: Console, quiet: bool) -> None:

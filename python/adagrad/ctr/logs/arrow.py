@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from adagrad.ctr.logs.rows import ParsedRows
     from adagrad.ctr.logs.sources import Source
 
-__all__ = ["ColumnReader"]
+__all__ = ["ColumnReader", "parquet_rows"]
 
 FILE_MAGIC = b"ARROW1"
 # Rows of Parquet decoded at once. Each time, pyarrow assembles the dictionaries again.
@@ -240,6 +240,13 @@ class ColumnReader:
         """Close the file."""
         if self._raw is not None:
             self._raw.close()
+
+
+def parquet_rows(source: Source) -> int:
+    """Return the number of rows that a Parquet file claims to have."""
+    with source.open() as raw:
+        rows: int = parquet.read_metadata(raw).num_rows
+        return rows
 
 
 def _dictionary_columns(

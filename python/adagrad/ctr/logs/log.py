@@ -8,6 +8,7 @@ Formats do not belong here: each has a module with a `Reader`.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from adagrad._batches import rechunk
+from adagrad.ctr.logs.arrow import parquet_rows
 from adagrad.ctr.logs.checks import check_rows
 from adagrad.ctr.logs.formats import open_reader
 from adagrad.ctr.logs.labels import settled
@@ -107,6 +109,7 @@ class Log:
         self._state = _State(Position(sources[0].path, 0, 0), {})
         self._head: _Head | None = None
         self._started = False
+        self._begin, self._end = 0, sys.maxsize  # rows that a pass reads
         assert self._request.schema is not None
         self.schema: pa.Schema = self._request.schema
         self.paths = tuple(source.path for source in sources)
@@ -152,6 +155,26 @@ class Log:
             fields.append(column.with_type(before) if is_other else column)
         self.schema = pa.schema(fields)
         self._request = replace(self._request, schema=self.schema)
+
+    def known_rows(self) -> int | None:
+        """Return the number of rows if the files say it; None if they have to be read."""
+        if self._skip_bad or any(source.format != "parquet" for source in self.sources):
+            return None
+        return sum(parquet_rows(source) for source in self.sources)
+
+    def limit(self, begin: int, end: int | None = None) -> None:
+        """Let passes have only the rows from `begin` up to, but not including, `end`.
+
+        Parameters
+        ----------
+        begin : int
+            At least 0. The rows before it are read and checked, then dropped; from now on, rows are
+            counted from here.
+        end : int, optional
+            None is the end of the log. What follows is not read.
+        """
+        self._drop_head()
+        self._begin, self._end = begin, sys.maxsize if end is None else end
 
     def head(self, rows: int) -> pa.Table:
         """Return the first rows of the log, or all if there are fewer.
@@ -298,12 +321,17 @@ class Log:
         """Read everything, in the thread of the prefetcher; the last state has no batch."""
         progress = _Progress()
         tables = self._tables(progress)
-        rows = start
-        for batch in rechunk(tables, self.rows, start):
+        rows, first = start, self._begin + start
+        for batch in rechunk(tables, self.rows, first):
+            batch = batch.slice(0, max(0, self._end - self._begin - rows))
             rows += batch.num_rows
-            yield batch, progress.state(rows)
-        if progress.rows < start:
-            raise ValueError(f"start is {start}, but the log has {progress.rows} rows")
+            if batch.num_rows:
+                yield batch, progress.state(rows)
+            if self._begin + rows >= self._end:
+                break
+        known = min(progress.rows, self._end)
+        if first > known:
+            raise ValueError(f"start is {first}, but the log has {known} rows")
         yield None, progress.state(rows)
 
     def _tables(self, progress: _Progress) -> Iterator[pa.Table | None]:

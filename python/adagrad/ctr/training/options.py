@@ -50,6 +50,7 @@ class Options:
     weight: str | None = None
     negative_rate: float | str | None = None
     class_weight: tuple[str, ...] = ()
+    holdout_last: float | None = None
 
     @property
     def rate_column(self) -> str | None:
