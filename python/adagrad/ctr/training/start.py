@@ -27,8 +27,8 @@ __all__ = ["Start"]
 RETUNED = ("lr", "l1", "l2")
 """The options that a run may change, if a model can learn on with the change."""
 
-PER_RUN = {"skip_bad": False, "holdout_last": None}
-"""The options that say nothing of the model, and are taken as each run has them; and their defaults."""
+PER_RUN: dict[str, Any] = {"skip_bad": False, "holdout_last": None}
+"""The options that say nothing of the model and are those of each run, with their defaults."""
 
 _CHUNK = 16 << 20
 
@@ -173,7 +173,9 @@ def _identity(path: Path) -> list[Any]:
 
 def _combined(path: Path, before: Options, factors: int, given: dict[str, Any]) -> Options:
     """Return the options of a model, with those of a new run that it may change."""
-    options = dataclasses.replace(before, **{name: given.get(name, default) for name, default in PER_RUN.items()})
+    options = dataclasses.replace(
+        before, **{name: given.get(name, default) for name, default in PER_RUN.items()}
+    )
     for name, value in given.items():
         known = getattr(before, name)
         if name == "cross":
