@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import queue
 import sys
@@ -95,6 +96,10 @@ def tsv_line(site: str, count: int) -> str:
     return f"{site}\t{count}\n"
 
 
+def json_line(site: str, count: int) -> str:
+    return json.dumps({"count": count, "site": site or None}) + "\n"
+
+
 def libsvm_line(site: str, count: int) -> str:
     return f"0 {count}:1 {count + 1}:0.5\n"
 
@@ -104,6 +109,7 @@ FORMATS: dict[str, tuple[str, Callable[[str, int], str], dict[str, Any]]] = {
     "csv, slowly": ("count,site\n", lambda site, count: f'{count},"{site}"\n', {}),
     "csv without a header": ("", csv_line, {"header": ("site", "count")}),
     "tsv": ("site\tcount\n", tsv_line, {}),
+    "jsonl": ("", json_line, {"format": "jsonl"}),
     "libsvm": ("", libsvm_line, {"format": "libsvm", "schema": IDS}),
 }
 

@@ -198,7 +198,6 @@ class ColumnReader:
                     at = _positions(self._all_names, batch.schema.names, request.schema.names)
                 rows = checked(batch.select(at), self._path, row)
                 self._convert(rows, request, request.schema)
-                rows.pauses = getattr(self._raw, "is_live", False)
                 yield rows
             row += batch.num_rows
 

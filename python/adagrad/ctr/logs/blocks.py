@@ -56,7 +56,7 @@ class Block:
     judged : bool
         Whether each line is known to be one row, so that a parser need not check.
     pauses : bool
-        Whether no more of a live pipe has arrived, so that a reader must not wait for more before
+        Whether the writer of a live pipe has paused, so that a reader must not wait for more before
         it yields these rows and those before them. Such a block may have no lines.
     """
 
@@ -113,8 +113,10 @@ def read_blocks(source: Source, raw: object) -> Iterator[Block]:
         than 64 MiB.
     """
     empty = 0  # lines that are left out unless others follow
-    waits = False  # whether a reader may hold back rows of the blocks so far
+    waits = False  # whether rows of the blocks so far may be held back
     for block in _blocks(source, raw):
+        if source.pipe is not None:
+            source.pipe.has_paused = block.pauses
         data = block.data
         end = _end_of_lines(data)
         if end == 0:
@@ -234,7 +236,7 @@ def parse_block(
     """
     parsed = parse(block) if block.count else ParsedRows(schema.empty_table(), np.arange(0))
     if parsed is not None:
-        return replace(parsed, pauses=block.pauses)
+        return parsed
     lines = bytes(block.data).split(b"\n")[:-1]
     faults = find_faults(lines)
     good = np.array([k for k in range(len(lines)) if k not in faults], np.int64)
@@ -256,7 +258,6 @@ def parse_block(
         pa.concat_tables([part.table for part in parts]),
         np.concatenate([part.lines for part in parts]),
         {block.first + line: fault for line, fault in faults.items()},
-        block.pauses,
     )
 
 

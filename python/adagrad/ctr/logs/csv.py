@@ -190,7 +190,7 @@ class DelimitedReader:
             for part in block.split(batch - simple.rows):
                 if simple.add(part):
                     if simple.rows >= batch or part.pauses:
-                        yield replace(simple.take(), pauses=part.pauses)
+                        yield simple.take()
                     continue
                 if simple.rows:
                     yield simple.take()

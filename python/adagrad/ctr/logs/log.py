@@ -351,7 +351,7 @@ class Log:
             for table in check_rows([part.rows], part.path, self._request, labels, skipped):
                 progress.rows += table.num_rows
                 yield table
-            if part.rows.pauses:
+            if part.has_paused:
                 yield None
         self._request = replace(self._request, labels=labels)  # for the next passes
 
@@ -371,7 +371,8 @@ class Log:
             reader, self._first = self._first or open_reader(source, self._request), None
             try:
                 for rows in reader.read(self._request):
-                    yield Part(source.path, before + reader.bytes_read(), rows)
+                    has_paused = source.pipe is not None and source.pipe.has_paused
+                    yield Part(source.path, before + reader.bytes_read(), rows, has_paused)
                     if source.pipe is None and self._is_cancelled():
                         return
             finally:

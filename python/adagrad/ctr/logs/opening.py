@@ -221,7 +221,7 @@ def open_log(
     _check_targets(targets, columns or (), ignore)
     for source in sources:
         if source.pipe is not None:
-            source.pipe.is_live = live
+            source.pipe.is_live = source.pipe.has_paused = live
     if schema is not None:
         columns = [name for name in schema.names if name not in targets.values()]
     return Log(

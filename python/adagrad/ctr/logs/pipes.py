@@ -31,6 +31,9 @@ class Pipe(io.RawIOBase):
     ----------
     is_live : bool
         Whether the writer waits for answers, so that what has arrived must not wait for more.
+    has_paused : bool
+        Whether the pipe is live and the writer has paused after what a reader yields now. Readers
+        of text set it. What other readers yield never waits.
     cancelled : bool
         Whether `cancel` was called.
     """
@@ -46,7 +49,7 @@ class Pipe(io.RawIOBase):
         self._read = 0
         self._ahead = b""  # read, but not yet taken
         self._reads_in_thread = False
-        self.is_live = False
+        self.is_live = self.has_paused = False
         self.cancelled = False
         _PIPES.add(self)
 

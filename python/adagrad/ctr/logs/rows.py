@@ -78,15 +78,11 @@ class ParsedRows:
         Line number of each row, increasing.
     faults : dict of int to Fault
         Line numbers without a row in the table, and why.
-    pauses : bool
-        Whether the writer of a live pipe pauses after these rows, so that they must not wait for
-        others.
     """
 
     table: pa.Table
     lines: NDArray[np.int64]
     faults: dict[int, Fault] = field(default_factory=dict)
-    pauses: bool = False
 
 
 class Part(NamedTuple):
@@ -100,8 +96,11 @@ class Part(NamedTuple):
         Bytes read so far, of all files.
     rows : ParsedRows or None
         None at the end of the file.
+    has_paused : bool
+        Whether the rows must not wait for others, as the writer of a live pipe has paused.
     """
 
     path: str
     bytes_read: int
     rows: ParsedRows | None
+    has_paused: bool = False

@@ -426,8 +426,9 @@ class Training:
             with validate() as log:
                 rate = self.options.negative_rate
                 # Rows of the same log that are held out lack the same share of negatives.
-                is_same = isinstance(rate, float) and log.paths == self.log.paths
-                board = evaluate(self.estimator, log, negative_rate=rate if is_same else 1.0)
+                is_same = log.paths == self.log.paths
+                share = rate if isinstance(rate, float) and is_same else 1.0
+                board = evaluate(self.estimator, log, negative_rate=share)
             self.validation.append(board.metrics())
             if self.best_pass in (0, self.pass_number):
                 self.board = board

@@ -31,8 +31,8 @@ RETUNED = ("lr", "l1", "l2")
 OF_LOG = ("weight", "negative_rate")
 """The options that say what the log of a run is like, if they are given."""
 
-PER_RUN = ("skip_bad",)
-"""The options that say nothing of the model, and are taken as each run has them."""
+PER_RUN: dict[str, Any] = {"skip_bad": False, "holdout_last": None}
+"""The options that say nothing of the model and are those of each run, with their defaults."""
 
 _CHUNK = 16 << 20
 
@@ -177,7 +177,9 @@ def _identity(path: Path) -> list[Any]:
 
 def _combined(path: Path, before: Options, factors: int, given: dict[str, Any]) -> Options:
     """Return the options of a model, with those of a new run that it may change."""
-    options = dataclasses.replace(before, **{name: given.get(name, False) for name in PER_RUN})
+    options = dataclasses.replace(
+        before, **{name: given.get(name, default) for name, default in PER_RUN.items()}
+    )
     for name, value in given.items():
         known = getattr(before, name)
         if name == "cross":
