@@ -70,6 +70,20 @@ class Scorer {
     return out;
   }
 
+  py::array_t<float> weights(const py::array_t<std::uint32_t, py::array::c_style>& slots) const {
+    py::array_t<float> out(slots.size());
+    float* const to = out.mutable_data();
+    const std::uint32_t* const ids = slots.data();
+    for (std::size_t i = 0; i < static_cast<std::size_t>(slots.size()); ++i) {
+      if (ids[i] >= model_->slots()) {
+        throw py::index_error("slot " + std::to_string(ids[i]) + " is out of range for " +
+                              std::to_string(model_->slots()) + " slots");
+      }
+      to[i] = model_->weights().weight(model_->weights().find(ids[i]));
+    }
+    return out;
+  }
+
  private:
   void keep(std::unique_ptr<const score::Model> model) {
     if (model == nullptr) throw py::value_error(why_);
@@ -131,6 +145,7 @@ void bind_scorer(py::module_& m) {
       .def(py::init<const std::string&>(), py::arg("path"))
       .def("predict_one", &Scorer::predict_one, py::arg("row"),
            "The probability of a dict; None if it must be encoded as a batch of one.")
+      .def("weights", &Scorer::weights, py::arg("slots"), "The linear weights of slots.")
       .def("margins", &Scorer::margins, py::arg("x"), py::arg("threads") = 0,
            "The margins of Examples.")
       .def_property_readonly("version", [](const Scorer& s) { return s.model().version(); })

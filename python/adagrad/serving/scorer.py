@@ -159,6 +159,10 @@ class Scorer:
         """Return the probabilities of both classes, in the order of `classes`: shape [n, 2]."""
         return _core.probabilities(self.decision_function(X), 0)
 
+    def weights(self, slots: npt.NDArray[np.uint32]) -> Floats:
+        """Return the linear weights of slots; 0 of one that no training has touched."""
+        return self._core.weights(slots)
+
     def _examples(self, X: Any) -> Examples:
         if isinstance(X, Examples):
             return X

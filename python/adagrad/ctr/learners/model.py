@@ -194,7 +194,9 @@ class Model:
                 pairs = self._learner.margin_of_row(reader, row)
                 assert pairs is not None
                 margin = float(np.float32(margin) + scale * np.float32(pairs))
-        return margin
+        if margin is None or self.settings.negative_rate == 1.0:
+            return margin
+        return float(np.float32(margin) + np.float32(self.settings.offset))
 
     def check(self, x: Examples | MatrixRows) -> None:
         """Raise a ValueError if the examples do not fit the model."""
