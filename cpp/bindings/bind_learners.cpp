@@ -15,6 +15,7 @@
 #include "hyperparameters.hpp"
 #include "learner_arguments.hpp"
 #include "module.hpp"
+#include "row_reader.hpp"
 
 namespace adagrad {
 namespace {
@@ -57,6 +58,17 @@ class Learner {
     const std::size_t most = num_threads(threads);
     unlocked(64 * examples->n, [&] { predict(*kernels().ctr, *model_, *examples, most, to); });
     return margins;
+  }
+
+  // The margin of a row of Python; None if the row must be encoded as a batch.
+  py::object margin_of_row(const RowReader& reader, py::handle row) const {
+    RowScratch& scratch = scratch_of_thread();
+    if (reader.plan().n_slots != slots_ || !reader.read(row, scratch)) return py::none();
+    const Examples one = scratch.row.example(slots_);
+    check(one);
+    float margin = 0.0f;
+    predict(*kernels().ctr, *model_, one, 1, &margin);
+    return py::float_(static_cast<double>(margin));
   }
 
   Learner(const Learner&) = delete;
@@ -351,6 +363,7 @@ void bind_learners(py::module_& m) {
            py::arg("t"), py::arg("threads"), py::arg("beside") = py::none(),
            "Learn from examples in order. Return the margin of each before it was learned.")
       .def("margins", &Learner::margins_of, py::arg("x"), py::arg("threads"))
+      .def("margin_of_row", &Learner::margin_of_row, py::arg("reader"), py::arg("row"))
       .def("check", &Learner::check_examples, py::arg("x"),
            "Raise if the examples do not fit the model.");
   py::class_<LinearLearner, Learner>(m, "LinearLearner")

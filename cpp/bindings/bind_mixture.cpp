@@ -12,6 +12,7 @@
 #include "arrays.hpp"
 #include "learner_arguments.hpp"
 #include "module.hpp"
+#include "row_reader.hpp"
 
 namespace adagrad {
 namespace {
@@ -59,6 +60,17 @@ class MixtureLearner {
           mixture_.variances(*kernels().ctr, *examples, num_threads(most), to);
         },
         threads);
+  }
+
+  // The margin of a row of Python; None if the row must be encoded as a batch.
+  py::object margin_of_row(const RowReader& reader, py::handle row, double slope,
+                           double offset) const {
+    RowScratch& scratch = scratch_of_thread();
+    if (reader.plan().n_slots != slots_ || !reader.read(row, scratch)) return py::none();
+    const Examples one = scratch.row.example(slots_);
+    float margin = 0.0f;
+    mixture_.predict(*kernels().ctr, rows_of(one), {slope, offset}, 1, &margin);
+    return py::float_(static_cast<double>(margin));
   }
 
   std::pair<py::array_t<float>, float> weights(double slope, double offset,
@@ -147,6 +159,8 @@ void bind_mixture(py::module_& m) {
            " write the one without the guard to mixed.")
       .def("margins", &MixtureLearner::margins_of, py::arg("x"), py::arg("slope"),
            py::arg("offset"), py::arg("threads"))
+      .def("margin_of_row", &MixtureLearner::margin_of_row, py::arg("reader"), py::arg("row"),
+           py::arg("slope"), py::arg("offset"))
       .def("variances", &MixtureLearner::variances_of, py::arg("x"), py::arg("threads"),
            "The variance of the margin of the Bayesian expert, for each example.")
       .def("weights", &MixtureLearner::weights, py::arg("slope"), py::arg("offset"),

@@ -79,4 +79,5 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bind_learners(m);
   bind_matrix(m);
   bind_mixture(m);
+  bind_scorer(m);
 }

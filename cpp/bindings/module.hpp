@@ -22,6 +22,7 @@ void bind_pages(pybind11::module_& m);
 void bind_learners(pybind11::module_& m);
 void bind_matrix(pybind11::module_& m);
 void bind_mixture(pybind11::module_& m);
+void bind_scorer(pybind11::module_& m);
 
 // Returns how many threads a call may use: `asked`, or the number set by set_num_threads() if
 // `asked` is 0.

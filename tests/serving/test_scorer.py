@@ -52,3 +52,17 @@ def test_equals_the_learner(learner, how, tmp_path):
     assert np.array_equal(scorer.predict_proba(later), model.predict_proba(later))
     row = {name: values[0] for name, values in later.items()}
     assert scorer.predict_one(row) == model.predict_proba([row])[0, 1]
+
+
+@pytest.mark.parametrize("learner", CLASSES)
+@pytest.mark.parametrize("how", [{"lr": 0.1}, {"lr": "auto"}, {"lr": 0.1, "l1": 0.3}])
+def test_rows(learner, how, tmp_path):
+    x, y = columns_of(600, 0), np.random.default_rng(1).random(600) < 0.3
+    model = learner(encoder=encoder(), **how).fit(x, y)
+    write_export(model, tmp_path / "click.score")
+    scorer = Scorer(tmp_path / "click.score")
+    later = columns_of(100, 2)
+    rows = [{name: values[i] for name, values in later.items()} for i in range(100)]
+    expected = model.predict_proba(rows)[:, 1]
+    assert np.array_equal([scorer._core.predict_one(row) for row in rows], expected)
+    assert np.array_equal([model.predict_one(row) for row in rows], expected)

@@ -156,7 +156,7 @@ def _description(learner: ClickLearner, trained: Trained | None, has_pairs: bool
     found: dict[str, Any] = {
         "kind": settings.kind,
         "n_slots": settings.n_slots,
-        "offset": 0.0,
+        "offset": settings.offset,
         "label": None if trained is None else trained.label,
         "classes": classes,
         "pairs": None,

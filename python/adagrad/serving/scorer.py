@@ -1,7 +1,8 @@
-"""A model that only answers: immutable, safe to share between threads."""
+"""A model that only answers: immutable, shared by threads, and by processes that map one file."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,14 +14,12 @@ import numpy.typing as npt
 import adagrad._core as _core
 from adagrad.ctr.encoding.described import encoder_from
 from adagrad.ctr.encoding.examples import Examples
-from adagrad.ctr.learners.layouts import parts_of_fields
-from adagrad.ctr.learners.model import Model
-from adagrad.ctr.learners.settings import Settings
-from adagrad.rule import Rule
-from adagrad.serving.export import FORMAT, VERSION, export_parts
-from adagrad.tables.tensors import TableFileError, read_tensors, strict_json
+from adagrad.serving.export import FORMAT, export_parts
+from adagrad.tables import files as table_files
+from adagrad.tables.tensors import TableFileError, read_head, read_object
 
 if TYPE_CHECKING:
+    from adagrad.ctr.encoding.column_encoder import ColumnEncoder
     from adagrad.ctr.encoding.inputs import Features
 
 __all__ = ["Scorer"]
@@ -30,12 +29,14 @@ Floats = npt.NDArray[np.float32]
 
 
 class Scorer:
-    """What predicts from an export file, or from the file of a learner.
+    """What predicts from an export file, with the bits of the learner that was exported.
 
     Parameters
     ----------
     path : str or PathLike
-        A file of `write_export`, or of a learner's `save`.
+        A file of `write_export`, which is mapped: processes that map it share its memory, and only
+        the parts that are read take any. Or a file of a learner's `save`, which is exported in
+        memory.
 
     Attributes
     ----------
@@ -44,118 +45,167 @@ class Scorer:
         "lr", "fm" or "ffm".
     label : str or None
         The column that the model predicts, if that is known.
+    classes : list
+        The negative and the positive class.
     columns : dict of str to str
-        The type of each column of a row.
+        The type of each column of a row, such as "string", "int64" or "list<string>". A model that
+        learned from a matrix has "ids" and "values".
     version : str
-        A hash of the file, as 16 hexadecimal digits.
+        The XXH64 of the file, as 16 hexadecimal digits.
     offset : float
-        What is added to every margin, last.
+        What every margin adds last.
+
+    Raises
+    ------
+    adagrad.TableFileError
+        The file is foreign, newer, truncated or damaged: all of it is checked once.
+    OSError
+        It cannot be read.
+
+    Notes
+    -----
+    Any number of threads may call one scorer. `pickle` and `copy` keep its path, and open the file
+    again. A file that is replaced as a whole, as `write_export` does, stays as it was for the
+    scorers that have mapped it. One that is cut short in place ends the processes that read from
+    it: a mapping has no other way to fail.
+
+    Examples
+    --------
+    >>> from adagrad.ctr import HashingEncoder, LogisticRegression
+    >>> from adagrad.serving import Scorer, write_export
+    >>> log = {"site": ["a", "b", "a", "b"], "ad": [7, 7, 8, 9]}
+    >>> model = LogisticRegression(encoder=HashingEncoder()).fit(log, [1, 0, 1, 0])
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = write_export(model, f"{folder}/click.score")
+    ...     scorer = Scorer(f"{folder}/click.score")
+    >>> row = {"site": "a", "ad": 7}
+    >>> scorer.predict_one(row) == model.predict_one(row)
+    True
     """
+
+    path: str
+    kind: str
+    label: str | None
+    classes: list[Any]
+    columns: dict[str, str]
+    version: str
+    offset: float
 
     def __init__(self, path: StrPath) -> None:
         self.path = os.fspath(path)
-        data = _bytes_of(path)
-        self.version = f"{_core.xxh64(data):016x}"
-        description, tensors = _read(path, data)
-        self.kind, self.label = description["kind"], description["label"]
-        self.offset = description["offset"]
-        encoder = description["encoder"]
+        self._core = _opened(path)
+        self.version = self._core.version
+        self._known: dict[str, Any] = json.loads(self._core.description)
+        self.kind, self.label = self._known["kind"], self._known["label"]
+        self.classes, self.offset = self._known["classes"], self._known["offset"]
+        self._answer = self._core.predict_one
+        self._encoder: ColumnEncoder | None = None
         self.columns = {}
-        self._encoder = None
-        if encoder is not None:
-            self.columns = {column["name"]: column["type"] for column in encoder["columns"]}
+        if (encoder := self._known["encoder"]) is not None:
             self._encoder = encoder_from(encoder)
-        self._scale = np.float32(1.0)
-        self._model = self._filled(description, tensors)
-
-    def _filled(self, description: dict[str, Any], tensors: dict[str, Any]) -> Model:
-        pairs, n_slots = description["pairs"], description["n_slots"]
-        of_pairs: dict[str, Any] = {}
-        if pairs is not None:
-            self._scale = np.float32(pairs["scale"])
-            of_pairs = {"factors": pairs["factors"], "n_fields": pairs["fields"]}
-            of_pairs |= {name: pairs[name] for name in ("parts", "normalize", "init_scale")}
-            of_pairs["seed"] = int(pairs["seed"])
-        kind: Any = description["kind"] if pairs is not None else "lr"
-        settings = Settings(kind, n_slots, Rule(lr=0.1), **of_pairs)
-        model = Model(settings)
-        rows = tensors["rows"]
-        slots: Any = slice(None)
-        if description["bucket"] is not None:
-            counts = np.diff(tensors["starts"])
-            first = np.arange(len(counts), dtype=np.uint32) * np.uint32(description["bucket"])
-            slots = np.repeat(first, counts) + tensors["low"]
-        model.tables["linear"].weights.reshape(-1)[slots] = rows[:, 0]
-        if kind == "fm":
-            model.tables["factors"].weights.reshape(n_slots, -1)[slots] = rows[:, 1:]
-        elif kind == "ffm":
-            k = settings.factors
-            for field, (part, place) in enumerate(zip(*parts_of_fields(settings), strict=True)):
-                table = model.tables[f"factors{part}"].weights.reshape(n_slots, -1)
-                begin = 1 + field * k
-                table[slots, place * k : (place + 1) * k] = rows[:, begin : begin + k]
-        assert model.bias is not None
-        model.bias[0] = description["bias"]
-        return model
-
-    def decision_function(self, X: Features) -> Floats:
-        """Return the log-odds of rows: float32, shape [n]."""
-        x: Any = X if isinstance(X, Examples) or self._encoder is None else None
-        x = self._encoder.transform(X) if x is None and self._encoder is not None else x
-        model: Any = self._model
-        margins: Floats = model.margins(x)
-        if self._scale != 1.0:
-            linear = _core.stored_margins(
-                model.tables["linear"]._memory.view(np.float32), float(model.bias[0]), x, 0
-            )
-            margins = linear + self._scale * self._pairs(x)
-        return margins + np.float32(self.offset) if self.offset else margins
-
-    def _pairs(self, x: Examples) -> Floats:
-        from adagrad.ctr.learners.compiled import learner
-
-        memory = {name: t._memory for name, t in self._model.tables.items() if name != "linear"}
-        return learner(self._model.settings, memory, None).margins(x, 0)
-
-    def predict_proba(self, X: Features) -> npt.NDArray[np.float64]:
-        """Return the probabilities of both classes of rows: float64, shape [n, 2]."""
-        return _core.probabilities(self.decision_function(X), 0)
+            self.columns = {column["name"]: column["type"] for column in encoder["columns"]}
+        elif self._known["ids"] is not None:
+            self.columns = {"ids": "list<int64>", "values": "list<float>"}
 
     def predict_one(self, row: Mapping[str, Any]) -> float:
-        """Return the probability of the positive class of one row."""
-        return float(self.predict_proba([row])[0, 1])
+        """Return the probability of the positive class of one row, in microseconds.
+
+        Parameters
+        ----------
+        row : dict
+            Values by column, as `HashingEncoder` takes rows of dicts: a column that the row lacks
+            is missing, and other keys do not count.
+
+        Raises
+        ------
+        TypeError, ValueError
+            The row is no dict, or a value cannot be encoded.
+        """
+        found = self._answer(row)
+        return found if found is not None else self._as_batch(row)
+
+    def _as_batch(self, row: Mapping[str, Any]) -> float:
+        """Predict a row with values of rare types, or raise what encoding it raises."""
+        if not isinstance(row, Mapping):
+            raise TypeError(f"row must be a dict of values by column, got {row!r:.80}")
+        if self._encoder is not None:
+            return float(self.predict_proba([row])[0, 1])
+        found = None
+        if "ids" in self.columns and "ids" in row and row.keys() <= self.columns.keys():
+            given = {name: row.get(name) for name in self.columns}
+            lists = {k: None if v is None else np.asarray(v).tolist() for k, v in given.items()}
+            found = self._answer(lists)
+        if found is None:
+            raise ValueError(
+                "the model learned from a matrix, so that a row must be {'ids': [...], 'values':"
+                f" [...]}}: columns below {self._known['n_slots']} and as many finite values, or no"
+                f" values; got {row!r:.80}"
+            )
+        return found
+
+    def decision_function(self, X: Features) -> Floats:
+        """Return the log-odds of the positive class of n rows: float32, shape [n].
+
+        Parameters
+        ----------
+        X
+            Columns, as the learner takes them: a DataFrame, Arrow data, a dict of arrays, an array
+            or a list of dicts; or `Examples`. Of a model that learned from a matrix, a matrix.
+        """
+        return self._core.margins(self._examples(X))
+
+    def predict_proba(self, X: Features) -> npt.NDArray[np.float64]:
+        """Return the probabilities of both classes, in the order of `classes`: shape [n, 2]."""
+        return _core.probabilities(self.decision_function(X), 0)
+
+    def weights(self, slots: npt.NDArray[np.uint32]) -> Floats:
+        """Return the linear weights of slots; 0 of one that no training has touched."""
+        return self._core.weights(slots)
+
+    def _examples(self, X: Any) -> Examples:
+        if isinstance(X, Examples):
+            return X
+        if self._encoder is not None:
+            return self._encoder.transform(X)
+        if self._known["ids"] is None:
+            raise ValueError("the model learned from Examples, and knows no columns: pass Examples")
+        import scipy.sparse
+
+        from adagrad.ctr.encoding.matrices import checked_csr
+        from adagrad.ctr.encoding.matrix_rows import MatrixRows
+
+        csr = checked_csr(X if scipy.sparse.issparse(X) else scipy.sparse.csr_matrix(X))
+        rows = MatrixRows.of(csr, self._known["n_slots"])
+        return (rows.with_fields() if self.kind == "ffm" else rows).examples()
+
+    def __repr__(self) -> str:
+        return f"Scorer({self.path!r}, kind={self.kind!r}, version={self.version!r})"
+
+    def __reduce__(self) -> tuple[type[Scorer], tuple[str]]:
+        return Scorer, (self.path,)
+
+    def __copy__(self) -> Scorer:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Scorer:
+        return self
 
 
-def _bytes_of(path: StrPath) -> bytes:
-    """Return the bytes of an export file; those that a learner's file would have, if it is one."""
-    data = Path(path).read_bytes()
-    if b'"adagrad.score"' in data[:1024]:
-        return data
-    parts, _, _ = export_parts(path)
-    return b"".join(parts)
-
-
-def _read(path: StrPath, data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-    import io
-    import tempfile
-
-    with tempfile.TemporaryFile() as file:
-        file.write(data)
-        file.flush()
-        file.seek(0)
-        raw = io.FileIO(os.dup(file.fileno()))
-        metadata, tensors, start = read_tensors(path, raw)
-        raw.close()
-    if metadata.get("format") != FORMAT or metadata.get("format_version") != VERSION:
-        raise TableFileError(f"{path} is not an export file of this version")
-    found = {}
-    for name, tensor in tensors.items():
-        some = data[start + tensor.begin : start + tensor.end]
-        if tensor.dtype == "BF16":
-            array: Any = (np.frombuffer(some, np.uint16).astype(np.uint32) << 16).view(np.float32)
-        else:
-            types = {"F32": "f4", "F16": "f2", "U32": "u4", "U16": "u2", "U8": "u1"}
-            array = np.frombuffer(some, types[tensor.dtype])
-            array = array.astype(np.float32) if tensor.dtype == "F16" else array
-        found[name] = array.reshape(tensor.shape)
-    return strict_json(metadata["model"]), found
+def _opened(path: StrPath) -> _core.Scorer:
+    """Map an export file; export the file of a learner in memory."""
+    with table_files.open_regular(path, "rb") as file:
+        head, _ = read_head(path, file)
+    metadata = read_object(path, head[8:]).get("__metadata__")
+    is_learner = isinstance(metadata, dict) and metadata.get("format") == "adagrad.ctr"
+    if is_learner:
+        parts, _, _ = export_parts(path)
+        return _core.Scorer(b"".join(parts))
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        raise TableFileError(
+            f"{path} is neither an export file nor a learner: adagrad export makes one of a model"
+        )
+    try:
+        return _core.Scorer(os.fsdecode(Path(path)))
+    except ValueError as error:
+        raise TableFileError(str(error)) from None

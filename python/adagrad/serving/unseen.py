@@ -55,10 +55,9 @@ def _looked_up(rows: Any, scorer: Scorer) -> tuple[Ints, Ints, Ints]:
     values, unseen, missing = np.zeros((3, len(columns)), np.int64)
     table = open_columns(rows, wanted=columns).read_all()
     encoder: Any = scorer._encoder
-    model = scorer._model
     fields = encoder._names(derived(encoder.fields_))
     x: Any = encoder.transform(table)
-    weights, _ = model.linear(x.slots)
+    weights = scorer.weights(x.slots)
     of_entries = np.tile(x.fields, len(x)) if x.is_fixed else x.fields
     for field, name in enumerate(fields):
         column = name if name in places else name.rpartition(".")[0]

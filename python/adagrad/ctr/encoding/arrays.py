@@ -133,9 +133,8 @@ def _maps(values: Iterable[Any]) -> pa.MapArray:
     if why := mixture(keys):
         raise TypeError(f"of the keys of its dicts, {why}")
     numbers = pa.array([None if item is None else float(item) for item in items], pa.float64())
-    return pa.MapArray.from_arrays(
-        pa.array([*ends, len(keys)], pa.int32()), pa.array(keys), numbers
-    )
+    names = pa.array(keys) if keys else pa.array([], pa.string())  # or empty dicts have no type
+    return pa.MapArray.from_arrays(pa.array([*ends, len(keys)], pa.int32()), names, numbers)
 
 
 def _sorted(values: Iterable[Any]) -> list[Any]:

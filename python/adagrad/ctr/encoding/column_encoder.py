@@ -210,5 +210,5 @@ class ColumnEncoder:
         return self._positions()
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("_last", "_found", "_looked_at")  # of this object alone
+        own = ("_last", "_found", "_looked_at", "_rows")  # of this object alone
         return {name: value for name, value in vars(self).items() if name not in own}

@@ -1,20 +1,24 @@
 """An encoder in terms of what it computes, for readers that do not know `HashingEncoder`.
 
 `described` writes it down: every field with its seed, its kind and its regions. `encoder_from`
-makes an encoder of it again, without scikit-learn.
+makes an encoder of it again, without scikit-learn, and `row_reader` what reads single rows.
 """
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 import adagrad._core as _core
 from adagrad.ctr.encoding.column_encoder import ColumnEncoder
 from adagrad.ctr.encoding.examples import REGIONS
 from adagrad.ctr.encoding.fields import CALENDAR, calendar_names, cross_name, derived
 
-__all__ = ["described", "encoder_from"]
+__all__ = ["described", "encoder_from", "id_reader", "row_reader"]
 
 _PARTS = ("hour", "weekday", "week_hour")
 
@@ -76,7 +80,26 @@ def encoder_from(description: Mapping[str, Any]) -> ColumnEncoder:
     features = description["features"]
     encoder.n_features_in_ = features if isinstance(features, int) else len(features)
     if not isinstance(features, int):
-        import numpy as np
-
         encoder.feature_names_in_ = np.array(features, dtype=object)
     return encoder
+
+
+def row_reader(encoder: ColumnEncoder) -> _core.RowReader | None:
+    """Return what reads single rows as an encoder does; None if `fit` named no columns."""
+    kinds, last = vars(encoder).get("fields_"), vars(encoder).get("_rows")
+    if last is not None and last[0] is kinds:
+        reader: _core.RowReader = last[1]
+        return reader
+    if kinds is None or not hasattr(encoder, "feature_names_in_"):
+        return None
+    whole = {"n_slots": 2 ** int(encoder.bits), "encoder": described(encoder), "ids": None}
+    reader = _core.RowReader(json.dumps(whole))
+    encoder._rows = kinds, reader  # type: ignore[attr-defined]
+    return reader
+
+
+@functools.lru_cache(8)
+def id_reader(n_slots: int) -> _core.RowReader:
+    """Return what reads rows of ids, which are slots, and their values."""
+    description = {"n_slots": n_slots, "encoder": None, "ids": {"hashes": False}}
+    return _core.RowReader(json.dumps(description))

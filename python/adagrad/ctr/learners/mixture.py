@@ -231,6 +231,12 @@ class Mixture:
                 self._stored = stored
         return _core.stored_margins(stored.weights, stored.bias, x, threads)
 
+    def margin_of_row(
+        self, reader: _core.RowReader, row: object, slope: float, offset: float
+    ) -> float | None:
+        """Return the margin of one row; None if it must be encoded as a batch of one."""
+        return self._learner.margin_of_row(reader, row, slope, offset)
+
     def _forget(self) -> None:
         """Drop the stored weights, because the mixture learns, or is written to from outside."""
         self._stored, self._predicted = None, 0

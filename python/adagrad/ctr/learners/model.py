@@ -175,6 +175,29 @@ class Model:
         linear = self.mixture.margins(x, slope, offset, threads=threads)
         return linear + scale * self._learner.margins(x, threads) if scale else linear
 
+    def margin_of_row(self, reader: _core.RowReader, row: object) -> float | None:
+        """Return the margin of one row; None if it must be encoded as a batch of one.
+
+        Parameters
+        ----------
+        reader : _core.RowReader
+            Of as many slots as the model.
+        row : dict
+            Values by column.
+        """
+        if self.mixture is None:
+            margin = self._learner.margin_of_row(reader, row)
+        else:
+            slope, offset, scale = self._exported
+            margin = self.mixture.margin_of_row(reader, row, slope, offset)
+            if scale and margin is not None:
+                pairs = self._learner.margin_of_row(reader, row)
+                assert pairs is not None
+                margin = float(np.float32(margin) + scale * np.float32(pairs))
+        if margin is None or self.settings.negative_rate == 1.0:
+            return margin
+        return float(np.float32(margin) + np.float32(self.settings.offset))
+
     def check(self, x: Examples | MatrixRows) -> None:
         """Raise a ValueError if the examples do not fit the model."""
         self._check_fields(x)
