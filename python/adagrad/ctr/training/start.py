@@ -104,7 +104,7 @@ class Start:
                 f"{path} holds a training that has stopped after {state['rows']:,} rows of a pass:"
                 " continue it with --resume, before another log begins from it"
             )
-        check_classes(path, estimator)
+        check_classes(path, estimator.classes_.tolist())
         if estimator.class_weight is not None:
             raise ValueError(
                 f"{path} was trained with class_weight, which adagrad train does not have: learn on"

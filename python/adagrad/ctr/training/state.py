@@ -172,9 +172,8 @@ def _of_python(path: StrPath, estimator: ClickLearner) -> Trained:
     return Trained(None, ids, SlotEncoder(settings.n_slots, hashes=False))
 
 
-def check_classes(path: StrPath, estimator: ClickLearner) -> None:
-    """Raise ValueError if the labels of a log do not mean the classes of a learner."""
-    classes = estimator.classes_.tolist()
+def check_classes(path: StrPath, classes: list[Any]) -> None:
+    """Raise ValueError if the labels of a log do not mean the two classes of a model."""
     if classes not in ([0, 1], [-1, 1]):
         raise ValueError(
             f"{path}: the classes of the model are {classes[0]!r:.30} and {classes[1]!r:.30}, but"
