@@ -14,6 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from checks import ROOT, need
 
 WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
@@ -27,6 +29,14 @@ def tool(*names: str) -> str:
     paths = [path for name in names if (path := shutil.which(name))]
     need(bool(paths), " or ".join(names))
     return paths[0]
+
+
+def optional_tool(name: str) -> str:
+    """Path of a program that CI lacks, too."""
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"{name} is missing")
+    return path
 
 
 def run(*command: str | Path, **options: object) -> str:

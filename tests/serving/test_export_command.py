@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from checks import need_packages
 need_packages("click", "rich", "sklearn", "pyarrow", "safetensors")
 
 import command
-from adagrad import ctr
+from adagrad import TableFileError, ctr
 from adagrad.serving import Scorer, write_export
 from adagrad.serving.delta import diff, patch
 from command import invoke
@@ -77,5 +78,42 @@ def test_an_export_is_exact_unless_it_is_asked_for_less(models: list[Path], tmp_
 def test_another_model_is_not_one_to_mix_like(models: list[Path], tmp_path: Path) -> None:
     code, _, err = invoke("export", models[1], "-o", tmp_path / "e", "--mix-like", models[0])
     assert code == 1
-    assert "does not say in which proportions it mixes experts" in err
+    assert "old is not an export: adagrad export makes one of a model" in err
     assert not (tmp_path / "e").exists()
+
+
+def test_commands_that_read_logs_take_an_export(models: list[Path], tmp_path: Path) -> None:
+    command.write(tmp_path / "today.parquet", TODAY)
+    assert invoke("export", models[1], "-o", tmp_path / "e")[0] == 0
+    for line in (("predict",), ("evaluate",), ("evaluate", "--json")):
+        of_model, of_export = (
+            invoke(line[0], model, tmp_path / "today.parquet", *line[1:])
+            for model in (models[1], tmp_path / "e")
+        )
+        assert of_export == of_model
+        assert of_export[0] == 0
+    text = command.as_text(TODAY)
+    assert invoke("predict", tmp_path / "e", "--format", "tsv", input=text)[0] == 0
+
+
+def test_an_export_is_inspected(models: list[Path], tmp_path: Path) -> None:
+    assert invoke("export", models[1], "-o", tmp_path / "e", "--dtype", "bfloat16")[0] == 0
+    code, text, _ = invoke("inspect", tmp_path / "e")
+    assert code == 0
+    assert "weights     bfloat16\n" in text
+    assert f"label       {command.LABEL}\n" in text
+    assert "site (string)" in text
+    found = json.loads(invoke("inspect", tmp_path / "e", "--json")[1])
+    assert found["version"] == Scorer(tmp_path / "e").version
+    code, _, err = invoke("inspect", tmp_path / "e", "--log", tmp_path / "today.parquet")
+    assert (code, err.partition(":")[2]) == (
+        1,
+        f" --log needs a model that can learn: {tmp_path / 'e'} is an export, which has weights"
+        " alone\n",
+    )
+
+
+def test_an_export_cannot_learn(models: list[Path], tmp_path: Path) -> None:
+    assert invoke("export", models[1], "-o", tmp_path / "e")[0] == 0
+    with pytest.raises(TableFileError, match="is an export, which holds the weights of a model"):
+        ctr.load(tmp_path / "e")

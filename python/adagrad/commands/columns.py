@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from adagrad._text import counted, listed, printable, typed
 from adagrad.commands.terminal import echo
 from adagrad.ctr.diagnosis.words import in_words
+from adagrad.ctr.encoding.column_encoder import ColumnEncoder
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.fields import CALENDAR
 
@@ -240,7 +241,7 @@ def warn_of_empty(logs: Sequence[str], encoder: Encoder) -> Callable[[pa.RecordB
 
     def warn(batch: pa.RecordBatch) -> None:
         nonlocal looked
-        if looked or not isinstance(encoder, HashingEncoder):
+        if looked or not isinstance(encoder, ColumnEncoder):
             return
         looked = True
         if empty := empty_columns(batch, encoder.fields_):

@@ -64,24 +64,24 @@ def evaluate(
     divided by the sum of the labels: 1 is right on average. LOG is as for adagrad train.
     """
     from adagrad.commands.columns import warn_if_unfinished, warn_of_empty
-    from adagrad.ctr.learners import files
     from adagrad.ctr.training import evaluation
     from adagrad.ctr.training.columns import open_for_model
-    from adagrad.ctr.training.state import check_classes, trained_with
+    from adagrad.ctr.training.state import check_classes
+    from adagrad.serving import reading
 
     check_standard_output(logs, [model], given["file_format"])
     use_threads(given["threads"])
-    estimator, extra = files.read(model)
-    trained = trained_with(model, estimator, extra)
-    warn_if_unfinished(model, extra)
+    found = reading.read(model)
+    trained = found.trained
+    warn_if_unfinished(model, found.extra)
     how = reader_options(given, logs)
-    label = label or trained.label or (LIBSVM_LABEL if estimator.encoder is None else None)
+    label = label or trained.label or (None if found.has_columns else LIBSVM_LABEL)
     if label is None:
         raise click.ClickException(
             f"{model} was saved from Python and does not say which column is the label: name it"
             " with --label"
         )
-    check_classes(model, estimator)
+    check_classes(model, found.classes)
     with open_for_model(
         logs,
         trained.features,
@@ -93,7 +93,7 @@ def evaluate(
     ) as log:
         look = warn_of_empty(logs, trained.encoder)
         rate = given["negative_rate"] if isinstance(given["negative_rate"], float) else 1.0
-        scores = evaluation.evaluate(estimator, log, trained.encoder, look, rate)
+        scores = evaluation.evaluate(found.predicts, log, trained.encoder, look, rate)
         skipped = log.skipped
     examples, (weight, positives) = scores.examples, scores.sums[:2].tolist()
     if not examples:

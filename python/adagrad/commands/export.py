@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
-from adagrad._text import counted
+from adagrad._text import counted, listed
 from adagrad.commands.errors import reads_logs
 from adagrad.commands.outputs import Output, check_outputs, overwrite_option
 from adagrad.commands.terminal import echo
 
-__all__ = ["export"]
+__all__ = ["export", "numbers_of", "text_of"]
 
 EXAMPLES = """\b
 Examples:
@@ -23,6 +25,7 @@ Examples:
   adagrad export tuesday.safetensors -o tuesday.score --mix-like monday.score
 """
 
+DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -33,7 +36,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("-o", "--output", type=FILE, required=True, help="Write the export to this file.")
 @click.option(
     "--dtype",
-    type=click.Choice(["float32", "bfloat16", "float16"]),
+    type=click.Choice(list(DTYPES.values())),
     default="float32",
     show_default=True,
     help="How weights are stored. 16 bits halve the file and hardly change predictions.",
@@ -62,3 +65,40 @@ def export(model: Path, output: Path, dtype: str, mix_like: Path | None, overwri
     summary = write_export(model, output, dtype, mix_like=mix_like)  # type: ignore[arg-type]
     size = f"{summary['bytes'] / 2**20:,.1f} MiB"
     echo(f"{output}: {counted(summary['slots'], 'slot')} as {dtype}, {size}", err=True)
+
+
+def numbers_of(path: Path) -> dict[str, Any]:
+    """Return what an export holds, for a program to read."""
+    from adagrad.serving._description import description_of
+    from adagrad.serving.scorer import Scorer
+
+    scorer, found = Scorer(path), description_of(path)
+    return {
+        "class": "export",
+        "kind": scorer.kind,
+        "dtype": found["dtype"],
+        "n_slots": found["n_slots"],
+        "used": found["rows"],
+        "label": scorer.label,
+        "classes": found["classes"],
+        "bias": found["bias"],
+        "offset": scorer.offset,
+        "columns": scorer.columns,
+        "version": scorer.version,
+    }
+
+
+def text_of(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield what an export holds, as names and texts."""
+    found = numbers_of(path)
+    size = path.stat().st_size
+    kind = {"lr": "LogisticRegression", "fm": "FactorizationMachine"}.get(
+        found["kind"], "FieldAwareFactorizationMachine"
+    )
+    yield "export", f"of a {kind}, {path} ({size / 2**20:,.1f} MiB)"
+    yield "version", found["version"]
+    yield "slots", f"{found['n_slots']:,}, of which {found['used']:,} have weights"
+    yield "weights", DTYPES[found["dtype"]]
+    yield "label", found["label"] or "not known"
+    yield "bias", f"{found['bias'] + found['offset']:.5f}"
+    yield "columns", listed([f"{name} ({type_})" for name, type_ in found["columns"].items()])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,14 @@ import numpy as np
 from adagrad._text import counted, listed, metric_texts, printable
 from adagrad.commands import terminal
 from adagrad.commands.errors import reads_logs
+from adagrad.commands.export import numbers_of, text_of
 from adagrad.commands.log_options import LogCommand, log_options, reader_options, use_threads
 from adagrad.commands.outputs import check_standard_output
 from adagrad.commands.terminal import echo
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from rich.console import Console
     from rich.table import Table
 
     from adagrad.ctr.encoding.examples import Examples
@@ -85,9 +87,13 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, as_json: bool, **given
     from adagrad.ctr.learners import files
     from adagrad.ctr.training import insight
     from adagrad.ctr.training.encoders import encoder_of
+    from adagrad.serving._description import is_export
 
     check_standard_output(logs, [model], given["file_format"])
     use_threads(given["threads"])
+    if is_export(model):
+        _show_export(model, logs, as_json)
+        return
     estimator, extra = files.read(model)
     trained = insight.trained_slots(estimator._model)
     found, columns, rows = trained, None, 0
@@ -101,9 +107,10 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, as_json: bool, **given
         return
     console = terminal.console(soft_wrap=True)
     console.width = max(console.width, 100)
-    lines = [*_settings(model, estimator), *_training(model, extra), *_counts(estimator, trained)]
-    for name, text in lines:
-        console.print(f"{name:<12}{printable(text)}", markup=False)
+    _print(
+        console,
+        [*_settings(model, estimator), *_training(model, extra), *_counts(estimator, trained)],
+    )
     if experts := insight.expert_rows(estimator._model):
         table = _plain_table(*insight.EXPERT_HEADS)
         for row in experts:
@@ -263,6 +270,22 @@ def _sample(
     if first is None:
         raise click.ClickException(f"{logs[0]}: no examples")
     return first.x, first.y, insight.features_in_sample(trained.encoder, first.batch)
+
+
+def _print(console: Console, lines: Iterable[Line]) -> None:
+    for name, text in lines:
+        console.print(f"{name:<12}{printable(text)}", markup=False)
+
+
+def _show_export(path: Path, logs: tuple[str, ...], as_json: bool) -> None:
+    if logs:
+        raise click.ClickException(
+            f"--log needs a model that can learn: {path} is an export, which has weights alone"
+        )
+    if as_json:
+        echo(json.dumps(numbers_of(path)))
+    else:
+        _print(terminal.console(soft_wrap=True), text_of(path))
 
 
 def _settings(path: Path, estimator: ClickLearner) -> list[Line]:

@@ -80,16 +80,15 @@ def predict(
     its line is whole and the writer pauses, so that a program can write a row and read its answer.
 
     A log needs the columns that MODEL was trained on, in any order and any format, and no label.
-    MODEL may also be the file of a learner that was trained in Python: with an encoder, the log
-    needs its columns; without one, the log is libsvm and its ids are the columns of the matrix,
-    counted from 0.
+    MODEL may also be an export, or the file of a learner that was trained in Python: with an
+    encoder, the log needs its columns; without one, the log is libsvm and its ids are the columns
+    of the matrix, counted from 0.
     """
     import adagrad._core as _core
     from adagrad.commands.columns import warn_if_unfinished, warn_of_empty
-    from adagrad.ctr.learners import files
     from adagrad.ctr.training.columns import open_for_model
     from adagrad.ctr.training.pipeline import encoded
-    from adagrad.ctr.training.state import trained_with
+    from adagrad.serving import reading
 
     if keep and output is None:
         raise click.ClickException(
@@ -97,9 +96,9 @@ def predict(
         )
     _check_output(model, logs or ("-",), output, given)
     use_threads(given["threads"])
-    estimator, extra = files.read(model)
-    trained = trained_with(model, estimator, extra)
-    warn_if_unfinished(model, extra)
+    found = reading.read(model)
+    trained = found.trained
+    warn_if_unfinished(model, found.extra)
     how = reader_options(given, logs or ("-",))
     kept = list(keep or ())
     with open_for_model(
@@ -118,7 +117,7 @@ def predict(
         with _writer(output, schema) as writer:
             for batch in encoded(log, trained.encoder):
                 warn(batch.batch)
-                p = _core.probabilities(estimator.decision_function(batch.x))[:, 1]
+                p = _core.probabilities(found.predicts.decision_function(batch.x))[:, 1]
                 columns = [batch.batch.column(name) for name in kept]
                 columns.append(pa.array(p.astype("float32")))
                 writer.write_batch(pa.record_batch(columns, schema=schema))

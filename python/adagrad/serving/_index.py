@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from adagrad.serving.export import FORMAT
+from adagrad.serving._description import FORMAT
 from adagrad.tables.tensors import ITEM_BYTES, Tensor, strict_json
 
 __all__ = ["Index", "index_of"]

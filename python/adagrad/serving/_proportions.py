@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from adagrad.tables import files
-from adagrad.tables.tensors import TableFileError, read_tensors, strict_json
+from adagrad.serving._description import description_of
+from adagrad.tables.tensors import TableFileError
 
 if TYPE_CHECKING:
     from adagrad.ctr.learners.model import Model
@@ -52,18 +52,17 @@ class Proportions(NamedTuple):
         OSError
             It cannot be read.
         """
-        with files.open_regular(path, "rb") as file:
-            metadata, _, _ = read_tensors(path, file)
         try:
-            found = strict_json(metadata["model"])["proportions"]
+            found = description_of(path)["proportions"]
             if found is None:
                 return cls(None, 1.0)
             experts, slope = found["experts"], found["slope"]
             numbers = [float(x) for x in (*experts, slope)]
+        except TableFileError:
+            raise
         except (KeyError, TypeError, ValueError) as error:
             raise TableFileError(
-                f"{path} does not say in which proportions it mixes experts: it is not an export,"
-                " or of another version"
+                f"{path} does not say in which proportions it mixes experts"
             ) from error
         if len(experts) != 8 or not all(map(math.isfinite, numbers)):
             raise TableFileError(f"{path} is corrupted: its proportions of experts")

@@ -17,6 +17,7 @@ from adagrad._core import __version__
 from adagrad.ctr.encoding.described import described
 from adagrad.ctr.learners.layouts import new_rows, parts_of_fields
 from adagrad.ctr.learners.stored_rows import row_slices
+from adagrad.serving._description import FORMAT, VERSION
 from adagrad.serving._proportions import Proportions
 from adagrad.tables import files as table_files
 from adagrad.tables.tensors import data_bytes
@@ -33,8 +34,6 @@ Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 Slots = npt.NDArray[np.uint32]
 Dtype = Literal["float32", "bfloat16", "float16"]
-
-FORMAT, VERSION = "adagrad.score", "1"
 
 DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 """The dtypes of weights, and their names in a file."""

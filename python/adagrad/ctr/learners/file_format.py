@@ -370,6 +370,11 @@ def _classes(found: Any) -> Array:
 
 def _check_format(path: StrPath, metadata: dict[str, str]) -> str:
     """Return the version of a format that can be read."""
+    if metadata.get("format") == "adagrad.score":
+        raise TableFileError(
+            f"{path} is an export, which holds the weights of a model and nothing to learn with:"
+            " take the model that it was made of, or adagrad.serving.Scorer to predict"
+        )
     if metadata.get("format") != _FORMAT:
         raise TableFileError(
             f"{path} is a safetensors file, but not of a click learner: its format is"

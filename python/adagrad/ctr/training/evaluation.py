@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any, Protocol, cast
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from adagrad.ctr.learners.estimator import ClickLearner
@@ -14,7 +17,16 @@ from adagrad.ctr.logs.log import Log
 from adagrad.ctr.training.encoders import Encoder, encoder_of
 from adagrad.ctr.training.pipeline import encoded
 
-__all__ = ["Look", "best_of", "evaluate"]
+__all__ = ["Look", "Predictor", "best_of", "evaluate"]
+
+
+class Predictor(Protocol):
+    """A `ClickLearner` or a `Scorer`."""
+
+    def decision_function(self, X: Any) -> npt.NDArray[np.float32]:
+        """Return the log-odds of examples."""
+        ...
+
 
 Look = Callable[[pa.RecordBatch], None]
 """Called with the first batch of a log."""
@@ -27,7 +39,7 @@ def best_of(validation: list[dict[str, float]]) -> int:
 
 
 def evaluate(
-    estimator: ClickLearner,
+    estimator: Predictor,
     log: Log,
     encoder: Encoder | None = None,
     look: Look | None = None,
@@ -39,12 +51,12 @@ def evaluate(
 
     Parameters
     ----------
-    estimator : ClickLearner
+    estimator : ClickLearner or Scorer
         A trained one.
     log : Log
         Opened for it, with a label.
     encoder : Encoder, optional
-        Encodes the log; by default as `encoder_of` says.
+        Encodes the log; by default as `encoder_of` says for a learner.
     look : callable, optional
         Called with the first batch.
     negative_rate : float, default 1.0
@@ -54,7 +66,7 @@ def evaluate(
 
     def batches() -> Iterator[LabeledExamples]:
         first = look
-        for batch in encoded(log, encoder or encoder_of(estimator)):
+        for batch in encoded(log, encoder or encoder_of(cast(ClickLearner, estimator))):
             if first is not None:
                 first(batch.batch)
                 first = None

@@ -108,7 +108,7 @@ class Start:
                 f"{path} holds a training that has stopped after {state['rows']:,} rows of a pass:"
                 " continue it with --resume, before another log begins from it"
             )
-        check_classes(path, estimator)
+        check_classes(path, estimator.classes_.tolist())
         if isinstance(estimator.class_weight, str):
             raise ValueError(
                 f"{path} was trained with class_weight={estimator.class_weight!r}, which needs all"

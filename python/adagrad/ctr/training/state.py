@@ -149,6 +149,7 @@ def _of_python(path: StrPath, estimator: ClickLearner) -> Trained:
     """Return what a log needs for a learner that was trained in Python."""
     import pyarrow as pa
 
+    from adagrad.ctr.encoding.fields import CALENDAR
     from adagrad.ctr.logs.libsvm import IDS, VALUES
     from adagrad.ctr.training.encoders import SlotEncoder
 
@@ -159,9 +160,11 @@ def _of_python(path: StrPath, estimator: ClickLearner) -> Trained:
                 f"{path}: the encoder of the model has seen no columns, because the model learned"
                 " from Examples: fit the encoder on the columns before you save"
             )
-        # Text spells an id as it was; a log without types would turn 007 into 7.
+        # Text spells an id as it was; a log without types would turn 007 into 7. A moment may be
+        # text, and one that is a number may be spelled.
         types = {True: pa.string(), False: pa.float64()}
-        fields = ((name, types[kind == "categorical"]) for name, kind in encoder.fields_.items())
+        texts = ("categorical", CALENDAR)
+        fields = ((name, types[kind in texts]) for name, kind in encoder.fields_.items())
         return Trained(None, pa.schema(fields), encoder)
     if hasattr(estimator, "feature_names_in_") or settings.kind == "ffm":
         raise ValueError(
@@ -172,9 +175,8 @@ def _of_python(path: StrPath, estimator: ClickLearner) -> Trained:
     return Trained(None, ids, SlotEncoder(settings.n_slots, hashes=False))
 
 
-def check_classes(path: StrPath, estimator: ClickLearner) -> None:
-    """Raise ValueError if the labels of a log do not mean the classes of a learner."""
-    classes = estimator.classes_.tolist()
+def check_classes(path: StrPath, classes: list[Any]) -> None:
+    """Raise ValueError if the labels of a log do not mean the two classes of a model."""
     if classes not in ([0, 1], [-1, 1]):
         raise ValueError(
             f"{path}: the classes of the model are {classes[0]!r:.30} and {classes[1]!r:.30}, but"
