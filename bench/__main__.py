@@ -29,6 +29,7 @@ QUESTIONS = {
     "quality": "click learners: one pass with defaults, beside VW, river, scikit-learn, libffm",
     "door": "logs of many columns and files, errors, the check of memory, the digest of a training",
     "distributed": "click learners on Ray: bits, the cost of staleness, failures",
+    "serve": "the server under load, beside FastAPI; --soak MINUTES: models replaced under load",
     "scale": "click learners on Ray: the cost of a batch, beside one process, 64 nodes simulated",
     "keras_fit": "Keras: an update and a training step, ours and Keras's, on each backend",
     "drop_in": "adagrad.torch.Adagrad beside torch.optim.Adagrad: dense, 200 params, sparse",
@@ -80,6 +81,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         type=Path,
         metavar="DIR",
         help="quality: a folder of logs, described in its logs.json; repeatable",
+    )
+    parser.add_argument(
+        "--soak", type=float, metavar="MINUTES", help="serve: only replace models, for so long"
     )
     parser.add_argument("--json", metavar="FILE", help="write every number here")
     parser.add_argument("--picture", metavar="FILE", help="draw the ratios here (needs matplotlib)")

@@ -120,6 +120,8 @@ PEERS = {
     "river": "river",
     "pyarrow": "pyarrow",
     "ray": "Ray",
+    "uvicorn": "uvicorn",
+    "fastapi": "FastAPI",
 }
 
 
