@@ -45,7 +45,7 @@ def log_of(rng, n):
         "tags": [["a", "b", "c"][: rng.integers(0, 4)] for _ in range(n)],
         "time": (1_700_000_000 + 3_000 * rng.integers(0, 99, n)).tolist(),
         "never": [None] * n,
-        "words": [{w: 0.5 for w in "xyz"[: rng.integers(0, 4)]} for _ in range(n)],
+        "words": [dict.fromkeys("xyz"[: rng.integers(0, 4)], 0.5) for _ in range(n)],
     }
 
 
