@@ -23,14 +23,16 @@ import forked_commands
 import kills
 
 PAGE = Path(__file__).parents[2] / "docs" / "daily.md"
-MODELS = ("model.safetensors", "served.safetensors")
+MODEL, SERVED = MODELS = ("model.safetensors", "served.score")
 
 
 def contents(folder: Path) -> dict[str, object]:
-    """Return the tensors of the models that are there, and what was measured."""
-    found: dict[str, object] = {
-        name: command.tensors(folder / name) for name in MODELS if (folder / name).exists()
-    }
+    """Return the tensors of the model, the export, and what was measured."""
+    found: dict[str, object] = {}
+    if (folder / MODEL).exists():
+        found[MODEL] = command.tensors(folder / MODEL)
+    if (folder / SERVED).exists():
+        found[SERVED] = (folder / SERVED).read_bytes()
     for path in sorted((folder / "quality").glob("*.json")):
         found[path.name] = json.loads(path.read_text())
     return found
@@ -65,7 +67,7 @@ def main() -> None:
             finish(script, *logs[: number + 1], env=env, cwd=whole)
             legal.append(contents(whole))
         took = time.monotonic() - began
-        assert all(len(found[name]) > 1 for found in legal for name in MODELS)
+        assert all(found[MODEL] and found[SERVED] for found in legal)
         assert [*legal[-1]] == [*MODELS, *(f"{log.name}.json" for log in logs)]
         place = new_folder(folder, 0)
         for seed in seeds:
