@@ -86,8 +86,67 @@ def test_a_trained_model_that_learns_on_in_python(tmp_path: Path, tsv: Path) -> 
     for path in (model, twice):
         code, out, _ = invoke("evaluate", path, tsv, "--json")
         assert (code, json.loads(out)["examples"]) == (0, 3_000)
+    code, out, _ = invoke("inspect", twice, "--json")
+    runs = json.loads(out)["history"]
+    assert [run["by"] for run in runs] == ["train", "python", "python"]
+    assert [run["examples"] for run in runs] == [3_000] * 3
+    assert runs[0]["log"]["names"] == ["log.tsv"]
+    assert runs[0]["progressive"]["logloss"] > runs[2]["progressive"]["logloss"] > 0
     said = refused("train", tsv, "-l", LABEL, "-m", model, "--bits", 14, "--resume", "-q")
-    assert "saved from Python, so training cannot resume from it" in said
+    assert "saved from Python, so training cannot resume from it: give --init" in said
+
+
+@pytest.mark.parametrize("kind", LEARNERS)
+def test_a_learner_that_learns_on_from_the_command(tmp_path: Path, tsv: Path, kind: str) -> None:
+    """A model from Python gets the label, and has the bits of `partial_fit`."""
+    model, day = tmp_path / "m", write(tmp_path / "day.tsv", clicks(2_000, seed=2))
+    half = LEARNERS[kind](encoder=HashingEncoder(bits=10))
+    half.fit(FEATURES.slice(0, 1_024), Y[:1_024]).save(model)
+    arguments = ("train", day, "--init", model, "-m", model)
+    assert "does not say which column is the label: name it with --label" in refused(*arguments)
+    code, _, err = invoke(*arguments, "-l", LABEL)
+    assert code == 0, err
+    assert "beginning from" in err
+    learned = clicks(2_000, seed=2)
+    half.partial_fit(learned.drop_columns([LABEL]), learned.column(LABEL).to_numpy())
+    assert_same_bits(predicted(model, tsv), probabilities(half, FEATURES))
+    code, out, _ = invoke("evaluate", model, tsv, "--json")
+    assert (code, json.loads(out)["examples"]) == (0, 3_000)
+    code, out, _ = invoke("inspect", model, "--json")
+    assert [(run["by"], run["examples"]) for run in json.loads(out)["history"]] == [
+        ("python", 1_024),
+        ("train", 2_000),
+    ]
+    code, _, err = invoke(*arguments, "--resume", "-q")
+    assert (code, err) == (0, "")
+    assert load(model).n_examples_ == 3_024
+
+
+def test_a_matrix_learns_on_from_libsvm(tmp_path: Path) -> None:
+    x = scipy.sparse.random(300, 50, 0.1, "csr", np.float32, random_state=3)
+    y = np.random.default_rng(7).integers(0, 2, 300)
+    learner = LogisticRegression(lr=0.2).partial_fit(x[:128], y[:128])
+    learner.save(tmp_path / "m")
+    dump_svmlight_file(x[128:], y[128:], str(tmp_path / "log.libsvm"))
+    arguments = ("train", tmp_path / "log.libsvm", "-l", "y", "--init", tmp_path / "m")
+    assert invoke(*arguments, "-m", tmp_path / "new", "-q") == (0, "", "")
+    learner.partial_fit(x[128:], y[128:])
+    assert_same_bits(load(tmp_path / "new").coef_, learner.coef_)
+
+
+def test_what_cannot_learn_on_from_the_command(tmp_path: Path, tsv: Path) -> None:
+    model, new = tmp_path / "m", tmp_path / "new"
+    arguments = ("train", tsv, "-l", LABEL, "--init", model, "-m", new)
+    learner = LogisticRegression(lr=0.2, encoder=HashingEncoder(bits=12), class_weight="balanced")
+    learner.fit(FEATURES, Y).save(model)
+    assert "was trained with class_weight='balanced'" in refused(*arguments)
+    learner.set_params(class_weight=None).fit(FEATURES, np.array(["no", "yes"])[Y]).save(model)
+    assert "the classes of the model are 'no' and 'yes'" in refused(*arguments)
+    LogisticRegression(lr=0.2, encoder=HashingEncoder(bits=12)).fit(
+        HashingEncoder(bits=12).fit_transform(FEATURES), Y
+    ).save(model)
+    assert "the encoder of the model has seen no columns" in refused(*arguments)
+    assert not new.exists()
 
 
 def test_the_types_of_the_log_stay(tmp_path: Path) -> None:

@@ -67,13 +67,18 @@ def call(*arguments: object) -> None:
             raise
 
 
-def in_a_fork(work: Callable[[], None], ready: int | None = None) -> int:
-    """Start a process that works, quietly, and says when it begins; return its id."""
+def in_a_fork(work: Callable[[], None], ready: int | None = None, group: int | None = None) -> int:
+    """Start a process that works, quietly, and says when it begins; return its id.
+
+    It may join a process group.
+    """
     child = os.fork()
     if child:
         return child
     code = 1
     try:
+        if group is not None:
+            os.setpgid(0, group)
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
         os.dup2(null, 2)

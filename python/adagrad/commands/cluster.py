@@ -110,7 +110,7 @@ def training_on_ray(
     given: dict[str, Any], log: Log, options: Options, how_long: dict[str, Any]
 ) -> Training:
     """Return a training on the cluster."""
-    from adagrad.ctr.training.run import checkpoint_of
+    from adagrad.ctr.training.checkpoint import checkpoint_of
     from adagrad.distributed import Cluster
     from adagrad.distributed.command import RayTraining
 

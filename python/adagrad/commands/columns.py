@@ -37,6 +37,7 @@ __all__ = [
     "empty_columns",
     "features_in_words",
     "is_number",
+    "left_out_lines",
     "numeric_names",
     "repetition",
     "texts_of_moments",
@@ -151,6 +152,30 @@ def unread_lines(log: Log) -> list[str]:
         return []
     first = next(iter(log.unread.values()))
     return [f"not read, because {log.paths[0]} lacks them: {listed([*log.unread])} (in {first})"]
+
+
+def left_out_lines(log: Log, options: Options, **how: Any) -> list[str]:
+    """Return a line about the columns of a log that its model does not have, if there are any.
+
+    Parameters
+    ----------
+    log : Log
+        Opened for the model.
+    options : Options
+        Those of the model.
+    **how
+        As for `open_log`.
+    """
+    from adagrad.ctr.logs.opening import open_log
+
+    if options.columns is not None or log.sources[0].pipe is not None:
+        return []
+    with open_log(log.paths[0], label=None, **how) as every:
+        known = {*log.schema.names, *options.ignore}
+        names = [name for name in every.schema.names if name not in known]
+    if not names or log.sources[0].format == "libsvm":
+        return []
+    return [f"not read, because they are no features of the model: {listed(names)}"]
 
 
 # -- doubts ---------------------------------------------------------------------------------------

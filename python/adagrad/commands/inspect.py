@@ -77,7 +77,8 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, as_json: bool, **given
     The rate of a feature is the effective learning rate of its next step. It falls with every
     gradient, so it is large for features that the model has rarely seen. A mixture, which --lr auto
     trains, has several; it shows the variance of the weight in its Bayesian expert instead, and the
-    weights and the logloss of its experts.
+    weights and the logloss of its experts. Of a model that has learned several logs one after
+    another, each run is a line, with the logloss of its predictions before learning.
 
     A model stores slots, not the values of features, so by default only the fields of a slot are
     shown. With --log, the features in a sample of a log are shown by name, with their counts. If
@@ -87,6 +88,8 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, as_json: bool, **given
     from adagrad.ctr.learners import files
     from adagrad.ctr.training import insight
     from adagrad.ctr.training.encoders import encoder_of
+    from adagrad.ctr.training.history import with_last_run
+    from adagrad.ctr.training.state import saved_training
     from adagrad.serving._description import is_export
 
     check_standard_output(logs, [model], given["file_format"])
@@ -102,8 +105,11 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, as_json: bool, **given
         x, y, names = _sample(model, logs, estimator, extra, given)
         found, rows = insight.sampled_slots(estimator._model, x), len(x)
         columns = _contributions(estimator, x, y)
+    saved_training(model, extra)  # raises for what is damaged
+    history = with_last_run(model, estimator, extra)
     if as_json:
-        echo(json.dumps(_as_json(estimator, trained, found, names, columns, top)))
+        shown = _as_json(estimator, trained, found, names, columns, history, top)
+        echo(json.dumps(shown))
         return
     console = terminal.console(soft_wrap=True)
     console.width = max(console.width, 100)
@@ -117,6 +123,9 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, as_json: bool, **given
             table.add_row(*row)
         console.print()
         console.print(table)
+    if len(history) > 1:
+        console.print()
+        console.print(_runs(history))
     console.print()
     console.print(_calibration(estimator))
     if columns is not None:
@@ -145,6 +154,19 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, as_json: bool, **given
                 " --log LOG shows those of a log.",
                 markup=False,
             )
+
+
+def _runs(history: list[dict[str, Any]]) -> Table:
+    """Return a table of the runs that have trained a model, the last one at the end."""
+    from rich.markup import escape
+
+    from adagrad.ctr.training.history import HEADS, run_texts
+
+    table, number = _plain_table(*HEADS), 0
+    for entry in history:
+        number += entry["runs"]
+        table.add_row(*(escape(printable(text)) for text in run_texts(number, entry)))
+    return table
 
 
 def _calibration(estimator: ClickLearner) -> Table:
@@ -185,10 +207,12 @@ def _as_json(
     found: Slots,
     names: dict[int, list[tuple[str, Any]]],
     columns: Contributions | None,
+    history: list[dict[str, Any]],
     top: int,
 ) -> dict[str, Any]:
     """Return what is shown, as JSON can hold it; what is not finite is null."""
     from adagrad.ctr.training import insight
+    from adagrad.ctr.training.history import run_as_json
 
     model = estimator._model
     settings, mixture = model.settings, model.mixture
@@ -211,6 +235,7 @@ def _as_json(
             {"predicted": predicted, "observed": observed, "examples": weight}
             for predicted, observed, weight in zip(*(x.tolist() for x in calibration), strict=True)
         ],
+        "history": [run_as_json(entry) for entry in history],
         "contributions": None
         if columns is None
         else {**columns._asdict(), "columns": [one._asdict() for one in columns.columns]},
@@ -318,7 +343,10 @@ def _training(model: Path, extra: Any) -> list[Line]:
 
     state = saved_training(model, extra)
     if state is None:
-        return [("saved", "from Python, not by adagrad train")]
+        columns = extra.get("columns") if isinstance(extra, dict) else None
+        label = columns.get("label") if isinstance(columns, dict) else None
+        lines = [("saved", "from Python, not by adagrad train")]
+        return lines if label is None else [("label", str(label)), *lines]
     files = [name for name, *_ in state["log"]]
     shown = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if files[3:] else "")
     passes = counted(state["pass"], "complete pass", "complete passes")

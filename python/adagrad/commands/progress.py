@@ -158,6 +158,7 @@ def print_summary(console: Console, training: Training, progress: TrainingProgre
     from rich import box
     from rich.table import Table
 
+    from adagrad.ctr.training.curve import metrics_at
     from adagrad.ctr.training.sample import order_text
 
     assert training.progressive is not None
@@ -166,20 +167,26 @@ def print_summary(console: Console, training: Training, progress: TrainingProgre
     table.add_column("", no_wrap=True)
     for heading in ("examples", "logloss", "NE", "AUC", "calibration"):
         table.add_column(heading, justify="right", no_wrap=True)
+    if training.start is not None and training.learned > 0:
+        count = f"{training.learned_in_first_pass:,}"
+        table.add_row("progressive, this log", count, *metric_texts(metrics_at(training.scores)))
     count = f"{int(training.curve[-1][0]):,}" if training.curve else ""
-    table.add_row("progressive, first pass", count, *metric_texts(metrics))
+    title = "progressive, first pass" if training.start is None else "progressive, all logs"
+    table.add_row(title, count, *metric_texts(metrics))
     for number, found in enumerate(training.validation, start=1):
         count = f"{training.board.examples:,}" if training.board else ""
         table.add_row(f"validation, pass {number}", count, *metric_texts(found))
     console.print()
     console.print(table)
-    examples = counted(training.examples, "example")
+    examples = counted(training.learned, "example")
     passes = counted(training.pass_number, "pass", "passes")
     per_second = progress.rate(training)  # 0 if the training was complete before
     speed = f", {per_second:,.0f} rows/s" if per_second else ""
     rate = getattr(training.estimator, "lr_", None)  # a mixture has none
     lr = "auto" if rate is None else f"{rate:g}"
-    lines = [f"\n{examples} in {passes}{speed}; lr {lr}; {training.path}"]
+    before = counted(training.learned_before, "example")
+    after = f" after {before} of earlier logs" if training.learned_before else ""
+    lines = [f"\n{examples} in {passes}{after}{speed}; lr {lr}; {training.path}"]
     if rate is None:
         mixed = (f"{x['weight']:.2f} {x['name']}" for x in training.estimator.experts_)
         lines.append(f"mixed: {', '.join(mixed)}")

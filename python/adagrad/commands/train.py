@@ -178,12 +178,12 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
     With --init, a model learns day after day: after two days, it has the bits of a model that has
     learned both in one run. If --model is the file of --init, it is replaced when all is learned;
     until then, checkpoints go to a file beside it whose name ends in .checkpoint, from which
-    --resume continues. --resume also leaves a model alone that has learned this very log last, so
+    --resume continues. It also leaves a model alone whose last run has learned exactly this log, so
     that a job may be repeated after a crash. adagrad inspect shows the runs.
     """
     from adagrad.commands import terminal
     from adagrad.commands.cluster import check_cluster, training_on_ray
-    from adagrad.commands.columns import column_lines, doubts
+    from adagrad.commands.columns import column_lines, doubts, left_out_lines
     from adagrad.commands.progress import TrainingProgress, print_summary
     from adagrad.ctr.training.columns import open_for_model
     from adagrad.ctr.training.run import Training
@@ -233,6 +233,8 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
 
         if not given["quiet"]:
             understood = column_lines(log, options, training.encoder)
+            if start is not None:
+                understood += left_out_lines(log, options, **how)
             for line in [*repeated(click.get_current_context()), *understood]:
                 console.print(printable(line), markup=False)
         validates = bool(given["validate"]) or kept > 0
@@ -274,14 +276,14 @@ def _check_files(given: dict[str, Any], logs: tuple[str, ...]) -> None:
         replace["resume"], init = True, None
     check_outputs(outputs, logs=read, files=[init], file_format=given["file_format"], **replace)
     if given["ray"] is not None:
-        from adagrad.ctr.training.run import checkpoint_of
+        from adagrad.ctr.training.checkpoint import checkpoint_of
 
         check_checkpoint(checkpoint_of(given["model"]), read, outputs, **replace)
 
 
 def _check_checkpoint(given: dict[str, Any]) -> None:
     """Refuse to begin again from a model from which an interrupted training began."""
-    from adagrad.ctr.training.run import checkpoint_of
+    from adagrad.ctr.training.checkpoint import checkpoint_of
 
     path = checkpoint_of(given["model"])
     if path.is_dir():

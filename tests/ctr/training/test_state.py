@@ -79,6 +79,51 @@ def test_what_a_damaged_training_says_of_the_order(trained: Path, ordered: objec
         saved_training(trained, {"training": {**extra["training"], "ordered": ordered}})
 
 
+def begun(trained: Path, log: Path) -> Path:
+    path = trained.with_name("begun")
+    if not path.exists():
+        code, _, err = invoke("train", log, "--init", trained, "-m", path, "-q")
+        assert code == 0, err
+    return path
+
+
+def run_with(**changes: object) -> list[dict]:
+    entry = {"when": "", "by": "train", "examples": 1, "passes": 1, "runs": 1}
+    return [{**entry, "scores": [1.0] * 5, "log": None, "options": {}, **changes}]
+
+
+INIT_DAMAGE = {
+    "model": (None, 5),
+    "examples": (-1, 1.5),
+    "scores": ([], [1, 2, 3, 4, 5], None),
+    "changed": ([], None),
+    "history": (
+        *(None, {}, [5], [{}]),
+        *(run_with(by="hand"), run_with(when=5), run_with(examples=-1), run_with(runs=1.5)),
+        *(run_with(scores=[0.5]), run_with(options=[]), run_with(log=5), run_with(log={})),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", INIT_DAMAGE)
+def test_what_a_damaged_training_says_of_its_start(trained: Path, log: Path, name: str) -> None:
+    path = begun(trained, log)
+    _, extra = files.read(path)
+    state = saved_training(path, extra)
+    assert state is not None
+    for value in INIT_DAMAGE[name]:
+        changed = {**state, "init": {**state["init"], name: value}}
+        with pytest.raises(TableFileError, match="is corrupted: what it says of its training: "):
+            saved_training(path, {"training": changed})
+    del changed["init"][name]
+    with pytest.raises(TableFileError, match="init is "):
+        saved_training(path, {"training": changed})
+    good = run_with(log={"names": ["a"], "files": 2, "bytes": None, "hash": "0"})
+    saved_training(path, {"training": {**state, "init": {**state["init"], "history": good}}})
+    with pytest.raises(TableFileError, match="history is "):
+        saved_training(path, {"history": INIT_DAMAGE["history"][0]})
+
+
 @pytest.mark.parametrize("training", [None, [], "x", 5, {}])
 def test_no_training(trained: Path, training: object) -> None:
     with pytest.raises(TableFileError, match="what it says of its training: training"):

@@ -288,6 +288,18 @@ class Mixture:
         columns = {"experts": _WEIGHTS, "experts.accumulators": _SUMS}
         return {name: self.rows[:, some] for name, some in columns.items()}
 
+    def halve(self, slots: Slots) -> None:
+        """Halve the accumulators of some slots, their scale and those of the bias.
+
+        They are those of a mixture that forgets, in whose other slots this was done before. It
+        changes no bit of what they mean.
+        """
+        self._forget()
+        self.rows[slots, _SUMS] *= np.float32(0.5)
+        if self.bias is not None:
+            self.bias[_SUMS] *= np.float32(0.5)
+        self._fields["scale"] *= 0.5
+
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """Return the rest of the state, as views."""
         self._forget()

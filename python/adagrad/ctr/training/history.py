@@ -17,13 +17,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import adagrad._core as _core
+from adagrad._text import metric_texts
 from adagrad.ctr.learners.progressive import Progressive
-from adagrad.ctr.training.curve import PLAIN
+from adagrad.ctr.training.curve import PLAIN, metrics_at
+from adagrad.ctr.training.options import as_typed
 
 if TYPE_CHECKING:
     from adagrad.ctr.learners.estimator import ClickLearner
 
-__all__ = ["check_history", "date_of", "hash_of_log", "scores_between", "with_last_run"]
+__all__ = [
+    "HEADS",
+    "check_history",
+    "is_scores",
+    "run_as_json",
+    "run_texts",
+    "scores_between",
+    "with_last_run",
+]
 
 MOST = 1_000
 """Entries of a history. Of more, the first two become one."""
@@ -32,6 +42,9 @@ Entry = dict[str, Any]
 
 NAMES = 3
 """Names of files in an entry."""
+
+HEADS = ("run", "learned", "examples", "logloss", "NE", "AUC", "calibration")
+"""Headings of `run_texts`."""
 
 
 def date_of(path: str | os.PathLike[str]) -> str:
@@ -105,6 +118,39 @@ def with_last_run(path: str | os.PathLike[str], estimator: ClickLearner, extra: 
     return _limited([*init.get("history", []), entry])
 
 
+def run_texts(number: int, entry: Entry) -> list[str]:
+    """Return the numbers of a run as text, under `HEADS`.
+
+    Parameters
+    ----------
+    number : int
+        Of the run, from 1; of several in one entry, the last one.
+    entry : dict
+        From `with_last_run`.
+    """
+    first = number - entry["runs"] + 1
+    log, by = entry["log"], "from Python" if entry["by"] == "python" else ""
+    if log is not None:
+        more = log["files"] - len(log["names"])
+        by = ", ".join(log["names"]) + (f" and {more:,} more" if more else "")
+    changed = [as_typed(name, value) for name, value in entry["options"].items()]
+    if entry["passes"] > 1:
+        changed.append(f"{entry['passes']} passes")
+    which = f"{number}" if first == number else f"{first} to {number}"
+    return [
+        f"{which}  {'; '.join([by or 'several logs', *changed])}",
+        f"{entry['when'][:10]} {entry['when'][11:16]}",
+        f"{entry['examples']:,}",
+        *metric_texts(metrics_at(entry["scores"])),
+    ]
+
+
+def run_as_json(entry: Entry) -> dict[str, Any]:
+    """Return a run as `adagrad inspect --json` prints it: with its metrics by name."""
+    shown = {name: value for name, value in entry.items() if name != "scores"}
+    return {**shown, "progressive": metrics_at(entry["scores"])}
+
+
 def check_history(history: Any) -> None:
     """Raise a TypeError if this is not a history."""
     if not isinstance(history, list) or not all(map(_is_entry, history)):
@@ -120,7 +166,7 @@ def _of_python(path: Any, estimator: ClickLearner, history: Sequence[Entry]) -> 
     for entry in history:
         scores = [one - other for one, other in zip(scores, entry["scores"], strict=False)]
     auc = math.nan if history else estimator._model.progressive.metrics()["auc"]
-    passes = getattr(estimator, "n_passes_", 1)
+    passes = 1 if history else getattr(estimator, "n_passes_", 1)
     entry = {"when": date_of(path), "by": "python", "examples": examples, "passes": passes}
     return [{**entry, "scores": [*scores, auc], "log": None, "options": {}, "runs": 1}]
 

@@ -19,7 +19,8 @@ import pyarrow as pa
 import adagrad.ctr.encoding.columns
 import adagrad.ctr.encoding.deciding  # noqa: F401
 from adagrad.ctr.encoding.examples import Examples
-from adagrad.ctr.learners.labeled import LabeledExamples
+from adagrad.ctr.encoding.matrix_rows import examples_of
+from adagrad.ctr.learners.labeled import LabeledExamples, joined
 from adagrad.ctr.logs.log import Log, Position
 from adagrad.ctr.logs.prefetch import Prefetcher
 from adagrad.ctr.training.encoders import Encoder
@@ -79,6 +80,12 @@ class Encoded(NamedTuple):
         weights = None if self.weights is None else self.weights[:rows]
         some = self.batch.slice(0, rows)
         return Encoded(self.x[:rows], y, some, position, self.skipped, weights=weights)
+
+    def joined(self, other: Encoded) -> Encoded:
+        """Return a labeled batch with the one that follows; `batch` is that of the other one."""
+        both = joined([self.labeled(), other.labeled()])
+        x, y, weights = examples_of(both.x), both.y, both.weights
+        return Encoded(x, y, other.batch, other.position, other.skipped, weights=weights)
 
     def after(self, rows: int) -> Encoded:
         """Return the batch without its first rows."""

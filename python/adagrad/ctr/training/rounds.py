@@ -1,24 +1,75 @@
-"""The batches of a pass, cut so that a training that stops in it can go on with the same bits.
+"""The batches of a pass, cut so that a training resumes with the same bits.
 
 A model learns its examples in rounds, whose ends depend on the number of examples alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Generator, Iterator
+from typing import NamedTuple
 
 from adagrad.ctr.logs.rows import LogError
 from adagrad.ctr.training.curve import ROUND
 from adagrad.ctr.training.pipeline import Encoded
 from adagrad.ctr.training.stop import Interrupted, Stop
 
-__all__ = ["up_to_the_last_round"]
+__all__ = ["Part", "rechunked", "up_to_the_last_round"]
+
+
+def rechunked(
+    batches: Generator[Encoded, None, None], rows: int, learned: int
+) -> Generator[Encoded, None, None]:
+    """Yield the rows of a log in the batches of one run over all logs that a model has learned.
+
+    Parameters
+    ----------
+    batches : generator of Encoded
+    rows : int
+        Rows of a batch.
+    learned : int
+        Examples that the model has learned before. The number of all of them is a multiple of
+        `rows` at the end of each batch but the last one.
+    """
+    held: Encoded | None = None
+    with contextlib.closing(batches):
+        try:
+            for following in batches:
+                batch = following if held is None else held.joined(following)
+                while (room := rows - learned % rows) <= len(batch.x):
+                    yield batch if room == len(batch.x) else batch.before(room)
+                    learned += room
+                    batch = batch.after(room)
+                held = batch if len(batch.x) else None
+        except LogError:
+            if held is not None:
+                yield held
+            raise
+        if held is not None:
+            yield held
+
+
+class Part(NamedTuple):
+    """A batch to learn.
+
+    Attributes
+    ----------
+    batch : Encoded
+    is_whole : bool
+        Whether no error has cut it.
+    is_last : bool
+        Whether the log ends with it. This may be False if it ends with a round.
+    """
+
+    batch: Encoded
+    is_whole: bool = True
+    is_last: bool = False
 
 
 def up_to_the_last_round(
     batches: Iterator[Encoded], rows: int, learned: Callable[[], int], stop: Stop
-) -> Generator[tuple[Encoded, bool], None, None]:
-    """Yield the batches, and whether each is whole; then raise the error that ends them.
+) -> Generator[Part, None, None]:
+    """Yield the batches; then raise the error that ends them.
 
     Of the batch before an error, only the whole rounds are yielded. From there, training resumes
     with the bits of a training without the error.
@@ -44,7 +95,7 @@ def up_to_the_last_round(
             except (LogError, Interrupted) as raised:
                 error = raised
         if error is not None:
-            yield batch.before(max(0, len(batch.x) - beyond)), False
+            yield Part(batch.before(max(0, len(batch.x) - beyond)), is_whole=False)
             raise error
-        yield batch, True
+        yield Part(batch, is_last=bool(may_be_last) and following is None)
         batch = following if may_be_last else stop.wait(batches)

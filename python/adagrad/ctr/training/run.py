@@ -13,7 +13,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from adagrad._atomic import move, resolved
 from adagrad._text import broken_rows, counted, listed
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.looks import LOOK
@@ -21,6 +20,7 @@ from adagrad.ctr.learners import files
 from adagrad.ctr.learners.progressive import Progressive
 from adagrad.ctr.logs.log import Log
 from adagrad.ctr.logs.rows import LogError
+from adagrad.ctr.training.checkpoint import Checkpoint
 from adagrad.ctr.training.columns import feature_columns, schema_from_text, schema_to_text
 from adagrad.ctr.training.curve import batch_cuts, extended_curve
 from adagrad.ctr.training.digest import hash_of
@@ -30,25 +30,14 @@ from adagrad.ctr.training.history import scores_between
 from adagrad.ctr.training.identity import log_identity
 from adagrad.ctr.training.options import Options
 from adagrad.ctr.training.pipeline import Encoded, HashOf, encoded
-from adagrad.ctr.training.resume import (
-    FirstPass,
-    ResumeError,
-    check_same_start,
-    check_same_training,
-)
-from adagrad.ctr.training.rounds import up_to_the_last_round
+from adagrad.ctr.training.resume import FirstPass, check_same_training
+from adagrad.ctr.training.rounds import Part, rechunked, up_to_the_last_round
 from adagrad.ctr.training.sample import relearned
 from adagrad.ctr.training.start import Start
-from adagrad.ctr.training.state import saved_training, trained_with
 from adagrad.ctr.training.stop import Interrupted, Stop
+from adagrad.ctr.training.unfinished import Unfinished, round_start
 
-__all__ = ["Training", "checkpoint_of"]
-
-
-def checkpoint_of(model: Path) -> Path:
-    """Return the file or directory beside a model file that its training resumes from."""
-    model = resolved(model)
-    return model.with_name(f"{model.name}.checkpoint")
+__all__ = ["Training"]
 
 
 class Training:
@@ -110,21 +99,25 @@ class Training:
     ) -> None:
         self.log, self.options, self.path = log, options, Path(path)
         self.start = start
-        is_same = start is not None and start.is_file(self.path)
-        self._file = checkpoint_of(self.path) if is_same else self.path
+        self._checkpoint = Checkpoint(self.path, start)
         self.log_identity = log_identity(log)
         self.passes, self.checkpoint_every = passes, checkpoint_every
         self.early_stop = early_stop
         self.encoder: Encoder
+        self._to_finish: Unfinished | None = None  # the round that the run before ended in
+        self._unfinished: Unfinished | None = None  # that in which this one ends
         if start is not None:
             self.estimator, self.encoder = start.estimator, start.encoder
-            self._is_prepared = True
+            self._is_prepared, self._to_finish = True, start.unfinished
         else:
             self.estimator = options.estimator(log.schema)
             self.encoder = self.estimator.encoder or SlotEncoder(1 << options.bits)
             self._is_prepared = self.estimator.encoder is None
         self.pass_number = self.rows = 0
-        self.curve: list[list[float]] = []
+        of_start = None if start is None else start.state
+        self.curve: list[list[float]] = [] if of_start is None else of_start["curve"]
+        # The examples that the progressive metrics are of.
+        self._counted_before = int(self.curve[-1][0]) if self.curve else self.learned_before
         self.skipped: dict[str, int] = {}
         self.validation: list[dict[str, float]] = []
         self.ordered: dict[str, int] | None = None
@@ -151,7 +144,7 @@ class Training:
 
         The file of `start` is replaced only at the end, by the checkpoint.
         """
-        return self._file
+        return self._checkpoint.path
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -172,12 +165,20 @@ class Training:
         """Examples learned in all passes, also by a model that one of a sample has replaced."""
         if not hasattr(self.estimator, "classes_"):
             return 0
-        return int(self.curve[-1][0]) if self._is_of_sample else self.estimator._model.examples
+        if self._is_of_sample:
+            return self.learned_before + self.learned_in_first_pass
+        return self.estimator._model.examples
 
     @property
     def learned(self) -> int:
         """Examples of this log that are learned, in all passes."""
         return self.examples - self.learned_before
+
+    @property
+    def learned_in_first_pass(self) -> int:
+        """Examples of the first pass over this log."""
+        counted = int(self.curve[-1][0]) if self.curve else 0
+        return counted - self._counted_before
 
     @property
     def scores(self) -> list[float]:
@@ -213,27 +214,16 @@ class Training:
         ResumeError
             The file was trained with other options, on another log or from another model.
         """
-        path = self._file
-        if self.start is not None and not path.exists():
-            if not self.start.has_learned(self.log_identity):
-                return
-            path = self.path
-        estimator, extra = files.read(path)
-        state = saved_training(path, extra)
-        if state is None:
-            raise ResumeError(
-                f"{path} was not written by adagrad train but saved from Python, so training"
-                " cannot resume from it: learn on in Python, with load and partial_fit, or choose"
-                " another --model"
-            )
-        if path == self._file:
-            check_same_start(path, state, self.start)
+        saved = self._checkpoint.read(self.log_identity)
+        if saved is None:
+            return
+        path, estimator, encoder, state, is_other = saved
         in_first_pass = state["pass"] == 0 and "learned" in state
         types = self.log.schema
         if self.start is None:
             self._keep_types(estimator.encoder)
-        # A row that is repaired or added may change what the samples say.
         if in_first_pass and self.start is None:
+            # A row that is repaired or added may change what the samples say.
             if state["rows"] < LOOK:
                 self.prepare()
             self.log.keep_types(schema_from_text(state["schema"]))
@@ -250,13 +240,14 @@ class Training:
             # With the same reasons as a training of all rows.
             estimator.encoder = estimator.encoder_ = self.encoder
         self._first_pass.resume(path, state)
-        self._is_prepared = True
-        self.estimator = estimator
-        self.encoder = trained_with(path, estimator, extra).encoder
+        self._is_prepared, self._to_finish = True, None
+        self.estimator, self.encoder = estimator, encoder
         self.pass_number, self.rows = state["pass"], state["rows"]
         self.curve, self.validation = state["curve"], state["validation"]
         self.skipped, self.ordered = state["skipped"], state.get("ordered")
         self._saved = self.examples
+        if is_other:  # which is complete
+            self.start, self.passes = None, self.pass_number
 
     def run(
         self,
@@ -294,11 +285,10 @@ class Training:
         while not self.is_complete:
             batches = self._batches()
             try:
-                of_rounds = up_to_the_last_round(
-                    batches, self.log.rows, lambda: self.examples, stop
-                )
-                for batch, is_whole in of_rounds:
-                    self._learn(batch, show, is_whole)
+                for part in up_to_the_last_round(
+                    batches, self.log.rows, lambda: self._learned_or_held, stop
+                ):
+                    self._learn(part, show)
                     due = self.examples - self._saved >= self.checkpoint_every
                     if due and not self.best_pass:
                         self.save()
@@ -325,17 +315,24 @@ class Training:
             show(self)
         if self.best_pass not in (0, self.pass_number):
             self._load_best()
-        if self._file != self.path and self._file.exists():
-            move(self._file, self.path)
+        self._checkpoint.publish()
 
     def _batches(self) -> Generator[Encoded, None, None]:
         """Return the rest of the pass."""
         if self._is_checking:
-            return self._first_pass.rest(self._encoded(), self.log_identity)
-        return self._encoded(self.rows, None if self.pass_number else hash_of)
+            batches = self._first_pass.rest(self._encoded(), self.log_identity)
+        else:
+            batches = self._encoded(self.rows, None if self.pass_number else hash_of)
+        if self.start is None or self.pass_number:
+            return batches
+        return rechunked(batches, self.log.rows, self._learned_or_held)
 
     def _encoded(self, start: int = 0, of: HashOf | None = None) -> Generator[Encoded, None, None]:
         return encoded(self.log, self.encoder, start, of, self.estimator.negative_rate)
+
+    @property
+    def _learned_or_held(self) -> int:
+        return self.examples + (0 if self._to_finish is None else len(self._to_finish.examples))
 
     @property
     def _is_checking(self) -> bool:
@@ -362,34 +359,44 @@ class Training:
         return bool(best) and len(self.validation) - best >= (self.early_stop or 0)
 
     def _load_best(self) -> None:
-        self.estimator, _ = files.read(self._file)
+        self.estimator, _ = files.read(self._checkpoint.path)
         self.encoder = encoder_of(self.estimator)
 
-    def _learn(
-        self, batch: Encoded, show: Callable[[Training], None], is_whole: bool = True
-    ) -> None:
+    def _learn(self, part: Part, show: Callable[[Training], None]) -> None:
         """Learn a batch, cut where the curve has a point; one is at the end of a whole batch."""
+        batch = part.batch
         if not len(batch.x):
             return
         if self.sample is None:
             self.sample = batch.batch
             if self._look is not None:
                 self._look(self.sample)
-        examples, start = batch.labeled(self._of_classes), 0
-        has_point = is_whole or len(batch.x) in batch_cuts(self.examples, len(batch.x) + 1)[:-1]
         if self.pass_number == 0:
             self._first_pass.add(batch)
-        for end in batch_cuts(self.examples, len(batch.x)):
-            part = examples[start:end]
+        examples, start = batch.labeled(self._of_classes), 0
+        if self._to_finish is not None:
+            examples, self._to_finish = self._to_finish.followed_by(examples), None
+        seen, rows = self.examples, len(examples)
+        points = batch_cuts(seen, rows)
+        last_round = rows
+        if part.is_last and self.passes == 1:
+            last_round = round_start(seen + rows) - seen
+        has_point = part.is_whole or rows in batch_cuts(seen, rows + 1)[:-1]
+        for end in sorted({*points, *([last_round] if last_round > 0 else [])}):
+            some = examples[start:end]
+            if start == last_round:
+                self._unfinished = Unfinished.before(self.estimator._model, some)
             if hasattr(self.estimator, "classes_"):
-                part = self.estimator._weighted(part)
+                some = self.estimator._weighted(some)
                 count = self.pass_number == 0
-                self.estimator._model.learn(part.x, part.y, part.weights, count=count)
+                self.estimator._model.learn(some.x, some.y, some.weights, count=count)
             else:
-                self.estimator.partial_fit(part.x, part.y, [0, 1], part.weights)
+                self.estimator.partial_fit(some.x, some.y, [0, 1], some.weights)
             start = end
-            if end < len(batch.x):
+            if end < rows and end in points:
                 self._add_point(show)
+        if self.examples < seen + rows:  # some have the weight 0, so rounds end elsewhere
+            self._unfinished = None
         self.rows = batch.position.rows
         self.bytes_read, self.skipped = batch.position.bytes_read, batch.skipped
         if has_point:
@@ -403,11 +410,10 @@ class Training:
 
     def _add_point(self, show: Callable[[Training], None]) -> None:
         last = self.curve[-1][0] if self.curve else 0.0
-        if self.pass_number == 0 and self.examples > last:
+        counted = self._counted_before + self.learned
+        if self.pass_number == 0 and counted > last:
             model = self.estimator._model
-            self.curve = extended_curve(
-                self.curve, model.progressive, model.examples, model.mixture
-            )
+            self.curve = extended_curve(self.curve, model.progressive, counted, model.mixture)
         show(self)
 
     def _end_pass(self, validate: Callable[[], Log] | None) -> None:
@@ -457,13 +463,7 @@ class Training:
             state["ordered"] = self.ordered
         if learned := self._first_pass.learned:
             state["learned"] = learned
-        if self.start is not None:
-            state["init"] = {
-                "model": self.start.identity,
-                "examples": self.start.examples,
-                "changed": self.start.changed,
-                "scores": self.scores,
-                "history": self.start.history,
-            }
-        files.write(self._file, self.estimator, {"training": state}, tables)
+        if self._unfinished is not None and self.passes == 1 and not self._is_of_sample:
+            state["unfinished"] = self._unfinished.to_json(self.estimator._model)
+        self._checkpoint.write(self.estimator, state, self.scores, tables)
         self._saved = self.examples

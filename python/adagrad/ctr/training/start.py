@@ -13,7 +13,8 @@ from adagrad.ctr.learners import files
 from adagrad.ctr.learners.progressive import Progressive
 from adagrad.ctr.training.history import with_last_run
 from adagrad.ctr.training.options import Options, as_typed, option_name
-from adagrad.ctr.training.state import check_classes, saved_training, trained_with
+from adagrad.ctr.training.state import check_classes, damaged, saved_training, trained_with
+from adagrad.ctr.training.unfinished import Unfinished
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,7 +49,7 @@ class Start:
     identity : list
         Size and hash of the file.
     estimator : ClickLearner
-        The model, with the options of this run.
+        The model with the options of this run, up to the round that this run finishes.
     options : Options
         Its options and those of this run.
     changed : dict
@@ -65,6 +66,8 @@ class Start:
         The runs that trained it; see `with_last_run`.
     state : dict or None
         What ``adagrad train`` noted in the file.
+    unfinished : Unfinished or None
+        The last round, which the estimator has still to learn.
     """
 
     path: Path
@@ -78,6 +81,7 @@ class Start:
     progressive: Progressive
     history: list[dict[str, Any]]
     state: dict[str, Any] | None
+    unfinished: Unfinished | None
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], given: dict[str, Any]) -> Start:
@@ -123,12 +127,15 @@ class Start:
         if state is not None:
             before = Options.from_json(state["options"])
         else:
-            before = _options_of(estimator, label, trained.features)
+            before = _options_of(estimator, label)
         options = _combined(path, before, estimator._model.settings.factors, given)
         one, other = before.to_json(), options.to_json()
         changed = {name: value for name, value in other.items() if value != one[name]}
         _retune(path, estimator, options, changed)
         model = estimator._model
+        examples, progressive = model.examples, Progressive.restore(model.progressive.state())
+        history = with_last_run(path, estimator, extra)
+        unfinished = _taken_back(path, model, state)
         return cls(
             path,
             identity,
@@ -137,10 +144,11 @@ class Start:
             changed,
             trained.features,
             trained.encoder,
-            model.examples,
-            Progressive.restore(model.progressive.state()),
-            with_last_run(path, estimator, extra),
+            examples,
+            progressive,
+            history,
             state,
+            unfinished,
         )
 
     def is_file(self, path: Path) -> bool:
@@ -164,6 +172,18 @@ class Start:
         estimator, _ = files.read(self.path)
         _retune(self.path, estimator, self.options, self.changed)
         return estimator._model
+
+
+def _taken_back(path: Path, model: Model, state: dict[str, Any] | None) -> Unfinished | None:
+    """Take the last round back from a model, and return it; None if the model has none."""
+    if state is None or "unfinished" not in state:
+        return None
+    try:
+        unfinished = Unfinished.from_json(state["unfinished"], model)
+        unfinished.undo(model)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise damaged(path, error) from error
+    return unfinished
 
 
 def _identity(path: Path) -> list[Any]:
@@ -201,7 +221,7 @@ def _combined(path: Path, before: Options, factors: int, given: dict[str, Any]) 
 
 
 def _retune(path: Path, estimator: ClickLearner, options: Options, changed: dict[str, Any]) -> None:
-    """Let a learner go on with the rate and the penalties of the options."""
+    """Give a learner the rate and the penalties of the options."""
     retuned = {name: getattr(options, name) for name in RETUNED if name in changed}
     if not retuned:
         return
@@ -214,15 +234,14 @@ def _retune(path: Path, estimator: ClickLearner, options: Options, changed: dict
     model.retune(wanted)
 
 
-def _options_of(estimator: ClickLearner, label: str, features: pa.Schema) -> Options:
+def _options_of(estimator: ClickLearner, label: str) -> Options:
     """Return the options that come closest to a learner from Python."""
     settings = estimator._model.settings
     encoder: HashingEncoder | None = estimator.encoder
     of_encoder: dict[str, Any] = {}
     if encoder is not None:
         crosses = tuple(map(tuple, encoder.crosses))
-        of_encoder = {"columns": tuple(features.names), "numeric": encoder.numeric}
-        of_encoder |= {"bits": encoder.bits, "cross": crosses}
+        of_encoder = {"bits": encoder.bits, "numeric": encoder.numeric, "cross": crosses}
     return Options(
         label=label,
         model_type=settings.kind,

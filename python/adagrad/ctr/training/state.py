@@ -22,7 +22,15 @@ if TYPE_CHECKING:
     from adagrad.ctr.learners.estimator import ClickLearner
     from adagrad.ctr.training.encoders import Encoder
 
-__all__ = ["Trained", "carried", "check_classes", "kept", "saved_training", "trained_with"]
+__all__ = [
+    "Trained",
+    "carried",
+    "check_classes",
+    "damaged",
+    "kept",
+    "saved_training",
+    "trained_with",
+]
 
 StrPath = str | os.PathLike[str]
 
@@ -89,7 +97,7 @@ def saved_training(path: StrPath, extra: Any) -> dict[str, Any] | None:
         try:
             check_history(extra.get("history", []))
         except TypeError as error:
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
         return None
     state: Any = extra["training"]
     try:
@@ -97,7 +105,7 @@ def saved_training(path: StrPath, extra: Any) -> dict[str, Any] | None:
         Options.from_json(state["options"])
         schema_from_text(state["schema"])
     except (TypeError, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     found: dict[str, Any] = state
     return found
 
@@ -127,7 +135,7 @@ def trained_with(path: StrPath, estimator: ClickLearner, extra: Any) -> Trained:
     if state is not None:
         kind, of_options = estimator._model.settings.kind, state["options"].get("model_type", "lr")
         if of_options != kind:
-            raise _damaged(path, ValueError(f"a model of type {of_options:.20}, not {kind}"))
+            raise damaged(path, ValueError(f"a model of type {of_options:.20}, not {kind}"))
         columns = {"label": state["options"]["label"], "schema": state["schema"]}
     if columns is None:
         return _of_python(path, estimator)
@@ -141,7 +149,7 @@ def trained_with(path: StrPath, estimator: ClickLearner, extra: Any) -> Trained:
         if lacking := sorted(fields.difference(features.names)):
             raise ValueError(f"its schema lacks {reprlib.repr(lacking)}")
     except (TypeError, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     return Trained(columns["label"], features, encoder_of(estimator))
 
 
@@ -201,6 +209,7 @@ def _check_progress(state: Any) -> None:
         and all(map(_is_count, state["skipped"].values())),
         "learned": isinstance(state.get("learned", ""), str),
         "ordered": "ordered" not in state or _is_order(state["ordered"]),
+        "unfinished": isinstance(state.get("unfinished", {}), dict),
         "init": "init" not in state or _is_init(state["init"]),
     }
     for name, fits in checks.items():
@@ -260,5 +269,6 @@ def _is_order(value: Any) -> bool:
     )
 
 
-def _damaged(path: StrPath, error: BaseException) -> TableFileError:
+def damaged(path: StrPath, error: BaseException) -> TableFileError:
+    """Return the error for a file that says something of its training that cannot be."""
     return TableFileError(f"{path} is corrupted: what it says of its training: {error}")
