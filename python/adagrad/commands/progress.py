@@ -168,6 +168,9 @@ def print_summary(console: Console, training: Training, progress: TrainingProgre
         table.add_column(heading, justify="right", no_wrap=True)
     count = f"{int(training.curve[-1][0]):,}" if training.curve else ""
     table.add_row("progressive, first pass", count, *metric_texts(metrics))
+    if (share := training.estimator.negative_rate) != 1.0:
+        of_all = training.progressive.metrics_of_all(share)
+        table.add_row("corrected, all negatives", "", *metric_texts(of_all))
     for number, found in enumerate(training.validation, start=1):
         count = f"{training.board.examples:,}" if training.board else ""
         table.add_row(f"validation, pass {number}", count, *metric_texts(found))

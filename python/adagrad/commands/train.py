@@ -57,6 +57,8 @@ Examples:
     --categorical ad --cross 'site*ad' --calendar at
   # Few weights other than 0, by FTRL-proximal
   adagrad train logs/ -l click -m ctr.safetensors --lr 0.1 --l1 0.3
+  # A log that has all clicks, and a tenth of the other rows, drawn at random
+  adagrad train logs/ -l click -m ctr.safetensors --negative-rate 0.1
   # A field-aware factorization machine, in up to five passes
   adagrad train logs/ -l click -m ctr.safetensors --model-type ffm \\
     --bits 18 --passes 5 --validate today.parquet --early-stop 1

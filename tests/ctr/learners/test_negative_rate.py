@@ -20,6 +20,7 @@ from safetensors import safe_open
 from adagrad import TableFileError
 from adagrad.ctr import HashingEncoder, LogisticRegression, load
 from adagrad.ctr.learners.files import CLASSES as KINDS
+from adagrad.ctr.learners.progressive import Progressive
 from adagrad.datasets import synthetic_clicks
 from ctr_data import bits
 
@@ -141,6 +142,17 @@ def test_validation_has_weights():
     p = model.predict_proba(x)[:, 1]
     loss = np.average(-np.log(np.where(y == 1, p, 1 - p)), weights=weights)
     assert model.validation_logloss_ == pytest.approx(loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.3, 0.001])
+def test_metrics_of_all_negatives(rate):
+    rng = np.random.default_rng(0)
+    margins, y = rng.normal(size=3000).astype(np.float32), rng.integers(0, 2, 3000)
+    board, expected = Progressive(), Progressive()
+    board.add(margins, y.astype(np.float32))
+    weights = np.where(y == 1, 1, 1 / rate).astype(np.float32)
+    expected.add(margins + np.float32(math.log(rate)), y.astype(np.float32), weights)
+    assert board.metrics_of_all(rate) == pytest.approx(expected.metrics(), rel=1e-3)
 
 
 BLOCK = 2_048
