@@ -101,6 +101,7 @@ def test_a_column_of_one_rate_is_that_rate(
     assert json.loads(found[0])["calibration"] == pytest.approx(1, abs=0.15)
     inspected = invoke("inspect", tmp_path / "rate")[1]
     assert "of which -2.30259 is for a negative rate of 0.1" in inspected
+    assert re.search("^weights +--negative-rate 0.1$", inspected, re.MULTILINE)
     assert json.loads(invoke("inspect", tmp_path / "rate", "--json")[1])["negative_rate"] == 0.1
 
 

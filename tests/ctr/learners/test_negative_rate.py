@@ -22,6 +22,7 @@ from adagrad.ctr import HashingEncoder, LogisticRegression, load
 from adagrad.ctr.learners.files import CLASSES as KINDS
 from adagrad.ctr.learners.progressive import Progressive
 from adagrad.datasets import synthetic_clicks
+from adagrad.serving import Scorer
 from ctr_data import bits
 
 RATES = [1.0, 0.5, 0.1, 1e-3, 1e-300]
@@ -142,6 +143,23 @@ def test_validation_has_weights():
     p = model.predict_proba(x)[:, 1]
     loss = np.average(-np.log(np.where(y == 1, p, 1 - p)), weights=weights)
     assert model.validation_logloss_ == pytest.approx(loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("lr", ["auto", 0.1])
+def test_one_row_and_a_scorer_add_it_too(kind, lr, tmp_path):
+    rng = np.random.default_rng(0)
+    columns = {f"c{j}": rng.integers(0, 5, 300).astype(str) for j in range(9)}
+    encoder = HashingEncoder(bits=8)
+    model = KINDS[kind](lr=lr, negative_rate=0.03, encoder=encoder)
+    model.fit(columns, rng.integers(0, 2, 300))
+    row = {name: column[0] for name, column in columns.items()}
+    expected = model.predict_proba(columns)[0, 1]
+    model.save(tmp_path / "m")
+    scorer = Scorer(tmp_path / "m")
+    assert scorer.offset == np.float32(math.log(0.03))
+    assert model.predict_one(row) == scorer.predict_one(row) == expected
+    assert scorer.predict_proba(columns)[0, 1] == expected
 
 
 @pytest.mark.parametrize("rate", [1.0, 0.3, 0.001])
