@@ -93,7 +93,7 @@ NOTHING_SAVED = "interrupted before the first batch was learned: nothing to save
     metavar="FILE",
     help="Begin from this model instead of a new one, and learn LOG... on top of it. Its label, its"
     " columns and their types, and its options hold; of these, only a number for --lr, --l1 or"
-    " --l2 can change. It may be from Python.",
+    " --l2 can change. --weight and --negative-rate describe the new log. It may be from Python.",
 )
 @model_options
 @click.option(
