@@ -18,7 +18,7 @@ import adagrad
 from adagrad.ctr import LogisticRegression
 from adagrad.ctr.learners.model import Model
 from adagrad.ctr.learners.settings import Settings
-from bench import bounds, clicks, drift, endtoend, factors, l1, limits, matrices
+from bench import bounds, clicks, drift, endtoend, factors, l1, limits, matrices, sampling
 from bench.clicks import Clicks, logloss
 from bench.harness import Report
 from bench.machine import peer
@@ -246,6 +246,7 @@ def run(report: Report) -> list[Panel]:
     questions[f"{matrices.FIT}, {matrices.PREDICT}"] = functools.partial(matrices.run, report)
     questions["l1"] = functools.partial(l1.run, report)
     questions["drift"] = functools.partial(drift.drift, report)
+    questions["sampling"] = functools.partial(sampling.run, report)
     questions[PREDICT] = functools.partial(predict, report, bits)
     for label, ask in questions.items():
         if report.wants(label):

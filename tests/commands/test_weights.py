@@ -101,6 +101,7 @@ def test_a_column_of_one_rate_is_that_rate(
     assert json.loads(found[0])["calibration"] == pytest.approx(1, abs=0.15)
     inspected = invoke("inspect", tmp_path / "rate")[1]
     assert "of which -2.30259 is for a negative rate of 0.1" in inspected
+    assert re.search("^weights +--negative-rate 0.1$", inspected, re.MULTILINE)
     assert json.loads(invoke("inspect", tmp_path / "rate", "--json")[1])["negative_rate"] == 0.1
 
 
@@ -169,6 +170,23 @@ def test_a_bad_weight_stops_or_is_counted(folder: Path, tmp_path: Path, value: s
     assert code == 0
     kind = "bad weight" if value else "missing weight"
     assert kind in err
+
+
+@pytest.mark.parametrize("more", [(), ("--class-weight", "1:2")])
+def test_products_that_are_too_large_are_refused(tmp_path: Path, more: tuple[str, ...]) -> None:
+    table = command.clicks(200)
+    y = table.column(LABEL).to_numpy()
+    weights, rates = np.where(y == 1, 2.0**48, 1.0), np.ones(200)
+    row = 100 + int(np.flatnonzero(y[100:] == (1 if more else 0))[0])
+    weights[:row] = 1.0
+    if not more:
+        weights[row], rates[row] = 2.0**40, 2.0**-20
+    table = table.append_column("w", pa.array(weights)).append_column("r", pa.array(rates))
+    log = command.write(tmp_path / "log.parquet", table)
+    how = ("train", log, "-l", LABEL, "-m", tmp_path / "m", "--weight", "w", "--negative-rate", "r")
+    code, _, err = invoke(*how, *more)
+    assert code == 1
+    assert "more than 2**48: scale the weights" in err
 
 
 @pytest.mark.parametrize(

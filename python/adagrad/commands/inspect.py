@@ -339,6 +339,7 @@ def _settings(path: Path, estimator: ClickLearner) -> list[Line]:
 
 def _training(model: Path, extra: Any) -> list[Line]:
     """Return what ``adagrad train`` noted in a model file."""
+    from adagrad.ctr.training.options import option_name, option_text
     from adagrad.ctr.training.state import saved_training
 
     state = saved_training(model, extra)
@@ -352,7 +353,14 @@ def _training(model: Path, extra: Any) -> list[Line]:
     passes = counted(state["pass"], "complete pass", "complete passes")
     if state["rows"]:
         passes += f" and {counted(state['rows'], 'row')} of the next: continue with train --resume"
-    return [("label", state["options"]["label"]), ("log", shown), ("trained", passes)]
+    options = state["options"]
+    weights = [
+        f"{option_name(name)} {option_text(options[name])}"
+        for name in ("weight", "negative_rate", "class_weight")
+        if options.get(name)
+    ]
+    of_weights = [("weights", ", ".join(weights))] if weights else []
+    return [("label", options["label"]), *of_weights, ("log", shown), ("trained", passes)]
 
 
 def _counts(estimator: ClickLearner, trained: Slots) -> list[Line]:

@@ -173,6 +173,9 @@ def print_summary(console: Console, training: Training, progress: TrainingProgre
     count = f"{int(training.curve[-1][0]):,}" if training.curve else ""
     title = "progressive, first pass" if training.start is None else "progressive, all logs"
     table.add_row(title, count, *metric_texts(metrics))
+    if (share := training.estimator.negative_rate) != 1.0:
+        of_all = training.progressive.metrics_of_all(share)
+        table.add_row("corrected, all negatives", "", *metric_texts(of_all))
     for number, found in enumerate(training.validation, start=1):
         count = f"{training.board.examples:,}" if training.board else ""
         table.add_row(f"validation, pass {number}", count, *metric_texts(found))

@@ -57,6 +57,8 @@ Examples:
     --categorical ad --cross 'site*ad' --calendar at
   # Few weights other than 0, by FTRL-proximal
   adagrad train logs/ -l click -m ctr.safetensors --lr 0.1 --l1 0.3
+  # A log that has all clicks, and a tenth of the other rows, drawn at random
+  adagrad train logs/ -l click -m ctr.safetensors --negative-rate 0.1
   # A field-aware factorization machine, in up to five passes
   adagrad train logs/ -l click -m ctr.safetensors --model-type ffm \\
     --bits 18 --passes 5 --validate today.parquet --early-stop 1
@@ -91,7 +93,7 @@ NOTHING_SAVED = "interrupted before the first batch was learned: nothing to save
     metavar="FILE",
     help="Begin from this model instead of a new one, and learn LOG... on top of it. Its label, its"
     " columns and their types, and its options hold; of these, only a number for --lr, --l1 or"
-    " --l2 can change. It may be from Python.",
+    " --l2 can change. --weight and --negative-rate describe the new log. It may be from Python.",
 )
 @model_options
 @click.option(

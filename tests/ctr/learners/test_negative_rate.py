@@ -20,7 +20,9 @@ from safetensors import safe_open
 from adagrad import TableFileError
 from adagrad.ctr import HashingEncoder, LogisticRegression, load
 from adagrad.ctr.learners.files import CLASSES as KINDS
+from adagrad.ctr.learners.progressive import Progressive
 from adagrad.datasets import synthetic_clicks
+from adagrad.serving import Scorer
 from ctr_data import bits
 
 RATES = [1.0, 0.5, 0.1, 1e-3, 1e-300]
@@ -141,6 +143,34 @@ def test_validation_has_weights():
     p = model.predict_proba(x)[:, 1]
     loss = np.average(-np.log(np.where(y == 1, p, 1 - p)), weights=weights)
     assert model.validation_logloss_ == pytest.approx(loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("lr", ["auto", 0.1])
+def test_one_row_and_a_scorer_add_it_too(kind, lr, tmp_path):
+    rng = np.random.default_rng(0)
+    columns = {f"c{j}": rng.integers(0, 5, 300).astype(str) for j in range(9)}
+    encoder = HashingEncoder(bits=8)
+    model = KINDS[kind](lr=lr, negative_rate=0.03, encoder=encoder)
+    model.fit(columns, rng.integers(0, 2, 300))
+    row = {name: column[0] for name, column in columns.items()}
+    expected = model.predict_proba(columns)[0, 1]
+    model.save(tmp_path / "m")
+    scorer = Scorer(tmp_path / "m")
+    assert scorer.offset == np.float32(math.log(0.03))
+    assert model.predict_one(row) == scorer.predict_one(row) == expected
+    assert scorer.predict_proba(columns)[0, 1] == expected
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.3, 0.001])
+def test_metrics_of_all_negatives(rate):
+    rng = np.random.default_rng(0)
+    margins, y = rng.normal(size=3000).astype(np.float32), rng.integers(0, 2, 3000)
+    board, expected = Progressive(), Progressive()
+    board.add(margins, y.astype(np.float32))
+    weights = np.where(y == 1, 1, 1 / rate).astype(np.float32)
+    expected.add(margins + np.float32(math.log(rate)), y.astype(np.float32), weights)
+    assert board.metrics_of_all(rate) == pytest.approx(expected.metrics(), rel=1e-3)
 
 
 BLOCK = 2_048

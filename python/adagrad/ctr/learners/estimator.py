@@ -31,7 +31,7 @@ from adagrad.ctr.learners.passes import Pass
 from adagrad.ctr.learners.prediction import Predictions
 from adagrad.ctr.learners.progressive import measured
 from adagrad.ctr.learners.settings import Settings, check_negative_rate
-from adagrad.ctr.learners.targets import check_products, class_weighted
+from adagrad.ctr.learners.targets import check_products, class_weighted, weights_of
 from adagrad.rule import Rule
 from adagrad.tables.metadata import rule_of
 
@@ -231,7 +231,8 @@ class ClickLearner(Predictions):
         ValueError
             A weight, or its product with a value of the example, is too large.
         """
-        weights = class_weighted(self.class_weight, self.classes_, batch.y, batch.weights)
+        weights = weights_of(batch.weights, len(batch))
+        weights = class_weighted(self.class_weight, self.classes_, batch.y, weights)
         check_products(batch.x, weights)
         return LabeledExamples(batch.x, batch.y, weights).with_weight()
 

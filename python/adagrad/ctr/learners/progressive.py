@@ -24,7 +24,7 @@ __all__ = ["METRICS", "Progressive", "measured", "metrics_of"]
 
 METRICS = ("logloss", "normalized_entropy", "auc", "calibration")
 
-_BINS = 32768
+_BINS, _LARGEST_MARGIN = 32768, 16.0
 
 Floats = npt.NDArray[np.float32]
 
@@ -92,6 +92,27 @@ class Progressive:
         """
         has_auc = 0.0 < self.rate < 1.0 and math.isfinite(self.sums[2])
         return metrics_of(self.sums.tolist(), self._auc() if has_auc else math.nan)
+
+    def metrics_of_all(self, negative_rate: float) -> dict[str, float]:
+        """Return the metrics of predictions that hold where all negatives are.
+
+        The margins are shifted by the logarithm of the rate, and each negative counts 1 / rate
+        times. Every margin counts as the middle of its bin.
+
+        Parameters
+        ----------
+        negative_rate : float
+            The rate at which the negatives were kept.
+        """
+        negatives, positives = self.bins[0] / negative_rate, self.bins[1]
+        width = 2 * _LARGEST_MARGIN / _BINS
+        shifted = -_LARGEST_MARGIN + width * (np.arange(_BINS) + 0.5) + math.log(negative_rate)
+        losses = np.logaddexp(0.0, shifted)  # of a negative; of a positive, less the margin
+        both = negatives + positives
+        weight, positive = float(both.sum()), float(positives.sum())
+        loss = float((both * losses).sum() - (positives * shifted).sum())
+        predicted = float((both * np.exp(shifted - losses)).sum())
+        return metrics_of([weight, positive, loss, predicted], self.metrics()["auc"])
 
     def _auc(self) -> float:
         negatives, positives = self.bins
