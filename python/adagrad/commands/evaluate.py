@@ -99,7 +99,7 @@ def evaluate(
     if not examples:
         raise click.ClickException(f"{logs[0]}: no examples")
     metrics = scores.metrics()
-    is_weighted = given["weight"] is not None or given["negative_rate"] is not None
+    is_weighted = log.weight is not None or log.negative_rate is not None
     if as_json:
         numbers = {name: x if math.isfinite(x) else None for name, x in metrics.items()}
         sums = {"examples": examples, "positives": int(positives)}

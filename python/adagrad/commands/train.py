@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -200,6 +201,7 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
     check_cluster(given, logs)
     stop = Stop()
     with stop.installed(), _open(logs, options, start, how, stop) as log:
+        options = dataclasses.replace(options, weight=log.weight)  # which a VW log has by itself
         if start is None:
             options = with_crosses(options, given["cross"], log)
         kept = _rows_to_learn(log, given, console, stop)

@@ -11,6 +11,7 @@ from adagrad.ctr.logs.log import Log
 from adagrad.ctr.logs.multi import separators_in
 from adagrad.ctr.logs.request import Request
 from adagrad.ctr.logs.sources import find
+from adagrad.ctr.logs.vw import IMPORTANCE
 
 if TYPE_CHECKING:
     import os
@@ -217,6 +218,8 @@ def open_log(
     for name, value in (("numeric", numeric), ("delimiter", delimiter), ("header", header)):
         if value is not None and not has_text:
             raise ValueError(f"{name} is for CSV and TSV files only")
+    if weight is None and label is not None and sources[0].format == "vw":
+        weight = IMPORTANCE  # each line has one, which is 1 by default
     targets = {"label": label, "weight": weight, "negative_rate": negative_rate}
     _check_targets(targets, columns or (), ignore)
     for source in sources:
