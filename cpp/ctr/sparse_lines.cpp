@@ -23,7 +23,7 @@ inline bool is_blank(char c) { return c == ' ' || c == '\t'; }
 // The nearest double of a decimal number that is not of the plainest form; false if the text is
 // none. Names of numbers, such as inf, and hexadecimal digits are none.
 inline bool read_any_number(const char* p, const char* end, double& out) {
-  char text[64];
+  char text[128];
   const std::size_t length = static_cast<std::size_t>(end - p);
   bool has_digit = false;
   for (const char* c = p; c < end; ++c) {
@@ -77,6 +77,22 @@ inline bool read_number(const char* p, const char* end, double& out) {
   const double size = exponent < 0 ? static_cast<double>(x) / power[-exponent]
                                    : static_cast<double>(x) * power[exponent];
   out = negative ? -size : size;
+  return true;
+}
+
+// Reads a number as the nearest float. Rounding the nearest double once more misses it only if the
+// double lies in the middle between two floats, or beside a float that is not normal.
+inline bool read_number(const char* p, const char* end, float& out) {
+  double x;
+  if (!read_number(p, end, x)) return false;
+  out = static_cast<float>(x);
+  std::uint64_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  constexpr std::uint64_t below = (std::uint64_t{1} << 29) - 1, middle = std::uint64_t{1} << 28;
+  if ((bits & below) == middle ||
+      (std::fabs(out) < std::numeric_limits<float>::min() && x != 0.0)) {
+    out = std::strtof(std::string(p, end).c_str(), nullptr);
+  }
   return true;
 }
 
@@ -200,8 +216,7 @@ class SparseLines::Parser {
     return &out_.columns[last_];
   }
 
-  static float as_value(double x, const char* begin, const char* end) {
-    const float value = static_cast<float>(x);
+  static float checked(float value, const char* begin, const char* end) {
     if (!std::isfinite(value)) fail(LineFault::not_finite, begin, end);
     if (!(std::fabs(value) <= largest_value)) fail(LineFault::too_large, begin, end);
     return value;
@@ -249,13 +264,13 @@ class SparseLines::Parser {
     if (n > 0 && !read_number(words[0][0], words[0][1], label_)) {
       fail(LineFault::bad_label, words[0][0], words[0][1]);
     }
-    double number = 1.0;
     if (n > 1) {
-      if (!read_number(words[1][0], words[1][1], number) || !(number >= 0.0)) {
+      if (!read_number(words[1][0], words[1][1], importance_) || !(importance_ >= 0.0f)) {
         fail(LineFault::bad_importance, words[1][0], words[1][1]);
       }
-      importance_ = as_value(number, words[1][0], words[1][1]);
+      checked(importance_, words[1][0], words[1][1]);
     }
+    double number;
     if (n > 2 && (!read_number(words[2][0], words[2][1], number) || number != 0.0)) {
       fail(LineFault::base, words[2][0], words[2][1]);
     }
@@ -277,9 +292,8 @@ class SparseLines::Parser {
       if (*stop_ == ':') {
         const char* const begin = stop_ + 1;
         next();
-        double number;
-        if (!read_number(begin, text_end(), number)) fail(LineFault::bad_scale, begin, text_end());
-        scale = as_value(number, begin, text_end());
+        if (!read_number(begin, text_end(), scale)) fail(LineFault::bad_scale, begin, text_end());
+        checked(scale, begin, text_end());
         if (*stop_ == ':') fail(LineFault::bad_namespace, p, stop_ + 1);
       }
     }
@@ -303,9 +317,9 @@ class SparseLines::Parser {
       const char* const value = stop_ + 1;
       next();
       end = text_end();
-      double number;
-      if (value < end && *stop_ != ':' && read_number(value, end, number)) {
-        const float x = as_value(scale * static_cast<float>(number), value, end);
+      float x;
+      if (value < end && *stop_ != ':' && read_number(value, end, x)) {
+        x = checked(scale * x, value, end);
         if (value - 1 > begin) {
           add(c, begin, value - 1, x);
         } else {
@@ -360,15 +374,15 @@ class SparseLines::Parser {
       const char* const end = text_end();
       if (n == 1 && entry == end) continue;  // two separators in a row
       std::int64_t id;
-      double number;
+      float value;
       if (n != 3 || !is_integer(parts[0], ends[0], 9) || !read_id(parts[1], ends[1], id)) {
         fail(LineFault::bad_entry, entry, end);
       }
-      if (!read_number(parts[2], ends[2], number)) {
+      if (!read_number(parts[2], ends[2], value)) {
         fail(is_name_of_number(parts[2], ends[2]) ? LineFault::not_finite : LineFault::bad_entry,
              entry, end);
       }
-      const float value = as_value(number, entry, end);
+      checked(value, entry, end);
       while (parts[0] + 1 < ends[0] && *parts[0] == '0') ++parts[0];
       MapColumn* const c = column_of(parts[0], ends[0]);
       if (c == nullptr) continue;
@@ -386,7 +400,8 @@ class SparseLines::Parser {
   static bool read_id(const char* p, const char* end, std::int64_t& out) {
     std::int64_t x = 0;
     if (!is_integer(p, end, 18)) {
-      return p < end && is_digit(*p) && std::from_chars(p, end, out).ptr == end;
+      const auto [after, error] = std::from_chars(p, end, out);
+      return p < end && is_digit(*p) && after == end && error == std::errc();
     }
     for (; p < end; ++p) x = 10 * x + (*p - '0');
     out = x;

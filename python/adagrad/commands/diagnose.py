@@ -232,7 +232,8 @@ def _read(file: str, given: dict[str, Any]) -> Found:
         why = f"the label is neither 0/1 nor -1/+1 ({error.path}, line {error.line}: {error.label})"
     if not libsvm:
         with _open(file, given) as log:
-            given["columns"] = [name for name in log.schema.names if name != given["label"]]
+            targets = (given["label"], log.weight)
+            given["columns"] = [name for name in log.schema.names if name not in targets]
         given["ignore"] = ()
     given["label"] = None
     return _diagnose(file, given, why)
@@ -331,7 +332,8 @@ def _encoder(log: Log, given: dict[str, Any]) -> tuple[Encoder, str]:
     declared: dict[str, Any] = {
         name: given[name] or () for name in ("categorical", "numbers", "calendar")
     }
-    others, ids = {given["label"], *ignore}, {*declared["categorical"], *declared["calendar"]}
+    others = {given["label"], log.weight, *ignore}
+    ids = {*declared["categorical"], *declared["calendar"]}
     types = {field.name: field.type for field in log.schema if field.name not in others}
     numeric = given["numeric"]
     if numeric is None:
@@ -347,6 +349,7 @@ def _encoder(log: Log, given: dict[str, Any]) -> tuple[Encoder, str]:
         bits=HASH_BITS,
         ignore=ignore,
         numeric=numeric,
+        weight=log.weight,
         **declared,
     )
     try:

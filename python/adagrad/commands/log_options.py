@@ -165,7 +165,9 @@ def log_options(command: F) -> F:
                 type=click.Choice(
                     ["csv", "tsv", "jsonl", "parquet", "arrow", "libsvm", "libffm", "vw"]
                 ),
-                help="Format of the log.  [default: by the suffix or the content]",
+                help="Format of the log. Of vw, Vowpal Wabbit's text, and libffm, a namespace or a"
+                " field is a column, hashed as all columns are.  [default: by the suffix or the"
+                " content]",
             ),
             click.option(
                 "--delimiter",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,7 +155,8 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
     """Train a click model on LOG..., in constant memory.
 
     LOG is a file, a directory, a quoted glob, a URI such as s3://bucket/log/, or - for the standard
-    input. Formats are CSV, TSV and libsvm (plain, .gz, .zst, .bz2 or .xz), Parquet and Arrow.
+    input. Formats are CSV, TSV, libsvm, libffm and Vowpal Wabbit's text (plain, .gz, .zst,
+    .bz2 or .xz), Parquet and Arrow.
     Folders named column=value are columns. Labels are 0/1, -1/+1, false/true or 1/2. Every other
     column is a feature, hashed into a slot of the model; the ids in a libsvm log are the slots
     themselves.
@@ -202,6 +204,7 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
     check_cluster(given, logs)
     stop = Stop()
     with stop.installed(), _open(logs, options, start, how, stop) as log:
+        options = dataclasses.replace(options, weight=log.weight)  # which a VW log has by itself
         if start is None:
             options = with_crosses(options, given["cross"], log)
         kept = _rows_to_learn(log, given, console, stop)

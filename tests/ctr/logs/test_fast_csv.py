@@ -177,7 +177,7 @@ def check_separators(folder, cxx, *flags, emulator=()):
     )
     rng = np.random.default_rng(5)
     parts = [bytes(range(256)), b"\n" * 64, b"\t" * 64, b"\t\n" * 32, b"a" * 64]
-    parts += [rng.choice(np.frombuffer(b"\t\n,a\x80\xff\0", np.uint8), 64 * 200).tobytes()]
+    parts += [rng.choice(np.frombuffer(b"\t\n,a\x80\xff\0 \r:|", np.uint8), 64 * 200).tobytes()]
     text = b"".join(parts)
     (folder / "text").write_bytes(text)
     for delimiter in b"\t,\0\x7f":

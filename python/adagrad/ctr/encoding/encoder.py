@@ -72,16 +72,17 @@ class HashingEncoder(Transformer, ColumnEncoder, auto_wrap_output_keys=None):  #
         does not return. With ``"types"``, as in version 0.1, all integers are numbers, and
         timestamps are categories.
     multi : {"sum", "mean"}, default "sum"
-        Value of each element of a list: 1, or 1 over the number of elements.
+        Value of each element of a list: 1, or 1 over the number of elements. The values of a map
+        are taken as they are, or divided by their number.
     crosses : sequence of tuples of str, default ()
         Combinations of fields. A cross is a field named ``"a*b"``, with a slot for each combination
-        of values. Its value is the product of the values. Lists are combined element by element,
-        each with each.
+        of values. Its value is the product of the values. Lists and maps are combined element by
+        element, each with each.
     wide : sequence of str or tuples of str, default ()
         Fields and crosses with millions of values. They use the slots of all regions.
     null : {"value", "skip"}, default "value"
         Whether a missing value (null, or NaN) is a value of its own or gives no entry. A missing
-        element of a list gives no entry.
+        element of a list gives no entry, nor does a key of a map whose value is missing.
     seed : int, default 0
         Seed of the hash, in ``[0, 2**64)``.
     output : {"examples", "csr"}, default "examples"
@@ -253,11 +254,14 @@ class HashingEncoder(Transformer, ColumnEncoder, auto_wrap_output_keys=None):  #
             list, iterator or Series of dicts
                 Rows. Their keys are the columns, and a key that a row lacks is a missing value.
 
+            A column of lists has an entry for each element. A column of maps, or of dicts, has one
+            for each key, which is a category; its value, a finite number, is that of the entry.
+
         Returns
         -------
         encoded : Examples, or scipy.sparse.csr_matrix of float32 with shape [n, 2**bits]
             As `output` says. Examples have `fields`. They have `values` if a field has the kind
-            "value" or `multi` is "mean" and a column has lists. The columns of each row of a matrix
+            "value", a column has maps, or `multi` is "mean" and a column has lists. The columns of each row of a matrix
             ascend, and the values of entries that share a slot are added up.
 
         Raises
@@ -271,7 +275,7 @@ class HashingEncoder(Transformer, ColumnEncoder, auto_wrap_output_keys=None):  #
             A column is missing or occurs twice; an array has another number of axes than 2, no
             rows, or another number of columns than in `fit`; `set_output` asks for a DataFrame; a
             parameter is out of range; a text is not a number, but its kind needs one; a number of
-            kind "value" is not finite or exceeds :math:`2^{48}` in magnitude; or the memory of an
+            kind "value", or in a map, is not finite or exceeds :math:`2^{48}` in magnitude; or the memory of an
             Arrow array is damaged.
         """
         self._check_output()

@@ -52,9 +52,11 @@ class MapReader:
     def __init__(self, source: Source, request: Request) -> None:
         self._path = source.path
         self._raw = source.open()
-        self._is_pipe = source.pipe is not None
         self._blocks = read_blocks(source, self._raw)
-        self._reserved = {request.label, *self.OWN}
+        self._reserved = {*request.targets, *self.OWN}
+        for role, name in (("weight", request.weight), ("rate", request.negative_rate)):
+            if name is not None and name not in self.OWN:
+                raise LogError(source.path, 1, self._no_column(name, role))
         self.header = request.header
         self.names: list[str] | None = None
         self.types: dict[str, pa.DataType] | None = None
@@ -72,12 +74,11 @@ class MapReader:
     def _type(self, name: str) -> pa.DataType:
         return self.OWN.get(name, pa.map_(self.KEY, pa.float32()))
 
+    def _no_column(self, name: str, role: str) -> str:
+        return f"a {self.FORMAT} file has no column {name!r} for a {role}: use another format"
+
     def _first_block(self) -> Block | None:
-        try:
-            block = next(self._blocks, None)
-        except LogError as error:
-            self._blocks = _raise(error)
-            return None
+        block = next(self._blocks, None)
         if block is not None and bytes(block.data[: len(BOM)]) == BOM:
             block = replace(block, data=block.data[len(BOM) :])
         return block
@@ -111,7 +112,7 @@ class MapReader:
     def read(self, request: Request) -> Iterator[ParsedRows]:
         """Read the file to its end, once."""
         assert request.schema is not None
-        own = {request.label, *self.OWN}
+        own = {*request.targets, *self.OWN}
         features = [name for name in request.schema.names if name not in own]
         splitter = _core.SparseSplitter(
             self.FORMAT,
@@ -124,10 +125,10 @@ class MapReader:
         faults: dict[int, Fault] = {}
         size = 0
 
-        def taken() -> ParsedRows:
+        def taken(*, pauses: bool) -> ParsedRows:
             table = self._table(splitter.take(), features, request.schema)
             lines = np.concatenate(numbers)
-            rows = self._converted(ParsedRows(table, lines, dict(faults)), request)
+            rows = self._converted(ParsedRows(table, lines, dict(faults), pauses), request)
             numbers.clear()
             faults.clear()
             return rows
@@ -137,11 +138,11 @@ class MapReader:
                 numbers.append(self._add(part, splitter, faults))
                 size += len(part.data)
                 # The batches of a log are cut at this row, and what ends there need not be joined.
-                if splitter.rows == request.rows or size > MOST_BYTES or self._is_pipe:
-                    yield taken()
+                if splitter.rows >= request.rows or size > MOST_BYTES or part.pauses:
+                    yield taken(pauses=part.pauses)
                     size = 0
         if numbers:
-            yield taken()
+            yield taken(pauses=False)
 
     def _all_blocks(self) -> Iterator[Block]:
         first, self._first = self._first, None
@@ -187,7 +188,7 @@ class MapReader:
         table = rows.table
         for position, field in enumerate(schema):
             column = table.column(position)
-            if field.name != request.label and column.type != field.type:
+            if field.name not in request.targets and column.type != field.type:
                 try:
                     column = convert(column, field.type)
                 except CannotConvert as error:
@@ -222,11 +223,6 @@ class MapReader:
     def close(self) -> None:
         """Close the file."""
         self._raw.close()
-
-
-def _raise(error: LogError) -> Iterator[Block]:
-    raise error
-    yield
 
 
 def _of_utf8(data: bytes) -> tuple[bytes, list[int]]:

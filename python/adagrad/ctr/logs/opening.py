@@ -11,6 +11,7 @@ from adagrad.ctr.logs.log import Log
 from adagrad.ctr.logs.multi import separators_in
 from adagrad.ctr.logs.request import Request
 from adagrad.ctr.logs.sources import find
+from adagrad.ctr.logs.vw import IMPORTANCE
 
 if TYPE_CHECKING:
     import os
@@ -60,10 +61,10 @@ def open_log(
     label : str, optional
         The column with the label, or None to read no label. Labels are 0 and 1, -1 and +1, false
         and true, or 1 and 2, in any type and spelling. The label becomes the first column, float32
-        0 or 1. In libsvm files the label has no name and gets this one.
-    format : {"csv", "tsv", "parquet", "arrow", "libsvm"}, optional
-        Overrides the suffix. Known suffixes are ``.csv``, ``.tsv``, ``.libsvm``, ``.svm`` and
-        ``.svmlight``, each plain or followed by ``.gz``, ``.zst``, ``.bz2`` or ``.xz``;
+        0 or 1. In libsvm, libffm and VW files the label has no name and gets this one.
+    format : {"csv", "tsv", "jsonl", "parquet", "arrow", "libsvm", "libffm", "vw"}, optional
+        Overrides the suffix. Known suffixes are ``.csv``, ``.tsv``, ``.libsvm``, ``.svm``,
+        ``.svmlight``, ``.libffm``, ``.ffm`` and ``.vw``, each plain or followed by ``.gz``, ``.zst``, ``.bz2`` or ``.xz``;
         ``.parquet``; ``.arrow``, ``.arrows``, ``.feather`` and ``.ipc``. The first bytes tell the
         compression, whatever the suffix, and the format of a file with another suffix or none. By
         default the standard input has delimited columns.
@@ -174,6 +175,13 @@ def open_log(
     ``[0, 2**63)``, ids keep their order, and the columns are ``ids`` (list of int64) and
     ``values`` (list of float32).
 
+    In Vowpal Wabbit's text (``"vw"``) a namespace is a column of maps from the names of its features
+    to their values, and in libffm files a field is one, from ids to values; the first MiB of the
+    first file, and 64 KiB of others, say which there are. A line without a column has an empty map.
+    The importances of a VW log are its ``weight`` unless that is given, the column
+    ``"importance"``, and ``keep=["tag"]`` reads its tags. The namespace without a name is the column
+    ``"|"``, and one whose name is that of another column has a bar before it.
+
     Memory does not grow with the length of the log. It holds about 1 MiB of text, for Parquet one
     column chunk per column, for Arrow one record batch of the file, and four batches.
 
@@ -217,6 +225,8 @@ def open_log(
     for name, value in (("numeric", numeric), ("delimiter", delimiter), ("header", header)):
         if value is not None and not has_text:
             raise ValueError(f"{name} is for CSV and TSV files only")
+    if weight is None and label is not None and sources[0].format == "vw":
+        weight = IMPORTANCE  # each line has one, which is 1 by default
     targets = {"label": label, "weight": weight, "negative_rate": negative_rate}
     _check_targets(targets, columns or (), ignore)
     for source in sources:

@@ -29,6 +29,11 @@ class VwReader(MapReader):
     KEY: ClassVar[pa.DataType] = pa.string()
     OWN: ClassVar[dict[str, pa.DataType]] = {IMPORTANCE: pa.float32(), TAG: pa.string()}
 
+    def _no_column(self, name: str, role: str) -> str:
+        if role == "weight":
+            return f"the weights of a vw file are in the column {IMPORTANCE!r}, not in {name!r}"
+        return super()._no_column(name, role)
+
     def _own(self, name: str, found: Mapping[str, Any]) -> pa.Array:
         if name == IMPORTANCE:
             return pa.array(found["importances"])
