@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["convert"]
 
+WITH_LABEL = ("libsvm", "libffm", "vw")
+"""Formats whose label has a place, but no name."""
+
 EXAMPLES = """\b
 Examples:
   # Many models from one log
@@ -113,20 +116,24 @@ def convert(logs: tuple[str, ...], output: Path, **given: Any) -> None:
     if not given["quiet"]:
         size = output.stat().st_size / 1e6
         columns = counted(len(schema), "column")
+        if log.sources[0].format == "vw":
+            echo("importance is a column: train with --weight importance", err=True)
         echo(f"{counted(rows, 'row')}, {columns}, {size:,.1f} MB: {output}", err=True)
 
 
 def _open(logs: tuple[str, ...], given: dict[str, Any]) -> Log:
     from adagrad.ctr.logs.sources import find
+    from adagrad.ctr.logs.vw import IMPORTANCE
 
-    is_libsvm = find(logs, given["file_format"])[0].format == "libsvm"
+    form = find(logs, given["file_format"])[0].format
     return open_features(
         logs,
-        LIBSVM_LABEL if is_libsvm else None,  # of other formats, the label is any column
+        LIBSVM_LABEL if form in WITH_LABEL else None,  # of other formats, the label is any column
         given["columns"],
         given["ignore"] or (),
         given["text"] or (),
         given["multi"],
+        keep=[IMPORTANCE] if form == "vw" else [],
         skip_bad=given["skip_bad"],
         **reader_options(given, logs),
     )
