@@ -58,6 +58,13 @@ def written(table: pa.Table, path: Path) -> Path:
         signs = ["+1" if click else "-1" for click in table.column("click").to_pylist()]
         rows = zip(signs, *ids.T.tolist(), strict=True)
         path.write_text("".join(f"{y} {a}:1 {100 + b}:0.5 {200 + c}:2\n" for y, a, b, c in rows))
+    elif path.suffix in (".libffm", ".vw"):
+        row = {".libffm": "1 0:{0}:1 1:{1}:0.5\n", ".vw": "1 {2} |a x{0} |b x{1}:0.5\n"}[
+            path.suffix
+        ]
+        numbers = np.random.default_rng(1).integers(1, 99, (len(table), 3)).tolist()
+        texts = ["-1" + row.format(*n)[1:] if n[0] % 3 else row.format(*n) for n in numbers]
+        path.write_text("".join(texts))
     elif path.suffix == ".gz":
         path.write_bytes(gzip.compress(command.as_text(table.drop_columns(["url"]))))
     else:
@@ -84,16 +91,18 @@ def convert(*arguments: object) -> str:
         ("a.jsonl", ()),
         ("a.parquet", ()),
         ("a.libsvm", ()),
+        ("a.libffm", ()),
+        ("a.vw", ("--weight", "importance")),
     ],
 )
 def test_the_same_bits(tmp_path: Path, name: str, options: tuple[str, ...], suffix: str) -> None:
     log, file = written(bids(), tmp_path / name), tmp_path / f"converted{suffix}"
-    convert(log, "-o", file, *options)
+    convert(log, "-o", file, *(() if name == "a.vw" else options))
     options = tuple(option.removeprefix("click,") for option in options)
     command.train(log, tmp_path / "m1", *options)
     if "--ignore" in options:  # what is left out is not there
         options = options[: options.index("--ignore")]
-    if name == "a.libsvm":
+    if name in ("a.libsvm", "a.libffm", "a.vw"):
         options = (*options, "-l", "label")
     command.train(file, tmp_path / "m2", *options)
     assert command.tensors(tmp_path / "m1") == command.tensors(tmp_path / "m2")

@@ -250,7 +250,7 @@ def test_arrow_stream(tmp_path):
         ({"numeric": ["no"]}, "no column 'no'"),
         (
             {"schema": pa.schema([]), "columns": ["x"]},
-            "schema excludes columns, ignore, numeric and text",
+            "schema excludes columns, ignore, numeric, text and multi",
         ),
         ({"format": "parquet", "header": True}, "header is for CSV and TSV"),
     ],

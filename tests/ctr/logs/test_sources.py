@@ -271,7 +271,6 @@ def test_uris_of_files(tmp_path):
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("https://example.com/a.csv", "https:// is not read; download the file first"),
         ("ftp://example.com/a.csv", "ftp:// is not read; copy the log to this machine first"),
         ("s3a://bucket/a.csv", r"s3a:// is not read; give s3://bucket/path"),
     ],

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from adagrad.ctr.logs.remote import Remote
+    from adagrad.ctr.logs.web import WebFile
 
 __all__ = ["FORMATS", "STDIN", "Source", "find", "would_find"]
 
@@ -84,8 +85,8 @@ class Source:
         Bytes on disk; None for the standard input.
     pipe : Pipe, optional
         The standard input.
-    remote : Remote, optional
-        The file system of a URI.
+    remote : Remote or WebFile, optional
+        The file behind a URI.
     partitions : tuple of (str, str or None)
         Names and values in the folders above the file; see `adagrad.ctr.logs.partitions`.
     """
@@ -95,7 +96,7 @@ class Source:
     codec: str | None
     size: int | None
     pipe: Pipe | None = None
-    remote: Remote | None = None
+    remote: Remote | WebFile | None = None
     partitions: tuple[tuple[str, str | None], ...] = ()
 
     def open(self) -> Any:
