@@ -175,6 +175,16 @@ def test_one_row_at_a_time(monkeypatch: pytest.MonkeyPatch, can_select: bool) ->
 def test_rows_do_not_wait_behind_a_full_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """A block that is full does not end at a pause; what follows it may be half a line."""
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 64)
+    full = b"site,count\n" + b"abc,1\n" * 8 + b"ab,1\n"
+    assert len(full) == blocks.BLOCK_BYTES
+    for wide in (blocks.WIDE, 4):  # wide lines are joined before they are parsed
+        monkeypatch.setattr(blocks, "WIDE", wide)
+        with live() as pipe:
+            pipe.write(full + b"abc")
+            pipe.expect(9)
+            pipe.write(b",2\n" + b"def,3\n" * 20)
+            pipe.expect(30)
+            assert pipe.rest() is None
     with live() as pipe:
         pipe.write(b"site,count\n" + b"abc,1\n" * 20 + b"abc")
         pipe.expect(20)
