@@ -167,6 +167,8 @@ def tune(logs: tuple[str, ...], label: str, **given: Any) -> None:
     predict these. It prints a table and the command that trains the winner, with the same logloss.
     The winner is the default unless the best one is better there, too.
 
+    Every example counts once: there are no weights and no rates of negatives.
+
     The log is parsed once, and stored as Arrow in the directory for temporary files, TMPDIR, until
     the command ends. The result depends on the log, the options and --seed, not on --jobs. Ctrl-C
     prints what is known.
@@ -191,6 +193,10 @@ def tune(logs: tuple[str, ...], label: str, **given: Any) -> None:
             skip_bad=default.skip_bad,
             **how,
         ) as log:
+            if log.weight is not None:
+                raise click.ClickException(
+                    f"adagrad tune counts every example once, but {log.weight!r} has weights"
+                )
             crosses = _crosses(log, default, given["cross"])
             total = store(log, path, lambda batches: next(batches, None))
             rows = Rows(str(path), label, total, learned_rows(log, total, given["holdout_last"]))
