@@ -21,6 +21,7 @@ from adagrad.commands import (
     serve,
     textbook,
     train,
+    tune,
 )
 from adagrad.commands.errors import Commands
 
@@ -52,6 +53,7 @@ def adagrad() -> None:
 
 
 adagrad.add_command(train.train)
+adagrad.add_command(tune.tune)
 adagrad.add_command(predict.predict)
 adagrad.add_command(evaluate.evaluate)
 adagrad.add_command(inspect.inspect)

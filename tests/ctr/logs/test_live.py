@@ -30,6 +30,8 @@ from adagrad.ctr.logs import LogError, blocks, open_log, pipes
 SOON = 20  # seconds, in which a row that waits for others would not come
 SCHEMA = pa.schema([("site", pa.string()), ("count", pa.int64())])
 IDS = pa.schema([("ids", pa.list_(pa.int64())), ("values", pa.list_(pa.float32()))])
+MAPS = pa.schema([("a", pa.map_(pa.string(), pa.float32()))])
+FIELDS = pa.schema([("1", pa.map_(pa.int64(), pa.float32()))])
 WIDE = "x" * (blocks.WIDE + 1)
 
 
@@ -100,6 +102,14 @@ def json_line(site: str, count: int) -> str:
     return json.dumps({"count": count, "site": site or None}) + "\n"
 
 
+def vw_line(site: str, count: int) -> str:
+    return f"|a {count}:1 {count + 1}:0.5\n"
+
+
+def libffm_line(site: str, count: int) -> str:
+    return f"0 1:{count}:1 1:{count + 1}:0.5\n"
+
+
 def libsvm_line(site: str, count: int) -> str:
     return f"0 {count}:1 {count + 1}:0.5\n"
 
@@ -110,6 +120,8 @@ FORMATS: dict[str, tuple[str, Callable[[str, int], str], dict[str, Any]]] = {
     "csv without a header": ("", csv_line, {"header": ("site", "count")}),
     "tsv": ("site\tcount\n", tsv_line, {}),
     "jsonl": ("", json_line, {"format": "jsonl"}),
+    "vw": ("", vw_line, {"format": "vw", "schema": MAPS}),
+    "libffm": ("", libffm_line, {"format": "libffm", "schema": FIELDS}),
     "libsvm": ("", libsvm_line, {"format": "libsvm", "schema": IDS}),
 }
 
@@ -131,8 +143,12 @@ def test_whole_rows_are_there_at_each_pause(format: str, data: st.DataObject) ->
             pipe.expect(content[:end].count(b"\n") - bool(header))
             begin = end
         assert pipe.rest() is None
-    if "schema" in how:
+    if format == "libsvm":
         assert pipe.rows == [{"ids": [k, k + 1], "values": [1.0, 0.5]} for k in counts]
+    elif "schema" in how:
+        keys = [str(k) if format == "vw" else k for k in range(len(sites) + 2)]
+        expected = [[(keys[k], 1.0), (keys[k + 1], 0.5)] for k in counts]
+        assert [next(iter(row.values())) for row in pipe.rows] == expected
     else:
         expected = [
             {"site": site or None, "count": k} for site, k in zip(sites, counts, strict=True)
@@ -159,6 +175,16 @@ def test_one_row_at_a_time(monkeypatch: pytest.MonkeyPatch, can_select: bool) ->
 def test_rows_do_not_wait_behind_a_full_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """A block that is full does not end at a pause; what follows it may be half a line."""
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 64)
+    full = b"site,count\n" + b"abc,1\n" * 8 + b"ab,1\n"
+    assert len(full) == blocks.BLOCK_BYTES
+    for wide in (blocks.WIDE, 4):  # wide lines are joined before they are parsed
+        monkeypatch.setattr(blocks, "WIDE", wide)
+        with live() as pipe:
+            pipe.write(full + b"abc")
+            pipe.expect(9)
+            pipe.write(b",2\n" + b"def,3\n" * 20)
+            pipe.expect(30)
+            assert pipe.rest() is None
     with live() as pipe:
         pipe.write(b"site,count\n" + b"abc,1\n" * 20 + b"abc")
         pipe.expect(20)

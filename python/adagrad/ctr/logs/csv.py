@@ -337,7 +337,7 @@ def _joined(blocks: Iterable[Block]) -> Iterator[Block]:
     """Join blocks of long lines, because each call of pyarrow costs as much as some rows do."""
     held: list[Block] = []
     for block in blocks:
-        if not held and (block.pauses or not block.is_wide()):
+        if not held and not block.is_wide():
             yield block
             continue
         held.append(replace(block, data=bytes(block.data)))
