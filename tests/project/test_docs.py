@@ -98,7 +98,14 @@ def test_no_page_with_code_is_left_out():
         if "```python" in page.read_text(encoding="utf-8")
     }
     # Which tests/keras, test_recipes.py, test_sharded_table.py and test_distributed.py run.
-    elsewhere = ("elsewhere", "keras", "recipes", "sharded-tables", "distributed-training")
+    elsewhere = (
+        "elsewhere",
+        "keras",
+        "recipes",
+        "sharded-tables",
+        "distributed-training",
+        "shipping",
+    )
     assert found == set(CODE) | {f"docs/{page}.md" for page in elsewhere}
 
 
