@@ -29,6 +29,7 @@ QUESTIONS = {
     "quality": "click learners: one pass with defaults, beside VW, river, scikit-learn, libffm",
     "door": "logs of many columns and files, errors, the check of memory, the digest of a training",
     "convert": "logs in text beside what adagrad convert makes of them: reading and training",
+    "export": "a model in service: exports, deltas, opening, one row, beside scikit-learn and VW",
     "distributed": "click learners on Ray: bits, the cost of staleness, failures",
     "serve": "the server under load, beside FastAPI; --soak MINUTES: models replaced under load",
     "scale": "click learners on Ray: the cost of a batch, beside one process, 64 nodes simulated",

@@ -22,6 +22,7 @@ QUESTIONS = (
     "coalesce",
     "ctr",
     "door",
+    "export",
     "keras_fit",
     "drop_in",
     "call",
@@ -33,13 +34,14 @@ PEERS = dict.fromkeys(QUESTIONS, "torch,numba,fbgemm_gpu")
 PEERS |= {"ctr": "vowpalwabbit,numba", "keras_fit": "keras,torch,numba"}
 PEERS |= dict.fromkeys(("beside", "drop_in"), "numba")
 PEERS["door"] = ""  # it has none
+PEERS["export"] = "vowpalwabbit"
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_smoke_run(question, tmp_path):
     if question == "drop_in":
         need_packages("torch")
-    if question in ("beside", "ctr", "door"):
+    if question in ("beside", "ctr", "door", "export"):
         need_packages("pyarrow", "scipy", "sklearn")
     out = tmp_path / "results.json"
     peers, options = PEERS[question], ("--json", str(out))

@@ -182,3 +182,42 @@ def test_the_commands(folder: Path, tmp_path: Path) -> None:
         assert invoke(*line, "--overwrite")[0] == 0
     code, _, err = invoke("patch", old, delta, "-o", old, "--overwrite")
     assert (code, err) == (1, f"Error: --output {old} would replace {old}, an input\n")
+
+
+def test_damaged_content_of_a_block_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Content that is compressed as it should be, but that `diff` would not write."""
+    old, new, delta, out = folder / "auto.old", folder / "auto.new", tmp_path / "d", tmp_path / "o"
+    put, rng = _difference.Blocks.put, np.random.default_rng(0)
+
+    def damage(blocks: _difference.Blocks, data: bytes | np.ndarray) -> None:
+        nonlocal damaged
+        content = bytearray(data if isinstance(data, bytes) else np.ascontiguousarray(data))
+        if content and rng.random() < 0.1:
+            damaged = True
+            at = int(rng.integers(len(content)))
+            content[at : at + 8] = rng.bytes(min(8, len(content) - at))
+        put(blocks, bytes(content))
+
+    for _ in range(20):
+        damaged = False
+        with monkeypatch.context() as patched:
+            patched.setattr(_difference.Blocks, "put", damage)
+            diff(old, new, delta)
+        if damaged:
+            with pytest.raises(TableFileError, match="is corrupted: "):
+                patch(old, delta, out)
+            assert not out.exists()
+
+
+def test_a_file_that_grew_out_of_all_proportion(tmp_path: Path) -> None:
+    def write(name: str, count: int) -> Path:
+        zeros = {"dtype": "F32", "shape": [count], "data_offsets": [0, 4 * count]}
+        text = json.dumps({"rows": zeros}).encode()
+        data = len(text).to_bytes(8, "little") + text + bytes(4 * count)
+        (tmp_path / name).write_bytes(data)
+        return tmp_path / name
+
+    with pytest.raises(ValueError, match=r"more than 100 times as large .*: ship the file itself"):
+        diff(write("old", 1), write("new", 1 << 20), tmp_path / "delta")

@@ -51,7 +51,7 @@ _VERSION = "1"
 _CHUNK = 1 << 22  # numbers at once
 _READ = 1 << 22  # bytes at once
 _LONGEST_HEAD = 100_000_008
-_MOST_GROWTH = 1000  # a delta of one byte makes at most so many
+_MOST_GROWTH = 100  # a new file has at most so many times the bytes of the old one and the delta
 
 Slots = npt.NDArray[np.uint32]
 
@@ -132,6 +132,9 @@ def diff(old: StrPath, new: StrPath, delta: StrPath) -> Sizes:
     ------
     adagrad.TableFileError
         A file is not in that format, or is damaged.
+    ValueError
+        The new file is a hundred times as large as the old one and the delta: no reader would
+        believe such a delta.
     OSError
         A file cannot be read or written.
     """
@@ -154,6 +157,11 @@ def diff(old: StrPath, new: StrPath, delta: StrPath) -> Sizes:
         if (sums["old"], sums["new"]) != (_sum(first), _sum(second)):
             raise TableFileError(f"{old} or {new} changed while it was read")
     size = sum(map(len, blocks.parts))
+    if sums["new"].size > _MOST_GROWTH * (sums["old"].size + size):
+        raise ValueError(
+            f"{new} is more than {_MOST_GROWTH} times as large as {old} and what changed: ship the"
+            " file itself"
+        )
     head = _head(sums, size)
     files.replace(delta, [memoryview(part) for part in (head, *blocks.parts)], len(head) + size)
     return Sizes(sums["old"].size, sums["new"].size, len(head) + size)
