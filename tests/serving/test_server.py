@@ -9,7 +9,7 @@ import pytest
 from checks import need_packages
 
 need_packages("click", "sklearn", "pyarrow", "safetensors")
-need_packages("uvicorn", "httptools", "prometheus_client")
+need_packages("httptools", "msgspec", "prometheus_client")
 
 import pyarrow as pa
 
@@ -86,6 +86,7 @@ def test_an_arrow_stream_gets_an_arrow_stream(server, scorer):
         (b"[{}, 7]", 422, 1, None, "object"),
         (b'[{}, {"depth": "deep"}]', 422, 1, "depth", "deep"),
     ],
+    ids=lambda x: str(x)[:20],
 )
 def test_what_cannot_be_read_is_refused_by_name(server, body, status, row, column, says):
     reply = server.post(body)
