@@ -166,7 +166,7 @@ def _refused(error: Exception, number: int | None) -> Refused:
     column = None if at is None else _name(at[2])
     if at is not None:
         text = f"column {at[2]}{text[at.end() :]}"
-    return Refused(422, text[:_SHOWN], number, column)
+    return Refused(422, text.replace("X has", "the batch has")[:_SHOWN], number, column)
 
 
 def _name(quoted: str) -> str:
