@@ -7,7 +7,9 @@ refuses what that leaves open: a name that occurs twice in an object.
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
@@ -34,6 +36,7 @@ Answer = tuple[bytes, bytes, Any]
 _AT_COLUMN = re.compile(
     r"""^X(?:\[(\d+)\])?\[('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\](?:\[\d+\])?"""
 )
+_MOST_ENTRIES = 1 << 20  # of a cross of lists
 _SHOWN = 300  # characters of a message
 
 
@@ -100,6 +103,11 @@ def _of_row(row: Any, scorer: Scorer, number: int | None) -> float:
     """Return the probability of a row; one that cannot be read is refused by name."""
     if type(row) is not dict:
         raise Refused(422, f"a row is an object, not {_kind(row)}", number)
+    for cross in _crosses_of(scorer):
+        values = (row.get(name) for name in cross)
+        _check_entries(
+            math.prod(len(one) for one in values if isinstance(one, (list, dict))), cross, number
+        )
     try:
         p = scorer.predict_one(row)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -152,8 +160,28 @@ def _parsed(body: bytes) -> Any:
         raise Refused(400, f"the body is not JSON: {error}"[:_SHOWN]) from error
 
 
+def _crosses_of(scorer: Scorer) -> Sequence[Sequence[str]]:
+    """Return the crosses of a model, by the names of their columns."""
+    return () if scorer._encoder is None else scorer._encoder.crosses
+
+
+def _check_entries(entries: float, cross: Sequence[str], number: int | None = None) -> None:
+    """Refuse lists that a model combines, each value with each, if they are long."""
+    if entries > _MOST_ENTRIES:
+        raise Refused(
+            413,
+            f"the lists of {' and '.join(map(repr, cross))} have {entries:,.0f} combinations, but"
+            f" at most {_MOST_ENTRIES:,} are taken",
+            number,
+            cross[0],
+        )
+
+
 def _of_table(table: Any, scorer: Scorer) -> Floats:
     """Return the probabilities of a table; one that cannot be read is refused by column."""
+    for cross in _crosses_of(scorer):
+        lengths = [arrow_bodies.lengths(table, name) for name in cross]
+        _check_entries(sum(map(math.prod, zip(*lengths, strict=True))), cross)
     try:
         return scorer.predict_proba(table)[:, 1]
     except (ValueError, TypeError, OverflowError) as error:

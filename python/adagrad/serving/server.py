@@ -171,7 +171,18 @@ async def _until_a_signal(one: Service, listener: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(stopped.set))
+    ends = asyncio.ensure_future(_end_with_parent(stopped))
     await answer(one, listener, stopped)
+    ends.cancel()
+
+
+async def _end_with_parent(stopped: asyncio.Event) -> None:
+    """Stop a worker whose server was killed: it would keep the port."""
+    parent = multiprocessing.parent_process()
+    while parent is not None and parent.is_alive():
+        await asyncio.sleep(AGAIN)
+    if parent is not None:
+        stopped.set()
 
 
 def _run(setup: Setup, memory: Any, row: int, listener: socket.socket) -> None:
