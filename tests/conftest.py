@@ -29,7 +29,7 @@ hypothesis.settings.register_profile("brief", deadline=None, derandomize=True, m
 # What the extras of pyproject.toml install, by the names of their modules.
 OPTIONAL = {"click", "matplotlib", "pyarrow", "rich", "safetensors", "scipy", "sklearn"}
 OPTIONAL |= {"duckdb", "jupytext", "keras", "pandas", "polars", "ray", "selenium", "torch"}
-OPTIONAL |= {"httptools", "prometheus_client", "uvicorn"}
+OPTIONAL |= {"httptools", "msgspec", "prometheus_client"}
 
 # Under nohup, and in the background of a script, signals are ignored, also by the commands that
 # tests start and send them to.

@@ -11,7 +11,7 @@ import pytest
 from checks import need_packages
 
 need_packages("click", "sklearn", "pyarrow", "safetensors")
-need_packages("uvicorn", "httptools", "prometheus_client")
+need_packages("httptools", "msgspec", "prometheus_client")
 
 import pyarrow as pa
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -40,7 +41,7 @@ class Served:
         self.source, self.port = source, port
 
     def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Reply:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
             names = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method, path, body, names)
@@ -58,7 +59,7 @@ class Served:
         return self.request("POST", "/predict", body, **headers)
 
     def raw(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=5)
 
     def metric(self, name: str) -> float:
         lines = self.get("/metrics").body.decode().splitlines()
@@ -76,14 +77,24 @@ def served(path: Path, folder: Path, limits: Limits | None = None) -> Iterator[S
     source.on_published, source.on_refused = counts.published, counts.refused
     listener = server._listener("127.0.0.1", 0)
     setup = server.Setup(folder, path, limits or Limits(), n_columns, 2, False)
-    one = server._server(setup, memory, 1)
-    thread = threading.Thread(target=one.run, kwargs={"sockets": [listener]})
+    one = server.service(setup, memory, 1)
+    started = threading.Event()
+    loops: list[Any] = []
+
+    async def run() -> None:
+        stopped = asyncio.Event()
+        loops.append((asyncio.get_running_loop(), stopped))
+        started.set()
+        await server.answer(one, listener, stopped)
+
+    thread = threading.Thread(target=asyncio.run, args=(run(),))
     thread.start()
-    until(lambda: one.started)
+    started.wait()
     try:
         yield Served(source, listener.getsockname()[1])
     finally:
-        one.should_exit = True
+        loop, stopped = loops[0]
+        loop.call_soon_threadsafe(stopped.set)
         thread.join()
         source.stop()
         listener.close()

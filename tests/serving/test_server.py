@@ -9,12 +9,13 @@ import pytest
 from checks import need_packages
 
 need_packages("click", "sklearn", "pyarrow", "safetensors")
-need_packages("uvicorn", "httptools", "prometheus_client")
+need_packages("httptools", "msgspec", "prometheus_client")
 
 import pyarrow as pa
 
 import command
-from adagrad.serving import Scorer
+from adagrad.ctr import HashingEncoder, LogisticRegression
+from adagrad.serving import Scorer, write_export
 from adagrad.serving.limits import Limits
 from served import served, until
 
@@ -86,6 +87,7 @@ def test_an_arrow_stream_gets_an_arrow_stream(server, scorer):
         (b"[{}, 7]", 422, 1, None, "object"),
         (b'[{}, {"depth": "deep"}]', 422, 1, "depth", "deep"),
     ],
+    ids=lambda x: str(x)[:20],
 )
 def test_what_cannot_be_read_is_refused_by_name(server, body, status, row, column, says):
     reply = server.post(body)
@@ -181,3 +183,40 @@ def test_limits(models, tmp_path):
         with server.raw(), server.raw():
             assert server.get("/health").status == 503
         until(lambda: server.get("/health").status == 200)
+
+
+def test_a_stream_that_grows_in_memory_is_refused(server):
+    table = pa.table({"site": pa.array(["site1"] * 1000), "user": pa.array(["u"] * 1000)})
+    for plain, code in (
+        (table, 422),
+        (table.set_column(0, "site", table["site"].dictionary_encode()), 422),
+    ):
+        assert (
+            server.post(as_arrow(plain), content_type=ARROW).status == code
+        )  # columns are missing
+        sink = pa.BufferOutputStream()
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        with pa.ipc.new_stream(sink, plain.schema, options=options) as writer:
+            writer.write_table(plain)
+        reply = server.post(sink.getvalue().to_pybytes(), content_type=ARROW)
+        assert (reply.status, "compressed" in reply.error["message"]) == (415, True)
+    views = pa.table({"site": pa.array(["a"]).cast(pa.string_view())})
+    assert server.post(as_arrow(views), content_type=ARROW).error["column"] == "site"
+
+
+def test_long_lists_that_a_model_combines_are_refused(tmp_path):
+    encoder = HashingEncoder(bits=12, crosses=[("a", "b")])
+    rows = [{"a": ["x", "y"], "b": ["u"]}, {"a": ["x"], "b": ["v"]}]
+    write_export(LogisticRegression(encoder=encoder).fit(rows, [0, 1]), tmp_path / "model")
+    with served(tmp_path / "model", tmp_path / "copies") as server:
+        long = {"a": ["x"] * 2000, "b": ["u"] * 2000}
+        for reply in (
+            server.post(long),
+            server.post(as_arrow(pa.Table.from_pylist([long])), content_type=ARROW),
+        ):
+            assert (reply.status, reply.error["column"]) == (413, "a")
+        short = {"a": ["x"] * 200, "b": ["u"] * 200}
+        expected = Scorer(tmp_path / "model").predict_one(short)
+        assert server.post(short).json["probability"] == expected
+        reply = server.post(as_arrow(pa.Table.from_pylist([short])), content_type=ARROW)
+        assert pa.ipc.open_stream(reply.body).read_all()["probability"].to_pylist() == [expected]

@@ -100,7 +100,7 @@ def serve(
     flight.
     """
     modules = ("rich", "sklearn", "pyarrow", "safetensors")
-    require("adagrad serve", "uvicorn", "httptools", "prometheus_client", *modules, extra="serve")
+    require("adagrad serve", "httptools", "msgspec", "prometheus_client", *modules, extra="serve")
     from adagrad.serving import server
     from adagrad.serving.limits import Limits
 

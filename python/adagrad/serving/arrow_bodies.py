@@ -5,6 +5,7 @@ pyarrow is imported by the first request that needs it.
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-__all__ = ["MEDIA_TYPE", "read", "written"]
+__all__ = ["MEDIA_TYPE", "lengths", "read", "written"]
 
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 
@@ -36,7 +37,9 @@ def read(body: bytes, most_rows: int) -> pa.Table:
     batches: list[Any] = []
     rows = 0
     try:
+        _check_plain(ipc, body)
         with ipc.open_stream(pa.py_buffer(body)) as reader:
+            _check_types(reader.schema)
             for batch in reader:
                 rows += len(batch)
                 if rows > most_rows:
@@ -48,6 +51,61 @@ def read(body: bytes, most_rows: int) -> pa.Table:
         raise
     except Exception as error:  # pyarrow raises OSError, ValueError, KeyError, MemoryError, ...
         raise Refused(400, f"the body is not an Arrow stream: {str(error)[:200]}") from error
+
+
+def _check_plain(ipc: Any, body: bytes) -> None:
+    """Refuse compressed buffers, which would need more memory than the limit of bodies says."""
+    for message in ipc.MessageReader.open_stream(body):
+        if message.type in ("record batch", "dictionary"):
+            data = message.metadata.to_pybytes()
+            batch = _at(data, _root(data), 2)
+            if message.type == "dictionary":
+                batch = _at(data, batch, 1)
+            if _at(data, batch, 3):
+                raise Refused(415, "the stream is compressed: write it without compression")
+
+
+def _root(data: bytes) -> int:
+    return int(struct.unpack_from("<I", data)[0])
+
+
+def _at(data: bytes, table: int, field: int) -> int:
+    """Return where the table in a field of a table of FlatBuffers is; 0 if it is nowhere."""
+    index = table - struct.unpack_from("<i", data, table)[0]
+    (size,) = struct.unpack_from("<H", data, index)
+    entry = 4 + 2 * field
+    if entry >= size or not (offset := struct.unpack_from("<H", data, index + entry)[0]):
+        return 0
+    place = table + offset
+    return int(place + struct.unpack_from("<I", data, place)[0])
+
+
+def _check_types(schema: pa.Schema) -> None:
+    """Refuse types in which a few bytes stand for many values."""
+    for field in schema:
+        if "view" in str(field.type) or "run_end_encoded" in str(field.type):
+            raise Refused(
+                422,
+                f"column {field.name!r:.80} has type {field.type}: send it plain",
+                None,
+                field.name,
+            )
+
+
+def lengths(table: pa.Table, name: str) -> list[int]:
+    """Return the number of values in each row of a column; 1 for all that is no list."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if name not in table.column_names:
+        return [1] * len(table)
+    column = table.column(name)
+    if pa.types.is_map(column.type):
+        column = pa.chunked_array([x.cast(pa.list_(x.type.value_type)) for x in column.chunks])
+    if not pa.types.is_nested(column.type):
+        return [1] * len(table)
+    found: list[int] = pc.list_value_length(column).fill_null(1).to_pylist()
+    return found
 
 
 def written(p: npt.NDArray[np.float64] | None, version: str) -> bytes:

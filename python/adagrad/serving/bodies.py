@@ -7,9 +7,12 @@ refuses what that leaves open: a name that occurs twice in an object.
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
+
+import msgspec
 
 from adagrad.serving import arrow_bodies
 from adagrad.serving.refusals import Refused
@@ -30,7 +33,10 @@ ARROW = arrow_bodies.MEDIA_TYPE
 Answer = tuple[bytes, bytes, Any]
 """The body of an answer, its media type, and the rows that it is about."""
 
-_AT_COLUMN = re.compile(r"""^X(?:\[(\d+)\])?\[('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\]""")
+_AT_COLUMN = re.compile(
+    r"""^X(?:\[(\d+)\])?\[('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\](?:\[\d+\])?"""
+)
+_MOST_ENTRIES = 1 << 20  # of a cross of lists
 _SHOWN = 300  # characters of a message
 
 
@@ -76,37 +82,38 @@ def answer(body: bytes, kind: str, scorer: Scorer, most_rows: int) -> Answer:
     """
     if kind == ARROW:
         table = arrow_bodies.read(body, most_rows)
-        p = _scored(scorer.predict_proba, table, scorer)[:, 1] if len(table) else None
+        p = _of_table(table, scorer) if len(table) else None
         return arrow_bodies.written(p, scorer.version), ARROW.encode(), table
     rows = _parsed(body)
     version = scorer.version
     if isinstance(rows, dict):
-        p = _scored(scorer.predict_one, rows, scorer)
-        return (
-            f'{{"probability": {_checked(p)!r}, "model": "{version}"}}'.encode(),
-            b"application/json",
-            [rows],
-        )
+        p_of_row = _of_row(rows, scorer, None)
+        one = f'{{"probability": {p_of_row!r}, "model": "{version}"}}'.encode()
+        return one, b"application/json", [rows]
     if not isinstance(rows, list):
         raise Refused(400, "the body is neither a row, an object, nor a batch, a list of objects")
     if len(rows) > most_rows:
         raise Refused(413, f"the batch has {len(rows):,} rows, but at most {most_rows:,} are taken")
-    for number, row in enumerate(rows):
-        if not isinstance(row, dict):
-            raise Refused(422, f"a row is an object, not {_kind(row)}", number)
-    found = _scored(scorer.predict_proba, rows, scorer)[:, 1].tolist() if rows else []
-    texts = ", ".join(repr(_checked(p)) for p in found)
-    return (
-        f'{{"probabilities": [{texts}], "model": "{version}"}}'.encode(),
-        b"application/json",
-        rows,
-    )
+    found = ", ".join([repr(_of_row(row, scorer, at)) for at, row in enumerate(rows)])
+    data = f'{{"probabilities": [{found}], "model": "{version}"}}'.encode()
+    return data, b"application/json", rows
 
 
-def _checked(p: float) -> float:
-    """Return a probability, which JSON must be able to hold."""
+def _of_row(row: Any, scorer: Scorer, number: int | None) -> float:
+    """Return the probability of a row; one that cannot be read is refused by name."""
+    if type(row) is not dict:
+        raise Refused(422, f"a row is an object, not {_kind(row)}", number)
+    for cross in _crosses_of(scorer):
+        values = (row.get(name) for name in cross)
+        _check_entries(
+            math.prod(len(one) for one in values if isinstance(one, (list, dict))), cross, number
+        )
+    try:
+        p = scorer.predict_one(row)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise _refused(error, number) from error
     if not 0.0 <= p <= 1.0:
-        raise Refused(422, f"the model answers {p!r}, which is not a probability")
+        raise Refused(422, f"the model answers {p!r}, which is not a probability", number)
     return p
 
 
@@ -123,10 +130,24 @@ def _no_number(text: str) -> NoReturn:
     raise Refused(400, f"JSON has no {text}: write null for a missing value")
 
 
+_quick = msgspec.json.Decoder().decode
 _decode = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_number).decode
 
 
 def _parsed(body: bytes) -> Any:
+    """Return what JSON holds.
+
+    The quick decoder keeps the last of the values of a name that occurs twice. Each name is
+    followed by a colon: if flat rows have as many names as the body has colons, none was lost. The
+    exact decoder reads what is left, and says what is wrong.
+    """
+    try:
+        rows = _quick(body)
+        names = len(rows) if isinstance(rows, dict) else sum(map(len, rows))
+        if names == body.count(b":"):
+            return rows
+    except (msgspec.DecodeError, TypeError, UnicodeDecodeError, RecursionError):
+        pass
     try:
         return _decode(body.decode())
     except UnicodeDecodeError as error:
@@ -139,25 +160,32 @@ def _parsed(body: bytes) -> Any:
         raise Refused(400, f"the body is not JSON: {error}"[:_SHOWN]) from error
 
 
-def _scored(call: Callable[[Any], Any], rows: Any, scorer: Scorer) -> Any:
-    """Return what a scorer says; a row that it cannot read is refused by name."""
+def _crosses_of(scorer: Scorer) -> Sequence[Sequence[str]]:
+    """Return the crosses of a model, by the names of their columns."""
+    return () if scorer._encoder is None else scorer._encoder.crosses
+
+
+def _check_entries(entries: float, cross: Sequence[str], number: int | None = None) -> None:
+    """Refuse lists that a model combines, each value with each, if they are long."""
+    if entries > _MOST_ENTRIES:
+        raise Refused(
+            413,
+            f"the lists of {' and '.join(map(repr, cross))} have {entries:,.0f} combinations, but"
+            f" at most {_MOST_ENTRIES:,} are taken",
+            number,
+            cross[0],
+        )
+
+
+def _of_table(table: Any, scorer: Scorer) -> Floats:
+    """Return the probabilities of a table; one that cannot be read is refused by column."""
+    for cross in _crosses_of(scorer):
+        lengths = [arrow_bodies.lengths(table, name) for name in cross]
+        _check_entries(sum(map(math.prod, zip(*lengths, strict=True))), cross)
     try:
-        return call(rows)
+        return scorer.predict_proba(table)[:, 1]
     except (ValueError, TypeError, OverflowError) as error:
-        number, failure = _first_failure(rows, scorer) or (None, error)
-        raise _refused(failure, number) from error
-
-
-def _first_failure(rows: Any, scorer: Scorer) -> tuple[int | None, Exception] | None:
-    """Return the first row that cannot be scored by itself, and why."""
-    if not isinstance(rows, list):
-        return None
-    for number, row in enumerate(rows):
-        try:
-            scorer.predict_one(row)
-        except (ValueError, TypeError, OverflowError) as error:
-            return number, error
-    return None
+        raise _refused(error, None) from error
 
 
 def _refused(error: Exception, number: int | None) -> Refused:
@@ -166,7 +194,7 @@ def _refused(error: Exception, number: int | None) -> Refused:
     column = None if at is None else _name(at[2])
     if at is not None:
         text = f"column {at[2]}{text[at.end() :]}"
-    return Refused(422, text[:_SHOWN], number, column)
+    return Refused(422, text.replace("X has", "the batch has")[:_SHOWN], number, column)
 
 
 def _name(quoted: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import multiprocessing
@@ -16,16 +17,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from uvicorn import Config
-
 import adagrad._core as _core
-from adagrad.serving.application import Application
+from adagrad.serving.connection import Connection
 from adagrad.serving.limits import Limits
 from adagrad.serving.metrics import Counts, width
-from adagrad.serving.protocol import LimitedProtocol, LimitedServer
+from adagrad.serving.service import Service
 from adagrad.serving.source import Source
 
-__all__ = ["Setup", "serve"]
+__all__ = ["Setup", "answer", "log_to_stderr", "serve", "service"]
 
 LOG = logging.getLogger("adagrad.serve")
 
@@ -111,10 +110,9 @@ def serve(
         shown = f"[{bound_host}]" if ":" in bound_host else bound_host
         try:
             if workers == 1:
-                server = _server(setup, memory, 1)
+                one = service(setup, memory, 1)
                 announce(f"http://{shown}:{bound_port}")
-                with _ending_quietly():
-                    server.run(sockets=[listener])
+                asyncio.run(_until_a_signal(one, listener))
             else:
                 pool = _Workers(context, workers, setup, memory, listener)
                 with pool.running():
@@ -139,33 +137,52 @@ def _listener(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _server(setup: Setup, memory: Any, row: int) -> LimitedServer:
-    """Return the server of a worker."""
+def service(setup: Setup, memory: Any, row: int) -> Service:
+    """Return the service of a worker, whose counts are in a row of the memory."""
     _core.set_num_threads(1)  # requests are what runs in parallel
-    limits = setup.limits
-    application = Application(
+    counts = Counts(memory, row, setup.n_columns)
+    return Service(
         setup.folder,
         setup.path,
-        limits,
-        Counts(memory, row, setup.n_columns),
+        setup.limits,
+        counts,
         threads=setup.threads,
         access_log=setup.access_log,
     )
-    config = Config(
-        application,
-        http=LimitedProtocol,
-        ws="none",
-        interface="asgi3",
-        lifespan="on",
-        proxy_headers=False,
-        server_header=False,
-        access_log=False,
-        log_config=None,
-        timeout_keep_alive=int(limits.idle),
-        timeout_graceful_shutdown=int(limits.grace),
-    )
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    return LimitedServer(config)
+
+
+async def answer(one: Service, listener: socket.socket, stopped: asyncio.Event) -> None:
+    """Answer requests until an event."""
+    loop = asyncio.get_running_loop()
+    # A worker accepts as many connections at a time as its backlog, all of them if it could.
+    server = await loop.create_server(lambda: Connection(one), sock=listener, backlog=1)
+    listener.listen(BACKLOG)
+    try:
+        due = asyncio.ensure_future(one.run(stopped))
+        await stopped.wait()
+        server.close()
+        await due
+    finally:
+        server.close()
+
+
+async def _until_a_signal(one: Service, listener: socket.socket) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stopped.set))
+    ends = asyncio.ensure_future(_end_with_parent(stopped))
+    await answer(one, listener, stopped)
+    ends.cancel()
+
+
+async def _end_with_parent(stopped: asyncio.Event) -> None:
+    """Stop a worker whose server was killed: it would keep the port."""
+    parent = multiprocessing.parent_process()
+    while parent is not None and parent.is_alive():
+        await asyncio.sleep(AGAIN)
+    if parent is not None:
+        stopped.set()
 
 
 def _run(setup: Setup, memory: Any, row: int, listener: socket.socket) -> None:
@@ -173,8 +190,7 @@ def _run(setup: Setup, memory: Any, row: int, listener: socket.socket) -> None:
     if hasattr(signal, "SIGHUP"):  # which is sent to the whole group when a terminal closes
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     log_to_stderr()
-    with _ending_quietly():
-        _server(setup, memory, row).run(sockets=[listener])
+    asyncio.run(_until_a_signal(service(setup, memory, row), listener))
 
 
 def log_to_stderr() -> None:
@@ -186,19 +202,6 @@ def log_to_stderr() -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     LOG.setLevel(logging.INFO)
-
-
-@contextlib.contextmanager
-def _ending_quietly() -> Iterator[None]:
-    """Return when a signal has ended a server, which sends the signal to itself again then."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        for number in before:
-            signal.signal(number, lambda *_: None)
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Workers:

@@ -22,7 +22,7 @@ from adagrad._atomic import writing
 from adagrad.serving.export import write_export
 from adagrad.serving.scorer import Scorer
 
-__all__ = ["Source", "State", "read_state"]
+__all__ = ["Source", "State", "published", "read_state"]
 
 LOG = logging.getLogger("adagrad.serve")
 
@@ -58,6 +58,12 @@ class State(NamedTuple):
 def read_state(folder: Path) -> State:
     """Read what `Source` published last."""
     return State(**json.loads((folder / STATE).read_text(encoding="utf-8")))
+
+
+def published(folder: Path) -> tuple[int, int]:
+    """Return what changes whenever `Source` publishes."""
+    found = (folder / STATE).stat()
+    return found.st_mtime_ns, found.st_ino
 
 
 class Source:
