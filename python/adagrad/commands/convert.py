@@ -119,10 +119,10 @@ def convert(logs: tuple[str, ...], output: Path, **given: Any) -> None:
 def _open(logs: tuple[str, ...], given: dict[str, Any]) -> Log:
     from adagrad.ctr.logs.sources import find
 
-    is_libsvm = find(logs, given["file_format"])[0].format == "libsvm"
+    has_no_name = find(logs, given["file_format"])[0].format in ("libsvm", "libffm", "vw")
     return open_features(
         logs,
-        LIBSVM_LABEL if is_libsvm else None,  # of other formats, the label is any column
+        LIBSVM_LABEL if has_no_name else None,  # of other formats, the label is any column
         given["columns"],
         given["ignore"] or (),
         given["text"] or (),
