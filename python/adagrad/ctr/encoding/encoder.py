@@ -261,8 +261,8 @@ class HashingEncoder(Transformer, ColumnEncoder, auto_wrap_output_keys=None):  #
         -------
         encoded : Examples, or scipy.sparse.csr_matrix of float32 with shape [n, 2**bits]
             As `output` says. Examples have `fields`. They have `values` if a field has the kind
-            "value", a column has maps, or `multi` is "mean" and a column has lists. The columns of each row of a matrix
-            ascend, and the values of entries that share a slot are added up.
+            "value", a column has maps, or `multi` is "mean" and a column has lists. The columns of
+            each row of a matrix ascend, and the values of entries that share a slot are added up.
 
         Raises
         ------
@@ -275,8 +275,8 @@ class HashingEncoder(Transformer, ColumnEncoder, auto_wrap_output_keys=None):  #
             A column is missing or occurs twice; an array has another number of axes than 2, no
             rows, or another number of columns than in `fit`; `set_output` asks for a DataFrame; a
             parameter is out of range; a text is not a number, but its kind needs one; a number of
-            kind "value", or in a map, is not finite or exceeds :math:`2^{48}` in magnitude; or the memory of an
-            Arrow array is damaged.
+            kind "value", or in a map, is not finite or exceeds :math:`2^{48}` in magnitude; or the
+            memory of an Arrow array is damaged.
         """
         self._check_output()
         return self._in_output(self._examples(*self._read(X)))

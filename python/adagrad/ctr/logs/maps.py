@@ -125,10 +125,10 @@ class MapReader:
         faults: dict[int, Fault] = {}
         size = 0
 
-        def taken(*, pauses: bool) -> ParsedRows:
+        def taken() -> ParsedRows:
             table = self._table(splitter.take(), features, request.schema)
             lines = np.concatenate(numbers)
-            rows = self._converted(ParsedRows(table, lines, dict(faults), pauses), request)
+            rows = self._converted(ParsedRows(table, lines, dict(faults)), request)
             numbers.clear()
             faults.clear()
             return rows
@@ -139,10 +139,10 @@ class MapReader:
                 size += len(part.data)
                 # The batches of a log are cut at this row, and what ends there need not be joined.
                 if splitter.rows >= request.rows or size > MOST_BYTES or part.pauses:
-                    yield taken(pauses=part.pauses)
+                    yield taken()
                     size = 0
         if numbers:
-            yield taken(pauses=False)
+            yield taken()
 
     def _all_blocks(self) -> Iterator[Block]:
         first, self._first = self._first, None

@@ -63,11 +63,12 @@ def open_log(
         and true, or 1 and 2, in any type and spelling. The label becomes the first column, float32
         0 or 1. In libsvm, libffm and VW files the label has no name and gets this one.
     format : {"csv", "tsv", "jsonl", "parquet", "arrow", "libsvm", "libffm", "vw"}, optional
-        Overrides the suffix. Known suffixes are ``.csv``, ``.tsv``, ``.libsvm``, ``.svm``,
-        ``.svmlight``, ``.libffm``, ``.ffm`` and ``.vw``, each plain or followed by ``.gz``, ``.zst``, ``.bz2`` or ``.xz``;
-        ``.parquet``; ``.arrow``, ``.arrows``, ``.feather`` and ``.ipc``. The first bytes tell the
-        compression, whatever the suffix, and the format of a file with another suffix or none. By
-        default the standard input has delimited columns.
+        Overrides the suffix. Known suffixes are ``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson``,
+        ``.json``, ``.libsvm``, ``.svm``, ``.svmlight``, ``.libffm``, ``.ffm`` and ``.vw``, each
+        plain or followed by ``.gz``, ``.zst``, ``.bz2`` or ``.xz``; ``.parquet``; ``.arrow``,
+        ``.arrows``, ``.feather`` and ``.ipc``. The first bytes tell the compression, whatever the
+        suffix, and the format of a file with another suffix or none. By default the standard input
+        has delimited columns.
     columns : sequence of str, optional
         The features to read, in this order. By default all columns, in the order of the first
         file. Of several columns with one name, each has the name of its position instead: ``c0``
@@ -175,12 +176,12 @@ def open_log(
     ``[0, 2**63)``, ids keep their order, and the columns are ``ids`` (list of int64) and
     ``values`` (list of float32).
 
-    In Vowpal Wabbit's text (``"vw"``) a namespace is a column of maps from the names of its features
-    to their values, and in libffm files a field is one, from ids to values; the first MiB of the
-    first file, and 64 KiB of others, say which there are. A line without a column has an empty map.
-    The importances of a VW log are its ``weight`` unless that is given, the column
-    ``"importance"``, and ``keep=["tag"]`` reads its tags. The namespace without a name is the column
-    ``"|"``, and one whose name is that of another column has a bar before it.
+    In Vowpal Wabbit's text (``"vw"``) a namespace is a column of maps from the names of its
+    features to their values, and in libffm files a field is one, from ids to values; the first MiB
+    of the first file, and 64 KiB of others, say which there are. A line without a column has an
+    empty map. The importances of a VW log are its ``weight`` unless that is given, the column
+    ``"importance"``, and ``keep=["tag"]`` reads its tags. The namespace without a name is the
+    column ``"|"``, and one whose name is that of another column has a bar before it.
 
     Memory does not grow with the length of the log. It holds about 1 MiB of text, for Parquet one
     column chunk per column, for Arrow one record batch of the file, and four batches.
