@@ -18,7 +18,7 @@ __all__ = ["export", "numbers_of", "text_of"]
 EXAMPLES = """\b
 Examples:
   adagrad export ctr.safetensors -o ctr.score
-  # Half the size
+  # With weights of 16 bits
   adagrad export ctr.safetensors -o ctr.score --dtype float16
   # The next day, for a small delta (see adagrad diff)
   adagrad export monday.safetensors -o monday.score
