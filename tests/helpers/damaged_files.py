@@ -250,14 +250,15 @@ def read_table(path: Path) -> None:
 
 def read_model(path: Path) -> None:
     from adagrad.ctr.learners import files
-    from adagrad.ctr.training.state import kept, saved_training, trained_with
+    from adagrad.ctr.training.start import Start
+    from adagrad.ctr.training.state import carried, trained_with
 
     learner, extra = files.read(path)
-    saved_training(path, extra)
-    kept(extra)
+    carried(path, learner, extra)
     assert learner.progressive_
     with contextlib.suppress(ValueError):  # the file may say nothing of its columns
         trained_with(path, learner, extra)
+        Start.read(path, {"label": "label"})
     x: Any = rows() if learner.encoder is not None else np.ones((3, learner.n_features_in_))
     # Other names or kinds of columns are no damage that a file can show.
     with contextlib.suppress(TypeError, ValueError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +16,19 @@ from adagrad.commands import terminal
 from adagrad.commands.errors import reads_logs
 from adagrad.commands.export import numbers_of, text_of
 from adagrad.commands.log_options import LogCommand, log_options, reader_options, use_threads
+from adagrad.commands.model_tables import (
+    calibration_table,
+    columns_table,
+    features_table,
+    plain_table,
+    runs_table,
+)
 from adagrad.commands.outputs import check_standard_output
 from adagrad.commands.terminal import echo
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from rich.console import Console
-    from rich.table import Table
 
     from adagrad.ctr.encoding.examples import Examples
     from adagrad.ctr.learners.estimator import ClickLearner
@@ -118,19 +124,19 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, as_json: bool, **given
         [*_settings(model, estimator), *_training(model, extra), *_counts(estimator, trained)],
     )
     if experts := insight.expert_rows(estimator._model):
-        table = _plain_table(*insight.EXPERT_HEADS)
+        table = plain_table(*insight.EXPERT_HEADS)
         for row in experts:
             table.add_row(*row)
         console.print()
         console.print(table)
     if len(history) > 1:
         console.print()
-        console.print(_runs(history))
+        console.print(runs_table(history))
     console.print()
-    console.print(_calibration(estimator))
+    console.print(calibration_table(estimator))
     if columns is not None:
         console.print()
-        console.print(_columns(columns))
+        console.print(columns_table(columns))
         console.print(columns.text(), markup=False)
     if logs:
         text = f"\nFeatures in the first {rows:,} rows of {printable(logs[0])}"
@@ -147,36 +153,13 @@ def inspect(model: Path, logs: tuple[str, ...], top: int, as_json: bool, **given
         for title, key in orders:
             order = np.argsort(key, kind="stable")[:top]
             console.print()
-            console.print(_top(title, found, order, names, fields))
+            console.print(features_table(title, found, order, names, fields))
         if found.counts is None:
             console.print(
                 "A model stores neither the values nor the counts of features;"
                 " --log LOG shows those of a log.",
                 markup=False,
             )
-
-
-def _runs(history: list[dict[str, Any]]) -> Table:
-    """Return a table of the runs that have trained a model, the last one at the end."""
-    from rich.markup import escape
-
-    from adagrad.ctr.training.history import HEADS, run_texts
-
-    table, number = _plain_table(*HEADS), 0
-    for entry in history:
-        number += entry["runs"]
-        table.add_row(*(escape(printable(text)) for text in run_texts(number, entry)))
-    return table
-
-
-def _calibration(estimator: ClickLearner) -> Table:
-    """Return a table of predictions before learning and what was clicked, by tenths."""
-    from adagrad.ctr.training import insight
-
-    table = _plain_table("calibration by tenths", "examples", "predicted", "observed", "ratio")
-    for number, texts in enumerate(insight.deciles(estimator._model.progressive), start=1):
-        table.add_row(f"{number}", *texts)
-    return table
 
 
 def _contributions(
@@ -189,16 +172,6 @@ def _contributions(
         return None
     weights, _ = estimator._model.linear()
     return contributions(estimator.encoder, x, y, weights)
-
-
-def _columns(found: Contributions) -> Table:
-    from rich.markup import escape
-
-    table = _plain_table("without the column", "rise in logloss", "± 1 σ")
-    for one in found.columns:
-        name, *numbers = one.texts()
-        table.add_row(escape(printable(name)), *numbers)
-    return table
 
 
 def _as_json(
@@ -381,44 +354,3 @@ def _offset_text(settings: Settings) -> str:
     if settings.negative_rate == 1.0:
         return ""
     return f", of which {settings.offset:.5f} is for a negative rate of {settings.negative_rate:g}"
-
-
-def _top(
-    title: str,
-    found: Slots,
-    order: npt.NDArray[np.intp],
-    names: dict[int, list[tuple[str, Any]]],
-    fields: Callable[[int], str],
-) -> Table:
-    """Return a table of some slots, in an order."""
-    from rich.markup import escape
-
-    from adagrad.ctr.training import insight
-
-    headings = ["slot", "weight", "accumulator", "rate"]
-    if found.accumulators is None:
-        headings[2:] = ["variance"]
-    table = _plain_table(title, *headings, *(["count"] if found.counts is not None else []))
-    for at in order.tolist():
-        slot = int(found.slots[at])
-        row = [
-            escape(printable(insight.feature_text(names[slot]) if slot in names else fields(slot))),
-            f"{slot}",
-            f"{found.weights[at]:.4f}",
-            *([] if found.accumulators is None else [f"{found.accumulators[at]:.4g}"]),
-            f"{found.rates[at]:.4g}",
-        ]
-        table.add_row(*row, *([f"{found.counts[at]:,}"] if found.counts is not None else []))
-    return table
-
-
-def _plain_table(title: str, *headings: str) -> Table:
-    """Return an empty table whose first column is text and whose others are numbers."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column(title, overflow="fold")
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table

@@ -313,10 +313,10 @@ class ClickLearner(Predictions):
         The file holds the seed in use, `seed_`: a learner from a file has it as its `seed`, and
         ``random_state=None``.
 
-        A learner that was loaded keeps what its file says of the columns of its log, so that
-        ``adagrad predict`` and ``evaluate`` read the log as before. ``adagrad train --resume`` does
-        not continue from it, because it has learned something else meanwhile.
-
+        A learner that was loaded keeps what its file says of the columns of its log and of the
+        runs that trained it, so that ``adagrad predict``, ``evaluate`` and ``train --init`` read
+        logs as before. ``adagrad train --resume`` does not continue from it, because it has learned
+        something else meanwhile.
         """
         file_format.write(path, self._saved(self._extra))
 
