@@ -28,6 +28,7 @@ QUESTIONS = {
     "ctr": "click learners: one pass, threads, FM and FFM, from files, beside VW, libffm",
     "quality": "click learners: one pass with defaults, beside VW, river, scikit-learn, libffm",
     "door": "logs of many columns and files, errors, the check of memory, the digest of a training",
+    "formats": "reading VW text, libffm and JSON lines, beside VW, libffm and pyarrow",
     "convert": "logs in text beside what adagrad convert makes of them: reading and training",
     "export": "a model in service: exports, deltas, opening, one row, beside scikit-learn and VW",
     "distributed": "click learners on Ray: bits, the cost of staleness, failures",

@@ -307,6 +307,26 @@ void scan(const unsigned char* bytes, size_t n, uint64_t* separators) {
   *separators = found;
 }
 
+/* Reads the number after each last colon of a token, as libffm's converter reads field:id:value, and
+   counts the values. */
+void parse_entries(const char* text, size_t n, float* values, uint64_t* count) {
+  uint64_t found = 0;
+  for (const char *p = text, *end = text + n; p < end; ++p) {
+    if (*p != ':') continue;
+    const char* digits = p + 1;
+    int64_t whole = 0, scale = 1;
+    const int minus = *digits == '-';
+    for (digits += minus; *digits >= '0' && *digits <= '9'; ++digits) whole = 10 * whole + *digits - '0';
+    if (*digits == ':') continue;
+    if (*digits == '.')
+      for (++digits; *digits >= '0' && *digits <= '9'; ++digits, scale *= 10)
+        whole = 10 * whole + *digits - '0';
+    values[found++] = (float)(minus ? -whole : whole) / (float)scale;
+    p = digits;
+  }
+  *count = found;
+}
+
 /* -- passes over examples ---------------------------------------------------------------------- */
 
 /* Entries of example i are those from starts[i * apart], or i * entries if starts is NULL. */

@@ -75,6 +75,7 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "gather": (Pointer, Pointer, Size, Pointer, Size),
     "pool": (Pointer, Pointer, Pointer, Size, Pointer, Size),
     "scan": (Pointer, Size, Pointer),
+    "parse_entries": (Pointer, Size, Pointer, Pointer),
     "learn_pairs": (Pointer, Pointer, Pointer, Pointer, Size),
     "learn_rows": (Pointer, Pointer, Size, Pointer, Pointer, Pointer, Size),
     "roots": (Pointer, Pointer, Pointer, Size, Size, Float, Float),
@@ -221,6 +222,19 @@ class Limits:
         array = np.frombuffer(text, np.uint8)
         arguments = (array.ctypes.data, len(text), separators.ctypes.data)
         return self._call("scan", arguments, (array, separators))
+
+    def parse_entries(self, text: bytes, values: np.ndarray, count: np.ndarray) -> Call:
+        """Return a read of the values of entries ``field:id:value``; ``count[0]`` of them.
+
+        `values` has room for one float32 for each colon of the text, which ends with a line end.
+        """
+        _check("values", values, np.float32, (text.count(b":"),), writes=True)
+        _check("count", count, np.uint64, (1,), writes=True)
+        if not text.endswith(b"\n"):
+            raise ValueError("text must end with a line end")
+        array = np.frombuffer(text, np.uint8)
+        arguments = (array.ctypes.data, len(text), values.ctypes.data, count.ctypes.data)
+        return self._call("parse_entries", arguments, (array, values, count))
 
     def learn(
         self,
