@@ -122,6 +122,10 @@ WRITERS = {
     "libsvm": lambda data: b"".join(b"%d 1:0.5 %d:2 # c\n" % (k % 2, k + 2) for k in range(300)),
     "svm.gz": lambda data: gzip.compress(b"1 qid:3 7:0.5\n0 8:1\n" * 200),
     "txt": bytes,
+    "jsonl": lambda data: b"".join(
+        b'{"click":%d,"s":"x%d","n":%d,"l":[%d,2],"u":{"v":%d}}\n' % (k % 2, k, k, k, k)
+        for k in range(200)
+    ),
 }
 
 

@@ -113,6 +113,12 @@ def predict(
         import pyarrow as pa
 
         schema = pa.schema([*(log.schema.field(name) for name in kept), (PREDICTION, pa.float32())])
+        if output is not None and output.suffix.lower() != ".parquet":
+            for name in kept:
+                if pa.types.is_nested(schema.field(name).type):
+                    raise click.ClickException(
+                        f"--keep: column {name!r} has lists, which only .parquet can hold"
+                    )
         warn = warn_of_empty(log.paths, trained.encoder)
         with _writer(output, schema) as writer:
             for batch in encoded(log, trained.encoder):

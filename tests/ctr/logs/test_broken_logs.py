@@ -26,7 +26,8 @@ BROKEN = {
     "not UTF-8": (b"1,a\xff,2\n", "byte 4 of the line is not UTF-8"),
     "not a number": (
         "1,a,two\n",
-        "column 'n': 'two' cannot be read as int64, which looks like 42",
+        "column 'n': 'two' cannot be read as int64, which looks like 42; --skip-bad leaves such"
+        " rows out",
     ),
     "open quote": ('1,a,"2\n', "a quote is not closed within the line"),
     "carriage return": ("1,a\r,2\n", "a carriage return within the line"),

@@ -73,6 +73,17 @@ def test_names_and_compressions(tmp_path, name, suffix):
     assert read(path)[0].column("n").to_pylist() == [5, None]
 
 
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz"])
+def test_members_and_padding(tmp_path, suffix):
+    line = (json.dumps(WHOLE) + "\n").encode()
+    path = tmp_path / f"a.jsonl{suffix}"
+    path.write_bytes(compressed(line, suffix) + compressed(line * 2, suffix) + bytes(4096))
+    assert read(path)[0].num_rows == 3
+    path.write_bytes(compressed(line * 999, suffix)[:-9])
+    with pytest.raises(LogError, match="the file ends early or is damaged"):
+        read(path)
+
+
 def test_the_same_values_as_in_csv(tmp_path):
     table = made_up(3000)
     write_csv(table, tmp_path / "a.csv")
@@ -171,6 +182,13 @@ def test_whole_floats_are_integers(tmp_path):
     path = write(tmp_path / "a.jsonl", *rows, '{"click":0,"n":5.0}', '{"click":0,"n":5e0}')
     schema = pa.schema({"n": pa.int64()})
     assert read(path, schema=schema)[0].column("n").to_pylist() == [5] * 5
+
+
+def test_a_model_of_whole_numbers_says_what_to_do(tmp_path):
+    path = write(tmp_path / "a.jsonl", {"click": 1, "n": 5}, {"click": 1, "n": 5.5})
+    reason = "line 2: column 'n': 5.5 cannot be read as int64, .*; --skip-bad leaves such rows out"
+    with pytest.raises(LogError, match=reason):
+        read(path, schema=pa.schema({"n": pa.int64()}))
 
 
 def test_text_takes_any_value(tmp_path):

@@ -166,6 +166,17 @@ def test_another_separator_is_another_training(tmp_path):
     assert "with --multi genres=|, not with --multi genres=;" in err
 
 
+def test_lists_that_csv_cannot_hold(tmp_path):
+    train(log(tmp_path / "a.arrow"), tmp_path / "m")
+    code, _, err = invoke("predict", tmp_path / "m", log(tmp_path / "a.csv"))
+    assert code == 1
+    assert "column 'genres' has lists, which CSV and TSV cannot hold: train with --multi" in err
+    output = ("-o", tmp_path / "p.csv", "--keep", "genres")
+    code, _, err = invoke("predict", tmp_path / "m", tmp_path / "a.arrow", *output)
+    assert code == 1
+    assert "--keep: column 'genres' has lists, which only .parquet can hold" in err
+
+
 def test_diagnose(tmp_path):
     path = log(tmp_path / "a.csv")
     code, out, err = invoke("diagnose", path, "-l", "click", "--multi", "genres=|")

@@ -28,7 +28,7 @@ from adagrad.ctr.logs.csv_faults import (
     wrong_width,
 )
 from adagrad.ctr.logs.fast_csv import SimpleLines
-from adagrad.ctr.logs.json_values import parse_line
+from adagrad.ctr.logs.json_lines import parse_line
 from adagrad.ctr.logs.labels import RAW_TEXT, label_number
 from adagrad.ctr.logs.mistakes import other_delimiter
 from adagrad.ctr.logs.request import distinct_names

@@ -1,4 +1,4 @@
-"""The values in lines of JSON: parsed strictly, and as columns.
+"""The values in lines of JSON as columns.
 
 The reader in `jsonl` uses this module: for the sample that decides what the columns are, and for
 blocks with a line that pyarrow does not read. Nothing here knows blocks or files.
@@ -7,7 +7,6 @@ blocks with a line that pyarrow does not read. Nothing here knows blocks or file
 from __future__ import annotations
 
 import functools
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 import pyarrow as pa
 
-from adagrad._text import shortened
+from adagrad.ctr.logs.json_lines import shown
 from adagrad.ctr.logs.rows import Fault
 from adagrad.ctr.logs.types import EXACT
 from adagrad.ctr.logs.values import (
@@ -30,13 +29,11 @@ from adagrad.ctr.logs.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-__all__ = ["MAP", "Column", "columns_of", "parse_line", "raw_type", "unknown_keys", "values_of"]
+__all__ = ["MAP", "Column", "columns_of", "raw_type", "unknown_keys", "values_of"]
 
 MAP = pa.map_(pa.string(), pa.float32())
 """Type of an object of numbers whose keys are categories."""
 
-EMPTY = Fault("empty line", "the line is empty")
-SHOWN = 50  # characters of a value in a message
 LARGEST = 2**63
 MOST_PARTS = 4  # of a name that is divided in every way
 LONG = 10**15  # integers of so many digits are ids in a column of floats
@@ -66,55 +63,6 @@ class Column:
     paths: tuple[Path, ...]
     kind: pa.DataType | None
     has_ids: bool = False
-
-
-class _Invalid(ValueError):
-    """A line is not one JSON object."""
-
-
-# -- lines ----------------------------------------------------------------------------------------
-
-
-def parse_line(line: bytes) -> dict[str, Any] | Fault:
-    """Return the object in a line, or what is wrong with the line."""
-    try:
-        text = line.decode()
-    except UnicodeDecodeError as error:
-        return Fault("not UTF-8", f"byte {error.start + 1} of the line is not UTF-8")
-    if not text.strip(" \t\r"):
-        return EMPTY
-    try:
-        found = _DECODER.decode(text)
-    except json.JSONDecodeError as error:
-        return Fault("not JSON", _what_is_wrong(text, error))
-    except (_Invalid, ValueError) as error:  # ValueError: an integer of thousands of digits
-        return Fault("not JSON", f"this is not a JSON object: {error}")
-    except RecursionError:
-        return Fault("not JSON", "the values are nested too deeply")
-    if isinstance(found, dict):
-        return found
-    what = "an array" if isinstance(found, list) else _shown(found)
-    return Fault("not JSON", f"the line is {what}, not a JSON object")
-
-
-def _what_is_wrong(text: str, error: json.JSONDecodeError) -> str:
-    if text.lstrip().startswith(("{", "[")) and error.pos >= len(text.rstrip()):
-        return "the JSON object does not end on its line: write each on a line, as jq -c . does"
-    if error.msg == "Extra data":
-        return f"something follows the JSON object, at character {error.pos + 1}"
-    return f"this is not a JSON object: {error.msg.lower()}, at character {error.pos + 1}"
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _Invalid(f"the key {twice!r} occurs twice in an object")
-    return found
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_object)  # NaN is judged as a value
 
 
 def unknown_keys(
@@ -326,12 +274,11 @@ def values_of(
             found.append(None)
             reason = str(error) or None
             helps = way_out if isinstance(value, list) or not pa.types.is_nested(plain) else ""
-            faults[position] = fault_of_value(name, _shown(value), plain, helps, reason)
+            faults[position] = fault_of_value(name, shown(value), plain, helps, reason)
     if _is_written(plain):
         texts = pa.chunked_array([pa.array(found, pa.string())])
         for position in unreadable(texts, plain).tolist():
-            shown = _shown(found[position])
-            faults[position] = fault_of_value(name, shown, plain, way_out)
+            faults[position] = fault_of_value(name, shown(found[position]), plain, way_out)
             found[position] = None
         column = parsed_texts(pa.array(found, pa.string()), plain)
     else:
@@ -440,7 +387,3 @@ def _is_text(kind: pa.DataType) -> bool:
 def _is_written(kind: pa.DataType) -> bool:
     """Return whether JSON has values of a type as texts: moments, dates, times, decimals."""
     return bool(pa.types.is_temporal(kind) or pa.types.is_decimal(kind))
-
-
-def _shown(value: Any) -> str:
-    return shortened(json.dumps(value, ensure_ascii=False), SHOWN)

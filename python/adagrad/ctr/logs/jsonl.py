@@ -2,7 +2,7 @@
 
 pyarrow parses each block. It does not say which line it rejects, takes several objects in a line,
 and passes over empty lines; so the lines are counted, and a block that does not add up is parsed
-line by line, in `json_values`.
+line by line, in `json_lines`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import pyarrow.compute as pc
 from pyarrow import json as arrow_json
 
 from adagrad.ctr.logs.blocks import Block, is_utf8, read_blocks
+from adagrad.ctr.logs.json_lines import parse_line
 from adagrad.ctr.logs.json_values import (
     MAP,
     Column,
     columns_of,
-    parse_line,
     raw_type,
     text_of,
     unknown_keys,

@@ -80,8 +80,10 @@ class Request:
 
     def way_out(self, name: str) -> str:
         """Return what to do about a value that does not fit the type of its column."""
-        if name in self.types or name in self.text:  # the caller has decided
+        if name in self.text:
             return ""
+        if name in self.types:  # a model, or another caller, has decided
+            return "; --skip-bad leaves such rows out"
         return f"; --text {typed([name])} reads the column as text"
 
     def select(self, path: str, found: list[str], first_line: Sequence[str] = ()) -> list[str]:

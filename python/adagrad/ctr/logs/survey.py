@@ -147,7 +147,8 @@ class _Column:
 
     def __init__(self, name: str, request: Request) -> None:
         given = request.types.get(name, pa.null())  # null: a model of a column without values
-        if name in request.multi:
+        self._is_split = name in request.multi
+        if self._is_split:
             given = LISTS
         is_number = request.numeric is not None and name in request.numeric
         self.name = name
@@ -184,6 +185,13 @@ class _Column:
 
     def add_text(self, path: str, kind: pa.DataType) -> None:
         """Take in what the samples of text files have; `path` is the first of these files."""
+        if pa.types.is_nested(self.kind) and self._is_fixed and not self._is_split:
+            raise LogError(
+                path,
+                1,
+                f"column {self.name!r} has lists, which CSV and TSV cannot hold: train with"
+                f" --multi {typed([self.name + '=|'])}, if | is what separates its values",
+            )
         if self._is_fixed:
             return
         if self._is_written:
