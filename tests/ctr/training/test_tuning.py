@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -197,3 +198,11 @@ def test_a_difference_within_two_errors_does_not_win() -> None:
     race = Tuning([default, Options("y", bits=10)], Rows("", "y", 2_000, 1_800), noisy)
     race.race(lambda *_: None)
     assert [one.options for one in race.final] == [race.winner] == [default]
+
+
+def test_a_process_that_the_system_kills_ends_the_search() -> None:
+    with (
+        pytest.raises(MemoryError, match="a process has died: give fewer --jobs"),
+        tuning.workers(2) as run,
+    ):
+        list(run([(os._exit, 1)]))
