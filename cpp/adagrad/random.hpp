@@ -124,10 +124,10 @@ inline double polynomial(const double (&c)[8], double x) {
   return (((upper * x + c[4]) * x + c[5]) * x + c[6]) * x + c[7];
 }
 
-// The quantile of the standard normal distribution: algorithm AS241, PPND16 (Wichura, Applied
-// Statistics 37, 1988), of relative accuracy 1e-16. One ratio of polynomials around 1/2, one for
-// the tails and one for the far tails; all are computed, and one selected, so that it vectorizes.
-inline double normal(double u) {
+// Where the quantile of the normal distribution is `central`: |u - 1/2| up to this.
+constexpr double center = 0.425;
+
+inline double central(double q) {
   constexpr double a[8] = {2.5090809287301226727e+3, 3.3430575583588128105e+4,
                            6.7265770927008700853e+4, 4.5921953931549871457e+4,
                            1.3731693765509461125e+4, 1.9715909503065514427e+3,
@@ -136,6 +136,11 @@ inline double normal(double u) {
                            3.9307895800092710610e+4, 2.1213794301586595867e+4,
                            5.3941960214247511077e+3, 6.8718700749205790830e+2,
                            4.2313330701600911252e+1, 1.0};
+  const double x = 0.180625 - q * q;
+  return polynomial(a, x) * q / polynomial(b, x);
+}
+
+inline double tail(double u, double q) {
   constexpr double c[8] = {7.74545014278341407640e-4, 2.27238449892691845833e-2,
                            2.41780725177450611770e-1, 1.27045825245236838258e+0,
                            3.64784832476320460504e+0, 5.76949722146069140550e+0,
@@ -152,14 +157,19 @@ inline double normal(double u) {
                            1.84631831751005468180e-5,  7.86869131145613259100e-4,
                            1.48753612908506148525e-2,  1.36929880922735805310e-1,
                            5.99832206555887937690e-1,  1.0};
-  const double q = u - 0.5;
-  const double x = 0.180625 - q * q;
-  const double central = polynomial(a, x) * q / polynomial(b, x);
   const double r = std::sqrt(-logarithm(q < 0.0 ? u : 1.0 - u));
   const double near = polynomial(c, r - 1.6) / polynomial(d, r - 1.6);
   const double far = polynomial(e, r - 5.0) / polynomial(f, r - 5.0);
-  const double tail = r <= 5.0 ? near : far;
-  return std::fabs(q) <= 0.425 ? central : q < 0.0 ? -tail : tail;
+  const double size = r <= 5.0 ? near : far;
+  return q < 0.0 ? -size : size;
+}
+
+// The quantile of the standard normal distribution: algorithm AS241, PPND16 (Wichura, Applied
+// Statistics 37, 1988), of relative accuracy 1e-16. One ratio of polynomials around 1/2, one for
+// the tails and one for the far tails; all are computed, and one selected, so that it vectorizes.
+inline double normal(double u) {
+  const double q = u - 0.5, of_center = central(q), of_tail = tail(u, q);
+  return std::fabs(q) <= center ? of_center : of_tail;
 }
 
 template <Distribution distribution, class T>
@@ -179,6 +189,15 @@ void initialise(Distribution distribution, std::uint64_t key, std::uint64_t firs
   distribution == Distribution::normal
       ? initialise<Distribution::normal>(key, first, scale, to, n)
       : initialise<Distribution::uniform>(key, first, scale, to, n);
+}
+
+// The same from a normal distribution, for a few coordinates: of each, what it needs is computed.
+inline void initialise_few(std::uint64_t key, std::uint64_t first, double scale, float* to,
+                           std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) {
+    const double u = unit(row_key(key, first + i)), q = u - 0.5;
+    to[i] = static_cast<float>(scale * (std::fabs(q) <= center ? central(q) : tail(u, q)));
+  }
 }
 
 }  // namespace

@@ -65,7 +65,9 @@ class RowReader {
     }
     if (known != PyDict_GET_SIZE(row.ptr()) && !has_text_keys(row.ptr())) return false;
     score::Fault fault;
-    return scratch.row.encode(plan_, scratch.values.data(), fault);
+    const bool encoded = scratch.row.encode(plan_, scratch.values.data(), fault);
+    scratch.held.clear();
+    return encoded;
   }
 
  private:

@@ -214,7 +214,7 @@ class Row {
     const Value &ids = row[0], &numbers = row[1];
     fault = {nullptr, 0};
     const auto count = [](const Value& x) { return x.type == Type::list ? x.size : 0; };
-    if (ids.type != Type::list && ids.type != Type::null) fault.what = "is not a list of ids";
+    if (ids.type != Type::list) fault.what = "is not a list of ids";
     const bool has_values = numbers.type != Type::null;
     if (fault.what == nullptr && has_values && count(numbers) != count(ids)) {
       fault = {"has another number of values than ids", 1};

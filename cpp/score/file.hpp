@@ -9,6 +9,8 @@
 #define WIN32_LEAN_AND_MEAN
 #endif
 #include <windows.h>
+#undef near  // empty words of 16-bit systems, which are names here
+#undef far
 
 #include <filesystem>
 #else

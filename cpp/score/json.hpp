@@ -148,7 +148,10 @@ class JsonReader {
 
   Json value(int depth) {
     constexpr int deepest = 16;
+    // So that a file of brackets takes no more memory than one of weights.
+    constexpr std::size_t most = std::size_t{1} << 21;
     if (depth == deepest) throw Damaged{"has JSON that is nested too deeply"};
+    if (++count_ > most) throw Damaged{"has JSON of too many values"};
     Json out;
     space();
     if (at_ == end_) fail();
@@ -181,6 +184,8 @@ class JsonReader {
     do {
       space();
       if (at_ == end_ || *at_ != '"') fail();
+      constexpr std::size_t most = 256;  // keys of an object
+      if (out.names.size() == most) throw Damaged{"has an object of too many keys"};
       std::string name = string();
       if (out.find(name) != nullptr) throw Damaged{"has a key twice"};
       expect(':');
@@ -289,6 +294,7 @@ class JsonReader {
 
   const char* at_;
   const char* end_;
+  std::size_t count_ = 0;  // of all values
 };
 
 }  // namespace adagrad::score

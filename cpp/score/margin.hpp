@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "../ctr/examples.hpp"
+#include "../ctr/lanes.hpp"
 #include "weights.hpp"
 
 namespace adagrad::score {
@@ -16,7 +17,6 @@ struct Found {
   std::vector<std::size_t> rows;  // of each entry
   std::vector<float> drawn;       // vectors that are not in memory as floats
   std::vector<const float*> vectors;
-  std::vector<float> sums;
 };
 
 namespace detail {
@@ -45,31 +45,26 @@ inline void find_vectors(const Weights& weights, const std::uint32_t* slots, std
   }
 }
 
-// `known` is the number of factors if it is a compile-time constant, else 0.
-template <std::size_t known>
-float factor_pairs(const Pairs& pairs, const Examples& x, Found& found) {
-  const std::size_t k = known != 0 ? known : pairs.factors;
-  found.sums.assign(4 * k, 0.0f);
-  float *const q = found.sums.data(), *const s = q + k, *const sum = s + k,
-               *const squares = sum + k;
-  for (std::size_t region = 0; region < regions; ++region) {
-    for (std::size_t f = 0; f < k; ++f) sum[f] = squares[f] = 0.0f;
-    for (std::size_t e = x.bounds[region]; e < x.bounds[region + 1]; ++e) {
-      const float* const v = found.vectors[e];
-      const float value = value_of(x, e);
-      for (std::size_t f = 0; f < k; ++f) {
-        const float term = v[f] * value;
-        sum[f] += term;
-        squares[f] += term * term;
-      }
-    }
-    for (std::size_t f = 0; f < k; ++f) {
-      q[f] += sum[f];
-      s[f] += squares[f];
-    }
-  }
+// Adds up the pairs of a factorization machine, with the vectors L of lanes.hpp.
+template <class L>
+float factor_pairs(const Pairs& pairs, const Examples& x, const Found& found) {
+  using V = typename L::type;
+  const std::size_t k = L::factors(pairs.factors);
   float total = 0.0f;
-  for (std::size_t f = 0; f < k; ++f) total += q[f] * q[f] - s[f];
+  for (std::size_t f = 0; f < k; f += L::width) {
+    V q{}, s{};
+    for (std::size_t region = 0; region < regions; ++region) {
+      V sum{}, squares{};
+      for (std::size_t e = x.bounds[region]; e < x.bounds[region + 1]; ++e) {
+        const V term = load<V>(found.vectors[e] + f) * value_of(x, e);
+        sum += term;
+        squares += term * term;
+      }
+      q += sum;
+      s += squares;
+    }
+    total = add_lanes(total, q * q - s);
+  }
   return 0.5f * total;
 }
 
@@ -78,59 +73,52 @@ struct EntriesOfParts {
 };
 
 // The pairs of the entries [begin_a, end_a) with those of [begin_b, end_b), or with each other.
-template <std::size_t known>
-float block_of_pairs(const Pairs& pairs, const Examples& x, const EntriesOfParts& e, Found& found) {
-  const std::size_t k = known != 0 ? known : pairs.factors;
-  found.sums.assign(2 * k, 0.0f);
-  float *const lanes = found.sums.data(), *const sum = lanes + k;
+template <class L>
+float block_of_pairs(const Pairs& pairs, const Examples& x, const EntriesOfParts& e,
+                     const Found& found) {
+  using V = typename L::type;
+  const std::size_t k = L::factors(pairs.factors);
   const bool within = e.begin_a == e.begin_b && e.end_a == e.end_b;
-  for (std::size_t m = e.begin_a; m < e.end_a; ++m) {
-    const float* const of_m = found.vectors[m];
-    const std::size_t by = x.fields[m] * k;
-    for (std::size_t f = 0; f < k; ++f) sum[f] = 0.0f;
-    for (std::size_t n = within ? m + 1 : e.begin_b; n < e.end_b; ++n) {
-      const float *const a = of_m + x.fields[n] * k, *const b = found.vectors[n] + by;
-      const float value = value_of(x, n);
-      for (std::size_t f = 0; f < k; ++f) sum[f] += a[f] * b[f] * value;
-    }
-    const float value = value_of(x, m);
-    for (std::size_t f = 0; f < k; ++f) lanes[f] += sum[f] * value;
-  }
   float total = 0.0f;
-  for (std::size_t f = 0; f < k; ++f) total += lanes[f];
+  for (std::size_t f = 0; f < k; f += L::width) {
+    V lanes{};
+    for (std::size_t m = e.begin_a; m < e.end_a; ++m) {
+      const float* const of_m = found.vectors[m] + f;
+      const std::size_t by = x.fields[m] * k + f;
+      V sum{};
+      for (std::size_t n = within ? m + 1 : e.begin_b; n < e.end_b; ++n) {
+        const V a = load<V>(of_m + x.fields[n] * k), b = load<V>(found.vectors[n] + by);
+        sum += a * b * value_of(x, n);
+      }
+      lanes += sum * value_of(x, m);
+    }
+    total = add_lanes(total, lanes);
+  }
   return total;
 }
 
-template <std::size_t known>
-float field_pairs(const Pairs& pairs, const Examples& x, Found& found) {
+template <class L>
+float field_pairs(const Pairs& pairs, const Examples& x, const Found& found) {
   const std::size_t each = regions / pairs.parts;
   float total = 0.0f;
   for (std::size_t a = 0; a < pairs.parts; ++a) {
     for (std::size_t b = a; b < pairs.parts; ++b) {
       const EntriesOfParts e{x.bounds[a * each], x.bounds[(a + 1) * each], x.bounds[b * each],
                              x.bounds[(b + 1) * each]};
-      total += block_of_pairs<known>(pairs, x, e, found);
+      total += block_of_pairs<L>(pairs, x, e, found);
     }
   }
   return total;
-}
-
-template <std::size_t known>
-float sum_of_pairs(const Pairs& pairs, const Examples& x, Found& found) {
-  return pairs.n_fields == 0 ? factor_pairs<known>(pairs, x, found)
-                             : field_pairs<known>(pairs, x, found);
 }
 
 inline float pairs_of(const Weights& weights, const Examples& x, Found& found) {
   const Pairs& pairs = weights.pairs();
   find_vectors(weights, x.slots, x.bounds[regions], found);
   float sum = 0.0f;
-  switch (pairs.factors) {
-    case 4: sum = sum_of_pairs<4>(pairs, x, found); break;
-    case 8: sum = sum_of_pairs<8>(pairs, x, found); break;
-    case 16: sum = sum_of_pairs<16>(pairs, x, found); break;
-    default: sum = sum_of_pairs<0>(pairs, x, found);
-  }
+  with_lanes<true>(pairs.factors, [&](auto lanes) {
+    using L = decltype(lanes);
+    sum = pairs.n_fields == 0 ? factor_pairs<L>(pairs, x, found) : field_pairs<L>(pairs, x, found);
+  });
   const float r = pairs.normalize ? reciprocal_of_squares(x, 0) : 1.0f;
   return r * sum;
 }

@@ -208,6 +208,8 @@ class Model {
                           ? pairs.n_fields == plan_.n_slots
                           : plan_.columns.empty() || pairs.n_fields == plan_.fields.size();
     if (!fits) throw Damaged{"has pairs of other fields than its encoder"};
+    constexpr std::size_t most = std::size_t{1} << 20;
+    if (pairs.vectors() > most) throw Damaged{"has more than 2**20 numbers for each slot"};
     return pairs;
   }
 

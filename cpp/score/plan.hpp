@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -143,14 +144,13 @@ inline void read_encoder(const Json& found, Plan& plan) {
   }
   plan.skip_missing = null == "skip";
   plan.mean = multi == "mean";
+  std::unordered_set<std::string> names;
   for (const Json& item : found.at("columns", Json::Type::array).items) {
     Column column;
     column.name = item.text_of("name");
     column.type = text_or(item, "type", "string");
     column.kind = text_or(item, "kind", "");
-    for (const Column& other : plan.columns) {
-      if (other.name == column.name) throw Damaged{"has a column twice"};
-    }
+    if (!names.insert(column.name).second) throw Damaged{"has a column twice"};
     plan.columns.push_back(std::move(column));
   }
   const Json& fields = found.at("fields", Json::Type::array);

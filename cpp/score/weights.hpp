@@ -129,7 +129,7 @@ class Weights {
 
  private:
   static void check_alignment(const Tensor& tensor) {
-    if (reinterpret_cast<std::uintptr_t>(tensor.bytes.data) % 8 != 0) {
+    if (reinterpret_cast<std::uintptr_t>(tensor.bytes.data) % item_bytes(tensor.dtype) != 0) {
       throw Damaged{"has a tensor that is not aligned"};
     }
   }
@@ -185,6 +185,9 @@ class Weights {
   // Where the vectors of each field are drawn: every part has a table, with a seed of its own.
   void find_places() {
     in_part_.assign(pairs_.parts, 0);
+    for (std::size_t part = 0; part < pairs_.parts; ++part) {
+      keys_.push_back(key(pairs_.seed + part, Stream::initial_weights, 0));
+    }
     const std::size_t half = regions / pairs_.parts;
     for (std::size_t f = 0; f < pairs_.n_fields; ++f) {
       const std::size_t part = f % regions / half;
@@ -196,8 +199,7 @@ class Weights {
   void draw(std::uint32_t slot, float* to) const {
     const std::size_t k = pairs_.factors;
     const auto draw_at = [&](std::size_t part, std::uint64_t first, float* out) {
-      const std::uint64_t of_table = key(pairs_.seed + part, Stream::initial_weights, 0);
-      initialise(Distribution::normal, of_table, first, pairs_.init_scale, out, k);
+      initialise_few(keys_[part], first, pairs_.init_scale, out, k);
     };
     if (pairs_.n_fields == 0) return draw_at(0, std::uint64_t{slot} * k, to);
     for (std::size_t f = 0; f < pairs_.n_fields; ++f) {
@@ -213,6 +215,7 @@ class Weights {
   const std::uint32_t* starts_ = nullptr;  // of the buckets, if slots are listed
   const unsigned char* lows_ = nullptr;
   const unsigned char* rows_ = nullptr;
+  std::vector<std::uint64_t> keys_;           // of the random numbers of each part
   std::vector<std::size_t> part_of_, place_;  // per field
   std::vector<std::size_t> in_part_;          // the number of fields of a part
 };

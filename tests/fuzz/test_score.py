@@ -1,7 +1,4 @@
-"""score.hpp under the sanitizers: a damaged model is refused as documented, or scored.
-
-What Python reads, it reads too.
-"""
+"""score.hpp under the sanitizers: a damaged export is refused in a line, or answers every row."""
 
 from __future__ import annotations
 
@@ -17,51 +14,49 @@ from checks import ROOT, need_packages
 
 need_packages("sklearn", "scipy", "pyarrow")
 
-from adagrad import TableFileError
-from adagrad.ctr import LogisticRegression, load
+from adagrad.ctr import load
+from adagrad.serving import write_export
 
 pytestmark = pytest.mark.unsanitized
 
 KNOWN: list[int] = []
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
     path = tmp_path_factory.mktemp("score") / "score_files"
-    flags = ("-std=c++17", "-O1", "-g", "-fsanitize=address,undefined", *toolchain.WARNINGS)
+    flags = ("-std=c++17", "-O0", "-g1", "-fsanitize=address,undefined", *toolchain.WARNINGS)
     flags = (*flags, "-fno-sanitize-recover=all")
     source = ROOT / "tests" / "cpp" / "score_files.cpp"
     toolchain.run(toolchain.compiler(), *flags, "-o", path, source)
     return path
 
 
-def test_damaged_models(tmp_path, program):
+def test_damaged_exports(tmp_path, program):
     good, bad = tmp_path / "good", tmp_path / "bad"
     good.mkdir()
     bad.mkdir()
     damaged_files.write_models(good)
-    content = [path.read_bytes() for path in sorted(good.iterdir())]
-    seeds = fuzz.seeds(300, KNOWN)
-    read_by_python = []
-    for number, seed in enumerate([None, *seeds]):
-        data = content[(seed or 0) // 2 % len(content)]
-        path = bad / str(number)
-        path.write_bytes(data if seed is None else damaged_files.damaged(data, seed))
-        try:
-            is_logistic = isinstance(load(path), LogisticRegression)
-        except TableFileError:
-            is_logistic = False
-        read_by_python.append(is_logistic)
+    content = []
+    for number, path in enumerate(sorted(good.iterdir())):
+        write_export(load(path), tmp_path / "export", DTYPES[number % 3])
+        content.append((tmp_path / "export").read_bytes())
+    seeds = fuzz.seeds(500, KNOWN)
+    for number, data in enumerate(content):
+        (bad / str(number)).write_bytes(data)
+    for number, seed in enumerate(seeds, len(content)):
+        data = content[seed // 2 % len(content)]
+        (bad / str(number)).write_bytes(damaged_files.damaged(data, seed))
     done = subprocess.run(
-        [program, bad, str(len(read_by_python))],
+        [program, bad, str(len(content) + len(seeds))],
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, "ASAN_OPTIONS": "alloc_dealloc_mismatch=0"},
     )
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == 0, f"file {len(done.stdout)}: {done.stderr[-2000:]}"
     letters = done.stdout.strip()
-    assert len(letters) == len(read_by_python)
-    assert {*letters} == {"L", "R"}
-    wrong = [n for n, read in enumerate(read_by_python) if read and letters[n] != "L"]
-    assert wrong == [], [seeds[n - 1] for n in wrong]
+    assert len(letters) == len(content) + len(seeds)
+    assert letters.startswith("L" * len(content))
+    assert letters.count("R") > len(seeds) // 2

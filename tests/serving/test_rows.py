@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import decimal
+import pickle
 import warnings
 
 import numpy as np
@@ -160,7 +162,7 @@ def same(a, b):
     return a == b or (a != a and b != b)
 
 
-@settings(max_examples=400)
+@settings(max_examples=300)
 @given(which=st.integers(0, 11), row=ROWS)
 def test_random_rows(models, which, row):
     model, scorer = models[which]
@@ -188,6 +190,25 @@ def test_plain_rows_take_the_short_way(models):
         assert [scorer._core.predict_one(row) for row in rows] == (
             scorer.predict_proba(rows)[:, 1].tolist()
         )
+
+
+def test_a_learner_that_answers_can_be_copied_and_learn_on(models):
+    rng = np.random.default_rng(5)
+    log = log_of(rng, 30)
+    row = {name: values[0] for name, values in log.items()}
+    for model, _ in models[:3]:
+        before = model.predict_one(row)
+        other = pickle.loads(pickle.dumps(model))
+        assert other.predict_one(row) == copy.deepcopy(model).predict_one(row) == before
+        other.partial_fit(log, np.arange(30) % 2)
+        assert other.predict_one(row) == other.predict_proba([row])[0, 1] != before
+
+
+def test_what_is_no_row(models):
+    for each in models[0]:
+        for wrong in (None, [], "site", 3.0, [{"site": "a"}]):
+            with pytest.raises(TypeError, match="row must be a dict of values by column"):
+                each.predict_one(wrong)
 
 
 def test_models_keep_their_pairs(models):

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 import adagrad._core as _core
-from adagrad.ctr.encoding.described import encoder_from
+from adagrad.ctr.encoding.described import described, encoder_from, id_row, refused_ids
 from adagrad.ctr.encoding.examples import Examples
-from adagrad.serving.export import FORMAT, export_parts
-from adagrad.tables import files as table_files
-from adagrad.tables.tensors import TableFileError, read_head, read_object
+from adagrad.serving._description import is_export
+from adagrad.serving.export import export_parts
+from adagrad.tables.tensors import TableFileError
 
 if TYPE_CHECKING:
     from adagrad.ctr.encoding.column_encoder import ColumnEncoder
@@ -95,17 +95,25 @@ class Scorer:
     def __init__(self, path: StrPath) -> None:
         self.path = os.fspath(path)
         self._core = _opened(path)
+        self._answer = self._core.predict_one
         self.version = self._core.version
         self._known: dict[str, Any] = json.loads(self._core.description)
-        self.kind, self.label = self._known["kind"], self._known["label"]
-        self.classes, self.offset = self._known["classes"], self._known["offset"]
-        self._answer = self._core.predict_one
+        try:
+            self._describe(self._known)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise TableFileError(f"{path} is corrupted: its metadata: {error!r}") from None
+
+    def _describe(self, known: dict[str, Any]) -> None:
+        self.kind, self.label = known["kind"], known["label"]
+        self.classes, self.offset = known["classes"], known["offset"]
         self._encoder: ColumnEncoder | None = None
         self.columns = {}
-        if (encoder := self._known["encoder"]) is not None:
+        if (encoder := known["encoder"]) is not None:
             self._encoder = encoder_from(encoder)
             self.columns = {column["name"]: column["type"] for column in encoder["columns"]}
-        elif self._known["ids"] is not None:
+            if described(self._encoder)["fields"] != encoder["fields"]:
+                raise ValueError("its fields are not those of its columns and its seed")
+        elif known["ids"] is not None:
             self.columns = {"ids": "list<int64>", "values": "list<float>"}
 
     def predict_one(self, row: Mapping[str, Any]) -> float:
@@ -131,17 +139,10 @@ class Scorer:
             raise TypeError(f"row must be a dict of values by column, got {row!r:.80}")
         if self._encoder is not None:
             return float(self.predict_proba([row])[0, 1])
-        found = None
-        if "ids" in self.columns and "ids" in row and row.keys() <= self.columns.keys():
-            given = {name: row.get(name) for name in self.columns}
-            lists = {k: None if v is None else np.asarray(v).tolist() for k, v in given.items()}
-            found = self._answer(lists)
+        n_slots = self._known["n_slots"]
+        found = self._answer(id_row(row, n_slots)) if self.columns else None
         if found is None:
-            raise ValueError(
-                "the model learned from a matrix, so that a row must be {'ids': [...], 'values':"
-                f" [...]}}: columns below {self._known['n_slots']} and as many finite values, or no"
-                f" values; got {row!r:.80}"
-            )
+            raise refused_ids(row, n_slots)
         return found
 
     def decision_function(self, X: Features) -> Floats:
@@ -194,17 +195,9 @@ class Scorer:
 
 def _opened(path: StrPath) -> _core.Scorer:
     """Map an export file; export the file of a learner in memory."""
-    with table_files.open_regular(path, "rb") as file:
-        head, _ = read_head(path, file)
-    metadata = read_object(path, head[8:]).get("__metadata__")
-    is_learner = isinstance(metadata, dict) and metadata.get("format") == "adagrad.ctr"
-    if is_learner:
+    if not is_export(path):
         parts, _, _ = export_parts(path)
         return _core.Scorer(b"".join(parts))
-    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
-        raise TableFileError(
-            f"{path} is neither an export file nor a learner: adagrad export makes one of a model"
-        )
     try:
         return _core.Scorer(os.fsdecode(Path(path)))
     except ValueError as error:

@@ -18,7 +18,7 @@ from adagrad.ctr.encoding.column_encoder import ColumnEncoder
 from adagrad.ctr.encoding.examples import REGIONS
 from adagrad.ctr.encoding.fields import CALENDAR, calendar_names, cross_name, derived
 
-__all__ = ["described", "encoder_from", "id_reader", "row_reader"]
+__all__ = ["described", "encoder_from", "id_reader", "id_row", "refused_ids", "row_reader"]
 
 _PARTS = ("hour", "weekday", "week_hour")
 
@@ -103,3 +103,20 @@ def id_reader(n_slots: int) -> _core.RowReader:
     """Return what reads rows of ids, which are slots, and their values."""
     description = {"n_slots": n_slots, "encoder": None, "ids": {"hashes": False}}
     return _core.RowReader(json.dumps(description))
+
+
+def id_row(row: Mapping[str, Any], n_slots: int) -> dict[str, Any]:
+    """Return a row of ids and values, which may be arrays, as lists; or raise ValueError."""
+    if "ids" not in row or not row.keys() <= {"ids", "values"}:
+        raise refused_ids(row, n_slots)
+    given = {name: row.get(name) for name in ("ids", "values")}
+    return {name: None if x is None else np.asarray(x).tolist() for name, x in given.items()}
+
+
+def refused_ids(row: Mapping[str, Any], n_slots: int) -> ValueError:
+    """Return the error for a row that is no list of ids with values."""
+    return ValueError(
+        "the model learned from a matrix, without an encoder, so that a row must be {'ids': [...],"
+        f" 'values': [...]}}: columns from 0 to {n_slots - 1}, and as many finite values of at most"
+        f" 2**48 in magnitude, or no values; got {row!r:.80}"
+    )

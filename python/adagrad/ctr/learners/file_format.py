@@ -250,7 +250,7 @@ def _metadata(saved: SavedLearner) -> dict[str, str]:
         "lr": None if model.settings.rule is None else model.settings.rule.lr,
         "fitted": saved.fitted,
         "extra": saved.extra,
-        "n_slots": model.settings.n_slots,  # where score.hpp finds it
+        "n_slots": model.settings.n_slots,
     }
     metadata = {"format": _FORMAT, "format_version": version, "adagrad_version": __version__}
     for name, value in entries.items():

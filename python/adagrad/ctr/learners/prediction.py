@@ -13,7 +13,7 @@ import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
 import adagrad._core as _core
-from adagrad.ctr.encoding.described import id_reader, row_reader
+from adagrad.ctr.encoding.described import id_reader, id_row, refused_ids, row_reader
 from adagrad.ctr.encoding.inputs import Features
 from adagrad.ctr.learners.model import Model
 from adagrad.ctr.learners.validation import InputValidation
@@ -161,7 +161,7 @@ class Predictions(InputValidation):
         known = vars(self)
         model: Model = known.get("_trained") or self._model
         encoder = known.get("encoder_", self.encoder)
-        reader = self._reader_of_ids() if encoder is None else row_reader(encoder)
+        reader = _reader_of_ids(model) if encoder is None else row_reader(encoder)
         margin = None if reader is None else model.margin_of_row(reader, row)
         if margin is not None:
             return _core.probability(margin)
@@ -171,33 +171,12 @@ class Predictions(InputValidation):
             return self._predict_ids(row)
         return float(self.predict_proba([row])[0, 1])
 
-    def _reader_of_ids(self) -> _core.RowReader:
-        settings = self._model.settings
-        if settings.n_slots != settings.n_fields and settings.kind == "ffm":
-            raise ValueError(
-                "the model learned from Examples with fields, which a row of ids does not have: set"
-                " encoder, or call predict_proba with Examples"
-            )
-        return id_reader(settings.n_slots)
-
     def _predict_ids(self, row: Mapping[str, Any]) -> float:
         """Predict a row whose ids and values are arrays, or raise."""
         n_slots = self._model.settings.n_slots
-        if not row.keys() <= {"ids", "values"} or "ids" not in row:
-            raise ValueError(
-                "the model has no encoder, so that a row must be {'ids': [...], 'values': [...]}:"
-                f" the columns of its matrix and their values; got {row!r:.80}"
-            )
-        ids, values = (
-            np.asarray(row[name]).tolist() if name in row and row[name] is not None else None
-            for name in ("ids", "values")
-        )
-        margin = self._model.margin_of_row(id_reader(n_slots), {"ids": ids, "values": values})
+        margin = self._model.margin_of_row(id_reader(n_slots), id_row(row, n_slots))
         if margin is None:
-            raise ValueError(
-                f"row must have ids from 0 to {n_slots - 1} and as many finite values, of at most"
-                f" 2**48 in magnitude, or no values; got {row!r:.80}"
-            )
+            raise refused_ids(row, n_slots)
         return _core.probability(margin)
 
     def predict_log_proba(self, X: Features) -> npt.NDArray[np.float64]:
@@ -268,3 +247,13 @@ class Predictions(InputValidation):
         """
         model = self._model
         return model.uncertainty(self._examples(X, reset=False), threads=self._threads())
+
+
+def _reader_of_ids(model: Model) -> _core.RowReader:
+    settings = model.settings
+    if settings.kind == "ffm" and settings.n_slots != settings.n_fields:
+        raise ValueError(
+            "the model learned from Examples with fields, which a row of ids does not have: set"
+            " encoder, or call predict_proba with Examples"
+        )
+    return id_reader(settings.n_slots)
