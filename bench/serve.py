@@ -180,7 +180,7 @@ def compare(report: Report, folder: Path) -> None:
                         found.setdefault((label, name), []).append(one)
         for (label, name), runs in found.items():
             times = tuple(1 / run.rate for run in runs)
-            report.results.append(Result(Shape(label, 1), Variant(name, print), times))
+            report.results.append(Result(Shape(label, 1000), Variant(name, print), times))
             middle = [
                 statistics.median(x)
                 for x in zip(*((r.rate, r.p50, r.p99) for r in runs), strict=True)
@@ -194,7 +194,7 @@ def compare(report: Report, folder: Path) -> None:
                     str(failed),
                 )
             )
-    report.by_shape("ns a request")
+    report.by_shape("us a request")
     heads = ("", "requests/s", "p50, ms", "p99, ms", "failed")
     table(f"wrk, {CONNECTIONS} connections, medians of {rounds} runs of {seconds} s", heads, lines)
     for label in (f"{n}, 1 worker" for n in ("1 row", f"{BATCH} rows")):
