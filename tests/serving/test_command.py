@@ -23,6 +23,8 @@ need_packages("httptools", "msgspec", "prometheus_client")
 import command
 from served import Reply, Served, served, until
 
+pytestmark = pytest.mark.unsanitized
+
 PAGE = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 
@@ -106,7 +108,6 @@ def children(pid):
     return [int(line.split()[0]) for line in found.stdout.splitlines() if "spawn_main" in line]
 
 
-@pytest.mark.unsanitized
 @pytest.mark.skipif(sys.platform != "linux", reason="counts processes with ps")
 def test_workers_live_through_a_death_a_new_model_and_the_end(model, tmp_path):
     path = tmp_path / "model"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import threading
 
 import pytest
 
@@ -144,11 +146,31 @@ def test_metrics_count_requests_rows_and_unseen_values(server):
     until(lambda: server.post({"site": "nowhere"}) and server.metric(unseen) > before)
 
 
+class Seen(threading.Thread):
+    """A client that asks all the time, and keeps what it was answered."""
+
+    def __init__(self, server):
+        super().__init__()
+        self.server, self.replies, self.ends = server, set(), False
+
+    def run(self):
+        while not self.ends:
+            reply = self.server.post({})
+            found = reply.json
+            self.replies.add((reply.status, found.get("probability"), found.get("model")))
+
+    def stop(self):
+        self.ends = True
+        self.join()
+
+
 def test_a_new_file_replaces_the_model_and_a_bad_one_does_not(models, tmp_path):
     path = tmp_path / "model"
     shutil.copy(models / "old", path)
     with served(path, tmp_path / "copies") as server:
         server.source.start()
+        seen = Seen(server)
+        seen.start()
         old = server.get("/health").json["model"]["version"]
         shutil.copy(models / "new", tmp_path / "next")
         (tmp_path / "next").rename(path)
@@ -163,6 +185,9 @@ def test_a_new_file_replaces_the_model_and_a_bad_one_does_not(models, tmp_path):
         until(lambda: server.get("/health").json["model"]["version"] == old)
         assert server.get("/health").json["refused"] is None
         assert server.metric("adagrad_model_refused") == 0
+        seen.stop()
+    p_old, p_new = (Scorer(models / name).predict_one({}) for name in ("old", "new"))
+    assert seen.replies == {(200, p_old, old), (200, p_new, new["model"])}
 
 
 def test_limits(models, tmp_path):
@@ -220,3 +245,46 @@ def test_long_lists_that_a_model_combines_are_refused(tmp_path):
         assert server.post(short).json["probability"] == expected
         reply = server.post(as_arrow(pa.Table.from_pylist([short])), content_type=ARROW)
         assert pa.ipc.open_stream(reply.body).read_all()["probability"].to_pylist() == [expected]
+
+
+def http(body, extra=b""):
+    head = b"POST /predict HTTP/1.1\r\ncontent-type: application/json\r\n" + extra
+    return head + b"content-length: %d\r\n\r\n" % len(body) + body
+
+
+def read_all(connection):
+    return b"".join(iter(lambda: connection.recv(1 << 20), b""))
+
+
+def test_requests_of_one_connection_are_answered_in_order(server, scorer):
+    rows = json.dumps([{"site": "site2"}] * 6000).encode()  # a thread answers them
+    last = b"HEAD /health HTTP/1.1\r\nconnection: close\r\n\r\n"
+    with server.raw() as connection:
+        connection.sendall(http(b"{}") + http(rows) + http(b'{"site": "site1"}') + b"\r\n" + last)
+        _, *answers = read_all(connection).split(b"HTTP/1.1 200 OK\r\n")
+    bodies = [answer.partition(b"\r\n\r\n")[2] for answer in answers]
+    assert json.loads(bodies[0])["probability"] == scorer.predict_one({})
+    assert json.loads(bodies[1])["probabilities"] == [scorer.predict_one({"site": "site2"})] * 6000
+    assert json.loads(bodies[2])["probability"] == scorer.predict_one({"site": "site1"})
+    assert bodies[3:] == [b""]  # HEAD
+
+
+def test_a_client_that_asks_whether_to_send_a_body_is_answered(server):
+    expects = b"expect: 100-continue\r\n"
+    with server.raw() as connection:
+        whole = http(b"{}", expects)
+        connection.sendall(whole[:-2])
+        assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(whole[-2:])
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+    with server.raw() as connection:
+        connection.sendall(
+            b"POST /predict HTTP/1.1\r\n" + expects + b"content-length: 9999999\r\n\r\n"
+        )
+        assert connection.recv(1000).startswith(b"HTTP/1.1 413")
+
+
+def test_an_answer_that_takes_too_long_is_given_up(models, tmp_path):
+    with served(models / "old", tmp_path / "copies", Limits(seconds=1e-6)) as server:
+        reply = server.post([{}] * 9000 + [{"site": 50_000 * "x"}])
+        assert (reply.status, server.post({}).status) == (504, 200)

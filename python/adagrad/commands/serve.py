@@ -27,7 +27,7 @@ Examples:
     metavar="ADDRESS",
     default="127.0.0.1",
     show_default=True,
-    help="Listen on this address; 0.0.0.0 is all of IPv4. There is no encryption and no password.",
+    help="Listen on this address; 0.0.0.0 lets other machines ask, without encryption or password.",
 )
 @click.option(
     "--port",

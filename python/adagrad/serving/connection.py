@@ -97,6 +97,7 @@ class Connection(asyncio.Protocol):
         self._head = 0  # bytes of the names and values in the head that arrives
         self._pending = 0  # bytes of the chunks that lie in that head as a whole
         self._in_head, self._fresh = True, False
+        self._begun = False  # a request is on its way
         self._fault: Refused | None = None
 
     # What asyncio calls.
@@ -154,7 +155,7 @@ class Connection(asyncio.Protocol):
         """Begin a request."""
         self._target, self._headers = b"", {}
         self._head = self._pending = 0
-        self._in_head = self._fresh = True
+        self._in_head = self._fresh = self._begun = True
         self.since = self.service.clock()
 
     def on_url(self, url: bytes) -> None:
@@ -194,7 +195,7 @@ class Connection(asyncio.Protocol):
         parts = self._parts
         body = b"".join(parts) if len(parts) != 1 else parts[0]
         self._drop_body()
-        self.since = None
+        self.since, self._begun = None, False
         parser = self._parser
         request = Request(
             parser.get_method(), self._target, self._headers, body, parser.should_keep_alive()
@@ -280,7 +281,7 @@ class Connection(asyncio.Protocol):
     def _refuse(self, why: Refused) -> None:
         """Read no more, and say why after the answers that are due."""
         self._drop_body()
-        self._refused = True
+        self._refused, self._begun = True, False
         self.since = None
         if self._busy or self._waiting:
             self._waiting.append(why)
@@ -322,5 +323,6 @@ class Connection(asyncio.Protocol):
 
     def stop(self) -> None:
         """Close the connection after the answers that are due; at once if there are none."""
-        if not self._busy and not self._waiting and self.since is None and self._lingers is None:
+        due = self._busy or self._waiting or self._begun or self._lingers is not None
+        if not due:
             self.transport.close()

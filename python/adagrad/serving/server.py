@@ -169,11 +169,24 @@ async def answer(one: Service, listener: socket.socket, stopped: asyncio.Event) 
 async def _until_a_signal(one: Service, listener: socket.socket) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stopped.set))
     ends = asyncio.ensure_future(_end_with_parent(stopped))
-    await answer(one, listener, stopped)
+    with _on_end(lambda: loop.call_soon_threadsafe(stopped.set)):
+        await answer(one, listener, stopped)
     ends.cancel()
+
+
+@contextlib.contextmanager
+def _on_end(call: Callable[[], Any]) -> Iterator[None]:
+    """Call something on the signals that end a server."""
+    before = {
+        number: signal.signal(number, lambda *_: call())
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 async def _end_with_parent(stopped: asyncio.Event) -> None:
@@ -226,27 +239,23 @@ class _Workers:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Start the workers; stop them at the end, after the requests in flight."""
-        before: dict[int, Any] = {}
+        with _on_end(self._end):
+            try:
+                for number in range(len(self._processes)):
+                    self._start(number)
+                yield
+            finally:
+                started = [process for process in self._processes if process is not None]
+                for process in started:
+                    process.terminate()
+                deadline = time.monotonic() + self._grace + 5
+                for process in started:
+                    process.join(max(0.1, deadline - time.monotonic()))
+                    if process.is_alive():
+                        process.kill()
 
-        def end(*_: Any) -> None:
-            self._ended = True
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            before[number] = signal.signal(number, end)
-        try:
-            for at in range(len(self._processes)):
-                self._start(at)
-            yield
-        finally:
-            for process in self._processes:
-                process.terminate()
-            deadline = time.monotonic() + self._grace + 5
-            for process in self._processes:
-                process.join(max(0.1, deadline - time.monotonic()))
-                if process.is_alive():
-                    process.kill()
-            for one, handler in before.items():
-                signal.signal(one, handler)
+    def _end(self) -> None:
+        self._ended = True
 
     def wait(self) -> None:
         """Wait for a signal that ends the server, and replace workers that die."""
