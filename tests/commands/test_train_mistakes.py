@@ -66,7 +66,7 @@ def mistake(*arguments: object) -> str:
         ),
         (
             ["log.tsv", "--early-stop", "2"],
-            "--early-stop needs --validate and --passes of 2 or more",
+            "--early-stop needs --validate or --holdout-last, and --passes of 2 or more",
         ),
         (
             ["log.tsv", "--lr", "0.1", "--numbers", "site"],
