@@ -39,8 +39,6 @@ EXAMPLES = """\b
 Examples:
   # Many models from one log
   adagrad convert 'day_*.tsv.gz' -o days.arrow
-  adagrad train days.arrow -l click -m lr.safetensors
-  adagrad train days.arrow -l click -m ffm.safetensors --model-type ffm --bits 14
   # A smaller file, which other programs read as well; ads are texts
   adagrad convert clicks.tsv.gz -o clicks.parquet --text ad
 """
