@@ -204,6 +204,16 @@ def test_a_learner_that_answers_can_be_copied_and_learn_on(models):
         assert other.predict_one(row) == other.predict_proba([row])[0, 1] != before
 
 
+def test_other_keys_do_not_count(models):
+    for model, scorer in models[:3]:
+        row = {"site": "s1", "other": object()}
+        expected = model.predict_proba([{"site": "s1"}])[0, 1]
+        assert model.predict_proba([row, row])[1, 1] == expected
+        assert model.predict_one(row) == scorer.predict_one(row) == expected
+        with pytest.raises(TypeError, match="keys must be text"):
+            _ = [each.predict_one({"site": "s1", 5: 1}) for each in (model, scorer)]
+
+
 def test_what_is_no_row(models):
     for each in models[0]:
         for wrong in (None, [], "site", 3.0, [{"site": "a"}]):

@@ -48,8 +48,8 @@ class Scorer:
     classes : list
         The negative and the positive class.
     columns : dict of str to str
-        The type of each column of a row, such as "string", "int64" or "list<string>". A model that
-        learned from a matrix has "ids" and "values".
+        The type of each column of a row, such as "string", "int64" or "list<item: string>". Of
+        a model that learned from a matrix, those of "ids" and "values".
     version : str
         The XXH64 of the file, as 16 hexadecimal digits.
     offset : float

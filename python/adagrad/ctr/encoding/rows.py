@@ -107,6 +107,7 @@ def _first(X: Any) -> Any:
 def _of_dicts(X: Iterable[Any], wanted: Iterable[str]) -> dict[str, Any]:
     rows = list(X)
     names = dict.fromkeys(wanted)
+    known = set(names)
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
             raise TypeError(f"X[{number}] has type {type(row).__name__}, but X[0] is a dict")
@@ -114,7 +115,12 @@ def _of_dicts(X: Iterable[Any], wanted: Iterable[str]) -> dict[str, Any]:
     for name in names:
         if not isinstance(name, str):
             raise TypeError(f"X has rows with the key {name!r}, but keys must be text")
-    return {name: [row.get(name) for row in rows] for name in names}
+    # What is not wanted is not read, whatever it is; but it has a name, for errors to tell.
+    unread = [None] * len(rows)
+    return {
+        name: [row.get(name) for row in rows] if not known or name in known else unread
+        for name in names
+    }
 
 
 def _check_lengths(X: Any) -> None:
