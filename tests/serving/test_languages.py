@@ -123,7 +123,7 @@ def test_c(folder: Path, library: Path, tmp_path: Path) -> None:
 
 
 def test_rust(folder: Path, library: Path, tmp_path: Path) -> None:
-    rustc = toolchain.optional_tool("rustc")
+    rustc = toolchain.tool("rustc")
     flags = ("--edition", "2021", "-D", "warnings", "-L", library.parent)
     run = ("-C", f"link-arg=-Wl,-rpath,{library.parent}", "-o", tmp_path / "score")
     toolchain.run(rustc, *flags, *run, EXAMPLES / "score.rs")
