@@ -26,7 +26,8 @@ import command
 from adagrad.ctr import FieldAwareFactorizationMachine, HashingEncoder
 from adagrad.serving import Scorer, write_export
 
-pytestmark = pytest.mark.unsanitized
+# One process compiles the library.
+pytestmark = [pytest.mark.unsanitized, pytest.mark.xdist_group("languages")]
 
 EXAMPLES = ROOT / "examples" / "score"
 INCLUDE = ("-I", ROOT / "cpp")
