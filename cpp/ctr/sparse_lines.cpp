@@ -345,50 +345,56 @@ class SparseLines::Parser {
 
   // -- libffm -------------------------------------------------------------------------------------
 
-  // A label and entries field:id:value. The current stop follows the label.
+  // A label and entries field:id:value. The current stop follows the label, or the first part of an
+  // entry if there is no label.
   void parse_fields(const char* begin) {
-    const char* const label_end = text_end();
-    if (!read_number(begin, label_end, label_)) {
-      const char* end = label_end;
-      if (*stop_ == ':') {
-        while (!at_end() && !is_separator(*stop_)) next();
-        end = text_end();
-      }
-      fail(LineFault::bad_label, begin, end);
-    }
-    if (*stop_ == ':') {
-      while (!at_end() && !is_separator(*stop_)) next();
-      if (lines_.needs_label_) fail(LineFault::missing_label, begin, text_end());
+    if (*stop_ == ':' && !lines_.needs_label_) {
+      parse_entry(begin);
+    } else if (!read_number(begin, text_end(), label_)) {
+      skip_word();
+      fail(LineFault::bad_label, begin, text_end());
+    } else if (*stop_ == ':') {
+      skip_word();
+      fail(LineFault::missing_label, begin, text_end());
     }
     while (!at_end()) {
       const char* const entry = stop_ + 1;
-      const char *parts[3], *ends[3];
-      std::size_t n = 0;
-      const char* p = entry;
-      do {
-        next();
-        if (n < 3) parts[n] = p, ends[n] = text_end();
-        ++n;
-        p = stop_ + 1;
-      } while (*stop_ == ':');
-      const char* const end = text_end();
-      if (n == 1 && entry == end) continue;  // two separators in a row
-      std::int64_t id;
-      float value;
-      if (n != 3 || !is_integer(parts[0], ends[0], 9) || !read_id(parts[1], ends[1], id)) {
-        fail(LineFault::bad_entry, entry, end);
-      }
-      if (!read_number(parts[2], ends[2], value)) {
-        fail(is_name_of_number(parts[2], ends[2]) ? LineFault::not_finite : LineFault::bad_entry,
-             entry, end);
-      }
-      checked(value, entry, end);
-      while (parts[0] + 1 < ends[0] && *parts[0] == '0') ++parts[0];
-      MapColumn* const c = column_of(parts[0], ends[0]);
-      if (c == nullptr) continue;
-      c->ids.push_back(id);
-      c->values.push_back(value);
+      next();
+      parse_entry(entry);
     }
+  }
+
+  void skip_word() {
+    while (!at_end() && !is_separator(*stop_)) next();
+  }
+
+  // An entry, whose first part ends at the current stop.
+  void parse_entry(const char* const entry) {
+    const char *parts[3], *ends[3];
+    std::size_t n = 0;
+    for (const char* p = entry;; next()) {
+      if (n < 3) parts[n] = p, ends[n] = text_end();
+      ++n;
+      if (*stop_ != ':') break;
+      p = stop_ + 1;
+    }
+    const char* const end = text_end();
+    if (n == 1 && entry == end) return;  // two separators in a row
+    std::int64_t id;
+    float value;
+    if (n != 3 || !is_integer(parts[0], ends[0], 9) || !read_id(parts[1], ends[1], id)) {
+      fail(LineFault::bad_entry, entry, end);
+    }
+    if (!read_number(parts[2], ends[2], value)) {
+      fail(is_name_of_number(parts[2], ends[2]) ? LineFault::not_finite : LineFault::bad_entry,
+           entry, end);
+    }
+    checked(value, entry, end);
+    while (parts[0] + 1 < ends[0] && *parts[0] == '0') ++parts[0];
+    MapColumn* const c = column_of(parts[0], ends[0]);
+    if (c == nullptr) return;
+    c->ids.push_back(id);
+    c->values.push_back(value);
   }
 
   static bool is_separator(char c) { return is_blank(c) || c == ','; }

@@ -17,6 +17,7 @@ from pyarrow import parquet
 
 import command
 from adagrad import ctr
+from adagrad.ctr.logs import blocks, jsonl
 from command import LABEL, invoke, train
 
 LINES = command.as_text(command.clicks(5_000)).splitlines(keepends=True)
@@ -184,3 +185,32 @@ def test_a_column_that_means_something_else_is_named(tmp_path: Path) -> None:
     code, _, err = invoke(*arguments, "--resume")
     assert code == 1
     assert "a log with other columns or types: column 'n' was int64 and is string\n" in err
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize(
+    ("name", "row", "late"),
+    [
+        ("log.vw", "{} |ad a{} x:0.5\n", "1 |ad a1 |geo de\n"),
+        ("log.jsonl", '{{"click": {}, "ad": "a{}"}}\n', '{"click": 1, "ad": "a1", "geo": "de"}\n'),
+    ],
+)
+def test_a_late_column_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, row: str, late: str
+) -> None:
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 12)
+    monkeypatch.setattr(jsonl, "SAMPLE", 1 << 12)
+    rows = [row.format(i % 3 % 2, i % 7) for i in range(1_000)]
+    rows[900] = late
+    (tmp_path / name).write_text("".join(rows))
+    model = ("train", tmp_path / name, "-l", "click", "-b", 12, "-q")
+    code, _, err = invoke(*model, "-m", tmp_path / "m")
+    assert code == 1
+    assert "leave it out by --ignore geo, or name all columns by --columns; 896 examples" in err
+    assert ("--skip-bad" in err) == (name == "log.jsonl")  # which passes over such rows
+    code, _, err = invoke(*model, "-m", tmp_path / "m", "--resume", "--ignore", "geo")
+    assert code == 0, err
+    assert invoke(*model, "-m", tmp_path / "whole", "--ignore", "geo")[0] == 0
+    assert (tmp_path / "m").read_bytes() == (tmp_path / "whole").read_bytes()
+    code, _, err = invoke(*model, "-m", tmp_path / "m", "--resume", "--columns", "geo")
+    assert (code, "was trained " in err) == (1, True)

@@ -33,6 +33,27 @@ def test_what_is_written_is_read(tmp_path_factory, rows, space, end):
         assert got.column(str(field)).to_pylist() == expected
 
 
+@settings(max_examples=30)
+@given(rows, st.sampled_from([" ", "\t", ","]), st.sampled_from(["\n", "\r\n"]))
+def test_a_log_to_predict_needs_no_labels(tmp_path_factory, rows, space, end):
+    path = tmp_path_factory.getbasetemp() / "unlabeled.ffm"
+    lines = [[f"{f}:{i}:{x!r}" for f, i, x in row] for _, row in rows if row] or [["0:1:1"]]
+    found = []
+    for label in ([], ["1"]):
+        path.write_text("".join(space.join(label + line) + end for line in lines), newline="")
+        found.append(read(path, label=None)[0])
+    assert found[0].equals(found[1])
+
+
+@pytest.mark.parametrize("line", ["x:1:1 0:1:1", "0:1 0:1:1", "0:1:1:1", "0:1:x", ":1:1"])
+def test_a_first_entry_is_judged_like_the_others(tmp_path, line):
+    path = tmp_path / "a.ffm"
+    path.write_text(f"0:1:1 1:2:0.5\n{line}\n")
+    entry = line.split()[0]
+    with pytest.raises(LogError, match=f"line 2: '{entry}' is not field:id:value"):
+        read(path, label=None)
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [

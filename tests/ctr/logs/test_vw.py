@@ -176,6 +176,12 @@ def test_every_number_is_rounded_once():
     np.testing.assert_array_equal(found, [rounded(text) for text in texts])
 
 
+def test_a_log_without_a_line_that_is_read_says_why(tmp_path):
+    (tmp_path / "cb.vw").write_text("1:2:0.4 |user u1\n2:1:0.6 |user u2\n")
+    with pytest.raises(LogError, match=r"cb.vw, line 1: the label is '1:2:0.4', .* bandits"):
+        open_log(tmp_path / "cb.vw", label="click")
+
+
 def test_importance_weighs_and_a_namespace_may_be_late(tmp_path, monkeypatch):
     from adagrad.ctr.logs import blocks
 

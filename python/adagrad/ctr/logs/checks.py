@@ -82,7 +82,8 @@ def check_rows(
                 rows.lines = np.delete(rows.lines, list(found))
             before = table.slice(0, int(np.searchsorted(rows.lines, line)))
             yield _weighty(before, request.weight)
-            raise LogError(path, line, faults[line].reason, faults[line].label)
+            fault = faults[line]
+            raise LogError(path, line, fault.reason, fault.label, fault.stops)
 
 
 def _values_of_maps(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -46,7 +46,9 @@ NOT_READ = {
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 LIBSVM = re.compile(rf"{NUMBER}(?:[ \t]+qid:\d+)?(?:[ \t]+\d+:{NUMBER})+[ \t]*(?:#.*)?")
-LIBFFM = re.compile(rf"{NUMBER}(?:[ \t,]+\d+:\d+:{NUMBER})+[ \t]*")
+FIELD = rf"\d+:\d+:{NUMBER}"
+# A log to predict may lack labels. One entry without a label may also be a time of day.
+LIBFFM = re.compile(rf"(?:{NUMBER}|{FIELD})(?:[ \t,]+{FIELD})+[ \t]*")
 # Tables with bars have no number and space before the first one. Labels with colons are recognized
 # too, so that the reader can say that they are not read.
 VW = re.compile(

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import json as arrow_json
 
+from adagrad._text import typed
 from adagrad.ctr.logs.blocks import Block, is_utf8, read_blocks
 from adagrad.ctr.logs.json_lines import parse_line
 from adagrad.ctr.logs.json_values import (
@@ -193,7 +194,8 @@ def _new_key(name: str, columns: Iterable[str]) -> Fault:
     if any(other.startswith(f"{name}.") for other in columns):
         return Fault("another type", f"the key {name!r} has no object, as it has in other rows")
     reason = f"the key {name!r} is not in the first MiB, which decides the columns"
-    return Fault("new key", f"{reason}: leave it out by --ignore, or name all columns by --columns")
+    way = f"leave it out by --ignore {typed([name])}, or name all columns by --columns"
+    return Fault("new key", f"{reason}: {way}")
 
 
 def _first_value(row: dict[str, Any], paths: Sequence[tuple[str, ...]]) -> Any:

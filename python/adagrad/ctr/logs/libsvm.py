@@ -44,6 +44,7 @@ CONVERT = arrow_csv.ConvertOptions(
 QID = re.compile(rb"^([ \t]*[^\s:#]+[ \t]+)qid:\d+(?=[ \t\r\n]|$)", re.MULTILINE)
 # A line that pyarrow surely reads, as most lines beside a broken one are.
 PLAIN = re.compile(rb"[-+]?\d{1,9}(?: \d{1,18}:-?\d{1,9}(?:\.\d{1,9})?)*\r?")
+UNLABELED = re.compile(rb"^(?=[ \t]*\d+:)", re.MULTILINE)
 INDENT = re.compile(rb"^[ \t]+", re.MULTILINE)
 ID = re.compile(r"\d+|-0+")
 BOM = b"\xef\xbb\xbf"
@@ -89,6 +90,8 @@ class LibsvmReader:
             if is_first:
                 self._check_first(bytes(block.data[:HEAD]))
             is_first = False
+            if request.label is None:  # a log to predict may lack labels
+                block = replace(block, data=UNLABELED.sub(b"0 ", bytes(block.data)))
             yield parse_block(block, self._parse, _find_faults, self.schema)
 
     def _check_first(self, head: bytes) -> None:

@@ -89,9 +89,12 @@ class MapReader:
         if not request.is_first:
             data = data[: data.rfind(b"\n", 0, LATER_SAMPLE) + 1 or len(data)]
         splitter = _core.SparseSplitter(self.FORMAT, [], [], "add", False)
-        lines, _ = _of_utf8(data)
-        if lines:
-            splitter.add(lines)
+        lines, bad = _of_utf8(data)
+        broken = splitter.add(lines) if lines else []
+        if request.is_first and broken and not (splitter.names or bad):
+            row, kind, begin, end = broken[0]  # why there is no column
+            text = lines[begin:end][:100].decode("utf-8", "backslashreplace")
+            raise LogError(self._path, block.first + row, self._fault(kind, text).reason)
         return [self._column(name.decode()) for name in splitter.names]
 
     def _column(self, name: str) -> str:

@@ -31,14 +31,19 @@ class LogError(ValueError):
         What is wrong there.
     label : object
         If the label is at fault, its value; None if it is missing or something else is at fault.
+    stops : bool
+        Whether the row stops the reading even if broken rows are skipped.
     """
 
-    def __init__(self, path: str, line: int, reason: str, label: object = None) -> None:
-        super().__init__(path, line, reason, label)
+    def __init__(
+        self, path: str, line: int, reason: str, label: object = None, stops: bool = False
+    ) -> None:
+        super().__init__(path, line, reason, label, stops)
         self.path = path
         self.line = line
         self.reason = reason
         self.label = label
+        self.stops = stops
 
     def __str__(self) -> str:
         return printable(f"{self.path}, line {self.line}: {self.reason}")

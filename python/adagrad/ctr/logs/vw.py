@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pyarrow as pa
 
 from adagrad._text import typed
-from adagrad.ctr.logs.maps import BAR, MapReader
+from adagrad.ctr.logs.maps import MapReader
 from adagrad.ctr.logs.rows import Fault
 
 if TYPE_CHECKING:
@@ -42,11 +42,11 @@ class VwReader(MapReader):
 
     def _fault(self, kind: str, text: str) -> Fault:
         if kind == "late column":
-            way = "it by --ignore" if text == BAR else f"it by --ignore {typed([text])}"
+            way = f"by --ignore {typed([self._column(text)])}"
             return Fault(
                 kind,
                 f"the namespace {text!r} is new, but the first MiB of the log decides the columns:"
-                f" leave {way}, or name all columns by --columns",
+                f" leave it out {way}, or name all columns by --columns",
                 stops=True,
             )
         if kind == "empty line":

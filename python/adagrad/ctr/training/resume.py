@@ -57,8 +57,11 @@ def check_same_training(
         They are not the same.
     """
     first = Options.from_json(saved["options"]).to_json()
+    free = set() if same_faults else {"skip_bad"}
+    if saved["schema"] == identity["schema"]:
+        free |= {"columns", "ignore"}  # what else the log has, and who leaves it out, is no matter
     for name, value in identity["options"].items():
-        if first[name] != value and (same_faults or name != "skip_bad"):
+        if first[name] != value and name not in free:
             raise ResumeError(
                 f"{path} was trained {as_typed(name, first[name])}, not {as_typed(name, value)}:"
                 " repeat the options of the first run, or choose another --model"

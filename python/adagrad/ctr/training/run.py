@@ -82,10 +82,13 @@ class Training(ResumableTraining):
                     raise
                 self.save()
                 way_on = (
-                    f"; {counted(self.learned, 'example')} before it are saved in {self.saved_in}:"
-                    " repair it or give --skip-bad, and continue with --resume"
+                    f"; {counted(self.learned, 'example')} before it are saved in {self.saved_in}"
                 )
-                raise LogError(error.path, error.line, error.reason + way_on, error.label) from None
+                if not error.stops:
+                    way_on += ": repair it or give --skip-bad, and continue with --resume"
+                raise LogError(
+                    error.path, error.line, error.reason + way_on, error.label, error.stops
+                ) from None
             finally:
                 batches.close()
             self._end_pass(validate)
