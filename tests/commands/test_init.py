@@ -170,6 +170,34 @@ def test_a_model_is_replaced_only_when_all_is_learned(first: Path, tmp_path: Pat
     )
 
 
+@pytest.mark.parametrize("same", [False, True], ids=["another", "the same"])
+def test_a_model_that_was_replaced_meanwhile_stays(
+    days: list[Path], first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same: bool
+) -> None:
+    """Two jobs at once, as cron starts them: neither loses what the other has learned."""
+    from adagrad.ctr.training.checkpoint import Checkpoint
+
+    learn(days[1], "--init", first, "-m", tmp_path / "new", "-q")
+    meanwhile = first if same else tmp_path / "new"
+    other = meanwhile.read_bytes()
+    write_checkpoint = Checkpoint.write
+
+    def write_and_replace(self: Checkpoint, *state: object) -> None:
+        write_checkpoint(self, *state)
+        (tmp_path / "other").write_bytes(other)
+        (tmp_path / "other").replace(first)
+
+    monkeypatch.setattr(Checkpoint, "write", write_and_replace)
+    arguments = (days[2], "--init", first, "-m", first)
+    if same:
+        learn(*arguments, "-q")
+        assert ctr.load(first).n_examples_ == 5_003 + len(DAYS[2])
+    else:
+        assert f"{first} was replaced while this training went on" in refused(*arguments)
+        assert first.read_bytes() == other
+    assert not (tmp_path / "m.checkpoint").exists(), "so that the job may be repeated"
+
+
 @pytest.mark.usefixtures("small_batches")
 def test_another_file_resumes_if_it_began_from_the_same_model(
     days: list[Path], first: Path, tmp_path: Path

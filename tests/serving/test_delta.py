@@ -107,9 +107,16 @@ def test_floats_that_drift_cost_less_than_their_bits() -> None:
 
 
 def test_another_old_file_is_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(TableFileError, match=r"starts from another file than .*auto\.new: from"):
-        patch(folder / "auto.new", folder / "delta", tmp_path / "out")
+    with pytest.raises(TableFileError, match=r"starts from another file than .*fixed\.old: from"):
+        patch(folder / "fixed.old", folder / "delta", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_job_that_runs_again_patches_the_new_file(folder: Path, tmp_path: Path) -> None:
+    """As it does if it stopped between the servers and the machine that trains."""
+    new = (folder / "auto.new").read_bytes()
+    patch(folder / "auto.new", folder / "delta", tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == new
 
 
 def test_a_damaged_delta_is_refused(folder: Path, tmp_path: Path) -> None:

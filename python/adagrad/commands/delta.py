@@ -60,7 +60,8 @@ def patch(old: Path, delta: Path, output: Path, overwrite: bool) -> None:
     """Make the new model from OLD and the DELTA that adagrad diff wrote.
 
     The output appears only if it has the bytes of the model that adagrad diff read; OLD must be the
-    file that it compared, as the hashes in DELTA say.
+    file that it compared, as the hashes in DELTA say. If OLD is already the new model, as in a job
+    that runs again, the output is a copy of it.
     """
     from adagrad.serving import delta as deltas
 

@@ -135,6 +135,20 @@ class Checkpoint:
         files.write(self.path, estimator, {"training": state}, tables)
 
     def publish(self) -> None:
-        """Let a complete training take the place of the model that it began from."""
+        """Let a complete training take the place of the model that it began from.
+
+        Raises
+        ------
+        ResumeError
+            Another model has taken that place since. The checkpoint is removed: what it began from
+            is gone.
+        """
         if self.path != self._model and self.path.exists():
+            if self._start is not None and not self._start.is_current():
+                self.path.unlink()
+                raise ResumeError(
+                    f"{self._model} was replaced while this training went on, and keeps what"
+                    " replaced it; what was learned here is dropped: begin again from the new"
+                    " model, and let one training at a time replace a model"
+                )
             move(self.path, self._model)

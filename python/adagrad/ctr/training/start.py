@@ -48,6 +48,8 @@ class Start:
         Its file.
     identity : list
         Size and hash of the file.
+    version : tuple of int
+        What differs as soon as the file is replaced or written.
     estimator : ClickLearner
         The model with the options of this run, up to the round that this run finishes.
     options : Options
@@ -72,6 +74,7 @@ class Start:
 
     path: Path
     identity: list[Any]
+    version: tuple[int, ...]
     estimator: ClickLearner
     options: Options
     changed: dict[str, Any]
@@ -103,7 +106,7 @@ class Start:
             An option contradicts the model, which may also lack a label or an encoder.
         """
         path = Path(path)
-        identity = _identity(path)
+        version, identity = _version(path), _identity(path)
         estimator, extra = files.read(path)
         trained = trained_with(path, estimator, extra)
         state = saved_training(path, extra)
@@ -139,6 +142,7 @@ class Start:
         return cls(
             path,
             identity,
+            version,
             estimator,
             options,
             changed,
@@ -155,6 +159,13 @@ class Start:
         """Return whether a path is the file of the model, by any name."""
         return path.exists() and path.samefile(self.path)
 
+    def is_current(self) -> bool:
+        """Return whether the file of the model is still what the training began from."""
+        try:
+            return _version(self.path) == self.version or _identity(self.path) == self.identity
+        except FileNotFoundError:
+            return False
+
     def has_learned(self, log: list[list[Any]]) -> bool:
         """Return whether the last run of the model has learned exactly this log."""
         return self.state is not None and self.state["log"] == log
@@ -167,7 +178,7 @@ class Start:
         ValueError
             Its file has changed.
         """
-        if _identity(self.path) != self.identity:
+        if not self.is_current():
             raise ValueError(f"{self.path} has changed since the training began from it")
         estimator, _ = files.read(self.path)
         _retune(self.path, estimator, self.options, self.changed)
@@ -184,6 +195,12 @@ def _taken_back(path: Path, model: Model, state: dict[str, Any] | None) -> Unfin
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise damaged(path, error) from error
     return unfinished
+
+
+def _version(path: Path) -> tuple[int, ...]:
+    """Return what tells a file from those before it, without reading it."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _identity(path: Path) -> list[Any]:
