@@ -85,7 +85,7 @@ ADAGRAD_SCORE_API const char* adagrad_score_column_type(const adagrad_score_mode
 ADAGRAD_SCORE_API const char* adagrad_score_kind(const adagrad_score_model* model);
 /* The column that the model predicts; empty if that is not known. */
 ADAGRAD_SCORE_API const char* adagrad_score_label(const adagrad_score_model* model);
-/* A hash of the file, 16 hexadecimal digits. */
+/* The checksum of the file: 16 hexadecimal digits. */
 ADAGRAD_SCORE_API const char* adagrad_score_version(const adagrad_score_model* model);
 
 /* Writes the probability of the positive class of n rows, which follow each other and have a value

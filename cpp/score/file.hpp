@@ -30,6 +30,7 @@
 #include <utility>
 #include <vector>
 
+#include "../ctr/hashing.hpp"
 #include "json.hpp"
 
 namespace adagrad::score {
@@ -117,6 +118,7 @@ struct Tensor {
 };
 
 struct Tensors {
+  std::string_view head;  // the length of the header, and the header
   Json metadata;
   std::vector<Tensor> all;
 
@@ -135,8 +137,20 @@ inline std::uint64_t item_bytes(std::string_view dtype) {
   throw Damaged{"has a tensor of another dtype than this version reads"};
 }
 
-// Throws Damaged unless the bytes are a safetensors file whose tensors follow each other from the
-// header to the end, each as long as its shape says.
+// Throws Damaged unless the header is that of an export in the version that is read here.
+inline void check_format(const Json& header) {
+  const Json* const metadata = header.find("__metadata__");
+  const Json* const format = metadata == nullptr ? nullptr : metadata->find("format");
+  if (format == nullptr || format->text != "adagrad.score") {
+    throw Damaged{"is not an export file: adagrad export makes one of a model"};
+  }
+  if (metadata->text_of("format_version") != "1") {
+    throw Damaged{"was written by another adagrad, and has a version other than 1"};
+  }
+}
+
+// Throws Damaged unless the bytes are an export: a safetensors file whose tensors follow each other
+// from the header to the end, each as long as its shape says.
 inline Tensors read_tensors(const Bytes& file) {
   constexpr std::uint64_t longest_header = 100000000;
   constexpr double most = 9007199254740992.0;  // integers up to 2^53 are exact
@@ -150,7 +164,9 @@ inline Tensors read_tensors(const Bytes& file) {
   const auto* const text = reinterpret_cast<const char*>(file.data) + 8;
   Json header = JsonReader::read({text, static_cast<std::size_t>(length)});
   if (!header.is(Json::Type::object)) throw Damaged{"has a header that is not an object"};
+  check_format(header);
   Tensors out;
+  out.head = {reinterpret_cast<const char*>(file.data), start};
   std::uint64_t end = 0;
   for (std::size_t i = 0; i < header.names.size(); ++i) {
     Json& entry = header.items[i];
@@ -182,6 +198,29 @@ inline Tensors read_tensors(const Bytes& file) {
   }
   if (end != file.size - start) throw Damaged{"has bytes after its end"};
   return out;
+}
+
+// The checksum that the metadata name, as 16 hexadecimal digits. Throws Damaged unless it is that
+// of the bytes: the XXH64 of the head, with zeros as these digits, and then of each tensor in turn,
+// seeded with the hash before it.
+inline const std::string& read_checksum(const Tensors& file) {
+  constexpr std::string_view key = "\"checksum\":\"";
+  const std::string& named = file.metadata.text_of("checksum");
+  const std::size_t at = file.head.find(key);
+  if (named.size() != 16 || at == std::string_view::npos ||
+      file.head.substr(at + key.size(), 16) != named) {
+    throw Damaged{"has a checksum that is not 16 digits"};
+  }
+  std::string head(file.head);
+  head.replace(at + key.size(), 16, 16, '0');
+  std::uint64_t hash = xxh64(head.data(), head.size(), 0);
+  for (const Tensor& tensor : file.all) hash = xxh64(tensor.bytes.data, tensor.bytes.size, hash);
+  constexpr char digits[] = "0123456789abcdef";
+  for (int i = 0; i < 16; ++i) {
+    if (named[static_cast<std::size_t>(i)] == digits[hash >> (60 - 4 * i) & 15]) continue;
+    throw Damaged{"is corrupted: its bytes do not have the checksum that it names"};
+  }
+  return named;
 }
 
 }  // namespace adagrad::score

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <exception>
 #include <memory>
 #include <new>
@@ -76,7 +75,7 @@ class Model {
   const std::vector<Column>& columns() const { return plan_.columns; }
   std::uint64_t slots() const { return plan_.n_slots; }
   float offset() const { return offset_; }
-  // The XXH64 of the file, as 16 hexadecimal digits.
+  // The checksum of the file: 16 hexadecimal digits.
   const std::string& version() const { return version_; }
   // The JSON of the file.
   const std::string& description() const { return description_; }
@@ -157,13 +156,7 @@ class Model {
 
   void read(const Bytes& file) {
     const Tensors tensors = read_tensors(file);
-    const Json* const format = tensors.metadata.find("format");
-    if (format == nullptr || format->text != "adagrad.score") {
-      throw Damaged{"is not an export file: adagrad export makes one of a model"};
-    }
-    if (tensors.metadata.text_of("format_version") != "1") {
-      throw Damaged{"was written by another adagrad, and has a version other than 1"};
-    }
+    version_ = read_checksum(tensors);
     description_ = tensors.metadata.text_of("model");
     const Json found = JsonReader::read(description_);
     if (!found.is(Json::Type::object)) throw Damaged{"has a model that is not an object"};
@@ -176,10 +169,6 @@ class Model {
     const Json& bucket = found.at("bucket");
     const std::uint64_t of = bucket.is(Json::Type::null) ? 0 : bucket.count("bucket", 1, 65536);
     weights_ = Weights(tensors, plan_.n_slots, of, read_pairs(found));
-    char text[17];
-    std::snprintf(text, sizeof text, "%016llx",
-                  static_cast<unsigned long long>(xxh64(file.data, file.size, 0)));
-    version_ = text;
   }
 
   static float number32(const Json& found, const char* name) {

@@ -25,7 +25,7 @@ CODE = {
     "docs/click-logs.md": 2,
     "docs/contract.md": 6,
     "docs/embedding-bags.md": 8,
-    "docs/export-format.md": 1,
+    "docs/export-format.md": 2,
     "docs/getting-started.md": 3,
     "docs/tables.md": 3,
     "docs/torch.md": 3,

@@ -12,11 +12,13 @@ import pytest
 import safetensors.numpy
 import scipy.sparse
 
+import export_files
 from checks import assert_same_bits, need_packages
 from ctr_data import batch, labels
 
 need_packages("sklearn", "scipy", "pyarrow")
 
+import adagrad._core as _core
 from adagrad import TableFileError
 from adagrad.ctr import (
     Examples,
@@ -161,6 +163,7 @@ def changed(path, **changes):
         metadata["model"] = json.dumps(model)
     tensors = {name: tensors[name] for name in sorted(tensors)}
     safetensors.numpy.save_file(tensors, path, metadata)
+    path.write_bytes(export_files.resealed(path.read_bytes()))
 
 
 U32 = np.uint32
@@ -222,3 +225,45 @@ def test_files_that_are_cut_short_or_go_on(tmp_path):
             Scorer(path)
     with pytest.raises(FileNotFoundError):
         Scorer(tmp_path / "none")
+
+
+@pytest.mark.parametrize("kind", ["lr", "fm"])
+def test_flipped_bits(tmp_path, rng, kind):
+    path = tmp_path / "export"
+    x = batch(rng, 200, 4096, values=True)
+    model = LogisticRegression(lr=0.1) if kind == "lr" else FactorizationMachine(2, lr=0.1)
+    write_export(model.fit(x, labels(rng, x)), path)
+    data = bytearray(path.read_bytes())
+    head = 8 + int.from_bytes(data[:8], "little")
+    for at in (*range(head), *rng.integers(head, len(data), 300)):
+        flipped = 1 << int(rng.integers(8))
+        data[at] ^= flipped
+        path.write_bytes(data)
+        with pytest.raises(TableFileError):
+            Scorer(path)
+        data[at] ^= flipped
+    path.write_bytes(data)
+    assert Scorer(path).version.encode() in data
+
+
+def test_an_export_that_was_written_over(tmp_path, rng):
+    x = batch(rng, 200, 4096, values=True)
+    model, path = LogisticRegression(lr=0.1).fit(x, labels(rng, x)), tmp_path / "export"
+    write_export(model, path)
+    new, old = bytearray(path.read_bytes()), path.stat()
+    new[-4:] = np.float32(0.25).tobytes()  # a sound weight, but not the one that was exported
+    with path.open("r+b") as file:
+        file.write(new)
+    assert path.stat().st_size == old.st_size
+    with pytest.raises(
+        TableFileError, match="export is corrupted: its bytes do not have the checksum"
+    ):
+        Scorer(path)
+
+
+def test_files_of_learners_are_named_as_what_they_are(tmp_path, rng):
+    x = batch(rng, 200, 4096, values=True)
+    for model in (LogisticRegression(), FactorizationMachine(2, lr="auto")):
+        model.fit(x, labels(rng, x)).save(tmp_path / "model")
+        with pytest.raises(ValueError, match="is not an export file: adagrad export makes one"):
+            _core.Scorer(str(tmp_path / "model"))

@@ -1,18 +1,21 @@
-"""What an export says of itself: the JSON in its header."""
+"""What an export says of itself: the JSON in its header, and the checksum there."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
+import adagrad._core as _core
 from adagrad.tables import files
 from adagrad.tables.tensors import TableFileError, read_head, read_object, read_tensors, strict_json
 
-__all__ = ["FORMAT", "VERSION", "description_of", "is_export"]
+__all__ = ["FORMAT", "NO_CHECKSUM", "VERSION", "description_of", "is_export", "sealed"]
 
 StrPath = str | os.PathLike[str]
 
 FORMAT, VERSION = "adagrad.score", "1"
+NO_CHECKSUM = "0" * 16  # in the place of the checksum, in what it is computed of
 
 
 def is_export(path: StrPath) -> bool:
@@ -56,3 +59,21 @@ def description_of(path: StrPath) -> dict[str, Any]:
         return {**found, "dtype": rows.dtype, "rows": rows.shape[0]}
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise TableFileError(f"{path} is corrupted: its metadata: {error}") from error
+
+
+def sealed(head: bytes, tensors: Iterable[memoryview]) -> bytes:
+    """Return a head with the checksum of a file in the place of `NO_CHECKSUM`.
+
+    Parameters
+    ----------
+    head : bytes
+        The length of the header, and the header.
+    tensors : iterable of memoryview
+        The bytes of each tensor in their order, those of padding too. The checksum is the XXH64 of
+        the head, and then of each tensor, seeded with the hash before it.
+    """
+    found = _core.xxh64(head)
+    for tensor in tensors:
+        found = _core.xxh64(tensor, found)
+    key = b'"checksum":"'
+    return head.replace(key + NO_CHECKSUM.encode(), key + f"{found:016x}".encode(), 1)

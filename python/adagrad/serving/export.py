@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from adagrad._core import __version__
 from adagrad.ctr.encoding.described import described
 from adagrad.ctr.learners.layouts import new_rows, parts_of_fields
 from adagrad.ctr.learners.stored_rows import row_slices
-from adagrad.serving._description import FORMAT, VERSION
+from adagrad.serving._description import FORMAT, NO_CHECKSUM, VERSION, sealed
 from adagrad.serving._proportions import Proportions
 from adagrad.tables import files as table_files
 from adagrad.tables.tensors import data_bytes
@@ -124,7 +125,8 @@ def export_parts(
         "bytes": size,
         "largest_change": largest,
     }
-    return _parts(head, places, tensors), size, summary
+    head = sealed(head, _parts(places, tensors))
+    return chain([memoryview(head)], _parts(places, tensors)), size, summary
 
 
 def _learner_and_columns(model: Any) -> tuple[ClickLearner, Trained | None]:
@@ -288,6 +290,7 @@ def _head(
             "format_version": VERSION,
             "adagrad_version": __version__,
             "model": json.dumps(description, separators=(",", ":"), allow_nan=False),
+            "checksum": NO_CHECKSUM,
         }
     }
     places, end = {}, 0
@@ -312,10 +315,8 @@ def _head(
     return head, places, len(head) + end
 
 
-def _parts(
-    head: bytes, places: dict[str, int], tensors: dict[str, tuple[str, Array]]
-) -> Iterator[memoryview]:
-    yield memoryview(head)
+def _parts(places: dict[str, int], tensors: dict[str, tuple[str, Array]]) -> Iterator[memoryview]:
+    """Yield the bytes of each tensor, that of padding before it."""
     end = 0
     for name, (_, array) in tensors.items():
         if gap := places[name] - end:

@@ -51,7 +51,7 @@ class Scorer:
         The type of each column of a row, such as "string", "int64" or "list<item: string>". Of
         a model that learned from a matrix, those of "ids" and "values".
     version : str
-        The XXH64 of the file, as 16 hexadecimal digits.
+        The checksum of the export, as 16 hexadecimal digits: another one if any byte is.
     offset : float
         What every margin adds last.
 
