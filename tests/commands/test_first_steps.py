@@ -32,6 +32,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Path("x.csv").write_text(rows(","))
     Path("x.svm").write_text("1 1:1\n0 2:1\n")
+    Path("x.vw").write_text("1 |a b\n0 |a c\n")
     return tmp_path
 
 
@@ -64,6 +65,10 @@ def error(*arguments: object) -> str:
         ),
         (
             ["x.svm"],
+            "--label is missing: give any name for it, such as -l label (see adagrad train --help)",
+        ),
+        (
+            ["x.vw"],
             "--label is missing: give any name for it, such as -l label (see adagrad train --help)",
         ),
         (["none.csv"], "none.csv: no such file"),

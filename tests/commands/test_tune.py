@@ -115,6 +115,32 @@ def test_ids_of_libsvm(tmp_path: Path) -> None:
         assert message in invoke(*arguments, *more)[2]
 
 
+def test_weights_of_vowpal_wabbit_must_be_ones(tmp_path: Path) -> None:
+    log = tmp_path / "log.vw"
+    lines = [f"{i % 3 % 2} |ad a{i % 7} |user u{i % 11}\n" for i in range(400)]
+    log.write_text("".join(lines))
+    search = ("-l", LABEL, "--model-type", "lr", "--trials", 2, "-j", 1)
+    code, out, err = invoke("tune", log, *search)
+    assert code == 0, err
+    words = [*shlex.split(out.splitlines()[-1])[1:], "-q"]
+    words[words.index("model.safetensors")] = str(tmp_path / "m")
+    assert invoke(*words)[0] == 0
+    log.write_text("".join([*lines, "1 2 |ad a1\n"]))
+    code, _, err = invoke("tune", log, *search)
+    assert (code, "the weight 'importance' is 2 in some rows" in err) == (1, True)
+    converted = tmp_path / "log.arrow"
+    assert invoke("convert", log, "-o", converted, "-q")[0] == 0
+    code, _, err = invoke("tune", converted, "-l", "label", *search[2:], "--ignore", "importance")
+    assert code == 0, err
+
+
+def test_a_log_of_one_label(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(f"{LABEL},x\n" + "0,a\n0,b\n" * 50)
+    code, out, err = invoke("tune", tmp_path / "log.csv", "-l", LABEL, "-j", 1)
+    assert (code, out) == (1, "")
+    assert f"the label '{LABEL}' is 0 in all rows" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

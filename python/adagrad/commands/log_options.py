@@ -300,7 +300,7 @@ def check_required(
         if STDIN in logs:
             raise click.UsageError(f"--label is missing: {which}")
         with open_log(logs, label=None, **how) as log:
-            if log.sources[0].format == "libsvm":
+            if log.sources[0].format in ("libsvm", "libffm", "vw"):
                 raise click.UsageError("--label is missing: give any name for it, such as -l label")
             names = listed(log.schema.names, 50)
         raise click.UsageError(f"--label is missing: {which}; the columns of {logs[0]} are {names}")

@@ -193,10 +193,6 @@ def tune(logs: tuple[str, ...], label: str, **given: Any) -> None:
             skip_bad=default.skip_bad,
             **how,
         ) as log:
-            if log.weight is not None:
-                raise click.ClickException(
-                    f"adagrad tune counts every example once, but {log.weight!r} has weights"
-                )
             crosses = _crosses(log, default, given["cross"])
             total = store(log, path, lambda batches: next(batches, None))
             rows = Rows(str(path), label, total, learned_rows(log, total, given["holdout_last"]))

@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 import adagrad
 from adagrad.ctr.encoding.encoder import HashingEncoder
@@ -164,13 +165,39 @@ def store(log: Log, path: Path, take: Callable[[Iterator[Any]], Any]) -> int:
     path : Path
     take : callable
         Returns the next item of an iterator, None at the end.
+
+    Raises
+    ------
+    ValueError
+        An example has another weight than 1, or all have the same label.
     """
-    batches, rows = log.batches(), 0
-    with pa.OSFile(os.fsencode(path), "wb") as file, pa.ipc.new_stream(file, log.schema) as writer:
+    batches, rows, labels = log.batches(), 0, set()
+    schema, weight = log.schema, log.weight
+    if weight is not None:
+        schema = schema.remove(schema.get_field_index(weight))
+    with pa.OSFile(os.fsencode(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         while (batch := take(batches)) is not None:
+            if weight is not None:
+                _check_ones(weight, batch.column(weight).to_numpy())
+                batch = batch.select(schema.names)
             writer.write_batch(batch)
             rows += batch.num_rows
+            labels.update(pc.unique(batch.column(0)).to_pylist())
+    if len(labels) == 1:
+        raise ValueError(
+            f"the label {schema.names[0]!r} is {labels.pop():.0f} in all rows: every model that has"
+            " learned it is right"
+        )
     return rows
+
+
+def _check_ones(name: str, weights: npt.NDArray[np.float32]) -> None:
+    others = weights[weights != 1]
+    if len(others):
+        raise ValueError(
+            f"adagrad tune counts every example once, but the weight {name!r} is {others[0]:g} in"
+            f" some rows: to search without weights, convert the log and give --ignore {name}"
+        )
 
 
 def _encoder(options: Options, rows: Rows) -> tuple[Any, Encoder]:
