@@ -100,6 +100,35 @@ def test_what_cannot_be_read_is_refused_by_name(server, body, status, row, colum
     assert len(reply.body) < 1000
 
 
+@pytest.mark.parametrize("body", [{"Site": "site1"}, {"instances": [{"site": "site1"}]}])
+def test_a_row_without_any_column_is_refused(server, scorer, body):
+    """It is a misspelled one, or an envelope of another server."""
+    reply = server.post([{}, body])
+    assert (reply.status, reply.error["row"]) == (422, 1)
+    assert (
+        f"no name of the row, such as {next(iter(body))!r}, is a column" in reply.error["message"]
+    )
+    assert server.post(body | {"ad": "ad3"}).json["probability"] == scorer.predict_one(
+        {"ad": "ad3"}
+    )
+
+
+def test_a_model_of_ids_is_served(tmp_path):
+    """One of a libsvm log, or of a matrix."""
+    model = LogisticRegression().fit([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0]] * 50, [1, 0] * 50)
+    model.save(tmp_path / "model")
+    rows = [{"ids": [0, 2], "values": [1.0, 2.0]}, {"ids": [1]}, {"ids": []}]
+    expected = [Scorer(tmp_path / "model").predict_one(row) for row in rows]
+    with served(tmp_path / "model", tmp_path / "copies") as server:
+        assert server.post(rows).json["probabilities"] == expected
+        assert server.post({"0": 1}).status == 422
+        reply = server.post(as_arrow(pa.Table.from_pylist(rows)), content_type=ARROW)
+        found = pa.ipc.open_stream(reply.body).read_all()
+        assert found["probability"].to_pylist() == expected
+        assert server.get("/docs").status == server.get("/openapi.json").status == 200
+        assert server.metric("adagrad_rows_total") == 6
+
+
 def test_a_damaged_arrow_stream_is_refused(server):
     body = as_arrow(pa.Table.from_pylist(ROWS))
     for damaged in (b"", body[:100], body[:-40], b"{}"):
