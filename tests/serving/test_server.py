@@ -17,7 +17,7 @@ import pyarrow as pa
 
 import command
 from adagrad.ctr import HashingEncoder, LogisticRegression
-from adagrad.serving import Scorer, write_export
+from adagrad.serving import Scorer, bodies, write_export
 from adagrad.serving.limits import Limits
 from served import served, until
 
@@ -313,7 +313,16 @@ def test_a_client_that_asks_whether_to_send_a_body_is_answered(server):
         assert connection.recv(1000).startswith(b"HTTP/1.1 413")
 
 
-def test_an_answer_that_takes_too_long_is_given_up(models, tmp_path):
-    with served(models / "old", tmp_path / "copies", Limits(seconds=1e-6)) as server:
+def test_an_answer_that_takes_too_long_is_given_up(models, tmp_path, monkeypatch):
+    given_up, answer = threading.Event(), bodies.answer
+
+    def slow(body, *arguments):
+        if len(body) > 10:
+            given_up.wait(10)
+        return answer(body, *arguments)
+
+    monkeypatch.setattr(bodies, "answer", slow)
+    with served(models / "old", tmp_path / "copies", Limits(seconds=0.01)) as server:
         reply = server.post([{}] * 9000 + [{"site": 50_000 * "x"}])
+        given_up.set()
         assert (reply.status, server.post({}).status) == (504, 200)
