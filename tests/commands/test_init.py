@@ -165,9 +165,24 @@ def test_a_model_is_replaced_only_when_all_is_learned(first: Path, tmp_path: Pat
     assert first.read_bytes() == complete, (
         "a job that is repeated after a crash learns no day twice"
     )
-    assert "has learned this log before, in its last run, and learns it once more" in learn(
-        *arguments
-    )
+    assert "has learned this log before, in run 2, and learns it once more" in learn(*arguments)
+
+
+def test_each_day_comes_through_a_pipe(days: list[Path], first: Path) -> None:
+    """The standard input has no name by which a day would be known as learned."""
+    for day in days[1:3]:
+        arguments = ("train", "-", "--init", first, "-m", first, "--resume")
+        code, _, said = invoke(*arguments, input=day.read_bytes())
+        assert code == 0, said
+        assert "complete" not in said
+        assert "before" not in said
+    assert ctr.load(first).n_examples_ == sum(map(len, DAYS[:3]))
+
+
+def test_a_log_of_an_earlier_run_is_noticed(days: list[Path], first: Path) -> None:
+    learn(days[1], "--init", first, "-m", first, "-q")
+    said = learn(days[0], "--init", first, "-m", first, "--resume")
+    assert "has learned this log before, in run 1, and learns it once more" in said
 
 
 @pytest.mark.parametrize("same", [False, True], ids=["another", "the same"])

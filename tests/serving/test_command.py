@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
@@ -21,6 +22,7 @@ need_packages("click", "sklearn", "pyarrow", "safetensors")
 need_packages("httptools", "msgspec", "prometheus_client")
 
 import command
+from adagrad.serving import server as server_
 from served import Reply, Served, served, until
 
 pytestmark = pytest.mark.unsanitized
@@ -67,6 +69,20 @@ def shape(value):
     if isinstance(value, str) and re.fullmatch("[0-9a-f]{16}", value):
         return "version"
     return value if not isinstance(value, float) else "number"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no locks of files")
+def test_what_a_killed_server_left_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with server_._folder() as serves:
+        killed = tmp_path / "adagrad-serve-killed"
+        killed.mkdir()
+        (killed / "lock").touch()
+        (killed / "model-1").write_bytes(b"large")
+        with server_._folder():
+            assert serves.exists()
+            assert not killed.exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_package_is_named(model, monkeypatch, capsys):

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 import command
 from adagrad.ctr import HashingEncoder, LogisticRegression
-from adagrad.serving import Scorer, write_export
+from adagrad.serving import Scorer, bodies, write_export
 from adagrad.serving.limits import Limits
 from served import served, until
 
@@ -98,6 +98,35 @@ def test_what_cannot_be_read_is_refused_by_name(server, body, status, row, colum
     assert (error["row"], error["column"]) == (row, column)
     assert says in error["message"]
     assert len(reply.body) < 1000
+
+
+@pytest.mark.parametrize("body", [{"Site": "site1"}, {"instances": [{"site": "site1"}]}])
+def test_a_row_without_any_column_is_refused(server, scorer, body):
+    """It is a misspelled one, or an envelope of another server."""
+    reply = server.post([{}, body])
+    assert (reply.status, reply.error["row"]) == (422, 1)
+    assert (
+        f"no name of the row, such as {next(iter(body))!r}, is a column" in reply.error["message"]
+    )
+    assert server.post(body | {"ad": "ad3"}).json["probability"] == scorer.predict_one(
+        {"ad": "ad3"}
+    )
+
+
+def test_a_model_of_ids_is_served(tmp_path):
+    """One of a libsvm log, or of a matrix."""
+    model = LogisticRegression().fit([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0]] * 50, [1, 0] * 50)
+    model.save(tmp_path / "model")
+    rows = [{"ids": [0, 2], "values": [1.0, 2.0]}, {"ids": [1]}, {"ids": []}]
+    expected = [Scorer(tmp_path / "model").predict_one(row) for row in rows]
+    with served(tmp_path / "model", tmp_path / "copies") as server:
+        assert server.post(rows).json["probabilities"] == expected
+        assert server.post({"0": 1}).status == 422
+        reply = server.post(as_arrow(pa.Table.from_pylist(rows)), content_type=ARROW)
+        found = pa.ipc.open_stream(reply.body).read_all()
+        assert found["probability"].to_pylist() == expected
+        assert server.get("/docs").status == server.get("/openapi.json").status == 200
+        assert server.metric("adagrad_rows_total") == 6
 
 
 def test_a_damaged_arrow_stream_is_refused(server):
@@ -284,7 +313,16 @@ def test_a_client_that_asks_whether_to_send_a_body_is_answered(server):
         assert connection.recv(1000).startswith(b"HTTP/1.1 413")
 
 
-def test_an_answer_that_takes_too_long_is_given_up(models, tmp_path):
-    with served(models / "old", tmp_path / "copies", Limits(seconds=1e-6)) as server:
+def test_an_answer_that_takes_too_long_is_given_up(models, tmp_path, monkeypatch):
+    given_up, answer = threading.Event(), bodies.answer
+
+    def slow(body, *arguments):
+        if len(body) > 10:
+            given_up.wait(10)
+        return answer(body, *arguments)
+
+    monkeypatch.setattr(bodies, "answer", slow)
+    with served(models / "old", tmp_path / "copies", Limits(seconds=0.01)) as server:
         reply = server.post([{}] * 9000 + [{"site": 50_000 * "x"}])
+        given_up.set()
         assert (reply.status, server.post({}).status) == (504, 200)

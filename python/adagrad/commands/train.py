@@ -217,7 +217,7 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
         if given["resume"]:
             _resume(training, console, given["quiet"])
         elif start is not None and not given["quiet"]:
-            _begin(training, start, console)
+            console.print(_beginning(training, start), markup=False)
         training.prepare()
 
         def held_out() -> Log:
@@ -341,23 +341,17 @@ def _resume(training: Training, console: Console, quiet: bool) -> None:
         if training.is_complete:
             text = f"{training.path} is complete: {learned}"
     if training.start is not None and training.learned <= 0 and not training.is_complete:
-        text = _beginning(training.start)
+        text = _beginning(training, training.start)
     if not quiet:
         console.print(text, markup=False)
 
 
-def _begin(training: Training, start: Start, console: Console) -> None:
-    """Say what a training begins from."""
-    console.print(_beginning(start), markup=False)
-    if start.has_learned(training.log_identity):
-        console.print(
-            f"{start.path} has learned this log before, in its last run, and learns it once more",
-            markup=False,
-        )
-
-
-def _beginning(start: Start) -> str:
-    return f"beginning from {start.path}: {counted(start.examples, 'example')} learned"
+def _beginning(training: Training, start: Start) -> str:
+    """Return what a training begins from, and whether that has learned the log before."""
+    text = f"beginning from {start.path}: {counted(start.examples, 'example')} learned"
+    if (run := start.run_of(training.log_identity)) is not None:
+        text += f"\n{start.path} has learned this log before, in run {run}, and learns it once more"
+    return text
 
 
 def _interrupted(training: Training) -> str:

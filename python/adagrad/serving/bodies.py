@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
+import numpy as np
 
 from adagrad.serving import arrow_bodies
 from adagrad.serving.refusals import Refused
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
     from adagrad.serving.scorer import Scorer
@@ -103,6 +103,13 @@ def _of_row(row: Any, scorer: Scorer, number: int | None) -> float:
     """Return the probability of a row; one that cannot be read is refused by name."""
     if type(row) is not dict:
         raise Refused(422, f"a row is an object, not {_kind(row)}", number)
+    if row and scorer._encoder is not None and row.keys().isdisjoint(scorer.columns):
+        raise Refused(
+            422,
+            f"no name of the row, such as {next(iter(row))!r:.80}, is a column of the model: see"
+            " /docs",
+            number,
+        )
     for cross in _crosses_of(scorer):
         values = (row.get(name) for name in cross)
         _check_entries(
@@ -179,6 +186,8 @@ def _check_entries(entries: float, cross: Sequence[str], number: int | None = No
 
 def _of_table(table: Any, scorer: Scorer) -> Floats:
     """Return the probabilities of a table; one that cannot be read is refused by column."""
+    if scorer._encoder is None:  # a model of ids
+        return np.array([_of_row(row, scorer, at) for at, row in enumerate(table.to_pylist())])
     for cross in _crosses_of(scorer):
         lengths = [arrow_bodies.lengths(table, name) for name in cross]
         _check_entries(sum(map(math.prod, zip(*lengths, strict=True))), cross)

@@ -152,8 +152,8 @@ td{{padding:0 1em 0 0;vertical-align:top}}pre{{background:#eee;padding:.6em;over
 <pre>{html.escape(command)}</pre>
 <p>The body is a row (a JSON object), a batch (a list of objects), or an Arrow stream
 (<code>{ARROW}</code>), with at most {limits.rows:,} rows in {limits.body:,} bytes. A column that is
-left out, or null, is a missing value; other names are ignored. A batch is answered whole or
-refused.
+left out, or null, is a missing value; other names are ignored, but not alone. A batch is answered
+whole or refused.
 <h2>Columns</h2><table>{columns}</table>
 <h2>Errors</h2><table>{errors}</table>
 </html>

@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import multiprocessing.connection
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -18,17 +19,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import adagrad._core as _core
+from adagrad._atomic import try_lock
 from adagrad.serving.connection import Connection
 from adagrad.serving.limits import Limits
 from adagrad.serving.metrics import Counts, width
 from adagrad.serving.service import Service
 from adagrad.serving.source import Source
 
+if sys.platform != "win32":
+    import fcntl
+
 __all__ = ["Setup", "answer", "log_to_stderr", "serve", "service"]
 
 LOG = logging.getLogger("adagrad.serve")
 
 BACKLOG = 2048
+PREFIX = "adagrad-serve-"  # of folders for copies
 AGAIN = 1.0  # seconds before a worker that died is replaced
 
 
@@ -92,12 +98,12 @@ def serve(
         The file holds no sound model.
     """
     limits = limits or Limits()
-    with tempfile.TemporaryDirectory(prefix="adagrad-serve-") as name:
-        source = Source(path, Path(name))
+    with _folder() as folder:
+        source = Source(path, folder)
         listener = _listener(host, port)
         n_columns = len(source.scorer.columns)
         threads = max(1, (os.cpu_count() or 1) // workers)
-        setup = Setup(Path(name), path, limits, n_columns, threads, access_log)
+        setup = Setup(folder, path, limits, n_columns, threads, access_log)
         # The first row is of the process that watches.
         context = multiprocessing.get_context("spawn")
         memory = context.RawArray("d", (workers + 1) * width(n_columns))
@@ -121,6 +127,33 @@ def serve(
         finally:
             source.stop()
             listener.close()
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """Return a folder for copies, and remove those that servers left behind when they were killed.
+
+    A lock, which ends with its process, tells whether a server still has a folder.
+    """
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
+        folder = Path(name)
+        with (folder / "new").open("wb") as lock:
+            if sys.platform != "win32":
+                with contextlib.suppress(OSError):  # a file system without locks
+                    try_lock(lock.fileno(), fcntl.LOCK_EX)
+                    (folder / "new").rename(folder / "lock")
+                for other in folder.parent.glob(f"{PREFIX}*/lock"):
+                    _remove_abandoned(other)
+            yield folder
+
+
+def _remove_abandoned(lock: Path) -> None:
+    """Remove the folder of a lock that no process holds, if it is of this user."""
+    with contextlib.suppress(OSError), lock.open("rb") as file:
+        is_ours = os.fstat(file.fileno()).st_uid == os.geteuid()
+        if is_ours and try_lock(file.fileno(), fcntl.LOCK_EX):
+            shutil.rmtree(lock.parent)
+            LOG.info("removed %s, which a server that was killed had left", lock.parent)
 
 
 def _listener(host: str, port: int) -> socket.socket:

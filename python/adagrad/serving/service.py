@@ -22,7 +22,7 @@ from adagrad.serving.limits import Limits
 from adagrad.serving.metrics import Counts, Page
 from adagrad.serving.refusals import Refused
 from adagrad.serving.scorer import Scorer
-from adagrad.serving.source import State, published, read_state
+from adagrad.serving.source import State, check_answers, published, read_state
 
 __all__ = ["Service"]
 
@@ -251,7 +251,7 @@ class Service:
         if not hasattr(self, "state") or state.generation != self.state.generation:
             scorer = Scorer(self.folder / state.file)
             unseen.looked_up([{}], scorer)  # what the first call makes is made now
-            scorer.predict_one({})
+            check_answers(scorer)
             self.scorer = scorer
             self.counts.loaded(state.generation, time.perf_counter() - begin)
         self.state, self._tag = state, tag

@@ -22,7 +22,7 @@ from adagrad._atomic import writing
 from adagrad.serving.export import write_export
 from adagrad.serving.scorer import Scorer
 
-__all__ = ["Source", "State", "published", "read_state"]
+__all__ = ["Source", "State", "check_answers", "published", "read_state"]
 
 LOG = logging.getLogger("adagrad.serve")
 
@@ -174,7 +174,7 @@ class Source:
             if not _is_export(target):
                 write_export(target, target)
             scorer = Scorer(target)
-            scorer.predict_one({})
+            check_answers(scorer)
         except (OSError, ValueError, TypeError) as error:
             text = str(error).replace(str(target), str(self.path))
             raise ValueError(text) from error
@@ -213,6 +213,11 @@ class Source:
     def _publish(self) -> None:
         with writing(self.folder / STATE) as file:
             file.write(json.dumps(self.state._asdict()).encode())
+
+
+def check_answers(scorer: Scorer) -> None:
+    """Raise ValueError or TypeError if a model answers no row, whatever is in it."""
+    scorer.predict_one({} if scorer._encoder is not None else {"ids": []})
 
 
 def _identity(path: Path) -> Identity:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from adagrad._atomic import move, resolved
 from adagrad.ctr.learners import files
 from adagrad.ctr.training.encoders import Encoder
+from adagrad.ctr.training.identity import is_recognized
 from adagrad.ctr.training.resume import ResumeError, check_same_start
 from adagrad.ctr.training.start import Start
 from adagrad.ctr.training.state import saved_training, trained_with
@@ -97,7 +98,7 @@ class Checkpoint:
             return None
         estimator, extra = files.read(path)
         state = saved_training(path, extra)
-        if is_other and (state is None or state["log"] != log):
+        if is_other and (state is None or state["log"] != log or not is_recognized(log)):
             return None
         if state is None:
             raise ResumeError(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "HEADS",
     "check_history",
+    "hash_of_log",
     "is_scores",
     "run_as_json",
     "run_texts",

@@ -13,7 +13,7 @@ import adagrad._core as _core
 from adagrad.ctr.logs.log import Log
 from adagrad.ctr.logs.sources import Source
 
-__all__ = ["changed_files", "describe_identity", "log_identity"]
+__all__ = ["changed_files", "describe_identity", "is_recognized", "log_identity"]
 
 _END = 1 << 16
 
@@ -30,6 +30,11 @@ def log_identity(log: Log) -> list[list[Any]]:
         else [PurePath(source.path).name, *_size_and_hash(source)]
         for source in log.sources
     ]
+
+
+def is_recognized(identity: list[list[Any]]) -> bool:
+    """Return whether an identity tells a log from others; that of the standard input does not."""
+    return all(ends is not None for _, _, ends in identity)
 
 
 def describe_identity(identity: list[list[Any]]) -> str:

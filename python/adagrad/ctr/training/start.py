@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import adagrad._core as _core
 from adagrad.ctr.learners import files
 from adagrad.ctr.learners.progressive import Progressive
-from adagrad.ctr.training.history import with_last_run
+from adagrad.ctr.training.history import hash_of_log, with_last_run
+from adagrad.ctr.training.identity import is_recognized
 from adagrad.ctr.training.options import Options, as_typed, option_name
 from adagrad.ctr.training.state import check_classes, damaged, saved_training, trained_with
 from adagrad.ctr.training.unfinished import Unfinished
@@ -166,9 +167,14 @@ class Start:
         except FileNotFoundError:
             return False
 
-    def has_learned(self, log: list[list[Any]]) -> bool:
-        """Return whether the last run of the model has learned exactly this log."""
-        return self.state is not None and self.state["log"] == log
+    def run_of(self, log: list[list[Any]]) -> int | None:
+        """Return the number of the last run that has learned exactly this log, from 1, if any."""
+        wanted, number, found = hash_of_log(log), 0, None
+        for entry in self.history if is_recognized(log) else ():
+            number += entry["runs"]
+            if entry["log"] is not None and entry["log"]["hash"] == wanted:
+                found = number
+        return found
 
     def model(self) -> Model:
         """Return the model as it was at the start.
