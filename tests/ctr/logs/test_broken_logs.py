@@ -353,7 +353,7 @@ def test_a_name_per_line_is_no_column(tmp_path, format, line):
     """Each would take memory in every row: gigabytes for a log of a megabyte."""
     (tmp_path / "log").write_bytes(b"".join(line % k for k in range(7000)))
     label = "click" if format == "jsonl" else "label"
-    with pytest.raises(LogError, match="lines have .* columns, most of which they lack"):
+    with pytest.raises(LogError, match=r"lines have .* columns, most of which they lack"):
         open_log(tmp_path / "log", label=label, format=format)
     name = "77777" if format == "libffm" else "all"
     with open_log(tmp_path / "log", label=label, format=format, columns=[name]) as log:
