@@ -18,6 +18,10 @@ def test_damaged_files():
     assert failures("any", seeds(300, KNOWN)) == []
 
 
+def test_damaged_maps():
+    assert failures("maps", seeds(150)) == []
+
+
 def test_damaged_pages():
     """What the compiled module decodes equals what pyarrow does, and both refuse the same files."""
     assert failures("pages", seeds(600)) == []

@@ -1,8 +1,8 @@
 """Read damaged Arrow and Parquet files in a process of its own, which a crash may end.
 
 ``python damaged_arrow.py KIND FIRST COUNT KNOWN...`` reads the inputs of seeds in turn: files of
-any kind, or pages of Parquet. It writes each seed to the standard output before it begins, and
-after it a line about what is wrong, if anything.
+any kind, files of maps, or pages of Parquet. It writes each seed to the standard output before it
+begins, and after it a line about what is wrong, if anything.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from parquet_files import differences
 SECONDS = 20  # that one input may take; far more than it needs, even with a sanitizer
 BYTES = 256 << 20  # that one input may add to the memory of the process
 ROWS = 150
+NOT_IN_PARQUET = ("view", "coded", "codes")
 
 
 def made_up() -> pa.Table:
@@ -67,19 +69,40 @@ def made_up() -> pa.Table:
     )
 
 
+def maps() -> pa.Table:
+    """Return rows with columns of maps."""
+    rng = np.random.default_rng(1)
+    numbers = rng.integers(0, 20, ROWS)
+    names = pa.array([f"{'ä' * (x % 2)}{x:b}-{'long' * (x % 5)}" for x in numbers])
+    values = pa.array(numbers / 7, mask=numbers == 9)
+    ends = np.sort(rng.integers(0, ROWS, ROWS + 1))
+    offsets = pa.array(ends, pa.int32(), mask=np.arange(ROWS + 1) % 50 == 7)  # some are null
+    return pa.table(
+        {
+            "click": pa.array(numbers % 2 == 0),
+            "texts": pa.MapArray.from_arrays(offsets, names, values.cast(pa.float32())),
+            "large": pa.MapArray.from_arrays(offsets, names.cast(pa.large_string()), values),
+            "ids": pa.MapArray.from_arrays(offsets, numbers, numbers),
+            "small": pa.MapArray.from_arrays(offsets, names, pa.array(numbers).cast(pa.int8())),
+            "codes": pa.MapArray.from_arrays(offsets, names.dictionary_encode(), values),
+        }
+    )
+
+
 @functools.cache
-def intact(number: int) -> tuple[str, bytes]:
+def intact(number: int, made: Callable[[], pa.Table]) -> tuple[str, bytes]:
     """Return a format of logs, and a file in it."""
-    table = made_up()
+    table = made()
     out = io.BytesIO()
     if number < 2:
-        views = pa.ListViewArray.from_arrays(
-            pa.array([k % 7 for k in range(ROWS)], pa.int32()),
-            pa.array([k % 3 for k in range(ROWS)], pa.int32()),
-            table.column("view").chunk(0),
-        )
-        runs = pa.RunEndEncodedArray.from_arrays(pa.array([9, 70, ROWS]), ["a", None, "b" * 20])
-        table = table.append_column("views", views).append_column("runs", runs)
+        if made is made_up:
+            views = pa.ListViewArray.from_arrays(
+                pa.array([k % 7 for k in range(ROWS)], pa.int32()),
+                pa.array([k % 3 for k in range(ROWS)], pa.int32()),
+                table.column("view").chunk(0),
+            )
+            runs = pa.RunEndEncodedArray.from_arrays(pa.array([9, 70, ROWS]), ["a", None, "b" * 20])
+            table = table.append_column("views", views).append_column("runs", runs)
         new = pa.ipc.new_file if number == 0 else pa.ipc.new_stream
         with new(out, table.schema) as writer:
             writer.write_table(table, 64)
@@ -91,7 +114,7 @@ def intact(number: int) -> tuple[str, bytes]:
     if number < 6:
         options = {"data_page_version": "2.0", "use_dictionary": False, "compression": "zstd"}
         parquet.write_table(
-            table.drop_columns(["view", "coded"]),
+            table.select([name for name in table.column_names if name not in NOT_IN_PARQUET]),
             out,
             row_group_size=64,
             **options if number == 5 else {},
@@ -150,9 +173,9 @@ def read_pages(seed: int, path: Path) -> str | None:
     return "; ".join(differences(path)) or None
 
 
-def read(seed: int, path: Path) -> str | None:
+def read(seed: int, path: Path, made: Callable[[], pa.Table] = made_up) -> str | None:
     """Read one damaged file as a log and as columns; return what is wrong with the outcome."""
-    format, data = intact(seed % FORMATS)
+    format, data = intact(seed % FORMATS, made)
     path.write_bytes(damaged(data, seed))
     encoder = HashingEncoder(bits=12)
     try:
@@ -192,7 +215,7 @@ def _not_one_line(error: Exception) -> str | None:
     return None
 
 
-READERS = {"any": read, "pages": read_pages}
+READERS = {"any": read, "maps": functools.partial(read, made=maps), "pages": read_pages}
 
 
 def main(kind: str, first: int, count: int, known: list[int]) -> None:

@@ -235,15 +235,13 @@ def test_flipped_bits(tmp_path, rng, kind):
     write_export(model.fit(x, labels(rng, x)), path)
     data = bytearray(path.read_bytes())
     head = 8 + int.from_bytes(data[:8], "little")
-    for at in (*range(head), *rng.integers(head, len(data), 300)):
+    for at in (*range(0, head, 3), *rng.integers(head, len(data), 300)):
         flipped = 1 << int(rng.integers(8))
         data[at] ^= flipped
-        path.write_bytes(data)
-        with pytest.raises(TableFileError):
-            Scorer(path)
+        with pytest.raises(ValueError, match="the model "):
+            _core.Scorer(bytes(data))
         data[at] ^= flipped
-    path.write_bytes(data)
-    assert Scorer(path).version.encode() in data
+    assert _core.Scorer(bytes(data)).version.encode() in data
 
 
 def test_an_export_that_was_written_over(tmp_path, rng):

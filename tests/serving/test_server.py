@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
+import socket
 import threading
 
 import pytest
@@ -19,6 +21,7 @@ import command
 from adagrad.ctr import HashingEncoder, LogisticRegression
 from adagrad.serving import Scorer, bodies, write_export
 from adagrad.serving.limits import Limits
+from adagrad.serving.server import log_to_stderr
 from served import served, until
 
 ARROW = "application/vnd.apache.arrow.stream"
@@ -326,3 +329,57 @@ def test_an_answer_that_takes_too_long_is_given_up(models, tmp_path, monkeypatch
         reply = server.post([{}] * 9000 + [{"site": 50_000 * "x"}])
         given_up.set()
         assert (reply.status, server.post({}).status) == (504, 200)
+
+
+ROW = b'{"site": "site1"}'
+CHUNKS = b"%x\r\n%b\r\n0\r\n" % (len(ROW), ROW)
+CHUNKED = b"transfer-encoding: chunked\r\n"
+LENGTH = b"content-length: %d\r\n" % len(ROW)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "statuses"),
+    [
+        (LENGTH, ROW, [200]),
+        (CHUNKED, CHUNKS + b"\r\n", [200]),
+        # A trailer changes nothing: a proxy may have let it pass unseen.
+        (CHUNKED, CHUNKS + b"content-encoding: gzip\r\n\r\n", [200]),
+        (CHUNKED, CHUNKS + b"content-type: text/plain\r\n\r\n", [200]),
+        # A body that claims to be compressed is not read, however it is said.
+        (b"content-encoding: GZIP\r\n" + LENGTH, ROW, [415]),
+        (b"content-encoding: gzip\r\ncontent-encoding: identity\r\n" + LENGTH, ROW, [415]),
+        (b"transfer-encoding: gzip, chunked\r\n", CHUNKS + b"\r\n", [415]),
+        (b"transfer-encoding: gzip\r\n" + CHUNKED, CHUNKS + b"\r\n", [415]),
+        # What two parsers could read as two different requests is no request.
+        (LENGTH + CHUNKED, b"0\r\n\r\n" + ROW, [400]),
+        (CHUNKED + LENGTH, CHUNKS + b"\r\n", [400]),
+        (LENGTH + LENGTH, ROW, [400]),
+        (b"content-length : %d\r\n" % len(ROW), ROW, [400]),
+        (b"content-length: +%d\r\n" % len(ROW), ROW, [400]),
+        (b"x: a\rcontent-length: 0\r\n" + LENGTH, ROW, [400]),
+        (b"transfer-encoding: xchunked\r\n", CHUNKS + b"\r\n", [400]),
+        (CHUNKED, b"f" * 17 + b"\r\n" + ROW, [400]),
+        # A client that closes before its body is whole gets no answer.
+        (b"content-length: 99\r\n", ROW, []),
+        (CHUNKED, b"7fffffffffffffff\r\n" + ROW, []),
+    ],
+)
+def test_a_body_has_one_meaning_or_none(server, headers, body, statuses):
+    head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    with server.raw() as connection:
+        connection.sendall(head + headers + b"\r\n" + body)
+        connection.shutdown(socket.SHUT_WR)
+        answers = read_all(connection).split(b"HTTP/1.1 ")[1:]
+    assert [int(answer[:3]) for answer in answers] == statuses
+
+
+def test_names_in_models_write_no_lines_of_the_log(capfd):
+    handlers = logging.getLogger().handlers[:]
+    try:
+        log_to_stderr()
+        logging.getLogger("adagrad.serve").error("refused: %s", "a\n2026 INFO all is well\x1b[2J")
+    finally:
+        logging.getLogger().handlers[:] = handlers
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].endswith(r"ERROR refused: a\n2026 INFO all is well\x1b[2J")

@@ -23,7 +23,7 @@ __all__ = ["Answer", "Connection", "Request"]
 LINGER = 2.0  # seconds to read what a client still sends after it was refused
 
 _STATUS = {one.value: f"HTTP/1.1 {one.value} {one.phrase}".encode() for one in HTTPStatus}
-_WANTED = (b"content-type", b"content-encoding")
+_WANTED = (b"content-type", b"content-encoding", b"transfer-encoding")
 
 
 class Request(NamedTuple):
@@ -166,9 +166,12 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header."""
         self._grow(len(name) + len(value) + 4)
+        if not self._in_head:
+            return  # a trailer, which may be anyone's
         name = name.lower()
         if name in _WANTED:
-            self._headers[name] = value
+            known = self._headers.get(name)
+            self._headers[name] = value if known is None else known + b", " + value
         elif name == b"content-length" and int(value) > self._limits.body:
             self._fail(self._too_large())
         elif name == b"expect":

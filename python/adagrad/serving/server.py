@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import adagrad._core as _core
 from adagrad._atomic import try_lock
+from adagrad._text import printable
 from adagrad.serving.connection import Connection
 from adagrad.serving.limits import Limits
 from adagrad.serving.metrics import Counts, width
@@ -239,10 +240,17 @@ def _run(setup: Setup, memory: Any, row: int, listener: socket.socket) -> None:
     asyncio.run(_until_a_signal(service(setup, memory, row), listener))
 
 
+class _OneLine(logging.Formatter):
+    """Formats messages so that a name in a model file cannot look like another message."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
+
+
 def log_to_stderr() -> None:
     """Write the log of the server to stderr, with times in UTC."""
     handler = logging.StreamHandler(sys.stderr)
-    formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter = _OneLine("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
     root = logging.getLogger()

@@ -33,6 +33,8 @@ MOST_JOBS = 64  # large bodies that wait for a thread
 MOST_HELD = 8  # largest bodies that a worker holds
 TICK = 0.2  # seconds between looks at the source and at connections
 
+# How bodies may be written.
+_PLAIN = ((b"content-encoding", b"identity"), (b"transfer-encoding", b"chunked"))
 _METHODS = {
     b"/predict": (b"POST", "predict"),
     b"/health": (b"GET", "health"),
@@ -137,12 +139,10 @@ class Service:
 
     def _predicted(self, request: Request) -> tuple[Answer, Any]:
         headers = request.headers
-        encoding = headers.get(b"content-encoding", b"identity")
-        if encoding != b"identity":
-            raise Refused(
-                415,
-                f"the content-encoding is {encoding.decode('latin-1')!r:.40}: send plain bodies",
-            )
+        for name, plain in _PLAIN:
+            if (encoding := headers.get(name, plain).lower()) != plain:
+                text = f"the {name.decode()} is {encoding.decode('latin-1')!r:.40}"
+                raise Refused(415, f"{text}: send plain bodies")
         kind = bodies.media_type(headers.get(b"content-type"))
         body, media, rows = bodies.answer(request.body, kind, self.scorer, self.limits.rows)
         return Answer(200, body, media), rows

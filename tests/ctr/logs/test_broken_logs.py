@@ -1,5 +1,6 @@
 """Every kind of broken row and broken file: the error, or what `skip_bad` leaves out."""
 
+import re
 import tarfile
 import time
 
@@ -338,3 +339,89 @@ def test_a_log_of_broken_rows_is_judged_at_once(tmp_path, value, skipped):
     assert time.process_time() - begin < 5
     assert read(tmp_path / "a.csv", schema=schema, skip_bad=True)[1].skipped == {skipped: 100_000}
     assert time.process_time() - begin < 20
+
+
+@pytest.mark.parametrize(
+    ("format", "line"),
+    [
+        ("vw", b"1 |n%d a:1 |all b\n"),
+        ("libffm", b"1 %d:1:1 77777:1:1\n"),
+        ("jsonl", b'{"click":1,"k%d":1,"all":2}\n'),
+    ],
+)
+def test_a_name_per_line_is_no_column(tmp_path, format, line):
+    """Each would take memory in every row: gigabytes for a log of a megabyte."""
+    (tmp_path / "log").write_bytes(b"".join(line % k for k in range(7000)))
+    label = "click" if format == "jsonl" else "label"
+    with pytest.raises(LogError, match=r"lines have .* columns, most of which they lack"):
+        open_log(tmp_path / "log", label=label, format=format)
+    name = "77777" if format == "libffm" else "all"
+    with open_log(tmp_path / "log", label=label, format=format, columns=[name]) as log:
+        assert sum(map(len, log)) == 7000
+
+
+HOSTILE_TEXTS = {
+    "vw": {
+        b"1 |a f:" + b"9" * 1000: "is not a feature",
+        b"1 |a f:1e999999999999": "is not finite",
+        b"1 |a f:1e39": "is not finite",
+        b"1 |a f:0x1p4": "is not a feature",
+        b"1 |a:1e400 f": "is not finite",
+        b"1" * 1000 + b" |a f": "not one number",
+        b"1 1e400 |a f": "is not finite|not a number",
+        b"1 |a f:1\0": "is not a feature",
+        b"1 |a f\0:1 \0 |\0 x": "",
+        b"1 |a " + b"x" * 200_000 + b":1": "",
+        b"1 |" + b"n" * 200_000 + b" f": "",
+        b"1 |a " + b":" * 100_000: "",  # a name and a text
+        b"1 |a" + b"|" * 100_000: "",
+    },
+    "libffm": {
+        b"1 1:2:" + b"9" * 1000: "is not field:id:value",
+        b"1 1:2:1e400": "is not finite",
+        b"1 1:99999999999999999999:1": "is not field:id:value",
+        b"1 1:9223372036854775807:1": "",
+        b"1 9999999999:1:1": "is not field:id:value",
+        b"1 1:2:3\0": "is not field:id:value",
+        b"1 1:-2:3": "is not field:id:value",
+        b"1" + b":" * 100_000: "label",
+    },
+    "jsonl": {
+        b'{"label":1,"a":' + b"9" * 5000 + b"}": "not a JSON object",
+        b'{"label":1,"a":' + b"9" * 400 + b"}": "",
+        b'{"label":1,"a":1e400}': "is not finite",
+        b'{"label":1,"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}": "nested too deeply",
+        b'{"label":1,"a":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001: "nested too deeply",
+        b'{"label":1,"a":"\0"}': "invalid control character",
+        b'{"label":1,"a\\u0000b":"\\u0000"}': "",
+        b'{"label":1,"a":"\\ud800"}': "half of a surrogate pair",
+        b'{"label":1,"' + b"k" * 200_000 + b'":1}': "",
+    },
+}
+
+
+@pytest.mark.parametrize("format", HOSTILE_TEXTS)
+def test_hostile_lines(tmp_path, format):
+    for line, message in HOSTILE_TEXTS[format].items():
+        (tmp_path / "log").write_bytes(line)  # without an end
+        found = ""
+        try:
+            with open_log(tmp_path / "log", label="label", format=format) as log:
+                assert sum(map(len, log)) == 1
+        except LogError as error:
+            found = str(error)
+        assert bool(found) == bool(message), (line[:50], found)
+        assert re.search(message, found), (line[:50], found)
+        assert found.isprintable()
+        assert len(found) < 1000
+
+
+@pytest.mark.parametrize("format", ["vw", "libffm", "jsonl"])
+def test_a_file_without_the_end_of_a_line(tmp_path, format):
+    path = tmp_path / "log"
+    begin = {"vw": b"1 |a x", "libffm": b"1 1:1:1", "jsonl": b'{"label": 1}'}[format]
+    with path.open("wb") as file:
+        file.write(begin)
+        file.truncate(100 << 20)  # zeros, which take no room
+    with pytest.raises(LogError, match="line 1: the line has no end within"):
+        open_log(path, label="label", format=format)

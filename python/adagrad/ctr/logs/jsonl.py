@@ -31,7 +31,7 @@ from adagrad.ctr.logs.json_values import (
 )
 from adagrad.ctr.logs.labels import RAW_TEXT
 from adagrad.ctr.logs.reader import LATER_SAMPLE, SAMPLE
-from adagrad.ctr.logs.rows import Fault, LogError, ParsedRows
+from adagrad.ctr.logs.rows import Fault, LogError, ParsedRows, check_width
 from adagrad.ctr.logs.types import CannotConvert, convert
 from adagrad.ctr.logs.values import may_be_rounded, parsed_texts
 
@@ -92,6 +92,7 @@ class JsonReader:
             reason = f"a key {twice!r} and a key in an object mean the same column: rename one"
             raise LogError(self._path, 1, reason)
         selected = request.select(self._path, list(self._columns))
+        check_width(self._path, len(rows), len(selected))
         for name in selected:
             if self._columns[name].kind is None:
                 reason = f"column {name!r} has lists of objects or lists, which cannot be encoded"

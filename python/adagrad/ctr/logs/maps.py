@@ -15,7 +15,7 @@ import adagrad._core as _core
 from adagrad.ctr.logs.blocks import Block, is_utf8, read_blocks
 from adagrad.ctr.logs.content import HEAD, LOOKS, looks_like
 from adagrad.ctr.logs.labels import MISSING
-from adagrad.ctr.logs.rows import Fault, LogError, ParsedRows
+from adagrad.ctr.logs.rows import Fault, LogError, ParsedRows, check_width
 from adagrad.ctr.logs.types import CannotConvert, convert
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ BAR = "|"
 
 BOM = b"\xef\xbb\xbf"
 LATER_SAMPLE = 1 << 16
+PART = 1 << 14  # bytes of a sample at once
 MOST_BYTES = 1 << 26  # of text to collect: what an offset holds is 32 times as much
 NOT_UTF8 = Fault("not UTF-8", "the line is not UTF-8")
 
@@ -88,14 +89,26 @@ class MapReader:
         data = bytes(block.data)
         if not request.is_first:
             data = data[: data.rfind(b"\n", 0, LATER_SAMPLE) + 1 or len(data)]
-        splitter = _core.SparseSplitter(self.FORMAT, [], [], "add", False)
         lines, bad = _of_utf8(data)
-        broken = splitter.add(lines) if lines else []
-        if request.is_first and broken and not (splitter.names or bad):
-            row, kind, begin, end = broken[0]  # why there is no column
-            text = lines[begin:end][:100].decode("utf-8", "backslashreplace")
-            raise LogError(self._path, block.first + row, self._fault(kind, text).reason)
-        return [self._column(name.decode()) for name in splitter.names]
+        names: dict[bytes, None] = {}
+        fault: LogError | None = None  # why there is no column
+        begin = count = 0
+        while begin < len(lines):
+            # In parts, because each name takes memory in every row of one.
+            end = lines.find(b"\n", begin + PART) + 1 or len(lines)
+            part = lines[begin:end]
+            splitter = _core.SparseSplitter(self.FORMAT, [], [], "add", False)
+            for row, kind, *at in splitter.add(part):
+                if fault is None:
+                    text = part[slice(*at)][:100].decode("utf-8", "backslashreplace")
+                    number = block.first + count + row
+                    fault = LogError(self._path, number, self._fault(kind, text).reason)
+            names |= dict.fromkeys(splitter.names)
+            begin, count = end, count + part.count(b"\n")
+            check_width(self._path, count, len(names))
+        if request.is_first and fault is not None and not (names or bad):
+            raise fault
+        return [self._column(name.decode()) for name in names]
 
     def _column(self, name: str) -> str:
         return BAR + name if name in self._reserved else name

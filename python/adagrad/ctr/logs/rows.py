@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["Fault", "LogError", "ParsedRows", "Part"]
+__all__ = ["Fault", "LogError", "ParsedRows", "Part", "check_width"]
+
+
+MOST_CELLS = 1 << 25  # rows times columns of the lines that decide the columns
 
 
 class LogError(ValueError):
@@ -47,6 +50,22 @@ class LogError(ValueError):
 
     def __str__(self) -> str:
         return printable(f"{self.path}, line {self.line}: {self.reason}")
+
+
+def check_width(path: str, lines: int, columns: int) -> None:
+    """Refuse a log whose first lines name so many columns that its batches would be mostly empty.
+
+    A column takes memory in every row: a name that differs from line to line, such as that of a
+    user, would need that of the lines times the lines.
+
+    Raises
+    ------
+    LogError
+        There are more than `MOST_CELLS` rows times columns.
+    """
+    if lines * columns > MOST_CELLS:
+        few = f"the first {lines:,} lines have {columns:,} columns, most of which they lack"
+        raise LogError(path, 1, f"{few}: name those to take by --columns")
 
 
 class Fault(NamedTuple):
