@@ -186,3 +186,26 @@ if __name__ == "__main__":
     sys.argv[0] = "adagrad"
     main.main()
 """
+
+
+def test_weights_count_as_they_do_in_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    log = planted(1_000, 2)
+    weights = np.random.default_rng(3).choice([0.0, 0.5, 3.0], len(log))
+    command.write(tmp_path / "log.tsv", log.append_column("w", pa.array(weights)))
+    rows = zip(log.to_pylist(), weights, strict=True)
+    lines = [f"{2 * row[LABEL] - 1} {w:g} |a {row['a,b']} |b {row['b']}" for row, w in rows]
+    (tmp_path / "log.vw").write_text("\n".join([*lines, ""]))
+    for name, more in (("log.tsv", ["--weight", "w"]), ("log.vw", [])):
+        how = ("-l", LABEL, *more, "--model-type", "lr", "--trials", 2, "-j", 1)
+        code, out, err = invoke("tune", name, *how)
+        assert code == 0, err
+        *_, held_out = (x for x in out.splitlines() if x.endswith("  the default"))
+        words = shlex.split(out.splitlines()[-1])
+        assert words[7:9] == (["--weight", "w"] if more else ["--holdout-last", "0.1"])
+        code, _, said = invoke(*words[1:], "--overwrite")
+        assert code == 0, said
+        (measured,) = (line for line in said.splitlines() if line.startswith("validation"))
+        assert held_out.split()[1] == measured.split()[4]
