@@ -115,25 +115,6 @@ def test_ids_of_libsvm(tmp_path: Path) -> None:
         assert message in invoke(*arguments, *more)[2]
 
 
-def test_weights_of_vowpal_wabbit_must_be_ones(tmp_path: Path) -> None:
-    log = tmp_path / "log.vw"
-    lines = [f"{i % 3 % 2} |ad a{i % 7} |user u{i % 11}\n" for i in range(400)]
-    log.write_text("".join(lines))
-    search = ("-l", LABEL, "--model-type", "lr", "--trials", 2, "-j", 1)
-    code, out, err = invoke("tune", log, *search)
-    assert code == 0, err
-    words = [*shlex.split(out.splitlines()[-1])[1:], "-q"]
-    words[words.index("model.safetensors")] = str(tmp_path / "m")
-    assert invoke(*words)[0] == 0
-    log.write_text("".join([*lines, "1 2 |ad a1\n"]))
-    code, _, err = invoke("tune", log, *search)
-    assert (code, "the weight 'importance' is 2 in some rows" in err) == (1, True)
-    converted = tmp_path / "log.arrow"
-    assert invoke("convert", log, "-o", converted, "-q")[0] == 0
-    code, _, err = invoke("tune", converted, "-l", "label", *search[2:], "--ignore", "importance")
-    assert code == 0, err
-
-
 def test_a_log_of_one_label(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text(f"{LABEL},x\n" + "0,a\n0,b\n" * 50)
     code, out, err = invoke("tune", tmp_path / "log.csv", "-l", LABEL, "-j", 1)
@@ -212,3 +193,26 @@ if __name__ == "__main__":
     sys.argv[0] = "adagrad"
     main.main()
 """
+
+
+def test_weights_count_as_they_do_in_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    log = planted(1_000, 2)
+    weights = np.random.default_rng(3).choice([0.0, 0.5, 3.0], len(log))
+    command.write(tmp_path / "log.tsv", log.append_column("w", pa.array(weights)))
+    rows = zip(log.to_pylist(), weights, strict=True)
+    lines = [f"{2 * row[LABEL] - 1} {w:g} |a {row['a,b']} |b {row['b']}" for row, w in rows]
+    (tmp_path / "log.vw").write_text("\n".join([*lines, ""]))
+    for name, more in (("log.tsv", ["--weight", "w"]), ("log.vw", [])):
+        how = ("-l", LABEL, *more, "--model-type", "lr", "--trials", 2, "-j", 1)
+        code, out, err = invoke("tune", name, *how)
+        assert code == 0, err
+        *_, held_out = (x for x in out.splitlines() if x.endswith("  the default"))
+        words = shlex.split(out.splitlines()[-1])
+        assert words[7:9] == (["--weight", "w"] if more else ["--holdout-last", "0.1"])
+        code, _, said = invoke(*words[1:], "--overwrite")
+        assert code == 0, said
+        (measured,) = (line for line in said.splitlines() if line.startswith("validation"))
+        assert held_out.split()[1] == measured.split()[4]

@@ -91,7 +91,7 @@ def start(script: str, *arguments: object, env: dict[str, str], cwd: Path) -> su
         ["sh", script, *map(str, arguments)],
         env=env,
         cwd=cwd,
-        process_group=0,
+        preexec_fn=os.setpgrp,  # Python 3.10 has no process_group
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )

@@ -13,6 +13,7 @@ import click
 
 from adagrad._text import counted, printable
 from adagrad.commands.errors import reads_logs
+from adagrad.commands.example_options import weight_option
 from adagrad.commands.log_options import (
     LogCommand,
     feature_options,
@@ -145,6 +146,7 @@ def parse_types(text: str) -> tuple[str, ...]:
     help="A cross to try. Repeatable.  [default: pairs of the six columns that contribute most]",
 )
 @feature_options
+@weight_option("Column of weights, at least 0, of the examples, as for adagrad train.")
 @click.option(
     "--numeric",
     type=click.Choice(["log2-bins", "value", "categorical"]),
@@ -167,7 +169,7 @@ def tune(logs: tuple[str, ...], label: str, **given: Any) -> None:
     predict these. It prints a table and the command that trains the winner, with the same logloss.
     The winner is the default unless the best one is better there, too.
 
-    Every example counts once: there are no weights and no rates of negatives.
+    Examples may have weights, but there are no rates of negatives.
 
     The log is parsed once, and stored as Arrow in the directory for temporary files, TMPDIR, until
     the command ends. The result depends on the log, the options and --seed, not on --jobs. Ctrl-C
@@ -191,11 +193,14 @@ def tune(logs: tuple[str, ...], label: str, **given: Any) -> None:
             (*default.text, *default.categorical),
             default.multi,
             skip_bad=default.skip_bad,
+            weight=given["weight"],
             **how,
         ) as log:
+            # A log of Vowpal Wabbit has one by itself.
+            default = dataclasses.replace(default, weight=log.weight)
             crosses = _crosses(log, default, given["cross"])
             total = store(log, path, lambda batches: next(batches, None))
-            rows = Rows(str(path), label, total, learned_rows(log, total, given["holdout_last"]))
+            rows = Rows(str(path), total, learned_rows(log, total, given["holdout_last"]))
         space = _space(default, rows, crosses, given)
         field = space.field(given["trials"], given["seed"])
         echo(

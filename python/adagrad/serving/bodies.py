@@ -103,6 +103,11 @@ def _of_row(row: Any, scorer: Scorer, number: int | None) -> float:
     """Return the probability of a row; one that cannot be read is refused by name."""
     if type(row) is not dict:
         raise Refused(422, f"a row is an object, not {_kind(row)}", number)
+    if scorer._form is not None:
+        try:
+            row = scorer._form(row)
+        except ValueError as error:
+            raise _refused(error, number) from error
     if row and scorer._encoder is not None and row.keys().isdisjoint(scorer.columns):
         raise Refused(
             422,

@@ -72,6 +72,7 @@ def _of_export(path: StrPath) -> Model:
 
     from adagrad.ctr.encoding.described import encoder_from
     from adagrad.ctr.logs.libsvm import IDS, VALUES
+    from adagrad.ctr.logs.multi import with_separators
     from adagrad.ctr.training.encoders import Encoder, SlotEncoder
     from adagrad.ctr.training.state import Trained
     from adagrad.serving.scorer import Scorer
@@ -81,8 +82,9 @@ def _of_export(path: StrPath) -> Model:
     try:
         if found["encoder"] is not None:
             columns = found["encoder"]["columns"]
-            features = pa.schema((column["name"], _type(column["type"])) for column in columns)
             encoder = encoder_from(found["encoder"])
+            features = pa.schema((column["name"], _type(column["type"])) for column in columns)
+            features = with_separators(features, encoder.separators_)
         elif found["ids"] is not None:
             features = pa.schema([(IDS, pa.list_(pa.int64())), (VALUES, pa.list_(pa.float32()))])
             encoder = SlotEncoder(found["n_slots"], hashes=found["ids"]["hashes"])

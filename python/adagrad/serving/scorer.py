@@ -12,7 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 import adagrad._core as _core
-from adagrad.ctr.encoding.described import described, encoder_from, id_row, refused_ids
+from adagrad.ctr.encoding.described import (
+    described,
+    encoder_from,
+    id_row,
+    refused_ids,
+    row_form,
+)
 from adagrad.ctr.encoding.examples import Examples
 from adagrad.serving._description import is_export
 from adagrad.serving.export import export_parts
@@ -21,6 +27,7 @@ from adagrad.tables.tensors import TableFileError
 if TYPE_CHECKING:
     from adagrad.ctr.encoding.column_encoder import ColumnEncoder
     from adagrad.ctr.encoding.inputs import Features
+    from adagrad.ctr.encoding.row_form import RowForm
 
 __all__ = ["Scorer"]
 
@@ -107,9 +114,11 @@ class Scorer:
         self.kind, self.label = known["kind"], known["label"]
         self.classes, self.offset = known["classes"], known["offset"]
         self._encoder: ColumnEncoder | None = None
+        self._form: RowForm | None = None
         self.columns = {}
         if (encoder := known["encoder"]) is not None:
             self._encoder = encoder_from(encoder)
+            self._form = row_form(self._encoder)
             self.columns = {column["name"]: column["type"] for column in encoder["columns"]}
             if described(self._encoder)["fields"] != encoder["fields"]:
                 raise ValueError("its fields are not those of its columns and its seed")
@@ -123,13 +132,16 @@ class Scorer:
         ----------
         row : dict
             Values by column, as `HashingEncoder` takes rows of dicts: a column that the row lacks
-            is missing, and other keys do not count.
+            is missing, and other keys do not count. A column ``user.id`` may be the key "id" of a
+            dict "user".
 
         Raises
         ------
         TypeError, ValueError
             The row is no dict, or a value cannot be encoded.
         """
+        if self._form is not None:
+            row = self._form(row)
         found = self._answer(row)
         return found if found is not None else self._as_batch(row)
 

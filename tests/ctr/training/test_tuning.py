@@ -39,7 +39,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
     log = command.write(folder / "log.tsv", command.clicks(ROWS))
     with open_log(log, label=command.LABEL, rows=640) as opened:
         count = tuning.store(opened, folder / "log.arrows", lambda batches: next(batches, None))
-    return Rows(str(folder / "log.arrows"), command.LABEL, count, LEARNED)
+    return Rows(str(folder / "log.arrows"), count, LEARNED)
 
 
 def a_space(**changes: Any) -> Space:
@@ -112,9 +112,7 @@ def test_rungs() -> None:
 def test_the_error_is_that_of_paired_differences(count: int) -> None:
     random = np.random.default_rng(0)
     one, other = random.random((2, count))
-    scores = [
-        Score(DEFAULT, 2 * count, count, tuning._in_blocks([x[:30], x[30:]])) for x in (one, other)
-    ]
+    scores = [tuning._score(DEFAULT, 2 * count, [x[:30], x[30:]], []) for x in (one, other)]
     difference, error = gain(*scores)
     assert difference == pytest.approx((one - other).mean())
     assert error == pytest.approx((one - other).std(ddof=1) / math.sqrt(count), rel=0.05)
@@ -154,7 +152,9 @@ def in_order(tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
         noise = np.random.default_rng(0).random(100)
         if function is tuning.held_out:  # the other way round
             noise *= options.bits > FAIR
-        yield Score(options, count[0] if count else of.learned, scored, noise + options.bits)
+        yield Score(
+            options, count[0] if count else of.learned, scored, scored, noise + options.bits
+        )
 
 
 FAIR = 99
@@ -163,7 +163,7 @@ FAIR = 99
 def test_the_better_third_and_the_default_go_on() -> None:
     default = Options("y", bits=30)
     field = [default, *(Options("y", bits=bits) for bits in range(10, 22))]
-    race = Tuning(field, Rows("", "y", 1_000_000, 900_000), in_order)
+    race = Tuning(field, Rows("", 1_000_000, 900_000), in_order)
     seen: list[tuple[int, int]] = []
     race.race(lambda one, number, total: seen.append((one.rows, one.options.bits)))
     by_rung = {size: sorted(bits for rows, bits in seen if rows == size) for size in rungs(900_000)}
@@ -179,10 +179,10 @@ def test_what_is_worse_on_the_held_out_rows_does_not_win() -> None:
     def worse_there(tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
         for function, options, of, *_count in tasks:
             sign = -1 if function is tuning.held_out else 1
-            yield Score(options, of.learned, 100, sign * (options.bits + np.arange(100.0)))
+            yield Score(options, of.learned, 100, 100, sign * (options.bits + np.arange(100.0)))
 
     default = Options("y", bits=30)
-    race = Tuning([default, Options("y", bits=10)], Rows("", "y", 2_000, 1_800), worse_there)
+    race = Tuning([default, Options("y", bits=10)], Rows("", 2_000, 1_800), worse_there)
     race.race(lambda *_: None)
     assert len(race.final) == 2
     assert race.winner == default
@@ -192,10 +192,10 @@ def test_a_difference_within_two_errors_does_not_win() -> None:
     def noisy(tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
         for _, options, of, *_count in tasks:
             losses = np.random.default_rng(options.bits).random(100) + options.bits / 1000
-            yield Score(options, of.learned, 100, losses)
+            yield Score(options, of.learned, 100, 100, losses)
 
     default = Options("y", bits=30)
-    race = Tuning([default, Options("y", bits=10)], Rows("", "y", 2_000, 1_800), noisy)
+    race = Tuning([default, Options("y", bits=10)], Rows("", 2_000, 1_800), noisy)
     race.race(lambda *_: None)
     assert [one.options for one in race.final] == [race.winner] == [default]
 

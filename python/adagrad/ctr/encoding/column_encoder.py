@@ -7,6 +7,7 @@ A class of its own, because scikit-learn, of which the encoder is a transformer,
 from __future__ import annotations
 
 import reprlib
+import types
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,7 @@ class ColumnEncoder:
     fields_: dict[str, str | None]
     feature_names_in_: npt.NDArray[np.object_]
     n_features_in_: int
+    separators_: Mapping[str, str] = types.MappingProxyType({})
     _looked_at: dict[tuple[str, str], int] | None  # values of columns; None after a warning
 
     def transform(self, X: Columns) -> Examples:
@@ -91,10 +93,18 @@ class ColumnEncoder:
         reader = reader if names is None else renamed(reader, names)
         kinds = self._decisions(reader.schema, None, by_types=True).kinds
         hasher = self._make_hasher(kinds)
-        table = read_all(reader)
+        table = self._with_lists(read_all(reader))
         if not is_fitted and self.kinds == "values":
             self._warn_of_ids(table)
         return hasher, encodable(table, kinds, checked=checked), derived(kinds)
+
+    def _with_lists(self, table: pa.Table) -> pa.Table:
+        """Split the columns of texts that have a separator."""
+        if self.separators_:
+            from adagrad.ctr.encoding.columns import with_lists
+
+            table = with_lists(table, self.separators_)
+        return table
 
     def _warn_of_ids(self, table: pa.Table) -> None:
         """Warn, once, that without `fit` columns are numbers that look like ids.

@@ -23,13 +23,22 @@ except ModuleNotFoundError as error:
 
 from adagrad._arrow import damage, opaque, type_name
 from adagrad._iso_texts import iso_texts
+from adagrad._separators import LISTS, split
 from adagrad._text import one_line
 from adagrad.ctr.encoding.arrays import array_of, mixture, refuse_objects, with_clear_values
 from adagrad.ctr.encoding.fields import CALENDAR, derived
 from adagrad.ctr.encoding.moments import calendar_columns
 from adagrad.ctr.encoding.rows import columns_of
 
-__all__ = ["default_kind", "encodable", "is_number_type", "open_columns", "read_all", "renamed"]
+__all__ = [
+    "default_kind",
+    "encodable",
+    "is_number_type",
+    "open_columns",
+    "read_all",
+    "renamed",
+    "with_lists",
+]
 
 ISO_TEXT = pa.dictionary(pa.int32(), pa.string())
 """Type as which dates and times are hashed: ISO texts, each distinct one once."""
@@ -105,6 +114,24 @@ def read_all(reader: pa.RecordBatchReader) -> pa.Table:
         return reader.read_all()
     except (OSError, pa.ArrowException) as error:
         raise ValueError(f"X cannot be read: {one_line(error)}") from None
+
+
+def with_lists(table: pa.Table, separators: Mapping[str, str]) -> pa.Table:
+    """Return a table whose columns of texts with a separator are split at it.
+
+    Raises
+    ------
+    ValueError
+        The memory of such a column is damaged.
+    """
+    for at, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if name in separators and kind in (pa.string(), pa.large_string(), pa.string_view()):
+            if (problem := damage(column, full=True)) is not None:
+                raise ValueError(f"X[{name!r}] has damaged memory: {problem}")
+            chunks = [split(chunk, separators[name]) for chunk in column.chunks]
+            table = table.set_column(at, name, pa.chunked_array(chunks, LISTS))
+    return table
 
 
 def _of_mapping(X: Mapping[str, Any]) -> pa.Table:

@@ -17,8 +17,17 @@ import adagrad._core as _core
 from adagrad.ctr.encoding.column_encoder import ColumnEncoder
 from adagrad.ctr.encoding.examples import REGIONS
 from adagrad.ctr.encoding.fields import CALENDAR, calendar_names, cross_name, derived
+from adagrad.ctr.encoding.row_form import RowForm
 
-__all__ = ["described", "encoder_from", "id_reader", "id_row", "refused_ids", "row_reader"]
+__all__ = [
+    "described",
+    "encoder_from",
+    "id_reader",
+    "id_row",
+    "refused_ids",
+    "row_form",
+    "row_reader",
+]
 
 _PARTS = ("hour", "weekday", "week_hour")
 
@@ -57,7 +66,11 @@ def described(encoder: ColumnEncoder) -> dict[str, Any]:
         "null": encoder.null,
         "multi": encoder.multi,
         "features": encoder.n_features_in_ if names is None else list(names),
-        "columns": [{"name": name, "kind": kind} for name, kind in kinds.items()],
+        "columns": [
+            {"name": name, "kind": kind}
+            | ({"separator": encoder.separators_[name]} if name in encoder.separators_ else {})
+            for name, kind in kinds.items()
+        ],
         "fields": fields,
     }
 
@@ -71,6 +84,12 @@ def encoder_from(description: Mapping[str, Any]) -> ColumnEncoder:
     encoder.multi, encoder.kinds, encoder.output = description["multi"], "types", "examples"
     encoder.fields_ = {column["name"]: column["kind"] for column in description["columns"]}
     encoder.fields, encoder.calendar = dict(encoder.fields_), ()
+    columns = description["columns"]
+    encoder.separators_ = {
+        column["name"]: _separator(column["separator"])
+        for column in columns
+        if "separator" in column
+    }
     names = [field["name"] for field in fields]
     encoder.crosses = [
         [names[part] for part in field["cross"]] for field in fields if "cross" in field
@@ -84,18 +103,32 @@ def encoder_from(description: Mapping[str, Any]) -> ColumnEncoder:
     return encoder
 
 
-def row_reader(encoder: ColumnEncoder) -> _core.RowReader | None:
-    """Return what reads single rows as an encoder does; None if `fit` named no columns."""
+def row_form(encoder: ColumnEncoder) -> RowForm | None:
+    """Return what rows need before `row_reader` reads them; None if they need nothing."""
+    return RowForm(encoder.fields_, encoder.separators_) or None
+
+
+def row_reader(encoder: ColumnEncoder) -> tuple[_core.RowReader | None, RowForm | None]:
+    """Return what reads single rows as an encoder does, and what they need before.
+
+    The reader is None if `fit` named no columns.
+    """
     kinds, last = vars(encoder).get("fields_"), vars(encoder).get("_rows")
     if last is not None and last[0] is kinds:
-        reader: _core.RowReader = last[1]
-        return reader
+        found: tuple[_core.RowReader, RowForm | None] = last[1]
+        return found
     if kinds is None or not hasattr(encoder, "feature_names_in_"):
-        return None
+        return None, None
     whole = {"n_slots": 2 ** int(encoder.bits), "encoder": described(encoder), "ids": None}
-    reader = _core.RowReader(json.dumps(whole))
-    encoder._rows = kinds, reader  # type: ignore[attr-defined]
-    return reader
+    found = _core.RowReader(json.dumps(whole)), row_form(encoder)
+    encoder._rows = kinds, found  # type: ignore[attr-defined]
+    return found
+
+
+def _separator(text: Any) -> str:
+    if not isinstance(text, str) or not text:
+        raise ValueError(f"a separator is {text!r:.40}")
+    return text
 
 
 @functools.lru_cache(8)

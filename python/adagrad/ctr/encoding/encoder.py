@@ -100,6 +100,9 @@ class HashingEncoder(Transformer, ColumnEncoder, auto_wrap_output_keys=None):  #
         frame whose names are not all text.
     n_features_in_ : int
         Number of columns; of an array, all that it had.
+    separators_ : dict of str to str
+        Columns of lists in the log that the model of ``adagrad train --multi`` learned from, with
+        what separates their values. `transform` splits texts in these columns at it.
 
     Notes
     -----
@@ -220,6 +223,7 @@ class HashingEncoder(Transformer, ColumnEncoder, auto_wrap_output_keys=None):  #
         reader = open_columns(X) if table is None else table.to_reader()
         self.__dict__.pop("fields_", None)
         self.__dict__.pop("_reasons", None)
+        self.__dict__.pop("separators_", None)
         first = None if reader is X else first_rows(reader)
         found = self._decisions(reader.schema, first, by_types=self.kinds == "types")
         self._make_hasher(found.kinds)
@@ -413,6 +417,8 @@ class HashingEncoder(Transformer, ColumnEncoder, auto_wrap_output_keys=None):  #
         if state["fields_"] is not None:
             self._reasons = dict(state.get("reasons", {}))
             self.fields_ = dict(state["fields_"])
+            if "separators" in state:
+                self.separators_ = dict(state["separators"])
             width, names = state.get("n_features_in_"), state.get("feature_names_in_", self.fields_)
             self._note_columns(list(names if width is None else range(width)), named=width is None)
         fields = getattr(self, "fields_", self.fields)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from adagrad.ctr.encoding.examples import Examples, check_unmasked
+from adagrad.ctr.encoding.row_form import RowForm
 
 __all__ = ["columns_of", "has_names", "refuse_iterator"]
 
@@ -36,7 +37,8 @@ def columns_of(
     positions : sequence of str, optional
         Names of the columns of an array; by default ``x0``, ``x1``, ...
     wanted : iterable of str
-        Columns that dicts have even if no row has the key: all of their values are missing.
+        Columns that dicts have even if no row has the key: all of their values are missing. A
+        column such as ``user.id`` may be the key "id" of a dict "user".
 
     Raises
     ------
@@ -108,6 +110,8 @@ def _of_dicts(X: Iterable[Any], wanted: Iterable[str]) -> dict[str, Any]:
     rows = list(X)
     names = dict.fromkeys(wanted)
     known = set(names)
+    if form := RowForm(known, {}):
+        rows = [form(row) for row in rows]
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
             raise TypeError(f"X[{number}] has type {type(row).__name__}, but X[0] is a dict")

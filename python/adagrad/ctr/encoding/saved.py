@@ -38,6 +38,8 @@ def saved_state(encoder: HashingEncoder) -> dict[str, Any]:
             state["n_features_in_"] = encoder.n_features_in_
         elif list(names) != list(encoder.fields_):  # the order of the frame is not that of `fields`
             state["feature_names_in_"] = list(names)
+    if encoder.separators_:
+        state["separators"] = dict(encoder.separators_)
     if encoder.output == "examples":
         state["format"] = 2
         del params["output"]
@@ -90,6 +92,11 @@ def check_saved(state: Mapping[str, Any]) -> None:
     reasons = state.get("reasons", {})
     if not isinstance(reasons, Mapping) or not _are_names([*reasons, *reasons.values()]):
         raise _wrong("reasons", reasons, "texts by name")
+    separators = state.get("separators", {})
+    if not isinstance(separators, Mapping) or not _are_names([*separators, *separators.values()]):
+        raise _wrong("separators", separators, "texts by name")
+    if "" in separators.values():
+        raise _wrong("separators", separators, "texts that are not empty")
     width = state.get("n_features_in_", 1)
     if type(width) is not int or width < 1:
         raise _wrong("n_features_in_", width, "a number of columns")

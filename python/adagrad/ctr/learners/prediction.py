@@ -136,7 +136,8 @@ class Predictions(InputValidation):
         ----------
         row : dict
             Values by column, as in the rows of dicts that an encoder takes: a column that it lacks
-            is missing, and other keys do not count. A learner without an encoder takes
+            is missing, and other keys do not count. A column ``user.id`` may be the key "id" of a
+            dict "user". A learner without an encoder takes
             ``{"ids": [...], "values": [...]}``: the columns of a matrix, counted from 0, and their
             values, which are 1 if there are none.
 
@@ -161,7 +162,9 @@ class Predictions(InputValidation):
         known = vars(self)
         model: Model = known.get("_trained") or self._model
         encoder = known.get("encoder_", self.encoder)
-        reader = _reader_of_ids(model) if encoder is None else row_reader(encoder)
+        reader, form = (_reader_of_ids(model), None) if encoder is None else row_reader(encoder)
+        if form is not None:
+            row = form(row)
         margin = None if reader is None else model.margin_of_row(reader, row)
         if margin is not None:
             return _core.probability(margin)

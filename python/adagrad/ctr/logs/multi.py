@@ -12,10 +12,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from adagrad._separators import LISTS, split
 from adagrad.ctr.logs.rows import ParsedRows
 from adagrad.ctr.logs.types import is_text
 
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from adagrad.ctr.logs.sources import Source
 
 __all__ = ["LISTS", "SplittingReader", "separators_in", "with_separators"]
-
-LISTS = pa.list_(pa.string())
-"""Type of a column that has been split."""
 
 KEY = b"adagrad.separator"
 
@@ -122,25 +119,8 @@ class SplittingReader:
 
 
 def _lists(texts: pa.Array, separator: str, *, has_nulls: bool) -> pa.Array:
-    """Split texts; what lies between two separators in a row is not a value."""
-    if pa.types.is_dictionary(texts.type):
-        lists = _lists(texts.dictionary, separator, has_nulls=True)
-        found = lists.take(texts.indices)
-    else:
-        found = _without_empty(pc.split_pattern(texts, separator))
+    """Split texts; a null is an empty list, unless the format has nulls."""
+    found = split(texts, separator)
     if has_nulls or not found.null_count:
         return found
     return pc.coalesce(found, pa.scalar([], LISTS))
-
-
-def _without_empty(lists: pa.Array) -> pa.Array:
-    """Return lists of texts without the empty ones."""
-    values = lists.flatten()
-    is_value = pc.not_equal(values, "")
-    counts = pc.list_value_length(lists).fill_null(0).to_numpy()
-    starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-    kept = np.concatenate([[0], np.cumsum(is_value.to_numpy(zero_copy_only=False))])
-    offsets = pa.array(kept[starts], pa.int32())
-    mask = lists.is_null() if lists.null_count else None
-    found = pa.ListArray.from_arrays(offsets, values.filter(is_value), mask=mask)
-    return found.cast(LISTS)

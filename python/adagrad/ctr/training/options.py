@@ -16,6 +16,7 @@ from adagrad._text import did_you_mean, listed
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.learners.estimator import ClickLearner
 from adagrad.ctr.learners.files import CLASSES
+from adagrad.ctr.logs.multi import separators_in
 from adagrad.ctr.training.encoders import is_libsvm
 from adagrad.presets import preset
 
@@ -155,6 +156,9 @@ class Options:
             )
         encoder = HashingEncoder(self.bits, kinds, numeric=self.numeric, crosses=self.cross)  # type: ignore[arg-type]
         encoder._fit(schema.empty_table() if first is None else first)
+        separators = separators_in(schema)
+        if known := {name: separators[name] for name in encoder.fields_ if name in separators}:
+            encoder.separators_ = known
         return encoder
 
     def _learner(self, params: dict[str, Any]) -> ClickLearner:

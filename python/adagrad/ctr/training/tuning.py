@@ -72,6 +72,7 @@ MOST_COLUMNS = 6
 """Columns whose pairs are candidates for crosses."""
 
 Floats = npt.NDArray[np.float64]
+Float32s = npt.NDArray[np.float32]
 
 
 class Rows(NamedTuple):
@@ -80,7 +81,6 @@ class Rows(NamedTuple):
     Attributes
     ----------
     path : str
-    label : str
     rows : int
         All rows.
     learned : int
@@ -88,7 +88,6 @@ class Rows(NamedTuple):
     """
 
     path: str
-    label: str
     rows: int
     learned: int
 
@@ -124,19 +123,22 @@ class Score(NamedTuple):
         Rows learned; the last half of them is scored.
     scored : int
         Number of scored rows.
+    weight : float
+        Sum of their weights, which are 1 if the log has none.
     losses : ndarray of float64
-        Sums of the loss over blocks of rows, the same blocks for all configurations.
+        Sums of the weighted loss over blocks of rows, the same blocks for all configurations.
     """
 
     options: Options
     rows: int
     scored: int
+    weight: float
     losses: Floats
 
     @property
     def logloss(self) -> float:
         """Mean loss in nats."""
-        return float(self.losses.sum()) / self.scored
+        return float(self.losses.sum()) / self.weight
 
 
 def gain(score: Score, default: Score) -> tuple[float, float]:
@@ -147,7 +149,7 @@ def gain(score: Score, default: Score) -> tuple[float, float]:
     differences = score.losses - default.losses
     count = len(differences)
     error = float(differences.std(ddof=1)) * math.sqrt(count) if count > 1 else math.nan
-    return float(differences.sum()) / score.scored, error / score.scored
+    return float(differences.sum()) / score.weight, error / score.weight
 
 
 def rungs(rows: int) -> list[int]:
@@ -169,35 +171,20 @@ def store(log: Log, path: Path, take: Callable[[Iterator[Any]], Any]) -> int:
     Raises
     ------
     ValueError
-        An example has another weight than 1, or all have the same label.
+        All examples have the same label.
     """
     batches, rows, labels = log.batches(), 0, set()
-    schema, weight = log.schema, log.weight
-    if weight is not None:
-        schema = schema.remove(schema.get_field_index(weight))
-    with pa.OSFile(os.fsencode(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+    with pa.OSFile(os.fsencode(path), "wb") as file, pa.ipc.new_stream(file, log.schema) as writer:
         while (batch := take(batches)) is not None:
-            if weight is not None:
-                _check_ones(weight, batch.column(weight).to_numpy())
-                batch = batch.select(schema.names)
             writer.write_batch(batch)
             rows += batch.num_rows
             labels.update(pc.unique(batch.column(0)).to_pylist())
     if len(labels) == 1:
         raise ValueError(
-            f"the label {schema.names[0]!r} is {labels.pop():.0f} in all rows: every model that has"
+            f"the label {log.label!r} is {labels.pop():.0f} in all rows: every model that has"
             " learned it is right"
         )
     return rows
-
-
-def _check_ones(name: str, weights: npt.NDArray[np.float32]) -> None:
-    others = weights[weights != 1]
-    if len(others):
-        raise ValueError(
-            f"adagrad tune counts every example once, but the weight {name!r} is {others[0]:g} in"
-            f" some rows: to search without weights, convert the log and give --ignore {name}"
-        )
 
 
 def _encoder(options: Options, rows: Rows) -> tuple[Any, Encoder]:
@@ -206,39 +193,51 @@ def _encoder(options: Options, rows: Rows) -> tuple[Any, Encoder]:
     return estimator, estimator.encoder or SlotEncoder(1 << options.bits)
 
 
-def _losses(margins: npt.NDArray[np.float32], y: npt.NDArray[np.float32]) -> Floats:
+def _losses(margins: Float32s, y: Float32s) -> Floats:
     signed = np.where(y > 0, -margins, margins)
     return np.logaddexp(0.0, signed.astype(np.float64))
 
 
-def _in_blocks(losses: Sequence[Floats]) -> Floats:
+def _score(options: Options, rows: int, losses: list[Floats], weights: list[Float32s]) -> Score:
+    """Return the score of rows; there are no weights if the log has none."""
     every = np.concatenate(losses)
+    factors = np.concatenate(weights).astype(np.float64) if weights else np.ones_like(every)
     size = -(-len(every) // BLOCKS)
-    return np.add.reduceat(every, np.arange(0, len(every), size))
+    in_blocks = np.add.reduceat(every * factors, np.arange(0, len(every), size))
+    return Score(options, rows, len(every), float(factors.sum()), in_blocks)
+
+
+def _labels(options: Options, rows: pa.RecordBatch | pa.Table) -> tuple[Any, Any]:
+    """Return the labels and the weights of rows, None without weights."""
+    weight = None if options.weight is None else rows.column(options.weight).to_numpy()
+    return rows.column(options.label).to_numpy(), weight
 
 
 def score(options: Options, rows: Rows, count: int) -> Score:
     """Learn the last `count` rows before those held out, and score the last half of them."""
     estimator, encoder = _encoder(options, rows)
-    model, found = None, []
+    model, found, weights = None, [], []
     left = count - count // 2  # rows that are not scored
     for batch in rows.between(rows.learned - count, rows.learned):
-        x, y = encoder.transform(batch), batch.column(rows.label).to_numpy()
+        x, (y, weight) = encoder.transform(batch), _labels(options, batch)
         if model is None:
             model = Model(estimator._settings(x, estimator._rule(), estimator._seed(begins=True)))
-        losses = _losses(model.learn(x, y), y)
-        found.append(losses[min(left, len(losses)) :])
-        left -= min(left, len(losses))
-    return Score(options, count, count // 2, _in_blocks(found))
+        losses = _losses(model.learn(x, y, weight), y)
+        skipped = min(left, len(losses))
+        found.append(losses[skipped:])
+        if weight is not None:
+            weights.append(weight[skipped:])
+        left -= skipped
+    return _score(options, count, found, weights)
 
 
 def held_out(options: Options, rows: Rows) -> Score:
     """Train as ``adagrad train --holdout-last`` does, and score the rows held out."""
 
     def opened() -> Log:
-        return open_log(rows.path, label=rows.label, schema=rows.schema(), format="arrow")
+        return open_log(rows.path, **options.targets, schema=rows.schema(), format="arrow")
 
-    found = []
+    found, weights = [], []
     with tempfile.TemporaryDirectory(prefix="adagrad-tune-") as folder, opened() as log:
         log.limit(0, rows.learned)
         training = Training(log, options, Path(folder) / "model")
@@ -249,7 +248,9 @@ def held_out(options: Options, rows: Rows) -> Score:
             for batch in encoded(rest, encoder):
                 assert batch.y is not None
                 found.append(_losses(estimator.decision_function(batch.x), batch.y))
-    return Score(options, rows.learned, rows.rows - rows.learned, _in_blocks(found))
+                if batch.weights is not None:
+                    weights.append(batch.weights)
+    return _score(options, rows.learned, found, weights)
 
 
 class Tuning:
@@ -357,8 +358,8 @@ def strongest_pairs(options: Options, rows: Rows) -> tuple[tuple[str, ...], ...]
     if not isinstance(encoder, HashingEncoder) or len(encoder.fields_) < 2:
         return ()
     first = rows.first(min(LOOK, rows.learned))
-    x, y = encoder.transform(first), first.column(rows.label).to_numpy()
-    estimator.partial_fit(x, y, classes=[0, 1])
+    x, (y, weight) = encoder.transform(first), _labels(options, first)
+    estimator.partial_fit(x, y, classes=[0, 1], sample_weight=weight)
     found = contributions(encoder, x, y, estimator.coef_[0])
     names = list(encoder.fields_) if found is None else [one.column for one in found.columns]
     crossed = [name for name in names if encoder.fields_[name] in ("categorical", "numeric")]
