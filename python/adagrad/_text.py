@@ -16,6 +16,7 @@ __all__ = [
     "counted",
     "did_you_mean",
     "listed",
+    "mebibytes",
     "metric_texts",
     "one_line",
     "printable",
@@ -78,6 +79,11 @@ def three_digits(value: float) -> str:
     if not 1000 <= value < 1e7:
         return f"{value:.3g}"
     return f"{round(value, 2 - math.floor(math.log10(value))):,.0f}"
+
+
+def mebibytes(size: int) -> str:
+    """Return a size in bytes as text: "0.0529 MiB", "1,230 MiB"."""
+    return f"{three_digits(size / 2**20)} MiB"
 
 
 def counted(number: int, singular: str, plural: str | None = None) -> str:

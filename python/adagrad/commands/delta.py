@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from adagrad._text import three_digits
+from adagrad._text import mebibytes, three_digits
 from adagrad.commands.errors import reads_logs
 from adagrad.commands.outputs import Output, check_outputs, overwrite_option
 from adagrad.commands.terminal import echo
@@ -47,7 +47,7 @@ def diff(old: Path, new: Path, output: Path, overwrite: bool) -> None:
     _check(output, old, new, overwrite=overwrite)
     sizes = delta.diff(old, new, output)
     share = 100 * sizes.delta / sizes.new
-    echo(f"{output}: {_mebibytes(sizes.delta)}, {three_digits(share)} % of {new}", err=True)
+    echo(f"{output}: {mebibytes(sizes.delta)}, {three_digits(share)} % of {new}", err=True)
 
 
 @click.command(short_help="Make a model from the one before and a delta.", epilog=PATCH_EXAMPLES)
@@ -71,7 +71,3 @@ def patch(old: Path, delta: Path, output: Path, overwrite: bool) -> None:
 
 def _check(output: Path, *read: Path, overwrite: bool) -> None:
     check_outputs([Output("--output", output, "file")], files=read, overwrite=overwrite)
-
-
-def _mebibytes(size: int) -> str:
-    return f"{size / 2**20:,.1f} MiB"

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from adagrad._text import counted, listed
+from adagrad._text import counted, listed, mebibytes
 from adagrad.commands.errors import reads_logs
 from adagrad.commands.outputs import Output, check_outputs, overwrite_option
 from adagrad.commands.terminal import echo
@@ -63,7 +63,7 @@ def export(model: Path, output: Path, dtype: str, mix_like: Path | None, overwri
     read = [model] if mix_like is None else [model, mix_like]
     check_outputs([Output("--output", output, "file")], files=read, overwrite=overwrite)
     summary = write_export(model, output, dtype, mix_like=mix_like)  # type: ignore[arg-type]
-    size = f"{summary['bytes'] / 2**20:,.1f} MiB"
+    size = mebibytes(summary["bytes"])
     echo(f"{output}: {counted(summary['slots'], 'slot')} as {dtype}, {size}", err=True)
 
 
@@ -95,7 +95,7 @@ def text_of(path: Path) -> Iterator[tuple[str, str]]:
     kind = {"lr": "LogisticRegression", "fm": "FactorizationMachine"}.get(
         found["kind"], "FieldAwareFactorizationMachine"
     )
-    yield "export", f"of a {kind}, {path} ({size / 2**20:,.1f} MiB)"
+    yield "export", f"of a {kind}, {path} ({mebibytes(size)})"
     yield "version", found["version"]
     yield "slots", f"{found['n_slots']:,}, of which {found['used']:,} have weights"
     yield "weights", DTYPES[found["dtype"]]

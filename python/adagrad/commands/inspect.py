@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from adagrad._text import counted, listed, metric_texts, printable
+from adagrad._text import counted, listed, mebibytes, metric_texts, printable
 from adagrad.commands import terminal
 from adagrad.commands.errors import reads_logs
 from adagrad.commands.export import numbers_of, text_of
@@ -291,7 +291,7 @@ def _settings(path: Path, estimator: ClickLearner) -> list[Line]:
     rule = settings.rule
     size = path.stat().st_size
     lines = [
-        ("model", f"{type(estimator).__name__}, {path} ({size / 2**20:,.1f} MiB)"),
+        ("model", f"{type(estimator).__name__}, {path} ({mebibytes(size)})"),
         ("slots", f"{settings.n_slots:,}"),
     ]
     if rule is None:
