@@ -277,7 +277,7 @@ def test_the_columns_that_are_features_are_named(tmp_path):
     assert f"\nfeatures: a, y (int64) as categories; b {how}\n" in out
     assert "\n  a: categorical, looks like codes: 7 values, hardly any of them rare\n" in out
     out = invoke("diagnose", path, "-l", "y", "--numbers", "a")[1]
-    assert f"\nfeatures: a (int64), b {how}\n" in out
+    assert f"\nfeatures: a, b {how}\n" in out
     out = invoke("diagnose", path, "--numeric", "value")[1]
     assert "\nfeatures: a, y (int64) as categories; b (float64) as values\n" in out
     _, out, _ = invoke("diagnose", path, "-l", "y", "--categorical", "a")

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from adagrad import ctr
+from adagrad.ctr.logs import blocks, jsonl, survey
 from command import invoke
 
 LABELS = [0, 1] * 200
@@ -121,3 +122,32 @@ def test_diagnose_reads_text(tmp_path: Path) -> None:
     for option in ("--text", "--categorical"):
         code, _, err = invoke(*how, option, "id")
         assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "row"),
+    [
+        ("a.csv", "click,price\n", "{},{}\n"),
+        ("a.jsonl", "", '{{"click": {}, "price": {}}}\n'),
+    ],
+)
+def test_fractions_after_the_first_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, head: str, row: str
+) -> None:
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 12)
+    monkeypatch.setattr(jsonl, "SAMPLE", 1 << 12)
+    monkeypatch.setattr(survey, "SAMPLE", 1 << 12)
+    rows = [row.format(k % 3 % 2, f"{k % 90}.5" if k > 1_900 else k % 90) for k in range(2_000)]
+    (tmp_path / name).write_text(head + "".join(rows))
+    options = ("train", tmp_path / name, "-l", "click", "-b", 12, "-q", "-m")
+    code, _, err = invoke(*options, tmp_path / "m")
+    assert code == 1
+    assert "--text price reads the column as text, and --numbers price as floats" in err
+    code, _, err = invoke(*options, tmp_path / "n", "--numbers", "price")
+    assert code == 0, err
+    assert (
+        invoke("convert", tmp_path / name, "-o", tmp_path / "a.arrow", "--numbers", "price")[0] == 0
+    )
+    converted = ("train", tmp_path / "a.arrow", *options[2:])
+    assert invoke(*converted, tmp_path / "c", "--numbers", "price")[0] == 0
+    assert ctr.load(tmp_path / "c").coef_.tobytes() == ctr.load(tmp_path / "n").coef_.tobytes()

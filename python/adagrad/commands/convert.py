@@ -66,6 +66,11 @@ Examples:
     help="Read these columns as text, so that 007 is not 7: those that train will have as --text"
     " or --categorical.",
 )
+@names_option(
+    "--numbers",
+    help="Read these columns as floats, also if they look like integers: those that train will have"
+    " as --numbers.",
+)
 @multi_option
 @click.option("-q", "--quiet", is_flag=True, help="Print only errors.")
 @overwrite_option
@@ -81,9 +86,10 @@ def convert(logs: tuple[str, ...], output: Path, **given: Any) -> None:
     third of the space, and a little more time.
 
     A model that is trained on the file has the same bits as one that is trained on LOG... with the
-    same options, as long as --text and --categorical are given here as well. The label is kept as
-    it is. Texts become dictionaries, a new one for each 65,536 rows, so that memory is constant. A
-    .arrow file is an Arrow stream, which pyarrow.ipc.open_stream and polars.read_ipc_stream read.
+    same options, as long as --text, --categorical and --numbers are given here as well. The label
+    is kept as it is. Texts become dictionaries, a new one for each 65,536 rows, so that memory is
+    constant. A .arrow file is an Arrow stream, which pyarrow.ipc.open_stream and
+    polars.read_ipc_stream read.
     """
     from adagrad.commands.columns import unread_lines
     from adagrad.commands.progress import ReadingProgress
@@ -131,6 +137,7 @@ def _open(logs: tuple[str, ...], given: dict[str, Any]) -> Log:
         given["ignore"] or (),
         given["text"] or (),
         given["multi"],
+        floats=given["numbers"] or (),
         keep=[IMPORTANCE] if form == "vw" else [],
         skip_bad=given["skip_bad"],
         **reader_options(given, logs),

@@ -248,6 +248,7 @@ def _open(file: str, given: dict[str, Any]) -> Log:
         given["ignore"] or (),
         (*(given["text"] or ()), *(given["categorical"] or ())),
         given["multi"],
+        floats=() if given["numeric"] == "categorical" else given["numbers"] or (),
         skip_bad=given["skip_bad"],
         **how,
     )

@@ -238,8 +238,8 @@ def feature_options(command: F) -> F:
             ),
             names_option(
                 "--numbers",
-                help="Treat the integers in these columns as numbers, encoded as --numeric says."
-                "  [default: columns of integers that look like counts]",
+                help="Treat the integers in these columns as numbers, encoded as --numeric says,"
+                " also if fractions follow.  [default: columns of integers that look like counts]",
             ),
             multi_option,
             names_option(

@@ -302,6 +302,7 @@ def _open(
             options.ignore,
             (*options.text, *options.categorical),
             options.multi,
+            floats=() if options.numeric == "categorical" else options.numbers,
             **how,
         )
     except LogError:

@@ -192,6 +192,7 @@ def tune(logs: tuple[str, ...], label: str, **given: Any) -> None:
             default.ignore,
             (*default.text, *default.categorical),
             default.multi,
+            floats=() if default.numeric == "categorical" else default.numbers,
             skip_bad=default.skip_bad,
             weight=given["weight"],
             **how,

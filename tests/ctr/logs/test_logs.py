@@ -255,7 +255,7 @@ def test_arrow_stream(tmp_path):
         ({"numeric": ["no"]}, "no column 'no'"),
         (
             {"schema": pa.schema([]), "columns": ["x"]},
-            "schema excludes columns, ignore, numeric, text and multi",
+            "schema excludes columns, ignore, numeric, text, floats and multi",
         ),
         ({"format": "parquet", "header": True}, "header is for CSV and TSV"),
     ],

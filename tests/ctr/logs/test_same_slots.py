@@ -168,7 +168,7 @@ def test_a_value_that_no_sample_has_is_refused_by_its_column(tmp_path):
             read(tmp_path / "a.csv")
         reason = (
             f"column 'x': {value!r} cannot be read as int64, which looks like 42;"
-            " --text x reads the column as text"
+            " --text x reads the column as text, and --numbers x as floats"
         )
         assert (error.value.line, error.value.reason) == (300_002, reason)
         assert read(tmp_path / "a.csv", text=["x"])["x"][-1].as_py() == value

@@ -34,6 +34,7 @@ def open_log(
     numeric: Sequence[str] | None = None,
     ignore: Sequence[str] = (),
     text: Sequence[str] = (),
+    floats: Sequence[str] = (),
     keep: Sequence[str] = (),
     weight: str | None = None,
     negative_rate: str | None = None,
@@ -87,6 +88,8 @@ def open_log(
         Features to read as text in every format, so that ``007`` is not ``7`` and texts may follow
         digits. The text of an integer in a Parquet or Arrow file is its digits; that of any other
         value, what `HashingEncoder` hashes. Lists stay as they are.
+    floats : sequence of str
+        Columns to read as float64 if they look like integers, as fractions may follow.
     keep : sequence of str, default ()
         Columns to read after those of `columns` or `schema`, as they are in the file: in CSV and
         TSV files as text.
@@ -106,8 +109,8 @@ def open_log(
     schema : pyarrow.Schema, optional
         Read these columns with these types, for example the ``schema`` of another log. Text may be
         dictionary-encoded. A column of type null has the type of the files. A column of lists that
-        `multi` made is split as it was then. Excludes `columns`, `ignore`, `numeric`, `text` and
-        `multi`.
+        `multi` made is split as it was then. Excludes `columns`, `ignore`, `numeric`, `text`,
+        `floats` and `multi`.
     delimiter : str, optional
         CSV and TSV only: one character. By default a comma in CSV files and a tab in TSV files; on
         the standard input, a tab if the first line contains one, else a comma. With tabs, quotes
@@ -198,11 +201,11 @@ def open_log(
         raise ValueError("live needs schema: the first rows of a pipe do not tell the types")
     if rows < 64 or rows % 64:
         raise ValueError(f"rows must be a multiple of 64, at least 64, got {rows}")
-    others = (columns is not None, numeric is not None, text, ignore, multi)
+    others = (columns is not None, numeric is not None, text, floats, ignore, multi)
     if schema is not None and any(others):
         raise ValueError(
-            "schema excludes columns, ignore, numeric, text and multi: it gives the columns and"
-            " their types"
+            "schema excludes columns, ignore, numeric, text, floats and multi: it gives the columns"
+            " and their types"
         )
     multi = dict(multi or {} if schema is None else separators_in(schema))
     for name, separator in multi.items():
@@ -215,6 +218,7 @@ def open_log(
             f"delimiter must be one character, no quote and no line break, got {delimiter!r}"
         )
     lists = {"columns": columns, "ignore": ignore, "numeric": numeric, "text": text, "keep": keep}
+    lists["floats"] = floats
     for name, names in (lists | {"header": header}).items():
         if isinstance(names, str):
             raise TypeError(f"{name} must be a sequence of names, got {names!r}")
@@ -243,6 +247,7 @@ def open_log(
             ignore=frozenset(ignore),
             numeric=None if numeric is None else frozenset(numeric),
             text=frozenset(text),
+            floats=frozenset(floats),
             keep=tuple(name for name in keep if name not in targets.values()),
             delimiter=delimiter,
             header=header if header is None or isinstance(header, bool) else tuple(header),

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from adagrad._text import typed
 from adagrad.ctr.logs.labels import Labels
 from adagrad.ctr.logs.mistakes import missing_columns
@@ -18,8 +20,6 @@ from adagrad.ctr.logs.rows import LogError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    import pyarrow as pa
 
 __all__ = ["Request", "distinct_names"]
 
@@ -35,6 +35,7 @@ class Request:
     ``multi`` are the separators of the columns of text to split.
     ``in_path`` are the columns of a file that are in its path. ``unread`` are the columns that only
     later files have, each with the first file that has it; no caller asked for them by name.
+    ``floats`` are columns of integers to read as float64, as floats may follow.
     ``weight`` and ``negative_rate`` are columns, and None without a label.
     """
 
@@ -43,6 +44,7 @@ class Request:
     ignore: frozenset[str]
     numeric: frozenset[str] | None
     text: frozenset[str]
+    floats: frozenset[str]
     keep: tuple[str, ...]
     delimiter: str | None
     header: bool | tuple[str, ...] | None
@@ -84,7 +86,10 @@ class Request:
             return ""
         if name in self.types:  # a model, or another caller, has decided
             return "; --skip-bad leaves such rows out"
-        return f"; --text {typed([name])} reads the column as text"
+        way_out = f"; --text {typed([name])} reads the column as text"
+        if self.schema is not None and pa.types.is_integer(self.schema.field(name).type):
+            way_out += f", and --numbers {typed([name])} as floats"
+        return way_out
 
     def select(self, path: str, found: list[str], first_line: Sequence[str] = ()) -> list[str]:
         """Return the columns of a file to read, by their distinct names, the targets first.

@@ -158,6 +158,7 @@ class _Column:
         self.kind = given if self._is_fixed else pa.null()
         self._path = ""  # the first file that has the column
         self._must_be_number = is_number
+        self._must_be_float = name in request.floats
         self._is_written = (
             self._wants_text
             or name in request.types
@@ -217,6 +218,8 @@ class _Column:
         """Return the type of the column in the batches of the log."""
         if is_text(self._given) and not pa.types.is_dictionary(self.kind):
             return plain(self._given)
+        if self._must_be_float and pa.types.is_integer(self.kind):
+            return pa.float64()
         return self.kind
 
     def _mismatch(self, path: str, kind: pa.DataType) -> LogError:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import reprlib
 import typing
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -155,7 +157,7 @@ class Options:
                 f"no feature column is left; the columns are {listed(schema.names, 50)}"
             )
         encoder = HashingEncoder(self.bits, kinds, numeric=self.numeric, crosses=self.cross)  # type: ignore[arg-type]
-        encoder._fit(schema.empty_table() if first is None else first)
+        encoder._fit(schema.empty_table() if first is None else _whole(first, self.numbers))
         separators = separators_in(schema)
         if known := {name: separators[name] for name in encoder.fields_ if name in separators}:
             encoder.separators_ = known
@@ -169,6 +171,17 @@ class Options:
                 raise ValueError("--factors needs --model-type fm or ffm")
             params["factors"] = self.factors
         return CLASSES[self.model_type](**params)
+
+
+def _whole(first: pa.Table, names: Sequence[str]) -> pa.Table:
+    """Return the first rows with integers for floats that are whole: they may look like ids."""
+    for name in names:
+        position = first.schema.get_field_index(name)
+        if position >= 0 and pa.types.is_floating(first.schema.field(position).type):
+            with contextlib.suppress(pa.ArrowInvalid):  # a fraction
+                column = first.column(position).cast(pa.int64())
+                first = first.set_column(position, name, column)
+    return first
 
 
 def _usual_rate(first: pa.Table, label: str, rate: str) -> float:
