@@ -8,6 +8,7 @@ import shutil
 import socket
 import threading
 
+import numpy as np
 import pytest
 
 from checks import need_packages
@@ -18,7 +19,7 @@ need_packages("httptools", "msgspec", "prometheus_client")
 import pyarrow as pa
 
 import command
-from adagrad.ctr import HashingEncoder, LogisticRegression
+from adagrad.ctr import FieldAwareFactorizationMachine, HashingEncoder, LogisticRegression
 from adagrad.serving import Scorer, bodies, write_export
 from adagrad.serving.limits import Limits
 from adagrad.serving.server import log_to_stderr
@@ -261,6 +262,22 @@ def test_a_stream_that_grows_in_memory_is_refused(server):
     assert server.post(as_arrow(views), content_type=ARROW).error["column"] == "site"
 
 
+def test_a_stream_of_values_without_bytes_is_refused(server):
+    many = pa.nulls(10**9)
+    for column in (
+        pa.FixedSizeListArray.from_arrays(many, 10**8),
+        pa.ListArray.from_arrays(pa.array(np.arange(11) * 10**8, pa.int32()), many),
+        pa.ExtensionArray.from_storage(
+            pa.fixed_shape_tensor(pa.null(), [10**8]),
+            pa.FixedSizeListArray.from_arrays(many, 10**8),
+        ),
+    ):
+        reply = server.post(as_arrow(pa.table({"site": column})), content_type=ARROW)
+        assert (reply.status, reply.error["column"]) == (413, "site")
+    some = pa.table({"site": [[None, "site1"], ["site2"]], "ad": [[], None]})
+    assert server.post(as_arrow(some), content_type=ARROW).status in (200, 422)
+
+
 def test_long_lists_that_a_model_combines_are_refused(tmp_path):
     encoder = HashingEncoder(bits=12, crosses=[("a", "b")])
     rows = [{"a": ["x", "y"], "b": ["u"]}, {"a": ["x"], "b": ["v"]}]
@@ -272,11 +289,34 @@ def test_long_lists_that_a_model_combines_are_refused(tmp_path):
             server.post(as_arrow(pa.Table.from_pylist([long])), content_type=ARROW),
         ):
             assert (reply.status, reply.error["column"]) == (413, "a")
+        some = {"a": ["x"] * 500, "b": ["u"] * 500}
+        assert server.post([some] * 4).status == 200
+        assert server.post([some] * 5).error["row"] == 4  # the work of a request is limited
+        assert server.post({**some, "other": ["z"] * 9000}).status == 200
         short = {"a": ["x"] * 200, "b": ["u"] * 200}
         expected = Scorer(tmp_path / "model").predict_one(short)
         assert server.post(short).json["probability"] == expected
         reply = server.post(as_arrow(pa.Table.from_pylist([short])), content_type=ARROW)
         assert pa.ipc.open_stream(reply.body).read_all()["probability"].to_pylist() == [expected]
+
+
+def test_long_lists_that_a_model_pairs_are_refused(tmp_path):
+    rows = [{"a": ["x", "y"], "b": "u"}, {"a": ["x"], "b": "v"}]
+    model = FieldAwareFactorizationMachine(2, encoder=HashingEncoder(bits=12))
+    write_export(model.fit(rows, [0, 1]), tmp_path / "model")
+    with served(tmp_path / "model", tmp_path / "copies") as server:
+        long = {"a": ["x"] * 5000, "b": "u"}
+        arrow = as_arrow(pa.Table.from_pylist([long]))
+        for reply in (
+            server.post(long),
+            server.post({"a": "x", "b": ["u"] * 1_000_000}),  # hours of work
+            server.post([{"a": ["x"] * 2000}] * 5),
+            server.post(arrow, content_type=ARROW),
+        ):
+            assert reply.status == 413
+            assert "too many combinations" in reply.error["message"]
+        assert server.post({"a": ["x"] * 2000, "c": ["x"] * 5000}).status == 200
+        assert server.post([{"a": "x", "b": "u"}] * 9000).status == 200
 
 
 def http(body, extra=b""):

@@ -6,6 +6,7 @@ pyarrow is imported by the first request that needs it.
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +46,8 @@ def read(body: bytes, most_rows: int) -> pa.Table:
                 if rows > most_rows:
                     raise Refused(413, f"the stream has more than {most_rows:,} rows")
                 batch.validate(full=True)
+                for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                    _check_size(name, column, 8 * len(body))
                 batches.append(batch)
             return pa.Table.from_batches(batches, reader.schema)
     except Refused:
@@ -92,19 +95,39 @@ def _check_types(schema: pa.Schema) -> None:
             )
 
 
-def lengths(table: pa.Table, name: str) -> list[int]:
-    """Return the number of values in each row of a column; 1 for all that is no list."""
+def _check_size(name: str, column: pa.Array, most: int) -> None:
+    """Refuse lists of more values than the bits of a body: nulls of no bytes, which take hours."""
+    import pyarrow as pa
+
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
+    if pa.types.is_struct(column.type):
+        inner = column.flatten()
+    elif pa.types.is_map(column.type):
+        inner = [column.keys, column.items]
+    elif pa.types.is_nested(column.type) and hasattr(column, "values"):
+        inner = [column.values]
+    else:
+        return
+    for values in inner:
+        if len(values) > most:
+            raise Refused(413, f"column {name!r:.80} has {len(values):,} values", column=name)
+        _check_size(name, values, most)
+
+
+def lengths(table: pa.Table, names: Collection[str]) -> dict[str, list[int]]:
+    """Return the number of values in each row of each column of lists or maps among some."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if name not in table.column_names:
-        return [1] * len(table)
-    column = table.column(name)
-    if pa.types.is_map(column.type):
-        column = pa.chunked_array([x.cast(pa.list_(x.type.value_type)) for x in column.chunks])
-    if not pa.types.is_nested(column.type):
-        return [1] * len(table)
-    found: list[int] = pc.list_value_length(column).fill_null(1).to_pylist()
+    found = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if name not in names or not pa.types.is_nested(column.type):
+            continue
+        if pa.types.is_map(column.type):
+            column = pa.chunked_array([x.cast(pa.list_(x.type.value_type)) for x in column.chunks])
+        if not pa.types.is_struct(column.type):  # which no encoder takes
+            found[name] = pc.list_value_length(column).fill_null(1).to_pylist()
     return found
 
 

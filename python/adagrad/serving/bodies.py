@@ -36,7 +36,8 @@ Answer = tuple[bytes, bytes, Any]
 _AT_COLUMN = re.compile(
     r"""^X(?:\[(\d+)\])?\[('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\](?:\[\d+\])?"""
 )
-_MOST_ENTRIES = 1 << 20  # of a cross of lists
+_MOST_ENTRIES = 1 << 20  # of the crosses of lists in a request
+_MOST_PAIRS = 1 << 24  # of the values in lists of a request, which a field-aware model pairs
 _SHOWN = 300  # characters of a message
 
 
@@ -86,20 +87,21 @@ def answer(body: bytes, kind: str, scorer: Scorer, most_rows: int) -> Answer:
         return arrow_bodies.written(p, scorer.version), ARROW.encode(), table
     rows = _parsed(body)
     version = scorer.version
+    lists = _Lists.of(scorer)
     if isinstance(rows, dict):
-        p_of_row = _of_row(rows, scorer, None)
+        p_of_row = _of_row(rows, scorer, lists, None)
         one = f'{{"probability": {p_of_row!r}, "model": "{version}"}}'.encode()
         return one, b"application/json", [rows]
     if not isinstance(rows, list):
         raise Refused(400, "the body is neither a row, an object, nor a batch, a list of objects")
     if len(rows) > most_rows:
         raise Refused(413, f"the batch has {len(rows):,} rows, but at most {most_rows:,} are taken")
-    found = ", ".join([repr(_of_row(row, scorer, at)) for at, row in enumerate(rows)])
+    found = ", ".join([repr(_of_row(row, scorer, lists, at)) for at, row in enumerate(rows)])
     data = f'{{"probabilities": [{found}], "model": "{version}"}}'.encode()
     return data, b"application/json", rows
 
 
-def _of_row(row: Any, scorer: Scorer, number: int | None) -> float:
+def _of_row(row: Any, scorer: Scorer, lists: _Lists | None, number: int | None) -> float:
     """Return the probability of a row; one that cannot be read is refused by name."""
     if type(row) is not dict:
         raise Refused(422, f"a row is an object, not {_kind(row)}", number)
@@ -115,11 +117,8 @@ def _of_row(row: Any, scorer: Scorer, number: int | None) -> float:
             " /docs",
             number,
         )
-    for cross in _crosses_of(scorer):
-        values = (row.get(name) for name in cross)
-        _check_entries(
-            math.prod(len(one) for one in values if isinstance(one, (list, dict))), cross, number
-        )
+    if lists is not None:
+        lists.add({k: len(v) for k, v in row.items() if isinstance(v, (list, dict))}, number)
     try:
         p = scorer.predict_one(row)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -172,30 +171,65 @@ def _parsed(body: bytes) -> Any:
         raise Refused(400, f"the body is not JSON: {error}"[:_SHOWN]) from error
 
 
-def _crosses_of(scorer: Scorer) -> Sequence[Sequence[str]]:
-    """Return the crosses of a model, by the names of their columns."""
-    return () if scorer._encoder is None else scorer._encoder.crosses
+class _Lists:
+    """Counts what a model makes of the lists in a request: values that it combines, each with each.
+
+    A body of a megabyte can ask for hours of work, which nothing could interrupt.
+    """
+
+    def __init__(
+        self, columns: Sequence[str], crosses: Sequence[Sequence[str]], *, pairs: bool
+    ) -> None:
+        self.columns, self._crosses, self._has_pairs = {*columns}, crosses, pairs
+        self._entries = self._pairs = 0
+
+    @classmethod
+    def of(cls, scorer: Scorer) -> _Lists | None:
+        """Return a count for a model; None if the work is that of reading the lists."""
+        encoder, pairs = scorer._encoder, scorer.kind == "ffm"
+        if encoder is None:
+            return cls(("ids",), (), pairs=pairs) if pairs else None
+        crosses = encoder.crosses
+        return cls([*scorer.columns], crosses, pairs=pairs) if pairs or crosses else None
+
+    def add(self, lengths: dict[str, int], number: int | None = None) -> None:
+        """Add a row, given the lengths of its lists by name.
+
+        Raises
+        ------
+        Refused
+            The request asks for too much.
+        """
+        lengths = {name: n for name, n in lengths.items() if name in self.columns}
+        if not lengths:
+            return
+        for cross in self._crosses:
+            self._entries += math.prod(lengths.get(name, 1) for name in cross)
+            if self._entries > _MOST_ENTRIES:
+                names = " and ".join(map(repr, cross))
+                raise _too_long(f"the lists of {names}", _MOST_ENTRIES, number, cross[0])
+        if self._has_pairs:
+            self._pairs += sum(lengths.values()) ** 2
+            if self._pairs > _MOST_PAIRS:
+                longest = max(lengths, key=lengths.__getitem__)
+                raise _too_long("the values in lists", _MOST_PAIRS, number, longest)
 
 
-def _check_entries(entries: float, cross: Sequence[str], number: int | None = None) -> None:
-    """Refuse lists that a model combines, each value with each, if they are long."""
-    if entries > _MOST_ENTRIES:
-        raise Refused(
-            413,
-            f"the lists of {' and '.join(map(repr, cross))} have {entries:,.0f} combinations, but"
-            f" at most {_MOST_ENTRIES:,} are taken",
-            number,
-            cross[0],
-        )
+def _too_long(what: str, most: int, number: int | None, column: str) -> Refused:
+    text = f"{what} have too many combinations: at most {most:,} are taken from a request"
+    return Refused(413, text, number, column)
 
 
 def _of_table(table: Any, scorer: Scorer) -> Floats:
     """Return the probabilities of a table; one that cannot be read is refused by column."""
+    lists = _Lists.of(scorer)
     if scorer._encoder is None:  # a model of ids
-        return np.array([_of_row(row, scorer, at) for at, row in enumerate(table.to_pylist())])
-    for cross in _crosses_of(scorer):
-        lengths = [arrow_bodies.lengths(table, name) for name in cross]
-        _check_entries(sum(map(math.prod, zip(*lengths, strict=True))), cross)
+        rows = table.to_pylist()
+        return np.array([_of_row(row, scorer, lists, at) for at, row in enumerate(rows)])
+    if lists is not None:
+        lengths = arrow_bodies.lengths(table, lists.columns)
+        for row in zip(*lengths.values(), strict=True):
+            lists.add(dict(zip(lengths, row, strict=True)))
     try:
         return scorer.predict_proba(table)[:, 1]
     except (ValueError, TypeError, OverflowError) as error:
