@@ -386,7 +386,7 @@ HOSTILE_TEXTS = {
         b"1 9999999999:1:1": "is not field:id:value",
         b"1 1:2:3\0": "is not field:id:value",
         b"1 1:-2:3": "is not field:id:value",
-        b"1" + b":" * 100_000: "label",
+        b"1" + b":" * 100_000: "is not field:id:value",
     },
     "jsonl": {
         b'{"label":1,"a":' + b"9" * 5000 + b"}": "not a JSON object",
