@@ -156,11 +156,10 @@ def train(logs: tuple[str, ...], **given: Any) -> None:
     """Train a click model on LOG..., in constant memory.
 
     LOG is a file, a directory, a quoted glob, a URI such as s3://bucket/log/, or - for the standard
-    input. Formats are CSV, TSV, JSON lines, libsvm, libffm and Vowpal Wabbit's text (plain,
-    .gz, .zst, .bz2 or .xz), Parquet and Arrow.
-    Folders named column=value are columns. Labels are 0/1, -1/+1, false/true or 1/2. Every other
-    column is a feature, hashed into a slot of the model; the ids in a libsvm log are the slots
-    themselves.
+    input. Formats are CSV, TSV, JSON lines, libsvm, libffm and Vowpal Wabbit's text (plain, .gz,
+    .zst, .bz2 or .xz), Parquet and Arrow. Folders named column=value are columns. Labels are 0/1,
+    -1/+1, false/true or 1/2. Every other column is a feature, hashed into a slot of the model; the
+    ids in a libsvm log are the slots themselves.
 
     It prints how it reads each column, and warns of likely mistakes in the first rows: numbers read
     as text, a column of row ids, a missing header.

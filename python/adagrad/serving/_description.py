@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import adagrad._core as _core
+from adagrad.ctr.learners.file_format import EXPORT as FORMAT
 from adagrad.tables import files
 from adagrad.tables.tensors import TableFileError, read_head, read_object, read_tensors, strict_json
 
@@ -14,7 +15,7 @@ __all__ = ["FORMAT", "NO_CHECKSUM", "VERSION", "description_of", "is_export", "s
 
 StrPath = str | os.PathLike[str]
 
-FORMAT, VERSION = "adagrad.score", "1"
+VERSION = "1"
 NO_CHECKSUM = "0" * 16  # in the place of the checksum, in what it is computed of
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from adagrad._atomic import writing
+from adagrad.serving._description import is_export
 from adagrad.serving.export import write_export
 from adagrad.serving.scorer import Scorer
 
@@ -171,7 +172,7 @@ class Source:
         if _identity(self.path) != before:
             raise ValueError(f"{self.path} changed while it was read")
         try:
-            if not _is_export(target):
+            if not is_export(target):
                 write_export(target, target)
             scorer = Scorer(target)
             check_answers(scorer)
@@ -227,8 +228,3 @@ def _identity(path: Path) -> Identity:
 
 def _name(generation: int) -> str:
     return f"model-{generation}"
-
-
-def _is_export(path: Path) -> bool:
-    with path.open("rb") as file:
-        return b'"adagrad.score"' in file.read(1024)

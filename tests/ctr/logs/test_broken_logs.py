@@ -3,6 +3,7 @@
 import re
 import tarfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ need_packages("pyarrow")
 import pyarrow as pa
 from pyarrow import parquet
 
-from adagrad.ctr.logs import LogError, blocks, open_log
+import adagrad.ctr.logs
+from adagrad.ctr.logs import Log, LogError, blocks, open_log
 from log_files import ROWS, compressed, read
 
 GOOD = "1,a,2\n"
@@ -425,3 +427,12 @@ def test_a_file_without_the_end_of_a_line(tmp_path, format):
         file.truncate(100 << 20)  # zeros, which take no room
     with pytest.raises(LogError, match="line 1: the line has no end within"):
         open_log(path, label="label", format=format)
+
+
+def test_the_documentation_lists_every_kind_of_fault():
+    room = Path(adagrad.ctr.logs.__file__).parent
+    code = "".join(path.read_text(encoding="utf-8") for path in room.glob("*.py"))
+    kinds = set(re.findall(r'Fault\(\s*"([^"]+)"', code))
+    assert {"bad weight", "not JSON", "unreadable line"} < kinds
+    listed = " ".join(Log.skipped.__doc__.split())
+    assert [kind for kind in sorted(kinds) if f'``"{kind}"``' not in listed] == []

@@ -39,6 +39,7 @@ from adagrad.tables.tensors import (
 )
 
 __all__ = [
+    "EXPORT",
     "FITTED",
     "INVALID",
     "PARAMS_OF_FORMAT_1",
@@ -69,6 +70,9 @@ _SETTINGS_OF_FORMAT_1 = frozenset(
     {"kind", "n_slots", "rule", "l1", "intercept", "factors", "n_fields", "parts", "init_scale"}
     | {"normalize", "seed"}
 )
+EXPORT = "adagrad.score"
+"""Format of the files of `adagrad.serving.write_export`, which hold no learner."""
+
 _FORMAT = "adagrad.ctr"
 _VERSION = "2"
 _VERSIONS = ("1", "2", "3")  # that can be read; version 1 always has all rows
@@ -370,7 +374,7 @@ def _classes(found: Any) -> Array:
 
 def _check_format(path: StrPath, metadata: dict[str, str]) -> str:
     """Return the version of a format that can be read."""
-    if metadata.get("format") == "adagrad.score":
+    if metadata.get("format") == EXPORT:
         raise TableFileError(
             f"{path} is an export, which holds the weights of a model and nothing to learn with:"
             " take the model that it was made of, or adagrad.serving.Scorer to predict"

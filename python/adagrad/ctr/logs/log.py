@@ -129,11 +129,11 @@ class Log:
     def skipped(self) -> dict[str, int]:
         """Number of broken rows left out in this pass, by kind; complete at the end of the pass.
 
-        The kinds are ``"empty line"``, ``"number of columns"``, ``"open quote"``, ``"carriage
-        return"``, ``"not UTF-8"``, ``"not a number"``, ``"not a bool"``, ``"not a timestamp"``,
-        ``"another type"``, ``"not finite"``, ``"missing label"``, ``"bad label"``, ``"missing
-        weight"``, ``"bad weight"``, ``"missing rate"``, ``"bad rate"`` and, in libsvm files, ``"bad
-        entry"``.
+        The kinds are ``"empty line"``, ``"unreadable line"``, ``"number of columns"``, ``"open
+        quote"``, ``"carriage return"``, ``"not UTF-8"``, ``"not a number"``, ``"not a bool"``,
+        ``"not a timestamp"``, ``"another type"``, ``"not finite"``, ``"missing label"``, ``"bad
+        label"``, ``"missing weight"``, ``"bad weight"``, ``"missing rate"`` and ``"bad rate"``; in
+        libsvm, libffm and VW files ``"bad entry"``; in JSON lines ``"not JSON"`` and ``"new key"``.
         """
         return dict(self._state.skipped)
 
