@@ -51,6 +51,7 @@ def test_what_a_day_changes_is_less_than_a_third(
     code, said, err = invoke("export", models[1], "-o", new, "--dtype", dtype, "--mix-like", old)
     assert (code, said) == (0, "")
     assert err.startswith(f"{new}: ")
+    assert "0.0 MiB" not in err
     sizes = diff(old, new, delta)
     assert patch(old, delta, out) == sizes
     assert out.read_bytes() == new.read_bytes()
