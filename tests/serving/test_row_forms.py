@@ -108,6 +108,27 @@ def test_the_server_splits_too(genres):
     assert json.loads(body)["probability"] == p
 
 
+def test_texts_ask_for_no_more_work_than_lists(tmp_path):
+    pytest.importorskip("msgspec")
+    from adagrad.serving.bodies import ARROW, JSON, answer
+    from adagrad.serving.refusals import Refused
+
+    encoder = HashingEncoder(10, crosses=[("a", "b")]).fit({"a": [["x"]], "b": [["x"]]})
+    encoder.separators_ = {"a": "|", "b": "|"}
+    model = LogisticRegression(lr=0.5, encoder=encoder).fit(
+        {"a": [["x"], []], "b": [["x"]] * 2}, [1, 0]
+    )
+    write_export(model, tmp_path / "m")
+    row = dict.fromkeys("ab", "x|" * 2_000)
+    batch = pa.RecordBatch.from_pylist([row])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write(batch)
+    for body, kind in ((json.dumps(row).encode(), JSON), (sink.getvalue().to_pybytes(), ARROW)):
+        with pytest.raises(Refused, match="the lists of 'a' and 'b'"):
+            answer(body, kind, Scorer(tmp_path / "m"), 1)
+
+
 def test_a_separator_that_is_none_is_refused():
     encoder = HashingEncoder(10).fit({"a": ["x"]})
     for separators in ({"a": ""}, {"a": 1}, ["a"]):

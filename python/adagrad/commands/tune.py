@@ -177,7 +177,8 @@ def tune(logs: tuple[str, ...], label: str, **given: Any) -> None:
     """
     from adagrad._cpus import available_cpus
     from adagrad.ctr.training.holdout import learned_rows
-    from adagrad.ctr.training.tuning import Rows, Tuning, store, workers
+    from adagrad.ctr.training.processes import workers
+    from adagrad.ctr.training.tuning import Rows, Tuning, store
 
     if "-" in logs:
         raise click.ClickException("the standard input can be read only once: give a file")

@@ -226,6 +226,10 @@ def _of_table(table: Any, scorer: Scorer) -> Floats:
     if scorer._encoder is None:  # a model of ids
         rows = table.to_pylist()
         return np.array([_of_row(row, scorer, lists, at) for at, row in enumerate(rows)])
+    try:
+        table = scorer._encoder._with_lists(table)
+    except ValueError as error:
+        raise _refused(error, None) from error
     if lists is not None:
         lengths = arrow_bodies.lengths(table, lists.columns)
         for row in zip(*lengths.values(), strict=True):

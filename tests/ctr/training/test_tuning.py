@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 import command
 from adagrad.ctr.logs import open_log
-from adagrad.ctr.training import space, tuning
+from adagrad.ctr.training import processes, space, tuning
 from adagrad.ctr.training.options import Options
 from adagrad.ctr.training.run import Training
 from adagrad.ctr.training.space import Space
@@ -203,6 +203,6 @@ def test_a_difference_within_two_errors_does_not_win() -> None:
 def test_a_process_that_the_system_kills_ends_the_search() -> None:
     with (
         pytest.raises(MemoryError, match="a process has died: give fewer --jobs"),
-        tuning.workers(2) as run,
+        processes.workers(2) as run,
     ):
         list(run([(os._exit, 1)]))

@@ -12,18 +12,11 @@ processes. The loop itself is short.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import multiprocessing
-import multiprocessing.connection
 import operator
 import os
-import signal
 import tempfile
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +25,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-import adagrad
 from adagrad.ctr.encoding.encoder import HashingEncoder
 from adagrad.ctr.encoding.looks import LOOK
 from adagrad.ctr.learners.model import Model
@@ -42,6 +34,7 @@ from adagrad.ctr.training.contribution import contributions
 from adagrad.ctr.training.encoders import Encoder, SlotEncoder
 from adagrad.ctr.training.options import Options
 from adagrad.ctr.training.pipeline import encoded
+from adagrad.ctr.training.processes import Run
 from adagrad.ctr.training.run import Training
 from adagrad.ctr.training.space import candidate_pairs, changes, merged
 
@@ -54,7 +47,6 @@ __all__ = [
     "rungs",
     "store",
     "strongest_pairs",
-    "workers",
 ]
 
 ETA = 3
@@ -364,57 +356,3 @@ def strongest_pairs(options: Options, rows: Rows) -> tuple[tuple[str, ...], ...]
     names = list(encoder.fields_) if found is None else [one.column for one in found.columns]
     crossed = [name for name in names if encoder.fields_[name] in ("categorical", "numeric")]
     return candidate_pairs(crossed[:MOST_COLUMNS])
-
-
-# -- processes ------------------------------------------------------------------------------------
-
-Run = Callable[[Iterable[tuple[Any, ...]]], Iterator[Score]]
-
-
-def _call(task: tuple[Any, ...]) -> Score:
-    function, *arguments = task
-    found: Score = function(*arguments)
-    return found
-
-
-def _begin() -> None:
-    """Prepare a process: one thread, deaf to the Ctrl-C of the terminal, gone with its parent."""
-    adagrad.set_num_threads(1)
-    pa.set_cpu_count(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-
-        def follow() -> None:
-            multiprocessing.connection.wait([parent.sentinel])
-            os._exit(1)
-
-        threading.Thread(target=follow, daemon=True).start()
-
-
-@contextlib.contextmanager
-def workers(jobs: int) -> Iterator[Run]:
-    """Yield a function that runs tasks in so many processes, or in this one.
-
-    The processes are killed if the block ends early.
-
-    Raises
-    ------
-    MemoryError
-        A process has died, as the system kills one if there is no memory.
-    """
-    if jobs == 1:
-        yield lambda tasks: map(_call, tasks)
-        return
-    before = {child.pid for child in multiprocessing.active_children()}
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin)
-    try:
-        yield lambda tasks: pool.map(_call, tasks)
-    except BrokenProcessPool:
-        raise MemoryError("a process has died: give fewer --jobs, or fewer --bits") from None
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in multiprocessing.active_children():
-            if child.pid not in before:
-                child.terminate()
-                child.join()
