@@ -76,7 +76,7 @@ def model(tmp_path_factory):
 
 
 def test_hostile_requests(model, tmp_path):
-    limits = Limits(body=100_000, rows=50, reading=5)
+    limits = Limits(body=100_000, rows=50, reading=5, drain=0)
     scorer = Scorer(model)
     with served(model, tmp_path / "copies", limits) as server:
         client = Client(server.port)
@@ -100,7 +100,7 @@ def test_hostile_requests(model, tmp_path):
 
 def test_slow_clients_do_not_hold_up_others(model, tmp_path):
     """Clients that send a part of a request and wait are let go; the others get answers."""
-    limits = Limits(body=100_000, reading=1, connections=150)
+    limits = Limits(body=100_000, reading=1, connections=150, drain=0)
     count = min(len(seeds(100)), 1000)
     with served(model, tmp_path / "copies", limits) as server:
         for first in range(0, count, 100):

@@ -37,8 +37,10 @@ class Reply(NamedTuple):
 class Served:
     """A server that answers from the model in a file."""
 
-    def __init__(self, source: Source, port: int) -> None:
-        self.source, self.port = source, port
+    def __init__(
+        self, source: Source | None, port: int, stop: Callable[[], Any] = lambda: None
+    ) -> None:
+        self.source, self.port, self.stop = source, port, stop
 
     def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Reply:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=5)
@@ -76,7 +78,8 @@ def served(path: Path, folder: Path, limits: Limits | None = None) -> Iterator[S
     counts = metrics.Counts(memory, 0, n_columns)
     source.on_published, source.on_refused = counts.published, counts.refused
     listener = server._listener("127.0.0.1", 0)
-    setup = server.Setup(folder, path, limits or Limits(), n_columns, 2, False)
+    limits = limits or Limits(drain=0)
+    setup = server.Setup(folder, path, limits, n_columns, 2, False)
     one = server.service(setup, memory, 1)
     started = threading.Event()
     loops: list[Any] = []
@@ -90,11 +93,16 @@ def served(path: Path, folder: Path, limits: Limits | None = None) -> Iterator[S
     thread = threading.Thread(target=asyncio.run, args=(run(),))
     thread.start()
     started.wait()
+    loop, stopped = loops[0]
+
+    def stop() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended already
+            loop.call_soon_threadsafe(stopped.set)
+
     try:
-        yield Served(source, listener.getsockname()[1])
+        yield Served(source, listener.getsockname()[1], stop)
     finally:
-        loop, stopped = loops[0]
-        loop.call_soon_threadsafe(stopped.set)
+        stop()
         thread.join()
         source.stop()
         listener.close()

@@ -224,7 +224,7 @@ def test_a_new_file_replaces_the_model_and_a_bad_one_does_not(models, tmp_path):
 
 
 def test_limits(models, tmp_path):
-    limits = Limits(body=1000, rows=3, connections=2, head=2000, reading=0.2)
+    limits = Limits(body=1000, rows=3, connections=2, head=2000, reading=0.2, drain=0)
     with served(models / "old", tmp_path / "copies", limits) as server:
         assert server.post([{}] * 3).status == 200
         assert server.post([{}] * 4).status == 413
@@ -365,7 +365,7 @@ def test_an_answer_that_takes_too_long_is_given_up(models, tmp_path, monkeypatch
         return answer(body, *arguments)
 
     monkeypatch.setattr(bodies, "answer", slow)
-    with served(models / "old", tmp_path / "copies", Limits(seconds=0.01)) as server:
+    with served(models / "old", tmp_path / "copies", Limits(seconds=0.01, drain=0)) as server:
         reply = server.post([{}] * 9000 + [{"site": 50_000 * "x"}])
         given_up.set()
         assert (reply.status, server.post({}).status) == (504, 200)

@@ -143,6 +143,8 @@ class Connection(asyncio.Protocol):
             self._refuse(Refused(400, "the server speaks HTTP/1.1 only"))
         except httptools.HttpParserError:
             self._refuse(self._fault or Refused(400, "the request is not HTTP/1.1"))
+        if self.service.stopping and not self._busy:
+            self._next()
         # A name or a value that does not end yet is in no header.
         if self._in_head and not self._fresh and not self._refused:
             self._pending += len(data)
@@ -203,7 +205,8 @@ class Connection(asyncio.Protocol):
         request = Request(
             parser.get_method(), self._target, self._headers, body, parser.should_keep_alive()
         )
-        if self._busy or self._waiting:
+        # The last answer of a stopping server says so: it must be known which one is the last.
+        if self._busy or self._waiting or self.service.stopping:
             self._waiting.append(request)
             self.transport.pause_reading()
         else:
@@ -263,7 +266,8 @@ class Connection(asyncio.Protocol):
             self.transport.resume_reading()
 
     def _write(self, request: Request, answer: Answer) -> None:
-        keeps = request.keeps and not self.service.stopping
+        more = self._waiting or self._begun or self._lingers is not None
+        keeps = request.keeps and (more or not self.service.stopping)
         body = b"" if request.method == b"HEAD" else answer.body
         self.transport.write(
             b"%b\r\n%bcontent-type: %b\r\ncontent-length: %d\r\n%b%b\r\n%b"
@@ -324,8 +328,8 @@ class Connection(asyncio.Protocol):
         elif now - self.idle > limits.idle:
             self.transport.close()
 
-    def stop(self) -> None:
-        """Close the connection after the answers that are due; at once if there are none."""
+    def stop(self, now: float) -> None:
+        """Close the connection if no answer is due, and none was for a while."""
         due = self._busy or self._waiting or self._begun or self._lingers is not None
-        if not due:
+        if not due and now - self.idle >= self._limits.drain:
             self.transport.close()

@@ -29,6 +29,8 @@ class Limits:
         Seconds that a connection stays open between two requests.
     grace : float
         Seconds that a stopping worker gives to the requests in flight.
+    drain : float
+        The first of these, in which it still accepts; then idle connections are closed.
     """
 
     body: int = 8 << 20
@@ -39,3 +41,4 @@ class Limits:
     reading: float = 20.0
     idle: float = 75.0
     grace: float = 30.0
+    drain: float = 0.5

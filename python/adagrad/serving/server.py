@@ -186,15 +186,29 @@ def service(setup: Setup, memory: Any, row: int) -> Service:
 
 
 async def answer(one: Service, listener: socket.socket, stopped: asyncio.Event) -> None:
-    """Answer requests until an event."""
+    """Answer requests until an event, and those that clients send before they know of it.
+
+    Connections are accepted for a while longer. Other processes have the listener too, so that
+    what waits in its queue is lost only if the last of them closes it without a look.
+    """
     loop = asyncio.get_running_loop()
     # A worker accepts as many connections at a time as its backlog, all of them if it could.
     server = await loop.create_server(lambda: Connection(one), sock=listener, backlog=1)
     listener.listen(BACKLOG)
+    closed = asyncio.Event()
     try:
-        due = asyncio.ensure_future(one.run(stopped))
+        due = asyncio.ensure_future(one.run(closed))
         await stopped.wait()
+        one.stopping = True
+        await asyncio.sleep(one.limits.drain)
+        with contextlib.suppress(NotImplementedError):  # Windows has no readers
+            loop.remove_reader(listener)
+        await asyncio.sleep(0)  # what the loop has accepted becomes a connection
+        with contextlib.suppress(OSError):  # nothing waits
+            for _ in range(BACKLOG):
+                await loop.connect_accepted_socket(lambda: Connection(one), listener.accept()[0])
         server.close()
+        closed.set()
         await due
     finally:
         server.close()
@@ -286,6 +300,8 @@ class _Workers:
                     self._start(number)
                 yield
             finally:
+                *_, listener = self._arguments
+                listener.close()  # before the workers close theirs: this process accepts nothing
                 started = [process for process in self._processes if process is not None]
                 for process in started:
                     process.terminate()
@@ -301,7 +317,7 @@ class _Workers:
     def wait(self) -> None:
         """Wait for a signal that ends the server, and replace workers that die."""
         while not self._ended:
-            multiprocessing.connection.wait([one.sentinel for one in self._processes], 0.5)
+            multiprocessing.connection.wait([one.sentinel for one in self._processes], 0.1)
             for number, process in enumerate(self._processes):
                 if not self._ended and not process.is_alive():
                     LOG.error("worker %d ended with status %s", number + 1, process.exitcode)

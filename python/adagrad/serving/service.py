@@ -69,7 +69,7 @@ class Service:
     held : int
         Bytes of bodies that are incomplete, or wait for a thread.
     stopping : bool
-        Whether connections end after their answers.
+        Whether connections end after the answers that are due.
     """
 
     def __init__(
@@ -206,19 +206,19 @@ class Service:
 
     # What is due now and then.
 
-    async def run(self, stopped: asyncio.Event) -> None:
-        """Do what is due, until the server stops; then let the requests in flight end."""
-        while not stopped.is_set():
+    async def run(self, closed: asyncio.Event) -> None:
+        """Do what is due, until the listener is closed; then let the requests in flight end."""
+        while not closed.is_set():
             await self._tick()
             try:
-                await asyncio.wait_for(stopped.wait(), TICK)
+                await asyncio.wait_for(closed.wait(), TICK)
             except asyncio.TimeoutError:
                 continue
-        self.stopping = True
-        end = self.clock() + self.limits.grace
+        end = self.clock() + self.limits.grace - self.limits.drain
+        await asyncio.sleep(TICK / 10)  # what was accepted last becomes a connection
         while self.connections and self.clock() < end:
             for connection in list(self.connections):
-                connection.stop()
+                connection.stop(self.clock())
                 connection.look(self.clock())
             await asyncio.sleep(TICK / 10)
         for connection in list(self.connections):
