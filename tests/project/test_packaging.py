@@ -96,13 +96,29 @@ def test_sdist_is_small(sdist):
     }
 
 
+def with_included(files):
+    """The files and all that they include by a relative path."""
+    found, left = set(), list(files)
+    while left:
+        path = left.pop().resolve()
+        if path not in found:
+            found.add(path)
+            names = re.findall(r'^#include "(.*)"', path.read_text(encoding="utf-8"), re.MULTILINE)
+            left += [path.parent / name for name in names]
+    return found
+
+
 def test_wheel_has_the_package_and_nothing_else(installed):
     package = {
         f"adagrad/{name}"
         for name in sources(ROOT / "python" / "adagrad")
         if not name.endswith("ruff.toml")
     }
-    headers = {f"adagrad/include/adagrad/{path.name}" for path in ROOT.glob("cpp/adagrad/*.hpp")}
+    folders = (ROOT / "cpp" / "adagrad", ROOT / "cpp" / "score")
+    headers = {
+        f"adagrad/include/{path.relative_to(ROOT / 'cpp')}"
+        for path in with_included(path for folder in folders for path in folder.iterdir())
+    }
     module = f"adagrad/{Path(_core.__file__).name}"
     found = {
         path for path in installed if path.startswith("adagrad/") and "__pycache__" not in path
