@@ -106,7 +106,7 @@ def model_options(command: F) -> F:
                 " --lr.  [default: textbook AdaGrad]",
             ),
             weight_option(
-                "Weights of the examples, from 0 to 2^48: they multiply gradients and metrics, also"
+                "Weights of the examples, at least 0: they multiply gradients and metrics, also"
                 " those of --validate logs. A row of weight 0 counts as absent."
             ),
             negative_rate_option(
