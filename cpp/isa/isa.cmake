@@ -6,7 +6,7 @@
 # by preference, the best last; cpu.cpp picks the last one that the machine can run.
 
 # What makes the bits equal everywhere, and lets sqrt vectorize:
-#   -O3                  g++ 12 does not vectorize at -O2; Debug builds are not optimized
+#   -O3                  g++ 12 does not vectorize at -O2
 #   -fno-math-errno      sqrt need not set errno, so it may be an instruction
 #   -fno-trapping-math   selects may evaluate both sides
 #   -ffp-contract=off    a * b + c is rounded twice on every machine, as NumPy rounds it
@@ -14,8 +14,7 @@
 if(MSVC)
   set(ADAGRAD_KERNEL_FLAGS /O2 /fp:precise)
 else()
-  set(ADAGRAD_KERNEL_FLAGS
-      $<$<NOT:$<CONFIG:Debug>>:-O3> -fno-math-errno -fno-trapping-math -ffp-contract=off -falign-loops=32)
+  set(ADAGRAD_KERNEL_FLAGS -O3 -fno-math-errno -fno-trapping-math -ffp-contract=off -falign-loops=32)
 endif()
 if(CMAKE_CXX_FLAGS MATCHES "fast-math|/fp:fast|Ofast|funsafe-math")
   message(FATAL_ERROR "adagrad promises IEEE arithmetic: remove fast-math from CMAKE_CXX_FLAGS")
