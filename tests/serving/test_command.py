@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -118,13 +119,14 @@ def process(*arguments):
 
 def children(pid):
     """Return the workers of a server; multiprocessing has a helper besides."""
-    found = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True
-    )
-    return [int(line.split()[0]) for line in found.stdout.splitlines() if "spawn_main" in line]
+    lists = Path("/proc", str(pid), "task").glob("*/children")
+    found = [one for path in lists for one in path.read_text().split()]
+    return [
+        int(one) for one in found if b"spawn_main" in Path("/proc", one, "cmdline").read_bytes()
+    ]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="counts processes with ps")
+@pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 def test_workers_live_through_a_death_a_new_model_and_the_end(model, tmp_path):
     path = tmp_path / "model"
     shutil.copy(model, path)
