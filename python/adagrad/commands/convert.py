@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["convert"]
 
-WITH_LABEL = ("libsvm", "libffm", "vw")
-"""Formats whose label has a place, but no name."""
-
 EXAMPLES = """\b
 Examples:
   # Many models from one log
@@ -126,13 +123,13 @@ def convert(logs: tuple[str, ...], output: Path, **given: Any) -> None:
 
 
 def _open(logs: tuple[str, ...], given: dict[str, Any]) -> Log:
-    from adagrad.ctr.logs.sources import find
+    from adagrad.ctr.logs.sources import NAMELESS_LABEL, find
     from adagrad.ctr.logs.vw import IMPORTANCE
 
     form = find(logs, given["file_format"])[0].format
     return open_features(
         logs,
-        LIBSVM_LABEL if form in WITH_LABEL else None,  # of other formats, the label is any column
+        LIBSVM_LABEL if form in NAMELESS_LABEL else None,  # else, the label is any column
         given["columns"],
         given["ignore"] or (),
         given["text"] or (),

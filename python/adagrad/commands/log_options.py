@@ -291,7 +291,7 @@ def check_required(
     A training that begins from a model has the label of the model.
     """
     from adagrad.ctr.logs.opening import open_log
-    from adagrad.ctr.logs.sources import STDIN
+    from adagrad.ctr.logs.sources import NAMELESS_LABEL, STDIN
 
     if not logs:
         raise click.UsageError("no LOG is given: adagrad train LOG... --label COLUMN --model FILE")
@@ -300,7 +300,7 @@ def check_required(
         if STDIN in logs:
             raise click.UsageError(f"--label is missing: {which}")
         with open_log(logs, label=None, **how) as log:
-            if log.sources[0].format in ("libsvm", "libffm", "vw"):
+            if log.sources[0].format in NAMELESS_LABEL:
                 raise click.UsageError("--label is missing: give any name for it, such as -l label")
             names = listed(log.schema.names, 50)
         raise click.UsageError(f"--label is missing: {which}; the columns of {logs[0]} are {names}")

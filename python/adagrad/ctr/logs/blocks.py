@@ -67,6 +67,11 @@ class Block:
     judged: bool = False
     pauses: bool = False
 
+    def without_mark(self) -> Block:
+        """Return the first block of a file without a byte order mark at its start."""
+        is_marked = self.data[: len(codecs.BOM_UTF8)] == codecs.BOM_UTF8
+        return replace(self, data=self.data[len(codecs.BOM_UTF8) :]) if is_marked else self
+
     def without_first(self, length: int) -> Block:
         """Return the block without its first line, which has ``length`` bytes with its end."""
         return replace(self, data=self.data[length:], first=self.first + 1, count=self.count - 1)

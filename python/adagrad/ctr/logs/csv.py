@@ -71,8 +71,8 @@ class DelimitedReader:
     def _open(self, request: Request) -> Block | None:
         """Read the header; return the first block, without the header."""
         block = next(self._blocks, None)
-        if block is not None and block.data[:3] == BOM:  # elsewhere, it is part of a value
-            block = replace(block, data=block.data[3:])
+        if block is not None:
+            block = block.without_mark()  # elsewhere, a mark is part of a value
         line = b"" if block is None else bytes(block.data[: _end(block.data)])
         self._delimiter = (
             request.delimiter

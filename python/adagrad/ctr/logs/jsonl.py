@@ -8,7 +8,6 @@ line by line, in `json_lines`.
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["JsonReader"]
 
-BOM = b"\xef\xbb\xbf"
 # Brackets in a line that pyarrow surely reads: it recurs into values whose type it infers.
 MOST_BRACKETS = 512
 ARRAY = "this is a JSON array instead of an object per line: convert it with jq -c '.[]'"
@@ -70,8 +68,7 @@ class JsonReader:
 
     def _open(self, block: Block, request: Request) -> None:
         """Find the columns in the first lines."""
-        if block.data[:3] == BOM:
-            block = self._first = replace(block, data=block.data[3:])
+        block = self._first = block.without_mark()
         data = bytes(block.data[: SAMPLE if request.is_first else LATER_SAMPLE])
         lines = data.split(b"\n")
         if len(data) < len(block.data) and len(lines) > 1:

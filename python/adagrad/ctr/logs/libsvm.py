@@ -47,7 +47,6 @@ PLAIN = re.compile(rb"[-+]?\d{1,9}(?: \d{1,18}:-?\d{1,9}(?:\.\d{1,9})?)*\r?")
 UNLABELED = re.compile(rb"^(?=[ \t]*\d+:)", re.MULTILINE)
 INDENT = re.compile(rb"^[ \t]+", re.MULTILINE)
 ID = re.compile(r"\d+|-0+")
-BOM = b"\xef\xbb\xbf"
 
 
 class LibsvmReader:
@@ -85,9 +84,8 @@ class LibsvmReader:
         """Read the file to its end, once."""
         is_first = True
         for block in self._blocks:
-            if is_first and bytes(block.data[: len(BOM)]) == BOM:
-                block = replace(block, data=block.data[len(BOM) :])
             if is_first:
+                block = block.without_mark()
                 self._check_first(bytes(block.data[:HEAD]))
             is_first = False
             if request.label is None:  # a log to predict may lack labels

@@ -31,7 +31,6 @@ __all__ = ["BAR", "MapReader"]
 BAR = "|"
 """Name of the column of a namespace without a name, and what comes before a name that is taken."""
 
-BOM = b"\xef\xbb\xbf"
 LATER_SAMPLE = 1 << 16
 PART = 1 << 14  # bytes of a sample at once
 MOST_BYTES = 1 << 26  # of text to collect: what an offset holds is 32 times as much
@@ -80,9 +79,7 @@ class MapReader:
 
     def _first_block(self) -> Block | None:
         block = next(self._blocks, None)
-        if block is not None and bytes(block.data[: len(BOM)]) == BOM:
-            block = replace(block, data=block.data[len(BOM) :])
-        return block
+        return None if block is None else block.without_mark()
 
     def _found(self, block: Block, request: Request) -> list[str]:
         """Return the columns in the first block of a file."""

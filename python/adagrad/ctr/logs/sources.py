@@ -38,10 +38,11 @@ if TYPE_CHECKING:
     from adagrad.ctr.logs.remote import Remote
     from adagrad.ctr.logs.web import WebFile
 
-__all__ = ["FORMATS", "STDIN", "Source", "find", "would_find"]
+__all__ = ["FORMATS", "NAMELESS_LABEL", "STDIN", "Source", "find", "would_find"]
 
 STDIN = "-"
 FORMATS = ("csv", "tsv", "parquet", "arrow", "libsvm", "libffm", "vw", "jsonl")
+NAMELESS_LABEL = ("libsvm", "libffm", "vw")  # formats whose label has a place, but no name
 SUFFIXES = {
     ".csv": "csv",
     ".tsv": "tsv",
