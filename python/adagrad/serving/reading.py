@@ -71,7 +71,7 @@ def _of_export(path: StrPath) -> Model:
     import pyarrow as pa
 
     from adagrad.ctr.encoding.described import encoder_from
-    from adagrad.ctr.logs.libsvm import IDS, VALUES
+    from adagrad.ctr.logs.libsvm import FEATURES
     from adagrad.ctr.logs.multi import with_separators
     from adagrad.ctr.training.encoders import Encoder, SlotEncoder
     from adagrad.ctr.training.state import Trained
@@ -86,7 +86,7 @@ def _of_export(path: StrPath) -> Model:
             features = pa.schema((column["name"], _type(column["type"])) for column in columns)
             features = with_separators(features, encoder.separators_)
         elif found["ids"] is not None:
-            features = pa.schema([(IDS, pa.list_(pa.int64())), (VALUES, pa.list_(pa.float32()))])
+            features = FEATURES
             encoder = SlotEncoder(found["n_slots"], hashes=found["ids"]["hashes"])
         else:
             raise ValueError("its model learned from Examples, so that it cannot read a log")

@@ -35,6 +35,7 @@ __all__ = ["LibsvmReader"]
 LABEL_MARK = -1  # stands for the id of a label, as ids of a log are not negative
 SPACES = bytes.maketrans(b"\t\r ", b"\n\n\n")
 IDS, VALUES = "ids", "values"
+FEATURES = pa.schema([(IDS, pa.list_(pa.int64())), (VALUES, pa.list_(pa.float32()))])
 READ = arrow_csv.ReadOptions(use_threads=False, column_names=[IDS, VALUES], block_size=1 << 20)
 PARSE = arrow_csv.ParseOptions(delimiter=":", quote_char=False)
 CONVERT = arrow_csv.ConvertOptions(
@@ -56,14 +57,10 @@ class LibsvmReader:
     """
 
     def __init__(self, source: Source, request: Request) -> None:
-        features = [
-            pa.field(IDS, pa.list_(pa.int64())),
-            pa.field(VALUES, pa.list_(pa.float32())),
-        ]
         label = [] if request.label is None else [pa.field(request.label, pa.float32())]
-        self.schema = pa.schema(label + features)
+        self.schema = pa.schema([*label, *FEATURES])
         self.names = [IDS, VALUES]
-        self.types = {field.name: field.type for field in features}
+        self.types = {field.name: field.type for field in FEATURES}
         if request.features() not in (None, (IDS, VALUES)):
             raise LogError(
                 source.path, 1, "a libsvm file cannot be part of a log with named columns"

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from adagrad._hashing import hash_ids
 from adagrad.ctr.encoding.examples import Examples
-from adagrad.ctr.logs.libsvm import IDS, VALUES
+from adagrad.ctr.logs.libsvm import FEATURES, IDS, VALUES
 
 if TYPE_CHECKING:
     from adagrad.ctr.learners.estimator import ClickLearner
@@ -97,4 +97,4 @@ def encoder_of(estimator: ClickLearner) -> Encoder:
 def is_libsvm(schema: pa.Schema, label: str | None) -> bool:
     """Return whether a log has exactly the columns that `open_log` gives to libsvm files."""
     types = {field.name: field.type for field in schema if field.name != label}
-    return types == {IDS: pa.list_(pa.int64()), VALUES: pa.list_(pa.float32())}
+    return types == {field.name: field.type for field in FEATURES}

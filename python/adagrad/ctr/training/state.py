@@ -158,7 +158,7 @@ def _of_python(path: StrPath, estimator: ClickLearner) -> Trained:
     import pyarrow as pa
 
     from adagrad.ctr.encoding.fields import CALENDAR
-    from adagrad.ctr.logs.libsvm import IDS, VALUES
+    from adagrad.ctr.logs.libsvm import FEATURES
     from adagrad.ctr.training.encoders import SlotEncoder
 
     encoder, settings = estimator.encoder, estimator._model.settings
@@ -179,8 +179,7 @@ def _of_python(path: StrPath, estimator: ClickLearner) -> Trained:
             f"{path}: the model has no encoder, so that it cannot read a log: train it with"
             " encoder=HashingEncoder(), or predict with it in Python"
         )
-    ids = pa.schema([(IDS, pa.list_(pa.int64())), (VALUES, pa.list_(pa.float32()))])
-    return Trained(None, ids, SlotEncoder(settings.n_slots, hashes=False))
+    return Trained(None, FEATURES, SlotEncoder(settings.n_slots, hashes=False))
 
 
 def check_classes(path: StrPath, classes: list[Any]) -> None:
